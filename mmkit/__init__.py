@@ -1,0 +1,25 @@
+"""mmkit: multimodal information extraction assembled from registered parts.
+
+    reader → annotators → encoders → fuser → decoder → metrics
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mmkit.predict import Predictor
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(run: str | Path, device: str = "auto") -> Predictor:
+    """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged."""
+    from mmkit.predict import Predictor  # torch is imported only when a model is wanted
+
+    return Predictor.from_run(run, device=device)
+
+

@@ -1,0 +1,71 @@
+"""What flows between the stations during training: features, batches and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from mmkit.data.types import Example
+
+Features: TypeAlias = dict[str, Tensor]
+"""Named tensors, batch first. Names with a fixed meaning (B examples, T subwords, W words, n pictures, D wide):
+
+`tokens [B, T, D]`  states of a text's subwords       `pooled [B, D]` a text, `[B, n, D]` pictures
+`mask   [B, T]`     bool, True where real             `grid   [B, n, C, g, g]` a picture's pooled feature maps
+"""
+
+
+@dataclass
+class Batch:
+    """Examples collated for every encoder and for the decoder.
+
+    `inputs[encoder]` is what that encoder's `collate` gave, `targets` what the decoder's `targets` gave
+    (empty when predicting). A text encoder's inputs hold, beside the tokenizer's:
+    `word_index [B, T]` token of the example each subword belongs to (-1 none), `first_subword [B, W]` position of
+    each token's first subword (-1 cut off or padding), `marker_index [B, M]` position of each marker (-1 cut off).
+    """
+
+    examples: tuple[Example, ...]
+    inputs: dict[str, Features]
+    targets: Features = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch with all tensors on `device`; copies from pinned memory do not block."""
+
+        def move(tensors: Features) -> Features:
+            return {k: v.to(device, non_blocking=True) for k, v in tensors.items()}
+
+        return Batch(self.examples, {k: move(v) for k, v in self.inputs.items()}, move(self.targets))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory (torch's `DataLoader` calls this)."""
+        inputs = {k: {n: t.pin_memory() for n, t in v.items()} for k, v in self.inputs.items()}
+        return Batch(self.examples, inputs, {k: v.pin_memory() for k, v in self.targets.items()})
+
+
+@dataclass
+class States:
+    """What a fuser hands the decoder: named tensors, and losses of its own (weighted in the recipe by name).
+
+    Names with a fixed meaning: `tokens [B, T, D]`, `mask [B, T]`, `word_index [B, T]`, `first_subword [B, W]`,
+    `marker_index [B, M]`, `pooled [B, D]`.
+    """
+
+    tensors: Features
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    @classmethod
+    def of_text(cls, features: Mapping[str, Tensor], inputs: Mapping[str, Tensor], **more: Tensor) -> States:
+        """States of a text encoder: its features beside the alignment its inputs carry, and `more`."""
+        alignment = {k: inputs[k] for k in ("word_index", "first_subword", "marker_index") if k in inputs}
+        return cls({**features, **alignment, **more})

@@ -1,0 +1,1 @@
+"""Data: the records every station shares, and the readers that make them from files."""

@@ -1,0 +1,45 @@
+"""Station 1, the reader: a dataset file becomes `Example`s (or, for a knowledge base, `Entity`s)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmkit.data.types import Entity, Example
+
+
+class Reader(ABC):
+    """Reads one file under `root`, lazily and from the start on every iteration.
+
+    The constructor touches no disk. Every error is a `DataError` that names file and line. What an iteration
+    skipped or read with leniency is counted in `repairs` (reason → count) and shown to the user, never hidden.
+    `source` says where the dataset comes from; it is part of the message for a missing file.
+    """
+
+    source: ClassVar[str] = ""
+
+    def __init__(self, root: str, file: str, blank_images: bool = False) -> None:
+        self.root, self.file, self.blank_images = root, file, blank_images
+        self.repairs: Counter[str] = Counter()
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root) / self.file
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Example] | Iterator[Entity]: ...
+
+    def files(self) -> list[Path]:
+        """The files whose bytes decide what is read; they are fingerprinted (pictures are not among them)."""
+        return [self.path]
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        """Write a small dataset in this reader's own on-disk format; return each split's constructor overrides.
+
+        Keys are `train`, `dev`, `test` (and `entities`). The pictures must matter: see docs/data.md.
+        """
+        raise NotImplementedError(f"{cls.__name__} brings no sample data")

@@ -1,0 +1,1 @@
+"""Station 5: decoders turn states into losses and predictions."""

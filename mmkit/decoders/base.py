@@ -1,0 +1,56 @@
+"""Station 5, the decoder: learns labels, says which words to encode, computes the loss and reads predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from mmkit.batch import Batch, Features, States
+from mmkit.data.types import Entity, Example, Prediction, TextView
+
+Labels = dict[str, Any]
+
+
+class Decoder(nn.Module, ABC):
+    """Order of calls: `fit` (or labels read from a run) → `special_tokens` → encoders and fuser built → `build`."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Tokens that every text encoder's vocabulary must hold whole (entity markers)."""
+        return ()
+
+    @abstractmethod
+    def fit(self, examples: Iterable[Example]) -> Labels:
+        """Learn the labels from training examples. The result is JSON and becomes the run's `labels.json`."""
+
+    @abstractmethod
+    def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
+        """Make the modules. `dims` are the fuser's widths by state name."""
+
+    def units(self, example: Example) -> list[Example]:
+        """The examples to train and score on: the example itself, or one a candidate pair, say."""
+        return [example]
+
+    def views(self, example: Example) -> dict[str, TextView]:
+        """The texts an encoder may be asked for, by name."""
+        return {"text": TextView.of(example)}
+
+    @abstractmethod
+    def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
+        """CPU tensors to train against, made in a loader worker beside the encoders' collated inputs.
+
+        Raises `DataError` naming the example for a label that `fit` never saw.
+        """
+
+    @abstractmethod
+    def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
+        """Named scalar losses, each a mean over the batch's examples (so that shards of a batch can be weighted)."""
+
+    @abstractmethod
+    def decode(self, states: States, batch: Batch) -> list[Prediction]:
+        """A prediction for each of `batch.examples`, in order."""

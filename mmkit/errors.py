@@ -1,0 +1,67 @@
+"""Errors a user can act on: one message that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MMKitError(Exception):
+    """An error the user can mend; the command line prints it without a traceback and exits with 2.
+
+    `what` is one sentence, `where` a place (file:line, recipe section, part), `hint` what to do next.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: object = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint = what, str(where), hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  → {self.hint}" if self.hint else text
+
+
+class RecipeError(MMKitError):
+    """A recipe that cannot be used: unknown keys, wrong types, parts that do not fit."""
+
+
+class PartError(MMKitError):
+    """A registered part or plugin that is missing, broken or of the wrong kind."""
+
+
+class DataError(MMKitError):
+    """A data file or record that cannot be read as what it claims to be."""
+
+
+class ImageError(DataError):
+    """A picture that is missing, empty, truncated, too large or not a picture."""
+
+
+class RunError(MMKitError):
+    """A run folder that cannot be written, loaded or resumed."""
+
+
+class TrainingError(MMKitError):
+    """Training that cannot go on: a loss that is not finite, memory that ran out."""
+
+
+class Interrupted(MMKitError):
+    """The user or the system asked to stop; everything was saved."""
+
+    exit_code = 130
+
+
+def near_misses(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """The names in `known` closest to a misspelt `name`, best first."""
+    return difflib.get_close_matches(name, sorted(known), n=n, cutoff=0.55)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence for an error's hint: the nearest names, or all of them when none is near."""
+    known = sorted(known)
+    near = near_misses(name, known)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "known: " + ", ".join(known) if known else "there are none"

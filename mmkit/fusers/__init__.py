@@ -1,0 +1,1 @@
+"""Station 4: fusers combine the features of several encoders."""

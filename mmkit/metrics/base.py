@@ -1,0 +1,24 @@
+"""Station 6, the metric: figures from examples and predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from mmkit.data.types import Example, Prediction
+
+
+class Metric(ABC):
+    """Accumulates over batches. Higher is better for every figure it reports."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget what was accumulated."""
+
+    @abstractmethod
+    def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Add pairs; `predictions[i].id` must be `examples[i].id`."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """Figures by name, rates in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a label's own."""
