@@ -1,0 +1,77 @@
+"""Files written whole or not at all, and what to tell the user when a disk refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from mmkit.errors import MMKitError, RunError
+
+_ADVICE = {
+    errno.ENOSPC: ("the disk is full", "free some space, or name another folder"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or name another folder"),
+    errno.EROFS: ("the file system is read-only", "name a folder you may write to"),
+    errno.EACCES: ("permission denied", "name a folder you may write to"),
+    errno.EPERM: ("permission denied", "name a folder you may write to"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "name another folder"),
+    errno.EEXIST: ("a file stands where a folder is needed", "name another folder"),
+    errno.EISDIR: ("a folder stands where a file is needed", "name another file"),
+}
+
+
+@contextlib.contextmanager
+def explained(path: Path, error: type[MMKitError] = RunError) -> Iterator[None]:
+    """Turn an `OSError` (or safetensors' form of one) raised while writing `path` into a user's error."""
+    try:
+        yield
+    except OSError as reason:
+        what, hint = _ADVICE.get(reason.errno or 0, (reason.strerror or str(reason), "look at the folder"))
+        raise error(f"cannot write: {what}", where=path, hint=hint) from reason
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` that replaces it when the block ends well, and vanishes otherwise."""
+    with explained(path, error):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoding = None if "b" in mode else "utf-8"
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, mode, encoding=encoding, newline=None if "b" in mode else "\n") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new files in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
