@@ -1,0 +1,104 @@
+"""The hierarchical visual prefix: pictures as extra keys and values in every layer of the text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkit.batch import Batch, States
+from mmkit.encoders.base import Encoder
+from mmkit.errors import PartError
+from mmkit.fusers.base import Fuser
+
+
+class VisualPrefix(Fuser):
+    """Prepends pictures to the keys and values of each self-attention layer of the text encoder (HVPNeT).
+
+    Chen et al., NAACL Findings 2022, arXiv 2205.03521. A picture's pyramid, pooled to a `g × g` grid, becomes `g²` visual
+    tokens; an MLP turns each into `blocks` key-value pairs, and a gate of each text layer mixes the blocks into that
+    layer's prefix. Works with any text encoder that takes a prefix and any encoder that gives a `grid`. The layout of
+    tensors is that of the authors' released code, so that their checkpoints load.
+
+    Args:
+        text: the text encoder's name in the recipe.
+        vision: the picture encoder's name in the recipe.
+        hidden: width of the MLP's hidden layer.
+        blocks: key-value pairs a visual token offers to the gates (the paper calls them levels of the pyramid).
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset(
+        {"tokens", "mask", "word_index", "first_subword", "marker_index"}
+    )
+
+    def __init__(
+        self, text: str = "text", vision: str = "vision", hidden: int = 800, blocks: int = 4
+    ) -> None:
+        super().__init__()
+        self.text, self.vision = text, vision
+        self.hidden, self.blocks = hidden, blocks
+        self.heads = 0
+
+    def requires(self) -> dict[str, frozenset[str]]:
+        return {self.text: frozenset({"tokens", "mask", "prefix"}), self.vision: frozenset({"grid"})}
+
+    def build(self, encoders: Mapping[str, Encoder]) -> None:
+        """Make the MLP and the gates for the widths the encoders turned out to have.
+
+        Raises `PartError` if the text encoder's layers differ in width: one MLP output serves all of them.
+        """
+        text, vision = encoders[self.text], encoders[self.vision]
+        shapes = text.prefix_shape()  # type: ignore[operator] - promised by "prefix" in `provides`
+        if len(set(shapes)) != 1:
+            raise PartError(
+                f"encoder {self.text!r} has layers of different widths, {sorted(set(shapes))} (heads, width of a head)",
+                where="hvpnet.visual_prefix.v1",
+                hint="the visual prefix needs a text encoder whose layers all have the same attention heads",
+            )
+        self.heads, head_dim = shapes[0]
+        pair = 2 * self.heads * head_dim
+        tokens = vision.grid**2  # type: ignore[operator] - promised by "grid" in `provides`
+        self.project = nn.Sequential(
+            nn.Linear(vision.dim, self.hidden), nn.Tanh(), nn.Linear(self.hidden, self.blocks * pair)
+        )
+        self.gates = nn.Linear(tokens * pair, len(shapes) * self.blocks)
+        self.dims = {"tokens": text.dim}
+
+    def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
+        grid = encoders[self.vision](batch.inputs[self.vision])["grid"]
+        inputs = batch.inputs[self.text]
+        features = encoders[self.text](inputs, prefix=self.prefix(grid))
+        return States.of_text(features, inputs)
+
+    def prefix(self, grid: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values for each text layer, from pictures pooled to `grid [B, n, C, g, g]`.
+
+        Returns a (key, value) a layer, each `[B, heads, n·g², head_dim]` ("Visual Prefix-guided Fusion").
+        """
+        layers = self.mix(self.offer(grid))  # [layers, B, n·g², 2·width]
+        batch, length = layers.shape[1:3]
+        # Reshaped without transposing, as the authors do: a "head" is a run of positions, not of channels.
+        return [
+            tuple(half.reshape(batch, self.heads, length, -1) for half in layer.chunk(2, dim=-1))  # type: ignore[misc]
+            for layer in layers
+        ]
+
+    def offer(self, grid: Tensor) -> Tensor:
+        """The key-value pairs each visual token offers: `[B, n, C, g, g]` → `[B, n, g², blocks, 2·width]`."""
+        batch, pictures, channels, side, _ = grid.shape
+        # Again without transposing: a visual token is a run of C·g²/g² = C numbers of the channel-first grid,
+        # so it holds all g² cells of C/g² neighbouring channels rather than one cell of all channels.
+        tokens = grid.reshape(batch, pictures, side * side, channels)
+        return self.project(tokens).unflatten(-1, (self.blocks, -1))
+
+    def mix(self, offers: Tensor) -> Tensor:
+        """Each layer's own mixture of the blocks: `[B, n, g², blocks, 2·width]` → `[layers, B, n·g², 2·width]`.
+
+        "Dynamic Gated Aggregation" in the paper. The gates of all layers and pictures are one matrix product; so are the mixtures.
+        """
+        scores = self.gates(offers.mean(dim=3).flatten(2))  # [B, n, layers·blocks]
+        weights = F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)  # [B, n, layers, blocks]
+        return torch.einsum("bnlk,bnpkw->lbnpw", weights, offers).flatten(2, 3)
