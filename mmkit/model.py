@@ -1,0 +1,157 @@
+"""The assembled model: encoders → fuser → decoder, and the checks that the parts fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mmkit.batch import Batch
+from mmkit.data.types import Entity, Example, Prediction, TextView
+from mmkit.decoders.base import Decoder, Labels
+from mmkit.encoders.base import Encoder, ItemEncoder
+from mmkit.errors import RecipeError, did_you_mean
+from mmkit.fusers.base import Fuser
+
+if TYPE_CHECKING:
+    from mmkit.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An example with what is worked out about it once: the decoder's views and its length in subwords."""
+
+    example: Example
+    views: Mapping[str, TextView]
+    length: int
+
+
+class Model(nn.Module):
+    """Encoders, a fuser and a decoder that fit together; made by `assemble`."""
+
+    def __init__(self, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder, labels: Labels) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.fuser = fuser
+        self.decoder = decoder
+        self.labels = labels
+
+    @property
+    def named_encoders(self) -> dict[str, Encoder]:
+        """The encoders by name, as the fuser takes them."""
+        return dict(self.encoders.items())  # type: ignore[arg-type]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def items(self, examples: Iterable[Example]) -> list[Item]:
+        """What is worked out once for each example (for each of its units, if the decoder splits it)."""
+        result = []
+        for example in examples:
+            for unit in self.decoder.units(example):
+                views = self.decoder.views(unit)
+                length = max(encoder.length(views) for encoder in self.named_encoders.values())
+                result.append(Item(unit, views, length))
+        return result
+
+    def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
+        """A batch on the CPU; runs in a loader worker."""
+        examples = tuple(item.example for item in items)
+        views = [item.views for item in items]
+        inputs = {name: encoder.collate(examples, views) for name, encoder in self.named_encoders.items()}
+        return Batch(examples, inputs, self.decoder.targets(examples, inputs) if targets else {})
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses of a batch with targets, each a mean over its examples; the fuser's own are among them."""
+        states = self.fuser(self.named_encoders, batch)
+        return {**states.losses, **self.decoder.loss(states, batch.targets)}
+
+    def predict(self, batch: Batch) -> list[Prediction]:
+        """Predictions for a batch that is on the model's device; call it in evaluation mode."""
+        with torch.inference_mode():
+            return self.decoder.decode(self.fuser(self.named_encoders, batch), batch)
+
+    def item_encoders(self) -> dict[str, ItemEncoder]:
+        """The encoders whose outputs are stored: frozen, and of separate items."""
+        return {
+            name: encoder
+            for name, encoder in self.named_encoders.items()
+            if isinstance(encoder, ItemEncoder) and encoder.frozen and encoder.store
+        }
+
+
+def assemble(
+    recipe: Recipe,
+    *,
+    examples: Iterable[Example] | None = None,
+    labels: Labels | None = None,
+    entities: Sequence[Entity] = (),
+    saved: Path | None = None,
+) -> Model:
+    """Build a recipe's model, its weights drawn from the recipe's seed.
+
+    Labels are learnt from `examples` unless given. With `saved` (a run folder) backbones are built from the
+    configuration kept there and nothing is fetched; the caller loads the weights.
+    Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
+    """
+    torch.manual_seed(recipe.seed)
+    encoders: dict[str, Encoder] = {
+        name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")
+    }
+    fuser: Fuser = recipe.build("model.fuser")
+    decoder: Decoder = recipe.build("model.decoder")
+    check_fit(recipe, encoders, fuser, decoder)
+    if labels is None:
+        if examples is None:
+            raise ValueError("assemble needs examples to learn labels from, or the labels")
+        labels = decoder.fit(examples)
+    for name, encoder in encoders.items():
+        if isinstance(encoder, ItemEncoder):
+            encoder.missing_images = recipe.config["data"]["missing_images"]
+        encoder.build(decoder.special_tokens, saved=saved / "encoders" / name if saved else None)
+        if encoder.frozen:
+            encoder.requires_grad_(False)
+    fuser.build(encoders)
+    decoder.build(fuser.dims, labels, entities)
+    return Model(encoders, fuser, decoder, labels)
+
+
+def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder) -> None:
+    """Refuse parts that do not fit, naming both sides of every mismatch at once."""
+
+    def part(section: str, kind: str) -> str:
+        config = recipe.config["model"]
+        for key in section.split("."):
+            config = config[key]
+        return str(config.get(f"@{kind}", section))
+
+    problems = []
+    fuser_name = part("fuser", "fusers")
+    for name, wanted in fuser.requires().items():
+        if name not in encoders:
+            problems.append(
+                f"model.fuser: {fuser_name} asks for an encoder named {name!r}; {did_you_mean(name, encoders)}"
+            )
+            continue
+        lacking = sorted(wanted - encoders[name].provides)
+        if lacking:
+            problems.append(
+                f"model.encoders.{name}: {fuser_name} needs {', '.join(lacking)} from it, "
+                f"but {part(f'encoders.{name}', 'encoders')} provides {', '.join(sorted(encoders[name].provides))}"
+            )
+    for name in sorted(set(encoders) - set(fuser.requires())):
+        problems.append(f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it")
+    lacking = sorted(decoder.requires - fuser.provides)
+    if lacking:
+        problems.append(
+            f"model.decoder: {part('decoder', 'decoders')} needs {', '.join(lacking)}, "
+            f"but {fuser_name} provides {', '.join(sorted(fuser.provides))}"
+        )
+    if problems:
+        raise RecipeError("the parts do not fit:\n  " + "\n  ".join(problems), where=recipe.path)

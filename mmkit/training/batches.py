@@ -1,0 +1,73 @@
+"""Which examples make which update: shuffled, bucketed by length, and known from (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from mmkit.batch import Batch
+from mmkit.model import Item, Model
+
+Update = list[list[int]]
+"""The micro-batches of one update: lists of example indices."""
+
+
+def plan_epoch(lengths: Sequence[int], batch_size: int, seed: int, epoch: int, bucket: int) -> list[list[int]]:
+    """Cut an epoch into batches of `batch_size` examples of similar length, in random order.
+
+    Examples are shuffled, sorted by length within pools of `bucket` batches, cut, and the batches shuffled: little
+    padding, yet another mixture each epoch. Every example comes once; the last batch of a pool may be smaller.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    if bucket > 1:
+        lengths_of = np.asarray(lengths)
+        pool = batch_size * bucket
+        pools = [order[at : at + pool] for at in range(0, len(order), pool)]
+        order = np.concatenate([p[np.argsort(lengths_of[p], kind="stable")] for p in pools] or [order])
+    batches = [order[at : at + batch_size].tolist() for at in range(0, len(order), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))] if bucket > 1 else batches
+
+
+def share(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> Update:
+    """This process's micro-batches of a global batch; strided, so that lengths are spread evenly.
+
+    A process always gets at least one example (a repeated one weighs nothing: see `weight`), because every process
+    has to take part in every update.
+    """
+    parts = [list(batch[at::accumulate]) for at in range(min(accumulate, len(batch)))]
+    return [part[rank::processes] or part[:1] for part in parts]
+
+
+def weight(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> list[float]:
+    """What each micro-batch's mean loss counts in the update's mean (times processes, which average gradients)."""
+    parts = [list(batch[at::accumulate]) for at in range(min(accumulate, len(batch)))]
+    return [len(part[rank::processes]) * processes / len(batch) for part in parts]
+
+
+class Loader:
+    """Collates planned micro-batches ahead of the device."""
+
+    def __init__(self, model: Model, items: Sequence[Item], workers: int, pin: bool) -> None:
+        self.items, self.workers, self.pin = items, workers, pin
+        self.collate: Callable[[list[Item]], Batch] = model.collate
+
+    def __call__(self, micro_batches: Sequence[list[int]]) -> Iterator[Batch]:
+        """Batches in order; a fresh pass each call, its random state apart from the model's."""
+        if self.workers:
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        generator = torch.Generator()  # keeps the loader from drawing on the model's random numbers
+        generator.manual_seed(0)
+        loader: DataLoader[Batch] = DataLoader(
+            self.items,  # type: ignore[arg-type]
+            batch_sampler=micro_batches,  # type: ignore[arg-type]
+            collate_fn=self.collate,
+            num_workers=self.workers,
+            pin_memory=self.pin,
+            generator=generator,
+        )
+        return iter(loader)

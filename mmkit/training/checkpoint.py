@@ -1,0 +1,189 @@
+"""Checkpoints to go on from: safetensors and JSON, complete or absent, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mmkit.errors import RunError
+from mmkit.files import explained, sync_folder, write_json
+
+
+@dataclass
+class Progress:
+    """Where training stands. Order and random draws follow from the seed and these numbers alone."""
+
+    epoch: int = 1
+    """The epoch in which the next update falls."""
+    done: int = 0
+    """Updates of that epoch already made."""
+    step: int = 0
+    """Updates made in all."""
+    best_score: float | None = None
+    best_epoch: int = 0
+    best_step: int = 0
+    stale: int = 0
+    """Evaluations since the best."""
+    seconds: float = 0.0
+    log_bytes: int = 0
+    """Length of `metrics.jsonl` at this point; what a killed run wrote later is dropped on resuming."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Development figures of the best epoch."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically. Raises `RunError` if the disk refuses."""
+    # safetensors refuses tensors that share memory (tied weights): each gets its own copy
+    owned: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        owned[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    temporary = path.with_name(f".{path.name}.tmp")
+    with explained(path):
+        try:
+            save_file(owned, temporary, metadata=dict(metadata or {}) or None)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except SafetensorError as error:  # safetensors wraps the system's error in text
+            temporary.unlink(missing_ok=True)
+            raise OSError(28 if "No space" in str(error) else 5, str(error)) from error
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file whole. Raises `RunError` if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError as error:
+        raise RunError("the weights are missing", where=path, hint="was training interrupted? try --resume") from error
+    except (SafetensorError, OSError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise RunError(
+            f"the weights are damaged ({size} bytes): {error}",
+            where=path,
+            hint="copy the file again, or train again (--resume goes on from the last complete checkpoint)",
+        ) from error
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that are trained, and buffers of the modules that are not frozen."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    keep = {}
+    for name, tensor in model.state_dict().items():
+        module = name.rpartition(".")[0]
+        siblings = {p for p, _ in model.get_submodule(module).named_parameters(recurse=False)}
+        if name in frozen or (siblings and {f"{module}.{s}" for s in siblings} <= frozen):
+            continue
+        keep[name] = tensor
+    return keep
+
+
+def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
+    """Write `folder/step-N` whole, then drop older ones: a kill at any moment leaves a complete one."""
+    final = folder / f"step-{progress.step:09d}"
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        save_tensors(temporary / "model.safetensors", trained_state(model))
+        names = _names(model, optimizer)
+        moments = {
+            f"{key}/{name}": value
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+            for name in [names[parameter]]
+        }
+        save_tensors(temporary / "optimizer.safetensors", moments)
+        write_json(temporary / "progress.json", asdict(progress))
+        with explained(folder):
+            if final.exists():
+                shutil.rmtree(final)
+            sync_folder(temporary)
+            temporary.rename(final)
+            sync_folder(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    for old in folder.iterdir():
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
+    """Restore model and optimiser from the newest checkpoint. Raises `RunError` if there is none that is whole."""
+    found = sorted(folder.glob("step-*"))
+    if not found:
+        raise RunError("there is no checkpoint to resume from", where=folder, hint="start again with another --output")
+    newest = found[-1]
+    progress = Progress(**read_progress(newest))
+    load_weights(model, load_tensors(newest / "model.safetensors"), newest, only=set(trained_state(model)))
+    by_name = {name: parameter for parameter, name in _names(model, optimizer).items()}
+    optimizer.state.clear()
+    for key, value in load_tensors(newest / "optimizer.safetensors").items():
+        kind, _, name = key.partition("/")
+        if name not in by_name:
+            raise RunError(f"the checkpoint's optimiser knows a parameter {name} that the model lacks", where=newest)
+        parameter = by_name[name]
+        on_device = kind != "step" or optimizer.defaults.get("fused", False)
+        optimizer.state[parameter][kind] = value.to(parameter.device) if on_device else value
+    return progress
+
+
+def read_progress(checkpoint: Path) -> dict[str, Any]:
+    """The progress of a checkpoint folder as plain JSON."""
+    path = checkpoint / "progress.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"the checkpoint is damaged: {error}", where=path, hint="remove it and start again") from error
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: Path, only: set[str] | None = None) -> None:
+    """Load weights strictly (`only`: exactly these names). Raises `RunError` naming what does not fit."""
+    own = model.state_dict()
+    expected = set(own) if only is None else only
+    missing, unknown = sorted(expected - set(state)), sorted(set(state) - set(own))
+    shapes = [
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        for name in sorted(set(own) & set(state))
+        if own[name].shape != state[name].shape
+    ]
+    if missing or unknown or shapes:
+        problems = [f"missing {_few(missing)}"] if missing else []
+        problems += [f"unknown {_few(unknown)}"] if unknown else []
+        problems += [f"of another shape {_few(shapes)}"] if shapes else []
+        raise RunError(
+            "the weights do not fit the recipe's model: " + "; ".join(problems),
+            where=source,
+            hint="was recipe.cfg or labels.json edited after training?",
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def _few(names: list[str], n: int = 4) -> str:
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+
+
+def _names(model: nn.Module, optimizer: Optimizer) -> dict[nn.Parameter, str]:
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    return {parameter: name for name, parameter in model.named_parameters() if parameter in trained}

@@ -1,0 +1,59 @@
+"""Scoring: predictions of a whole split, and the figures the recipe's metrics make of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from mmkit.data.types import Example, Prediction
+from mmkit.metrics.base import Metric
+from mmkit.model import Item, Model
+from mmkit.training.batches import Loader
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+    """bf16 autocast on `device`, or nothing for fp32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def plan_evaluation(items: Sequence[Item], batch_size: int) -> list[list[int]]:
+    """Batches of like lengths, longest first: the same for the same items, whoever evaluates them."""
+    order = sorted(range(len(items)), key=lambda i: (-items[i].length, i))
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def predict_items(
+    model: Model,
+    items: Sequence[Item],
+    batch_size: int,
+    precision: str,
+    *,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[tuple[int, Prediction]]:
+    """(index, prediction) for this process's share of `items`, batch by batch. Sets evaluation mode."""
+    model.eval()
+    plan = plan_evaluation(items, batch_size)[rank::processes]
+    loader = Loader(model, items, workers, pin=model.device.type == "cuda")
+    loader.collate = lambda chosen: model.collate(chosen, targets=False)
+    for chosen, batch in zip(plan, loader(plan), strict=True):
+        with autocast(model.device, precision):
+            predictions = model.predict(batch.to(model.device))
+        yield from zip(chosen, predictions, strict=True)
+
+
+def score(
+    metrics: Mapping[str, Metric], examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> dict[str, float]:
+    """Every metric's figures as `<metric>.<name>`."""
+    figures: dict[str, float] = {}
+    for name, metric in metrics.items():
+        metric.reset()
+        metric.update(examples, predictions)
+        figures |= {f"{name}.{figure}": value for figure, value in metric.compute().items()}
+    return figures

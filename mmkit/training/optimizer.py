@@ -1,0 +1,84 @@
+"""Optimiser and schedule as `[training]` describes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_scheduler
+
+from mmkit.errors import RecipeError
+from mmkit.training.settings import TrainingSettings
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """An optimiser over the trainable parameters, grouped by the patterns of `training.groups` (first match wins).
+
+    Raises `RecipeError` for a group that matches nothing.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matched = dict.fromkeys(settings.groups, False)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate, decay = settings.learning_rate, settings.weight_decay
+        for key, group in settings.groups.items():
+            if re.search(group.pattern, name):
+                matched[key] = True
+                rate = rate if group.learning_rate is None else group.learning_rate
+                decay = decay if group.weight_decay is None else group.weight_decay
+                break
+        if settings.no_decay and re.search(settings.no_decay, name):
+            decay = 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    idle = [key for key, hit in matched.items() if not hit]
+    if idle:
+        raise RecipeError(
+            "no trainable parameter is left for the pattern of " + ", ".join(f"training.groups.{k}" for k in idle),
+            hint="names look like " + ", ".join(_some_names(n for n, p in model.named_parameters() if p.requires_grad)),
+        )
+    if not groups:
+        raise RecipeError("nothing to train: every parameter is frozen", hint="unfreeze an encoder")
+    make = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    first, second = settings.betas
+    return make(
+        [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+        betas=(first, second),
+        fused=True,
+    )
+
+
+def _some_names(names: Iterable[str]) -> list[str]:
+    """One example of each module two levels deep."""
+    return list({".".join(name.split(".")[:2]): name for name in names}.values())[:8]
+
+
+class Schedule:
+    """The learning rate as a function of the number of updates made, so that it resumes from that number alone."""
+
+    def __init__(self, optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> None:
+        self.per_epoch = settings.schedule_every == "epoch"
+        self.steps_per_epoch = max(1, steps_per_epoch)
+        total = settings.epochs if self.per_epoch else settings.epochs * self.steps_per_epoch
+        warmup = settings.warmup * total if settings.warmup < 1 else settings.warmup
+        scheduler = get_scheduler(
+            "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
+            optimizer,
+            num_warmup_steps=math.ceil(warmup),
+            num_training_steps=total,
+        )
+        if not isinstance(scheduler, LambdaLR):
+            raise TypeError(f"{settings.schedule} is no function of the number of updates")
+        self.optimizer, self.scheduler = optimizer, scheduler
+
+    def set(self, step: int) -> None:
+        """Set the rates for the update that follows `step` updates."""
+        at = step // self.steps_per_epoch if self.per_epoch else step
+        bases, factors = self.scheduler.base_lrs, self.scheduler.lr_lambdas
+        for group, base, factor in zip(self.optimizer.param_groups, bases, factors, strict=True):
+            group["lr"] = base * factor(at)
