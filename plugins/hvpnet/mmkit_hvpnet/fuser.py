@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,16 @@ from mmkit.fusers.base import Fuser
 class VisualPrefix(Fuser):
     """Prepends pictures to the keys and values of each self-attention layer of the text encoder (HVPNeT).
 
-    Chen et al., NAACL Findings 2022, arXiv 2205.03521. A picture's pyramid, pooled to a `g × g` grid, becomes `g²` visual
-    tokens; an MLP turns each into `blocks` key-value pairs, and a gate of each text layer mixes the blocks into that
-    layer's prefix. Works with any text encoder that takes a prefix and any encoder that gives a `grid`. The layout of
-    tensors is that of the authors' released code, so that their checkpoints load.
+    Chen et al., NAACL Findings 2022, arXiv 2205.03521. A picture's pyramid, pooled to a `g × g` grid,
+    becomes `g²` visual tokens; an MLP turns each into `blocks` key-value pairs, and a gate of each text layer
+    mixes the blocks into that layer's prefix. Works with any text encoder that takes a prefix and any encoder
+    that gives a `grid`. Tensors are laid out as in the authors' code, so that their checkpoints load.
 
     Args:
         text: the text encoder's name in the recipe.
         vision: the picture encoder's name in the recipe.
         hidden: width of the MLP's hidden layer.
-        blocks: key-value pairs a visual token offers to the gates (the paper calls them levels of the pyramid).
+        blocks: key-value pairs a visual token offers to the gates (in the paper: one a level of the pyramid).
     """
 
     provides: ClassVar[frozenset[str]] = frozenset(
@@ -50,21 +50,21 @@ class VisualPrefix(Fuser):
 
         Raises `PartError` if the text encoder's layers differ in width: one MLP output serves all of them.
         """
-        text, vision = encoders[self.text], encoders[self.vision]
-        shapes = text.prefix_shape()  # type: ignore[operator] - promised by "prefix" in `provides`
+        text: Any = encoders[self.text]  # has `prefix_shape`, as "prefix" in its `provides` promises
+        vision: Any = encoders[self.vision]  # has `grid`, as "grid" in its `provides` promises
+        shapes = text.prefix_shape()
         if len(set(shapes)) != 1:
             raise PartError(
-                f"encoder {self.text!r} has layers of different widths, {sorted(set(shapes))} (heads, width of a head)",
+                f"encoder {self.text!r} has layers of different widths (heads, width of a head): {shapes}",
                 where="hvpnet.visual_prefix.v1",
                 hint="the visual prefix needs a text encoder whose layers all have the same attention heads",
             )
         self.heads, head_dim = shapes[0]
         pair = 2 * self.heads * head_dim
-        tokens = vision.grid**2  # type: ignore[operator] - promised by "grid" in `provides`
         self.project = nn.Sequential(
             nn.Linear(vision.dim, self.hidden), nn.Tanh(), nn.Linear(self.hidden, self.blocks * pair)
         )
-        self.gates = nn.Linear(tokens * pair, len(shapes) * self.blocks)
+        self.gates = nn.Linear(vision.grid**2 * pair, len(shapes) * self.blocks)
         self.dims = {"tokens": text.dim}
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
@@ -74,31 +74,37 @@ class VisualPrefix(Fuser):
         return States.of_text(features, inputs)
 
     def prefix(self, grid: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values for each text layer, from pictures pooled to `grid [B, n, C, g, g]`.
+        """Keys and values for each text layer ("Visual Prefix-guided Fusion" in the paper).
 
-        Returns a (key, value) a layer, each `[B, heads, n·g², head_dim]` ("Visual Prefix-guided Fusion").
+        Takes pictures pooled to `grid [B, n, C, g, g]`; returns a (key, value) a layer, each
+        `[B, heads, n·g², head_dim]`.
         """
         layers = self.mix(self.offer(grid))  # [layers, B, n·g², 2·width]
-        batch, length = layers.shape[1:3]
-        # Reshaped without transposing, as the authors do: a "head" is a run of positions, not of channels.
-        return [
-            tuple(half.reshape(batch, self.heads, length, -1) for half in layer.chunk(2, dim=-1))  # type: ignore[misc]
-            for layer in layers
-        ]
+        keys, values = layers.chunk(2, dim=-1)
+        return list(zip(self._split_heads(keys), self._split_heads(values), strict=True))
 
     def offer(self, grid: Tensor) -> Tensor:
         """The key-value pairs each visual token offers: `[B, n, C, g, g]` → `[B, n, g², blocks, 2·width]`."""
         batch, pictures, channels, side, _ = grid.shape
-        # Again without transposing: a visual token is a run of C·g²/g² = C numbers of the channel-first grid,
-        # so it holds all g² cells of C/g² neighbouring channels rather than one cell of all channels.
+        # Reshaped without transposing, as the authors do: a visual token is a run of C numbers of the
+        # channel-first grid, so it holds all g² cells of C/g² neighbouring channels.
         tokens = grid.reshape(batch, pictures, side * side, channels)
         return self.project(tokens).unflatten(-1, (self.blocks, -1))
 
     def mix(self, offers: Tensor) -> Tensor:
-        """Each layer's own mixture of the blocks: `[B, n, g², blocks, 2·width]` → `[layers, B, n·g², 2·width]`.
+        """Each layer's own mixture of the blocks ("Dynamic Gated Aggregation" in the paper).
 
-        "Dynamic Gated Aggregation" in the paper. The gates of all layers and pictures are one matrix product; so are the mixtures.
+        `[B, n, g², blocks, 2·width]` → `[layers, B, n·g², 2·width]`. The gates of all layers and pictures are
+        one matrix product, and so are the mixtures.
         """
         scores = self.gates(offers.mean(dim=3).flatten(2))  # [B, n, layers·blocks]
         weights = F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)  # [B, n, layers, blocks]
         return torch.einsum("bnlk,bnpkw->lbnpw", weights, offers).flatten(2, 3)
+
+    def _split_heads(self, half: Tensor) -> tuple[Tensor, ...]:
+        """`[layers, B, n·g², width]` → for each layer `[B, heads, n·g², head_dim]`.
+
+        Again without transposing: what a head sees is a run of the prefix's positions, not of its channels.
+        """
+        layers, batch, length, _ = half.shape
+        return half.reshape(layers, batch, self.heads, length, -1).unbind()

@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from mmkit.batch import Batch
 from mmkit.errors import PartError
 from mmkit_hvpnet.fuser import VisualPrefix
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class StandInText(nn.Module):
@@ -82,7 +83,7 @@ def spelled_out(fuser: VisualPrefix, grid: Tensor, layers: int, heads: int) -> l
     pictures=st.integers(1, 4),
 )
 def test_equals_the_loops_of_the_paper(
-    layers: int, heads: int, head_dim: int, channels: int, side: int, blocks: int, pictures: int
+    *, layers: int, heads: int, head_dim: int, channels: int, side: int, blocks: int, pictures: int
 ) -> None:
     fuser, _ = build([(heads, head_dim)] * layers, channels, side, blocks)
     grid = torch.randn(2, pictures, channels, side, side)
