@@ -53,6 +53,14 @@ class Specs:
         """Paper name → `"module:Class"` of a `mmkit.importing.Importer`, for `mmkit import-checkpoint PAPER`."""
 
     @hookspec
+    def mmkit_progress(self, label: str, done: int, total: int) -> None:
+        """Work before training (annotations, stored features) has come this far; `done == total` ends it."""
+
+    @hookspec
+    def mmkit_note(self, message: str) -> None:
+        """Something the user should know: what a reader skipped, pictures that were blanked, where results lie."""
+
+    @hookspec
     def mmkit_run_start(self, run: Path, recipe: Recipe, total_steps: int, quiet: bool) -> None:
         """Training is about to begin (or to go on: `run` may hold a checkpoint)."""
 

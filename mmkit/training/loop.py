@@ -19,6 +19,7 @@ from mmkit.errors import TrainingError
 from mmkit.model import Item
 from mmkit.training.batches import Loader, plan_epoch, share, weight
 from mmkit.training.checkpoint import Progress
+from mmkit.training.evaluation import autocast
 from mmkit.training.optimizer import Schedule
 from mmkit.training.settings import TrainingSettings
 
@@ -45,6 +46,7 @@ def updates(
     accelerator: Accelerator,
     seed: int,
     progress: Progress,
+    precision: str = "fp32",
 ) -> Iterator[Update]:
     """Make updates from where `progress` stands to the last epoch's end, counting them in `progress`.
 
@@ -62,7 +64,7 @@ def updates(
             model.train()
             schedule.set(progress.step)
             torch.manual_seed(_mix(seed, progress.step, rank))
-            losses, total = _one_update(model, batches, batch, optimizer, settings, accelerator)
+            losses, total = _one_update(model, batches, batch, optimizer, settings, accelerator, precision)
             left -= 1
             progress.step, progress.done = progress.step + 1, progress.done + 1
             epoch = progress.epoch
@@ -79,6 +81,7 @@ def _one_update(
     optimizer: Optimizer,
     settings: TrainingSettings,
     accelerator: Accelerator,
+    precision: str,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Forward and backward over the micro-batches of one global batch, then step. Returns the batch's mean losses."""
     shares = weight(batch, settings.accumulate, accelerator.process_index, accelerator.num_processes)
@@ -87,7 +90,7 @@ def _one_update(
         micro = next(batches).to(accelerator.device)
         last = at == len(shares) - 1
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            with accelerator.autocast():
+            with autocast(accelerator.device, precision):
                 losses = model(micro)
             total = sum(loss * settings.loss_weights.get(name, 1.0) for name, loss in losses.items())
             accelerator.backward(total * share_of_batch)

@@ -1,0 +1,190 @@
+"""The run folder: everything a trained model needs, and everything one wants to know of how it came about.
+
+    recipe.cfg  labels.json  model.safetensors  encoders/<name>/  metrics.jsonl  predictions/<split>.jsonl  run.json
+    checkpoint/
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from packaging.requirements import Requirement
+
+from mmkit.data.jsonl import write_jsonl
+from mmkit.data.types import Prediction
+from mmkit.errors import RunError
+from mmkit.files import atomic, explained, write_json
+from mmkit.model import Model, assemble
+from mmkit.recipe import Recipe, load_recipe
+from mmkit.training.checkpoint import load_tensors, load_weights, save_tensors
+
+FORMAT = 1
+PACKAGES = ("mmkit", "torch", "transformers", "timm", "accelerate", "numpy")
+
+
+class Run:
+    """Paths of a run folder, and how its files are written and read."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.recipe_file = self.folder / "recipe.cfg"
+        self.labels_file = self.folder / "labels.json"
+        self.weights_file = self.folder / "model.safetensors"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.json_file = self.folder / "run.json"
+        self.checkpoint = self.folder / "checkpoint"
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Make the folder. Raises `RunError` if there is anything in it, or if it cannot be written."""
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if any(self.folder.iterdir()):
+                raise RunError(
+                    "the output folder is not empty",
+                    where=self.folder,
+                    hint="name another --output, or add --resume to go on with the run in it",
+                )
+            with atomic(self.folder / ".writable") as probe:  # a full or read-only disk shows before any work
+                probe.write("")
+            (self.folder / ".writable").unlink()
+
+    def save_recipe(self, recipe: Recipe, model: Model) -> None:
+        """Write what rebuilds the model without weights: recipe, labels and the encoders' configurations."""
+        with atomic(self.recipe_file) as file:
+            file.write(recipe.to_str())
+        write_json(self.labels_file, model.labels)
+        for name, encoder in model.named_encoders.items():
+            folder = self.folder / "encoders" / name
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                encoder.save(folder)
+
+    def save_weights(self, model: Model, keep_frozen: bool = True) -> None:
+        """Write `model.safetensors`: all weights, or all but the frozen ones."""
+        frozen = set() if keep_frozen else {n for n, p in model.named_parameters() if not p.requires_grad}
+        state = {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+        save_tensors(self.weights_file, state, {"mmkit": version("mmkit")})
+
+    def save_predictions(self, split: str, predictions: Iterable[Prediction]) -> Path:
+        """Write `predictions/<split>.jsonl` in the canonical form."""
+        path = self.folder / "predictions" / f"{split}.jsonl"
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_jsonl(path, predictions, "predictions")
+        return path
+
+    def save_json(self, facts: Mapping[str, Any]) -> None:
+        """Write `run.json`."""
+        write_json(self.json_file, {"format": FORMAT, **facts})
+
+    def remove_checkpoint(self) -> None:
+        """Drop what only resuming needs."""
+        shutil.rmtree(self.checkpoint, ignore_errors=True)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def recipe(self) -> Recipe:
+        """The filled recipe the run was trained with. Raises `RunError` if this is no run folder."""
+        if not self.recipe_file.is_file():
+            what = "there is no such folder" if not self.folder.exists() else "this is not a run folder (no recipe.cfg)"
+            raise RunError(what, where=self.folder, hint="name the folder that `mmkit train` wrote")
+        return load_recipe(self.recipe_file)
+
+    def labels(self) -> dict[str, Any]:
+        """The decoder's labels."""
+        return self._json(self.labels_file)
+
+    def facts(self) -> dict[str, Any]:
+        """`run.json`. Raises `RunError` for a newer format."""
+        facts = self._json(self.json_file)
+        if facts.get("format", FORMAT) > FORMAT:
+            raise RunError(
+                f"this run has format {facts['format']}, this mmkit reads up to {FORMAT}",
+                where=self.json_file,
+                hint="upgrade mmkit",
+            )
+        return facts
+
+    def model(self, recipe: Recipe | None = None) -> Model:
+        """The trained model on the CPU, in evaluation mode, built from this folder's files alone.
+
+        Only a run trained with `save_frozen = false` fetches its frozen backbones by name.
+        Raises `RunError` if a file is missing or damaged.
+        """
+        recipe = recipe or self.recipe()
+        state = load_tensors(self.weights_file)
+        keeps_frozen = recipe.training.save_frozen
+        model = assemble(recipe, labels=self.labels(), saved=self.folder if keeps_frozen else None)
+        frozen = set() if keeps_frozen else {n for n, p in model.named_parameters() if not p.requires_grad}
+        load_weights(model, state, self.weights_file, only=set(model.state_dict()) - frozen)
+        return model.eval()
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{path.name} is missing", where=self.folder, hint="the run folder is incomplete") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path.name} is damaged: {error}", where=self.folder) from error
+
+
+def save_run(folder: str | Path, recipe: Recipe, model: Model, facts: Mapping[str, Any] | None = None) -> Run:
+    """Write a model as a new run folder (an imported checkpoint, say)."""
+    run = Run(folder)
+    run.create()
+    run.save_recipe(recipe, model)
+    run.save_weights(model, recipe.training.save_frozen)
+    run.save_json({**environment(recipe), "status": "imported", **(facts or {})})
+    return run
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """`runs/<recipe>/<time>` under the working directory."""
+    return Path("runs") / recipe.name / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+
+
+def environment(recipe: Recipe, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What a run's figures depend on besides its data: versions, device, seed, the code's commit."""
+    device = torch.device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    packages = {*PACKAGES, *(Requirement(r).name for r in recipe.config["recipe"].get("requires") or [])}
+    return {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "device": str(device),
+        "device_name": name,
+        "python": sys.version.split()[0],
+        "versions": {p: v for p in sorted(packages) if (v := _version(p))},
+        "git_commit": _git_commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code in use (not of the folder the user happens to be in); None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "log", "-1", "--format=%H", "--", "."]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,118 @@
+"""What a person sees of a run: progress bars on a terminal, plain lines elsewhere, tables of results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mmkit.hooks import hookimpl
+
+
+class ConsoleDisplay:
+    """Shows a run through its hooks. `quiet` leaves only notes, evaluations and results, as plain lines."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._said = 0.0
+
+    @property
+    def _live(self) -> bool:
+        return self.console.is_terminal and not self.quiet
+
+    def say(self, message: str) -> None:
+        """One line, above any bar."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    @hookimpl
+    def mmkit_note(self, message: str) -> None:
+        """Notes are shown always: nothing is done silently."""
+        self.say(message)
+
+    @hookimpl
+    def mmkit_progress(self, label: str, done: int, total: int) -> None:
+        """A bar, or a line every ten seconds and at the end."""
+        if self._live:
+            self._advance(label, done, total)
+        elif not self.quiet and (done == total or time.monotonic() - self._said > 10):
+            self._said = time.monotonic()
+            self.say(f"{label}: {done} of {total}")
+
+    @hookimpl
+    def mmkit_epoch_start(self, epoch: int, steps: int) -> None:
+        """A bar of the epoch's updates."""
+        self._close()
+        if self._live:
+            self._advance(f"epoch {epoch}", 0, steps)
+
+    @hookimpl
+    def mmkit_step(self, epoch: int) -> None:
+        """The bar moves on."""
+        if self._bars is not None and f"epoch {epoch}" in self._tasks:
+            self._bars.advance(self._tasks[f"epoch {epoch}"])
+
+    @hookimpl
+    def mmkit_logged(self, epoch: int, step: int, figures: dict[str, float]) -> None:
+        """Training figures as a line."""
+        if not self.quiet:
+            self.say(f"epoch {epoch}  step {step}  " + _line(figures))
+
+    @hookimpl
+    def mmkit_evaluated(self, split: str, epoch: int, figures: dict[str, float], best: bool) -> None:
+        """A split's main figures as a line."""
+        main = {name: value for name, value in figures.items() if name.count(".") == 1}
+        self.say(f"epoch {epoch}  {split}  " + _line(main) + ("  (best so far)" if best else ""))
+
+    @hookimpl
+    def mmkit_run_end(self, run: Path, status: str, summary: dict[str, Any]) -> None:
+        """The end: a table of the best epoch's figures, and where everything lies."""
+        self._close()
+        figures = summary.get("figures") or {}
+        if figures:
+            self.console.print(results_table(figures, f"{summary.get('recipe', run.name)}: {status}"))
+        seconds = summary.get("seconds", 0.0)
+        self.say(f"{status} after {seconds:.0f} s; the run is in {run}")
+
+    def _advance(self, label: str, done: int, total: int) -> None:
+        if self._bars is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bars = Progress(*columns, console=self.console, transient=True)
+            self._bars.start()
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(label))
+
+    def _close(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars, self._tasks = None, {}
+
+
+def results_table(figures: Mapping[str, Mapping[str, float]], title: str) -> Table:
+    """Figures by split (columns) and name (rows); rates as percent with two decimals."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure", overflow="fold")
+    for split in figures:
+        table.add_column(split, justify="right")
+    names = dict.fromkeys(name for split in figures.values() for name in split)
+    for name in names:
+        table.add_row(name, *(_percent(figures[split].get(name)) for split in figures))
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f}"
+
+
+def _line(figures: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
