@@ -10,7 +10,7 @@ from mmkit.data.types import Entity, Example
 
 
 class Annotator(ABC):
-    """Works on batches of examples or entities. A result is JSON, stored once under `key` and never computed twice.
+    """Works on batches of examples or entities. A result is JSON, stored under `key`, never computed twice.
 
     `prepare` loads models; it is called only when something is missing from the store.
     """
@@ -36,3 +36,6 @@ class Annotator(ABC):
     @abstractmethod
     def apply(self, x: Any, result: Any) -> Example | Entity:
         """`x` with its result put in (`dataclasses.replace`)."""
+
+    def finish(self) -> None:  # noqa: B027 - a hook, not an abstract method
+        """Called after the last `apply` of a split: write what is kept outside the store."""
