@@ -1,0 +1,49 @@
+"""Scoring a trained run on one of its splits, exactly as training's own test does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mmkit.data.types import Prediction
+from mmkit.files import write_json
+from mmkit.recipe import Recipe
+from mmkit.run import Run
+from mmkit.splits import read_splits
+from mmkit.training.devices import pick_device, pick_precision
+from mmkit.training.evaluation import predict_items, score
+from mmkit.training.features import prepare_features
+
+ProgressReport = Callable[[str, int, int], None]
+
+
+def evaluate(
+    run: str | Path,
+    split: str = "test",
+    *,
+    recipe: Recipe | None = None,
+    device: str = "auto",
+    output: str | Path | None = None,
+    progress: ProgressReport | None = None,
+) -> tuple[dict[str, float], list[Prediction]]:
+    """Figures and predictions of `split`. `recipe` replaces the run's own (another data folder, say).
+
+    Writes `predictions/<split>.jsonl` and `evaluations/<split>.json` into `output` (default: the run's folder).
+    """
+    folder = Run(run)
+    recipe = recipe or folder.recipe()
+    torch_device = pick_device(device)
+    settings = recipe.training
+    data = read_splits(recipe, [split], str(torch_device), progress)[split]
+    model = folder.model(recipe).to(torch_device)
+    prepare_features(model, data.examples, torch_device, settings, progress)
+    items = model.items(data.examples)
+    precision = pick_precision(settings.precision, torch_device)
+    found = predict_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
+    predictions = [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])]
+    metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+    figures = score(metrics, [item.example for item in items], predictions)
+    target = Run(output) if output is not None else folder
+    target.save_predictions(split, predictions)
+    write_json(target.folder / "evaluations" / f"{split}.json", {"split": split, **figures, "data": data.origin})
+    return figures, predictions
