@@ -49,7 +49,7 @@ class ConsoleDisplay:
     @hookimpl
     def mmkit_epoch_start(self, epoch: int, steps: int) -> None:
         """A bar of the epoch's updates."""
-        self._close()
+        self.close()
         if self._live:
             self._advance(f"epoch {epoch}", 0, steps)
 
@@ -74,7 +74,7 @@ class ConsoleDisplay:
     @hookimpl
     def mmkit_run_end(self, run: Path, status: str, summary: dict[str, Any]) -> None:
         """The end: a table of the best epoch's figures, and where everything lies."""
-        self._close()
+        self.close()
         figures = summary.get("figures") or {}
         if figures:
             self.console.print(results_table(figures, f"{summary.get('recipe', run.name)}: {status}"))
@@ -92,7 +92,8 @@ class ConsoleDisplay:
         if done >= total:
             self._bars.remove_task(self._tasks.pop(label))
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Take the bars off the terminal."""
         if self._bars is not None:
             self._bars.stop()
         self._bars, self._tasks = None, {}

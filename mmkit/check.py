@@ -1,0 +1,82 @@
+"""`mmkit check`: what is in a recipe's data, and what is wrong with it, before a GPU is touched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mmkit.data.images import ImageReport, scan_images
+from mmkit.splits import Split, read_split
+
+if TYPE_CHECKING:
+    from mmkit.recipe import Recipe
+
+
+@dataclass
+class SplitReport:
+    """What one split holds."""
+
+    split: Split
+    labels: dict[str, Counter[str]]
+    """`spans`, `relations` and the like → label → count."""
+    tokens: int
+    longest: int
+    images: ImageReport
+    problems: list[str] = field(default_factory=list)
+    """What would stop training."""
+    warnings: list[str] = field(default_factory=list)
+    """What a user should know of."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return {
+            **self.split.origin,
+            "labels": {kind: dict(counts) for kind, counts in self.labels.items()},
+            "tokens": self.tokens,
+            "longest_sentence": self.longest,
+            "images": self.images.counts(),
+            "problems": self.problems,
+            "warnings": self.warnings,
+        }
+
+
+def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
+    """Read every split and look at its labels and pictures (`decode`: decode each picture fully).
+
+    Raises `DataError` where a file cannot be read at all.
+    """
+    reports: dict[str, SplitReport] = {}
+    for name in recipe.parts("data"):
+        reports[name] = _report(recipe, read_split(recipe, name), decode)
+    train = reports["train"]
+    train_texts = {example.text for example in train.split.examples}
+    for name, report in reports.items():
+        if name in ("train", "entities"):
+            continue
+        for kind, counts in report.labels.items():
+            unseen = sorted(set(counts) - set(train.labels.get(kind, ())))
+            if unseen:
+                report.warnings.append(f"{kind} labels that train never shows: {', '.join(unseen)}")
+        leaked = sum(example.text in train_texts for example in report.split.examples)
+        if leaked:
+            report.warnings.append(f"{leaked} sentences stand in train too")
+    return reports
+
+
+def _report(recipe: Recipe, split: Split, decode: bool) -> SplitReport:
+    labels: dict[str, Counter[str]] = {}
+    for example in split.examples:
+        for span in example.spans:
+            labels.setdefault("spans", Counter())[span.label] += 1
+        for relation in example.relations:
+            if relation.label is not None:
+                labels.setdefault("relations", Counter())[relation.label] += 1
+    lengths = [len(example.tokens) for example in split.examples]
+    images = scan_images(split.examples or split.entities, decode=decode)
+    report = SplitReport(split, labels, sum(lengths), max(lengths, default=0), images)
+    if images.bad:
+        advice = "they become blank ones" if recipe.config["data"]["missing_images"] == "blank" else ""
+        message = f"{images.bad} of {images.total} pictures cannot be used ({images.summary()})"
+        (report.warnings if advice else report.problems).append(message + (f"; {advice}" if advice else ""))
+    return report

@@ -1,0 +1,79 @@
+"""`mmkit annotate`, `mmkit convert` and `mmkit import-checkpoint`: what is done once, before or beside training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmkit.cli.options import OVERRIDABLE, device_option, progress_bar, quiet_libraries, recipe_from
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("recipe")
+@click.option("--sample", is_flag=True, help="Annotate the sample data instead.")
+@device_option
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def annotate(context: click.Context, recipe: str, sample: bool, device: str, quiet: bool) -> None:
+    """Run RECIPE's annotators over its data. Results are stored: a later call goes on where this one ended."""
+    loaded = recipe_from(recipe, context, sample)
+    names = loaded.parts("annotators")
+    if not names:
+        click.echo(f"{loaded.path}: the recipe has no [annotators]")
+        return
+    quiet_libraries()
+    from mmkit.splits import read_splits
+    from mmkit.training.devices import pick_device
+
+    with progress_bar(quiet) as progress:
+        splits = read_splits(loaded, loaded.parts("data"), str(pick_device(device)), progress)
+    records = sum(len(s.examples) + len(s.entities) for s in splits.values())
+    click.echo(f"{', '.join(names)}: {records} records of {', '.join(splits)} are annotated")
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
+@click.option("--split", default="train", show_default=True, help="If SRC is a recipe: the split to convert.")
+@click.option("--reader", "reader_name", help="If SRC is a data file: the registered reader that reads it.")
+@click.pass_context
+def convert(context: click.Context, source: str, destination: Path, split: str, reader_name: str | None) -> None:
+    """Write the data SRC as canonical jsonlines DST, which mmkit.jsonl.v1 reads.
+
+    SRC is a recipe (with --split), or a data file (with --reader, whose arguments follow as --name value).
+    """
+    from mmkit.data.convert import convert as convert_data
+    from mmkit.recipe import parse_overrides
+
+    if reader_name is None:
+        reader = recipe_from(source, context).build(f"data.{split}")
+    else:
+        from mmkit.registry import build_part
+
+        path = Path(source)
+        arguments = {"root": str(path.parent), "file": path.name, **parse_overrides(context.args)}
+        reader = build_part("readers", reader_name, arguments)
+    counts = convert_data(reader, destination)
+    for what, count in counts.items():
+        click.echo(f"{count} × {what}")
+
+
+@click.command("import-checkpoint", context_settings=OVERRIDABLE)
+@click.argument("paper")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.pass_context
+def import_checkpoint(context: click.Context, paper: str, file: Path, output: Path) -> None:
+    """Turn the checkpoint FILE of PAPER's authors into a run folder OUT, ready to evaluate and predict.
+
+    The paper's recipe can be overridden by dotted name: --backbones.text ./bert-base-uncased
+    """
+    from mmkit.recipe import parse_overrides
+
+    overrides = parse_overrides(context.args)
+    quiet_libraries()
+    from mmkit.importing import import_checkpoint as import_file
+
+    run = import_file(paper, file, output, overrides)
+    click.echo(f"{file} is now the run {run.folder}; try: mmkit predict {run.folder} --text ...")

@@ -1,0 +1,48 @@
+"""`mmkit evaluate`: score a run again, on its own data or on another file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmkit.cli.options import (
+    OVERRIDABLE,
+    as_json,
+    device_option,
+    print_figures,
+    progress_bar,
+    quiet_libraries,
+)
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Split of the run's recipe to score.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write; default the run's folder.")
+@click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
+@device_option
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def evaluate(
+    context: click.Context, run: Path, split: str, output: Path | None, json_: bool, device: str, quiet: bool
+) -> None:
+    """Score the trained model in the folder RUN.
+
+    The run's recipe can be overridden by dotted name: --data.test.file other.txt
+    """
+    from mmkit.recipe import parse_overrides
+    from mmkit.run import Run
+
+    recipe = Run(run).recipe().with_overrides(parse_overrides(context.args))
+    quiet_libraries()
+    from mmkit.evaluate import evaluate as evaluate_run
+
+    with progress_bar(quiet) as progress:
+        figures, _ = evaluate_run(
+            run, split, recipe=recipe, device=device, output=output, progress=progress
+        )
+    if json_:
+        click.echo(as_json({"split": split, **figures}))
+    else:
+        print_figures({split: figures}, str(run))

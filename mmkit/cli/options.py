@@ -1,0 +1,71 @@
+"""What several commands share: recipe overrides on the command line, and how results are shown."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mmkit.recipe import Recipe
+
+OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": True}
+"""Context settings of a command that takes `--section.key value`."""
+
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.", metavar="NAME"
+)
+
+
+def recipe_from(source: str, context: click.Context, sample: bool = False) -> Recipe:
+    """Load a recipe with the command line's overrides, on sample data if wanted."""
+    from mmkit.recipe import load_recipe, parse_overrides
+
+    recipe = load_recipe(source, {} if sample else parse_overrides(context.args))
+    if not sample:
+        return recipe
+    from mmkit.sample import sampled
+
+    return sampled(recipe).with_overrides(parse_overrides(context.args))
+
+
+def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """Figures as a table on standard output."""
+    from rich.console import Console
+
+    from mmkit.training.console import results_table
+
+    Console().print(results_table(figures, title))
+
+
+@contextlib.contextmanager
+def progress_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A callback (label, done, total) that draws bars on a terminal and prints lines elsewhere."""
+    from mmkit.training.console import ConsoleDisplay
+
+    display = ConsoleDisplay(quiet=quiet)
+
+    def report(label: str, done: int, total: int) -> None:
+        display.mmkit_progress(label, done, total)
+
+    try:
+        yield report
+    finally:
+        display.close()
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars and advice out of the output; errors still show."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def as_json(value: Any) -> str:
+    """JSON for people and programs."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=2)

@@ -1,0 +1,103 @@
+"""`mmkit predict`: one sentence, or a file of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmkit.cli.options import as_json, device_option, quiet_libraries
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--text", help="A sentence.")
+@click.option("--image", "images", multiple=True, help="A picture of the sentence; may be repeated.")
+@click.option("--head", help="For relations: the head's words, as they stand in the text.")
+@click.option("--tail", help="For relations: the tail's words.")
+@click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write jsonlines; default the screen.")
+@click.option("--missing-images", type=click.Choice(["error", "blank"]), default="error", show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples of --input.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
+@device_option
+def predict(
+    run: Path,
+    text: str | None,
+    images: tuple[str, ...],
+    head: str | None,
+    tail: str | None,
+    input_: Path | None,
+    output: Path | None,
+    missing_images: str,
+    batch_size: int | None,
+    limit: int | None,
+    json_: bool,
+    device: str,
+) -> None:
+    """Extract with the trained model in the folder RUN, from --text or from --input.
+
+    A line of --input needs `text` (or `tokens`) and may have `id`, `images` and, for relations, `relations`.
+    """
+    if (text is None) == (input_ is None):
+        raise click.UsageError("give either --text or --input")
+    if text is None and (images or head or tail):
+        raise click.UsageError("--image, --head and --tail go with --text")
+    quiet_libraries()
+    import mmkit
+
+    predictor = mmkit.load(run, device=device)
+    predictor.missing_images = missing_images  # type: ignore[assignment]
+    if text is not None:
+        result = predictor.predict(text, images, head=head, tail=tail)
+        click.echo(as_json(result)) if json_ else show(result)
+        return
+    results = _results(predictor, input_, batch_size, limit)
+    if output is None:
+        for result in results:
+            click.echo(json.dumps(result, ensure_ascii=False)) if json_ else show(result)
+    else:
+        from mmkit.files import atomic
+
+        count = 0
+        with atomic(output) as file:
+            for result in results:
+                file.write(json.dumps(result, ensure_ascii=False) + "\n")
+                count += 1
+        click.echo(f"{count} predictions written to {output}", err=True)
+
+
+def _results(predictor: Any, path: Path | None, batch_size: int | None, limit: int | None) -> Iterator[dict[str, Any]]:
+    import itertools
+
+    from mmkit.data.jsonl import JsonlReader
+    from mmkit.predict import describe
+
+    assert path is not None
+    reader = JsonlReader(root=str(path.parent), file=path.name)
+    for example, prediction in predictor.stream(itertools.islice(reader, limit), batch_size):
+        yield describe(example, prediction)
+
+
+def show(result: dict[str, Any]) -> None:
+    """One result for a person: the sentence, and a line for everything found in it."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
+    console.print(f"[bold]{escape(result['text'])}[/bold]")
+    for entity in result["entities"]:
+        bounds = f"tokens {entity['start']}:{entity['end']}, characters {entity['start_char']}:{entity['end_char']}"
+        console.print(f"  [green]{escape(entity['label'])}[/green] {escape(entity['text'])}  ({bounds})  {entity['score']:.3f}")
+    for relation in result.get("relations", ()):
+        head, tail = escape(relation["head"]["text"]), escape(relation["tail"]["text"])
+        console.print(f"  {head} → [green]{escape(str(relation['label']))}[/green] → {tail}  {relation['score']:.3f}")
+    for link in result.get("links", ()):
+        console.print(f"  [green]{escape(link['entity'])}[/green]  {link['score']:.3f}")
+    if not (result["entities"] or result.get("relations") or result.get("links")):
+        console.print("  [dim]nothing found[/dim]")

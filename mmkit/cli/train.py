@@ -1,0 +1,38 @@
+"""`mmkit train`: parse, load, call a plain function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmkit.cli.options import OVERRIDABLE, device_option, quiet_libraries, recipe_from
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("recipe")
+@click.option("--sample", is_flag=True, help="Train on small drawn data with tiny backbones, offline.")
+@click.option("--output", type=click.Path(path_type=Path), help="Run folder; default runs/<recipe>/<time>.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --output.")
+@device_option
+@click.option("--quiet", is_flag=True, help="Plain lines: notes, scores and the result.")
+@click.pass_context
+def train(
+    context: click.Context, recipe: str, sample: bool, output: Path | None, resume: bool, device: str, quiet: bool
+) -> None:
+    """Train RECIPE (a file, or the name of a shipped one) and score its best epoch.
+
+    Any setting can be overridden by its dotted name: --training.batch_size 32
+    """
+    if resume and output is None:
+        raise click.UsageError("--resume needs --output, the folder of the run to go on with")
+    assembled = recipe_from(recipe, context, sample)
+    quiet_libraries()
+    from mmkit.run import default_folder
+    from mmkit.training.console import ConsoleDisplay
+    from mmkit.training.train import train as train_recipe
+
+    output = output or default_folder(assembled)
+    train_recipe(
+        assembled, output, resume=resume, device=device, quiet=quiet, hooks=[ConsoleDisplay(quiet=quiet)]
+    )
