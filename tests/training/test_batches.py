@@ -1,0 +1,52 @@
+"""Which examples make which update."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmkit.training.batches import plan_epoch, share, weight
+
+lengths = st.lists(st.integers(1, 90), min_size=1, max_size=120)
+
+
+@given(lengths, st.integers(1, 17), st.integers(0, 9), st.integers(1, 4), st.sampled_from([1, 2, 100]))
+def test_every_example_comes_once_an_epoch(lengths, batch_size, seed, epoch, bucket):
+    plan = plan_epoch(lengths, batch_size, seed, epoch, bucket)
+    assert sorted(i for batch in plan for i in batch) == list(range(len(lengths)))
+    assert max(map(len, plan)) <= batch_size
+    assert len(plan) == -(-len(lengths) // batch_size)
+    assert plan == plan_epoch(lengths, batch_size, seed, epoch, bucket)
+
+
+def test_epochs_and_seeds_differ():
+    plans = [plan_epoch([5] * 64, 8, seed, epoch, 100) for seed, epoch in [(1, 1), (1, 2), (2, 1)]]
+    assert plans[0] != plans[1] and plans[0] != plans[2]
+
+
+def test_buckets_save_padding():
+    lengths = [(i * 37) % 80 + 1 for i in range(640)]
+
+    def padded(bucket: int) -> int:
+        return sum(max(lengths[i] for i in b) * len(b) for b in plan_epoch(lengths, 8, 0, 1, bucket))
+
+    assert padded(100) < 0.7 * padded(1)
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 4))
+def test_shares_are_the_batch_and_weights_its_mean(size, accumulate, processes):
+    batch = list(range(100, 100 + size))
+    values = {i: float(i * i) for i in batch}
+    mean = 0.0
+    seen = []
+    for rank in range(processes):
+        micro_batches = share(batch, accumulate, rank, processes)
+        weights = weight(batch, accumulate, rank, processes)
+        assert len(micro_batches) == len(weights) == min(accumulate, size)
+        for micro, part in zip(micro_batches, weights, strict=True):
+            assert micro, "every process takes part in every micro-batch"
+            mean += sum(values[i] for i in micro) / len(micro) * part / processes
+            seen += micro if part else []
+    assert sorted(seen) == batch
+    assert mean == pytest.approx(sum(values.values()) / size)

@@ -1,0 +1,89 @@
+"""Checkpoints: complete or absent, strict on loading."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+from torch import nn
+
+from mmkit.errors import RunError
+from mmkit.training import checkpoint
+from mmkit.training.checkpoint import Progress, load_checkpoint, load_tensors, load_weights, save_checkpoint
+
+
+def trained(seed: int = 0, steps: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    network[0].requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], fused=True)
+    for _ in range(steps):
+        network(torch.randn(8, 4)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return network, optimizer
+
+
+def one_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    network(torch.ones(2, 4) * torch.tensor([[1.0], [2.0]])).sum().backward()
+    optimizer.step()
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_going_on_from_a_checkpoint_is_bit_exact(tmp_path):
+    network, optimizer = trained()
+    save_checkpoint(tmp_path, network, optimizer, Progress(epoch=2, done=1, step=3, best_score=0.5))
+    other, fresh = trained(seed=0, steps=0)
+    progress = load_checkpoint(tmp_path, other, fresh)
+    assert (progress.epoch, progress.done, progress.step, progress.best_score) == (2, 1, 3, 0.5)
+    assert torch.equal(one_step(network, optimizer), one_step(other, fresh))
+
+
+def test_only_the_newest_is_kept_and_leftovers_of_a_kill_are_removed(tmp_path):
+    network, optimizer = trained()
+    (tmp_path / ".writing-left").mkdir()
+    for step in (3, 4):
+        save_checkpoint(tmp_path, network, optimizer, Progress(step=step))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000004"]
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    network, optimizer = trained()
+    save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunError, match="disk is full"):
+        save_checkpoint(tmp_path, network, optimizer, Progress(step=4))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000003"]
+
+
+def test_no_checkpoint_and_truncated_ones_are_errors(tmp_path):
+    network, optimizer = trained()
+    with pytest.raises(RunError, match="no checkpoint"):
+        load_checkpoint(tmp_path, network, optimizer)
+    save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
+    weights = tmp_path / "step-000000003" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.raises(RunError, match="damaged"):
+        load_checkpoint(tmp_path, network, optimizer)
+    weights.write_bytes(b"")
+    with pytest.raises(RunError, match="damaged"):
+        load_tensors(weights)
+    with pytest.raises(RunError, match="missing"):
+        load_tensors(tmp_path / "none.safetensors")
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    network, _ = trained()
+    state = dict(network.state_dict())
+    state["2.weight"] = torch.zeros(3, 3)
+    state["extra"] = torch.zeros(1)
+    del state["2.bias"]
+    with pytest.raises(RunError) as caught:
+        load_weights(network, state, tmp_path)
+    for name in ("missing 2.bias", "unknown extra", "2.weight: (3, 3) in the file, (1, 4) in the model"):
+        assert name in str(caught.value)

@@ -1,0 +1,81 @@
+"""Parameter groups and schedules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mmkit.errors import RecipeError
+from mmkit.training.optimizer import Schedule, make_optimizer
+from mmkit.training.settings import GroupSettings, TrainingSettings
+
+
+def model() -> nn.Module:
+    return nn.ModuleDict({"encoder": nn.Linear(3, 3), "decoder": nn.Linear(3, 2), "frozen": nn.Linear(2, 2)})
+
+
+def rates(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, tuple[float, float]]:
+    names = {p: n for n, p in network.named_parameters()}
+    return {names[p]: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+
+
+def test_groups_by_pattern_first_match_wins():
+    network = model()
+    network["frozen"].requires_grad_(False)
+    settings = TrainingSettings(
+        learning_rate=1e-5,
+        weight_decay=0.1,
+        no_decay="bias",
+        groups={
+            "head": GroupSettings(pattern=r"^decoder\.", learning_rate=0.05),
+            "all": GroupSettings(pattern=".", weight_decay=0.2),
+        },
+    )
+    assert rates(make_optimizer(network, settings), network) == {
+        "encoder.weight": (1e-5, 0.2),
+        "encoder.bias": (1e-5, 0.0),
+        "decoder.weight": (0.05, 0.1),
+        "decoder.bias": (0.05, 0.0),
+    }
+
+
+def test_a_group_that_matches_nothing_is_an_error_with_names():
+    with pytest.raises(RecipeError, match=r"training\.groups\.crf") as caught:
+        make_optimizer(model(), TrainingSettings(groups={"crf": GroupSettings(pattern="crf")}))
+    assert "decoder.weight" in caught.value.hint
+
+
+def test_nothing_to_train_is_an_error():
+    with pytest.raises(RecipeError, match="frozen"):
+        make_optimizer(model().requires_grad_(False), TrainingSettings())
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_a_schedule_depends_on_the_step_alone(schedule):
+    network = model()
+    settings = TrainingSettings(epochs=4, schedule=schedule, warmup=0.25, learning_rate=1.0)
+    optimizer = make_optimizer(network, settings)
+    course = Schedule(optimizer, settings, steps_per_epoch=5)
+
+    def rate(step: int) -> float:
+        course.set(step)
+        return optimizer.param_groups[0]["lr"]
+
+    forward = [rate(step) for step in range(20)]
+    assert [rate(step) for step in reversed(range(20))] == forward[::-1]
+    assert forward[0] == 0.0 and forward[5] == max(forward) == 1.0
+    assert forward[19] == (1.0 if schedule == "constant" else pytest.approx(forward[19]))
+    assert schedule == "constant" or forward[19] < 0.1
+
+
+def test_a_schedule_by_epoch_is_flat_within_one():
+    network = model()
+    settings = TrainingSettings(epochs=4, schedule="linear", schedule_every="epoch", learning_rate=1.0)
+    optimizer = make_optimizer(network, settings)
+    course = Schedule(optimizer, settings, steps_per_epoch=3)
+    seen = []
+    for step in range(12):
+        course.set(step)
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert seen == [1.0] * 3 + [0.75] * 3 + [0.5] * 3 + [0.25] * 3
