@@ -1,0 +1,219 @@
+"""`mmkit.conll_images.v1`: tweets in CoNLL columns under `IMGID:` lines (Twitter-2015, Twitter-2017)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from mmkit.data.crops import CropTable, post_images, under
+from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Reader
+from mmkit.data.types import ORPHANS, Example, Image, Span
+from mmkit.errors import DataError
+
+Tag = tuple[str, str]
+"""Prefix ("B", "I" or "O") and label."""
+
+OUTSIDE: Tag = ("O", "")
+
+
+@dataclass
+class _Sentence:
+    """The lines up to the next empty or `IMGID:` line; its tokens stand on consecutive ones."""
+
+    line: int
+    post: str | None = None
+    tokens: list[str] = field(default_factory=list)
+    tags: list[Tag] = field(default_factory=list)
+
+
+class ConllImagesReader(Reader):
+    """Reads sentences of `token TAB tag` lines, each headed by `IMGID:<name>` and ended by an empty line.
+
+    A post's photo is `<root>/<images>/<name>.jpg`; `images = None` reads text alone. `crops` is a table of
+    object crops (see `CropTable`) whose files lie in `crop_images`; all these paths are relative to `root`.
+    `rename` maps labels of the file to others, for example `{"OTHER": "MISC"}`.
+
+    Tags are read as conlleval does: an `I-` that continues nothing opens a span. `orphan_tags` says what
+    becomes of such a span: "open" keeps it and lists it in `notes[ORPHANS]`, so that strict scoring can drop
+    it; "drop" reads it as outside; "error" stops.
+    """
+
+    source: ClassVar[str] = (
+        "Twitter-2015 and Twitter-2017 are linked from https://github.com/jefferyYu/UMT, "
+        "and with HVPNeT's object crops from https://github.com/zjunlp/HVPNeT"
+    )
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        *,
+        images: str | None = "images",
+        crops: str | None = None,
+        crop_images: str = "crops",
+        max_crops: int = 3,
+        rename: dict[str, str] | None = None,
+        orphan_tags: Literal["open", "drop", "error"] = "open",
+        blank_images: bool = False,
+    ) -> None:
+        super().__init__(root, file, blank_images)
+        self.images, self.crops, self.crop_images, self.max_crops = images, crops, crop_images, max_crops
+        self.rename, self.orphan_tags = dict(rename or {}), orphan_tags
+
+    def files(self) -> list[Path]:
+        return [self.path, *([Path(self.root) / self.crops] if self.crops else [])]
+
+    def __iter__(self) -> Iterator[Example]:
+        self.repairs.clear()
+        crops = CropTable({})
+        if self.crops:
+            folder = under(self.root, self.crop_images)
+            crops = CropTable.load(Path(self.root) / self.crops, folder, self.max_crops)
+        seen: Counter[str] = Counter()
+        for index, sentence in enumerate(self._sentences()):
+            yield self._example(sentence, index, crops, seen)
+
+    def _sentences(self) -> Iterator[_Sentence]:
+        """The sentences that have tokens."""
+        lines = numbered_lines(self.path, self.source, self.repairs)
+        tags = _Tags(self.rename)
+        sentence = _Sentence(line=1)
+        for number, line in lines:
+            token, tab, tag = line.partition("\t")
+            if tab and tag in tags:  # the common case first
+                sentence.tokens.append(token)
+                sentence.tags.append(tags[tag])
+            elif line.startswith("IMGID:") and not tab:
+                yield from self._closed(sentence, by_blank=False)
+                sentence = _Sentence(line=number, post=self._post(line, number))
+            elif not line.strip(" \t"):
+                yield from self._closed(sentence, by_blank=True)
+                sentence = _Sentence(line=number + 1)
+            else:
+                where = f"{self.path}:{number}"
+                token, tag = _columns(line, where)
+                sentence.tokens.append(token)
+                sentence.tags.append(tags.parsed(tag, where))
+        yield from self._closed(sentence, by_blank=True)
+
+    def _post(self, line: str, number: int) -> str:
+        post = line.removeprefix("IMGID:").strip()
+        if not post:
+            raise DataError("`IMGID:` without a name", where=f"{self.path}:{number}")
+        return post
+
+    def _closed(self, sentence: _Sentence, by_blank: bool) -> Iterator[_Sentence]:
+        """The sentence, if it has tokens and a picture where one is wanted."""
+        if not sentence.tokens:
+            if sentence.post is not None:
+                self.repairs["empty sentence skipped"] += 1
+            return
+        if sentence.post is None and self.images is not None:
+            raise DataError(
+                "a sentence without an `IMGID:` line before it",
+                where=f"{self.path}:{sentence.line}",
+                hint="set `images = null` to read a file without pictures",
+            )
+        if not by_blank:
+            self.repairs["sentence not ended by an empty line"] += 1
+        yield sentence
+
+    def _example(self, sentence: _Sentence, index: int, crops: CropTable, seen: Counter[str]) -> Example:
+        spans, orphans = chunks(sentence.tags)
+        if orphans:
+            spans = self._mended(spans, orphans, sentence)
+        self.repairs.update({"token without characters": n} if (n := sentence.tokens.count("")) else {})
+        images: tuple[Image, ...] = ()
+        if sentence.post is not None and self.images is not None:
+            name = f"{sentence.post}.jpg"
+            photo = under(self.root, self.images, name)
+            images = post_images(photo, crops.files(name, sentence.post, index), self.blank_images)
+        kept = (
+            {ORPHANS: [[s.start, s.end] for s in orphans]} if orphans and self.orphan_tags == "open" else {}
+        )
+        return Example.from_tokens(
+            self._id(sentence, seen), sentence.tokens, images=images, spans=tuple(spans), notes=kept
+        )
+
+    def _mended(self, spans: list[Span], orphans: list[Span], sentence: _Sentence) -> list[Span]:
+        if self.orphan_tags == "error":
+            first = orphans[0]
+            line = sentence.line + first.start + (sentence.post is not None)
+            raise DataError(
+                f"`I-{first.label}` without a `B-{first.label}` before it",
+                where=f"{self.path}:{line}",
+                hint='orphan_tags = "open" or "drop" reads such tags',
+            )
+        if self.orphan_tags == "drop":
+            self.repairs["chunk without B- dropped"] += len(orphans)
+            return [s for s in spans if s not in orphans]
+        self.repairs["chunk without B- kept"] += len(orphans)
+        return spans
+
+    def _id(self, sentence: _Sentence, seen: Counter[str]) -> str:
+        """The post's name; with `#2`, `#3`, ... where a post comes again."""
+        post = sentence.post or f"{self.path.stem}:{sentence.line}"
+        seen[post] += 1
+        if seen[post] == 1:
+            return post
+        self.repairs["post that occurs again given an id of its own"] += 1
+        return f"{post}#{seen[post]}"
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mner import conll_sample
+
+        return conll_sample(folder, seed)
+
+
+def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
+    """Spans as conlleval reads them, and those among them that an `I-` opened.
+
+    A span ends before O, before B-, and before an `I-` of another label; that `I-` opens the next.
+    """
+    spans: list[Span] = []
+    orphans: list[Span] = []
+    start, opener = 0, OUTSIDE
+    for i, (prefix, label) in enumerate((*tags, OUTSIDE)):
+        if prefix == "I" and label == opener[1]:
+            continue
+        if opener is not OUTSIDE:
+            span = Span(start, i, opener[1])
+            spans.append(span)
+            if opener[0] == "I":
+                orphans.append(span)
+        start, opener = i, (OUTSIDE if prefix == "O" else (prefix, label))
+    return spans, orphans
+
+
+class _Tags(dict[str, Tag]):
+    """Tag as written → tag, filled as new ones are met."""
+
+    def __init__(self, rename: Mapping[str, str]) -> None:
+        super().__init__({"O": OUTSIDE})
+        self.rename = rename
+
+    def parsed(self, tag: str, where: str) -> Tag:
+        if tag not in self:
+            prefix, _, label = tag.partition("-")
+            if prefix not in ("B", "I") or label.split() != [label]:
+                raise DataError(f"unknown tag {tag!r}", where=where, hint="tags are O, B-TYPE and I-TYPE")
+            self[tag] = (prefix, self.rename.get(label, label))
+        return self[tag]
+
+
+def _columns(line: str, where: str) -> tuple[str, str]:
+    """Token and tag of a line, between which stands a tab or, failing that, white space."""
+    columns = line.split("\t") if "\t" in line else line.split()
+    if len(columns) != 2 or not columns[1]:
+        what = (
+            "a line without a tag"
+            if len(columns) < 2 or not columns[1]
+            else f"a line of {len(columns)} columns"
+        )
+        raise DataError(f"{what}: {line[:60]!r}", where=where, hint="each line is a token, a tab and its tag")
+    return columns[0], columns[1]

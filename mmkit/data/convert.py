@@ -1,0 +1,48 @@
+"""Any reader's data as canonical jsonlines."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from mmkit.data.jsonl import Kind, write_jsonl
+from mmkit.data.reader import Reader
+from mmkit.data.types import Entity, Example, Image
+
+
+def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
+    """Write what `reader` reads to the jsonlines file `dst`, streaming; return counts of what was written.
+
+    Pictures below the destination's folder get paths relative to it (read the file with that folder as
+    `root`), all others absolute ones. What the reader skipped or mended is in its `repairs` afterwards.
+    Raises `DataError` for data that cannot be read, and where the disk refuses.
+    """
+    counts: Counter[str] = Counter()
+    folder = os.path.abspath(Path(dst).parent)  # noqa: PTH100 - of a string, and leaves symlinks as named
+    records: Iterator[Example | Entity] = iter(reader)
+    first = next(records, None)
+    kind: Kind = "entities" if isinstance(first, Entity) else "examples"
+
+    def moved() -> Iterator[Example | Entity]:
+        for x in chain(() if first is None else (first,), records):
+            counts[kind] += 1
+            counts["images"] += len(x.images)
+            if isinstance(x, Example):
+                counts.update(tokens=len(x.tokens), spans=len(x.spans), relations=len(x.relations))
+            yield replace(x, images=tuple(_moved(i, folder) for i in x.images))
+
+    counts[kind] = 0
+    write_jsonl(dst, moved(), kind)
+    return dict(counts)
+
+
+def _moved(image: Image, folder: str) -> Image:
+    if image.path is None:
+        return image
+    path = os.path.abspath(image.path)  # noqa: PTH100 - thousands of them
+    below = os.path.join(folder, "")  # noqa: PTH118 - with a separator at its end
+    return replace(image, path=path.removeprefix(below))

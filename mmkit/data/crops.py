@@ -1,0 +1,93 @@
+"""The pictures of a post: its photo, the object crops that a table lists for it, and blanks instead."""
+
+from __future__ import annotations
+
+import json
+import os.path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mmkit.data.types import Entity, Example, Image
+from mmkit.errors import DataError
+
+X = TypeVar("X", bound=Example | Entity)
+
+_SHAPE = "a crop table maps a picture's file name, or a line's index from 0, to a list of crop files"
+
+
+@dataclass(frozen=True)
+class CropTable:
+    """Which crop files belong to which post, and the folder they lie in.
+
+    On disk: JSON, or a file of `torch.save` as HVPNeT's authors publish them. Keys are the photo's file name
+    (Twitter) or the line's index from 0 (MNRE).
+    """
+
+    entries: Mapping[str | int, Sequence[str]]
+    folder: str = ""
+    limit: int = 3
+
+    @classmethod
+    def load(cls, path: Path, folder: str = "", limit: int = 3) -> CropTable:
+        """Read a table; only the first `limit` crops of a post are used.
+
+        A torch file is read without executing pickled code. Raises `DataError` for anything but such a table.
+        """
+        try:
+            table = json.loads(path.read_bytes()) if path.suffix == ".json" else _load_torch(path)
+        except FileNotFoundError:
+            raise DataError("no such crop table", where=path, hint=_SHAPE) from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"the crop table cannot be read: {error}", where=path, hint=_SHAPE) from error
+        _check(table, path)
+        return cls(table, folder, limit)
+
+    def files(self, *keys: str | int) -> list[str]:
+        """The crop files under the first of `keys` that the table has; none if it has none of them."""
+        for key in keys:
+            if key in self.entries:
+                return [under(self.folder, name) for name in self.entries[key][: self.limit]]
+        return []
+
+
+def under(folder: str, *path: str) -> str:
+    """`path` inside `folder`, or itself where absolute; pathlib would tidy `a//b` and `./a` away."""
+    return os.path.join(folder, *path)  # noqa: PTH118
+
+
+def post_images(photo: str, crops: Sequence[str], blank: bool) -> tuple[Image, ...]:
+    """The photo and its crops, in that order; with `blank`, as many blank pictures."""
+    images = (Image(photo, "photo"), *(Image(path, "object") for path in crops))
+    return tuple(replace(i, path=None) for i in images) if blank else images
+
+
+def blanked(x: X) -> X:
+    """`x` with each of its pictures replaced by a blank one of the same role."""
+    return replace(x, images=tuple(Image(None, i.role) for i in x.images))
+
+
+def _load_torch(path: Path) -> Any:
+    import torch
+
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken or hostile file makes torch raise almost anything
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{type(error).__name__}: {reason}") from error
+
+
+def _check(table: Any, path: Path) -> None:
+    if not isinstance(table, dict):
+        raise DataError(
+            f"the crop table is a {type(table).__name__}, not a dictionary", where=path, hint=_SHAPE
+        )
+    for key, names in table.items():
+        listed = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
+        if not isinstance(key, (str, int)) or not listed:
+            raise DataError(
+                f"the entry {key!r} of the crop table is no list of files", where=path, hint=_SHAPE
+            )

@@ -1,0 +1,44 @@
+"""Which variant of a dataset a file is: papers mix them, and a relabelling is worth 2 F1."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mmkit.errors import DataError
+
+KNOWN = {
+    "a6246e37aa1c": "Twitter-2015 train, original labels",
+    "9dcc7f9df733": "Twitter-2015 valid, original labels",
+    "edb2665b89bf": "Twitter-2015 test, original labels",
+    "801e149e8635": "Twitter-2017 train, as published",
+    "41b5db90cb32": "Twitter-2017 valid, as published",
+    "a7d9e172ae85": "Twitter-2017 test, as published",
+    "1cc34438a00e": "MNRE train, version 2 as published",
+    "c76865179b56": "MNRE val, version 2 as published",
+    "f53c2f9b7739": "MNRE test, version 2 as published",
+    "b4423664d41a": "WikiMEL, as published",
+    "2ce9ec061b90": "Richpedia-MEL, as published",
+    "856c847687f5": "JMERE test with TESGA's predictions, as published",
+}
+"""First 12 hex digits of a file's SHA-256 → the variant it is."""
+
+
+def file_sha256(path: Path | str) -> str:
+    """The SHA-256 of a file's bytes in hex. Raises `DataError` if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise DataError(f"the file cannot be read: {error}", where=path) from error
+
+
+def known_variant(sha: str) -> str | None:
+    """The name of the published file with this SHA-256 (at least 12 digits of it), if it is known."""
+    return KNOWN.get(sha[:12].lower())
+
+
+def describe_file(path: Path | str) -> str:
+    """The file's variant, or "unknown variant", with the first digits of its SHA-256."""
+    sha = file_sha256(path)
+    return f"{known_variant(sha) or 'unknown variant'} (sha256 {sha[:12]})"

@@ -1,0 +1,203 @@
+"""Canonical jsonlines: the one file format that holds all of the data model.
+
+The first line is a header, `{"format": 1, "kind": "examples"}` (or "entities", "predictions"); each further
+line is one record in the form of `mmkit.data.records`. Strings are Unicode text without unpaired surrogates.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from mmkit.data.crops import blanked
+from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Reader
+from mmkit.data.records import (
+    entity_from_json,
+    example_from_json,
+    prediction_from_json,
+    to_json,
+)
+from mmkit.data.types import Entity, Example, Prediction
+from mmkit.errors import DataError, did_you_mean
+from mmkit.files import atomic
+
+__all__ = [
+    "FORMAT",
+    "JsonlReader",
+    "entity_from_json",
+    "example_from_json",
+    "prediction_from_json",
+    "read_jsonl",
+    "to_json",
+    "write_jsonl",
+]
+
+FORMAT = 1
+Kind = Literal["examples", "entities", "predictions"]
+Record = Example | Entity | Prediction
+
+_KINDS: dict[str, tuple[type, Callable[..., Record]]] = {
+    "examples": (Example, example_from_json),
+    "entities": (Entity, entity_from_json),
+    "predictions": (Prediction, prediction_from_json),
+}
+_HEADER_HINT = (
+    'the first line of a jsonlines file is {"format": 1, "kind": "examples"} (or entities, predictions)'
+)
+
+
+class JsonlReader(Reader):
+    """Reads examples or entities from canonical jsonlines; the format for your own data.
+
+    Relative image paths are relative to `root`. A record needs no more than `text` (or `tokens`), and
+    `images` may be a list of paths: `{"text": "Jordan scores again", "images": ["photos/1.jpg"]}`.
+    """
+
+    def __iter__(self) -> Iterator[Example] | Iterator[Entity]:  # type: ignore[override]
+        self.repairs.clear()
+        seen: set[str] = set()
+        for where, x in _located_records(self.path, None, self.root, self.repairs):
+            if isinstance(x, Prediction):
+                raise DataError("the file holds predictions, not examples", where=self.path)
+            if x.id in seen:
+                raise DataError(f"the id {x.id!r} occurs twice", where=where)
+            seen.add(x.id)
+            if isinstance(x, Example) and not x.tokens and x.mention is None:
+                raise DataError("an empty sentence", where=where, hint="remove the line or give it some text")
+            yield blanked(x) if self.blank_images else x  # type: ignore[misc]
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mner import jsonl_sample
+
+        return jsonl_sample(folder, seed)
+
+
+def read_jsonl(path: Path | str, kind: Kind | None = None, root: str = "") -> Iterator[Record]:
+    """Stream the records of a file. `kind`, if given, is the one expected.
+
+    Relative image paths are taken to lie under `root`. Raises `DataError` naming file, line and field.
+    """
+    return (x for _, x in _located_records(Path(path), kind, root))
+
+
+def write_jsonl(path: Path | str, records: Iterable[Record], kind: Kind) -> int:
+    """Stream `records` into a file that appears whole or not at all; return how many there were.
+
+    Raises `DataError` for a record of another kind, or one that cannot be written losslessly, or where the
+    disk refuses.
+    """
+    path, count = Path(path), 0
+    expected = _KINDS[kind][0]
+    with atomic(path, "wb", DataError) as file:
+        file.write(_encoded({"format": FORMAT, "kind": kind}, ""))
+        for x in records:
+            if not isinstance(x, expected):
+                raise DataError(f"a file of {kind} cannot hold a {type(x).__name__}", where=path)
+            file.write(_encoded(to_json(x), x.id))
+            count += 1
+    return count
+
+
+def _encoded(record: dict[str, Any], id: str) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        raise _surrogates(record, repr(id)) from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"it cannot be written as JSON: {error}", where=id) from error
+
+
+def _located_records(
+    path: Path, kind: Kind | None, root: str, repairs: Counter[str] | None = None
+) -> Iterator[tuple[str, Record]]:
+    """("file:line", record) of each line after the header."""
+    lines = numbered_lines(path, repairs=repairs)
+    first = next(lines, None)
+    if first is None:
+        raise DataError("the file is empty", where=path, hint=_HEADER_HINT)
+    read = _KINDS[_header(first[1], f"{path}:1", kind)][1]
+    for number, line in lines:
+        where = f"{path}:{number}"
+        if line.strip():
+            yield where, read(_parsed(line, where), where=where, root=root, id=f"{path.stem}:{number}")
+        elif repairs is not None:
+            repairs["empty line skipped"] += 1
+
+
+def _header(line: str, where: str, expected: Kind | None) -> str:
+    header = _parsed(line, where)
+    if not isinstance(header, dict) or "format" not in header:
+        raise DataError("the header is missing", where=where, hint=_HEADER_HINT)
+    version, kind = header["format"], header.get("kind")
+    if type(version) is not int or version < 1:
+        raise DataError(
+            f"`format` must be a whole number from 1, not {version!r}", where=where, hint=_HEADER_HINT
+        )
+    if version > FORMAT:
+        raise DataError(
+            f"the file has format {version}; this version of mmkit reads up to {FORMAT}",
+            where=where,
+            hint="update mmkit: pip install --upgrade mmkit",
+        )
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise DataError(f"unknown kind {kind!r}", where=where, hint=did_you_mean(str(kind), _KINDS))
+    if expected not in (None, kind):
+        raise DataError(f"the file holds {kind}, not {expected}", where=where)
+    return kind
+
+
+def _parsed(line: str, where: str) -> Any:
+    try:
+        value = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON: {error.msg} at character {error.colno}", where=where) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON that can be read: {error}", where=where) from None
+    if "\\u" in line:  # the only way an unpaired surrogate gets into UTF-8
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise _surrogates(value, where) from None
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        double = next(key for key in fields if sum(key == k for k, _ in pairs) > 1)
+        raise ValueError(f"the field {double!r} occurs twice")
+    return fields
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _surrogates(value: Any, where: str) -> DataError:
+    return DataError(
+        f"`{_surrogate_field(value)}` holds an unpaired surrogate, which is no character",
+        where=where,
+        hint="replace it, for example with text.encode('utf-8', 'replace').decode()",
+    )
+
+
+def _surrogate_field(value: Any, name: str = "") -> str | None:
+    if isinstance(value, str):
+        return name if re.search("[\ud800-\udfff]", value) else None
+    if isinstance(value, list):
+        inside = (_surrogate_field(v, f"{name}[{i}]") for i, v in enumerate(value))
+    elif isinstance(value, dict):
+        pairs = ((k, v, f"{name}.{k}" if name else k) for k, v in value.items())
+        inside = chain.from_iterable(
+            (_surrogate_field(k, ascii(n)), _surrogate_field(v, n)) for k, v, n in pairs
+        )  # type: ignore[assignment]
+    else:
+        return None
+    return next((n for n in inside if n is not None), None)

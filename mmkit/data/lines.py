@@ -1,0 +1,56 @@
+"""Reading text files line by line, so that an error can name file, line and byte."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from mmkit.errors import DataError
+
+
+def numbered_lines(
+    path: Path, source: str = "", repairs: Counter[str] | None = None
+) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of a UTF-8 file. Only `\\n` and `\\r\\n` end a line: tokens may hold U+2028.
+
+    A byte order mark is dropped and counted in `repairs`. Raises `DataError` for a file that is missing
+    (`source`, where the dataset comes from, is the hint), cannot be read or is not UTF-8.
+    """
+    done = 0  # bytes of the lines before this one
+    with _open(path, source) as file:
+        for number, raw in enumerate(_chunks(file, path), 1):
+            body = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+            if body is not raw and len(body) < len(raw) and repairs is not None:
+                repairs["byte order mark dropped"] += 1
+            try:
+                line = body.decode("utf-8")
+            except UnicodeDecodeError as error:
+                at = error.start + len(raw) - len(body)
+                raise DataError(
+                    f"not UTF-8: 0x{raw[at]:02x} at byte {at + 1} of the line, {done + at + 1} of the file",
+                    where=f"{path}:{number}",
+                    hint="save the file as UTF-8, for example with `iconv -f LATIN1 -t UTF-8`",
+                ) from None
+            done += len(raw)
+            if line.endswith("\n"):
+                line = line[:-2] if line.endswith("\r\n") else line[:-1]
+            yield number, line
+
+
+def _open(path: Path, source: str) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DataError("no such data file", where=path, hint=source) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"the data file cannot be read: {error}", where=path, hint=source) from error
+
+
+def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    try:
+        yield from file
+    except OSError as error:
+        raise DataError(f"the data file cannot be read: {error}", where=path) from error

@@ -1,0 +1,147 @@
+"""`mmkit.mnre.v1`: relation instances, one Python-literal dictionary a line (MNRE)."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmkit.data.crops import CropTable, post_images, under
+from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Reader
+from mmkit.data.types import Example, Image, Relation, Span
+from mmkit.errors import DataError
+
+MAX_LINE = 65_536
+"""Characters of the longest line that is parsed: a longer one could nest deep enough to exhaust the stack.
+
+MNRE's longest has 7,356."""
+
+
+class MnreReader(Reader):
+    """Reads `{'token': [...], 'h': {'name', 'pos'}, 't': {...}, 'img_id': ..., 'relation': ...}` lines.
+
+    Each becomes an example with one relation from head to tail; its spans carry the labels "head" and "tail",
+    for the types of entities are part of the relation's name and would give it away. The pictures lie in
+    `<root>/<images>` (published: `img_org/train`; `images = None` reads text alone); `crops` is a table of
+    object crops by line index (see `CropTable`) whose files lie in `crop_images`; all paths are relative to
+    `root`.
+    """
+
+    source: ClassVar[str] = (
+        "MNRE is published at https://github.com/thecharm/MNRE, "
+        "and with HVPNeT's object crops at https://github.com/zjunlp/HVPNeT"
+    )
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        *,
+        images: str | None = "images",
+        crops: str | None = None,
+        crop_images: str = "crops",
+        max_crops: int = 3,
+        blank_images: bool = False,
+    ) -> None:
+        super().__init__(root, file, blank_images)
+        self.images, self.crops, self.crop_images, self.max_crops = images, crops, crop_images, max_crops
+
+    def files(self) -> list[Path]:
+        return [self.path, *([Path(self.root) / self.crops] if self.crops else [])]
+
+    def __iter__(self) -> Iterator[Example]:
+        self.repairs.clear()
+        crops = CropTable({})
+        if self.crops:
+            folder = under(self.root, self.crop_images)
+            crops = CropTable.load(Path(self.root) / self.crops, folder, self.max_crops)
+        for number, line in numbered_lines(self.path, self.source, self.repairs):
+            if line.strip():
+                yield self._example(line, number, crops)
+            else:
+                self.repairs["empty line skipped"] += 1
+
+    def _example(self, line: str, number: int, crops: CropTable) -> Example:
+        where = f"{self.path}:{number}"
+        record = _Record(_literal(line, where), where)
+        tokens = record.tokens()
+        head, tail = record.span("h", "head", tokens), record.span("t", "tail", tokens)
+        for key, span in (("h", head), ("t", tail)):
+            if record.value[key].get("name") != " ".join(tokens[span.start : span.end]):
+                self.repairs["name other than the tokens at its position (the position is used)"] += 1
+        images: tuple[Image, ...] = ()
+        if self.images is not None:
+            name, index = record.text("img_id"), number - 1
+            photo = under(self.root, self.images, name)
+            images = post_images(photo, crops.files(index, str(index), name), self.blank_images)
+        relation = Relation(head, tail, record.text("relation"))
+        return Example.from_tokens(f"{self.path.stem}:{number}", tokens, images=images, relations=(relation,))
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mre import mnre_sample
+
+        return mnre_sample(folder, seed)
+
+
+class _Record:
+    """A line's dictionary, its fields checked as they are taken."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise DataError(f"the line holds a {type(value).__name__}, not a dictionary", where=where)
+        self.value, self.where = value, where
+
+    def _field(self, key: str) -> Any:
+        if key not in self.value:
+            raise DataError(f"the field {key!r} is missing", where=self.where)
+        return self.value[key]
+
+    def text(self, key: str) -> str:
+        value = self._field(key)
+        if not isinstance(value, str):
+            raise DataError(f"{key!r} must be a string, not {value!r:.60}", where=self.where)
+        return value
+
+    def tokens(self) -> list[str]:
+        tokens = self._field("token")
+        if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
+            raise DataError("'token' must be a list of strings", where=self.where)
+        if not tokens:
+            raise DataError("an empty sentence", where=self.where)
+        return tokens
+
+    def span(self, key: str, label: str, tokens: list[str]) -> Span:
+        entity = self._field(key)
+        bounds = entity.get("pos") if isinstance(entity, dict) else None
+        two = isinstance(bounds, (list, tuple)) and len(bounds) == 2 and all(type(b) is int for b in bounds)
+        if not isinstance(bounds, (list, tuple)) or not two:
+            raise DataError(f"{key!r} must hold 'pos': [start, end] in tokens", where=self.where)
+        start, end = bounds
+        if not 0 <= start < end <= len(tokens):
+            raise DataError(
+                f"{key!r} lies at tokens [{start}, {end}) of a sentence of {len(tokens)}", where=self.where
+            )
+        return Span(start, end, label)
+
+
+def _literal(line: str, where: str) -> Any:
+    """The Python literal on a line; nothing is executed."""
+    if len(line) > MAX_LINE:
+        raise DataError(f"a line of {len(line)} characters; at most {MAX_LINE} are read", where=where)
+    try:
+        if "\\" not in line:
+            return ast.literal_eval(line)
+        with warnings.catch_warnings():  # an unknown escape such as '\d' is kept as it is
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(line)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise DataError(
+            f"not a Python literal: {reason}",
+            where=where,
+            hint="each line is one dictionary, as MNRE publishes them",
+        ) from None
