@@ -1,0 +1,144 @@
+"""Key-value prefixes for self-attention in any transformers encoder, without forking its modeling file.
+
+A prefix (Li & Liang 2021; HVPNeT, Chen et al. 2022) is a key and a value tensor a layer, put before the layer's own
+keys and values. It enters through transformers' public `AttentionInterface`: the registered function is called by every
+attention module with that module and with the extra keyword arguments of the model's `forward`. Some models call no
+such function, or do not know which layer they are: `prove` finds that out, as nothing else would.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
+
+from mmkit.errors import PartError
+
+Prefix: TypeAlias = Sequence[tuple[Tensor, Tensor]]
+"""A key and a value for each layer, both `[B, heads, P, head_dim]`."""
+
+SDPA, EAGER = "mmkit_sdpa", "mmkit_eager"
+"""The names the attention functions are registered under."""
+
+
+def prepend(
+    module: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None, prefix: Prefix | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and mask of one layer with its prefix before them; the prefix is visible to every query."""
+    if prefix is None:
+        return key, value, mask
+    before_key, before_value = prefix[module.layer_idx]  # type: ignore[index]
+    key = torch.cat([before_key.to(key.dtype), key], dim=2)
+    value = torch.cat([before_value.to(value.dtype), value], dim=2)
+    if mask is not None:
+        visible = 1.0 if mask.dtype == torch.bool else 0.0
+        mask = F.pad(mask, (before_key.shape[2], 0), value=visible)
+    return key, value, mask
+
+
+def _sdpa(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    prefix: Prefix | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    key, value, attention_mask = prepend(module, key, value, attention_mask, prefix)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+
+
+def _eager(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    prefix: Prefix | None = None,
+    **more: Any,
+) -> tuple[Tensor, Tensor]:
+    key, value, attention_mask = prepend(module, key, value, attention_mask, prefix)
+    eager = sys.modules[type(module).__module__].eager_attention_forward  # each model keeps its own
+    return eager(module, query, key, value, attention_mask, **more)
+
+
+def _sdpa_mask(*args: Any, allow_is_bidirectional_skip: bool = False, **more: Any) -> Tensor | None:
+    """transformers' mask, but never left out on a GPU: seeing that nothing is padded would wait for the device."""
+    skip = allow_is_bidirectional_skip and torch.device(more.get("device", "cpu")).type == "cpu"
+    return sdpa_mask(*args, allow_is_bidirectional_skip=skip, **more)
+
+
+AttentionInterface.register(SDPA, _sdpa)
+AttentionInterface.register(EAGER, _eager)
+AttentionMaskInterface.register(SDPA, _sdpa_mask)
+AttentionMaskInterface.register(EAGER, eager_mask)
+
+
+def shape(config: PreTrainedConfig) -> list[tuple[int, int]]:
+    """(heads, head_dim) of each layer's keys, as the configuration says."""
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return [(getattr(config, "num_key_value_heads", None) or heads, head_dim)] * config.num_hidden_layers
+
+
+def prove(model: PreTrainedModel) -> list[tuple[int, int]]:
+    """`shape(model.config)`, once a small pass has shown that every layer attends to its prefix.
+
+    The output must have a gradient by every layer's key and value, and padding must change nothing. Raises
+    `PartError` naming the model class where that is not so.
+    """
+    shapes = shape(model.config)
+    training = model.training
+    model.eval()
+    try:
+        problem = _problem(model, shapes)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        problem = f"its attention cannot take one ({type(error).__name__}: {error})"
+    finally:
+        model.train(training)
+    if problem:
+        raise PartError(
+            f"{type(model).__name__} cannot use a prefix: {problem}",
+            hint="take a text encoder such as BERT, RoBERTa, XLM-R, ELECTRA or ModernBERT, or another fuser",
+        )
+    return shapes
+
+
+def _problem(model: PreTrainedModel, shapes: Sequence[tuple[int, int]]) -> str:
+    """What is wrong with the model's use of prefixes; empty if nothing is."""
+    device, pad = model.device, model.config.pad_token_id
+    ids = torch.tensor([i for i in range(1, 8) if i != pad][:5], device=device).expand(2, -1)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], device=device)
+    random = torch.Generator().manual_seed(0)
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(*size, generator=random).to(device)
+
+    prefix = [
+        (draw(2, heads, 2, width).requires_grad_(), draw(2, heads, 2, width).requires_grad_())
+        for heads, width in shapes
+    ]
+    with torch.enable_grad():
+        states = model(input_ids=ids, attention_mask=mask, prefix=prefix).last_hidden_state
+        if states.shape[:2] != ids.shape:
+            return "the length of its output changes"
+        tensors = [t for pair in prefix for t in pair]
+        gradients = torch.autograd.grad((states * draw(*states.shape)).sum(), tensors, allow_unused=True)
+    for layer in range(len(shapes)):
+        if any(g is None or not g.any() for g in gradients[2 * layer : 2 * layer + 2]):
+            return f"the attention of layer {layer} ignores it"
+    with torch.no_grad():
+        alone = model(
+            input_ids=ids[1:, :3], attention_mask=mask[1:, :3], prefix=[(k[1:], v[1:]) for k, v in prefix]
+        ).last_hidden_state
+    if not torch.allclose(alone, states[1:, :3], atol=1e-3):
+        return "its attention looks at padding"
+    return ""

@@ -1,0 +1,289 @@
+"""`mmkit.transformer.v1`: any Hugging Face text encoder, over pretokenised words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    MODEL_MAPPING,
+    AddedToken,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+from mmkit.batch import Features
+from mmkit.data.types import Entity, Example, TextView
+from mmkit.encoders import prefix as prefixes
+from mmkit.encoders.base import Encoder
+from mmkit.encoders.subwords import Subwords
+from mmkit.errors import PartError, did_you_mean, near_misses
+
+WELL_KNOWN = (
+    "answerdotai/ModernBERT-base",
+    "bert-base-cased",
+    "bert-base-multilingual-cased",
+    "bert-base-uncased",
+    "bert-large-uncased",
+    "microsoft/deberta-v3-base",
+    "roberta-base",
+    "roberta-large",
+    "vinai/bertweet-base",
+    "xlm-roberta-base",
+    "xlm-roberta-large",
+)
+"""Only for the hint when a name cannot be found."""
+
+
+class TransformerEncoder(Encoder):
+    """Any Hugging Face text encoder: words to subwords, special tokens, a second text, prefix attention.
+
+    `name` is a model of the Hub (with an optional `revision`) or a local folder. It encodes the decoder's `view`,
+    cut to `max_length` subwords with special ones (default: the model's limit). `pooled` is the first position's
+    state or the mean over real ones. `dropout` replaces every dropout of the model's configuration.
+
+    Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "pooled", "prefix"})
+
+    backbone: PreTrainedModel
+    subwords: Subwords
+
+    def __init__(
+        self,
+        name: str,
+        view: str = "text",
+        revision: str | None = None,
+        max_length: int | None = None,
+        frozen: bool = False,
+        pooling: Literal["cls", "mean"] = "cls",
+        dropout: float | None = None,
+        attention: Literal["sdpa", "eager"] = "sdpa",
+    ) -> None:
+        super().__init__()
+        self.name, self.view, self.revision, self.max_length = name, view, revision, max_length
+        self.frozen, self.pooling, self.dropout, self.attention = frozen, pooling, dropout, attention
+        self._prefix_shape: list[tuple[int, int]] | None = None
+
+    # Building and saving
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        """Load configuration, tokenizer and weights, and add `special_tokens` to the vocabulary.
+
+        New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that cannot be
+        had or is not an encoder, and for a `max_length` beyond the model's limit.
+        """
+        source = str(saved or self.name)
+        options: dict[str, Any] = {"trust_remote_code": False}
+        if saved is None and self.revision is not None:
+            options["revision"] = self.revision
+        try:
+            config = AutoConfig.from_pretrained(source, **options)
+            self._refuse_decoders(config)
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            self.backbone = self._network(config, None if saved else source, options)
+        except (OSError, ValueError) as error:
+            raise self._not_found(source, error) from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise PartError(f"the tokenizer of {source!r} is not a fast one", hint="take another model")
+        tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in special_tokens])
+        embeddings = self.backbone.get_input_embeddings().num_embeddings
+        if len(tokenizer) > embeddings:
+            if saved is not None:
+                raise PartError(f"{len(tokenizer)} tokens but {embeddings} embeddings", where=str(saved))
+            self.backbone.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        self.subwords = Subwords(tokenizer, self._limit(tokenizer))
+        types = getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in tokenizer.model_input_names
+        self._inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if types else ()))
+        self.dim = config.hidden_size
+        self._prefix_shape = None
+        if self.frozen:
+            self.backbone.requires_grad_(False).eval()
+
+    def _refuse_decoders(self, config: PreTrainedConfig) -> None:
+        causal = (
+            type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+        )
+        if config.is_encoder_decoder or causal or getattr(config, "is_decoder", False):
+            kind = "an encoder-decoder" if config.is_encoder_decoder else "a causal language model"
+            raise PartError(
+                f"{self.name!r} ({config.model_type}) is {kind}, not a text encoder",
+                hint="take an encoder, such as BERT, RoBERTa, XLM-R, DeBERTa or ModernBERT",
+            )
+
+    def _network(
+        self, config: PreTrainedConfig, source: str | None, options: Mapping[str, Any]
+    ) -> PreTrainedModel:
+        """The model with pretrained weights or, without a `source`, as its class initialises it."""
+        if self.dropout is not None:
+            for key, value in config.to_dict().items():
+                if "dropout" in key and isinstance(value, int | float):
+                    setattr(config, key, self.dropout)
+        model_class = MODEL_MAPPING[type(config)] if type(config) in MODEL_MAPPING else None
+        options = {**options, "dtype": torch.float32}
+        if getattr(model_class, "_supports_attention_backend", False):
+            sdpa = self.attention == "sdpa" and getattr(model_class, "_supports_sdpa", False)
+            options["attn_implementation"] = prefixes.SDPA if sdpa else prefixes.EAGER
+        if source is None:
+            model = AutoModel.from_config(config, **options)
+        else:
+            with no_bars() if Path(source).is_dir() else nullcontext():
+                model, report = AutoModel.from_pretrained(
+                    source, config=config, output_loading_info=True, **options
+                )
+            missing = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
+            if missing:
+                raise PartError(
+                    f"the weights of {source!r} lack {len(missing)} tensors of {type(model).__name__}, "
+                    f"{missing[0]} the first",
+                    hint="are they another model's?",
+                )
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # unused; its parameters would never get a gradient
+        return model
+
+    def _limit(self, tokenizer: PreTrainedTokenizerFast) -> int | None:
+        """The most subwords to encode: `max_length`, or what tokenizer and position embeddings allow."""
+        limits = [tokenizer.model_max_length] if tokenizer.model_max_length < 1_000_000 else []
+        positions = getattr(self.backbone.config, "max_position_embeddings", None)
+        if positions:
+            table = getattr(getattr(self.backbone, "embeddings", None), "position_embeddings", None)
+            reserved = getattr(table, "padding_idx", None)  # RoBERTa counts positions from padding_idx + 1
+            limits.append(positions - (0 if reserved is None else reserved + 1))
+        limit = min(limits, default=None)
+        if self.max_length is None:
+            return limit
+        if limit is not None and self.max_length > limit:
+            raise PartError(
+                f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} subwords"
+            )
+        return self.max_length
+
+    def _not_found(self, source: str, error: Exception) -> PartError:
+        near = near_misses(source, WELL_KNOWN)
+        hints = [did_you_mean(source, WELL_KNOWN)] if near and source not in WELL_KNOWN else []
+        if Path(source).is_dir():
+            hints.append("the folder must hold config.json, model.safetensors and the tokenizer's files")
+        else:
+            hints.append(
+                "check the name; a model of the Hub needs the network once; a local folder's path does as well"
+            )
+        reason = str(error).strip().splitlines()[0]
+        return PartError(f"cannot load the text encoder {source!r}: {reason}", hint="; ".join(hints))
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration and the tokenizer (with its added tokens) to `folder`."""
+        self.backbone.config.save_pretrained(folder)
+        self.subwords.tokenizer.save_pretrained(folder)
+
+    def train(self, mode: bool = True) -> TransformerEncoder:
+        """As torch's, but a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen and hasattr(self, "backbone"):
+            self.backbone.eval()
+        return self
+
+    # Running
+
+    def collate(
+        self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
+    ) -> dict[str, Tensor]:
+        """The tokenizer's tensors and the alignment with tokens; tokenised on first sight only."""
+        encoded = self.subwords.encode([self._view(v) for v in views])
+        widths = [
+            len(x.tokens) if isinstance(x, Example) else len(e.first)
+            for x, e in zip(examples, encoded, strict=True)
+        ]
+        inputs = self.subwords.collate(encoded, max(widths))
+        if "token_type_ids" not in self._inputs:
+            del inputs["token_type_ids"]
+        return inputs
+
+    def length(self, view: Mapping[str, TextView]) -> int:
+        """The number of subwords of the view this encoder reads."""
+        return len(self.subwords.encode([self._view(view)])[0].ids)
+
+    def _view(self, views: Mapping[str, TextView]) -> TextView:
+        if self.view not in views:
+            raise PartError(
+                f"the decoder makes no view {self.view!r} of an example", hint=did_you_mean(self.view, views)
+            )
+        return views[self.view]
+
+    def prefix_shape(self) -> list[tuple[int, int]]:
+        """(heads, head_dim) of each layer's prefix; raises `PartError` if the model cannot use one."""
+        if self._prefix_shape is None:
+            self._prefix_shape = prefixes.prove(self.backbone)
+        return self._prefix_shape
+
+    def forward(self, inputs: dict[str, Tensor], prefix: prefixes.Prefix | None = None) -> Features:
+        """Features of a collated batch.
+
+        `prefix` holds, for each layer, a key and a value `[B, heads, P, head_dim]` put before the layer's own and
+        never masked; queries, positions and the length of the output stay as they are.
+        """
+        extra = {} if prefix is None else {"prefix": prefix}
+        tokens = self.backbone(**{name: inputs[name] for name in self._inputs}, **extra).last_hidden_state
+        mask = inputs["attention_mask"].bool()
+        if self.pooling == "cls":
+            pooled = tokens[:, 0]
+        else:
+            pooled = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return {"tokens": tokens, "mask": mask, "pooled": pooled}
+
+    # Sample
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save a tiny random BERT whose vocabulary is the examples' frequent words and all their characters."""
+        vocabulary = _vocabulary(examples)
+        config = BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=128,
+            initializer_range=0.1,  # about 1 / sqrt(64), so that so small a network learns from scratch
+        )
+        with torch.random.fork_rng(devices=[]), no_bars():
+            torch.manual_seed(seed)
+            BertModel(config).save_pretrained(folder)
+        BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
+        return {"name": str(folder), "revision": None}
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Without transformers' progress bars, which here would only count a second's work."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _vocabulary(examples: Sequence[Example]) -> dict[str, int]:
+    words = Counter(token.lower() for example in examples for token in example.tokens)
+    characters = sorted({c for word in words for c in word})
+    frequent = sorted((w for w, n in words.items() if n > 1 and len(w) > 1), key=lambda w: (-words[w], w))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *characters, *("##" + c for c in characters), *frequent]
+    return {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}

@@ -1,0 +1,57 @@
+"""Tiny encoders: a BERT made by `sample`, and a RoBERTa with a byte-level tokenizer trained on a few words."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+import pytest
+import torch
+from mmkit.data.types import Example
+from mmkit.encoders.transformer import TransformerEncoder
+from tokenizers import ByteLevelBPETokenizer
+from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+SENTENCES = (
+    "Jordan scored 30 points in Chicago",
+    "Paris Hilton loves Paris in the spring",
+    "the Amazon is a river , Amazon a shop",
+    "unbelievably long words get cut",
+)
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Example]:
+    return [Example.from_tokens(str(i), text.split()) for i, text in enumerate(SENTENCES)]
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    TransformerEncoder.sample(folder, seed=1, examples=examples)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-roberta")
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = ByteLevelBPETokenizer(add_prefix_space=False)
+    trained.train_from_iterator(SENTENCES * 3, vocab_size=320, special_tokens=special, show_progress=False)
+    trained.save_model(str(folder))
+    RobertaTokenizer.from_pretrained(folder, model_max_length=62).save_pretrained(folder)
+    torch.manual_seed(2)
+    RobertaModel(
+        RobertaConfig(
+            vocab_size=320,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=40,
+            max_position_embeddings=64,
+            type_vocab_size=1,
+        )
+    ).save_pretrained(folder)
+    return folder
