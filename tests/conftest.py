@@ -24,3 +24,65 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the user's cache out of the tests, and the tests off the network."""
     os.environ.setdefault("MMKIT_CACHE", str(tmp_path_factory.mktemp("mmkit-cache")))
     os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+RECIPE = """
+[recipe]
+format = 1
+seed = 7
+
+[data]
+missing_images = "error"
+
+[data.train]
+@readers = "mmkit.conll_images.v1"
+root = "data"
+file = "train.txt"
+
+[data.dev]
+@readers = "mmkit.conll_images.v1"
+root = "data"
+file = "valid.txt"
+
+[data.test]
+@readers = "mmkit.conll_images.v1"
+root = "data"
+file = "test.txt"
+
+[model.encoders.text]
+@encoders = "mmkit.transformer.v1"
+name = "bert-base-uncased"
+
+[model.encoders.vision]
+@encoders = "mmkit.timm.v1"
+name = "resnet18"
+
+[model.fuser]
+@fusers = "mmkit.concat.v1"
+
+[model.decoder]
+@decoders = "mmkit.crf_tagger.v1"
+
+[metrics.spans]
+@metrics = "mmkit.span_f1.v1"
+
+[training]
+epochs = 2
+batch_size = 16
+learning_rate = 1e-3
+warmup = 0.1
+clip = 1.0
+score = "spans.f1"
+"""
+
+
+@pytest.fixture(scope="session")
+def sample_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A filled recipe on sample data that trains in seconds: a tagger with text and pictures."""
+    from mmkit.recipe import load_recipe
+    from mmkit.sample import sampled
+
+    path = tmp_path_factory.mktemp("recipe") / "concat_sample.cfg"
+    path.write_text(RECIPE, encoding="utf-8")
+    path.write_text(sampled(load_recipe(path)).to_str(), encoding="utf-8")
+    return path
