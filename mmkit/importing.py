@@ -1,0 +1,149 @@
+"""Checkpoints that papers' authors published, as mmkit runs: `mmkit import-checkpoint PAPER FILE OUT`."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mmkit.decoders.base import Labels
+from mmkit.errors import DataError, PartError, RunError, did_you_mean, one_line
+from mmkit.hooks import call_each
+from mmkit.model import Model, assemble
+from mmkit.recipe import load_recipe
+from mmkit.run import Run, save_run
+from mmkit.training.checkpoint import load_weights
+
+State = Mapping[str, Tensor]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training code commonly saves the state dict beside other things."""
+
+
+class Importer(ABC):
+    """Knows one paper's checkpoints. A plugin names its class in the hook `mmkit_importers`."""
+
+    @abstractmethod
+    def recipe(self, state: State) -> str:
+        """Name of the shipped recipe a state dict belongs to. Raises `DataError` if it belongs to none."""
+
+    @abstractmethod
+    def labels(self, state: State) -> Labels:
+        """The labels that checkpoint was trained with, as the recipe's decoder keeps them."""
+
+    @abstractmethod
+    def convert_state(self, state: State) -> dict[str, Tensor]:
+        """The same tensors under the names of mmkit's model; pure.
+
+        An encoder that gets no tensor at all keeps its backbone's weights. Raises `DataError` that lists
+        names which are unknown or missing.
+        """
+
+
+def import_checkpoint(
+    paper: str,
+    file: str | Path,
+    out: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
+) -> Run:
+    """Make a run folder `out` from an authors' checkpoint, for `mmkit evaluate` and `predict` to use.
+
+    The recipe is the one the importer recognises, unless named; `overrides` are dotted settings. Nothing
+    in the file is executed. Raises `PartError` for an unknown paper, `DataError` for a file that is no such
+    checkpoint, and `RunError` if its tensors do not fit the recipe's model or `out` is not empty.
+    """
+    importer = find_importer(paper)
+    state = read_state_dict(file)
+    chosen = load_recipe(recipe or importer.recipe(state), overrides or {})
+    model = assemble(chosen, labels=importer.labels(state))
+    load_converted(model, importer.convert_state(state), Path(file))
+    return save_run(out, chosen, model, {"imported_from": {"paper": paper, "file": Path(file).name}})
+
+
+def find_importer(paper: str) -> Importer:
+    """The installed importer for a paper. Raises `PartError` naming the papers there are."""
+    known = {name: target for _, found in call_each("mmkit_importers") for name, target in found.items()}
+    if paper not in known:
+        raise PartError(
+            f"no plugin imports checkpoints of {paper!r}",
+            hint=did_you_mean(paper, known)
+            if known
+            else f"install the paper's plugin: pip install mmkit-{paper}",
+        )
+    module, _, name = known[paper].partition(":")
+    return getattr(importlib.import_module(module), name)()
+
+
+def read_state_dict(file: str | Path) -> dict[str, Tensor]:
+    """The tensors in a `.safetensors` file or in one that `torch.save` wrote; nothing in it is executed.
+
+    A state dict saved beside other things (`{"state_dict": ..., "epoch": ...}`) is found. Raises `DataError`
+    for a file that is missing, damaged, asks to run code, or holds no state dict.
+    """
+    path = Path(file)
+    content = _read(path)
+    for wrapper in WRAPPERS:
+        inner = content.get(wrapper) if isinstance(content, Mapping) else None
+        if isinstance(inner, Mapping):
+            content = inner
+    if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
+        raise DataError(f"there is no state dict in this file, but a {type(content).__name__}", where=path)
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError("there is no such file", where=path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        called = re.search(r"Unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+)", str(error))
+        if called is None:
+            raise _damaged(path, error) from error
+        raise DataError(
+            f"this file asks to run code when it is read ({called[1] or called[2]}), which mmkit never does",
+            where=path,
+            hint="if you trust it, load it elsewhere and save its tensors alone, as safetensors",
+        ) from error
+    except Exception as error:  # torch and safetensors raise all kinds on a damaged file
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"the file is damaged or no checkpoint ({one_line(error)[:200]})", where=path)
+
+
+def load_converted(model: Model, state: State, source: Path) -> None:
+    """Load converted tensors strictly, but for encoders that get none: those keep their backbone's weights.
+
+    Counters of batch normalisation are not asked for: nothing uses them in evaluation mode.
+    """
+    stand_ins = tuple(
+        prefix
+        for prefix in (f"encoders.{name}." for name in model.named_encoders)
+        if not any(name.startswith(prefix) for name in state)
+    )
+    expected = {
+        name
+        for name in model.state_dict()
+        if not name.startswith(stand_ins) and not name.endswith("batches_tracked")
+    }
+    try:
+        load_weights(model, state, source, only=expected)
+    except RunError as error:
+        raise RunError(
+            error.what,
+            where=source,
+            hint="override the recipe's backbones with those the file was trained with",
+        ) from error

@@ -1,0 +1,90 @@
+"""A zero-shot detector: where in a picture is what a phrase names?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+from torchvision.ops import nms
+from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+from mmkit.data.types import Box
+from mmkit.errors import PartError
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A detected object: where it is (pixels), how sure the detector is (0 to 1), and of which phrase."""
+
+    box: Box
+    score: float
+    phrase: str
+
+
+class Detector:
+    """Any zero-shot detector of transformers (OWL-ViT, OWLv2, Grounding DINO, ...).
+
+    Raises `PartError` for a model that cannot be had or is none.
+    """
+
+    def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
+        options = {"revision": revision} if revision else {}
+        try:
+            self.processor = AutoProcessor.from_pretrained(name, **options)
+            model = AutoModelForZeroShotObjectDetection.from_pretrained(name, **options)
+        except (OSError, ValueError) as error:
+            raise PartError(
+                f"cannot load the detector {name!r}: {str(error).strip().splitlines()[0]}",
+                hint="name a zero-shot object detection model of the Hub, or the folder of one",
+            ) from error
+        self.model = model.to(device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, picture: Pillow.Image, phrases: Sequence[str], threshold: float) -> list[Found]:
+        """Objects with at least that score, best first, none of which is smaller than a pixel.
+
+        One picture at a time: padding to a batch's largest picture changes what these detectors find, and a
+        result that is stored must not depend on its neighbours.
+        """
+        inputs = self.processor(images=[picture], text=[list(phrases)], truncation=True, return_tensors="pt")
+        outputs = self.model(**inputs.to(self.model.device))
+        (found,) = self.processor.post_process_grounded_object_detection(
+            outputs,
+            threshold=threshold,
+            target_sizes=[(picture.height, picture.width)],
+            text_labels=[list(phrases)],
+        )
+        corner = torch.tensor([picture.width, picture.height, picture.width, picture.height])
+        boxes = found["boxes"].float().cpu().clamp(min=0).minimum(corner)
+        objects = [
+            Found(tuple(box), score, phrase)
+            for box, score, phrase in zip(
+                _whole_pixels(boxes).tolist(), found["scores"].tolist(), found["text_labels"], strict=True
+            )
+            if box[0] < box[2] and box[1] < box[3]
+        ]
+        return sorted(objects, key=lambda o: (-o.score, o.box))
+
+
+def most_salient(objects: Sequence[Found], limit: int, overlap: float) -> list[Found]:
+    """The best box of each phrase; of those that overlap more than `overlap` (IoU), the better one.
+
+    `objects` are sorted, best first, and so is the result; it holds at most `limit`.
+    """
+    best: dict[str, Found] = {}
+    for found in objects:
+        best.setdefault(found.phrase, found)
+    candidates = list(best.values())
+    if not candidates:
+        return []
+    boxes = torch.tensor([c.box for c in candidates], dtype=torch.float32)
+    kept = nms(boxes, torch.tensor([c.score for c in candidates]), overlap)
+    return [candidates[i] for i in sorted(kept.tolist())[:limit]]
+
+
+def _whole_pixels(boxes: Tensor) -> Tensor:
+    """The smallest boxes of whole pixels around `boxes [N, 4]`."""
+    return torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)

@@ -1,0 +1,179 @@
+"""`hvpnet.grounded_objects.v1`: the objects in a photo that its sentence speaks of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmkit.annotators.base import Annotator
+from mmkit.data.fingerprints import file_sha256
+from mmkit.data.images import content_key, open_image
+from mmkit.data.types import Example, Image
+from mmkit.errors import ImageError
+from mmkit.files import atomic, explained, write_json
+
+NOTE = "hvpnet.grounded_objects"
+"""Note key: what each object is, in the order of the object images: `{"phrase", "score", "box"}`."""
+
+TABLE = "crops.json"
+
+log = logging.getLogger(__name__)
+
+
+class GroundedObjects(Annotator):
+    """Looks for a sentence's noun phrases in its photos and adds what it finds as object pictures.
+
+    HVPNeT (Chen et al., NAACL Findings 2022) grounds noun phrases with a one-stage visual grounding model;
+    this part does so with any zero-shot detector of transformers. Each phrase gives its best box; the
+    `max_objects` best of them are added as `Image(photo, role="object", box=...)`, behind the pictures that
+    are there. A photo that is missing or broken has no objects and is reported.
+
+    Args:
+        model: a zero-shot detector of the Hub, or a folder that holds one.
+        revision: the model's revision on the Hub.
+        tagger: a part-of-speech tagger of the Hub (universal or Penn tags) that finds noun phrases; without
+            one, runs of words that are no function words are taken for them, which suits English only.
+        max_objects: the most objects an example gets.
+        threshold: the least score of an object.
+        overlap: of two boxes that overlap more than this (intersection over union), the better one stays.
+        crops: a folder to write the objects to as pictures, with a table `crops.json` in the form that the
+            readers take: photo's file name → crop files.
+    """
+
+    def __init__(
+        self,
+        model: str = "IDEA-Research/grounding-dino-tiny",
+        revision: str | None = None,
+        tagger: str | None = None,
+        max_objects: int = 3,
+        threshold: float = 0.25,
+        overlap: float = 0.7,
+        crops: str | None = None,
+    ) -> None:
+        self.model, self.revision, self.tagger = model, revision, tagger
+        self.max_objects, self.threshold, self.overlap = max_objects, threshold, overlap
+        self.crops = Path(crops) if crops else None
+        self.unreadable: dict[str, str] = {}
+        self._table: dict[str, dict[str, float]] = {}
+
+    def fingerprint(self) -> str:
+        settings = {
+            "part": "hvpnet.grounded_objects.v1",
+            "model": _identity(self.model),
+            "revision": self.revision,
+            "tagger": self.tagger and _identity(self.tagger),
+            "max_objects": self.max_objects,
+            "threshold": self.threshold,
+            "overlap": self.overlap,
+        }
+        return json.dumps(settings, sort_keys=True)
+
+    def key(self, x: Example) -> str:
+        photos = [_content(image) for image in x.images]
+        return hashlib.sha256(json.dumps([x.tokens, photos]).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def prepare(self, device: str) -> None:
+        from mmkit_hvpnet.detector import Detector  # transformers is imported only when a result is missing
+        from mmkit_hvpnet.phrases import PosTagger
+
+        self._detector = Detector(self.model, self.revision, device)
+        self._tagger = PosTagger(self.tagger, device) if self.tagger else None
+
+    def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
+        """For each example its objects (`{"image", "box", "phrase", "score"}`) and the photos no one can read.
+
+        `image` is a photo's position among the example's pictures.
+        """
+        return [self._grounded(example) for example in batch]
+
+    def apply(self, x: Example, result: dict[str, Any]) -> Example:
+        """`x` with its objects behind the pictures it has, and a note of what they are."""
+        for number, reason in result["unreadable"]:
+            self.unreadable[str(x.images[number].path)] = reason
+        objects = [
+            Image(x.images[found["image"]].path, "object", tuple(found["box"])) for found in result["objects"]
+        ]
+        for image, found in zip(objects, result["objects"], strict=True):
+            self._write_crop(image, found["score"])
+        described = [{k: found[k] for k in ("phrase", "score", "box")} for found in result["objects"]]
+        return replace(x, images=(*x.images, *objects), notes={**x.notes, NOTE: described})
+
+    def finish(self) -> None:
+        """Report photos that could not be read, and write the crop table."""
+        for path, reason in list(self.unreadable.items())[:3]:
+            log.warning("%s: %s; it has no objects", path, reason)
+        if len(self.unreadable) > 3:
+            log.warning("%d photos in all could not be read and have no objects", len(self.unreadable))
+        if self.crops is not None:
+            self._write_table(self.crops / TABLE)
+
+    def _grounded(self, example: Example) -> dict[str, Any]:
+        from mmkit_hvpnet.detector import most_salient
+
+        phrases = self._phrases(example)
+        found, unreadable = [], []
+        for number, image in enumerate(example.images):
+            if image.role != "photo" or image.path is None or not phrases:
+                continue
+            try:
+                picture = open_image(image)
+            except ImageError as error:
+                unreadable.append([number, error.what])
+                continue
+            objects = self._detector(picture, phrases, self.threshold)
+            found += [(number, o) for o in most_salient(objects, self.max_objects, self.overlap)]
+        found = sorted(found, key=lambda pair: -pair[1].score)[: self.max_objects]
+        described = [
+            {"image": number, "box": list(o.box), "phrase": o.phrase, "score": round(o.score, 4)}
+            for number, o in found
+        ]
+        return {"objects": described, "unreadable": unreadable}
+
+    def _phrases(self, example: Example) -> list[str]:
+        from mmkit_hvpnet.phrases import stop_word_phrases, tagged_phrases
+
+        if self._tagger is None:
+            return stop_word_phrases(example.tokens)
+        return tagged_phrases(example.tokens, self._tagger(example.tokens))
+
+    def _write_crop(self, image: Image, score: float) -> None:
+        """Write an object as a picture, unless it is there, and remember it for the table."""
+        if self.crops is None or image.path is None or image.box is None:
+            return
+        photo = Path(image.path)
+        name = f"{photo.stem}_{'_'.join(str(int(side)) for side in image.box)}.jpg"
+        if not (self.crops / name).exists():
+            with atomic(self.crops / name, "wb") as file:
+                open_image(image).save(file, format="JPEG", quality=95)
+        self._table.setdefault(photo.name, {})[name] = score
+
+    def _write_table(self, path: Path) -> None:
+        """Write the crops of this and of earlier splits: photo's file name → crop files, best first."""
+        with explained(path):
+            table = json.loads(path.read_bytes()) if path.exists() else {}
+        for photo, crops in self._table.items():
+            table[photo] = sorted(crops, key=lambda name: -crops[name])
+        write_json(path, table)
+
+
+def _content(image: Image) -> str:
+    """What tells a picture from others: its role, and its content or that it is missing."""
+    try:
+        return f"{image.role} {content_key(image)}"
+    except ImageError:
+        return f"{image.role} missing"
+
+
+def _identity(model: str) -> str:
+    """A model's name on the Hub; for a folder a hash of its files, which may change under one name."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = [(str(path.relative_to(folder)), file_sha256(path)) for path in files]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
