@@ -1,0 +1,64 @@
+"""`mmkit.crf_tagger.v1`: tags words with a linear-chain conditional random field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from mmkit.batch import Features, States
+from mmkit.data.types import Entity
+from mmkit.decoders.base import Labels
+from mmkit.decoders.crf import LinearChainCRF
+from mmkit.decoders.tagger import Tagger
+from mmkit.decoders.tagging import Scheme, bio_constraints
+from mmkit.errors import RecipeError
+
+
+class CrfTagger(Tagger):
+    """Tags words, or subwords as HVPNeT does, with a linear-chain CRF; spans are scored by its marginals.
+
+    `text` names the text encoder, `types` the span types in label order (default: those of the training data,
+    sorted). `subwords`: "first" tags words by their first subword, "tagged" every subword (see `Tagger`).
+    With `constraints` only well-formed tag sequences have a probability; that needs `subwords = "first"`,
+    since an X does not tell which tags may follow it.
+
+    Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
+    """
+
+    crf: LinearChainCRF
+
+    def __init__(
+        self,
+        text: str = "text",
+        *,
+        scheme: Scheme = "bio",
+        types: list[str] | None = None,
+        subwords: Literal["first", "tagged"] = "first",
+        dropout: float = 0.1,
+        constraints: bool = False,
+    ) -> None:
+        super().__init__(text, scheme=scheme, types=types, subwords=subwords, dropout=dropout)
+        if constraints and subwords == "tagged":
+            raise RecipeError(
+                'constraints cannot be had with subwords = "tagged"',
+                where="model.decoder.constraints",
+                hint='set subwords = "first" or constraints = false',
+            )
+        self.constraints = constraints
+
+    def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
+        super().build(dims, labels, entities)
+        allowed = bio_constraints(self.tags.names, self.scheme) if self.constraints else None
+        self.crf = LinearChainCRF(len(self.tags), allowed)
+
+    def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
+        emissions, mask = self.emissions(states)
+        return {"nll": -self.crf.log_likelihood(emissions, targets["tags"], mask).mean()}
+
+    def tag(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The best tag sequence (Viterbi) and the log-marginals of its tags."""
+        tags, _ = self.crf.viterbi(emissions, mask)
+        log_marginals = self.crf.log_marginals(emissions, mask)
+        return tags, log_marginals.gather(2, tags.clamp(min=0).unsqueeze(2)).squeeze(2)

@@ -1,0 +1,31 @@
+"""`mmkit.softmax_tagger.v1`: tags each word on its own, by a softmax over tags."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkit.batch import Features, States
+from mmkit.decoders.tagger import Tagger
+
+
+class SoftmaxTagger(Tagger):
+    """Tags each word, or each subword as HVPNeT does, on its own by a softmax over tags.
+
+    `text` names the text encoder, `types` the span types in label order (default: those of the training data,
+    sorted). `subwords`: "first" tags words by their first subword, "tagged" every subword (see `Tagger`).
+
+    Loss `cross_entropy`: mean over a sentence's positions, then over sentences, so that every sentence counts
+    alike, however long.
+    """
+
+    def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
+        emissions, mask = self.emissions(states)
+        tags = targets["tags"].masked_fill(~mask, -100)
+        losses = F.cross_entropy(emissions.float().transpose(1, 2), tags, ignore_index=-100, reduction="none")
+        return {"cross_entropy": (losses.sum(1) / mask.sum(1).clamp(min=1)).mean()}
+
+    def tag(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The most probable tag of each position and its log-probability."""
+        log_probs, tags = emissions.float().log_softmax(2).max(2)
+        return tags.masked_fill(~mask, -1), log_probs

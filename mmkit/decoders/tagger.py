@@ -1,0 +1,184 @@
+"""What the taggers share: word or subword emissions, targets from spans, and spans from tags."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmkit.batch import Batch, Features, States
+from mmkit.data.types import ORPHANS, Entity, Example, Prediction, Span
+from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.tagging import Scheme, TagSet, learn_types, padded
+from mmkit.errors import RecipeError, RunError, did_you_mean
+
+PAD, X, CLS, SEP = "[PAD]", "X", "[CLS]", "[SEP]"
+
+
+class Tagger(Decoder):
+    """Tags words by a linear layer over the text's states; subclasses say how tags are scored together.
+
+    `text` names the text encoder whose alignment is used, `types` are the span types in label order (default:
+    those of the training examples, sorted by name). `subwords` says what is tagged:
+
+    - "first": each word, by its first subword's state;
+    - "tagged": every subword, as HVPNeT does (Chen et al., 2022): a word's further subwords carry the tag X,
+      the special tokens around the text [CLS] and [SEP], a second text X; [PAD] is tag 0 and never occurs.
+      Spans are read off the first subwords.
+
+    Words cut off by the length limit have no tag in training and are predicted as O.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "word_index", "first_subword"})
+
+    linear: nn.Linear
+
+    def __init__(
+        self,
+        text: str = "text",
+        *,
+        scheme: Scheme = "bio",
+        types: list[str] | None = None,
+        subwords: Literal["first", "tagged"] = "first",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if types is not None and (not types or len(set(types)) < len(types)):
+            raise RecipeError(f"types must be different names, not {types}", hint="or leave them out")
+        self.text, self.scheme, self.types, self.subwords = text, scheme, types, subwords
+        self.dropout = nn.Dropout(dropout)
+
+    def fit(self, examples: Iterable[Example]) -> Labels:
+        types = learn_types(examples, self.types)
+        tags = self._tag_set(types).names
+        return {"types": types, "scheme": self.scheme, "subwords": self.subwords, "tags": list(tags)}
+
+    def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
+        self.tags = self._tag_set(labels["types"])
+        if list(self.tags.names) != labels["tags"]:
+            raise RunError(
+                f"the labels' {len(labels['tags'])} tags are not the {len(self.tags)} that "
+                f"scheme = {self.scheme!r} and subwords = {self.subwords!r} give",
+                hint="use the recipe the labels come from",
+            )
+        self.linear = nn.Linear(dims["tokens"], len(self.tags))
+
+    def _tag_set(self, types: Sequence[str]) -> TagSet:
+        if self.subwords == "tagged":
+            return TagSet(types, self.scheme, before=[PAD], after=[X, CLS, SEP])
+        return TagSet(types, self.scheme)
+
+    # Training
+
+    def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
+        """`tags`: `[B, W]` for words, -1 after a sentence's last, or `[B, T]` for subwords."""
+        alignment = self._alignment(inputs)
+        first = alignment["first_subword"].numpy()
+        words = padded([self.tags.encode(example) for example in examples], first.shape[1])
+        if self.subwords == "first":
+            return {"tags": _at_least_one(torch.from_numpy(words))}
+        mask = alignment["attention_mask"].bool().numpy()
+        return {
+            "tags": torch.from_numpy(self._of_subwords(words, first, alignment["word_index"].numpy(), mask))
+        }
+
+    def _of_subwords(
+        self, words: np.ndarray, first: np.ndarray, word_index: np.ndarray, mask: np.ndarray
+    ) -> np.ndarray:
+        """The tag of every subword `[B, T]`, from those of words `[B, W]`."""
+        tags = np.where(mask, self.tags.ids[X], self.tags.ids[PAD])
+        row, word = np.nonzero(first >= 0)
+        tags[row, first[row, word]] = words[row, word]
+        rows, last = np.arange(len(tags)), mask.sum(1) - 1
+        for position, tag in ((np.zeros_like(last), CLS), (last, SEP)):
+            special = word_index[rows, position] < 0
+            tags[rows[special], position[special]] = self.tags.ids[tag]
+        return tags
+
+    def _alignment(self, inputs: Mapping[str, Features]) -> Features:
+        for problem in (
+            f"there is no encoder {self.text!r}" if self.text not in inputs else "",
+            f"the encoder {self.text!r} encodes no words"
+            if "first_subword" not in inputs.get(self.text, {})
+            else "",
+        ):
+            if problem:
+                known = [name for name, tensors in inputs.items() if "first_subword" in tensors]
+                raise RecipeError(problem, where="model.decoder.text", hint=did_you_mean(self.text, known))
+        return inputs[self.text]
+
+    # Both
+
+    def emissions(self, states: States) -> tuple[Tensor, Tensor]:
+        """Tag scores and their mask: `[B, W, K]`, `[B, W]` of words or `[B, T, K]`, `[B, T]` of subwords."""
+        scores = self.linear(self.dropout(states["tokens"]))
+        if self.subwords == "tagged":
+            return scores, states["mask"].bool()
+        first = _at_least_one(states["first_subword"])
+        return _gather(scores, first), first >= 0
+
+    @abstractmethod
+    def tag(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The chosen tag of each position `[B, S]`, -1 for none, and its log-probability there `[B, S]`."""
+
+    # Prediction
+
+    def decode(self, states: States, batch: Batch) -> list[Prediction]:
+        """Spans of the best tags, those opened by an I- (or E-) tag listed in `notes[ORPHANS]`.
+
+        A span's score is the geometric mean over its words of the probability of the tag each was given.
+        """
+        emissions, mask = self.emissions(states)
+        tags, log_probs = self.tag(emissions, mask)
+        if self.subwords == "tagged":
+            first = _at_least_one(states["first_subword"])
+            tags = _gather(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
+            log_probs = _gather(log_probs.unsqueeze(2), first).squeeze(2)
+        together = (
+            torch.stack([tags.to(torch.float64), log_probs.to(torch.float64)]).cpu().numpy()
+        )  # one transfer
+        return self._predictions(batch.examples, together[0].astype(np.int64), together[1])
+
+    def _predictions(
+        self, examples: Sequence[Example], tags: np.ndarray, log_probs: np.ndarray
+    ) -> list[Prediction]:
+        """Predictions from the words' tags `[B, W]` and their log-probabilities."""
+        found = self.tags.chunks(tags)
+        sums = np.cumsum(np.pad(np.where(tags < 0, 0.0, log_probs), ((0, 0), (1, 0))), axis=1)
+        mean = (sums[found.row, found.end] - sums[found.row, found.start]) / (found.end - found.start)
+        scores = np.exp(np.minimum(mean, 0.0)).tolist()
+        spans = [
+            Span(start, end, self.tags.types[type_])
+            for start, end, type_ in zip(
+                found.start.tolist(), found.end.tolist(), found.type.tolist(), strict=True
+            )
+        ]
+        bounds = np.searchsorted(found.row, np.arange(len(examples) + 1)).tolist()
+        predictions = []
+        for example, low, high in zip(examples, bounds[:-1], bounds[1:], strict=True):
+            orphans = [
+                [s.start, s.end] for s, o in zip(spans[low:high], found.orphan[low:high], strict=True) if o
+            ]
+            predictions.append(
+                Prediction(
+                    id=example.id,
+                    spans=tuple(spans[low:high]),
+                    span_scores=tuple(scores[low:high]),
+                    notes={ORPHANS: orphans} if orphans else {},
+                )
+            )
+        return predictions
+
+
+def _gather(values: Tensor, positions: Tensor) -> Tensor:
+    """`values [B, T, K]` at `positions [B, W]`; what stands at positions below 0 is arbitrary."""
+    return values.gather(1, positions.clamp(min=0).unsqueeze(2).expand(-1, -1, values.shape[2]))
+
+
+def _at_least_one(words: Tensor) -> Tensor:
+    """`[B, W]` with W at least 1, for batches of nothing but empty sentences."""
+    return words if words.shape[1] else nn.functional.pad(words, (0, 1), value=-1)
