@@ -85,7 +85,7 @@ class GroundedObjects(Annotator):
         self._tagger = PosTagger(self.tagger, device) if self.tagger else None
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
-        """For each example its objects (`{"image", "box", "phrase", "score"}`) and the photos no one can read.
+        """For each example its objects (`{"image", "box", "phrase", "score"}`) and the unreadable photos.
 
         `image` is a photo's position among the example's pictures.
         """

@@ -19,7 +19,7 @@ FUNCTION_WORDS = frozenset(
     going gone gonna got had hadn't has hasn't have haven't having he he's her here here's hers herself
     him himself his how however i i'd i'll i'm i've if im in into is isn't it it's its itself just last
     let let's like made make makes making many may maybe me might mine more most much must my myself near
-    never new next no nobody nor not nothing now of off often on once one only or other our ours out over
+    never next no nobody nor not nothing now of off often on once one only or other our ours out over
     own per put rather really rt said same say says see seen set shall she she's should shouldn't since
     so some someone something soon still such take takes than thank thanks that that's the their theirs
     them themselves then there there's these they they're this those though through thru to today tonight
