@@ -53,6 +53,12 @@ class Interrupted(MMKitError):
     exit_code = 130
 
 
+def one_line(error: BaseException) -> str:
+    """An exception's type and message on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def near_misses(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     """The names in `known` closest to a misspelt `name`, best first."""
     return difflib.get_close_matches(name, sorted(known), n=n, cutoff=0.55)

@@ -12,8 +12,9 @@ A plugin implements any of the functions below in a module of its own and names 
     def mmkit_evaluated(run, split, epoch, step, figures):
         tracker.log(figures, step=step)
 
-An implementation may leave out arguments it does not need. Hook modules must not import torch or transformers at the
-top: they are loaded by every command. A plugin that cannot be loaded is reported by name; the rest keep working.
+An implementation may leave out arguments it does not need. Hook modules must not import torch or
+transformers at the top: they are loaded by every command. A plugin that cannot be loaded is reported by name;
+the rest keep working.
 Under several processes, run hooks are called in the main one only.
 """
 
@@ -21,12 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from mmkit.errors import PartError
+from mmkit.errors import PartError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     import click
@@ -38,7 +40,7 @@ hookimpl = pluggy.HookimplMarker("mmkit")
 
 
 class Specs:
-    """The hook specifications. `run` is the run's folder; figures are plain floats named `<metric>.<name>`."""
+    """The hooks. `run` is the run's folder; figures are plain floats named `<metric>.<name>`."""
 
     @hookspec
     def mmkit_commands(self, cli: click.Group) -> None:
@@ -46,11 +48,11 @@ class Specs:
 
     @hookspec
     def mmkit_recipe_folders(self) -> list[Path]:  # type: ignore[empty-body]
-        """Folders of `*.cfg` recipes that come with the plugin; users name a recipe in them by its file name."""
+        """Folders of `*.cfg` recipes that come with the plugin; users name one by its file name."""
 
     @hookspec
     def mmkit_importers(self) -> dict[str, Any]:  # type: ignore[empty-body]
-        """Paper name → `"module:Class"` of a `mmkit.importing.Importer`, for `mmkit import-checkpoint PAPER`."""
+        """Paper name → `"module:Class"` of a `mmkit.importing.Importer`, for `import-checkpoint PAPER`."""
 
     @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
@@ -58,7 +60,7 @@ class Specs:
 
     @hookspec
     def mmkit_note(self, message: str) -> None:
-        """Something the user should know: what a reader skipped, pictures that were blanked, where results lie."""
+        """Something the user should know: what a reader skipped, pictures that were blanked."""
 
     @hookspec
     def mmkit_run_start(self, run: Path, recipe: Recipe, total_steps: int, quiet: bool) -> None:
@@ -70,11 +72,11 @@ class Specs:
 
     @hookspec
     def mmkit_step(self, run: Path, epoch: int, step: int, examples: int) -> None:
-        """One update was made of `examples` examples. Called often: must be cheap and must not wait for the device."""
+        """One update was made of `examples` examples. Must be cheap and must not wait for the device."""
 
     @hookspec
     def mmkit_logged(self, run: Path, epoch: int, step: int, figures: dict[str, float]) -> None:
-        """Training figures over the last `training.log_every` updates: losses by name, learning rate, examples/s."""
+        """Figures over the last `training.log_every` updates: losses by name, learning rate, examples/s."""
 
     @hookspec
     def mmkit_evaluated(
@@ -93,7 +95,7 @@ class Specs:
 
 _manager: pluggy.PluginManager | None = None
 broken: dict[str, str] = {}
-"""Plugins that could not be loaded: entry-point name → reason."""
+"""Plugins that could not be loaded, or failed when `call_each` asked them: entry-point name → reason."""
 
 
 def manager() -> pluggy.PluginManager:
@@ -108,25 +110,48 @@ def manager() -> pluggy.PluginManager:
 
 def _load_entry_points(plugins: pluggy.PluginManager) -> None:
     """Load one by one: pluggy's own loader stops at the first broken entry point."""
-    from importlib.metadata import entry_points
-
     for entry in entry_points(group="mmkit"):
         try:
-            plugins.register(entry.load(), name=entry.name)
-        except Exception as error:  # a plugin's import may raise anything
+            _register(plugins, entry.load(), entry.name)
+        except (Exception, SystemExit) as error:  # a plugin's import may raise anything
             package = entry.dist.name if entry.dist else "?"
-            broken[entry.name] = f"{package}: {type(error).__name__}: {error}"
+            broken[entry.name] = f"{package}: {one_line(error)}"
+
+
+def _register(plugins: pluggy.PluginManager, implementation: object, name: str | None = None) -> None:
+    """Register, refusing a hook that no specification knows: pluggy would never call it, nor say so."""
+    if plugins.register(implementation, name=name) is None:
+        raise PartError(f"hook implementation {implementation!r} is blocked")
+    for hook in plugins.get_hookcallers(implementation) or ():
+        if not hook.has_spec():
+            plugins.unregister(implementation)
+            known = [known for known in vars(Specs) if known.startswith("mmkit_")]
+            raise PartError(f"there is no hook {hook.name!r}", hint=did_you_mean(hook.name, known))
+
+
+def call_each(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Call a hook plugin by plugin; yields (plugin, result). One that raises goes to `broken`."""
+    plugins = manager()
+    for implementation in getattr(plugins.hook, hook).get_hookimpls():
+        name = implementation.plugin_name
+        others = [plugin for plugin in plugins.get_plugins() if plugin is not implementation.plugin]
+        try:
+            for result in plugins.subset_hook_caller(hook, others)(**arguments):
+                yield name, result
+        except Exception as error:  # a plugin may raise anything
+            broken[name] = f"{hook}: {one_line(error)}"
 
 
 @contextmanager
 def registered(*implementations: object) -> Iterator[pluggy.PluginManager]:
-    """The manager with `implementations` (objects or modules with hookimpls) added for the time of a block."""
+    """The manager, with `implementations` (objects or modules with hookimpls) added for a block's time."""
     plugins = manager()
-    for implementation in implementations:
-        if plugins.register(implementation) is None:
-            raise PartError(f"hook implementation {implementation!r} is registered already")
+    added: list[object] = []
     try:
+        for implementation in implementations:
+            _register(plugins, implementation)
+            added.append(implementation)
         yield plugins
     finally:
-        for implementation in implementations:
+        for implementation in added:
             plugins.unregister(implementation)

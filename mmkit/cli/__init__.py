@@ -1,0 +1,134 @@
+"""The command line. Starting it imports no command, and neither torch nor transformers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from mmkit import __version__, hooks, sources
+from mmkit.errors import MMKitError, did_you_mean, one_line
+
+COMMANDS = {
+    "train": "mmkit.cli.train:train",
+    "evaluate": "mmkit.cli.evaluate:evaluate",
+    "predict": "mmkit.cli.predict:predict",
+    "check": "mmkit.cli.check:check",
+    "annotate": "mmkit.cli.data:annotate",
+    "convert": "mmkit.cli.data:convert",
+    "import-checkpoint": "mmkit.cli.data:import_checkpoint",
+    "list-components": "mmkit.cli.components:list_components",
+    "describe": "mmkit.cli.components:describe",
+}
+"""Command → where its click command is, imported when it is called."""
+
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand when it is called, takes in plugins' commands, and explains errors."""
+
+    plugins_loaded = False
+    warned: frozenset[str] = frozenset()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self.load_plugins()
+        return [*COMMANDS, *(name for name in super().list_commands(ctx) if name not in COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name].partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        self.load_plugins()
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            ctx.fail(f"there is no command {name!r}; {did_you_mean(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by their docstrings' first lines, read from source: help imports none of them."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.commands.get(name)
+            summary = command.get_short_help_str(100) if command else sources.find(COMMANDS[name]).summary
+            rows.append((name, summary))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def load_plugins(self) -> None:
+        """Let plugins add their commands (once), and warn of those that cannot be loaded."""
+        if self.plugins_loaded:
+            return
+        self.plugins_loaded = True
+        for _ in hooks.call_each("mmkit_commands", cli=self):
+            pass
+        self.warn_of_broken_plugins()
+
+    def warn_of_broken_plugins(self) -> None:
+        """One line for each plugin that cannot be used, once."""
+        for name in hooks.broken.keys() - self.warned:
+            warning = click.style("warning:", fg="yellow")
+            click.echo(f"{warning} plugin {name!r} cannot be used: {hooks.broken[name]}", err=True)
+        self.warned = frozenset(hooks.broken)
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run a command and exit: 2 for an error the user can mend, 1 for a bug, 130 if interrupted.
+
+        `--debug`, anywhere on the line, or `MMKIT_DEBUG=1` shows the traceback of an error.
+        """
+        args = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in args or os.environ.get("MMKIT_DEBUG", "0") not in ("", "0")
+        args = [arg for arg in args if arg != "--debug"]
+        extra["standalone_mode"] = False
+        try:
+            result = super().main(args, *rest, **extra)
+            code = result if isinstance(result, int) else 0
+        except Exception as error:
+            if debug and not isinstance(error, click.ClickException | click.Abort):
+                traceback.print_exception(error)
+            code = report(error)
+        self.warn_of_broken_plugins()
+        sys.exit(code)
+
+
+def report(error: Exception) -> int:
+    """Print an error as one message on standard error; returns the exit code."""
+    match error:
+        case MMKitError():
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+            return error.exit_code
+        case click.ClickException():
+            error.show()
+            return error.exit_code
+        case click.Abort():  # what click makes of Ctrl-C
+            click.echo("interrupted", err=True)
+            return INTERRUPTED
+    click.echo(
+        f"{click.style('unexpected error:', fg='red', bold=True)} {one_line(error)}\n"
+        "  → this is a bug in mmkit or a plugin: run again with --debug and report what it shows",
+        err=True,
+    )
+    return 1
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, prog_name="mmkit")
+@click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error (or MMKIT_DEBUG=1)."
+)
+def main() -> None:
+    """Assemble, train and use multimodal information-extraction models.
+
+    reader → annotators → encoders → fuser → decoder → metrics
+    """
+    main.load_plugins()

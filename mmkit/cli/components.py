@@ -1,0 +1,119 @@
+"""`mmkit list-components` and `mmkit describe`: which parts there are, and what each takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mmkit import registry
+from mmkit.errors import PartError
+from mmkit.parameters import Parameter, parameters, type_name
+from mmkit.registry import Component
+
+WIDE = 10_000
+"""Columns of output that is no terminal: nothing is wrapped or cut, each part is one line."""
+
+
+@click.command("list-components")
+@click.option("--registry", "only", metavar="NAME", help=f"Only one of: {', '.join(registry.ALL)}.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects.")
+@click.option("--check", is_flag=True, help="Import every part, in a process of its own, and say which fail.")
+def list_components(only: str | None, as_json: bool, check: bool) -> None:
+    """List every registered part, with the package it comes from.
+
+    With --check the exit code is 2 if any part cannot be used.
+    """
+    components = registry.components(only)
+    if check:
+        components = _checked(components)
+    broken = [component for component in components if component.problem]
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(c) for c in components], indent=2, ensure_ascii=False))
+    else:
+        console().print(_table(components))
+    if check and broken:
+        names = ", ".join(f"{c.name} ({c.package})" for c in broken)
+        raise PartError(f"{len(broken)} of {len(components)} parts cannot be used: {names}")
+
+
+def _checked(components: list[Component]) -> list[Component]:
+    from mmkit.import_check import check_imports
+
+    failures = check_imports(components)
+    return [dataclasses.replace(c, problem=failures.get((c.registry, c.name), c.problem)) for c in components]
+
+
+def _table(components: list[Component]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("Part", "Registry", "Package"):
+        table.add_column(column, no_wrap=True, overflow="fold")
+    table.add_column("Description", overflow="fold")
+    for c in components:
+        about = f"[red]broken:[/red] {escape(c.problem)}" if c.problem else escape(c.description)
+        table.add_row(escape(c.name), c.registry, escape(f"{c.package} {c.version}".strip()), about)
+    return table
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object.")
+def describe(name: str, as_json: bool) -> None:
+    """Show what a part does, its parameters with types and defaults, and where its source is."""
+    station, part = registry.find(name)
+    component = next(c for c in registry.components(station) if c.name == name)
+    arguments = parameters(part)
+    file, line = _source(part)
+    docstring = inspect.getdoc(part) or ""
+    if as_json:
+        about = {
+            **dataclasses.asdict(component),
+            "docstring": docstring,
+            "file": file,
+            "line": line,
+            "parameters": [_as_json(p) for p in arguments.values()],
+        }
+        click.echo(json.dumps(about, indent=2, ensure_ascii=False, default=repr))
+        return
+    out = console()
+    out.print(
+        f"[bold]{escape(name)}[/bold]  @{station}, {escape(f'{component.package} {component.version}')}"
+    )
+    out.print(f"{escape(file)}:{line}", style="dim", soft_wrap=True)
+    out.print(f"\n{escape(docstring)}\n")
+    out.print(_parameter_table(arguments) if arguments else "It takes no parameters.")
+
+
+def _parameter_table(arguments: dict[str, Parameter]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Parameter", no_wrap=True)
+    table.add_column("Type", overflow="fold")
+    table.add_column("Default", overflow="fold")
+    for p in arguments.values():
+        default = "required" if p.required else repr(p.default)
+        table.add_row(escape(p.name), escape(type_name(p.hint)), escape(default))
+    return table
+
+
+def _as_json(parameter: Parameter) -> dict[str, Any]:
+    described = {"name": parameter.name, "type": type_name(parameter.hint), "required": parameter.required}
+    return described if parameter.required else {**described, "default": parameter.default}
+
+
+def _source(part: type) -> tuple[str, int]:
+    try:
+        return inspect.getsourcefile(part) or "", inspect.getsourcelines(part)[1]
+    except (OSError, TypeError):  # made in a notebook, or compiled
+        return "", 0
+
+
+def console() -> Console:
+    """Standard output: as wide as a terminal, or as wide as the text where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)

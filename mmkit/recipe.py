@@ -1,0 +1,236 @@
+"""Recipes: one file names a part for each station. Loaded, checked as a whole, filled in, made into objects.
+
+    recipe = load_recipe("hvpnet_twitter15.cfg", {"training.epochs": 3})
+    reader = recipe.build("data.train")
+
+A recipe cannot run code: it names registered parts and gives them plain values. Reference: docs/recipes.md.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmkit import hooks, registry
+from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
+from mmkit.recipe_check import COLLECTIONS, FORMAT, FREE, check
+from mmkit.recipe_text import Source, Tree, literal, parse_overrides, read, resolve, write
+from mmkit.training.settings import TrainingSettings
+from mmkit.values import Problem, Problems, construct
+
+__all__ = ["Recipe", "known_recipes", "load_recipe", "parse_overrides"]
+
+
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Load a recipe: a path, or the name of a recipe that comes with mmkit or a plugin.
+
+    `overrides` maps dotted names to values, which are taken literally (a `${...}` in them refers to nothing).
+    Raises `RecipeError` with everything that is wrong.
+    """
+    return Recipe(read(_locate(source)), overrides or {})
+
+
+class Recipe:
+    """A recipe that is known to be right: every part exists, every setting has its type.
+
+    `config` is a nested dict of plain values: references resolved, overrides applied, defaults filled in.
+    """
+
+    def __init__(self, source: Source, overrides: Mapping[str, Any]) -> None:
+        self._source, self._overrides = source, dict(overrides)
+        self.path = source.path
+        _check_format(source)
+        self.config, problems = _checked(source.tree, self._overrides)
+        if self.sample_overrides:
+            problems += _sample_problems(source.tree, self._overrides, self.sample_overrides, problems)
+        if problems:
+            raise self._error(problems)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    @property
+    def seed(self) -> int:
+        return self.config["recipe"]["seed"]
+
+    @property
+    def sample_overrides(self) -> dict[str, Any]:
+        """`[sample]`: settings by dotted name that suit `--sample`."""
+        return dict(self.config.get("sample", {}))
+
+    @cached_property
+    def training(self) -> TrainingSettings:
+        return construct(self.config["training"], TrainingSettings)
+
+    def parts(self, dotted: str) -> list[str]:
+        """The names of the sections in a section, in the recipe's order; none if there is no such section."""
+        node: Any = self.config
+        for part in dotted.split("."):
+            node = node.get(part, {})
+        return [name for name, value in node.items() if isinstance(value, dict)]
+
+    def build(self, dotted: str) -> Any:
+        """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
+
+        Raises `RecipeError` if no part stands there or its constructor refuses the settings.
+        """
+        node: Any = self.config
+        for part in dotted.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        station = next((key[1:] for key in node if key.startswith("@")), "") if isinstance(node, dict) else ""
+        if not station:
+            known = [f"{section}.{name}" for section in COLLECTIONS for name in self.parts(section)]
+            raise RecipeError(
+                f"there is no part at {dotted!r}", where=self.path, hint=did_you_mean(dotted, known)
+            )
+        settings = {name: copy.deepcopy(value) for name, value in node.items() if not name.startswith("@")}
+        try:
+            return registry.build_part(station, node[f"@{station}"], settings)
+        except PartError as error:
+            what = f"{error.where}: {error.what}" if error.where else error.what
+            raise RecipeError(what, where=f"{self.path}: [{dotted}]", hint=error.hint) from error
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
+        """The recipe with further settings replaced, checked again. Later overrides win."""
+        return Recipe(self._source, {**self._overrides, **overrides})
+
+    def to_str(self) -> str:
+        """The filled recipe's text; loading it gives the same `config`."""
+        return write(self.config)
+
+    def _error(self, problems: list[Problem]) -> RecipeError:
+        lines = [f"{p.path}{self._place(p.path)}: {p}" for p in dict.fromkeys(problems)]
+        if len(lines) == 1:
+            return RecipeError(lines[0], where=self.path)
+        return RecipeError(f"{len(lines)} problems\n  " + "\n  ".join(lines), where=self.path)
+
+    def _place(self, dotted: str) -> str:
+        if any(dotted == name or dotted.startswith(f"{name}.") for name in self._overrides):
+            return " (override)"
+        line = self._source.line_of(dotted.partition("[")[0])
+        return f" (line {line})" if line else ""
+
+
+def _checked(tree: Tree, overrides: Mapping[str, Any]) -> tuple[Tree, list[Problem]]:
+    problems = Problems()
+    overridden = _overridden(tree, overrides, problems)
+    config = check(resolve(overridden, problems), problems)
+    return config, problems.found
+
+
+def _check_format(source: Source) -> None:
+    """Refuse a recipe of a newer format at once: nothing else about it can be judged."""
+    given = source.tree.get("recipe", {}).get("format")
+    if isinstance(given, int) and given > FORMAT:
+        raise RecipeError(
+            f"the recipe has format {given}, and this mmkit knows {FORMAT}",
+            where=source.path,
+            hint="pip install --upgrade mmkit",
+        )
+
+
+def _sample_problems(
+    tree: Tree, overrides: Mapping[str, Any], sample: Mapping[str, Any], known: list[Problem]
+) -> list[Problem]:
+    """What would be wrong if `[sample]` were applied, beyond what is wrong without it."""
+    _, problems = _checked(tree, {**overrides, **sample})
+    return [Problem(f"sample.{p.path}", p.what, p.hint) for p in problems if p not in known]
+
+
+# -- overrides -----------------------------------------------------------------------------------------------
+
+
+def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) -> Tree:
+    """A copy of the unresolved tree with overrides put in, so that references see them."""
+    tree = copy.deepcopy(tree)
+    for dotted, value in overrides.items():
+        section, _, key = dotted.rpartition(".")
+        if dotted.startswith("sample."):
+            section, key = "sample", dotted.removeprefix("sample.")
+        node = _section(tree, section, dotted, overrides, problems) if section else tree
+        if node is None:
+            continue
+        if not section and not isinstance(value, dict):
+            problems.add(dotted, "is no setting", "write its section too: training.epochs")
+        elif section in FREE and key not in node:
+            problems.add(dotted, "the recipe has no such setting", did_you_mean(key, node))
+        else:
+            node[key] = literal(value)
+    return tree
+
+
+def _section(
+    tree: Tree, section: str, dotted: str, overrides: Mapping[str, Any], problems: Problems
+) -> Tree | None:
+    """The section an override goes to. One that would hold a part is not begun without naming the part."""
+    node, at = tree, ""
+    for name in section.split("."):
+        parent, at = at, f"{at}.{name}" if at else name
+        if name not in node:
+            if parent in COLLECTIONS and at not in COLLECTIONS and not _names_part(at, overrides):
+                problems.add(dotted, f"the recipe has no [{at}]", did_you_mean(name, node))
+                return None
+            node[name] = {}
+        if not isinstance(node[name], dict):
+            problems.add(dotted, f"{at} is a setting, not a section")
+            return None
+        node = node[name]
+    return node
+
+
+def _names_part(section: str, overrides: Mapping[str, Any]) -> bool:
+    return any(name.startswith(f"{section}.@") for name in overrides)
+
+
+# -- finding -------------------------------------------------------------------------------------------------
+
+
+def recipe_folders() -> list[Path]:
+    """Where recipes come from: mmkit's own folder, and those of plugins."""
+    package = Path(__file__).resolve().parent
+    installed, checkout = package / "recipes", package.parent / "recipes"
+    folders = [installed if installed.is_dir() else checkout]
+    for plugin, its_folders in hooks.call_each("mmkit_recipe_folders"):
+        try:
+            folders += [Path(folder).resolve() for folder in its_folders]
+        except TypeError:
+            hooks.broken[plugin] = f"mmkit_recipe_folders must return a list of paths, not {its_folders!r}"
+    return list(dict.fromkeys(folders))
+
+
+def known_recipes() -> dict[str, list[Path]]:
+    """File name → the recipes of that name."""
+    known: dict[str, list[Path]] = {}
+    for folder in recipe_folders():
+        for file in sorted(folder.glob("*.cfg")):
+            known.setdefault(file.name, []).append(file)
+    return known
+
+
+def _locate(source: str | Path) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise RecipeError("is a folder, not a recipe", where=path)
+    known = known_recipes()
+    name = path.name if path.suffix else f"{path.name}.cfg"
+    found = known.get(name, []) if path.parent == Path() else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RecipeError(
+            f"several recipes are called {name}: {', '.join(map(str, found))}", hint="give the path of one"
+        )
+    near = [name] if name in known else near_misses(name, known)
+    hint = (
+        did_you_mean(name, near)
+        if near
+        else f"recipes that come with mmkit: {', '.join(sorted(known)) or 'none'}"
+    )
+    raise RecipeError("there is no such recipe", where=path, hint=hint)

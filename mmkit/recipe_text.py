@@ -1,0 +1,309 @@
+"""A recipe's text: reading it, resolving `${...}`, putting overrides in, and writing it again.
+
+The syntax is confection's (sections, `key = JSON`), which parses it. Around that: comments may follow a
+value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and every
+problem has a line. References are resolved here, on parsed values: confection resolves them in the text, where a
+quotation mark or a backslash breaks the value around it, and stops at the first that is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from configparser import ConfigParser, DuplicateOptionError, DuplicateSectionError, ParsingError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confection import Config, try_load_json
+
+from mmkit.errors import RecipeError, did_you_mean, near_misses
+from mmkit.values import UNRESOLVED, Problems
+
+Tree = dict[str, Any]
+
+SECTION = re.compile(r"\[(?P<name>[^\]]*)\]\s*$")
+SECTION_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+OPTION = re.compile(r"\s*(?P<key>[^\s=:\[\"][^=:\"]*?)\s*[=:]")
+UNCOMMENTED = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"\s]|"|\s+(?![#\s]))*')
+"""Everything of a line up to a ` #` that is not within quotes."""
+REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[^{}]*)\}")
+PLAIN_KEY = re.compile(r"@?[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed recipe, its references not yet resolved. `lines` gives each section's and setting's line."""
+
+    path: Path
+    tree: Tree
+    lines: Mapping[str, int]
+
+    def line_of(self, dotted: str) -> int:
+        """The line of a setting or section or, if it has none, of the section around it; 0: neither has."""
+        while dotted and dotted not in self.lines:
+            dotted = dotted.rpartition(".")[0]
+        return self.lines.get(dotted, 0)
+
+
+def read(path: Path) -> Source:
+    """Parse a recipe file. Raises `RecipeError` naming file and line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"is not UTF-8 text: {error}", where=path) from error
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}", where=path) from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Source:
+    """Parse a recipe's text; `path` is for messages. Raises `RecipeError`."""
+    prepared, lines = _prepare(text, path)
+    raw = _raw_values(prepared, path)
+    bad = [
+        f"line {lines.get(f'{section}.{key}', 0)}: {section}.{key} {problem}"
+        for section in raw.sections()
+        for key, value in raw.items(section)
+        if (problem := _not_a_value(value))
+    ]
+    for section in raw.sections():
+        parent, _, name = section.rpartition(".")
+        if section not in lines:
+            bad.append(f"[{section}] must stand alone on its line and not be indented")
+        elif raw.has_option(parent, name):
+            bad.append(f"line {lines[section]}: {section} is a setting as well as a section")
+    if bad:
+        raise RecipeError("\n  ".join(bad), where=path)
+    tree = Config().from_str("\n".join(text for _, text in prepared), interpolate=False)
+    return Source(path, _as_written(tree, raw), lines)
+
+
+def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, int]]:
+    """The text's numbered lines, comments cut off and parent sections put in; and what is where."""
+    prepared: list[tuple[int, str]] = []
+    lines: dict[str, int] = {}
+    put_in: set[str] = set()
+    section = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        line = _uncommented(line)
+        if header := SECTION.match(line):
+            section = header["name"].strip()
+            if not SECTION_NAME.fullmatch(section) or section == "DEFAULT":
+                raise RecipeError(f"[{section}] is not a section's name", where=f"{path}:{number}")
+            if section in put_in:
+                raise RecipeError(
+                    f"[{section}] must come before the sections in it", where=f"{path}:{number}"
+                )
+            for parent in (parent for parent in _parents(section) if parent not in lines):
+                prepared.append((number, f"[{parent}]"))
+                put_in.add(parent)
+                lines[parent] = number
+            lines.setdefault(section, number)
+        elif option := OPTION.match(line):
+            lines.setdefault(f"{section}.{option['key']}", number)
+        prepared.append((number, line))
+    return prepared, lines
+
+
+def _uncommented(line: str) -> str:
+    kept = UNCOMMENTED.match(line)
+    return kept.group().rstrip() if kept else ""
+
+
+def _parents(section: str) -> list[str]:
+    parts = section.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def _raw_values(prepared: Sequence[tuple[int, str]], path: Path) -> ConfigParser:
+    """The values as text, from the parser confection uses too: here its errors still know their lines."""
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    try:
+        parser.read_string("\n".join(text for _, text in prepared))
+    except (DuplicateSectionError, DuplicateOptionError) as error:
+        name = getattr(error, "option", None) or f"[{error.section}]"
+        number = prepared[(error.lineno or 1) - 1][0]
+        raise RecipeError(f"{name} is here a second time", where=f"{path}:{number}") from error
+    except ParsingError as error:
+        at = error.errors[0][0] if getattr(error, "errors", None) else getattr(error, "lineno", 1)
+        number, line = prepared[at - 1]
+        raise RecipeError(
+            f"cannot be read: {line.strip()!r}",
+            where=f"{path}:{number}",
+            hint="write `[section]` or `key = value`, and indent the further lines of a value",
+        ) from error
+    return parser
+
+
+def _not_a_value(raw: str) -> str:
+    """What is wrong with a value's text: text needs no quotes, but what starts like JSON must be JSON."""
+    if not raw:
+        return 'has no value; write "" for an empty text and null for none'
+    if raw[0] == "'":
+        return "is in single quotes; write double ones"
+    try:
+        value = json.loads(raw)
+    except ValueError as error:
+        return f"is no valid JSON ({error})" if raw[0] in '"[{' else ""
+    return "" if _is_finite(value) else "holds a number that is not finite"
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_written(tree: Tree, raw: ConfigParser) -> Tree:
+    """Text values as JSON says: confection leaves the quotation marks on those with a reference in them."""
+    for section in raw.sections():
+        node = _node(tree, section)
+        for key, text in raw.items(section):
+            if isinstance(node[key], str):
+                node[key] = try_load_json(text)
+    return tree
+
+
+def _node(tree: Tree, dotted: str) -> Any:
+    """The value or section of a dotted name. Raises `KeyError`."""
+    node: Any = tree
+    for part in dotted.split("."):
+        if not isinstance(node, dict):
+            raise KeyError(dotted)
+        node = node[part]
+    return node
+
+
+# -- references ----------------------------------------------------------------------------------------------
+
+
+def resolve(tree: Tree, problems: Problems) -> Tree:
+    """A copy of the tree with every `${section.key}` replaced. One that cannot be becomes `UNRESOLVED`.
+
+    A value that is nothing but a reference takes the type of what it refers to, which may be a section; within a
+    text it must be a text or a number. `$$` writes a `$`.
+    """
+    return _Resolver(tree, problems).value(tree, "", ())
+
+
+class _Resolver:
+    def __init__(self, tree: Tree, problems: Problems) -> None:
+        self.tree, self.problems = tree, problems
+
+    def value(self, value: Any, at: str, through: tuple[str, ...]) -> Any:
+        """`value`, which stands at `at` and was reached `through` these references."""
+        if isinstance(value, dict):
+            return {key: self.value(v, f"{at}.{key}" if at else key, through) for key, v in value.items()}
+        if isinstance(value, list):
+            return [self.value(v, at, through) for v in value]
+        return self.text(value, at, through) if isinstance(value, str) else value
+
+    def text(self, text: str, at: str, through: tuple[str, ...]) -> Any:
+        whole = REFERENCE.fullmatch(text)
+        if whole and whole["name"] is not None:
+            return self.target(whole["name"], at, through)
+        pieces, end = [], 0
+        for match in REFERENCE.finditer(text):
+            piece = "$" if match["name"] is None else self.target(match["name"], at, through)
+            if isinstance(piece, dict | list):
+                self.problems.add(at, f"{match.group()} is a section or list, and cannot stand within a text")
+                piece = UNRESOLVED
+            if piece is UNRESOLVED:
+                return UNRESOLVED
+            pieces += [text[end : match.start()], piece if isinstance(piece, str) else json.dumps(piece)]
+            end = match.end()
+        return "".join([*pieces, text[end:]])
+
+    def target(self, name: str, at: str, through: tuple[str, ...]) -> Any:
+        dotted = name.strip().replace(":", ".")
+        if "." not in dotted and dotted not in self.tree:
+            dotted = f"{at.rpartition('.')[0]}.{dotted}"  # a neighbour in the same section
+        try:
+            found = _node(self.tree, dotted)
+        except KeyError:
+            near = near_misses(dotted, _leaves(self.tree))
+            self.problems.add(
+                at, f"${{{name}}} refers to nothing", did_you_mean(dotted, near) if near else ""
+            )
+            return UNRESOLVED
+        if dotted in through:
+            self.problems.add(at, f"${{{name}}} refers to itself through {', '.join(through)}")
+            return UNRESOLVED
+        return self.value(found, dotted, (*through, dotted))
+
+
+def _leaves(tree: Tree, at: str = "") -> Iterable[str]:
+    for key, value in tree.items():
+        dotted = f"{at}.{key}" if at else key
+        if isinstance(value, dict):
+            yield from _leaves(value, dotted)
+        else:
+            yield dotted
+
+
+# -- overrides -----------------------------------------------------------------------------------------------
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`["--training.epochs", "3", "--paths.data=x"]` as `{"training.epochs": 3, "paths.data": "x"}`.
+
+    Values are JSON where they can be and text otherwise. Raises `RecipeError` for anything else.
+    """
+    overrides: dict[str, Any] = {}
+    left = list(arguments)
+    while left:
+        option = left.pop(0)
+        name, equals, value = option.removeprefix("--").partition("=")
+        if not option.startswith("--") or not name:
+            raise RecipeError(
+                f"cannot read the argument {option!r}", hint="settings are overridden as --section.key value"
+            )
+        if not equals:
+            if not left or re.match(r"--[\w-]+(\.|$)", left[0]):
+                raise RecipeError(f"{option} needs a value", hint=f"{option} VALUE, or {option}=VALUE")
+            value = left.pop(0)
+        overrides[name] = try_load_json(value)
+    return overrides
+
+
+def literal(value: Any) -> Any:
+    """`value` with its `$` written so that `resolve` gives it back as it is."""
+    if isinstance(value, str):
+        return re.sub(r"\$(?=[${])", "$$", value)
+    if isinstance(value, list | tuple):
+        return [literal(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: literal(item) for key, item in value.items()}
+    return value
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+
+def write(config: Tree) -> str:
+    """The text of a recipe whose references are resolved; reading it gives `config` again."""
+    return "\n\n".join(text for name, node in config.items() for text in _sections(name, node)) + "\n"
+
+
+def _sections(name: str, node: Tree) -> list[str]:
+    children = {key: value for key, value in node.items() if _is_section(key, value)}
+    if any(isinstance(value, dict) and key not in children for key, value in node.items()):
+        children = {}  # all or none: sections come after values, and the order of groups matters
+    values = [f"{key} = {_json(value)}" for key, value in node.items() if key not in children]
+    inner = [text for key, child in children.items() for text in _sections(f"{name}.{key}", child)]
+    return ["\n".join([f"[{name}]", *values]), *inner]
+
+
+def _is_section(key: str, value: Any) -> bool:
+    """Whether a value is written as a section rather than as JSON on one line."""
+    named = isinstance(value, dict) and bool(value) and all(PLAIN_KEY.fullmatch(inner) for inner in value)
+    return named and SECTION_NAME.fullmatch(key) is not None and "." not in key
+
+
+def _json(value: Any) -> str:
+    return json.dumps(literal(value), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,235 @@
+"""The six registries: parts are found by name, through entry points, wherever they are installed.
+
+    [project.entry-points.mmkit_fusers]
+    "mypackage.gate.v1" = "mypackage.gate:Gate"
+
+In a notebook or a test, `@registry.fusers.register("mine.gate.v1")` does the same for one process.
+A broken plugin is reported by name and stops nobody else; a name provided twice is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from typing import Any
+
+import catalogue
+
+from mmkit import sources
+from mmkit.errors import PartError, did_you_mean, one_line
+from mmkit.parameters import parameters, takes_any
+from mmkit.values import Problems, construct, fit_arguments
+
+BASES = {
+    "readers": "mmkit.data.reader:Reader",
+    "annotators": "mmkit.annotators.base:Annotator",
+    "encoders": "mmkit.encoders.base:Encoder",
+    "fusers": "mmkit.fusers.base:Fuser",
+    "decoders": "mmkit.decoders.base:Decoder",
+    "metrics": "mmkit.metrics.base:Metric",
+}
+"""The registries in the order a model runs, each with the class its parts derive from."""
+
+PLUGINS = {name: f"mmkit-{name}" for name in ("hvpnet", "tesga", "more", "dwe", "dim")}
+"""First word of a part's name → package that brings it, for plugins that are known but not installed."""
+
+HERE = "(this process)"
+"""The package of a part that was registered by a decorator rather than by an entry point."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered part, described without importing it. `problem` says why it cannot be used, if so."""
+
+    name: str
+    registry: str
+    package: str
+    version: str
+    target: str
+    description: str = ""
+    problem: str = ""
+
+
+class Registry(catalogue.Registry):
+    """One registry. `register` is catalogue's; `get` loads one entry point and explains what goes wrong."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(("mmkit", name), entry_points=True)
+        self.name = name
+
+    def installed(self) -> list[EntryPoint]:
+        """This registry's entry points, read afresh; catalogue read its own when it was imported."""
+        return list(entry_points(group=self.entry_point_namespace))
+
+    def here(self) -> dict[str, Any]:
+        """Parts registered in this process."""
+        return {key[-1]: part for key, part in catalogue.REGISTRY.items() if key[:-1] == self.namespace}
+
+    def names(self) -> list[str]:
+        """All names, whether their parts can be loaded or not."""
+        return sorted({entry.name for entry in self.installed()} | set(self.here()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def get(self, name: str) -> type:
+        """The class registered as `name`.
+
+        Raises `PartError` if there is none, if two packages provide it, if its import fails, or if it is no
+        part of this station.
+        """
+        entries = [entry for entry in self.installed() if entry.name == name]
+        providers = [_package(entry)[0] for entry in entries] + [HERE] * (name in self.here())
+        if not providers:
+            raise self._unknown(name)
+        if len(providers) > 1:
+            raise PartError(
+                f"{name!r} is provided by {_listed(providers)}", where=name, hint="uninstall one of them"
+            )
+        part = self._load(entries[0]) if entries else self.here()[name]
+        self._check(name, part, providers[0])
+        return part
+
+    def _load(self, entry: EntryPoint) -> Any:
+        try:
+            return entry.load()
+        except (Exception, SystemExit) as error:  # a plugin's import may raise anything
+            package, version = _package(entry)
+            raise PartError(
+                f"cannot be loaded from package {package} {version} ({entry.value}): {one_line(error)}",
+                where=entry.name,
+                hint=f"repair or uninstall {package}; `mmkit list-components --check` tries every part",
+            ) from error
+
+    def _check(self, name: str, part: Any, package: str) -> None:
+        module, _, attribute = BASES[self.name].partition(":")
+        base = getattr(importlib.import_module(module), attribute)
+        if not (isinstance(part, type) and issubclass(part, base)):
+            raise PartError(
+                f"is among the {self.name} of {package}, but is no subclass of {module}.{attribute}",
+                where=name,
+                hint="this is for the package's author to mend",
+            )
+        if missing := sorted(getattr(part, "__abstractmethods__", ())):
+            raise PartError(
+                f"{part.__qualname__} of package {package} lacks {_listed(missing)}",
+                where=name,
+                hint=f"a part of the {self.name} must define them: see {module}.{attribute}",
+            )
+
+    def _unknown(self, name: str) -> PartError:
+        what = f"there is no {name!r} among the {self.name}"
+        for other in ALL.values():
+            if other is not self and name in other:
+                return PartError(
+                    f"{what}: it is one of the {other.name}", hint=did_you_mean(name, self.names())
+                )
+        package = PLUGINS.get(name.partition(".")[0])
+        if package and not is_installed(package):
+            return PartError(what, hint=f"it comes with a plugin: pip install {package}")
+        return PartError(what, hint=did_you_mean(name, self.names()))
+
+
+readers = Registry("readers")
+annotators = Registry("annotators")
+encoders = Registry("encoders")
+fusers = Registry("fusers")
+decoders = Registry("decoders")
+metrics = Registry("metrics")
+ALL: dict[str, Registry] = {r.name: r for r in (readers, annotators, encoders, fusers, decoders, metrics)}
+
+
+def registry_of(name: str) -> Registry:
+    """The registry called `name`. Raises `PartError`."""
+    if name not in ALL:
+        raise PartError(f"there is no registry {name!r}", hint=did_you_mean(name, ALL))
+    return ALL[name]
+
+
+def get(registry: str, name: str) -> type:
+    """The class registered as `name` in `registry`; see `Registry.get` for the errors."""
+    return registry_of(registry).get(name)
+
+
+def find(name: str) -> tuple[str, type]:
+    """The registry that holds `name`, and the class. Raises `PartError`."""
+    for registry in ALL.values():
+        if name in registry:
+            return registry.name, registry.get(name)
+    package = PLUGINS.get(name.partition(".")[0])
+    if package and not is_installed(package):
+        raise PartError(f"there is no part {name!r}", hint=f"it comes with a plugin: pip install {package}")
+    names = [known for registry in ALL.values() for known in registry.names()]
+    raise PartError(f"there is no part {name!r}", hint=did_you_mean(name, names))
+
+
+def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:
+    """The part `name`, constructed with plain `settings` that are checked against its type hints.
+
+    Raises `PartError` with everything that is wrong with them; a `ValueError` of the constructor becomes one.
+    """
+    part = get(registry, name)
+    known = parameters(part)
+    problems = Problems()
+    fitted = fit_arguments(settings, known, name, problems, free=takes_any(part))
+    if problems.found:
+        raise PartError("\n  ".join(f"{p.path}: {p}" for p in problems.found), where=f"@{registry}")
+    arguments = {k: construct(value, known[k].hint) if k in known else value for k, value in fitted.items()}
+    try:
+        return part(**arguments)
+    except ValueError as error:
+        raise PartError(str(error), where=name) from error
+
+
+def components(registry: str | None = None) -> list[Component]:
+    """Every registered part, read from metadata and source files: nothing is imported.
+
+    One that is broken in a way the source shows is listed with its `problem`.
+    """
+    chosen = [registry_of(registry)] if registry else list(ALL.values())
+    return [component for r in chosen for component in _components(r)]
+
+
+def _components(registry: Registry) -> list[Component]:
+    found = [_installed_component(registry.name, entry) for entry in registry.installed()]
+    for name, part in registry.here().items():
+        target = f"{part.__module__}:{part.__qualname__}"
+        summary = next(iter(inspect.cleandoc(part.__doc__ or "").splitlines()), "")
+        found.append(Component(name, registry.name, HERE, "", target, summary))
+    providers = Counter(component.name for component in found)
+    for i, component in enumerate(found):
+        if providers[component.name] > 1:
+            packages = [c.package for c in found if c.name == component.name]
+            found[i] = Component(**{**vars(component), "problem": f"provided by {_listed(packages)}"})
+    return sorted(found, key=lambda c: (c.name, c.package))
+
+
+def _installed_component(registry: str, entry: EntryPoint) -> Component:
+    package, version = _package(entry)
+    summary = problem = ""
+    try:
+        summary = sources.find(entry.value).summary
+    except sources.SourceError as error:
+        problem = str(error)
+    return Component(entry.name, registry, package, version, entry.value, summary, problem)
+
+
+def is_installed(package: str) -> bool:
+    """Whether a distribution of this name is installed."""
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _package(entry: EntryPoint) -> tuple[str, str]:
+    return (entry.dist.name, entry.dist.version) if entry.dist else ("?", "")
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
