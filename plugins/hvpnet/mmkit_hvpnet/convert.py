@@ -14,7 +14,8 @@ from mmkit.importing import Importer
 Task = Literal["ner", "re"]
 
 TYPES = ("MISC", "PER", "ORG", "LOC")
-"""Entity types in the order of the authors' NER tags."""
+TAGS = ("[PAD]", "O", *(f"{prefix}-{type_}" for type_ in TYPES for prefix in "BI"), "X", "[CLS]", "[SEP]")
+"""Entity types and tags in the order of the authors' NER layer."""
 
 RELATIONS = (
     "None",
@@ -65,7 +66,9 @@ class HvpnetImporter(Importer):
         return {"ner": "hvpnet_twitter15", "re": "hvpnet_mnre"}[task_of(state)]
 
     def labels(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        return {"ner": {"types": list(TYPES)}, "re": {"relations": list(RELATIONS)}}[task_of(state)]
+        if task_of(state) == "re":
+            return {"relations": list(RELATIONS)}
+        return {"types": list(TYPES), "scheme": "bio", "subwords": "tagged", "tags": list(TAGS)}
 
     def convert_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return convert_state(state)
