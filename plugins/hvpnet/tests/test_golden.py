@@ -1,6 +1,6 @@
-"""The authors' networks: with their weights, brought in as a checkpoint import does, ours computes the same.
+"""The authors' networks: with their weights, imported as a checkpoint's are, ours computes the same.
 
-Each golden file holds inputs and outputs of the authors' code; weights and pictures are regenerated from its salt.
+Each golden file holds inputs and outputs of their code; weights and pictures are regenerated from its salt.
 """
 
 from __future__ import annotations
