@@ -29,8 +29,8 @@ warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
 def open_image(image: Image) -> Pillow.Image:
     """The picture, or its `box`, as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
 
-    `box` counts pixels of the upright picture and is clipped to it. Raises `ImageError` for a blank image, and
-    for a file that is missing, empty, truncated, no picture, or larger than `MAX_PIXELS`.
+    `box` counts pixels of the upright picture and is clipped to it. Raises `ImageError` for a blank image,
+    and for a file that is missing, empty, truncated, no picture, or larger than `MAX_PIXELS`.
     """
     if image.path is None:
         raise ImageError("a blank image has no file to open")

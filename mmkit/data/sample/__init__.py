@@ -1,0 +1,1 @@
+"""Small drawn datasets for `--sample`, in the published on-disk formats; their pictures decide the labels."""
