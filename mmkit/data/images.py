@@ -60,38 +60,56 @@ def content_key(image: Image) -> str:
 
 @dataclass
 class ImageReport:
-    """What became of the pictures of a dataset; files are counted once, however often they are used."""
+    """What became of the pictures of a dataset; a file is counted once, however often it is used."""
 
     present: int = 0
     missing: int = 0
     empty: int = 0
     broken: int = 0
     blank: int = 0
+    """Pictures without a file."""
     names: dict[str, list[str]] = field(default_factory=dict)
-    """The first few files of "missing", "empty" and "broken", the last with their reason."""
+    """The first few "missing", "empty" and "broken" files, the last with their reason."""
 
     @property
-    def unusable(self) -> int:
-        """Files that training would stop at."""
+    def bad(self) -> int:
+        """Files that cannot be used."""
         return self.missing + self.empty + self.broken
+
+    @property
+    def total(self) -> int:
+        """All files."""
+        return self.present + self.bad
+
+    def counts(self) -> dict[str, int]:
+        """The five counts by name."""
+        return {state: getattr(self, state) for state in ("present", "missing", "empty", "broken", "blank")}
+
+    def summary(self) -> str:
+        """The files that cannot be used, by what is wrong: "2 missing: a.jpg, b.jpg"."""
+        return "; ".join(
+            f"{count} {state}: {', '.join(names)}" + (", ..." if count > len(names) else "")
+            for state, names in self.names.items()
+            for count in [self.counts()[state]]
+        )
 
 
 def scan_images(
-    examples: Iterable[Example | Entity], full: bool = False, show: int = 5, threads: int = 8
+    examples: Iterable[Example | Entity], decode: bool = False, show: int = 3, threads: int = 8
 ) -> ImageReport:
-    """Look at every picture file: its header, or with `full` all of its pixels."""
+    """Look at every picture file: its header, or with `decode` all of its pixels."""
     images = [i for x in examples for i in x.images]
     paths = list(dict.fromkeys(i.path for i in images if i.path is not None))
     report = ImageReport(blank=sum(i.path is None for i in images))
     with ThreadPoolExecutor(threads) as pool:
-        for path, (state, reason) in zip(paths, pool.map(lambda p: _state(p, full), paths), strict=True):
+        for path, (state, reason) in zip(paths, pool.map(lambda p: _state(p, decode), paths), strict=True):
             setattr(report, state, getattr(report, state) + 1)
             if state != "present" and len(names := report.names.setdefault(state, [])) < show:
-                names.append(f"{path}: {reason}" if reason else path)
+                names.append(f"{path} ({reason})" if reason else path)
     return report
 
 
-def _state(path: str, full: bool) -> tuple[str, str]:
+def _state(path: str, decode: bool) -> tuple[str, str]:
     """What an `ImageReport` calls the file, and the reason where that is "broken"."""
     try:
         if not Path(path).stat().st_size:
@@ -101,7 +119,7 @@ def _state(path: str, full: bool) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         return "broken", str(error)
     try:
-        if full:
+        if decode:
             open_image(Image(path))
         else:
             _opened(path).close()
