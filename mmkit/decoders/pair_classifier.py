@@ -21,9 +21,9 @@ class PairClassifier(Decoder):
 
     The head stands between `head_markers`, the tail between `tail_markers` (Baldini Soares et al., 2019). The
     states at the two opening markers are concatenated, head first or, with `order = "text"`, as they come in
-    the text; optionally normalised; and classified. `relations` are the labels in order (default: those of the
-    training data, `none_label` first, the rest sorted). An example with several pairs becomes as many:
-    `id#0`, `id#1` and so on.
+    the text; then optionally normalised, and classified. `relations` are the labels in order (default: those
+    in the training data, sorted after `none_label`). An example with several pairs becomes as many, `id#0`,
+    `id#1` and so on.
 
     For a marker that the length limit cut off, the state at the text's first position is taken.
     Loss `cross_entropy`: mean over pairs.

@@ -138,10 +138,8 @@ class Tagger(Decoder):
             first = _at_least_one(states["first_subword"])
             tags = _gather(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
             log_probs = _gather(log_probs.unsqueeze(2), first).squeeze(2)
-        together = (
-            torch.stack([tags.to(torch.float64), log_probs.to(torch.float64)]).cpu().numpy()
-        )  # one transfer
-        return self._predictions(batch.examples, together[0].astype(np.int64), together[1])
+        both = torch.stack([tags.double(), log_probs.detach().double()]).cpu().numpy()  # one transfer
+        return self._predictions(batch.examples, both[0].astype(np.int64), both[1])
 
     def _predictions(
         self, examples: Sequence[Example], tags: np.ndarray, log_probs: np.ndarray
