@@ -104,16 +104,23 @@ class Recipe:
         return write(self.config)
 
     def _error(self, problems: list[Problem]) -> RecipeError:
-        lines = [f"{p.path}{self._place(p.path)}: {p}" for p in dict.fromkeys(problems)]
+        in_order = sorted(dict.fromkeys(problems), key=lambda p: self._line(p.path))
+        lines = [f"{p.path}{self._place(p.path)}: {p}" for p in in_order]
         if len(lines) == 1:
             return RecipeError(lines[0], where=self.path)
         return RecipeError(f"{len(lines)} problems\n  " + "\n  ".join(lines), where=self.path)
 
     def _place(self, dotted: str) -> str:
-        if any(dotted == name or dotted.startswith(f"{name}.") for name in self._overrides):
+        setting = dotted.partition("[")[0]
+        within = any(f"{setting}.".startswith(f"{name}.") for name in self._overrides)
+        around = any(name.startswith(f"{setting}.") for name in self._overrides)
+        line = self._line(dotted)
+        if within or (around and not line):
             return " (override)"
-        line = self._source.line_of(dotted.partition("[")[0])
         return f" (line {line})" if line else ""
+
+    def _line(self, dotted: str) -> int:
+        return self._source.line_of(dotted.partition("[")[0])
 
 
 def _checked(tree: Tree, overrides: Mapping[str, Any]) -> tuple[Tree, list[Problem]]:

@@ -1,9 +1,9 @@
 """A recipe's text: reading it, resolving `${...}`, putting overrides in, and writing it again.
 
 The syntax is confection's (sections, `key = JSON`), which parses it. Around that: comments may follow a
-value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and every
-problem has a line. References are resolved here, on parsed values: confection resolves them in the text, where a
-quotation mark or a backslash breaks the value around it, and stops at the first that is wrong.
+value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and
+every problem has a line. References are resolved here, on parsed values: confection resolves them in the
+text, where a quotation mark or a backslash breaks the value around it, and stops at the first that is wrong.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ def _node(tree: Tree, dotted: str) -> Any:
 def resolve(tree: Tree, problems: Problems) -> Tree:
     """A copy of the tree with every `${section.key}` replaced. One that cannot be becomes `UNRESOLVED`.
 
-    A value that is nothing but a reference takes the type of what it refers to, which may be a section; within a
-    text it must be a text or a number. `$$` writes a `$`.
+    A value that is nothing but a reference takes the type of what it refers to, which may be a section;
+    within a text it must be a text or a number. `$$` writes a `$`.
     """
     return _Resolver(tree, problems).value(tree, "", ())
 

@@ -1,0 +1,266 @@
+"""The syntax of recipes: comments, parents, references, overrides on a command line, and writing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmkit.errors import RecipeError
+from mmkit.recipe_text import literal, parse, parse_overrides, read, resolve, write
+from mmkit.values import Problems
+
+PATH = Path("x.cfg")
+
+
+def tree_of(text: str) -> dict[str, Any]:
+    problems = Problems()
+    tree = resolve(parse(text, PATH).tree, problems)
+    assert not problems.found
+    return tree
+
+
+def problems_of(text: str) -> list[str]:
+    problems = Problems()
+    resolve(parse(text, PATH).tree, problems)
+    return [f"{p.path}: {p}" for p in problems.found]
+
+
+def test_values_are_json_and_text_needs_no_quotes() -> None:
+    tree = tree_of(
+        '[a]\ni = 3\nf = 1e-5\nb = true\nP = False\nn = null\nN = None\ns = "x y"\nbare = bert-base-uncased\n'
+        'l = [1, "two",\n    3.5]\nd = {"k": [true]}\n'
+    )
+    assert tree["a"] == {
+        "i": 3,
+        "f": 1e-5,
+        "b": True,
+        "P": False,
+        "n": None,
+        "N": None,
+        "s": "x y",
+        "bare": "bert-base-uncased",
+        "l": [1, "two", 3.5],
+        "d": {"k": [True]},
+    }
+    assert type(tree["a"]["i"]) is int
+
+
+def test_comments_may_follow_a_value_but_not_begin_in_text() -> None:
+    text = """
+# first
+[a]  # a section
+x = 3  # a number
+y = "with # in it"  # text
+z = [1,  # one
+    # two is missing
+    3]
+w = a#b
+q = "an escaped \\" # quotation mark"
+"""
+    assert tree_of(text)["a"] == {
+        "x": 3,
+        "y": "with # in it",
+        "z": [1, 3],
+        "w": "a#b",
+        "q": 'an escaped " # quotation mark',
+    }
+
+
+def test_parents_need_not_be_written() -> None:
+    assert tree_of("[a.b.c]\nx = 1\n[a.b.d]\ny = 2\n") == {"a": {"b": {"c": {"x": 1}, "d": {"y": 2}}}}
+
+
+def test_the_order_of_sections_is_kept() -> None:
+    assert list(tree_of("[g]\n[g.z]\np = 1\n[g.a]\np = 2\n[g.m]\np = 3\n")["g"]) == ["z", "a", "m"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("[a]\nx = 1\nnonsense\n", 3, "nonsense"),
+        ("x = 1\n", 1, "x = 1"),
+        ("[a.b]\nx = 1\n[a.b.c]\n[a.b]\n", 4, "a second time"),
+        ("[a.b]\n\n[a]\n", 3, "must come before"),
+        ("[a]\nx = 1\n\nx = 2\n", 4, "a second time"),
+        ("[a]\nl = [1, 2\n", 2, "no valid JSON"),
+        ("[a]\nl = [\n1\n]\n", 3, "indent"),
+        ("[a]\nl = [${a.b}]\n", 2, "no valid JSON"),
+        ("[a]\ns = 'single'\n", 2, "single quotes"),
+        ("[a]\ns =\n", 2, "no value"),
+        ("[a]\ns =   # only a comment\n", 2, "no value"),
+        ('[a]\ns = "unclosed\n', 2, "no valid JSON"),
+        ("[a]\nx = NaN\n", 2, "not finite"),
+        ("[a]\nx = [1e999]\n", 2, "not finite"),
+        ("[DEFAULT]\nx = 1\n", 1, "not a section's name"),
+        ("[a..b]\n", 1, "not a section's name"),
+        ("[a]\nb = 1\n[a.b]\nc = 2\n", 2, "as well as a section"),
+        ("[a]\n  [b]\nx = 1\n", 0, "must stand alone"),
+        ("[a] b\nx = 1\n", 0, "must stand alone"),
+    ],
+)
+def test_what_cannot_be_parsed_is_said_with_its_line(text: str, line: int, says: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse(text, PATH)
+    assert says in str(error.value)
+    assert "x.cfg" in str(error.value)
+    if line:
+        assert f":{line}:" in str(error.value) or f"line {line}:" in str(error.value)
+
+
+def test_lines_are_known_for_settings_and_for_what_is_missing_from_a_section() -> None:
+    source = parse("# c\n[a.b]\nx = 1\n\n[c]\ny = 2\n", PATH)
+    assert [source.line_of(name) for name in ("a.b.x", "a.b.z", "c.y", "d.e")] == [3, 2, 6, 0]
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "latin.cfg"
+    file.write_bytes("[a]\nname = Zürich\n".encode("latin-1"))
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        read(file)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "windows.cfg"
+    file.write_bytes(b"\xef\xbb\xbf[a]\r\nx = 1\r\n")
+    assert read(file).tree == {"a": {"x": 1}}
+
+
+# -- references ----------------------------------------------------------------------------------------------
+
+
+def test_references_keep_the_type_of_what_they_refer_to() -> None:
+    tree = tree_of(
+        '[p]\nn = 3\nl = [1]\nt = "a"\n[q]\nn = ${p.n}\nl = ${p.l}\nboth = "${p.t}-${p.n}"\n'
+        'in_list = ["${p.n}", 4]\n'
+        "next = ${n}\nsection = ${p}\nchain = ${q.n}\nold = ${p:t}\n"
+    )
+    assert tree["q"] == {
+        "n": 3,
+        "l": [1],
+        "both": "a-3",
+        "in_list": [3, 4],
+        "next": 3,
+        "section": {"n": 3, "l": [1], "t": "a"},
+        "chain": 3,
+        "old": "a",
+    }
+
+
+def test_quotation_marks_and_backslashes_survive_in_a_text_around_a_reference() -> None:
+    tree = tree_of('[p]\nroot = "C:\\\\data\\\\\\"new\\""\n[q]\nfile = "${p.root}\\\\train.txt"\n')
+    assert tree["q"]["file"] == 'C:\\data\\"new"\\train.txt'
+
+
+def test_a_dollar_is_itself_unless_it_begins_a_reference() -> None:
+    tree = tree_of('[a]\nx = 1\npattern = "bias$"\nliteral = "$${a.x}"\nmoney = "$$5"\nbare = $${a.x}\n')
+    assert tree["a"] == {"x": 1, "pattern": "bias$", "literal": "${a.x}", "money": "$5", "bare": "${a.x}"}
+
+
+def test_bad_references_are_all_reported() -> None:
+    found = problems_of(
+        '[paths]\ndata = "d"\nother = "e"\n[b]\nx = ${paths.dta}\ny = "${b.y}"\nz = "a ${paths} b"\n'
+        'w = ["${nothing.here}"]\n'
+    )
+    assert len(found) == 4
+    assert found[0] == "b.x: ${paths.dta} refers to nothing; did you mean 'paths.data' or 'paths.other'?"
+    assert "b.y" in found[1]
+    assert "itself" in found[1]
+    assert "cannot stand within a text" in found[2]
+    assert "${nothing.here} refers to nothing" in found[3]
+
+
+def test_a_circle_of_references_is_an_error_and_not_a_hang() -> None:
+    assert any("itself" in problem for problem in problems_of("[a]\nx = ${b.y}\n[b]\ny = ${a.x}\n"))
+    assert any("itself" in problem for problem in problems_of("[a]\nx = ${a}\n"))
+
+
+# -- the command line ----------------------------------------------------------------------------------------
+
+
+def test_overrides_are_json_where_they_can_be() -> None:
+    given_ = [
+        "--a.int",
+        "3",
+        "--a.float=1e-3",
+        "--a.b.text",
+        "x=y",
+        "--a.list",
+        "[1, 2]",
+        "--a.neg",
+        "-1",
+        "--a.t=True",
+    ]
+    assert parse_overrides([*given_, "--a.null", "null", "--a.empty=", "--dashed", "--"]) == {
+        "a.int": 3,
+        "a.float": 1e-3,
+        "a.b.text": "x=y",
+        "a.list": [1, 2],
+        "a.neg": -1,
+        "a.t": True,
+        "a.null": None,
+        "a.empty": "",
+        "dashed": "--",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--a.b"], "--a.b needs a value"),
+        (["--a.b", "--c.d", "3"], "--a.b needs a value"),
+        (["a.b", "3"], "cannot read the argument 'a.b'"),
+        (["--a.b", "3", "stray"], "'stray'"),
+        (["-a.b", "3"], "'-a.b'"),
+    ],
+)
+def test_what_is_no_override_is_refused(arguments: list[str], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        parse_overrides(arguments)
+
+
+# -- writing -------------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=30) | st.text("${}%a.\"'\\# \n=:[]", max_size=12)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.from_regex(r"@?[A-Za-z_][\w-]{0,8}", fullmatch=True)
+TREES = st.dictionaries(
+    KEYS.filter(lambda key: key != "DEFAULT" and "@" not in key),
+    st.dictionaries(KEYS, VALUES, max_size=4),
+    max_size=3,
+)
+
+
+def as_json(value: Any) -> str:
+    """Text that tells 1, 1.0 and True apart, whatever the order of keys."""
+    return json.dumps(value, sort_keys=True)
+
+
+@given(TREES)
+def test_what_is_written_reads_as_the_same(tree: dict[str, Any]) -> None:
+    problems = Problems()
+    again = resolve(parse(write(tree), PATH).tree, problems)
+    assert not problems.found
+    assert as_json(again) == as_json(tree)
+    assert list(again) == list(tree)
+
+
+@given(VALUES)
+def test_a_literal_refers_to_nothing(value: Any) -> None:
+    problems = Problems()
+    assert resolve({"a": {"x": literal(value)}}, problems) == {"a": {"x": value}}
+    assert not problems.found
+
+
+def test_groups_keep_their_order_when_one_of_them_has_an_odd_name() -> None:
+    groups = {"odd name": {"p": 1}, "a": {"p": 2}, "b": {"p": 3}}
+    assert list(tree_of(write({"training": {"groups": groups}}))["training"]["groups"]) == list(groups)
