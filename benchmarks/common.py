@@ -24,7 +24,9 @@ def machine() -> dict[str, Any]:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
         processor = names[0] if names else processor
     return {
         "cpu": processor,
@@ -57,5 +59,7 @@ def report(name: str, rows: Sequence[dict[str, Any]], **facts: Any) -> None:
     Console(width=140).print(table)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **facts, "rows": list(rows)}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": machine(), **facts, "rows": list(rows)}, indent=2) + "\n", encoding="utf-8"
+    )
     print(f"written to {path}")

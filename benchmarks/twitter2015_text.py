@@ -150,7 +150,9 @@ def with_transformers(data: Path, epochs: int, seed: int, folder: Path) -> dict[
 
 def main() -> None:
     """Take turns over the seeds, then report means and the ratio of speeds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("data/twitter2015"))
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=2)

@@ -87,9 +87,13 @@ class Session:
         self.facts["data"] = {name: split.origin for name, split in self.splits.items()}
         self.model.to(device)
         examples = [e for split in self.splits.values() for e in (*split.examples, *split.entities)]
-        blanked = prepare_features(self.model, examples, device, settings, self._progress)
-        self.facts["blanked_images"] = blanked
-        for name, report in blanked.items():
+        self.facts["features"] = {}
+        for name, report in prepare_features(self.model, examples, device, settings, self._progress).items():
+            self.facts["features"][name] = {
+                "items": report.items,
+                "missing": len(report.missing),
+                "broken": len(report.broken),
+            }
             self._note(f"model.encoders.{name}: {report}")
         self._fit(resume, started)
         return self._finish("stopped" if self._stale else "completed", started)
@@ -305,10 +309,9 @@ class Session:
             "updates": progress.step,
             "best_epoch": progress.best_epoch,
             "figures": figures,
-            "seconds": round(progress.seconds + time.monotonic() - started, 1),
+            "seconds": round(max(progress.seconds, time.monotonic() - started), 1),
             "peak_memory_bytes": peak_memory(self.accelerator.device),
         }
-        summary["seconds"] = round(max(progress.seconds, time.monotonic() - started), 1)
         if self.main:
             self.run.save_json(summary)
             self.run.remove_checkpoint()
