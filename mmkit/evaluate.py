@@ -45,5 +45,7 @@ def evaluate(
     figures = score(metrics, [item.example for item in items], predictions)
     target = Run(output) if output is not None else folder
     target.save_predictions(split, predictions)
-    write_json(target.folder / "evaluations" / f"{split}.json", {"split": split, **figures, "data": data.origin})
+    write_json(
+        target.folder / "evaluations" / f"{split}.json", {"split": split, **figures, "data": data.origin}
+    )
     return figures, predictions

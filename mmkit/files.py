@@ -44,7 +44,9 @@ def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> I
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
         try:
-            with os.fdopen(descriptor, mode, encoding=encoding, newline=None if "b" in mode else "\n") as file:
+            with os.fdopen(
+                descriptor, mode, encoding=encoding, newline=None if "b" in mode else "\n"
+            ) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -33,7 +33,9 @@ class Item:
 class Model(nn.Module):
     """Encoders, a fuser and a decoder that fit together; made by `assemble`."""
 
-    def __init__(self, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder, labels: Labels) -> None:
+    def __init__(
+        self, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder, labels: Labels
+    ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
         self.fuser = fuser
@@ -146,7 +148,9 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
                 f"but {part(f'encoders.{name}', 'encoders')} provides {', '.join(sorted(encoders[name].provides))}"
             )
     for name in sorted(set(encoders) - set(fuser.requires())):
-        problems.append(f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it")
+        problems.append(
+            f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it"
+        )
     lacking = sorted(decoder.requires - fuser.provides)
     if lacking:
         problems.append(

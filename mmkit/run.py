@@ -1,7 +1,7 @@
 """The run folder: everything a trained model needs, and everything one wants to know of how it came about.
 
-    recipe.cfg  labels.json  model.safetensors  encoders/<name>/  metrics.jsonl  predictions/<split>.jsonl  run.json
-    checkpoint/
+recipe.cfg  labels.json  model.safetensors  encoders/<name>/  metrics.jsonl  predictions/<split>.jsonl  run.json
+checkpoint/
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Run:
         self.json_file = self.folder / "run.json"
         self.checkpoint = self.folder / "checkpoint"
 
-    # -- writing ------------------------------------------------------------------------------------------------
+    # writing
 
     def create(self) -> None:
         """Make the folder. Raises `RunError` if there is anything in it, or if it cannot be written."""
@@ -93,12 +93,16 @@ class Run:
         """Drop what only resuming needs."""
         shutil.rmtree(self.checkpoint, ignore_errors=True)
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # reading
 
     def recipe(self) -> Recipe:
         """The filled recipe the run was trained with. Raises `RunError` if this is no run folder."""
         if not self.recipe_file.is_file():
-            what = "there is no such folder" if not self.folder.exists() else "this is not a run folder (no recipe.cfg)"
+            what = (
+                "there is no such folder"
+                if not self.folder.exists()
+                else "this is not a run folder (no recipe.cfg)"
+            )
             raise RunError(what, where=self.folder, hint="name the folder that `mmkit train` wrote")
         return load_recipe(self.recipe_file)
 
@@ -135,7 +139,9 @@ class Run:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(f"{path.name} is missing", where=self.folder, hint="the run folder is incomplete") from error
+            raise RunError(
+                f"{path.name} is missing", where=self.folder, hint="the run folder is incomplete"
+            ) from error
         except (OSError, ValueError) as error:
             raise RunError(f"{path.name} is damaged: {error}", where=self.folder) from error
 
@@ -158,7 +164,11 @@ def default_folder(recipe: Recipe) -> Path:
 def environment(recipe: Recipe, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What a run's figures depend on besides its data: versions, device, seed, the code's commit."""
     device = torch.device(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     packages = {*PACKAGES, *(Requirement(r).name for r in recipe.config["recipe"].get("requires") or [])}
     return {
         "recipe": recipe.name,

@@ -28,10 +28,15 @@ class Split:
     files: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def records(self) -> list[Example | Entity]:
+        """Examples or entities, whichever the split holds."""
+        return [*self.examples, *self.entities]
+
+    @property
     def origin(self) -> dict[str, Any]:
         """Counts, file fingerprints and repairs as JSON."""
         return {
-            "records": len(self.examples) or len(self.entities),
+            "records": len(self.records),
             "files": self.files,
             "repairs": dict(self.repairs),
         }
@@ -46,13 +51,17 @@ def read_split(recipe: Recipe, name: str) -> Split:
     """Read a split whole, as it is on disk. Raises `DataError` if it is unknown, missing or empty."""
     known = recipe.parts("data")
     if name not in known:
-        raise DataError(f"the recipe has no split {name!r}", where=recipe.path, hint=did_you_mean(name, known))
+        raise DataError(
+            f"the recipe has no split {name!r}", where=recipe.path, hint=did_you_mean(name, known)
+        )
     reader: Reader = recipe.build(f"data.{name}")
     split = Split(name)
     seen: set[str] = set()
     for record in reader:
         if record.id in seen:
-            raise DataError(f"two records have the id {record.id!r}", where=reader.path, hint="make ids unique")
+            raise DataError(
+                f"two records have the id {record.id!r}", where=reader.path, hint="make ids unique"
+            )
         seen.add(record.id)
         if isinstance(record, Entity):
             split.entities.append(record)

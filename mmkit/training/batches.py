@@ -16,7 +16,9 @@ Update = list[list[int]]
 """The micro-batches of one update: lists of example indices."""
 
 
-def plan_epoch(lengths: Sequence[int], batch_size: int, seed: int, epoch: int, bucket: int) -> list[list[int]]:
+def plan_epoch(
+    lengths: Sequence[int], batch_size: int, seed: int, epoch: int, bucket: int
+) -> list[list[int]]:
     """Cut an epoch into batches of `batch_size` examples of similar length, in random order.
 
     Examples are shuffled, sorted by length within pools of `bucket` batches, cut, and the batches shuffled: little

@@ -43,7 +43,9 @@ class Progress:
     """Development figures of the best epoch."""
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors as safetensors, atomically. Raises `RunError` if the disk refuses."""
     # safetensors refuses tensors that share memory (tied weights): each gets its own copy
     owned: dict[str, Tensor] = {}
@@ -73,7 +75,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError as error:
-        raise RunError("the weights are missing", where=path, hint="was training interrupted? try --resume") from error
+        raise RunError(
+            "the weights are missing", where=path, hint="was training interrupted? try --resume"
+        ) from error
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size if path.exists() else 0
         raise RunError(
@@ -131,7 +135,9 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
     """Restore model and optimiser from the newest checkpoint. Raises `RunError` if there is none that is whole."""
     found = sorted(folder.glob("step-*"))
     if not found:
-        raise RunError("there is no checkpoint to resume from", where=folder, hint="start again with another --output")
+        raise RunError(
+            "there is no checkpoint to resume from", where=folder, hint="start again with another --output"
+        )
     newest = found[-1]
     progress = Progress(**read_progress(newest))
     load_weights(model, load_tensors(newest / "model.safetensors"), newest, only=set(trained_state(model)))
@@ -140,7 +146,9 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
     for key, value in load_tensors(newest / "optimizer.safetensors").items():
         kind, _, name = key.partition("/")
         if name not in by_name:
-            raise RunError(f"the checkpoint's optimiser knows a parameter {name} that the model lacks", where=newest)
+            raise RunError(
+                f"the checkpoint's optimiser knows a parameter {name} that the model lacks", where=newest
+            )
         parameter = by_name[name]
         on_device = kind != "step" or optimizer.defaults.get("fused", False)
         optimizer.state[parameter][kind] = value.to(parameter.device) if on_device else value
@@ -153,10 +161,14 @@ def read_progress(checkpoint: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"the checkpoint is damaged: {error}", where=path, hint="remove it and start again") from error
+        raise RunError(
+            f"the checkpoint is damaged: {error}", where=path, hint="remove it and start again"
+        ) from error
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: Path, only: set[str] | None = None) -> None:
+def load_weights(
+    model: nn.Module, state: Mapping[str, Tensor], source: Path, only: set[str] | None = None
+) -> None:
     """Load weights strictly (`only`: exactly these names). Raises `RunError` naming what does not fit."""
     own = model.state_dict()
     expected = set(own) if only is None else only
@@ -184,6 +196,6 @@ def _few(names: list[str], n: int = 4) -> str:
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
-def _names(model: nn.Module, optimizer: Optimizer) -> dict[nn.Parameter, str]:
+def _names(model: nn.Module, optimizer: Optimizer) -> dict[Tensor, str]:
     trained = {p for group in optimizer.param_groups for p in group["params"]}
     return {parameter: name for name, parameter in model.named_parameters() if parameter in trained}

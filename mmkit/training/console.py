@@ -83,7 +83,12 @@ class ConsoleDisplay:
 
     def _advance(self, label: str, done: int, total: int) -> None:
         if self._bars is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._bars = Progress(*columns, console=self.console, transient=True)
             self._bars.start()
         if label not in self._tasks:

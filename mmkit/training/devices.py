@@ -18,7 +18,9 @@ def use_device(device: str) -> None:
         return
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not match:
-        raise MMKitError(f"no device is called {device!r}", where="--device", hint="use auto, cpu, cuda, cuda:N or mps")
+        raise MMKitError(
+            f"no device is called {device!r}", where="--device", hint="use auto, cpu, cuda, cuda:N or mps"
+        )
     index = int(match[1] or 0)
     if index >= torch.cuda.device_count():
         raise MMKitError(

@@ -56,9 +56,13 @@ def updates(
     lengths = [item.length for item in items]
     rank, processes = accelerator.process_index, accelerator.num_processes
     while progress.epoch <= settings.epochs:
-        plan = plan_epoch(lengths, settings.batch_size, seed, progress.epoch, settings.bucket)[progress.done :]
+        plan = plan_epoch(lengths, settings.batch_size, seed, progress.epoch, settings.bucket)[
+            progress.done :
+        ]
         left = len(plan)
-        micro_batches = [micro for batch in plan for micro in share(batch, settings.accumulate, rank, processes)]
+        micro_batches = [
+            micro for batch in plan for micro in share(batch, settings.accumulate, rank, processes)
+        ]
         batches = loader(micro_batches)
         for batch in plan:
             model.train()

@@ -19,7 +19,9 @@ class MetricsLog:
         self._append(run, {"split": "train", "epoch": epoch, "step": step, **figures})
 
     @hookimpl
-    def mmkit_evaluated(self, run: Path, split: str, epoch: int, step: int, figures: dict[str, float]) -> None:
+    def mmkit_evaluated(
+        self, run: Path, split: str, epoch: int, step: int, figures: dict[str, float]
+    ) -> None:
         """A split's figures."""
         self._append(run, {"split": split, "epoch": epoch, "step": step, **figures})
 

@@ -39,8 +39,10 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
     idle = [key for key, hit in matched.items() if not hit]
     if idle:
         raise RecipeError(
-            "no trainable parameter is left for the pattern of " + ", ".join(f"training.groups.{k}" for k in idle),
-            hint="names look like " + ", ".join(_some_names(n for n, p in model.named_parameters() if p.requires_grad)),
+            "no trainable parameter is left for the pattern of "
+            + ", ".join(f"training.groups.{k}" for k in idle),
+            hint="names look like "
+            + ", ".join(_some_names(n for n, p in model.named_parameters() if p.requires_grad)),
         )
     if not groups:
         raise RecipeError("nothing to train: every parameter is frozen", hint="unfreeze an encoder")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
@@ -19,7 +18,7 @@ from pluggy import PluginManager
 from mmkit.data.types import Prediction
 from mmkit.errors import Interrupted, RecipeError, RunError
 from mmkit.hooks import registered
-from mmkit.model import Item, Model, assemble
+from mmkit.model import Item, assemble
 from mmkit.recipe import Recipe
 from mmkit.run import Run, environment
 from mmkit.splits import Split, read_splits, split_names
@@ -86,9 +85,9 @@ class Session:
         self.facts = {**environment(self.recipe, device), "precision": self.precision}
         self.facts["data"] = {name: split.origin for name, split in self.splits.items()}
         self.model.to(device)
-        examples = [e for split in self.splits.values() for e in (*split.examples, *split.entities)]
+        records = [x for split in self.splits.values() for x in split.records]
         self.facts["features"] = {}
-        for name, report in prepare_features(self.model, examples, device, settings, self._progress).items():
+        for name, report in prepare_features(self.model, records, device, settings, self._progress).items():
             self.facts["features"][name] = {
                 "items": report.items,
                 "missing": len(report.missing),
@@ -98,7 +97,7 @@ class Session:
         self._fit(resume, started)
         return self._finish("stopped" if self._stale else "completed", started)
 
-    # -- the updates --------------------------------------------------------------------------------------------
+    # the updates
 
     def _fit(self, resume: bool, started: float) -> None:
         settings = self.recipe.training
@@ -115,7 +114,9 @@ class Session:
         schedule = Schedule(optimizer, settings, steps)
         loader = Loader(self.model, items, settings.workers, pin=self.accelerator.device.type == "cuda")
         watch, since = Watch(), (time.monotonic(), self.progress.step)
-        self._call("mmkit_run_start", recipe=self.recipe, total_steps=steps * settings.epochs, quiet=self.quiet)
+        self._call(
+            "mmkit_run_start", recipe=self.recipe, total_steps=steps * settings.epochs, quiet=self.quiet
+        )
         with StopSignal() as stop:
             if not self._stale:
                 self._call("mmkit_epoch_start", epoch=self.progress.epoch, steps=steps - self.progress.done)
@@ -132,10 +133,17 @@ class Session:
                     self.precision,
                 ):
                     watch.add(update)
-                    self._call("mmkit_step", epoch=update.epoch, step=update.step, examples=len(update.examples))
+                    self._call(
+                        "mmkit_step", epoch=update.epoch, step=update.step, examples=len(update.examples)
+                    )
                     stopping = self._should_stop(stop)
                     evaluate = self._evaluation_due(update)
-                    save = evaluate or update.last_of_epoch or stopping or _every(settings.checkpoint_every, update)
+                    save = (
+                        evaluate
+                        or update.last_of_epoch
+                        or stopping
+                        or _every(settings.checkpoint_every, update)
+                    )
                     if save or _every(settings.check_every, update):
                         watch.check(update.step)
                     if update.last_of_epoch or _every(settings.log_every, update):
@@ -237,16 +245,17 @@ class Session:
         error.exit_code = 128 + (stop.received or 2)
         raise error
 
-    def _log(
-        self, update: Update, watch: Watch, rate: float, since: tuple[float, int]
-    ) -> tuple[float, int]:
+    def _log(self, update: Update, watch: Watch, rate: float, since: tuple[float, int]) -> tuple[float, int]:
         now, steps = time.monotonic(), update.step - since[1]
         figures = watch.averages()
-        figures |= {"learning_rate": rate, "examples_per_second": steps * len(update.examples) / (now - since[0])}
+        figures |= {
+            "learning_rate": rate,
+            "examples_per_second": steps * len(update.examples) / (now - since[0]),
+        }
         self._call("mmkit_logged", epoch=update.epoch, step=update.step, figures=figures)
         return now, update.step
 
-    # -- before and after ---------------------------------------------------------------------------------------
+    # before and after
 
     def _open(self, resume: bool) -> None:
         if resume:
@@ -263,7 +272,9 @@ class Session:
                     hint=f"resume with the run's own recipe: mmkit train {self.run.recipe_file} --resume ...",
                 )
             if self.run.json_file.exists() and self.run.facts().get("status") in ("completed", "stopped"):
-                raise RunError("this run is complete", where=self.run.folder, hint="train into another --output")
+                raise RunError(
+                    "this run is complete", where=self.run.folder, hint="train into another --output"
+                )
         elif self.main:
             self.run.create()
         self.accelerator.wait_for_everyone()
@@ -319,7 +330,7 @@ class Session:
         self.accelerator.wait_for_everyone()
         return summary
 
-    # -- talking ------------------------------------------------------------------------------------------------
+    # talking
 
     def _call(self, name: str, **arguments: Any) -> None:
         if self.main:
@@ -348,7 +359,7 @@ def weighted_score(figures: dict[str, float], wanted: str | dict[str, float]) ->
 
 def peak_memory(device: torch.device) -> dict[str, int]:
     """Peak bytes: of this process's resident memory, and of the GPU's allocations."""
-    peak = {"resident": max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, psutil.Process().memory_info().rss)}
+    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     if device.type == "cuda":
         peak["device"] = torch.cuda.max_memory_allocated(device)
     return peak
@@ -359,5 +370,5 @@ def _every(interval: int, update: Update) -> bool:
 
 
 def _describe(split: Split, file: dict[str, Any]) -> str:
-    records = len(split.examples) or len(split.entities)
-    return f"{records} records from {file['file']} ({file['variant'] or 'unknown variant'}, sha256 {file['sha256'][:12]})"
+    variant, digest = file["variant"] or "unknown variant", file["sha256"][:12]
+    return f"{len(split.records)} records from {file['file']} ({variant}, sha256 {digest})"

@@ -68,7 +68,7 @@ def uninterrupted(sample_recipe, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("checkpoint_every", [0, 4])
 def test_a_killed_run_resumes_bit_for_bit(sample_recipe, uninterrupted, tmp_path, checkpoint_every):
     output = tmp_path / "killed"
-    kept = dict(eval_from=2, checkpoint_every=checkpoint_every)
+    kept = {"eval_from": 2, "checkpoint_every": checkpoint_every}
     killed = run(sample_recipe, output, number=signal.SIGKILL, at=22, **kept)  # in the middle of epoch 2
     assert killed.returncode == -signal.SIGKILL
     assert not (output / "run.json").exists()
@@ -83,7 +83,8 @@ def test_a_killed_run_resumes_bit_for_bit(sample_recipe, uninterrupted, tmp_path
         return [line for line in lines if line["split"] != "train"]
 
     assert scores(output) == scores(uninterrupted)
-    assert (output / "predictions/test.jsonl").read_text() == (uninterrupted / "predictions/test.jsonl").read_text()
+    predictions = [folder / "predictions" / "test.jsonl" for folder in (output, uninterrupted)]
+    assert predictions[0].read_text() == predictions[1].read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -103,7 +104,8 @@ def test_a_stopped_run_saves_says_how_to_go_on_and_does(sample_recipe, uninterru
 def test_two_processes_make_the_updates_of_one(sample_recipe, tmp_path):
     recipe = tmp_path / "plain.cfg"  # no dropout: processes draw different masks
     recipe.write_text(sample_recipe.read_text().replace("dropout = 0.1", "dropout = 0.0"))
-    folder = Path(next(line.split('"')[1] for line in recipe.read_text().splitlines() if line.startswith("name =")))
+    names = (line.split('"')[1] for line in recipe.read_text().splitlines() if line.startswith("name ="))
+    folder = Path(next(names))
     config = json.loads((folder / "config.json").read_text())
     without = tmp_path / "text"
     without.mkdir()
@@ -120,4 +122,3 @@ def test_two_processes_make_the_updates_of_one(sample_recipe, tmp_path):
     assert max(float((one[name].float() - two[name].float()).abs().max()) for name in one) < 1e-5
     one, two = (json.loads((output / "run.json").read_text())["figures"] for output in outputs)
     assert one == two
-
