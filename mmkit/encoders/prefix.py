@@ -1,16 +1,17 @@
 """Key-value prefixes for self-attention in any transformers encoder, without forking its modeling file.
 
-A prefix (Li & Liang 2021; HVPNeT, Chen et al. 2022) is a key and a value tensor a layer, put before the layer's own
-keys and values. It enters through transformers' public `AttentionInterface`: the registered function is called by every
-attention module with that module and with the extra keyword arguments of the model's `forward`. Some models call no
-such function, or do not know which layer they are: `prove` finds that out, as nothing else would.
+A prefix (Li & Liang 2021; HVPNeT, Chen et al. 2022) is a key and a value tensor a layer, put before the
+layer's own keys and values. It enters through transformers' public `AttentionInterface`: the registered
+function is called by every attention module with that module and with the extra keyword arguments of the
+model's `forward`. Some models call no such function, or do not know which layer they are: `prove` finds that
+out, as nothing else would.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +32,10 @@ SDPA, EAGER = "mmkit_sdpa", "mmkit_eager"
 def prepend(
     module: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None, prefix: Prefix | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values and mask of one layer with its prefix before them; the prefix is visible to every query."""
+    """Keys, values and mask of one layer with its prefix before them, which every query sees."""
     if prefix is None:
         return key, value, mask
-    before_key, before_value = prefix[module.layer_idx]  # type: ignore[index]
+    before_key, before_value = prefix[cast(int, module.layer_idx)]
     key = torch.cat([before_key.to(key.dtype), key], dim=2)
     value = torch.cat([before_value.to(value.dtype), value], dim=2)
     if mask is not None:
@@ -70,10 +71,11 @@ def _eager(
     return eager(module, query, key, value, attention_mask, **more)
 
 
-def _sdpa_mask(*args: Any, allow_is_bidirectional_skip: bool = False, **more: Any) -> Tensor | None:
-    """transformers' mask, but never left out on a GPU: seeing that nothing is padded would wait for the device."""
-    skip = allow_is_bidirectional_skip and torch.device(more.get("device", "cpu")).type == "cpu"
-    return sdpa_mask(*args, allow_is_bidirectional_skip=skip, **more)
+def _sdpa_mask(**arguments: Any) -> Tensor | None:
+    """transformers' mask, but never left out on a GPU: to see that nothing is padded waits for the device."""
+    if torch.device(arguments.get("device", "cpu")).type != "cpu":
+        arguments["allow_is_bidirectional_skip"] = False
+    return sdpa_mask(**arguments)
 
 
 AttentionInterface.register(SDPA, _sdpa)

@@ -1,4 +1,4 @@
-"""Words to subwords: a fast tokenizer's encodings, cut to length, aligned with the example's tokens, and padded."""
+"""Words to subwords: encodings cut to length, aligned with the example's tokens, kept and padded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One view as subwords (T of them): `words` and `first` are the alignment described at `mmkit.batch.Batch`."""
+    """One view as subwords; `words`, `first` and `markers` are the alignment of `mmkit.batch.Batch`."""
 
     ids: Ints
     types: Ints
@@ -34,8 +34,8 @@ class Encoded:
 class Subwords:
     """Encodes `TextView`s with special tokens, once each: encodings are kept by view.
 
-    `max_length` counts subwords with special ones; None cuts nothing. The second text is cut before the first.
-    A word that the tokenizer makes nothing of (zero-width characters, say) becomes the unknown token.
+    `max_length` counts subwords with special ones; None cuts nothing. The second text is cut first. A word
+    that the tokenizer makes nothing of (zero-width characters, say) becomes the unknown token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int | None) -> None:
@@ -111,9 +111,10 @@ class Subwords:
 
 
 def add_prefix_space(backend: Any) -> None:
-    """Make a byte-level tokenizer (RoBERTa's, ModernBERT's) see a space before each word, as in running text."""
+    """Make a byte-level tokenizer (RoBERTa's, say) see a space before each word, as in running text."""
     before = backend.pre_tokenizer
-    for part in before if isinstance(before, pre_tokenizers.Sequence) else [before]:
+    parts: Any = before if isinstance(before, pre_tokenizers.Sequence) else [before]
+    for part in parts:
         if isinstance(part, pre_tokenizers.ByteLevel):
             part.add_prefix_space = True
 
@@ -130,7 +131,7 @@ def _replaced(words: tuple[str, ...], at: Iterable[int], by: str) -> tuple[str, 
 
 
 def _aligned(view: TextView, ids: Ints, types: Ints, words: Ints) -> Encoded:
-    """Turn word numbers of the view into tokens of the example, and find where each token and marker begins."""
+    """Turn the view's words into the example's tokens, and find where each token and marker begins."""
     starts = np.full(len(view.words), -1, dtype=np.int64)  # of each of the view's words
     real = np.flatnonzero(words >= 0)
     starts[words[real][::-1]] = real[::-1]  # reversed, so that a word's first subword is written last

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -31,6 +31,7 @@ from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders import prefix as prefixes
 from mmkit.encoders.base import Encoder
+from mmkit.encoders.sampling import make_once
 from mmkit.encoders.subwords import Subwords
 from mmkit.errors import PartError, did_you_mean, near_misses
 
@@ -53,9 +54,10 @@ WELL_KNOWN = (
 class TransformerEncoder(Encoder):
     """Any Hugging Face text encoder: words to subwords, special tokens, a second text, prefix attention.
 
-    `name` is a model of the Hub (with an optional `revision`) or a local folder. It encodes the decoder's `view`,
-    cut to `max_length` subwords with special ones (default: the model's limit). `pooled` is the first position's
-    state or the mean over real ones. `dropout` replaces every dropout of the model's configuration.
+    `name` is a model of the Hub (with an optional `revision`) or a local folder. It encodes the decoder's
+    `view`, cut to `max_length` subwords with special ones (default: the model's limit). `pooled` is the first
+    position's state or the mean over real ones. `dropout` replaces every dropout of the model's
+    configuration.
 
     Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs.
     """
@@ -68,6 +70,7 @@ class TransformerEncoder(Encoder):
     def __init__(
         self,
         name: str,
+        *,
         view: str = "text",
         revision: str | None = None,
         max_length: int | None = None,
@@ -86,8 +89,8 @@ class TransformerEncoder(Encoder):
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Load configuration, tokenizer and weights, and add `special_tokens` to the vocabulary.
 
-        New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that cannot be
-        had or is not an encoder, and for a `max_length` beyond the model's limit.
+        New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that cannot
+        be had or is not an encoder, and for a `max_length` beyond the model's limit.
         """
         source = str(saved or self.name)
         options: dict[str, Any] = {"trust_remote_code": False}
@@ -103,7 +106,7 @@ class TransformerEncoder(Encoder):
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise PartError(f"the tokenizer of {source!r} is not a fast one", hint="take another model")
         tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in special_tokens])
-        embeddings = self.backbone.get_input_embeddings().num_embeddings
+        embeddings = len(cast(nn.Embedding, self.backbone.get_input_embeddings()).weight)
         if len(tokenizer) > embeddings:
             if saved is not None:
                 raise PartError(f"{len(tokenizer)} tokens but {embeddings} embeddings", where=str(saved))
@@ -114,7 +117,7 @@ class TransformerEncoder(Encoder):
         self.dim = config.hidden_size
         self._prefix_shape = None
         if self.frozen:
-            self.backbone.requires_grad_(False).eval()
+            self.requires_grad_(False).train()
 
     def _refuse_decoders(self, config: PreTrainedConfig) -> None:
         causal = (
@@ -135,7 +138,7 @@ class TransformerEncoder(Encoder):
             for key, value in config.to_dict().items():
                 if "dropout" in key and isinstance(value, int | float):
                     setattr(config, key, self.dropout)
-        model_class = MODEL_MAPPING[type(config)] if type(config) in MODEL_MAPPING else None
+        model_class = MODEL_MAPPING.get(type(config), None)
         options = {**options, "dtype": torch.float32}
         if getattr(model_class, "_supports_attention_backend", False):
             sdpa = self.attention == "sdpa" and getattr(model_class, "_supports_sdpa", False)
@@ -182,7 +185,7 @@ class TransformerEncoder(Encoder):
             hints.append("the folder must hold config.json, model.safetensors and the tokenizer's files")
         else:
             hints.append(
-                "check the name; a model of the Hub needs the network once; a local folder's path does as well"
+                "check the name; a model of the Hub needs the network once, or give a local folder's path"
             )
         reason = str(error).strip().splitlines()[0]
         return PartError(f"cannot load the text encoder {source!r}: {reason}", hint="; ".join(hints))
@@ -191,13 +194,6 @@ class TransformerEncoder(Encoder):
         """Write the configuration and the tokenizer (with its added tokens) to `folder`."""
         self.backbone.config.save_pretrained(folder)
         self.subwords.tokenizer.save_pretrained(folder)
-
-    def train(self, mode: bool = True) -> TransformerEncoder:
-        """As torch's, but a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        if self.frozen and hasattr(self, "backbone"):
-            self.backbone.eval()
-        return self
 
     # Running
 
@@ -235,8 +231,8 @@ class TransformerEncoder(Encoder):
     def forward(self, inputs: dict[str, Tensor], prefix: prefixes.Prefix | None = None) -> Features:
         """Features of a collated batch.
 
-        `prefix` holds, for each layer, a key and a value `[B, heads, P, head_dim]` put before the layer's own and
-        never masked; queries, positions and the length of the output stay as they are.
+        `prefix` holds, for each layer, a key and a value `[B, heads, P, head_dim]` put before the layer's own
+        and never masked; queries, positions and the length of the output stay as they are.
         """
         extra = {} if prefix is None else {"prefix": prefix}
         tokens = self.backbone(**{name: inputs[name] for name in self._inputs}, **extra).last_hidden_state
@@ -251,21 +247,24 @@ class TransformerEncoder(Encoder):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Save a tiny random BERT whose vocabulary is the examples' frequent words and all their characters."""
-        vocabulary = _vocabulary(examples)
-        config = BertConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=128,
-            initializer_range=0.1,  # about 1 / sqrt(64), so that so small a network learns from scratch
-        )
-        with torch.random.fork_rng(devices=[]), no_bars():
-            torch.manual_seed(seed)
-            BertModel(config).save_pretrained(folder)
-        BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
+        """Save a tiny random BERT whose vocabulary is the examples' frequent words and all characters."""
+        make_once(folder, lambda made: _write_sample(made, seed, _vocabulary(examples)))
         return {"name": str(folder), "revision": None}
+
+
+def _write_sample(folder: Path, seed: int, vocabulary: dict[str, int]) -> None:
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        initializer_range=0.1,  # about 1 / sqrt(64), so that so small a network learns from scratch
+    )
+    with torch.random.fork_rng(devices=[]), no_bars():
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
 
 
 @contextmanager

@@ -1,18 +1,16 @@
-"""Tiny encoders: a BERT made by `sample`, and a RoBERTa with a byte-level tokenizer trained on a few words."""
+"""Tiny encoders: a BERT made by `sample`, and a RoBERTa with a byte-level tokenizer trained on some words."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 import pytest
 import torch
-from mmkit.data.types import Example
-from mmkit.encoders.transformer import TransformerEncoder
 from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+from mmkit.data.types import Example
+from mmkit.encoders.transformer import TransformerEncoder
 
 SENTENCES = (
     "Jordan scored 30 points in Chicago",

@@ -7,10 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmkit.data.types import Example, TextView
-from mmkit.encoders import prefix as prefixes
-from mmkit.encoders.transformer import TransformerEncoder
-from mmkit.errors import PartError
 from torch import Tensor
 from transformers import (
     AlbertConfig,
@@ -26,6 +22,11 @@ from transformers import (
     RobertaConfig,
     XLMRobertaConfig,
 )
+
+from mmkit.data.types import Example, TextView
+from mmkit.encoders import prefix as prefixes
+from mmkit.encoders.transformer import TransformerEncoder
+from mmkit.errors import PartError
 
 SIZES = {
     "vocab_size": 60,

@@ -1,0 +1,240 @@
+"""The feature store: what a frozen encoder makes of its items is computed once, for every epoch and run.
+
+`prepare` finds the items of a dataset, computes what the store lacks, and attaches the features to the
+encoder. The store lies in `$MMKIT_CACHE/features/<fingerprint>/`; the fingerprint covers weights,
+preprocessing, part version and dtype, and an item's key its content, so a stored feature is never out of
+date.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features
+from mmkit.cache import cache_dir
+from mmkit.data.types import Entity, Example
+from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.shards import Shards
+from mmkit.encoders.stored import StoredFeatures
+from mmkit.errors import DataError, ImageError
+
+FLUSH_BYTES = 64 << 20
+FLUSH_SECONDS = 20.0
+"""Computed features are written when there are so many or so old: all that a killed process loses."""
+
+Progress = Callable[[int, int], None]
+"""Called with how many items are done, and how many there are to compute."""
+
+
+@dataclass
+class Preparation:
+    """What `prepare` found and did."""
+
+    items: int = 0
+    """Distinct items, a blank one among them if there is any."""
+    computed: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
+    """Files that do not exist → why; blanks stand in for them."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Files that are no pictures → why; blanks stand in for them."""
+    damaged: list[Path] = field(default_factory=list)
+    """Shards that were unreadable, and computed again."""
+
+    def __str__(self) -> str:
+        text = f"{self.items:,} distinct items, {self.computed:,} of them computed now"
+        if self.missing or self.broken:
+            files = [*self.missing, *self.broken]
+            text += (
+                f"; {len(self.missing):,} missing and {len(self.broken):,} broken ones replaced by blanks: "
+                f"{', '.join(files[:5])}{', ...' if len(files) > 5 else ''}"
+            )
+        if self.damaged:
+            names = ", ".join(path.name for path in self.damaged)
+            text += f"; {len(self.damaged)} damaged files of stored features were computed again: {names}"
+        return text
+
+
+def prepare(
+    encoder: ItemEncoder,
+    examples: Iterable[Example | Entity],
+    *,
+    batch_size: int = 32,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Preparation:
+    """Store a frozen encoder's features of `examples` and attach them as `encoder.stored`.
+
+    Items are encoded on the encoder's own device, while `threads` load the next ones. Calling it again adds
+    examples. Place the features with `encoder.stored.place` afterwards.
+
+    Raises one `DataError` naming the first few of all missing or broken items if `encoder.missing_images` is
+    "error" (what could be computed is stored all the same), and `MMKitError` if the store cannot be written.
+    """
+    if not encoder.frozen:
+        raise ValueError("only the features of a frozen encoder can be stored")
+    fingerprint = encoder.fingerprint()
+    stored = encoder.stored
+    if stored is None or stored.fingerprint != fingerprint:
+        shards = Shards(cache_dir("features") / fingerprint)
+        stored = StoredFeatures(shards, fingerprint, encoder.ragged)
+    report = Preparation()
+    with ThreadPoolExecutor(threads or _cores()) as pool:
+        slots = _slots(encoder, examples, pool, report)
+        raws = {key: raw for items in slots.values() for key, raw in items}
+        report.items = len(raws)
+        broken = _compute(encoder, stored.shards, raws, pool, batch_size, progress, report)
+    stored.add(
+        {
+            identity: [(BLANK, False) if key in broken else (key, key != BLANK) for key, _ in items]
+            for identity, items in slots.items()
+            if identity not in stored
+        }
+    )
+    encoder.stored = stored
+    return report
+
+
+def _slots(
+    encoder: ItemEncoder, examples: Iterable[Example | Entity], pool: ThreadPoolExecutor, report: Preparation
+) -> dict[Hashable, list[tuple[str, Any]]]:
+    """The items of each distinct example; all missing ones are found before the first is an error."""
+    distinct = {encoder.identity(x): x for x in examples}
+    with _blanks(encoder) as replaced:
+        slots = dict(zip(distinct, pool.map(encoder.items, distinct.values()), strict=True))
+        report.missing = dict(replaced)
+    _refuse(encoder, report.missing, "missing")
+    return slots
+
+
+def _compute(
+    encoder: ItemEncoder,
+    shards: Shards,
+    raws: Mapping[str, Any],
+    pool: ThreadPoolExecutor,
+    batch_size: int,
+    progress: Progress | None,
+    report: Preparation,
+) -> set[str]:
+    """Write features of the items that the store lacks; the keys of those that could not be loaded."""
+    broken: dict[str, ImageError] = {}
+    if any(key not in shards.where for key in raws):
+        with shards.locked():
+            shards.refresh()
+            report.damaged = list(shards.damaged)
+            shards.clean()
+            wanted = {key: raw for key, raw in raws.items() if key not in shards.where}
+            with Writer(shards, encoder.ragged) as writer:
+                done = 0
+                loaded = _loaded(encoder, wanted, pool, 2 * batch_size)
+                while batch := list(islice(loaded, batch_size)):
+                    good = {key: item for key, item in batch if isinstance(item, Tensor)}
+                    broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
+                    if good:
+                        writer.put(list(good), encoder.encode(torch.stack(list(good.values()))))
+                    report.computed += len(good)
+                    done += len(batch)
+                    if progress is not None:
+                        progress(done, len(wanted))
+                report.broken = {error.where: error.what for error in broken.values()}
+                _refuse(encoder, report.broken, "broken")
+                if broken and BLANK not in shards.where and BLANK not in raws:
+                    writer.put([BLANK], encoder.encode(encoder.load(encoder.blank())[None]))
+    return set(broken)
+
+
+def _loaded(
+    encoder: ItemEncoder, raws: Mapping[str, Any], pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[tuple[str, Tensor | ImageError]]:
+    """Items in order, loaded by the pool, `ahead` of them at a time; broken ones as their error."""
+
+    def load(raw: Any) -> Tensor | ImageError:
+        try:
+            return encoder.load(raw)
+        except ImageError as error:
+            return error
+
+    waiting: deque[tuple[str, Future[Tensor | ImageError]]] = deque()
+    for key, raw in raws.items():
+        waiting.append((key, pool.submit(load, raw)))
+        if len(waiting) > ahead:
+            key, future = waiting.popleft()
+            yield key, future.result()
+    for key, future in waiting:
+        yield key, future.result()
+
+
+class Writer:
+    """Gathers features and appends them to shards now and then, and at the end, also when interrupted."""
+
+    def __init__(self, shards: Shards, ragged: frozenset[str]) -> None:
+        self.shards, self.ragged = shards, ragged
+        self._keys: list[str] = []
+        self._features: list[Features] = []
+        self._bytes, self._since = 0, time.monotonic()
+
+    def put(self, keys: list[str], features: Features) -> None:
+        """Features `[N, ...]`; ragged ones are cut to each item's `lengths`."""
+        features = {name: tensor.cpu() for name, tensor in features.items()}
+        if self.ragged:
+            longest = max((features[name].shape[1] for name in self.ragged), default=0)
+            real = torch.arange(longest) < features["lengths"][:, None]
+            features |= {name: features[name][real] for name in self.ragged}
+        self._keys += keys
+        self._features.append(features)
+        self._bytes += sum(tensor.nbytes for tensor in features.values())
+        if self._bytes >= FLUSH_BYTES or time.monotonic() - self._since >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is as one shard."""
+        keys, features = self._keys, self._features
+        self._keys, self._features = [], []  # also if writing fails: not to be tried again on the way out
+        self._bytes, self._since = 0, time.monotonic()
+        if keys:
+            self.shards.append(keys, {name: torch.cat([f[name] for f in features]) for name in features[0]})
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+
+
+@contextmanager
+def _blanks(encoder: ItemEncoder) -> Iterator[dict[str, str]]:
+    """Let blanks stand in for the time of a block, and collect what they stand in for."""
+    policy, earlier = encoder.missing_images, encoder.replaced
+    encoder.missing_images, encoder.replaced = "blank", {}
+    try:
+        yield encoder.replaced
+    finally:
+        encoder.missing_images, encoder.replaced = policy, earlier
+
+
+def _refuse(encoder: ItemEncoder, files: Mapping[str, str], how: str) -> None:
+    if files and encoder.missing_images == "error":
+        shown = "".join(f"\n  {path}: {reason}" for path, reason in list(files.items())[:5])
+        more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
+        raise DataError(
+            f"{len(files):,} pictures are {how}:{shown}{more}",
+            hint='mend or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+        )
+
+
+def _cores() -> int:
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,161 @@
+"""Stored features of the examples at hand: looked up in `collate`, gathered in `forward`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mmkit.batch import Features
+from mmkit.encoders.shards import Shards
+
+HOST = "stored."
+"""Before the name of a feature that `collate` itself has gathered."""
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class StoredFeatures:
+    """Rows of features, and which of them belong to which example.
+
+    The features lie memory-mapped on disk, from where `collate` copies a batch's, or, after `place`, on a
+    device as one table a feature, of which `collate` names rows only.
+    """
+
+    def __init__(self, shards: Shards, fingerprint: str, ragged: frozenset[str]) -> None:
+        self.shards, self.fingerprint, self.ragged = shards, fingerprint, ragged
+        self._rows: dict[str, int] = {}
+        self._slots: dict[Hashable, tuple[list[int], list[bool]]] = {}
+        self._where: Ints = np.empty((0, 2), dtype=np.int64)  # shard and row in it, of each of our rows
+        self._tables: Features | None = None
+        self._starts: Ints = np.empty(0, dtype=np.int64)  # of ragged rows in a placed table
+        self._lengths: Ints = np.empty(0, dtype=np.int64)
+
+    def __contains__(self, identity: Hashable) -> bool:
+        return identity in self._slots
+
+    def __len__(self) -> int:
+        """The number of distinct items."""
+        return len(self._rows)
+
+    def add(self, slots: dict[Hashable, list[tuple[str, bool]]]) -> None:
+        """Add examples: their identity → key and whether it is real, for each slot. Undoes `place`."""
+        for identity, items in slots.items():
+            rows = [self._rows.setdefault(key, len(self._rows)) for key, _ in items]
+            self._slots[identity] = (rows, [real for _, real in items])
+        if len(self._rows) > len(self._where):
+            where = self.shards.where
+            self._where = np.array([where[key] for key in self._rows], dtype=np.int64)
+            self._lengths = np.zeros(len(self._where), dtype=np.int64)
+            for shard, ours, theirs in self._by_shard(np.arange(len(self._where))):
+                if self.ragged:
+                    self._lengths[ours] = shard.tensors["lengths"].numpy()[theirs]
+            self._starts = np.cumsum(self._lengths) - self._lengths
+            self._tables = None
+
+    @property
+    def nbytes(self) -> int:
+        """What the features of all rows take."""
+        total = 0
+        for shard, ours, _ in self._by_shard(np.arange(len(self._where))):
+            for name, tensor in shard.tensors.items():
+                count = self._lengths[ours].sum() if name in self.ragged else len(ours)
+                total += int(count) * tensor[:1].numel() * tensor.element_size()
+        return total
+
+    @property
+    def placed(self) -> bool:
+        """Whether `collate` names rows of a table on a device, rather than copying features."""
+        return self._tables is not None
+
+    def place(self, device: torch.device | str, budget_bytes: float) -> bool:
+        """Copy all features to `device` if they take no more than `budget_bytes`; says whether they did."""
+        if not len(self._where) or self.nbytes > budget_bytes:
+            self._tables = None
+            return False
+        tables: Features = {}
+        for shard, ours, theirs in self._by_shard(np.arange(len(self._where))):
+            for name, tensor in shard.tensors.items():
+                to, of, total = ours, theirs, len(self._where)
+                if name in self.ragged:
+                    lengths = self._lengths[ours]
+                    to, of = ranges(self._starts[ours], lengths), ranges(shard.starts[theirs], lengths)
+                    total = int(self._lengths.sum())
+                if name not in tables:
+                    tables[name] = torch.empty(total, *tensor.shape[1:], dtype=tensor.dtype, device=device)
+                source = tensor[torch.from_numpy(of)].to(device)
+                tables[name][torch.from_numpy(to).to(device)] = source
+        self._tables = tables
+        return True
+
+    def collate(self, identities: Sequence[Hashable]) -> Features | None:
+        """What `gather` needs for a batch of n slots each, or None if one of the examples is not known.
+
+        Placed: `rows [B, n]` and, for ragged features, `positions [B, n, L]` (-1 padding). Else the features,
+        `[B, n, ...]`, with `HOST` before their names. And `mask [B, n]`, False where an item is blank.
+        """
+        try:
+            found = [self._slots[identity] for identity in identities]
+        except KeyError:
+            return None
+        rows = np.array([rows for rows, _ in found], dtype=np.int64)
+        mask = torch.tensor([real for _, real in found])
+        if self._tables is None:
+            return {**self._from_disk(rows), "mask": mask}
+        inputs = {"rows": torch.from_numpy(rows), "mask": mask}
+        if self.ragged:
+            lengths = self._lengths[rows]
+            steps = np.arange(lengths.max(initial=0))
+            positions = np.where(steps < lengths[..., None], self._starts[rows][..., None] + steps, -1)
+            inputs["positions"] = torch.from_numpy(positions)
+        return inputs
+
+    def gather(self, inputs: Features) -> Features:
+        """Features `[B, n, ...]` of a collated batch on the device; ragged ones are zero beyond `lengths`."""
+        if self._tables is None or "rows" not in inputs:
+            return {k.removeprefix(HOST): v for k, v in inputs.items() if k.startswith(HOST)}
+        features = {}
+        for name, table in self._tables.items():
+            if name in self.ragged:
+                at = inputs["positions"]
+                values = table[at.clamp(min=0)]
+                hidden = (at < 0).view(*at.shape, *[1] * (values.dim() - at.dim()))
+                features[name] = values.masked_fill(hidden, 0)
+            else:
+                features[name] = table[inputs["rows"]]
+        return features
+
+    def _from_disk(self, rows: Ints) -> Features:
+        flat = rows.reshape(-1)
+        out: Features = {}
+        padded: dict[str, list[Tensor]] = {name: [torch.empty(0)] * len(flat) for name in self.ragged}
+        for shard, ours, theirs in self._by_shard(flat):
+            for name, tensor in shard.tensors.items():
+                if name in self.ragged:
+                    for to, start, length in zip(
+                        ours, shard.starts[theirs], self._lengths[flat[ours]], strict=True
+                    ):
+                        padded[name][to] = tensor[start : start + length]
+                    continue
+                if name not in out:
+                    out[name] = torch.empty(len(flat), *tensor.shape[1:], dtype=tensor.dtype)
+                out[name][torch.from_numpy(ours)] = tensor[torch.from_numpy(theirs)]
+        out |= {name: pad_sequence(values, batch_first=True) for name, values in padded.items()}
+        return {HOST + name: values.unflatten(0, rows.shape) for name, values in out.items()}
+
+    def _by_shard(self, rows: Ints) -> list[tuple[Any, Ints, Ints]]:
+        """For each shard that has some of `rows`: the shard, indices into `rows`, and rows in the shard."""
+        shard, local = self._where[rows].T
+        return [
+            (self.shards.shards[s], ours := np.flatnonzero(shard == s), local[ours]) for s in np.unique(shard)
+        ]
+
+
+def ranges(starts: Ints, lengths: Ints) -> Ints:
+    """The numbers start, start + 1, ... of each of several ranges, one after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))

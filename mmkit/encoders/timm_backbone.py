@@ -1,0 +1,171 @@
+"""timm models as picture encoders: made by name, Hub repository or folder; saved; a tiny stand-in."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.data import create_transform, resolve_data_config
+from timm.models import load_model_config_from_hf
+from torch import Tensor, nn
+
+from mmkit.data.types import Example
+from mmkit.encoders.pictures import PictureEncoder
+from mmkit.encoders.sampling import make_once
+from mmkit.errors import PartError, near_misses
+
+FOLDER, HUB = "local-dir:", "hf-hub:"  # timm's name for where a model comes from
+
+
+class TimmPictures(PictureEncoder):
+    """A timm model as an encoder of pictures, with the preprocessing its weights were trained with.
+
+    `name` is one of timm's (`resnet50.tv_in1k`), `hf-hub:owner/repository`, or a local folder in timm's
+    format; `revision` a commit or tag on the Hub. The model is `self.backbone`: its parameters carry timm's
+    own names.
+    """
+
+    backbone: nn.Module
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        revision: str | None = None,
+        photos: int = 1,
+        objects: int = 0,
+        frozen: bool = True,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        super().__init__(
+            photos=photos, objects=objects, frozen=frozen, store=store, feature_dtype=feature_dtype
+        )
+        self.name, self.revision = name, revision
+
+    @abstractmethod
+    def model_options(self) -> dict[str, Any]:
+        """How this encoder wants its model: arguments of `timm.create_model`."""
+
+    @abstractmethod
+    def measure(self, blank: Tensor) -> int:
+        """The width of the features, from a pass over a blank picture `[1, 3, H, W]`. Raises `PartError`."""
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        """Make the model and its preprocessing. Raises `PartError` if the model cannot be had."""
+        source = f"{FOLDER}{saved}" if saved else self._source()
+        try:
+            self.model_args = _model_args(source)
+            self.backbone = timm.create_model(source, pretrained=saved is None, **self.model_options())
+        except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise self._not_made(error) from error
+        self.preprocessing = resolve_data_config({}, model=self.backbone)
+        self.size = tuple(self.preprocessing["input_size"])
+        self.transform = create_transform(**self.preprocessing, is_training=False)  # type: ignore[assignment]
+        self.eval()
+        with torch.no_grad():
+            self.dim = self.measure(torch.zeros(1, *self.size))
+        self.train()
+        if self.frozen:
+            self.requires_grad_(False)
+
+    def _source(self) -> str:
+        local = Path(self.name.removeprefix(FOLDER))
+        if self.name.startswith(FOLDER) or local.is_dir():
+            if self.revision is not None:
+                raise PartError(f"{self.name!r} is a folder and has no revision {self.revision!r}")
+            return f"{FOLDER}{local}"
+        if self.revision is None:
+            return self.name
+        return f"{self.name if self.name.startswith(HUB) else f'{HUB}timm/{self.name}'}@{self.revision}"
+
+    def _not_made(self, error: Exception) -> PartError:
+        near = [] if ":" in self.name else near_misses(self.name, timm.list_models(pretrained=True))
+        hints = (
+            ["did you mean " + " or ".join(map(repr, near)) + "?"] if near and self.name not in near else []
+        )
+        hints.append(
+            "check the name; a model of the Hub needs the network once, or give a local folder's path"
+        )
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return PartError(f"cannot make the timm model {self.name!r}: {reason}", hint="; ".join(hints))
+
+    def describe(self) -> dict[str, Any]:
+        return {"preprocessing": self.preprocessing, "architecture": self._config()["architecture"]}
+
+    def _config(self) -> dict[str, Any]:
+        cfg: dict[str, Any] = {k: v for k, v in self.backbone.pretrained_cfg.items() if v is not None}  # type: ignore[union-attr, operator]
+        for private in ("file", "source", "label_names", "label_descriptions", "state_dict"):
+            cfg.pop(private, None)
+        return {"architecture": cfg["architecture"], "model_args": self.model_args, "pretrained_cfg": cfg}
+
+    def save(self, folder: Path) -> None:
+        """Write `config.json` in timm's format."""
+        _write_config(folder, self._config())
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save a tiny random ResNet for 64×64 pictures, with batch-norm statistics of drawn ones."""
+        make_once(folder, lambda made: _write_sample(made, seed))
+        return {"name": str(folder), "revision": None}
+
+
+def _model_args(source: str) -> dict[str, Any]:
+    """Constructor arguments that a folder's or repository's configuration holds beside the architecture."""
+    if source.startswith(FOLDER):
+        text = (Path(source.removeprefix(FOLDER)) / "config.json").read_text(encoding="utf-8")
+        return json.loads(text).get("model_args", {})
+    if source.startswith(HUB):
+        return load_model_config_from_hf(source.removeprefix(HUB))[2]
+    return {}
+
+
+def _write_config(folder: Path, config: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config, indent=2, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_sample(folder: Path, seed: int) -> None:
+    args = {"layers": [1, 1, 1, 1], "channels": [16, 32, 48, 64], "zero_init_last": False, "num_classes": 0}
+    cfg = {
+        "architecture": "resnet18",
+        "num_classes": 0,
+        "input_size": [3, 64, 64],
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "first_conv": "conv1",
+        "classifier": "fc",
+    }
+    _write_config(folder, {"architecture": "resnet18", "model_args": args, "pretrained_cfg": cfg})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = timm.create_model(f"{FOLDER}{folder}", pretrained=False)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean over what it sees
+    with torch.no_grad():
+        model.train()(_drawn_pictures(seed, 64))
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _drawn_pictures(seed: int, count: int) -> Tensor:
+    """Normalised pictures `[count, 3, 64, 64]` of coloured boxes on coloured ground, with some noise."""
+    draw = np.random.default_rng(seed)
+    pictures = np.empty((count, 3, 64, 64), dtype=np.float32)
+    for picture in pictures:
+        picture[:] = draw.uniform(-2, 2, (3, 1, 1))
+        for _ in range(draw.integers(1, 5)):
+            left, top, width, height = draw.integers(4, 40, 4)
+            picture[:, top : top + height, left : left + width] = draw.uniform(-2, 2, (3, 1, 1))
+    pictures += draw.normal(0, 0.1, pictures.shape)
+    return torch.from_numpy(pictures)

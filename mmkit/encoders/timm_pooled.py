@@ -1,0 +1,30 @@
+"""`mmkit.timm.v1`: one pooled vector a picture, from any timm model."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mmkit.batch import Features
+from mmkit.encoders.timm_backbone import TimmPictures
+
+
+class TimmEncoder(TimmPictures):
+    """Pooled picture features of any timm model, without its classifier.
+
+    Features: `pooled [B, slots, D]` and `mask [B, slots]`, False where a picture is blank.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"pooled", "mask"})
+    version: ClassVar[str] = "mmkit.timm.v1"
+
+    def model_options(self) -> dict[str, Any]:
+        return {"num_classes": 0}
+
+    def measure(self, blank: Tensor) -> int:
+        return self.network(blank)["pooled"].shape[1]
+
+    def network(self, stack: Tensor) -> Features:
+        """`pooled [N, D]` of pictures `[N, 3, H, W]`."""
+        return {"pooled": self.backbone(stack)}

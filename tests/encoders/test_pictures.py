@@ -1,0 +1,285 @@
+"""timm encoders: slots and blanks, preprocessing, pyramids, saving, and agreement with stored features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image as Pillow
+from torchvision.models import resnet50
+
+from mmkit.data.types import Entity, Example, Image
+from mmkit.encoders import pictures
+from mmkit.encoders.store import prepare
+from mmkit.encoders.timm_backbone import TimmPictures
+from mmkit.encoders.timm_pooled import TimmEncoder
+from mmkit.encoders.timm_pyramid import TimmPyramidEncoder
+from mmkit.errors import ImageError, PartError
+
+
+@pytest.fixture(scope="module")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample") / "tiny-resnet"
+    TimmEncoder.sample(folder, seed=1, examples=[])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder, draw = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    paths = [str(folder / f"{i}.png") for i in range(4)]
+    for path, size in zip(paths, [(80, 60), (64, 64), (30, 90), (200, 100)], strict=True):
+        Pillow.fromarray(draw.integers(0, 255, (*size, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path / "cache"))
+
+
+def built(kind: type[TimmPictures], folder: Path, **options) -> TimmPictures:
+    encoder = kind(str(folder), **options)
+    encoder.build()
+    return encoder
+
+
+def example(*images: Image) -> Example:
+    return Example("x", "a", ("a",), ((0, 1),), images=images)
+
+
+def collate(encoder: TimmPictures, examples: list[Example]):
+    return encoder.collate(examples, [{}] * len(examples))
+
+
+@pytest.fixture(scope="module")
+def examples(photos: list[str]) -> list[Example]:
+    a, b, c, d = photos
+    return [
+        example(Image(a), Image(b, "object"), Image(c, "object", box=(2, 2, 20, 20))),
+        example(Image(d)),
+        example(Image(None), Image(a, "object")),
+        example(),
+    ]
+
+
+def test_slots_are_photos_then_objects(tiny_resnet: Path, examples: list[Example]) -> None:
+    encoder = built(TimmEncoder, tiny_resnet, photos=1, objects=3)
+    inputs = collate(encoder, examples)
+    assert inputs["items"].shape == (4, 4, 3, 64, 64)
+    assert inputs["mask"].tolist() == [
+        [True, True, True, False],
+        [True, False, False, False],
+        [False, True, False, False],
+        [False, False, False, False],
+    ]
+    assert not inputs["items"][~inputs["mask"]].any()  # a blank is the mean colour: zero after normalisation
+    features = encoder(inputs)
+    assert features["pooled"].shape == (4, 4, encoder.dim) and features["mask"].shape == (4, 4)
+    assert set(features) == encoder.provides
+
+
+def test_a_blank_goes_through_the_network(tiny_resnet: Path, examples: list[Example]) -> None:
+    encoder = built(TimmEncoder, tiny_resnet)
+    pooled = encoder(collate(encoder, examples))["pooled"]
+    torch.testing.assert_close(pooled[3], encoder.backbone(torch.zeros(1, 3, 64, 64)))
+    assert pooled[3].abs().max() > 0
+
+
+def test_more_pictures_than_slots_are_left_out(tiny_resnet: Path, photos: list[str]) -> None:
+    encoder = built(TimmEncoder, tiny_resnet, photos=2)
+    items = encoder.items(example(*[Image(p) for p in photos]))
+    assert [raw.path for _, raw in items] == photos[:2]
+    assert len({key for key, _ in items}) == 2
+
+
+def test_entities_have_pictures_too(tiny_resnet: Path, photos: list[str]) -> None:
+    encoder = built(TimmEncoder, tiny_resnet)
+    inputs = encoder.collate([Entity("Q1", "Paris", images=(Image(photos[0]),))], [{}])
+    assert inputs["mask"].tolist() == [[True]]
+
+
+@pytest.mark.parametrize("kind", [TimmEncoder, TimmPyramidEncoder])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_stored_and_computed_features_agree(
+    kind: type[TimmPictures], dtype: str, tiny_resnet: Path, examples: list[Example]
+) -> None:
+    encoder = built(kind, tiny_resnet, objects=3, feature_dtype=dtype)
+    inputs = collate(encoder, examples)
+    computed = encoder(inputs)
+    prepare(encoder, examples)
+    tolerance = 1e-5 if dtype == "float32" else 5e-3
+    for budget in (0, 1e9):
+        encoder.stored.place("cpu", budget)
+        stored = encoder(collate(encoder, examples))
+        assert torch.equal(stored.pop("mask"), computed["mask"])
+        for name, values in stored.items():
+            torch.testing.assert_close(values, computed[name], atol=tolerance, rtol=0)
+
+
+def test_a_hit_opens_no_file(tiny_resnet: Path, examples: list[Example], monkeypatch) -> None:
+    encoder = built(TimmEncoder, tiny_resnet, objects=3)
+    prepare(encoder, examples)
+
+    def forbidden(*_):
+        raise AssertionError("a picture was touched")
+
+    monkeypatch.setattr(pictures, "open_image", forbidden)
+    assert prepare(encoder, examples).computed == 0
+    monkeypatch.setattr(pictures, "content_key", forbidden)
+    assert encoder(collate(encoder, examples))["pooled"].shape == (4, 4, encoder.dim)
+
+
+def test_equal_pictures_are_encoded_once(tiny_resnet: Path, photos: list[str], tmp_path: Path) -> None:
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(photos[0]).read_bytes())
+    report = prepare(built(TimmEncoder, tiny_resnet), [example(Image(photos[0])), example(Image(str(copy)))])
+    assert report.computed == 1
+
+
+def test_missing_and_broken_pictures(tiny_resnet: Path, tmp_path: Path, photos: list[str]) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(Path(photos[0]).read_bytes()[:100])
+    encoder = built(TimmEncoder, tiny_resnet, photos=2)
+    bad = example(Image(str(tmp_path / "none.png")), Image(str(broken)))
+    with pytest.raises(ImageError):
+        collate(encoder, [bad])
+    encoder.missing_images = "blank"
+    assert collate(encoder, [bad])["mask"].tolist() == [[False, False]]
+    report = prepare(encoder, [bad])
+    assert list(report.missing) == [str(tmp_path / "none.png")] and list(report.broken) == [str(broken)]
+    assert collate(encoder, [bad])["mask"].tolist() == [[False, False]]
+
+
+def test_a_frozen_encoder_is_a_pure_function(tiny_resnet: Path, examples: list[Example]) -> None:
+    encoder = built(TimmEncoder, tiny_resnet).train()
+    state = {k: v.clone() for k, v in encoder.state_dict().items()}
+    inputs = collate(encoder, examples)
+    first = encoder(inputs)["pooled"]
+    assert not first.requires_grad and not any(p.requires_grad for p in encoder.parameters())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(encoder(inputs)["pooled"], first)
+    assert all(torch.equal(v, state[k]) for k, v in encoder.state_dict().items())
+
+
+def test_a_trainable_encoder_trains(tiny_resnet: Path, examples: list[Example]) -> None:
+    encoder = built(TimmPyramidEncoder, tiny_resnet, frozen=False).train()
+    assert encoder.backbone.training
+    encoder(collate(encoder, examples))["grid"].sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_pyramid_pools_as_the_paper_does(tiny_resnet: Path) -> None:
+    encoder = built(TimmPyramidEncoder, tiny_resnet, grid=2)
+    stack = torch.randn(3, 3, 64, 64)
+    grid = encoder.network(stack)["grid"]
+    maps = encoder.backbone(stack)
+    assert [m.shape[-1] for m in maps] == [16, 8, 4, 2]
+    assert encoder.dim == sum(m.shape[1] for m in maps) == grid.shape[1]
+    channel = 0
+    for m in maps:
+        k = m.shape[-1] // 2
+        for row in range(2):
+            for column in range(2):
+                mean = m[:, :, row * k : (row + 1) * k, column * k : (column + 1) * k].mean((2, 3))
+                torch.testing.assert_close(grid[:, channel : channel + m.shape[1], row, column], mean)
+        channel += m.shape[1]
+
+
+@torch.no_grad()
+def test_pyramid_drops_what_is_left_over(tiny_resnet: Path) -> None:
+    encoder = built(TimmPyramidEncoder, tiny_resnet, grid=2, levels=[2])
+    maps = torch.arange(49.0).view(1, 1, 7, 7)
+    expected = torch.stack([maps[..., r : r + 3, c : c + 3].mean() for r in (0, 3) for c in (0, 3)])
+    assert torch.equal(encoder._pooled(maps).flatten(), expected)
+    assert built(TimmPyramidEncoder, tiny_resnet, grid=5, levels=[0])._pooled(maps).shape[-2:] == (5, 5)
+
+
+def test_a_grid_finer_than_the_maps_is_refused(tiny_resnet: Path) -> None:
+    with pytest.raises(PartError, match=r"grid = 3, but .* has a feature map of \(2, 2\)"):
+        built(TimmPyramidEncoder, tiny_resnet, grid=3)
+
+
+def test_resnet50_is_named_as_torchvisions(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
+    encoder = TimmPyramidEncoder("resnet50", objects=3)
+    encoder.build(saved=tmp_path)
+    assert encoder.dim == 3840 and encoder.slots == 4
+    state = {k: v for k, v in resnet50().state_dict().items() if not k.startswith("fc.")}
+    encoder.backbone.load_state_dict(state)  # strictly
+    assert encoder.network(torch.zeros(1, 3, 224, 224))["grid"].shape == (1, 3840, 2, 2)
+
+
+@pytest.mark.parametrize("kind", [TimmEncoder, TimmPyramidEncoder])
+def test_a_saved_encoder_builds_without_its_source(
+    kind: type[TimmPictures], tiny_resnet: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    encoder = built(kind, tiny_resnet, objects=1)
+    encoder.save(tmp_path / "saved")
+    assert [f.name for f in (tmp_path / "saved").iterdir()] == ["config.json"]
+    assert str(tiny_resnet) not in (tmp_path / "saved/config.json").read_text()
+    again = kind("no-such-model", objects=1)
+    again.build(saved=tmp_path / "saved")
+    again.load_state_dict(encoder.state_dict())
+    assert again.fingerprint() == encoder.fingerprint()
+    ours, theirs = encoder(collate(encoder, examples)), again(collate(again, examples))
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+
+
+def test_the_fingerprint_covers_what_decides_the_features(tiny_resnet: Path) -> None:
+    encoders = [
+        built(TimmEncoder, tiny_resnet),
+        built(TimmPyramidEncoder, tiny_resnet),
+        built(TimmPyramidEncoder, tiny_resnet, grid=1),
+        built(TimmPyramidEncoder, tiny_resnet, levels=[1, 2]),
+        built(TimmPyramidEncoder, tiny_resnet, feature_dtype="float16"),
+    ]
+    assert len({e.fingerprint() for e in encoders}) == len(encoders)
+    other_slots = built(TimmEncoder, tiny_resnet, photos=3, objects=2)
+    assert other_slots.fingerprint() == encoders[0].fingerprint()
+    other_slots.preprocessing["mean"] = (0.4, 0.4, 0.4)
+    assert other_slots.fingerprint() != encoders[0].fingerprint()
+
+
+def test_sample_is_deterministic_and_of_sane_scale(tiny_resnet: Path, tmp_path: Path) -> None:
+    TimmPyramidEncoder.sample(tmp_path / "again", seed=1, examples=[])
+    for file in tiny_resnet.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+    grid = built(TimmPyramidEncoder, tiny_resnet).encode(torch.randn(16, 3, 64, 64))["grid"]
+    assert 0.1 < grid.std(0).mean() < 2 and grid.abs().max() < 20
+
+
+def test_preprocessing_is_the_models_own(tiny_resnet: Path, photos: list[str]) -> None:
+    encoder = built(TimmEncoder, tiny_resnet)
+    item = encoder.load(Image(photos[1]))  # 64×64 as the model wants it: only normalised
+    pixels = torch.from_numpy(np.array(Pillow.open(photos[1]))).permute(2, 0, 1) / 255
+    torch.testing.assert_close(item, (pixels - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("name", ["resnet5", "resnet50.nope_in1k", "local-dir:nowhere"])
+def test_an_unknown_model_says_what_to_do(name: str) -> None:
+    with pytest.raises(PartError, match="check the name") as error:
+        TimmEncoder(name).build()
+    assert name in error.value.what
+    assert ("did you mean" in error.value.hint) == name.startswith("resnet")
+
+
+def test_revisions_belong_to_the_hub(tiny_resnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PartError, match="has no revision"):
+        TimmEncoder(str(tiny_resnet), revision="abc").build()
+    asked: list[str] = []
+
+    def create(source: str, **_: object) -> None:
+        asked.append(source)
+        raise RuntimeError("offline")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    monkeypatch.setattr("mmkit.encoders.timm_backbone._model_args", lambda source: {})
+    for name in ("resnet50.tv_in1k", "hf-hub:timm/resnet50.tv_in1k"):
+        with pytest.raises(PartError):
+            TimmEncoder(name, revision="abc").build()
+    assert asked == ["hf-hub:timm/resnet50.tv_in1k@abc"] * 2

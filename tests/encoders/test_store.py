@@ -1,0 +1,376 @@
+"""The feature store: computed once, read back exactly, whatever happens to processes, files and disks."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mmkit.batch import Features
+from mmkit.data.types import Entity, Example, Image
+from mmkit.encoders import store
+from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.shards import Shards
+from mmkit.encoders.store import prepare
+from mmkit.encoders.stored import ranges
+from mmkit.errors import DataError, ImageError, MMKitError
+
+
+class Numbers(ItemEncoder):
+    """A picture's path is a number n; its features are n times a weight, fixed and ragged (n % 4 rows)."""
+
+    version = "test.numbers.v1"
+    ragged = frozenset({"rows_of"})
+    frozen = True
+
+    def __init__(self, slots: int = 2, **options: Any) -> None:
+        super().__init__(**options)
+        self.slots = slots
+        self.weight = nn.Parameter(torch.arange(1.0, 4.0), requires_grad=False)
+        self.loaded: list[str] = []
+
+    def build(self, special_tokens=(), saved=None) -> None: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def blank(self) -> Image:
+        return Image(None)
+
+    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
+        images = [*x.images, *[Image(None)] * self.slots][: self.slots]
+        return [self._item(i) for i in images]
+
+    def _item(self, image: Image) -> tuple[str, Any]:
+        if image.path == "missing":
+            if self.missing_images == "error":
+                raise ImageError("no such image", where=image.path)
+            self.replaced[image.path] = "no such image"
+            return BLANK, self.blank()
+        return (BLANK if image.path is None else f"key of {image.path}"), image
+
+    def load(self, raw: Image) -> Tensor:
+        self.loaded.append(raw.path or BLANK)
+        if raw.path == "broken":
+            raise ImageError("the image is broken", where="broken")
+        return torch.tensor(float(raw.path or 0))
+
+    def network(self, stack: Tensor) -> Features:
+        lengths = stack.long() % 4
+        real = torch.arange(3) < lengths[:, None]
+        rows = stack[:, None, None] * self.weight * real[..., None]
+        return {"fixed": stack[:, None] * self.weight, "rows_of": rows, "lengths": lengths}
+
+
+def example(*paths: str | None) -> Example:
+    return Example("x", "a", ("a",), ((0, 1),), images=tuple(Image(p) for p in paths))
+
+
+EXAMPLES = [example("1", "2"), example("3"), example("2", "7"), example(), example("11", None)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+def shard_files(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("*.safetensors"))
+
+
+def features(encoder: ItemEncoder, examples: list[Example]) -> Features:
+    inputs = encoder.collate(examples, [{}] * len(examples))
+    return encoder(inputs)
+
+
+def assert_same(ours: Features, theirs: Features) -> None:
+    assert set(ours) == set(theirs)
+    for name in ours:
+        a, b = ours[name], theirs[name]
+        if name == "rows_of":  # padding may be of different lengths
+            length = min(a.shape[2], b.shape[2])
+            assert not a[:, :, length:].any() and not b[:, :, length:].any()
+            a, b = a[:, :, :length], b[:, :, :length]
+        torch.testing.assert_close(a, b, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("where", ["disk", "table"])
+def test_stored_features_are_what_the_network_computes(where: str) -> None:
+    encoder, fresh = Numbers(), Numbers()
+    report = prepare(encoder, EXAMPLES)
+    assert (report.items, report.computed) == (6, 6)
+    assert encoder.stored.place("cpu", 1e9 if where == "table" else 10) == (where == "table")
+    assert encoder.stored.placed == (where == "table")
+    for batch in (EXAMPLES, EXAMPLES[::-1], EXAMPLES[3:4]):
+        encoder.loaded.clear()
+        ours = features(encoder, batch)
+        assert encoder.loaded == []
+        assert_same(ours, features(fresh, batch))
+    assert ours["mask"].tolist() == [[False, False]]
+
+
+def test_mask_says_which_items_are_real() -> None:
+    encoder = Numbers()
+    prepare(encoder, EXAMPLES)
+    expected = [[True, True], [True, False], [True, True], [False, False], [True, False]]
+    assert features(encoder, EXAMPLES)["mask"].tolist() == expected
+
+
+def test_a_second_run_computes_nothing(cache: Path) -> None:
+    prepare(Numbers(), EXAMPLES)
+    again = Numbers()
+    report = prepare(again, EXAMPLES)
+    assert report.computed == 0 and again.loaded == []
+    assert len(shard_files(cache)) == 1
+    assert_same(features(again, EXAMPLES), features(Numbers(), EXAMPLES))
+
+
+def test_examples_can_be_added(cache: Path) -> None:
+    encoder = Numbers()
+    prepare(encoder, EXAMPLES[:2])
+    assert encoder.stored.place("cpu", 1e9)
+    report = prepare(encoder, EXAMPLES)
+    assert report.computed == 2 and len(shard_files(cache)) == 2
+    assert not encoder.stored.placed  # the table lacks the new rows
+    assert_same(features(encoder, EXAMPLES), features(Numbers(), EXAMPLES))
+    assert encoder.stored.place("cpu", 1e9)
+    assert_same(features(encoder, EXAMPLES), features(Numbers(), EXAMPLES))
+
+
+def test_unknown_examples_are_computed() -> None:
+    encoder = Numbers()
+    prepare(encoder, EXAMPLES)
+    batch = [EXAMPLES[0], example("99")]
+    assert_same(features(encoder, batch), features(Numbers(), batch))
+    assert "99" in encoder.loaded
+
+
+def test_other_weights_and_dtypes_have_their_own_features(cache: Path) -> None:
+    other = Numbers()
+    other.weight.data[0] = 5
+    for encoder in (Numbers(), other, Numbers(feature_dtype="float16")):
+        assert prepare(encoder, EXAMPLES).computed == 6
+    assert len(list(cache.iterdir())) == 3
+    assert features(encoder, EXAMPLES)["fixed"].dtype == torch.float32  # float16 only on disk
+
+
+def test_stale_features_are_not_used_after_weights_change() -> None:
+    encoder = Numbers()
+    prepare(encoder, EXAMPLES)
+    encoder.weight.data *= 2
+    prepare(encoder, EXAMPLES)
+    assert features(encoder, EXAMPLES)["fixed"][0, 0].tolist() == [2, 4, 6]
+
+
+def test_the_state_dict_is_the_same_with_features_attached() -> None:
+    encoder = Numbers()
+    before = set(encoder.state_dict())
+    prepare(encoder, EXAMPLES)
+    encoder.stored.place("cpu", 1e9)
+    assert set(encoder.state_dict()) == before
+
+
+def test_nbytes_is_what_the_tables_take() -> None:
+    encoder = Numbers()
+    prepare(encoder, EXAMPLES)
+    needed = encoder.stored.nbytes
+    assert needed == 6 * (3 * 4 + 8) + (1 + 2 + 3 + 3 + 3) * 3 * 4
+    assert not encoder.stored.place("cpu", needed - 1) and encoder.stored.place("cpu", needed)
+
+
+def test_progress_counts_what_is_to_be_computed() -> None:
+    seen: list[tuple[int, int]] = []
+    prepare(Numbers(), EXAMPLES, batch_size=4, progress=lambda *a: seen.append(a))
+    assert seen == [(4, 6), (6, 6)]
+
+
+def test_trainable_encoders_are_not_stored() -> None:
+    encoder = Numbers()
+    encoder.frozen = False
+    with pytest.raises(ValueError, match="frozen"):
+        prepare(encoder, EXAMPLES)
+
+
+# Missing and broken items
+
+
+def test_all_missing_items_are_named_in_one_error() -> None:
+    with pytest.raises(DataError, match=r"1 pictures are missing:\n  missing: no such image") as error:
+        prepare(Numbers(), [*EXAMPLES, example("missing"), example("1", "missing")])
+    assert 'missing_images = "blank"' in error.value.hint
+
+
+def test_broken_items_are_an_error_but_the_rest_is_stored() -> None:
+    with pytest.raises(DataError, match="1 pictures are broken"):
+        prepare(Numbers(), [*EXAMPLES, example("broken")])
+    assert prepare(Numbers(), EXAMPLES).computed == 0
+
+
+@pytest.mark.parametrize("more", [EXAMPLES, [example("1", "2")]], ids=["with blanks", "without blanks"])
+def test_blanks_stand_in_when_asked_to(more: list[Example]) -> None:
+    encoder = Numbers()
+    encoder.missing_images = "blank"
+    examples = [*more, example("missing", "broken")]
+    report = prepare(encoder, examples)
+    assert set(report.missing) == {"missing"} and set(report.broken) == {"broken"}
+    assert "1 missing and 1 broken ones replaced by blanks: missing, broken" in str(report)
+    ours = features(encoder, examples)
+    assert ours["mask"][-1].tolist() == [False, False] and not ours["fixed"][-1].any()
+    again = Numbers()
+    again.missing_images = "error"
+    with pytest.raises(DataError):  # what is broken is not hidden by what was stored
+        prepare(again, [example("broken")])
+
+
+def test_computing_on_the_fly_follows_the_same_policy() -> None:
+    encoder = Numbers()
+    with pytest.raises(ImageError):
+        encoder.collate([example("broken")], [{}])
+    encoder.missing_images = "blank"
+    assert encoder.collate([example("broken")], [{}])["mask"].tolist() == [[False, False]]
+
+
+# Crashes, damage and disks
+
+
+def test_a_truncated_shard_is_computed_again(cache: Path) -> None:
+    prepare(Numbers(), EXAMPLES)
+    (shard,) = shard_files(cache)
+    shard.write_bytes(shard.read_bytes()[:-7])
+    encoder = Numbers()
+    report = prepare(encoder, EXAMPLES)
+    assert report.damaged == [shard] and shard.name in str(report)
+    assert report.computed == 6 and not shard.exists()
+    assert_same(features(encoder, EXAMPLES), features(Numbers(), EXAMPLES))
+
+
+@pytest.mark.parametrize("at", [0, 5, 60, -1, -30])
+def test_an_altered_shard_is_computed_again(cache: Path, at: int) -> None:
+    prepare(Numbers(), EXAMPLES)
+    (shard,) = shard_files(cache)
+    data = bytearray(shard.read_bytes())
+    data[at] ^= 0x55
+    shard.write_bytes(data)
+    encoder = Numbers()
+    prepare(encoder, EXAMPLES)
+    assert_same(features(encoder, EXAMPLES), features(Numbers(), EXAMPLES))
+
+
+def test_leftovers_of_a_killed_process_are_removed(cache: Path) -> None:
+    prepare(Numbers(), EXAMPLES[:1])
+    (shard,) = shard_files(cache)
+    leftover = shard.with_name(f".{shard.name}.abc.tmp")
+    leftover.write_bytes(shard.read_bytes()[:50])
+    prepare(Numbers(), EXAMPLES)
+    assert not leftover.exists()
+
+
+def test_an_interruption_loses_nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Numbers()
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(encoder, EXAMPLES, batch_size=2, progress=interrupt)
+    assert prepare(Numbers(), EXAMPLES).computed == 2
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_half_shard(cache: Path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "FLUSH_BYTES", 1)
+    real, calls = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 2:  # the first shard and its folder still fit
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MMKitError, match="the disk is full"):
+        prepare(Numbers(), EXAMPLES, batch_size=2)
+    monkeypatch.undo()
+    monkeypatch.setenv("MMKIT_CACHE", str(cache.parent))
+    assert len(shard_files(cache)) == 1 and not list(cache.rglob("*.tmp"))
+    assert prepare(Numbers(), EXAMPLES).computed == 4
+
+
+def test_a_store_that_cannot_be_made_is_explained(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / Numbers().fingerprint()).write_text("a file stands here")
+    with pytest.raises(MMKitError, match="a file stands where a folder is needed"):
+        prepare(Numbers(), EXAMPLES)
+
+
+def _prepare_in_a_process(counts: Any) -> None:
+    encoder = Numbers()
+    slow = encoder.load
+
+    def load(raw: Image) -> Tensor:
+        time.sleep(0.01)  # so that the processes do meet
+        return slow(raw)
+
+    encoder.load = load
+    counts.put(prepare(encoder, EXAMPLES * 3, batch_size=2).computed)
+
+
+def test_two_processes_share_the_work(cache: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    counts = context.Queue()
+    processes = [context.Process(target=_prepare_in_a_process, args=(counts,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    computed = sorted(counts.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(60)
+    assert computed == [0, 6]
+
+
+# Properties
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shards=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=6), min_size=1, max_size=4),
+    names=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=24, max_size=24, unique=True),
+    data=st.data(),
+)
+def test_shards_give_back_what_was_put_in(
+    tmp_path_factory: pytest.TempPathFactory, shards: list[list[int]], names: list[str], data: st.DataObject
+) -> None:
+    folder, remaining, expected = tmp_path_factory.mktemp("shards"), iter(names), {}
+    written = Shards(folder)
+    for lengths in shards:
+        keys = [next(remaining) for _ in lengths]
+        values = torch.randn(sum(lengths), 2)
+        written.append(keys, {"values": values, "lengths": torch.tensor(lengths)})
+        expected |= dict(zip(keys, values.split(lengths), strict=True))
+    stored = store.StoredFeatures(Shards(folder), "", frozenset({"values"}))
+    batch = data.draw(st.lists(st.sampled_from(list(expected)), min_size=1, max_size=8))
+    stored.add({key: [(key, True)] for key in batch})
+    for placed in (False, True):
+        assert not placed or stored.place("cpu", 1e9)
+        found = stored.gather(stored.collate(batch))
+        for row, key in enumerate(batch):
+            values, length = found["values"][row, 0], int(found["lengths"][row, 0])
+            assert torch.equal(values[:length], expected[key]) and not values[length:].any()
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5))))
+def test_ranges_are_the_ranges_one_after_the_other(pairs: list[tuple[int, int]]) -> None:
+    starts, lengths = (np.array([p[i] for p in pairs], dtype=np.int64) for i in (0, 1))
+    assert ranges(starts, lengths).tolist() == [n for s, k in pairs for n in range(s, s + k)]
