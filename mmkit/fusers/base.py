@@ -11,6 +11,9 @@ from torch import nn
 from mmkit.batch import Batch, States
 from mmkit.encoders.base import Encoder
 
+ALIGNMENT = frozenset({"word_index", "first_subword", "marker_index"})
+"""Names of states that say where an example's tokens and markers are among the subwords (see `mmkit.batch`)."""
+
 
 class Fuser(nn.Module, ABC):
     """Names its encoders by constructor argument (`text: str = "text"`), so that a recipe may call them anything.

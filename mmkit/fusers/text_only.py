@@ -1,0 +1,31 @@
+"""`mmkit.text_only.v1`: the text encoder's states and nothing else, the baseline without pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from mmkit.batch import Batch, States
+from mmkit.encoders.base import Encoder
+from mmkit.fusers.base import ALIGNMENT, Fuser
+
+
+class TextOnly(Fuser):
+    """Hands on what the encoder named `text` gives, with the alignment of subwords and tokens."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
+
+    def __init__(self, text: str = "text") -> None:
+        super().__init__()
+        self.text = text
+
+    def requires(self) -> dict[str, frozenset[str]]:
+        return {self.text: frozenset({"tokens", "mask", "pooled"})}
+
+    def build(self, encoders: Mapping[str, Encoder]) -> None:
+        width = encoders[self.text].dim
+        self.dims = {"tokens": width, "pooled": width}
+
+    def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
+        inputs = batch.inputs[self.text]
+        return States.of_text(encoders[self.text](inputs), inputs)
