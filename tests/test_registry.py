@@ -1,0 +1,400 @@
+"""Registries: parts are found by name, and a broken one is reported by name while the others work."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import catalogue
+import pytest
+
+from mmkit import hooks, registry, sources
+from mmkit.errors import PartError
+from mmkit.import_check import check_imports
+from mmkit.metrics.base import Metric
+from mmkit.registry import Component, components
+
+METRIC = '''
+"""A module."""
+from mmkit.metrics.base import Metric
+
+class Counts(Metric):
+    """Counts examples.
+
+    And more.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        if start < 0:
+            raise ValueError("start must not be negative")
+        self.start = start
+
+    def reset(self): ...
+    def update(self, examples, predictions): ...
+    def compute(self): return {"n": 1.0}
+'''
+
+names = itertools.count()
+Install = Callable[..., str]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a package with a module `parts` and entry points on the path; returns the module's name."""
+
+    def put(entries: str, source: str = METRIC, package: str = "", version: str = "1.2") -> str:
+        module = f"mmkit_test_{next(names)}"
+        package = package or module.replace("_", "-")
+        root = tmp_path / f"site-{module}"
+        (root / module).mkdir(parents=True)
+        (root / module / "__init__.py").write_text("")
+        (root / module / "parts.py").write_text(source, encoding="utf-8")
+        info = root / f"{package.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(entries.replace("MODULE", module))
+        monkeypatch.syspath_prepend(root)
+        return module
+
+    return put
+
+
+@pytest.fixture
+def here() -> Iterator[None]:
+    """Forget what a test registers in this process."""
+    before = dict(catalogue.REGISTRY)
+    yield
+    catalogue.REGISTRY.clear()
+    catalogue.REGISTRY.update(before)
+
+
+def one(name: str) -> Component:
+    return next(c for c in components() if c.name == name)
+
+
+def test_an_installed_part_is_listed_with_its_package_and_loaded_by_name(install: Install) -> None:
+    module = install("[mmkit_metrics]\nt.counts.v1 = MODULE.parts:Counts\n")
+    assert one("t.counts.v1") == Component(
+        name="t.counts.v1",
+        registry="metrics",
+        package=module.replace("_", "-"),
+        version="1.2",
+        target=f"{module}.parts:Counts",
+        description="Counts examples.",
+    )
+    assert registry.get("metrics", "t.counts.v1").__name__ == "Counts"
+    assert registry.find("t.counts.v1")[0] == "metrics"
+    assert registry.build_part("metrics", "t.counts.v1", {"start": 3}).start == 3
+
+
+def test_listing_runs_no_code_of_a_package(install: Install) -> None:
+    install(
+        "[mmkit_metrics]\nt.counts.v1 = MODULE.parts:Counts\n", "raise RuntimeError('imported')\n" + METRIC
+    )
+    assert one("t.counts.v1").description == "Counts examples."
+    assert not one("t.counts.v1").problem
+
+
+def test_settings_are_checked_when_a_part_is_built(install: Install) -> None:
+    install("[mmkit_metrics]\nt.counts.v1 = MODULE.parts:Counts\n")
+    with pytest.raises(PartError, match=r"t.counts.v1.strat: there is no such setting; did you mean 'start'"):
+        registry.build_part("metrics", "t.counts.v1", {"strat": 3})
+    with pytest.raises(PartError, match="start must not be negative"):
+        registry.build_part("metrics", "t.counts.v1", {"start": -1})
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "says"),
+    [
+        ("MODULE.prats:Counts", METRIC, "there is no module"),
+        ("MODULE.parts.deeper:Counts", METRIC, "there is no module"),
+        ("mmkit_nowhere.parts:Counts", METRIC, "there is no package 'mmkit_nowhere'"),
+        ("MODULE.parts:Count", METRIC, "has no 'Count'"),
+        ("MODULE.parts:Counts", "class Counts(:\n", "parts.py:1: syntax error"),
+        ("MODULE.parts:Counts", "x = '\0'\n", "syntax error"),
+    ],
+)
+def test_a_target_that_is_not_there_is_listed_with_its_reason(
+    install: Install, target: str, source: str, says: str
+) -> None:
+    install(f"[mmkit_metrics]\nt.broken.v1 = {target}\n", source)
+    assert says in one("t.broken.v1").problem
+    assert not one("mmkit.jsonl.v1").problem
+
+
+def test_a_part_whose_import_fails_is_reported_by_name_and_package(install: Install) -> None:
+    module = install(
+        "[mmkit_metrics]\nt.broken.v1 = MODULE.parts:Counts\n", "import mmkit_no_such_module\n" + METRIC
+    )
+    with pytest.raises(PartError) as error:
+        registry.get("metrics", "t.broken.v1")
+    for said in (
+        "t.broken.v1",
+        module.replace("_", "-"),
+        "1.2",
+        f"{module}.parts:Counts",
+        "mmkit_no_such_module",
+    ):
+        assert said in str(error.value)
+
+
+def test_a_part_whose_import_exits_does_not_end_the_process(install: Install) -> None:
+    install("[mmkit_metrics]\nt.broken.v1 = MODULE.parts:Counts\n", "raise SystemExit(3)")
+    with pytest.raises(PartError, match="SystemExit: 3"):
+        registry.get("metrics", "t.broken.v1")
+
+
+def test_a_name_from_two_packages_names_both(install: Install) -> None:
+    for package in ("mmkit-first", "mmkit-second"):
+        install("[mmkit_metrics]\nt.twice.v1 = MODULE.parts:Counts\n", package=package)
+    with pytest.raises(PartError, match="provided by mmkit-second and mmkit-first"):
+        registry.get("metrics", "t.twice.v1")
+    listed = [c for c in components("metrics") if c.name == "t.twice.v1"]
+    assert [c.package for c in listed] == ["mmkit-first", "mmkit-second"]
+    assert all("mmkit-second and mmkit-first" in c.problem for c in listed)
+
+
+@pytest.mark.usefixtures("here")
+def test_parts_of_this_process(install: Install) -> None:
+    @registry.metrics.register("t.mine.v1")
+    class Mine(Metric):
+        """Mine.
+
+        More of mine.
+        """
+
+        def reset(self) -> None: ...
+        def update(self, examples: object, predictions: object) -> None: ...
+        def compute(self) -> dict[str, float]:
+            return {}
+
+    assert registry.get("metrics", "t.mine.v1") is Mine
+    assert (one("t.mine.v1").package, one("t.mine.v1").description) == (registry.HERE, "Mine.")
+    install("[mmkit_metrics]\nt.mine.v1 = MODULE.parts:Counts\n", package="mmkit-other")
+    with pytest.raises(PartError, match=r"mmkit-other and \(this process\)"):
+        registry.get("metrics", "t.mine.v1")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_part_of_the_wrong_kind_or_unfinished_is_refused() -> None:
+    registry.fusers.register("t.dict.v1", func=dict)
+    with pytest.raises(PartError, match=r"no subclass of mmkit.fusers.base.Fuser"):
+        registry.get("fusers", "t.dict.v1")
+    registry.metrics.register("t.half.v1", func=type("Half", (Metric,), {"reset": lambda self: None}))
+    with pytest.raises(PartError, match=r"Half .* lacks compute and update"):
+        registry.get("metrics", "t.half.v1")
+
+
+@pytest.mark.parametrize(
+    ("station", "name", "says"),
+    [
+        ("readers", "mmkit.jsonl.v2", "did you mean 'mmkit.jsonl.v1'"),
+        ("fusers", "mmkit.jsonl.v1", "it is one of the readers"),
+        ("fusers", "tesga.x.v1", "pip install mmkit-tesga"),
+        ("fusers", "tesgaa.x.v1", "known: "),
+        ("fuser", "x", "did you mean 'fusers'"),
+    ],
+)
+def test_unknown_names(station: str, name: str, says: str) -> None:
+    with pytest.raises(PartError) as error:
+        registry.get(station, name)
+    assert says in str(error.value)
+
+
+def test_finding_over_all_registries() -> None:
+    with pytest.raises(PartError, match=r"did you mean 'mmkit.jsonl.v1'"):
+        registry.find("mmkit.json.v1")
+    with pytest.raises(PartError, match="pip install mmkit-dim"):
+        registry.find("dim.linker.v1")
+
+
+# -- finding sources -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], str]:
+    def put(files: dict[str, str]) -> str:
+        module = f"mmkit_source_{next(names)}"
+        for name, text in files.items():
+            file = tmp_path / module / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        return module
+
+    return put
+
+
+def test_a_class_behind_reexports_is_found(package: Callable[[dict[str, str]], str]) -> None:
+    name = package(
+        {
+            "__init__.py": "from .inner import Renamed as Public\n",
+            "inner/__init__.py": "try:\n    from .deep import Real as Renamed\nexcept ImportError:\n    raise\n",
+            "inner/deep.py": 'x = 1\n\n\nclass Real:\n    """The real one."""\n',
+        }
+    )
+    found = sources.find(f"{name}:Public")
+    assert (found.summary, found.file.name, found.line) == ("The real one.", "deep.py", 4)
+
+
+def test_nested_names_conditional_and_dynamic_ones(package: Callable[[dict[str, str]], str]) -> None:
+    name = package(
+        {
+            "__init__.py": "",
+            "a.py": 'class Outer:\n    class Inner:\n        """Inner."""\n'
+            'if 1:\n    def f():\n        """F."""\nval = f\n',
+            "star.py": "from .a import *\n",
+            "lazy.py": "def __getattr__(name): ...\n",
+        }
+    )
+    assert sources.find(f"{name}.a:Outer.Inner").summary == "Inner."
+    assert sources.find(f"{name}.a:f").summary == "F."
+    assert sources.find(f"{name}.a:val").summary == ""
+    assert sources.find(f"{name}.star:Anything").summary == ""
+    assert sources.find(f"{name}.lazy:Anything").summary == ""
+    assert sources.find(f"{name}.a").file.name == "a.py"
+    with pytest.raises(sources.SourceError, match=r"has no 'Outer.Other'"):
+        sources.find(f"{name}.a:Outer.Other")
+
+
+def test_reexports_in_a_circle_end(package: Callable[[dict[str, str]], str]) -> None:
+    name = package({"__init__.py": "", "a.py": "from .b import X\n", "b.py": "from .a import X\n"})
+    assert sources.find(f"{name}.a:X").summary == ""
+
+
+def test_namespace_packages_and_compiled_modules(package: Callable[[dict[str, str]], str]) -> None:
+    name = package({"inner/a.py": 'class A:\n    """A."""\n', "inner/fast.abi3.so": "\x7fELF"})
+    assert sources.find(f"{name}.inner.a:A").summary == "A."
+    assert sources.find(f"{name}.inner.fast:B").summary == ""
+    with pytest.raises(sources.SourceError, match=r"no __init__.py"):
+        sources.find(f"{name}:A")
+
+
+def test_an_editable_install_through_a_path_hook_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As setuptools makes them: a finder that maps the top-level package to a folder off the path."""
+    import importlib.machinery
+    import importlib.util
+
+    folder = tmp_path / "src" / "mmkit_editable"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "parts.py").write_text('class A:\n    """Editable."""\n')
+
+    class Finder:
+        @staticmethod
+        def find_spec(fullname: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+            if fullname != "mmkit_editable":
+                return None
+            return importlib.util.spec_from_file_location(fullname, folder / "__init__.py")
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    assert sources.find("mmkit_editable.parts:A").summary == "Editable."
+
+
+# -- importing everything ------------------------------------------------------------------------------------
+
+
+def test_checking_imports_survives_whatever_a_part_does(install: Install) -> None:
+    reasons = {
+        "fine": (METRIC, ""),
+        "chatty": ("print('a line', flush=True)\nimport os; os.write(1, b'more')\n" + METRIC, ""),
+        "exits": ("raise SystemExit('bye')", "SystemExit: bye"),
+        "quits": ("import os; os._exit(0)", "ends the process (exit code 0)"),
+        "aborts": ("import os; os.abort()", "kills the process (SIGABRT)"),
+        "fails": ("import mmkit_no_such_module", "No module named 'mmkit_no_such_module'"),
+        "misses": ("", "has no attribute 'Counts'"),
+        "wrong": ("class Counts: ...", "no subclass of mmkit.metrics.base.Metric"),
+        "last": (METRIC, ""),
+    }
+    for name, (source, _) in reasons.items():
+        install(f"[mmkit_metrics]\nt.{name}.v1 = MODULE.parts:Counts\n", source)
+    mine = [c for c in components("metrics") if c.name.startswith("t.")]
+    failures = check_imports(mine)
+    assert {name for _, name in failures} == {f"t.{n}.v1" for n, (_, reason) in reasons.items() if reason}
+    for name, (_, reason) in reasons.items():
+        assert reason in failures.get(("metrics", f"t.{name}.v1"), "")
+
+
+def test_an_import_that_hangs_is_a_failure(install: Install) -> None:
+    install("[mmkit_metrics]\nt.hangs.v1 = MODULE.parts:Counts\n", "while True: pass")
+    mine = [c for c in components("metrics") if c.name.startswith("t.")]
+    assert "did not end within 1 s" in check_imports(mine, timeout=1)["metrics", "t.hangs.v1"]
+
+
+def test_listing_imports_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys; from mmkit.registry import components; from mmkit import hooks\n"
+        "assert components() and hooks.manager()\n"
+        "assert not {'torch', 'transformers', 'timm'} & set(sys.modules), 'heavy imports'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- hooks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_manager", None)
+    monkeypatch.setattr(hooks, "broken", {})
+
+
+HOOKS = """
+from pathlib import Path
+from mmkit.hooks import hookimpl
+
+@hookimpl
+def mmkit_recipe_folders():
+    return [Path("somewhere")]
+"""
+
+
+@pytest.mark.usefixtures("fresh_hooks")
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import mmkit_no_such_module", "No module named 'mmkit_no_such_module'"),
+        ("raise SystemExit('bye')", "SystemExit: bye"),
+        (
+            HOOKS.replace("mmkit_recipe_folders", "mmkit_recipe_foldres"),
+            "did you mean 'mmkit_recipe_folders'",
+        ),
+        (HOOKS.replace("folders()", "folders(unknown)"), "unknown"),
+    ],
+)
+def test_a_broken_hook_module_is_reported_and_the_others_work(
+    install: Install, source: str, says: str
+) -> None:
+    install("[mmkit]\nbad = MODULE.parts\n", source, package="mmkit-bad")
+    install("[mmkit]\ngood = MODULE.parts\n", HOOKS, package="mmkit-good")
+    found = dict(hooks.call_each("mmkit_recipe_folders"))
+    assert found["good"] == [Path("somewhere")]
+    assert list(hooks.broken) == ["bad"]
+    assert hooks.broken["bad"].startswith("mmkit-bad: ")
+    assert says in hooks.broken["bad"]
+    assert "\n" not in hooks.broken["bad"]
+
+
+def test_implementations_are_registered_for_a_block_only() -> None:
+    class Plugin:
+        @hooks.hookimpl
+        def mmkit_recipe_folders(self) -> list[Path]:
+            return [Path("mine")]
+
+    plugin = Plugin()
+    with hooks.registered(plugin):
+        assert [Path("mine")] in hooks.manager().hook.mmkit_recipe_folders()
+    assert [Path("mine")] not in hooks.manager().hook.mmkit_recipe_folders()
+
+    class Misspelt:
+        @hooks.hookimpl
+        def mmkit_runend(self) -> None: ...
+
+    with pytest.raises(PartError, match="did you mean 'mmkit_run_end'"), hooks.registered(plugin, Misspelt()):
+        pytest.fail("not reached")
+    assert not hooks.manager().is_registered(plugin)
