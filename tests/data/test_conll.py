@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
+
+from mmkit.data.conll import OUTSIDE, ConllImagesReader, chunks
+from mmkit.data.types import ORPHANS, Example, Image, Span
+from mmkit.errors import DataError
+
+TWO = "IMGID:7\nJordan\tB-PER\nMichael\tI-PER\nscores\tO\n\nIMGID:8\nin\tO\nParis\tB-LOC\n"
+
+
+def reader_of(tmp_path: Path, content: str | bytes, **options: Any) -> ConllImagesReader:
+    (tmp_path / "x.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+    return ConllImagesReader(str(tmp_path), "x.txt", **options)
+
+
+def test_posts_become_examples(tmp_path: Path) -> None:
+    first, second = reader_of(tmp_path, TWO)
+    photo = Image(str(tmp_path / "images" / "7.jpg"))
+    spans = (Span(0, 2, "PER"),)
+    assert first == Example.from_tokens("7", ["Jordan", "Michael", "scores"], images=(photo,), spans=spans)
+    assert (second.id, second.spans) == ("8", (Span(1, 2, "LOC"),))
+
+
+def test_only_newlines_end_lines_and_tokens_may_be_odd(tmp_path: Path) -> None:
+    odd = ["\u2028", "a\u0085b", "\xa0", "\u200d", "x\x0by", "c\rd", "", "a b"]
+    content = "IMGID:1\r\n" + "".join(f"{token}\tO\r\n" for token in odd) + "\r\n"
+    reader = reader_of(tmp_path, content)
+    [example] = reader
+    assert example.tokens == tuple(odd)
+    assert reader.repairs == {"token without characters": 1}
+
+
+def test_white_space_may_stand_for_the_tab(tmp_path: Path) -> None:
+    [example] = reader_of(tmp_path, "IMGID:1\nParis   B-LOC\n \t\n")
+    assert (example.tokens, example.spans) == (("Paris",), (Span(0, 1, "LOC"),))
+
+
+def test_labels_can_be_renamed(tmp_path: Path) -> None:
+    content = "IMGID:1\nA\tB-OTHER\nB\tI-OTHER\nC\tB-PER\n"
+    [example] = reader_of(tmp_path, content, rename={"OTHER": "MISC"})
+    assert example.spans == (Span(0, 2, "MISC"), Span(2, 3, "PER"))
+
+
+ORPHANED = "IMGID:1\na\tI-PER\nb\tI-PER\nc\tB-LOC\nd\tI-PER\n"
+
+
+def test_orphan_tags_open_spans_that_notes_list(tmp_path: Path) -> None:
+    reader = reader_of(tmp_path, ORPHANED)
+    [example] = reader
+    assert example.spans == (Span(0, 2, "PER"), Span(2, 3, "LOC"), Span(3, 4, "PER"))
+    assert example.notes == {ORPHANS: [[0, 2], [3, 4]]}
+    assert reader.repairs == {"chunk without B- kept": 2}
+
+
+def test_orphan_tags_can_be_dropped_or_refused(tmp_path: Path) -> None:
+    reader = reader_of(tmp_path, ORPHANED, orphan_tags="drop")
+    [example] = reader
+    assert (example.spans, example.notes) == ((Span(2, 3, "LOC"),), {})
+    assert reader.repairs == {"chunk without B- dropped": 2}
+    content = "IMGID:1\na\tO\n\nIMGID:2\na\tB-LOC\nb\tI-PER\n"
+    with pytest.raises(DataError, match=r"x\.txt:6: `I-PER` without a `B-PER` before it"):
+        list(reader_of(tmp_path, content, orphan_tags="error"))
+
+
+@given(st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]), max_size=12))
+def test_chunks_are_those_of_seqeval(tags: list[str]) -> None:
+    parsed = [OUTSIDE if t == "O" else (t[0], t[2:]) for t in tags]
+    spans, orphans = chunks(parsed)
+    assert [(s.label, s.start, s.end - 1) for s in spans] == get_entities(tags)
+    assert orphans == [s for s in spans if tags[s.start].startswith("I-")]
+
+
+def test_what_was_mended_is_counted_anew_each_time(tmp_path: Path) -> None:
+    content = "\ufeffIMGID:1\n\nIMGID:2\nIMGID:3\na\tO\nIMGID:3\nb\tO\n\n\n\n"
+    reader = reader_of(tmp_path, content)
+    for _ in range(2):
+        assert [x.id for x in reader] == ["3", "3#2"]
+        assert reader.repairs == {
+            "byte order mark dropped": 1,
+            "empty sentence skipped": 2,
+            "sentence not ended by an empty line": 1,
+            "post that occurs again given an id of its own": 1,
+        }
+
+
+def test_text_alone_needs_no_post(tmp_path: Path) -> None:
+    first, second = reader_of(tmp_path, "a\tO\n\nIMGID:9\nb\tO\n", images=None)
+    assert (first.id, first.images) == ("x:1", ())
+    assert (second.id, second.images) == ("9", ())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("IMGID:1\nParis\n", "x.txt:2: a line without a tag: 'Paris'"),
+        ("IMGID:1\nParis\t\n", "x.txt:2: a line without a tag"),
+        ("IMGID:1\nEU NNP I-NP I-ORG\n", "x.txt:2: a line of 4 columns"),
+        ("IMGID:1\na\tb\tO\n", "x.txt:2: a line of 3 columns"),
+        ("IMGID:1\na\tO\nb\tS-PER\n", "x.txt:3: unknown tag 'S-PER'"),
+        ("IMGID:1\na\tB-\n", "x.txt:2: unknown tag 'B-'"),
+        ("IMGID:1\na\tB-PER \n", "x.txt:2: unknown tag 'B-PER '"),
+        ("IMGID:1\na\to\n", "x.txt:2: unknown tag 'o'"),
+        ("IMGID:\na\tO\n", "x.txt:1: `IMGID:` without a name"),
+        ("IMGID:1\na\tO\n\nb\tO\n", "x.txt:4: a sentence without an `IMGID:` line before it"),
+        (b"IMGID:1\ncaf\xe9\tO\n", "x.txt:2: not UTF-8: 0xe9 at byte 4 of the line, 12 of the file"),
+        (b"\xef\xbb\xbf\xff\n", "x.txt:1: not UTF-8: 0xff at byte 4 of the line, 4 of the file"),
+        (b"\xff\xfeI\x00", "x.txt:1: not UTF-8: 0xff at byte 1"),
+    ],
+)
+def test_a_wrong_file_says_file_line_and_reason(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError) as error:
+        list(reader_of(tmp_path, content))
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "x.txt"))
+
+
+def test_a_missing_file_says_where_the_dataset_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"train\.txt: no such data file\n.*https://github\.com/jefferyYu/UMT"
+    ):
+        list(ConllImagesReader(str(tmp_path), "train.txt"))
+    with pytest.raises(DataError, match="the data file cannot be read"):
+        list(ConllImagesReader(str(tmp_path.parent), tmp_path.name))
+
+
+WORDS = st.sampled_from(
+    ["IMGID:", "IMGID:1", "a", "\t", "O", "B-PER", "I-", " ", "\n", "\n\n", "\r\n", "\u2028", "é"]
+)
+
+
+@given(st.one_of(st.binary(max_size=60), st.lists(WORDS, max_size=20).map(lambda w: "".join(w).encode())))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+def test_any_bytes_are_read_or_refused_with_file_and_line(tmp_path: Path, content: bytes) -> None:
+    try:
+        list(reader_of(tmp_path, content))
+    except DataError as error:
+        name, line = error.where.rsplit(":", 1)
+        assert name == str(tmp_path / "x.txt")
+        assert 1 <= int(line) <= content.count(b"\n") + 1
+
+
+TABLE = {"7.jpg": ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]}
+
+
+@pytest.mark.parametrize("key", ["7.jpg", "7", 0])
+def test_crops_come_from_a_table_of_torch_by_name_or_index(tmp_path: Path, key: str | int) -> None:
+    torch.save({key: TABLE["7.jpg"]}, tmp_path / "t.pth")
+    reader = reader_of(tmp_path, TWO, crops="t.pth", crop_images="cut")
+    first, second = reader
+    crops = [Image(str(tmp_path / "cut" / f"{n}.jpg"), "object") for n in "abc"]
+    assert first.images == (Image(str(tmp_path / "images" / "7.jpg")), *crops)
+    assert len(second.images) == 1
+    assert reader.files() == [tmp_path / "x.txt", tmp_path / "t.pth"]
+
+
+def test_crops_come_from_json_too_and_can_be_fewer_or_blank(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(TABLE))
+    first, _ = reader_of(tmp_path, TWO, crops="t.json", max_crops=1)
+    assert [i.role for i in first.images] == ["photo", "object"]
+    first, second = reader_of(tmp_path, TWO, crops="t.json", max_crops=2, blank_images=True)
+    assert first.images == (Image(None), Image(None, "object"), Image(None, "object"))
+    assert second.images == (Image(None),)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("executed"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.json", b"{"),
+        ("t.json", b"[]"),
+        ("t.json", b'{"a": "b"}'),
+        ("t.json", b'{"a": [1]}'),
+        ("t.json", b"\xff"),
+        ("t.json", b"[" * 100_000),
+        ("t.pth", b""),
+        ("t.pth", b"not torch"),
+        ("t.pth", b"\x80\x02"),
+    ],
+)
+def test_a_wrong_crop_table_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}: .*crop table") as error:
+        list(reader_of(tmp_path, TWO, crops=name))
+    assert "a crop table maps" in error.value.hint
+
+
+def test_a_crop_table_executes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"7.jpg": Evil()}, tmp_path / "t.pth")
+    with pytest.raises(DataError, match="the crop table cannot be read: UnpicklingError"):
+        list(reader_of(tmp_path, TWO, crops="t.pth"))
+    assert not (tmp_path / "executed").exists()
+    with pytest.raises(DataError, match="no such crop table"):
+        list(reader_of(tmp_path, TWO, crops="missing.pth"))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("file", "tweets", "orphans", "chunk_counts"),
+    [
+        ("train.txt", 4000, 186, {"PER": 2285, "LOC": 2135, "OTHER": 975, "ORG": 957}),
+        ("valid.txt", 1000, 53, {"PER": 567, "LOC": 543, "ORG": 251, "OTHER": 233}),
+        ("test.txt", 3257, 135, {"PER": 1873, "LOC": 1720, "ORG": 860, "OTHER": 754}),
+    ],
+)
+def test_twitter2015_is_read_as_published_figures_count_it(
+    shared: Path, file: str, tweets: int, orphans: int, chunk_counts: dict[str, int]
+) -> None:
+    reader = ConllImagesReader(str(shared / "data" / "twitter2015"), file)
+    examples = list(reader)
+    assert len(examples) == len({e.id for e in examples}) == tweets
+    assert reader.repairs == {"chunk without B- kept": orphans}
+    assert sum(len(e.notes.get(ORPHANS, ())) for e in examples) == orphans
+    assert Counter(s.label for e in examples for s in e.spans) == chunk_counts
+
+
+@pytest.mark.real_data
+def test_twitter2015_train_has_all_its_tokens_and_is_read_fast(shared: Path) -> None:
+    started = time.process_time()
+    examples = list(ConllImagesReader(str(shared / "data" / "twitter2015"), "train.txt"))
+    assert time.process_time() - started < 1
+    assert sum(len(e.tokens) for e in examples) == 64_439
+    assert sum(t.startswith("http") for e in examples for t in e.tokens) == 5_209
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("file", "tweets"), [("train.txt", 3373), ("valid.txt", 723), ("test.txt", 723)])
+def test_twitter2017_is_clean(shared: Path, file: str, tweets: int) -> None:
+    reader = ConllImagesReader(str(shared / "data" / "twitter2017"), file)
+    examples = list(reader)
+    assert len(examples) == tweets
+    assert not reader.repairs
+    if file == "test.txt":
+        counts = Counter(s.label for e in examples for s in e.spans)
+        assert counts == {"PER": 621, "ORG": 395, "LOC": 178, "MISC": 157}

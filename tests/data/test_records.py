@@ -1,0 +1,335 @@
+"""Canonical jsonlines: what is written is read back, and what cannot be read says where and why."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmkit.data.jsonl import (
+    JsonlReader,
+    entity_from_json,
+    example_from_json,
+    prediction_from_json,
+    read_jsonl,
+    to_json,
+    write_jsonl,
+)
+from mmkit.data.types import Entity, Example, Image, Mention, Prediction, Relation, Span
+from mmkit.errors import DataError
+
+ODD = st.sampled_from(
+    ["", "\n", "\r", "\u2028", "\u0085", "\x00", "\ufeff", '"', "\\ud83d", "🙂", "e\u0301", " "]
+)
+TEXT = st.one_of(ODD, st.text(max_size=8))
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+NOTES = st.dictionaries(
+    TEXT,
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+        max_leaves=5,
+    ),
+    max_size=3,
+)
+BOXES = st.none() | st.tuples(FLOATS, FLOATS, FLOATS, FLOATS)
+IMAGES = st.lists(
+    st.builds(Image, st.none() | TEXT, st.sampled_from(["photo", "object"]), BOXES), max_size=3
+).map(tuple)
+LOOSE_SPANS = st.builds(lambda s, n, label: Span(s, s + n, label), st.integers(0, 9), st.integers(1, 9), TEXT)
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Example:
+    tokens = draw(st.lists(TEXT, max_size=5).map(tuple))
+    if draw(st.booleans()):
+        words = Example.from_tokens("", tokens)
+        text, offsets = words.text, words.offsets
+    else:
+        gaps = draw(st.lists(TEXT, min_size=len(tokens), max_size=len(tokens)))
+        text, offsets = "", ()
+        for gap, token in zip(gaps, tokens, strict=True):
+            text += gap
+            offsets += ((len(text), len(text) + len(token)),)
+            text += token
+    spans: st.SearchStrategy[Span] = st.nothing()
+    if tokens:
+        bounds = st.tuples(st.integers(0, len(tokens) - 1), st.integers(1, len(tokens)))
+        spans = st.builds(lambda b, label: Span(*b, label), bounds.filter(lambda b: b[0] < b[1]), TEXT)
+    maybe_span = st.none() | spans if tokens else st.none()
+    relations = st.builds(Relation, spans, spans, st.none() | TEXT) if tokens else st.nothing()
+    return Example(
+        id=draw(TEXT),
+        text=text,
+        tokens=tokens,
+        offsets=offsets,
+        images=draw(IMAGES),
+        spans=tuple(draw(st.lists(spans, max_size=3) if tokens else st.just([]))),
+        relations=tuple(draw(st.lists(relations, max_size=2) if tokens else st.just([]))),
+        mention=draw(st.none() | st.builds(Mention, TEXT, maybe_span)),
+        entity=draw(st.none() | TEXT),
+        candidates=tuple(draw(st.lists(TEXT, max_size=3))),
+        notes=draw(NOTES),
+    )
+
+
+ENTITIES = st.builds(Entity, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), TEXT, IMAGES, NOTES)
+PREDICTIONS = st.builds(
+    Prediction,
+    TEXT,
+    st.lists(LOOSE_SPANS, max_size=3).map(tuple),
+    st.lists(FLOATS, max_size=3).map(tuple),
+    st.lists(st.builds(Relation, LOOSE_SPANS, LOOSE_SPANS, st.none() | TEXT), max_size=2).map(tuple),
+    st.lists(FLOATS, max_size=3).map(tuple),
+    st.lists(TEXT, max_size=3).map(tuple),
+    st.lists(FLOATS, max_size=3).map(tuple),
+    NOTES,
+)
+
+
+@given(records=st.lists(examples(), max_size=3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_examples_come_back_from_a_file_as_they_were(tmp_path: Path, records: list[Example]) -> None:
+    path = tmp_path / "x.jsonl"
+    assert write_jsonl(path, records, "examples") == len(records)
+    assert list(read_jsonl(path)) == records
+
+
+@given(records=st.lists(ENTITIES, max_size=3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_entities_come_back_from_a_file_as_they_were(tmp_path: Path, records: list[Entity]) -> None:
+    write_jsonl(tmp_path / "x.jsonl", records, "entities")
+    assert list(read_jsonl(tmp_path / "x.jsonl", "entities")) == records
+
+
+@given(records=st.lists(PREDICTIONS, max_size=3))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_predictions_come_back_from_a_file_as_they_were(tmp_path: Path, records: list[Prediction]) -> None:
+    write_jsonl(tmp_path / "x.jsonl", records, "predictions")
+    assert list(read_jsonl(tmp_path / "x.jsonl")) == records
+
+
+def test_an_image_keeps_every_field() -> None:
+    images = (Image(None), Image("a//b.jpg", "object", (0.5, 1.0, 2.0, 3.25)), Image("./c.jpg"))
+    example = Example.from_tokens("1", ["hi"], images=images)
+    assert example_from_json(json.loads(json.dumps(to_json(example)))) == example
+
+
+def test_fields_at_their_default_are_left_out() -> None:
+    assert to_json(Example.from_tokens("1", ["a", "b"])) == {"id": "1", "text": "a b", "tokens": ["a", "b"]}
+    assert to_json(Entity("Q1", "Universe")) == {"id": "Q1", "name": "Universe"}
+    assert to_json(Prediction("1")) == {"id": "1"}
+
+
+@pytest.mark.parametrize(
+    "notes", [{"a": (1, 2)}, {"a": {1: 2}}, {"a": math.nan}, {"a": object()}, {"a": {1, 2}}]
+)
+def test_notes_that_json_would_change_are_refused(notes: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="notes are not JSON"):
+        to_json(Entity("1", "x", notes=notes))
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "a\udc00b", "\ud83d\ude42"])
+def test_surrogates_are_refused_when_written_and_when_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.jsonl"
+    with pytest.raises(DataError, match=r"`tokens\[0\]`.*surrogate|`text`.*surrogate"):
+        write_jsonl(path, [Example.from_tokens("1", [text])], "examples")
+    assert not path.exists()
+    path.write_text('{"format": 1, "kind": "examples"}\n{"text": "x", "notes": {"a": ["\\ud83d"]}}\n')
+    with pytest.raises(DataError, match=r"x\.jsonl:2: `notes\.a\[0\]` holds an unpaired surrogate"):
+        list(read_jsonl(path))
+
+
+def test_a_pair_of_escaped_surrogates_is_one_character() -> None:
+    assert json.loads('"\\ud83d\\ude42"') == "🙂"
+    assert example_from_json(json.loads('{"id": "1", "tokens": ["\\ud83d\\ude42"]}')).tokens == ("🙂",)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    write_jsonl(path, [Entity("1", "old")], "entities")
+
+    def broken() -> Any:
+        yield Entity("2", "new")
+        raise RuntimeError("reader failed")
+
+    with pytest.raises(RuntimeError, match="reader failed"):
+        write_jsonl(path, broken(), "entities")
+    assert [e.id for e in read_jsonl(path)] == ["1"]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a file of examples cannot hold a Entity"):
+        write_jsonl(tmp_path / "x.jsonl", [Entity("1", "x")], "examples")
+
+
+def test_writing_into_a_file_as_folder_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write"):
+        write_jsonl(tmp_path / "file" / "x.jsonl", [], "examples")
+
+
+def test_a_record_needs_no_more_than_text_and_picture_paths() -> None:
+    example = example_from_json(
+        {"text": "Jordan's back!", "images": ["a.jpg", "/b.jpg"]}, root="data", id="x:2"
+    )
+    assert example.id == "x:2"
+    assert example.tokens == ("Jordan", "'s", "back", "!")
+    assert [example.text[s:e] for s, e in example.offsets] == list(example.tokens)
+    assert example.images == (Image("data/a.jpg"), Image("/b.jpg"))
+
+
+def test_tokens_alone_are_joined_and_found_again_in_a_text() -> None:
+    assert example_from_json({"id": "1", "tokens": ["a", "b"]}).text == "a b"
+    example = example_from_json({"id": "1", "tokens": ["a", "b", "!"], "text": " a  b!"})
+    assert example.offsets == ((1, 2), (4, 5), (5, 6))
+
+
+SPAN = {"start": 0, "end": 1, "label": "PER"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"imagse": []}, "unknown field `imagse`\n  → did you mean 'images'"),
+        ({"text": 3}, "`text` must be a string, not 3"),
+        ({"tokens": "a b"}, "`tokens` must be a list of strings"),
+        ({"tokens": ["a", 1]}, "`tokens` must be a list of strings"),
+        ({"tokens": None, "text": None}, "neither `text` nor `tokens`"),
+        ({"tokens": None, "spans": [SPAN]}, "`spans` without `tokens`"),
+        ({"tokens": ["a", "c"]}, "`tokens[1]` ('c') does not occur in `text` after character 1"),
+        ({"offsets": [[0, 1], [2, 9]]}, "`offsets[1]` must be [start, end] within the text's 3 characters"),
+        ({"offsets": [[0, 1]]}, "2 tokens but 1 offsets"),
+        ({"offsets": [[0, 1], [2, True]]}, "`offsets[1][1]` must be a whole number"),
+        ({"spans": {}}, "`spans` must be a list"),
+        ({"spans": [{**SPAN, "start": "0"}]}, "`spans[0].start` must be a whole number"),
+        ({"spans": [{**SPAN, "start": -1}]}, "`spans[0].start` must be a whole number"),
+        ({"spans": [{**SPAN, "end": 0}]}, "`spans[0]` must be a span with start < end"),
+        ({"spans": [{"start": 0, "end": 1}]}, "the field `spans[0].label` is missing"),
+        ({"spans": [{**SPAN, "lable": 1}]}, "unknown field `spans[0].lable`"),
+        ({"spans": [{**SPAN, "end": 3}]}, "a span ends at token 3 of a sentence of 2 tokens"),
+        ({"relations": [{"head": SPAN}]}, "the field `relations[0].tail` is missing"),
+        ({"mention": "a"}, "`mention` must be an object"),
+        ({"images": [{"path": 1}]}, "`images[0].path` must be a string"),
+        ({"images": [{"role": "crop"}]}, "`images[0].role` must be 'photo' or 'object', not 'crop'"),
+        ({"images": [{"path": "a", "box": [1, 2, 3]}]}, "`images[0].box` must be [left, top, right, bottom]"),
+        ({"images": [{"path": "a", "box": [1, 2, 3, "4"]}]}, "`images[0].box[3]` must be a number"),
+        ({"images": [{"path": "a", "box": [1, 2, 3, 10**999]}]}, "`images[0].box[3]` must be a number"),
+        ({"notes": []}, "`notes` must be an object"),
+        ({"id": 7}, "`id` must be a string, not 7"),
+    ],
+)
+def test_a_wrong_example_says_where_and_which_field(change: dict[str, Any], message: str) -> None:
+    record = {"id": "1", "text": "a b", "tokens": ["a", "b"]} | change
+    with pytest.raises(DataError) as error:
+        example_from_json(record, where="x.jsonl:5")
+    assert str(error.value).startswith("x.jsonl:5: ")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("read", [example_from_json, entity_from_json, prediction_from_json])
+@pytest.mark.parametrize("record", [None, [], "text", 3])
+def test_a_record_must_be_an_object(read: Any, record: Any) -> None:
+    with pytest.raises(DataError, match=r"x:1: `record` must be an object"):
+        read(record, where="x:1")
+
+
+def test_entities_and_predictions_name_their_fields_too() -> None:
+    with pytest.raises(DataError, match="the field `name` is missing"):
+        entity_from_json({"id": "Q1"}, where="x:1")
+    with pytest.raises(DataError, match=r"`link_scores\[0\]` must be a number, not '1'"):
+        prediction_from_json({"id": "1", "link_scores": ["1"]}, where="x:1")
+
+
+def file_of(tmp_path: Path, *lines: str | bytes) -> JsonlReader:
+    raw = [line if isinstance(line, bytes) else line.encode() for line in lines]
+    (tmp_path / "x.jsonl").write_bytes(b"\n".join(raw) + b"\n")
+    return JsonlReader(str(tmp_path), "x.jsonl")
+
+
+HEADER = '{"format": 1, "kind": "examples"}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([HEADER, '{"text": "a"'], "x.jsonl:2: not JSON: Expecting ',' delimiter at character 13"),
+        (
+            [HEADER, '{"text": "a", "text": "b"}'],
+            "x.jsonl:2: not JSON that can be read: the field 'text' occurs twice",
+        ),
+        ([HEADER, '{"text": "a", "notes": {"x": NaN}}'], "x.jsonl:2: not JSON that can be read: NaN is not"),
+        ([HEADER, "[" * 100_000], "x.jsonl:2: not JSON that can be read"),
+        ([HEADER, '{"id": ' + "9" * 5000 + "}"], "x.jsonl:2: not JSON that can be read"),
+        ([HEADER, "", '{"text": 1}'], "x.jsonl:3: `text` must be a string"),
+        (
+            [HEADER, '{"id": "a", "text": "a"}', '{"id": "a", "text": "b"}'],
+            "x.jsonl:3: the id 'a' occurs twice",
+        ),
+        ([HEADER, '{"text": "  "}'], "x.jsonl:2: an empty sentence"),
+        (
+            [HEADER, b'{"text": "\xe9t\xe9"}'],
+            "x.jsonl:2: not UTF-8: 0xe9 at byte 11 of the line, 45 of the file",
+        ),
+        (['{"text": "a"}'], "x.jsonl:1: the header is missing"),
+        (["[]"], "x.jsonl:1: the header is missing"),
+        (
+            ['{"format": 2, "kind": "examples"}'],
+            "x.jsonl:1: the file has format 2; this version of mmkit reads up to 1",
+        ),
+        (['{"format": "1", "kind": "examples"}'], "x.jsonl:1: `format` must be a whole number"),
+        (['{"format": 1, "kind": "example"}'], "did you mean 'examples'?"),
+        (['{"format": 1}'], "x.jsonl:1: unknown kind None"),
+        (['{"format": 1, "kind": ["examples"]}'], "x.jsonl:1: unknown kind"),
+        (['{"format": 1, "kind": "predictions"}', '{"id": "1"}'], "the file holds predictions, not examples"),
+    ],
+)
+def test_a_wrong_file_says_file_line_and_reason(
+    tmp_path: Path, lines: list[str | bytes], message: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        list(file_of(tmp_path, *lines))
+    assert message in str(error.value)
+    assert str(tmp_path / "x.jsonl") in str(error.value)
+
+
+def test_an_empty_or_missing_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").touch()
+    with pytest.raises(DataError, match="the file is empty"):
+        list(JsonlReader(str(tmp_path), "x.jsonl"))
+    with pytest.raises(DataError, match="no such data file"):
+        list(JsonlReader(str(tmp_path), "y.jsonl"))
+    with pytest.raises(DataError, match="the file holds examples, not predictions"):
+        list(read_jsonl(write_examples(tmp_path / "z.jsonl"), "predictions"))
+
+
+def write_examples(path: Path) -> Path:
+    write_jsonl(
+        path, [Example.from_tokens("1", ["a"], images=(Image("p.jpg", "object", (0, 0, 1, 1)),))], "examples"
+    )
+    return path
+
+
+def test_the_reader_resolves_paths_blanks_pictures_and_counts_leniency(tmp_path: Path) -> None:
+    write_examples(tmp_path / "z.jsonl")
+    [example] = JsonlReader(str(tmp_path), "z.jsonl")
+    assert example.images[0].path == str(tmp_path / "p.jpg")
+    [example] = JsonlReader(str(tmp_path), "z.jsonl", blank_images=True)
+    assert example.images == (Image(None, "object"),)
+    reader = file_of(tmp_path, b"\xef\xbb\xbf" + HEADER.encode(), "", '{"text": "a"}\r', "")
+    for _ in range(2):  # counts are of one iteration
+        assert [x.id for x in reader] == ["x:3"]
+        assert reader.repairs == {"byte order mark dropped": 1, "empty line skipped": 2}
+
+
+def test_reading_is_lazy(tmp_path: Path) -> None:
+    reader = iter(file_of(tmp_path, HEADER, '{"text": "a"}', "broken"))
+    assert next(reader).text == "a"
+    with pytest.raises(DataError, match=":3: not JSON"):
+        next(reader)

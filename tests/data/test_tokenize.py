@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmkit.data.tokenize import tokenize
+
+TWEETS = st.lists(
+    st.one_of(
+        st.text(max_size=5),
+        st.sampled_from(["@a", "#b", "http://t.co/x.", "don't", "'s", "👨‍👩‍👧", "\u2028", "\x00"]),
+    )
+).map("".join)
+
+
+@given(TWEETS)
+def test_tokens_are_the_text_without_its_white_space(text: str) -> None:
+    tokens, offsets = tokenize(text)
+    assert [text[start:end] for start, end in offsets] == list(tokens)
+    assert all(token and not any(c.isspace() for c in token) for token in tokens)
+    assert list(offsets) == sorted(offsets)
+    assert "".join(tokens) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("RT @WLWT: Bill Cosby's star.", "RT @WLWT : Bill Cosby 's star ."),
+        ("I'm sure they don't; O'Neil’s #1Fan_Club", "I 'm sure they don't ; O'Neil ’s #1Fan_Club"),
+        ("(see http://t.co/x), www.a.org!", "( see http://t.co/x ) , www.a.org !"),
+        ("mail me@x.org at 10:30, 3,000.5% off", "mail me@x.org at 10:30 , 3,000.5% off"),
+        ("well-known AT&T in the U.S. ...", "well-known AT&T in the U.S. ..."),
+        ("I❤️it 👨‍👩‍👧!", "I ❤️ it 👨‍👩‍👧 !"),
+        ("e\u0301te\u0301 東京へ", "e\u0301te\u0301 東 京 へ"),
+        ("@ # 'quoted'", "@ # ' quoted '"),
+        (" \n ", ""),
+    ],
+)
+def test_tweets_are_cut_as_the_published_ones_are(text: str, tokens: str) -> None:
+    assert tokenize(text)[0] == tuple(tokens.split())
+
+
+@pytest.mark.parametrize("piece", ["a.", "'", "a'", "http://", "-", "a@", "\u0301", "1,", "#_"])
+def test_long_odd_input_takes_no_more_than_linear_time(piece: str) -> None:
+    started = time.process_time()
+    tokenize(piece * 20_000)
+    assert time.process_time() - started < 3
