@@ -120,9 +120,7 @@ class PairClassifier(Decoder):
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """The most probable relation of each pair, `none_label` among them, with its probability."""
         best = self.logits(states).softmax(1).max(1)
-        score, label = (
-            torch.stack([best.values.double(), best.indices.double()]).cpu().tolist()
-        )  # one transfer
+        score, label = torch.stack([best.values, best.indices.to(best.values)]).cpu().tolist()  # one transfer
         return [
             Prediction(
                 id=example.id,

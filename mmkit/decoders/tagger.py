@@ -100,15 +100,15 @@ class Tagger(Decoder):
         return tags
 
     def _alignment(self, inputs: Mapping[str, Features]) -> Features:
-        for problem in (
-            f"there is no encoder {self.text!r}" if self.text not in inputs else "",
-            f"the encoder {self.text!r} encodes no words"
-            if "first_subword" not in inputs.get(self.text, {})
-            else "",
-        ):
-            if problem:
-                known = [name for name, tensors in inputs.items() if "first_subword" in tensors]
-                raise RecipeError(problem, where="model.decoder.text", hint=did_you_mean(self.text, known))
+        """The inputs of the text encoder, among them where its words are."""
+        texts = [name for name, tensors in inputs.items() if "first_subword" in tensors]
+        if self.text not in texts:
+            problem = "encodes no words" if self.text in inputs else "does not exist"
+            raise RecipeError(
+                f"the encoder {self.text!r} {problem}",
+                where="model.decoder.text",
+                hint=did_you_mean(self.text, texts),
+            )
         return inputs[self.text]
 
     # Both
@@ -138,8 +138,8 @@ class Tagger(Decoder):
             first = _at_least_one(states["first_subword"])
             tags = _gather(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
             log_probs = _gather(log_probs.unsqueeze(2), first).squeeze(2)
-        both = torch.stack([tags.double(), log_probs.detach().double()]).cpu().numpy()  # one transfer
-        return self._predictions(batch.examples, both[0].astype(np.int64), both[1])
+        both = torch.stack([tags.to(log_probs), log_probs]).detach().cpu().numpy()  # one transfer
+        return self._predictions(batch.examples, both[0].astype(np.int64), both[1].astype(np.float64))
 
     def _predictions(
         self, examples: Sequence[Example], tags: np.ndarray, log_probs: np.ndarray
@@ -149,23 +149,17 @@ class Tagger(Decoder):
         sums = np.cumsum(np.pad(np.where(tags < 0, 0.0, log_probs), ((0, 0), (1, 0))), axis=1)
         mean = (sums[found.row, found.end] - sums[found.row, found.start]) / (found.end - found.start)
         scores = np.exp(np.minimum(mean, 0.0)).tolist()
-        spans = [
-            Span(start, end, self.tags.types[type_])
-            for start, end, type_ in zip(
-                found.start.tolist(), found.end.tolist(), found.type.tolist(), strict=True
-            )
-        ]
-        bounds = np.searchsorted(found.row, np.arange(len(examples) + 1)).tolist()
+        bounds = zip(found.start.tolist(), found.end.tolist(), found.type.tolist(), strict=True)
+        spans = [Span(start, end, self.tags.types[type_]) for start, end, type_ in bounds]
+        firsts = np.searchsorted(found.row, np.arange(len(examples) + 1)).tolist()
         predictions = []
-        for example, low, high in zip(examples, bounds[:-1], bounds[1:], strict=True):
-            orphans = [
-                [s.start, s.end] for s, o in zip(spans[low:high], found.orphan[low:high], strict=True) if o
-            ]
+        for example, own in zip(examples, map(slice, firsts, firsts[1:]), strict=True):
+            orphans = [[spans[i].start, spans[i].end] for i in np.flatnonzero(found.orphan[own]) + own.start]
             predictions.append(
                 Prediction(
                     id=example.id,
-                    spans=tuple(spans[low:high]),
-                    span_scores=tuple(scores[low:high]),
+                    spans=tuple(spans[own]),
+                    span_scores=tuple(scores[own]),
                     notes={ORPHANS: orphans} if orphans else {},
                 )
             )

@@ -63,7 +63,7 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     score, pair = (left.unsqueeze(1) + pairwise.unsqueeze(2) + right.unsqueeze(0)).flatten(0, 1).max(0)
 
     # Outwards again: which tag led to the one chosen. Tags of the right half are numbered from K on.
-    side = torch.tensor([0, K], device=pair.device).repeat_interleave(B)
+    side = (torch.arange(2, device=pair.device) * K).repeat_interleave(B)
     path = pair.new_empty(half, 2 * B)
     path[-1] = torch.cat([pair // K, pair % K]) + side
     came = inwards.transpose(1, 2).flatten(0, 1)  # [2 K, K], to row, from column

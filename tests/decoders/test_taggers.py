@@ -126,7 +126,7 @@ def test_an_unknown_type_at_prediction_time_names_the_example(text_inputs):
 
 def test_a_missing_text_encoder_is_named(text_inputs):
     tagger, inputs = built(CrfTagger(text="texts")), text_inputs(PIECES)
-    with pytest.raises(RecipeError, match=r"there is no encoder 'texts'\n.*did you mean 'text'"):
+    with pytest.raises(RecipeError, match=r"the encoder 'texts' does not exist\n.*did you mean 'text'"):
         tagger.targets(EXAMPLES, {"text": inputs})
     with pytest.raises(RecipeError, match="the encoder 'texts' encodes no words"):
         tagger.targets(EXAMPLES, {"text": inputs, "texts": {"pixels": torch.zeros(1)}})
