@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -21,9 +23,8 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the user's cache out of the tests, and the tests off the network."""
+    """Keep the user's cache out of the tests."""
     os.environ.setdefault("MMKIT_CACHE", str(tmp_path_factory.mktemp("mmkit-cache")))
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 RECIPE = """

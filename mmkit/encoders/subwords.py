@@ -75,7 +75,8 @@ class Subwords:
             ],
             dtype=np.int64,
         )
-        silent = np.setdiff1d(np.arange(len(view.words)), words)
+        ids, types = np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
+        silent = np.flatnonzero(np.bincount(words[words >= 0], minlength=len(view.words)) == 0)
         if silent.size:
             return self._again(view, words=_replaced(view.words, silent, self.tokenizer.unk_token or "?"))
         over = 0 if self.max_length is None else len(words) - self.max_length
@@ -84,11 +85,8 @@ class Subwords:
             if second.size and over >= second.size:
                 return self._again(view, second=())
             end = second if second.size else np.flatnonzero(words >= 0)
-            cut = end[end.size - over :]
-        else:
-            cut = np.empty(0, dtype=np.int64)
-        ids, types = np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
-        return _aligned(view, np.delete(ids, cut), np.delete(types, cut), np.delete(words, cut))
+            ids, types, words = np.delete([ids, types, words], end[end.size - over :], axis=1)
+        return _aligned(view, ids, types, words)
 
     def _again(self, view: TextView, **changed: Any) -> Encoded:
         return self._tokenise([replace(view, **changed)])[0]
