@@ -68,6 +68,11 @@ def check(tree: Tree, problems: Problems) -> Tree:
     config["metrics"] = _slots(tree.get("metrics", {}), "metrics", "metrics", problems)
     config["training"] = _settings(TrainingSettings, tree.get("training", {}), "training", problems)
     _check_training(config["training"], config["metrics"], problems)
+    if "dev" in config["data"] and not config["training"].get("score"):
+        example = next(iter(config["metrics"]), "spans")
+        problems.add(
+            "training.score", "is missing: data.dev is scored with it", f'for example "{example}.f1"'
+        )
     if "sample" in tree:
         config["sample"] = _sample(tree["sample"], problems)
     return config

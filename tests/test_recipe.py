@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmkit.encoders.base import Encoder
 from mmkit.errors import RecipeError
 from mmkit.fusers.base import Fuser
 from mmkit.metrics.base import Metric
-from mmkit.recipe import Recipe, load_recipe
+from mmkit.recipe import Recipe, known_recipes, load_recipe
 from mmkit.training.settings import GroupSettings, TrainingSettings
 
 
@@ -213,12 +214,10 @@ def test_training_settings_become_an_object(make: Make) -> None:
 
 
 def test_every_training_setting_has_its_default(make: Make) -> None:
-    recipe = make(
-        ('[training]\nepochs = 3\nscore = "spans.f1"\n', ""), ("[training.groups.crf]", "[training.groups.a]")
-    )
-    defaults = TrainingSettings()
-    assert {k: v for k, v in vars(recipe.training).items() if k != "groups"} == {
-        k: v for k, v in vars(defaults).items() if k != "groups"
+    filled = vars(make(("epochs = 3\n", "")).training)
+    given_ = {"score", "groups"}
+    assert {k: v for k, v in filled.items() if k not in given_} == {
+        k: v for k, v in vars(TrainingSettings()).items() if k not in given_
     }
 
 
@@ -380,6 +379,7 @@ def test_wrong_types_are_refused(make: Make, name: str, value: Any, says: str) -
         ("score", "spans", '"spans.f1"'),
         ("score", {"spans.f1": 1, "links.hits": 1}, "no [metrics.links]"),
         ("score", {"spans.f1": "much"}, "must be float"),
+        ("score", "", "is missing: data.dev is scored with it"),
         ("loss_weights", {"aux": "x"}, "loss_weights.aux"),
         ("precision", "fp16", '"auto" | "fp32" | "bf16"'),
         ("groups", {"a": {}}, "training.groups.a.pattern"),
@@ -576,3 +576,29 @@ def test_a_recipe_cannot_name_code(make: Make) -> None:
         make, ("name = ${backbones.text}", 'name = ${backbones.text}\nloose.@encoders = "t.odd.v1"')
     )
     assert "loose.@encoders" in text
+
+
+# -- the reference -------------------------------------------------------------------------------------------
+
+REFERENCE = (Path(__file__).resolve().parent.parent / "docs/recipes.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_names_every_training_setting_and_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(.*?)` \|", REFERENCE, flags=re.MULTILINE))
+    assert {name: json.loads(default) for name, default in rows.items()} == vars(TrainingSettings())
+
+
+def test_the_references_example_is_valid(tmp_path: Path) -> None:
+    file = tmp_path / "example.cfg"
+    example = re.search(r'^```ini title="example.cfg"\n(.*?)^```$', REFERENCE, flags=re.MULTILINE | re.DOTALL)
+    assert example
+    file.write_text(example[1], encoding="utf-8")
+    recipe = load_recipe(file)
+    assert recipe.training.groups["head"].pattern == r"^(fuser|decoder)\."
+
+
+def test_every_shipped_recipe_is_valid() -> None:
+    assert known_recipes()
+    for files in known_recipes().values():
+        for file in files:
+            load_recipe(file)
