@@ -47,7 +47,7 @@ class TrainingError(MMKitError):
     """Training that cannot go on: a loss that is not finite, memory that ran out."""
 
 
-class Interrupted(MMKitError):
+class Interrupted(MMKitError):  # noqa: N818 - no error of anyone
     """The user or the system asked to stop; everything was saved."""
 
     exit_code = 130

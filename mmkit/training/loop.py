@@ -149,9 +149,11 @@ class Watch:
         self._total = None
         self._recent = []
 
-    def averages(self) -> dict[str, float]:
-        """Mean losses since the last call (waits for the device)."""
-        figures = {name: float(value) / self.count for name, value in self.sums.items()}
+    def averages(self, accelerator: Accelerator) -> dict[str, float]:
+        """Mean losses since the last call, over all processes (waits for the device and for them)."""
+        names = sorted(self.sums)
+        sums = accelerator.reduce(torch.stack([self.sums[name].float() for name in names]), "sum").tolist()
+        figures = {name: value / self.count for name, value in zip(names, sums, strict=True)}
         self.sums, self.count = {}, 0
         return figures
 

@@ -21,7 +21,7 @@ from mmkit.hooks import registered
 from mmkit.model import Item, assemble
 from mmkit.recipe import Recipe
 from mmkit.run import Run, environment
-from mmkit.splits import Split, read_splits, split_names
+from mmkit.splits import read_splits, split_names
 from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import Progress, load_checkpoint, load_tensors, load_weights, save_checkpoint
 from mmkit.training.devices import pick_precision, use_device
@@ -247,7 +247,7 @@ class Session:
 
     def _log(self, update: Update, watch: Watch, rate: float, since: tuple[float, int]) -> tuple[float, int]:
         now, steps = time.monotonic(), update.step - since[1]
-        figures = watch.averages()
+        figures = watch.averages(self.accelerator)
         figures |= {
             "learning_rate": rate,
             "examples_per_second": steps * len(update.examples) / (now - since[0]),
@@ -281,10 +281,11 @@ class Session:
 
     def _tell_repairs(self) -> None:
         for split in self.splits.values():
+            main = split.files[0]
+            variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
+            self._note(f"data.{split.name}: {len(split.records)} records from {main['file']} ({variant})")
             for reason, count in split.repairs.items():
                 self._note(f"data.{split.name}: {count} × {reason}")
-            for file in split.files:
-                self._note(f"data.{split.name}: {_describe(split, file)}")
 
     def _truncate_log(self) -> None:
         """Drop log lines written after the checkpoint: their updates are made again."""
@@ -368,7 +369,3 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 def _every(interval: int, update: Update) -> bool:
     return bool(interval) and update.step % interval == 0
 
-
-def _describe(split: Split, file: dict[str, Any]) -> str:
-    variant, digest = file["variant"] or "unknown variant", file["sha256"][:12]
-    return f"{len(split.records)} records from {file['file']} ({variant}, sha256 {digest})"
