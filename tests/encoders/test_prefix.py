@@ -170,6 +170,14 @@ def test_bf16_autocast_stays_close() -> None:
     assert difference.mean() < 0.03
 
 
+@torch.no_grad()
+def test_compiles_without_a_graph_break() -> None:
+    model = network(USABLE["BERT"])
+    prefix = random_prefix(model)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(run(compiled, prefix), run(model, prefix))
+
+
 def test_gradients_reach_the_prefix_under_checkpointing() -> None:
     plain, checkpointed = network(USABLE["BERT"]), network(USABLE["BERT"])
     for module in (plain, checkpointed):  # no dropout, so that both compute the same

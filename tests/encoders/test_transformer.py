@@ -195,6 +195,12 @@ def test_the_cache_is_bounded(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(encoder.subwords._kept) == 3
 
 
+def test_an_empty_sentence_has_special_tokens_only(encoder: TransformerEncoder) -> None:
+    inputs = collate(encoder, [Example("x", "", (), ())])
+    assert inputs["input_ids"].shape == (1, 2) and inputs["first_subword"].shape == (1, 0)
+    assert encoder(inputs)["tokens"].isfinite().all()
+
+
 def test_entities_have_no_tokens_of_their_own(bert: TransformerEncoder) -> None:
     view = TextView(("Paris", "Hilton"), (0, 1))
     inputs = bert.collate([Entity("Q1", "Paris Hilton")], [{"text": view}])
