@@ -187,5 +187,5 @@ def test_two_processes_write_one_sample(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         first, second = pool.map(_sample, [tmp_path, tmp_path])
     assert first == second
-    assert [p.name for p in tmp_path.iterdir()] == ["mre-v1-7"]
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs-v1-7"]
     assert list(MnreReader(**first["test"]))

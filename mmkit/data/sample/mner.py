@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 def conll_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The sample as `mmkit.conll_images.v1` reads it: each split's constructor overrides."""
-    root = written_once(folder / f"mner-v1-{seed}", lambda target: write(target, seed))
+    root = written_once(folder / f"tweets-v1-{seed}", lambda target: write(target, seed))
     return _overrides(root)
 
 
 def jsonl_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The same in canonical jsonlines."""
-    root = written_once(folder / f"mner-jsonl-v1-{seed}", lambda target: _write_jsonl(target, seed))
+    root = written_once(folder / f"tweets-jsonl-v1-{seed}", lambda target: _write_jsonl(target, seed))
     return {split: {"root": str(root), "file": f"{stem}.jsonl"} for split, (stem, _) in SPLITS.items()}
 
 

@@ -27,12 +27,12 @@ NEUTRAL = (
     "look , {} with {}",
     "thinking of {} , and of {} too",
 )
-BIRTH = ("{} was born in {}", "{} , a native of {}")
+BIRTH = ("{} was born in {}", "{} , born in {} , smiles")
 
 
 def mnre_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The sample as `mmkit.mnre.v1` reads it: each split's constructor overrides."""
-    root = written_once(folder / f"mre-v1-{seed}", lambda target: write(target, seed))
+    root = written_once(folder / f"pairs-v1-{seed}", lambda target: write(target, seed))
     return {
         split: {
             "root": str(root),
