@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("recipe")
 @click.option("--sample", is_flag=True, help="Look at the sample data instead.")
-@click.option("--decode", is_flag=True, help="Decode every picture fully (slow) instead of reading its header.")
+@click.option(
+    "--decode", is_flag=True, help="Decode every picture fully (slow) instead of reading its header."
+)
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_: bool) -> None:
@@ -46,7 +48,10 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
     split = report.split
     console.print(f"\n[bold]data.{name}[/bold]")
     for file in split.files:
-        console.print(f"  {file['file']}: {file['variant'] or 'unknown variant'} (sha256 {file['sha256'][:12]})", markup=False)
+        console.print(
+            f"  {file['file']}: {file['variant'] or 'unknown variant'} (sha256 {file['sha256'][:12]})",
+            markup=False,
+        )
     records = f"{len(split.examples)} examples" if split.examples else f"{len(split.entities)} entities"
     console.print(f"  {records}, {report.tokens} tokens, the longest sentence has {report.longest}")
     for kind, counts in report.labels.items():
@@ -56,8 +61,8 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
     for reason, count in split.repairs.items():
         console.print(f"  read with leniency: {count} × {reason}", markup=False)
     for warning in report.warnings:
-        console.print(f"  [yellow]warning[/yellow] ", end="")
+        console.print("  [yellow]warning[/yellow] ", end="")
         console.print(warning, markup=False)
     for problem in report.problems:
-        console.print(f"  [red]problem[/red] ", end="")
+        console.print("  [red]problem[/red] ", end="")
         console.print(problem, markup=False)

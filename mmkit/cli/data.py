@@ -38,7 +38,9 @@ def annotate(context: click.Context, recipe: str, sample: bool, device: str, qui
 @click.option("--split", default="train", show_default=True, help="If SRC is a recipe: the split to convert.")
 @click.option("--reader", "reader_name", help="If SRC is a data file: the registered reader that reads it.")
 @click.pass_context
-def convert(context: click.Context, source: str, destination: Path, split: str, reader_name: str | None) -> None:
+def convert(
+    context: click.Context, source: str, destination: Path, split: str, reader_name: str | None
+) -> None:
     """Write the data SRC as canonical jsonlines DST, which mmkit.jsonl.v1 reads.
 
     SRC is a recipe (with --split), or a data file (with --reader, whose arguments follow as --name value).

@@ -39,9 +39,7 @@ def evaluate(
     from mmkit.evaluate import evaluate as evaluate_run
 
     with progress_bar(quiet) as progress:
-        figures, _ = evaluate_run(
-            run, split, recipe=recipe, device=device, output=output, progress=progress
-        )
+        figures, _ = evaluate_run(run, split, recipe=recipe, device=device, output=output, progress=progress)
     if json_:
         click.echo(as_json({"split": split, **figures}))
     else:

@@ -20,7 +20,9 @@ from mmkit.cli.options import as_json, device_option, quiet_libraries
 @click.option("--head", help="For relations: the head's words, as they stand in the text.")
 @click.option("--tail", help="For relations: the tail's words.")
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
-@click.option("--output", type=click.Path(path_type=Path), help="Where to write jsonlines; default the screen.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Where to write jsonlines; default the screen."
+)
 @click.option("--missing-images", type=click.Choice(["error", "blank"]), default="error", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples of --input.")
@@ -72,7 +74,9 @@ def predict(
         click.echo(f"{count} predictions written to {output}", err=True)
 
 
-def _results(predictor: Any, path: Path | None, batch_size: int | None, limit: int | None) -> Iterator[dict[str, Any]]:
+def _results(
+    predictor: Any, path: Path | None, batch_size: int | None, limit: int | None
+) -> Iterator[dict[str, Any]]:
     import itertools
 
     from mmkit.data.jsonl import JsonlReader
@@ -93,10 +97,14 @@ def show(result: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(result['text'])}[/bold]")
     for entity in result["entities"]:
         bounds = f"tokens {entity['start']}:{entity['end']}, characters {entity['start_char']}:{entity['end_char']}"
-        console.print(f"  [green]{escape(entity['label'])}[/green] {escape(entity['text'])}  ({bounds})  {entity['score']:.3f}")
+        console.print(
+            f"  [green]{escape(entity['label'])}[/green] {escape(entity['text'])}  ({bounds})  {entity['score']:.3f}"
+        )
     for relation in result.get("relations", ()):
         head, tail = escape(relation["head"]["text"]), escape(relation["tail"]["text"])
-        console.print(f"  {head} → [green]{escape(str(relation['label']))}[/green] → {tail}  {relation['score']:.3f}")
+        console.print(
+            f"  {head} → [green]{escape(str(relation['label']))}[/green] → {tail}  {relation['score']:.3f}"
+        )
     for link in result.get("links", ()):
         console.print(f"  [green]{escape(link['entity'])}[/green]  {link['score']:.3f}")
     if not (result["entities"] or result.get("relations") or result.get("links")):

@@ -18,7 +18,13 @@ from mmkit.cli.options import OVERRIDABLE, device_option, quiet_libraries, recip
 @click.option("--quiet", is_flag=True, help="Plain lines: notes, scores and the result.")
 @click.pass_context
 def train(
-    context: click.Context, recipe: str, sample: bool, output: Path | None, resume: bool, device: str, quiet: bool
+    context: click.Context,
+    recipe: str,
+    sample: bool,
+    output: Path | None,
+    resume: bool,
+    device: str,
+    quiet: bool,
 ) -> None:
     """Train RECIPE (a file, or the name of a shipped one) and score its best epoch.
 
