@@ -126,7 +126,8 @@ class ConllImagesReader(Reader):
         spans, orphans = chunks(sentence.tags)
         if orphans:
             spans = self._mended(spans, orphans, sentence)
-        self.repairs.update({"token without characters": n} if (n := sentence.tokens.count("")) else {})
+        if "" in sentence.tokens:
+            self.repairs["token without characters"] += sentence.tokens.count("")
         images: tuple[Image, ...] = ()
         if sentence.post is not None and self.images is not None:
             name = f"{sentence.post}.jpg"

@@ -29,6 +29,10 @@ class CropTable:
     folder: str = ""
     limit: int = 3
 
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise DataError(f"the number of crops must be 0 or more, not {self.limit}")
+
     @classmethod
     def load(cls, path: Path, folder: str = "", limit: int = 3) -> CropTable:
         """Read a table; only the first `limit` crops of a post are used.
