@@ -42,7 +42,8 @@ class CropTable:
         try:
             table = json.loads(path.read_bytes()) if path.suffix == ".json" else _load_torch(path)
         except FileNotFoundError:
-            raise DataError("no such crop table", where=path, hint=_SHAPE) from None
+            hint = "set `crops = null` to go without object crops, or fetch the table that comes with the pictures"
+            raise DataError("no such crop table", where=path, hint=hint) from None
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"the crop table cannot be read: {error}", where=path, hint=_SHAPE) from error
         _check(table, path)
