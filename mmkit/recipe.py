@@ -71,8 +71,8 @@ class Recipe:
         """The names of the sections in a section, in the recipe's order; none if there is no such section."""
         node: Any = self.config
         for part in dotted.split("."):
-            node = node.get(part, {})
-        return [name for name, value in node.items() if isinstance(value, dict)]
+            node = node.get(part) if isinstance(node, dict) else None
+        return [name for name, value in node.items() if isinstance(value, dict)] if node else []
 
     def build(self, dotted: str) -> Any:
         """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
@@ -163,7 +163,9 @@ def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) ->
         if node is None:
             continue
         if not section and not isinstance(value, dict):
-            problems.add(dotted, "is no setting", "write its section too: training.epochs")
+            problems.add(
+                dotted, "there is no such option or setting", "a setting has its section: training.epochs"
+            )
         elif section in FREE and key not in node:
             problems.add(dotted, "the recipe has no such setting", did_you_mean(key, node))
         else:

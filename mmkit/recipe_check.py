@@ -92,7 +92,9 @@ def _free(given: Tree, at: str, problems: Problems) -> Tree:
 def _sample(given: Tree, problems: Problems) -> Tree:
     """`[sample]`: dotted names; what they name is checked by applying them."""
     for name in (name for name in given if "." not in name):
-        problems.add(f"sample.{name}", "is no setting", "write its section too: training.epochs = 3")
+        problems.add(
+            f"sample.{name}", "there is no such setting", "a setting has its section: training.epochs = 3"
+        )
     return {name: value for name, value in given.items() if "." in name}
 
 

@@ -201,7 +201,9 @@ def test_a_recipe_is_filled_and_resolved(make: Make) -> None:
     assert recipe.sample_overrides == {"training.learning_rate": 1e-3}
     assert recipe.parts("data") == ["train", "dev"]
     assert recipe.parts("model.encoders") == ["text"]
-    assert recipe.parts("annotators") == []
+    assert (
+        recipe.parts("annotators") == recipe.parts("nowhere.at_all") == recipe.parts("training.epochs") == []
+    )
     assert recipe.parts("training.groups") == ["crf", "rest"]
 
 
@@ -458,7 +460,7 @@ def test_the_sample_block_is_checked_like_the_settings_it_names(make: Make) -> N
         in text
     )
     assert 'sample.training.epochs (line 48): must be int, not "x"' in text
-    assert "sample.epochs (line 49): is no setting" in text
+    assert "sample.epochs (line 49): there is no such setting" in text
 
 
 # -- overrides -----------------------------------------------------------------------------------------------
