@@ -72,7 +72,8 @@ class Recipe:
         node: Any = self.config
         for part in dotted.split("."):
             node = node.get(part) if isinstance(node, dict) else None
-        return [name for name, value in node.items() if isinstance(value, dict)] if node else []
+        children = node if isinstance(node, dict) else {}
+        return [name for name, value in children.items() if isinstance(value, dict)]
 
     def build(self, dotted: str) -> Any:
         """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
