@@ -69,21 +69,15 @@ class Recipe:
 
     def parts(self, dotted: str) -> list[str]:
         """The names of the sections in a section, in the recipe's order; none if there is no such section."""
-        node: Any = self.config
-        for part in dotted.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        children = node if isinstance(node, dict) else {}
-        return [name for name, value in children.items() if isinstance(value, dict)]
+        return [name for name, value in self._within(dotted).items() if isinstance(value, dict)]
 
     def build(self, dotted: str) -> Any:
         """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
 
         Raises `RecipeError` if no part stands there or its constructor refuses the settings.
         """
-        node: Any = self.config
-        for part in dotted.split("."):
-            node = node.get(part) if isinstance(node, dict) else None
-        station = next((key[1:] for key in node if key.startswith("@")), "") if isinstance(node, dict) else ""
+        node = self._within(dotted)
+        station = next((key[1:] for key in node if key.startswith("@")), "")
         if not station:
             known = [f"{section}.{name}" for section in COLLECTIONS for name in self.parts(section)]
             raise RecipeError(
@@ -95,6 +89,13 @@ class Recipe:
         except PartError as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             raise RecipeError(what, where=f"{self.path}: [{dotted}]", hint=error.hint) from error
+
+    def _within(self, dotted: str) -> Tree:
+        """What a section holds; nothing if there is no such section."""
+        node: Any = self.config
+        for name in dotted.split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        return node if isinstance(node, dict) else {}
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
         """The recipe with further settings replaced, checked again. Later overrides win."""

@@ -294,7 +294,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=TEXT, loose=JSON, rate=st.floats(allow_nan=False, allow_infinity=False))
 def test_any_value_survives_the_filled_recipe(
     make: Make, tmp_path: Path, name: str, loose: Any, rate: float
