@@ -27,7 +27,7 @@ class Annotator(ABC):
         """A hash of what the result for `x` is computed from (the text, the picture's bytes)."""
 
     def prepare(self, device: str) -> None:  # noqa: B027 - a hook, not an abstract method
-        """Load what `annotate` needs."""
+        """Load what `annotate` needs, unless an earlier call did."""
 
     @abstractmethod
     def annotate(self, batch: Sequence[Any]) -> list[Any]:

@@ -49,13 +49,16 @@ class Detector:
         One picture at a time: padding to a batch's largest picture changes what these detectors find, and a
         result that is stored must not depend on its neighbours.
         """
-        inputs = self.processor(images=[picture], text=[list(phrases)], truncation=True, return_tensors="pt")
+        wanted = [
+            phrase.replace(".", "") for phrase in phrases
+        ]  # a full stop parts phrases in Grounding DINO
+        inputs = self.processor(images=[picture], text=[wanted], truncation=True, return_tensors="pt")
         outputs = self.model(**inputs.to(self.model.device))
         (found,) = self.processor.post_process_grounded_object_detection(
             outputs,
             threshold=threshold,
             target_sizes=[(picture.height, picture.width)],
-            text_labels=[list(phrases)],
+            text_labels=[wanted],
         )
         corner = torch.tensor([picture.width, picture.height, picture.width, picture.height])
         boxes = found["boxes"].float().cpu().clamp(min=0).minimum(corner)

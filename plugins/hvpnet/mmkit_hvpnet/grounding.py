@@ -7,8 +7,9 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmkit.annotators.base import Annotator
 from mmkit.data.fingerprints import file_sha256
@@ -16,6 +17,10 @@ from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Example, Image
 from mmkit.errors import ImageError
 from mmkit.files import atomic, explained, write_json
+
+if TYPE_CHECKING:
+    from mmkit_hvpnet.detector import Detector
+    from mmkit_hvpnet.phrases import PosTagger
 
 NOTE = "hvpnet.grounded_objects"
 """Note key: what each object is, in the order of the object images: `{"phrase", "score", "box"}`."""
@@ -60,8 +65,14 @@ class GroundedObjects(Annotator):
         self.crops = Path(crops) if crops else None
         self.unreadable: dict[str, str] = {}
         self._table: dict[str, dict[str, float]] = {}
+        self._detector: Detector | None = None
+        self._tagger: PosTagger | None = None
 
     def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         settings = {
             "part": "hvpnet.grounded_objects.v1",
             "model": _identity(self.model),
@@ -81,8 +92,9 @@ class GroundedObjects(Annotator):
         from mmkit_hvpnet.detector import Detector  # transformers is imported only when a result is missing
         from mmkit_hvpnet.phrases import PosTagger
 
-        self._detector = Detector(self.model, self.revision, device)
-        self._tagger = PosTagger(self.tagger, device) if self.tagger else None
+        if self._detector is None:
+            self._tagger = PosTagger(self.tagger, device) if self.tagger else None
+            self._detector = Detector(self.model, self.revision, device)
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
         """For each example its objects (`{"image", "box", "phrase", "score"}`) and the unreadable photos.
@@ -115,6 +127,7 @@ class GroundedObjects(Annotator):
     def _grounded(self, example: Example) -> dict[str, Any]:
         from mmkit_hvpnet.detector import most_salient
 
+        assert self._detector is not None, "prepare() comes first"
         phrases = self._phrases(example)
         found, unreadable = [], []
         for number, image in enumerate(example.images):

@@ -146,6 +146,11 @@ def test_adds_boxes_within_the_photo(any_model: str, tmp_path: Path) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_full_stops_within_a_phrase_do_no_harm(any_model: str, tmp_path: Path) -> None:
+    (annotated,) = annotate(GroundedObjects(any_model, threshold=0.0), [post(tmp_path, "a", "the U.S. flag")])
+    assert len(annotated.images) > 1
+
+
 def test_takes_no_more_objects_than_asked_for(model: str, tmp_path: Path) -> None:
     text = "dogs and cats and birds and cows"
     for limit in (0, 1, 2):
@@ -177,6 +182,21 @@ def test_a_result_is_computed_once_and_survives_a_restart(
     assert calls == [["red dogs"], ["blue cats"]]
     assert annotate(GroundedObjects(model, threshold=0.0), examples) == first
     assert len(calls) == 2
+
+
+def test_models_are_loaded_once(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    load = Detector.__init__
+
+    def counted(self: Detector, name: str, *more: Any) -> None:
+        loaded.append(name)
+        load(self, name, *more)
+
+    monkeypatch.setattr(Detector, "__init__", counted)
+    objects = GroundedObjects(model)
+    annotate(objects, [post(tmp_path, "a", "red dogs")])
+    annotate(objects, [post(tmp_path, "b", "blue cats")])
+    assert loaded == [model]
 
 
 def test_other_words_photos_and_settings_are_computed_anew(

@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import BertConfig, BertModel, BertTokenizer
+from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 import mmkit
 from mmkit.errors import RunError
@@ -91,6 +91,16 @@ def test_an_authors_checkpoint_becomes_a_run(task: Task, backbones: dict[str, st
     gates = torch.cat([state[f"gates.{i}.weight"] for i in range(LAYERS)])
     assert torch.equal(weights["fuser.gates.weight"], gates)
     assert run.facts()["imported_from"] == {"paper": "hvpnet", "file": "best_model.pth"}
+
+
+def test_markers_have_the_ids_the_authors_gave_them(backbones: dict[str, str], tmp_path: Path) -> None:
+    torch.save(authors_state("re", backbones), tmp_path / "best_model.pth")
+    run = import_checkpoint("hvpnet", tmp_path / "best_model.pth", tmp_path / "run", backbones)
+    tokenizer = AutoTokenizer.from_pretrained(run.folder / "encoders" / "text")
+    theirs = AutoTokenizer.from_pretrained(backbones["backbones.text"])
+    markers = ["<s>", "</s>", "<o>", "</o>"]
+    theirs.add_special_tokens({"additional_special_tokens": markers})
+    assert tokenizer.convert_tokens_to_ids(markers) == theirs.convert_tokens_to_ids(markers)
 
 
 def test_an_imported_run_predicts_with_the_authors_labels(backbones: dict[str, str], tmp_path: Path) -> None:
