@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from mmkit.data.crops import CropTable, post_images, under
+from mmkit.data.crops import CropTable, crop_table_files, post_images, under
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
 from mmkit.data.types import ORPHANS, Example, Image, Span
@@ -35,6 +35,7 @@ class ConllImagesReader(Reader):
 
     A post's photo is `<root>/<images>/<name>.jpg`; `images = None` reads text alone. `crops` is a table of
     object crops (see `CropTable`) whose files lie in `crop_images`; all these paths are relative to `root`.
+    `missing_crops = "none"` counts a table that does not exist instead of stopping.
     `rename` maps labels of the file to others, for example `{"OTHER": "MISC"}`.
 
     Tags are read as conlleval does: an `I-` that continues nothing opens a span. `orphan_tags` says what
@@ -56,23 +57,22 @@ class ConllImagesReader(Reader):
         crops: str | None = None,
         crop_images: str = "crops",
         max_crops: int = 3,
+        missing_crops: Literal["error", "none"] = "error",
         rename: dict[str, str] | None = None,
         orphan_tags: Literal["open", "drop", "error"] = "open",
         blank_images: bool = False,
     ) -> None:
         super().__init__(root, file, blank_images)
         self.images, self.crops, self.crop_images, self.max_crops = images, crops, crop_images, max_crops
+        self.missing_crops = missing_crops
         self.rename, self.orphan_tags = dict(rename or {}), orphan_tags
 
     def files(self) -> list[Path]:
-        return [self.path, *([Path(self.root) / self.crops] if self.crops else [])]
+        return [self.path, *crop_table_files(self)]
 
     def __iter__(self) -> Iterator[Example]:
         self.repairs.clear()
-        crops = CropTable({})
-        if self.crops:
-            folder = under(self.root, self.crop_images)
-            crops = CropTable.load(Path(self.root) / self.crops, folder, self.max_crops)
+        crops = CropTable.of_reader(self)
         seen: Counter[str] = Counter()
         for index, sentence in enumerate(self._sentences()):
             yield self._example(sentence, index, crops, seen)

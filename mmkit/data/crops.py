@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os.path
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import DataError
@@ -15,6 +16,17 @@ from mmkit.errors import DataError
 X = TypeVar("X", bound=Example | Entity)
 
 _SHAPE = "a crop table maps a picture's file name, or a line's index from 0, to a list of crop files"
+
+
+class ReadsCrops(Protocol):
+    """The settings of a reader that may have a crop table; paths are relative to `root`."""
+
+    root: str
+    crops: str | None
+    crop_images: str
+    max_crops: int
+    missing_crops: Literal["error", "none"]
+    repairs: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -42,12 +54,26 @@ class CropTable:
         try:
             table = json.loads(path.read_bytes()) if path.suffix == ".json" else _load_torch(path)
         except FileNotFoundError:
-            hint = "set `crops = null` to go without object crops, or fetch the table that comes with the pictures"
+            hint = 'fetch the table that comes with the pictures, or set `missing_crops = "none"` to go without crops'
             raise DataError("no such crop table", where=path, hint=hint) from None
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"the crop table cannot be read: {error}", where=path, hint=_SHAPE) from error
         _check(table, path)
         return cls(table, folder, limit)
+
+    @classmethod
+    def of_reader(cls, reader: ReadsCrops) -> CropTable:
+        """The table a reader's settings name; an empty one if they name none.
+
+        A table that does not exist is an error, or counted in the reader's `repairs` with `missing_crops = "none"`.
+        """
+        if reader.crops is None:
+            return cls({})
+        path = Path(reader.root) / reader.crops
+        if reader.missing_crops == "none" and not path.exists():
+            reader.repairs[f"crop table that does not exist, so no object crops: {path}"] += 1
+            return cls({})
+        return cls.load(path, under(reader.root, reader.crop_images), reader.max_crops)
 
     def files(self, *keys: str | int) -> list[str]:
         """The crop files under the first of `keys` that the table has; none if it has none of them."""
@@ -55,6 +81,14 @@ class CropTable:
             if key in self.entries:
                 return [under(self.folder, name) for name in self.entries[key][: self.limit]]
         return []
+
+
+def crop_table_files(reader: ReadsCrops) -> list[Path]:
+    """The crop table among the files that decide what a reader reads."""
+    if reader.crops is None:
+        return []
+    path = Path(reader.root) / reader.crops
+    return [path] if reader.missing_crops == "error" or path.exists() else []
 
 
 def under(folder: str, *path: str) -> str:

@@ -6,9 +6,9 @@ import ast
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from mmkit.data.crops import CropTable, post_images, under
+from mmkit.data.crops import CropTable, crop_table_files, post_images, under
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
 from mmkit.data.types import Example, Image, Relation, Span
@@ -26,7 +26,8 @@ class MnreReader(Reader):
     Each becomes an example with one relation from head to tail; its spans carry the labels "head" and "tail",
     for the types of entities are part of the relation's name and would give it away. The pictures lie in
     `<root>/<images>` (published: `img_org/train`; `images = None` reads text alone); `crops` is a table of
-    object crops by line index (see `CropTable`) whose files lie in `crop_images`; all paths are relative to
+    object crops by line index (see `CropTable`) whose files lie in `crop_images` (`missing_crops = "none"`
+    counts a table that does not exist instead of stopping); all paths are relative to
     `root`.
     """
 
@@ -44,20 +45,19 @@ class MnreReader(Reader):
         crops: str | None = None,
         crop_images: str = "crops",
         max_crops: int = 3,
+        missing_crops: Literal["error", "none"] = "error",
         blank_images: bool = False,
     ) -> None:
         super().__init__(root, file, blank_images)
         self.images, self.crops, self.crop_images, self.max_crops = images, crops, crop_images, max_crops
+        self.missing_crops = missing_crops
 
     def files(self) -> list[Path]:
-        return [self.path, *([Path(self.root) / self.crops] if self.crops else [])]
+        return [self.path, *crop_table_files(self)]
 
     def __iter__(self) -> Iterator[Example]:
         self.repairs.clear()
-        crops = CropTable({})
-        if self.crops:
-            folder = under(self.root, self.crop_images)
-            crops = CropTable.load(Path(self.root) / self.crops, folder, self.max_crops)
+        crops = CropTable.of_reader(self)
         for number, line in numbered_lines(self.path, self.source, self.repairs):
             if line.strip():
                 yield self._example(line, number, crops)
