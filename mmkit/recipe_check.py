@@ -234,7 +234,7 @@ def _check_training(settings: Tree, metrics: Tree, problems: Problems) -> None:
             for rate in ("learning_rate", "weight_decay"):
                 _check_at_least(f"training.groups.{name}.{rate}", group.get(rate), 0, problems)
     score = settings.get("score")
-    for figure in (score,) if isinstance(score, str) else score or ():
+    for figure in score if isinstance(score, dict) else [score]:
         _check_figure(figure, metrics, problems)
 
 

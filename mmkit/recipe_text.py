@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confection import Config, try_load_json
+from confection import SECTION_PREFIX, Config, try_load_json
 
 from mmkit.errors import RecipeError, did_you_mean, near_misses
 from mmkit.values import UNRESOLVED, Problems
@@ -147,7 +147,11 @@ def _not_a_value(raw: str) -> str:
     try:
         value = json.loads(raw)
     except ValueError as error:
-        return f"is no valid JSON ({error})" if raw[0] in '"[{' else ""
+        value = raw
+        if raw[0] in '"[{':
+            return f"is no valid JSON ({error})"
+    if SECTION_PREFIX in raw:
+        return f"holds {SECTION_PREFIX}, which confection keeps for itself"
     return "" if _is_finite(value) else "holds a number that is not finite"
 
 

@@ -23,6 +23,7 @@ from mmkit.errors import RecipeError
 from mmkit.fusers.base import Fuser
 from mmkit.metrics.base import Metric
 from mmkit.recipe import Recipe, known_recipes, load_recipe
+from mmkit.recipe_text import parse
 from mmkit.training.settings import GroupSettings, TrainingSettings
 
 
@@ -461,6 +462,46 @@ def test_the_sample_block_is_checked_like_the_settings_it_names(make: Make) -> N
     )
     assert 'sample.training.epochs (line 48): must be int, not "x"' in text
     assert "sample.epochs (line 49): there is no such setting" in text
+
+
+SPOILS = """3 | -1 | null | true | "x" | [] | ["a", 1] | {} | {"a": {"b": 1}} | ${data} | ${paths.data} | ${nothing}
+| $ | x y | [1, | 's' | [data] | [sample.x] | [DEFAULT] | __SECTION__:a | = |""".replace("\n", " ").split(
+    " | "
+)
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, len(RECIPE.splitlines()) - 1),
+        st.sampled_from(["value", "text", "delete", "repeat", "indent"]),
+        st.sampled_from(SPOILS),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EDITS)
+def test_a_spoilt_recipe_is_refused_or_right_and_nothing_else(edits: list[tuple[int, str, str]]) -> None:
+    lines = RECIPE.splitlines()
+    for at, how, text in edits:
+        at = min(at, len(lines) - 1)
+        match how:
+            case "value":
+                lines[at] = f"{lines[at].partition('=')[0]} = {text}"
+            case "text":
+                lines[at] = text
+            case "delete":
+                del lines[at]
+            case "repeat":
+                lines.insert(at, lines[at])
+            case "indent":
+                lines[at] = f"  {lines[at]}"
+    try:
+        recipe = Recipe(parse("\n".join(lines), Path("x.cfg")), {})
+    except RecipeError as error:
+        assert str(error).startswith("x.cfg")
+        return
+    assert Recipe(parse(recipe.to_str(), Path("x.cfg")), {}).config == recipe.config
+    assert isinstance(recipe.training, TrainingSettings)
 
 
 # -- overrides -----------------------------------------------------------------------------------------------
