@@ -1,0 +1,81 @@
+"""`mmkit check`: what is in the data and what is wrong with it, on published files too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from mmkit.cli import main
+from mmkit.recipe import load_recipe
+
+
+def check(*arguments: str):
+    return CliRunner().invoke(main, ["check", *map(str, arguments)])
+
+
+def test_a_sound_recipe(sample_recipe):
+    done = check(sample_recipe, "--json", "--decode")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.output)
+    assert list(report) == ["train", "dev", "test"]
+    assert report["train"]["records"] == 320 and report["train"]["problems"] == []
+    assert report["test"]["labels"]["spans"].keys() == {"PER", "LOC", "ORG", "OTHER"}
+    assert report["train"]["files"][0]["variant"] is None
+    assert "unknown variant" in check(sample_recipe).output
+
+
+def test_missing_empty_and_broken_pictures_are_found(sample_recipe, tmp_path):
+    recipe = load_recipe(sample_recipe)
+    shutil.copytree(recipe.config["data"]["train"]["root"], tmp_path / "data")
+    images = sorted((tmp_path / "data" / recipe.config["data"]["test"]["images"]).iterdir())
+    images[0].unlink()
+    images[1].write_bytes(b"")
+    images[2].write_bytes(b"no picture at all")
+    images[3].write_bytes(images[3].read_bytes()[:600])
+    roots = [x for name in ("train", "dev", "test") for x in (f"--data.{name}.root", tmp_path / "data")]
+    done = check(sample_recipe, *roots, "--decode")
+    assert done.exit_code == 1
+    assert images[0].name in done.output and "problem" in done.output
+    report = json.loads(check(sample_recipe, *roots, "--decode", "--json").output)
+    counts = [split["images"] for split in report.values()]
+    assert sum(c["missing"] for c in counts) == 1
+    assert sum(c["empty"] for c in counts) == 1
+    assert sum(c["broken"] for c in counts) == 2
+    blanked = check(sample_recipe, *roots, "--data.missing_images", "blank")
+    assert blanked.exit_code == 0 and "warning" in blanked.output
+
+
+def test_labels_that_train_never_shows_and_leaks_are_warned_of(sample_recipe, tmp_path):
+    recipe = load_recipe(sample_recipe)
+    shutil.copytree(recipe.config["data"]["train"]["root"], tmp_path / "data")
+    config = recipe.config["data"]
+    train = (tmp_path / "data" / config["train"]["file"]).read_text()
+    (tmp_path / "data" / config["test"]["file"]).write_text(train.replace("-PER", "-GOD"))
+    done = check(sample_recipe, "--data.test.root", tmp_path / "data")
+    assert "train never shows: GOD" in done.output
+    assert "320 sentences stand in train too" in done.output
+
+
+def test_a_missing_file_says_where_the_data_comes_from(tmp_path):
+    done = check("hvpnet_twitter15", "--paths.data", tmp_path)
+    assert done.exit_code == 2
+    assert "train.txt" in done.output and "https://github.com" in done.output
+
+
+@pytest.mark.real_data
+def test_published_files_are_named(shared):
+    report = json.loads(
+        check("hvpnet_twitter15", "--paths.data", shared / "data/twitter2015", "--json").output
+    )
+    assert [split["records"] for split in report.values()] == [4000, 1000, 3257]
+    assert report["test"]["labels"]["spans"] == {"PER": 1873, "LOC": 1720, "ORG": 860, "MISC": 754}
+    assert report["train"]["tokens"] == 64439
+    assert all("original" in split["files"][0]["variant"] for split in report.values())
+    assert report["train"]["images"]["missing"] == 4000
+    mnre = json.loads(check("hvpnet_mnre", "--paths.data", shared / "data/mnre", "--json").output)
+    assert [split["records"] for split in mnre.values()] == [12247, 1624, 1614]
+    assert sum(split["labels"]["relations"]["None"] for split in mnre.values()) == 9718
+    assert "MNRE" in mnre["test"]["files"][0]["variant"]
