@@ -14,12 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from confection import SECTION_PREFIX
+
 from mmkit import hooks, registry
 from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
+from mmkit.parameters import MISSING
 from mmkit.recipe_check import COLLECTIONS, FORMAT, FREE, check
 from mmkit.recipe_text import Source, Tree, literal, parse_overrides, read, resolve, write
 from mmkit.training.settings import TrainingSettings
-from mmkit.values import Problem, Problems, construct
+from mmkit.values import Problem, Problems, construct, plain, shown
 
 __all__ = ["Recipe", "known_recipes", "load_recipe", "parse_overrides"]
 
@@ -27,7 +30,8 @@ __all__ = ["Recipe", "known_recipes", "load_recipe", "parse_overrides"]
 def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Load a recipe: a path, or the name of a recipe that comes with mmkit or a plugin.
 
-    `overrides` maps dotted names to values, which are taken literally (a `${...}` in them refers to nothing).
+    `overrides` maps dotted names to JSON values (paths and tuples do too), which are taken literally: a `${...}`
+    in them refers to nothing.
     Raises `RecipeError` with everything that is wrong.
     """
     return Recipe(read(_locate(source)), overrides or {})
@@ -157,7 +161,11 @@ def _sample_problems(
 def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) -> Tree:
     """A copy of the unresolved tree with overrides put in, so that references see them."""
     tree = copy.deepcopy(tree)
-    for dotted, value in overrides.items():
+    for dotted, given in overrides.items():
+        value = plain(given)
+        if value is MISSING or SECTION_PREFIX in shown(value, cut=False):
+            problems.add(dotted, f"cannot be {shown(given)}", "a recipe holds JSON")
+            continue
         section, _, key = dotted.rpartition(".")
         if dotted.startswith("sample."):
             section, key = "sample", dotted.removeprefix("sample.")

@@ -200,13 +200,14 @@ def plain(value: Any) -> Any:
         return MISSING if any(item is MISSING for item in items) else items
     if isinstance(value, Mapping):
         pairs = {key: plain(item) for key, item in value.items()}
-        return MISSING if any(item is MISSING for item in pairs.values()) else pairs
+        texts = all(isinstance(key, str) for key in pairs)
+        return pairs if texts and not any(item is MISSING for item in pairs.values()) else MISSING
     if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
         return value
     return MISSING
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, cut: bool = True) -> str:
     """A value as a recipe would write it, cut to what a message can hold."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{text[:57]}..." if cut and len(text) > 60 else text

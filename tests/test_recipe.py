@@ -346,7 +346,6 @@ def test_everything_wrong_is_said_at_once_with_paths_lines_and_near_misses(make:
         ("width", True, "must be int, not true"),
         ("rate", "0.5", 'must be float, not "0.5"'),
         ("rate", False, "must be float"),
-        ("rate", float("inf"), "must be float"),
         ("kind", "bigg", "did you mean 'big'?"),
         ("name", 2015, "'\"2015\"'"),
         ("layers", [1, "2"], 'must be int, not "2"'),
@@ -511,6 +510,21 @@ def test_overrides_are_seen_by_references(make: Make) -> None:
     recipe = make(paths__data="else/where", training__epochs=9)
     assert recipe.config["data"]["dev"]["root"] == "else/where"
     assert recipe.training.epochs == 9
+
+
+@pytest.mark.parametrize(
+    "value", [float("inf"), object(), {"a": [float("nan")]}, {1: 2}, "__SECTION__:paths"]
+)
+def test_an_override_that_no_recipe_can_hold_is_refused(make: Make, value: Any) -> None:
+    assert "model.encoders.text.loose (override): cannot be" in refusal(
+        make, model__encoders__text__loose=value
+    )
+
+
+def test_paths_and_tuples_are_written_as_json(make: Make, tmp_path: Path) -> None:
+    recipe = make(paths__data=tmp_path, model__encoders__text__box=(3, 4))
+    assert recipe.config["data"]["train"]["root"] == str(tmp_path)
+    assert recipe.config["model"]["encoders"]["text"]["box"] == [3, 4]
 
 
 def test_overrides_are_literal(make: Make) -> None:
