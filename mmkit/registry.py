@@ -19,10 +19,10 @@ from typing import Any
 
 import catalogue
 
-from mmkit import sources
+from mmkit.config import sources
+from mmkit.config.parameters import parameters, takes_any
+from mmkit.config.values import Problems, construct, fit_arguments
 from mmkit.errors import PartError, did_you_mean, one_line
-from mmkit.parameters import parameters, takes_any
-from mmkit.values import Problems, construct, fit_arguments
 
 BASES = {
     "readers": "mmkit.data.reader:Reader",

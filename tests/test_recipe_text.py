@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmkit.config.text import literal, parse, parse_overrides, read, resolve, write
+from mmkit.config.values import Problems
 from mmkit.errors import RecipeError
-from mmkit.recipe_text import literal, parse, parse_overrides, read, resolve, write
-from mmkit.values import Problems
 
 PATH = Path("x.cfg")
 

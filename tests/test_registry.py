@@ -11,9 +11,10 @@ from pathlib import Path
 import catalogue
 import pytest
 
-from mmkit import hooks, registry, sources
+from mmkit import hooks, registry
+from mmkit.cli.import_check import check_imports
+from mmkit.config import sources
 from mmkit.errors import PartError
-from mmkit.import_check import check_imports
 from mmkit.metrics.base import Metric
 from mmkit.registry import Component, components
 

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from mmkit import __version__, hooks, sources
+from mmkit import __version__, hooks
+from mmkit.config import sources
 from mmkit.errors import MMKitError, did_you_mean, one_line
 
 COMMANDS = {

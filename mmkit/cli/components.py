@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmkit import registry
+from mmkit.config.parameters import Parameter, parameters, type_name
 from mmkit.errors import PartError
-from mmkit.parameters import Parameter, parameters, type_name
 from mmkit.registry import Component
 
 WIDE = 10_000
@@ -45,7 +45,7 @@ def list_components(only: str | None, as_json: bool, check: bool) -> None:
 
 
 def _checked(components: list[Component]) -> list[Component]:
-    from mmkit.import_check import check_imports
+    from mmkit.cli.import_check import check_imports
 
     failures = check_imports(components)
     return [dataclasses.replace(c, problem=failures.get((c.registry, c.name), c.problem)) for c in components]

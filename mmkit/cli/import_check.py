@@ -25,7 +25,7 @@ WORKER = """
 import json, sys
 job = json.load(sys.stdin)
 sys.path[:] = job["path"]
-from mmkit.import_check import work
+from mmkit.cli.import_check import work
 work(job["parts"])
 """
 

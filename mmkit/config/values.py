@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args, get_origin
 
+from mmkit.config.parameters import MISSING, Parameter, branches, parameters, type_name
 from mmkit.errors import did_you_mean
-from mmkit.parameters import MISSING, Parameter, branches, parameters, type_name
 
 UNRESOLVED: Any = object()
 """Stands for a value whose `${...}` could not be resolved, which is reported once, where it stands."""

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 from mmkit import registry
+from mmkit.config.parameters import parameters, takes_any
+from mmkit.config.values import UNRESOLVED, Problems, fit_arguments
 from mmkit.errors import PartError, did_you_mean
-from mmkit.parameters import parameters, takes_any
 from mmkit.training.settings import TrainingSettings
-from mmkit.values import UNRESOLVED, Problems, fit_arguments
 
 FORMAT = 1
 Tree = dict[str, Any]

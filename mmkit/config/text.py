@@ -18,8 +18,8 @@ from typing import Any
 
 from confection import SECTION_PREFIX, Config, try_load_json
 
+from mmkit.config.values import UNRESOLVED, Problems
 from mmkit.errors import RecipeError, did_you_mean, near_misses
-from mmkit.values import UNRESOLVED, Problems
 
 Tree = dict[str, Any]
 
