@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 demo: $(READY)
 	rm -rf runs/demo
 	$(BIN)/mmkit train recipes/hvpnet_twitter15.cfg --sample --output runs/demo
-	$(BIN)/mmkit predict runs/demo --input runs/demo/sample.jsonl --limit 5
+	$(BIN)/mmkit predict runs/demo --split test --limit 5
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15

@@ -137,6 +137,7 @@ def _find(example: Example, wanted: str | tuple[int, int], role: str) -> Span:
 def describe(example: Example, prediction: Prediction) -> dict[str, Any]:
     """A prediction as JSON for people: with the words, and offsets in tokens and characters."""
     result: dict[str, Any] = {"id": example.id, "text": example.text, "tokens": list(example.tokens)}
+    result["images"] = [image.path for image in example.images if image.role == "photo"]
     result["entities"] = [
         {**_span(example, span), "score": round(score, 6)}
         for span, score in zip(prediction.spans, prediction.span_scores, strict=True)

@@ -32,12 +32,13 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
 
 
 def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """Figures as a table on standard output."""
+    """Figures as tables on standard output."""
     from rich.console import Console
 
-    from mmkit.training.console import results_table
+    from mmkit.training.console import results_tables
 
-    Console().print(results_table(figures, title))
+    for table in results_tables(figures, title):
+        Console().print(table)
 
 
 @contextlib.contextmanager

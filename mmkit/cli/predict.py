@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmkit.cli.options import as_json, device_option, quiet_libraries
+
+if TYPE_CHECKING:
+    from mmkit.predict import Predictor
 
 
 @click.command()
@@ -20,12 +24,13 @@ from mmkit.cli.options import as_json, device_option, quiet_libraries
 @click.option("--head", help="For relations: the head's words, as they stand in the text.")
 @click.option("--tail", help="For relations: the tail's words.")
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
+@click.option("--split", help="Examples of a split of the run's own recipe (test, say).")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Where to write jsonlines; default the screen."
 )
 @click.option("--missing-images", type=click.Choice(["error", "blank"]), default="error", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
-@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples of --input.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
 @device_option
 def predict(
@@ -35,6 +40,7 @@ def predict(
     head: str | None,
     tail: str | None,
     input_: Path | None,
+    split: str | None,
     output: Path | None,
     missing_images: str,
     batch_size: int | None,
@@ -42,16 +48,17 @@ def predict(
     json_: bool,
     device: str,
 ) -> None:
-    """Extract with the trained model in the folder RUN, from --text or from --input.
+    """Extract with the trained model in the folder RUN, from --text, from --input or from a --split.
 
     A line of --input needs `text` (or `tokens`) and may have `id`, `images` and, for relations, `relations`.
     """
-    if (text is None) == (input_ is None):
-        raise click.UsageError("give either --text or --input")
+    if sum(source is not None for source in (text, input_, split)) != 1:
+        raise click.UsageError("give one of --text, --input and --split")
     if text is None and (images or head or tail):
         raise click.UsageError("--image, --head and --tail go with --text")
     quiet_libraries()
     import mmkit
+    from mmkit.predict import describe
 
     predictor = mmkit.load(run, device=device)
     predictor.missing_images = missing_images  # type: ignore[assignment]
@@ -59,7 +66,8 @@ def predict(
         result = predictor.predict(text, images, head=head, tail=tail)
         click.echo(as_json(result)) if json_ else show(result)
         return
-    results = _results(predictor, input_, batch_size, limit)
+    examples = itertools.islice(_examples(predictor, input_, split), limit)
+    results = (describe(example, found) for example, found in predictor.stream(examples, batch_size))
     if output is None:
         for result in results:
             click.echo(json.dumps(result, ensure_ascii=False)) if json_ else show(result)
@@ -74,18 +82,15 @@ def predict(
         click.echo(f"{count} predictions written to {output}", err=True)
 
 
-def _results(
-    predictor: Any, path: Path | None, batch_size: int | None, limit: int | None
-) -> Iterator[dict[str, Any]]:
-    import itertools
+def _examples(predictor: Predictor, path: Path | None, split: str | None) -> Iterator[Any]:
+    """The examples of a jsonlines file, or of a split of the run's recipe."""
+    if path is not None:
+        from mmkit.data.jsonl import JsonlReader
 
-    from mmkit.data.jsonl import JsonlReader
-    from mmkit.predict import describe
+        return iter(JsonlReader(root=str(path.parent), file=path.name))
+    from mmkit.splits import read_split
 
-    assert path is not None
-    reader = JsonlReader(root=str(path.parent), file=path.name)
-    for example, prediction in predictor.stream(itertools.islice(reader, limit), batch_size):
-        yield describe(example, prediction)
+    return iter(read_split(predictor.recipe, str(split)).examples)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -95,6 +100,8 @@ def show(result: dict[str, Any]) -> None:
 
     console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
     console.print(f"[bold]{escape(result['text'])}[/bold]")
+    for path in result["images"]:
+        console.print(f"  [dim]{escape(path or 'a blank picture')}[/dim]")
     for entity in result["entities"]:
         bounds = f"tokens {entity['start']}:{entity['end']}, characters {entity['start_char']}:{entity['end_char']}"
         console.print(

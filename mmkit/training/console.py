@@ -77,7 +77,8 @@ class ConsoleDisplay:
         self.close()
         figures = summary.get("figures") or {}
         if figures:
-            self.console.print(results_table(figures, f"{summary.get('recipe', run.name)}: {status}"))
+            for table in results_tables(figures, f"{summary.get('recipe', run.name)}: {status}"):
+                self.console.print(table)
         seconds = summary.get("seconds", 0.0)
         self.say(f"{status} after {seconds:.0f} s; the run is in {run}")
 
@@ -104,16 +105,32 @@ class ConsoleDisplay:
         self._bars, self._tasks = None, {}
 
 
-def results_table(figures: Mapping[str, Mapping[str, float]], title: str) -> Table:
-    """Figures by split (columns) and name (rows); rates as percent with two decimals."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("figure", overflow="fold")
+def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> list[Table]:
+    """Figures by split, as percent: one table of overall figures, one of each label's if a metric has any.
+
+    `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values.
+    """
+    names = list(dict.fromkeys(name for split in figures.values() for name in split))
+    overall = Table(title=title, title_justify="left")
+    overall.add_column("figure")
     for split in figures:
-        table.add_column(split, justify="right")
-    names = dict.fromkeys(name for split in figures.values() for name in split)
+        overall.add_column(split, justify="right")
     for name in names:
-        table.add_row(name, *(_percent(figures[split].get(name)) for split in figures))
-    return table
+        if name.count(".") == 1:
+            overall.add_row(name, *(_percent(figures[split].get(name)) for split in figures))
+    labelled = [name.split(".", 2) for name in names if name.count(".") > 1]
+    if not labelled:
+        return [overall]
+    kinds = list(dict.fromkeys((metric, figure) for metric, figure, _ in labelled))
+    by_label = Table()
+    by_label.add_column("label", overflow="fold")
+    columns = [(split, metric, figure) for split in figures for metric, figure in kinds]
+    for split, _, figure in columns:
+        by_label.add_column(f"{split}\n{figure}", justify="right")
+    for label in sorted({label for *_, label in labelled}):
+        values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
+        by_label.add_row(label, *map(_percent, values))
+    return [overall, by_label]
 
 
 def _percent(value: float | None) -> str:
