@@ -36,25 +36,30 @@ def explained(path: Path, error: type[MMKitError] = RunError) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path` that replaces it when the block ends well, and vanishes otherwise."""
+def replacing(path: Path, error: type[MMKitError] = RunError) -> Iterator[Path]:
+    """A temporary file beside `path` that replaces it when the block ends well, and vanishes otherwise."""
     with explained(path, error):
         path.parent.mkdir(parents=True, exist_ok=True)
-        encoding = None if "b" in mode else "utf-8"
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(descriptor)
         temporary = Path(name)
         try:
-            with os.fdopen(
-                descriptor, mode, encoding=encoding, newline=None if "b" in mode else "\n"
-            ) as file:
-                yield file
-                file.flush()
+            yield temporary
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_umask())  # what any new file gets, not a temporary one's 0600
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> Iterator[IO[Any]]:
+    """`path` opened to be written: it appears whole when the block ends well, and otherwise stays as it was."""
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    with replacing(path, error) as temporary, temporary.open(mode, encoding=encoding, newline=newline) as file:
+        yield file
 
 
 def write_json(path: Path, value: Any) -> None:
