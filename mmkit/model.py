@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,12 @@ class Model(nn.Module):
         with torch.inference_mode():
             return self.decoder.decode(self.fuser(self.named_encoders, batch), batch)
 
+    def compile_encoders(self) -> None:
+        """Compile the encoders that compute in every batch; a decoder's loops over words would only unroll."""
+        for name, encoder in self.named_encoders.items():
+            if name not in self.item_encoders():
+                encoder.compile(dynamic=True)
+
     def item_encoders(self) -> dict[str, ItemEncoder]:
         """The encoders whose outputs are stored: frozen, and of separate items."""
         return {
@@ -95,14 +103,15 @@ def assemble(
     labels: Labels | None = None,
     entities: Sequence[Entity] = (),
     saved: Path | None = None,
+    fetch_frozen: bool = False,
 ) -> Model:
-    """Build a recipe's model, its weights drawn from the recipe's seed.
+    """Build a recipe's model; each part's new weights follow from the recipe's seed and the part's name alone.
 
     Labels are learnt from `examples` unless given. With `saved` (a run folder) backbones are built from the
-    configuration kept there and nothing is fetched; the caller loads the weights.
+    configuration kept there and nothing is fetched; the caller loads the weights. `fetch_frozen` makes an
+    exception of frozen encoders: they are built by name, with their weights.
     Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
     """
-    torch.manual_seed(recipe.seed)
     encoders: dict[str, Encoder] = {
         name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")
     }
@@ -116,12 +125,22 @@ def assemble(
     for name, encoder in encoders.items():
         if isinstance(encoder, ItemEncoder):
             encoder.missing_images = recipe.config["data"]["missing_images"]
-        encoder.build(decoder.special_tokens, saved=saved / "encoders" / name if saved else None)
+        _seed(recipe, f"encoders.{name}")
+        folder = saved / "encoders" / name if saved else None
+        encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
         if encoder.frozen:
             encoder.requires_grad_(False)
+    _seed(recipe, "fuser")
     fuser.build(encoders)
+    _seed(recipe, "decoder")
     decoder.build(fuser.dims, labels, entities)
     return Model(encoders, fuser, decoder, labels)
+
+
+def _seed(recipe: Recipe, part: str) -> None:
+    """Seed torch for one part, so that another one in a recipe leaves this one's first weights as they are."""
+    digest = hashlib.blake2b(f"{recipe.seed} {part}".encode(), digest_size=7).digest()
+    torch.manual_seed(int.from_bytes(digest, "big"))
 
 
 def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder) -> None:
@@ -133,7 +152,11 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
             config = config[key]
         return str(config.get(f"@{kind}", section))
 
-    problems = []
+    problems = [
+        f"model.encoders.{name}: an encoder cannot be called {name!r}; take letters, digits and underscores"
+        for name in encoders
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or hasattr(nn.ModuleDict(), name)
+    ]  # they become folders of the run and names of weights
     fuser_name = part("fuser", "fusers")
     for name, wanted in fuser.requires().items():
         if name not in encoders:

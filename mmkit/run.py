@@ -26,9 +26,12 @@ from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.training.checkpoint import load_tensors, load_weights, save_tensors
+from mmkit.splits import read_entities
+from mmkit.training.checkpoint import load_tensors, load_weights, read_metadata, save_tensors
 
 FORMAT = 1
+COMPLETE = ("completed", "stopped")
+"""The states of a run that is over, `stopped` by early stopping."""
 PACKAGES = ("mmkit", "torch", "transformers", "timm", "accelerate", "numpy")
 
 
@@ -43,6 +46,10 @@ class Run:
         self.metrics_file = self.folder / "metrics.jsonl"
         self.json_file = self.folder / "run.json"
         self.checkpoint = self.folder / "checkpoint"
+
+    def is_empty(self) -> bool:
+        """Whether the folder is there, with nothing in it."""
+        return self.folder.is_dir() and not any(self.folder.iterdir())
 
     # writing
 
@@ -71,11 +78,15 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
                 encoder.save(folder)
 
-    def save_weights(self, model: Model, keep_frozen: bool = True) -> None:
-        """Write `model.safetensors`: all weights, or all but the frozen ones."""
-        frozen = set() if keep_frozen else {n for n, p in model.named_parameters() if not p.requires_grad}
-        state = {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
-        save_tensors(self.weights_file, state, {"mmkit": version("mmkit")})
+    def save_weights(self, model: Model, keep_frozen: bool = True, step: int = 0) -> None:
+        """Write `model.safetensors`: all weights, or all but frozen encoders', and the update they are of."""
+        state = model.state_dict()
+        kept = state if keep_frozen else {name: state[name] for name in _names_without_frozen(model)}
+        save_tensors(self.weights_file, kept, {"mmkit": version("mmkit"), "step": str(step)})
+
+    def weights_step(self) -> int:
+        """The update whose weights are in `model.safetensors`; 0 if there are none."""
+        return int(read_metadata(self.weights_file).get("step", 0))
 
     def save_predictions(self, split: str, predictions: Iterable[Prediction]) -> Path:
         """Write `predictions/<split>.jsonl` in the canonical form."""
@@ -113,9 +124,10 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """`run.json`. Raises `RunError` for a newer format."""
         facts = self._json(self.json_file)
-        if facts.get("format", FORMAT) > FORMAT:
+        found = facts.get("format", FORMAT)
+        if not isinstance(found, int) or found > FORMAT:
             raise RunError(
-                f"this run has format {facts['format']}, this mmkit reads up to {FORMAT}",
+                f"this run has format {found}, this mmkit reads up to {FORMAT}",
                 where=self.json_file,
                 hint="upgrade mmkit",
             )
@@ -124,26 +136,41 @@ class Run:
     def model(self, recipe: Recipe | None = None) -> Model:
         """The trained model on the CPU, in evaluation mode, built from this folder's files alone.
 
-        Only a run trained with `save_frozen = false` fetches its frozen backbones by name.
+        Only a run trained with `save_frozen = false` fetches its frozen backbones by name. A knowledge base is
+        read from where the recipe says.
         Raises `RunError` if a file is missing or damaged.
         """
         recipe = recipe or self.recipe()
         state = load_tensors(self.weights_file)
-        keeps_frozen = recipe.training.save_frozen
-        model = assemble(recipe, labels=self.labels(), saved=self.folder if keeps_frozen else None)
-        frozen = set() if keeps_frozen else {n for n, p in model.named_parameters() if not p.requires_grad}
-        load_weights(model, state, self.weights_file, only=set(model.state_dict()) - frozen)
+        keep_frozen = recipe.training.save_frozen
+        model = assemble(
+            recipe,
+            labels=self.labels(),
+            entities=read_entities(recipe),
+            saved=self.folder,
+            fetch_frozen=not keep_frozen,
+        )
+        names = set(model.state_dict()) if keep_frozen else _names_without_frozen(model)
+        load_weights(model, state, self.weights_file, only=names)
         return model.eval()
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"it holds a {type(content).__name__}")
         except FileNotFoundError as error:
             raise RunError(
                 f"{path.name} is missing", where=self.folder, hint="the run folder is incomplete"
             ) from error
         except (OSError, ValueError) as error:
             raise RunError(f"{path.name} is damaged: {error}", where=self.folder) from error
+        return content
+
+
+def _names_without_frozen(model: Model) -> set[str]:
+    frozen = tuple(f"encoders.{name}." for name, encoder in model.named_encoders.items() if encoder.frozen)
+    return {name for name in model.state_dict() if not name.startswith(frozen)}
 
 
 def save_run(folder: str | Path, recipe: Recipe, model: Model, facts: Mapping[str, Any] | None = None) -> Run:

@@ -41,6 +41,13 @@ class Split:
             "repairs": dict(self.repairs),
         }
 
+    def notes(self) -> list[str]:
+        """What was read and from where, and what was skipped or read with leniency, as lines for the user."""
+        main = self.files[0]
+        variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
+        read = f"data.{self.name}: {len(self.records)} records from {main['file']} ({variant})"
+        return [read, *(f"data.{self.name}: {count} × {reason}" for reason, count in self.repairs.items())]
+
 
 def split_names(recipe: Recipe) -> list[str]:
     """The splits of examples a recipe names, without the knowledge base."""
@@ -112,3 +119,10 @@ def read_splits(
         splits[name] = read_split(recipe, name)
         annotate_split(recipe, splits[name], device, progress)
     return splits
+
+
+def read_entities(recipe: Recipe) -> list[Entity]:
+    """The recipe's knowledge base, annotated; none if it has no `[data.entities]`."""
+    if ENTITIES not in recipe.parts("data"):
+        return []
+    return read_splits(recipe, [ENTITIES])[ENTITIES].entities

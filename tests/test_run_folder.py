@@ -145,7 +145,7 @@ def test_a_missing_picture_is_an_error_or_a_blank_as_asked(run):
         predictor.predict("Jordan again", ["gone.jpg"])
     predictor.missing_images = "blank"
     blank = predictor.predict("Jordan again", [Image(None)])
-    assert predictor.predict("Jordan again", ["gone.jpg"]) == blank
+    assert predictor.predict("Jordan again", ["gone.jpg"])["entities"] == blank["entities"]
 
 
 def test_a_sentence_longer_than_the_encoder_keeps_its_tail_as_unlabelled(run):
@@ -231,5 +231,5 @@ def test_resuming_with_another_recipe_is_refused(sample_recipe, tmp_path):
     folder.mkdir()
     shutil.copy(sample_recipe, folder / "recipe.cfg")
     changed = load_recipe(sample_recipe, {"training.learning_rate": 5e-4})
-    with pytest.raises(mmkit.errors.RecipeError, match=r"\[training\]"):
+    with pytest.raises(mmkit.errors.RecipeError, match=r"training\.learning_rate was 0\.001 and is 0\.0005"):
         train(changed, folder, resume=True, device="cpu")

@@ -34,11 +34,11 @@ def train(
         raise click.UsageError("--resume needs --output, the folder of the run to go on with")
     assembled = recipe_from(recipe, context, sample)
     quiet_libraries()
-    from mmkit.run import default_folder
     from mmkit.training.console import ConsoleDisplay
     from mmkit.training.train import train as train_recipe
 
-    output = output or default_folder(assembled)
-    train_recipe(
-        assembled, output, resume=resume, device=device, quiet=quiet, hooks=[ConsoleDisplay(quiet=quiet)]
-    )
+    display = ConsoleDisplay(quiet=quiet)
+    try:
+        train_recipe(assembled, output, resume=resume, device=device, quiet=quiet, hooks=[display])
+    finally:
+        display.close()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +16,13 @@ from torch.utils.data import DataLoader
 from mmkit.batch import Batch
 from mmkit.model import Item, Model
 
-Update = list[list[int]]
-"""The micro-batches of one update: lists of example indices."""
+
+class Share(NamedTuple):
+    """One process's part of a micro-batch."""
+
+    indices: list[int]
+    weight: float
+    """What its mean loss counts in the update's mean, times processes, over which gradients are averaged."""
 
 
 def plan_epoch(
@@ -35,33 +44,35 @@ def plan_epoch(
     return [batches[i] for i in random.permutation(len(batches))] if bucket > 1 else batches
 
 
-def share(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> Update:
+def share(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> list[Share]:
     """This process's micro-batches of a global batch; strided, so that lengths are spread evenly.
 
-    A process always gets at least one example (a repeated one weighs nothing: see `weight`), because every process
-    has to take part in every update.
+    A process always gets at least one example (a repeated one weighs nothing), because every process has to take
+    part in every update.
     """
     parts = [list(batch[at::accumulate]) for at in range(min(accumulate, len(batch)))]
-    return [part[rank::processes] or part[:1] for part in parts]
-
-
-def weight(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> list[float]:
-    """What each micro-batch's mean loss counts in the update's mean (times processes, which average gradients)."""
-    parts = [list(batch[at::accumulate]) for at in range(min(accumulate, len(batch)))]
-    return [len(part[rank::processes]) * processes / len(batch) for part in parts]
+    return [
+        Share(part[rank::processes] or part[:1], len(part[rank::processes]) * processes / len(batch))
+        for part in parts
+    ]
 
 
 class Loader:
-    """Collates planned micro-batches ahead of the device."""
+    """Collates micro-batches ahead of the device, in `workers` other processes if there are any."""
 
-    def __init__(self, model: Model, items: Sequence[Item], workers: int, pin: bool) -> None:
-        self.items, self.workers, self.pin = items, workers, pin
-        self.collate: Callable[[list[Item]], Batch] = model.collate
+    def __init__(self, model: Model, items: Sequence[Item], workers: int, *, targets: bool = True) -> None:
+        self.items, self.workers = items, workers
+        self.collate = partial(model.collate, targets=targets)
+        self.pin = model.device.type == "cuda"
 
     def __call__(self, micro_batches: Sequence[list[int]]) -> Iterator[Batch]:
         """Batches in order; a fresh pass each call, its random state apart from the model's."""
+        context = None
         if self.workers:
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive a fork
+            context = (
+                "fork" if sys.platform == "linux" else None
+            )  # workers share the items, and start at once
         generator = torch.Generator()  # keeps the loader from drawing on the model's random numbers
         generator.manual_seed(0)
         loader: DataLoader[Batch] = DataLoader(
@@ -71,5 +82,13 @@ class Loader:
             num_workers=self.workers,
             pin_memory=self.pin,
             generator=generator,
+            multiprocessing_context=context,
+            worker_init_fn=_leave_signals_to_the_parent,
         )
         return iter(loader)
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Go on when a signal reaches the whole group of processes: the batch at hand is still needed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmkit.errors import RunError
-from mmkit.files import explained, sync_folder, write_json
+from mmkit.files import explained, replacing, sync_folder, write_json
 
 
 @dataclass
@@ -34,13 +34,21 @@ class Progress:
     best_score: float | None = None
     best_epoch: int = 0
     best_step: int = 0
+    """The update after which `model.safetensors` was written; 0 before that."""
     stale: int = 0
     """Evaluations since the best."""
     seconds: float = 0.0
     log_bytes: int = 0
     """Length of `metrics.jsonl` at this point; what a killed run wrote later is dropped on resuming."""
-    figures: dict[str, float] = field(default_factory=dict)
-    """Development figures of the best epoch."""
+
+    def is_better(self, score: float, ties: Literal["earlier", "later"]) -> bool:
+        """Count an evaluation, and say whether it is the best so far."""
+        best = self.best_score
+        better = best is None or score > best or (score == best and ties == "later")
+        if better:
+            self.best_score = score
+        self.stale = 0 if better else self.stale + 1
+        return better
 
 
 def save_tensors(
@@ -54,19 +62,21 @@ def save_tensors(
         tensor = tensor.detach().cpu().contiguous()
         owned[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
-    temporary = path.with_name(f".{path.name}.tmp")
-    with explained(path):
+    with replacing(path) as temporary:
         try:
             save_file(owned, temporary, metadata=dict(metadata or {}) or None)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
         except SafetensorError as error:  # safetensors wraps the system's error in text
-            temporary.unlink(missing_ok=True)
-            raise OSError(28 if "No space" in str(error) else 5, str(error)) from error
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            full = "No space" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; none if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -132,14 +142,15 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progre
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Restore model and optimiser from the newest checkpoint. Raises `RunError` if there is none that is whole."""
+    """Restore model and optimiser from the newest checkpoint, and say where it stands: at the start if there is none.
+
+    Raises `RunError` if it is damaged or does not fit.
+    """
     found = sorted(folder.glob("step-*"))
     if not found:
-        raise RunError(
-            "there is no checkpoint to resume from", where=folder, hint="start again with another --output"
-        )
+        return Progress()
     newest = found[-1]
-    progress = Progress(**read_progress(newest))
+    progress = _read_progress(newest)
     load_weights(model, load_tensors(newest / "model.safetensors"), newest, only=set(trained_state(model)))
     by_name = {name: parameter for parameter, name in _names(model, optimizer).items()}
     optimizer.state.clear()
@@ -155,12 +166,11 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
     return progress
 
 
-def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """The progress of a checkpoint folder as plain JSON."""
+def _read_progress(checkpoint: Path) -> Progress:
     path = checkpoint / "progress.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError) as error:
         raise RunError(
             f"the checkpoint is damaged: {error}", where=path, hint="remove it and start again"
         ) from error

@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 
 from mmkit.errors import MMKitError
 
 
-def use_device(device: str) -> None:
-    """Make `device` ("auto", "cpu", "cuda", "cuda:N", "mps") the one accelerate picks. Raises if it is not there."""
-    if device in ("auto", "cpu"):
-        return
-    if device == "mps" and torch.backends.mps.is_available():
-        return
+def make_accelerator(device: str) -> Accelerator:
+    """accelerate's view of `device` (see `pick_device`) and of the processes that were started together.
+
+    Raises `MMKitError` if the device is not there, or if this process has used accelerate on another one.
+    """
+    wanted = pick_device(device)
+    indexed = {"accelerate_torch_device": device} if ":" in device else {}
+    try:
+        with patch_environment(**indexed):
+            accelerator = Accelerator(
+                cpu=wanted.type == "cpu",  # said outright, or torchrun goes unnoticed where there is no GPU
+                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            )
+    except ValueError as error:  # from cuda to cpu
+        raise _taken(device) from error
+    if accelerator.device.type != wanted.type:
+        raise _taken(device)
+    return accelerator
+
+
+def pick_device(device: str) -> torch.device:
+    """The torch device called "auto", "cpu", "cuda", "cuda:N" or "mps"; auto prefers a GPU.
+
+    Raises `MMKitError` if it is not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if device == "cpu" or (device == "mps" and torch.backends.mps.is_available()):
+        return torch.device(device)
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not match:
         raise MMKitError(
             f"no device is called {device!r}", where="--device", hint="use auto, cpu, cuda, cuda:N or mps"
         )
-    index = int(match[1] or 0)
-    if index >= torch.cuda.device_count():
+    if int(match[1] or 0) >= torch.cuda.device_count():
         raise MMKitError(
             f"{device} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} GPU(s)",
             where="--device",
             hint="use --device cpu, or look at nvidia-smi and the installed torch build",
         )
-    os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{index}"
-    torch.cuda.set_device(index)
-
-
-def pick_device(device: str) -> torch.device:
-    """The torch device for a name as `use_device` takes it; auto prefers a GPU."""
-    use_device(device)
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if match[1]:
+        torch.cuda.set_device(int(match[1]))
+    return torch.device(device)
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:
@@ -47,3 +63,9 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     if wanted != "auto":
         return wanted
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def _taken(device: str) -> MMKitError:
+    return MMKitError(
+        f"this process has trained on another device than {device}", hint="train there in a new process"
+    )

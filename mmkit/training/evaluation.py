@@ -36,15 +36,18 @@ def predict_items(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[tuple[int, Prediction]]:
-    """(index, prediction) for this process's share of `items`, batch by batch. Sets evaluation mode."""
-    model.eval()
+    """(index, prediction) for this process's share of `items`, batch by batch, in evaluation mode."""
     plan = plan_evaluation(items, batch_size)[rank::processes]
-    loader = Loader(model, items, workers, pin=model.device.type == "cuda")
-    loader.collate = lambda chosen: model.collate(chosen, targets=False)
-    for chosen, batch in zip(plan, loader(plan), strict=True):
-        with autocast(model.device, precision):
-            predictions = model.predict(batch.to(model.device))
-        yield from zip(chosen, predictions, strict=True)
+    batches = Loader(model, items, workers, targets=False)(plan)
+    training = model.training
+    model.eval()
+    try:
+        for chosen, batch in zip(plan, batches, strict=True):
+            with autocast(model.device, precision):
+                predictions = model.predict(batch.to(model.device))
+            yield from zip(chosen, predictions, strict=True)
+    finally:
+        model.train(training)
 
 
 def score(

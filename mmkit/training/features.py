@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import psutil
 import torch
 
 from mmkit.data.types import Entity, Example
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.model import Model
+from mmkit.training.memory import free_memory
 from mmkit.training.settings import TrainingSettings
 
 
@@ -37,10 +37,3 @@ def prepare_features(
         if encoder.stored is not None:
             encoder.stored.place(device, settings.feature_memory * free_memory(device))
     return reports
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU, or on the host for any other device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import jsonlines
+
 from mmkit.files import explained
 from mmkit.hooks import hookimpl
+
+NAME = "metrics.jsonl"
 
 
 class MetricsLog:
@@ -26,6 +29,14 @@ class MetricsLog:
         self._append(run, {"split": split, "epoch": epoch, "step": step, **figures})
 
     def _append(self, run: Path, line: dict[str, Any]) -> None:
-        path = run / "metrics.jsonl"
-        with explained(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        path = run / NAME
+        with explained(path), jsonlines.open(path, "a") as log:
+            log.write(line)
+
+
+def rewind(run: Path, size: int) -> None:
+    """Drop what was logged beyond `size` bytes, and a line that was not written to its end."""
+    path = run / NAME
+    if path.exists():
+        with explained(path), path.open("rb+") as log:
+            log.truncate(log.read(size).rfind(b"\n") + 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmkit.training.batches import plan_epoch, share, weight
+from mmkit.training.batches import plan_epoch, share
 
 lengths = st.lists(st.integers(1, 90), min_size=1, max_size=120)
 
@@ -41,12 +41,11 @@ def test_shares_are_the_batch_and_weights_its_mean(size, accumulate, processes):
     mean = 0.0
     seen = []
     for rank in range(processes):
-        micro_batches = share(batch, accumulate, rank, processes)
-        weights = weight(batch, accumulate, rank, processes)
-        assert len(micro_batches) == len(weights) == min(accumulate, size)
-        for micro, part in zip(micro_batches, weights, strict=True):
+        parts = share(batch, accumulate, rank, processes)
+        assert len(parts) == min(accumulate, size)
+        for micro, weight in parts:
             assert micro, "every process takes part in every micro-batch"
-            mean += sum(values[i] for i in micro) / len(micro) * part / processes
-            seen += micro if part else []
+            mean += sum(values[i] for i in micro) / len(micro) * weight / processes
+            seen += micro if weight else []
     assert sorted(seen) == batch
     assert mean == pytest.approx(sum(values.values()) / size)

@@ -61,10 +61,24 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["step-000000003"]
 
 
-def test_no_checkpoint_and_truncated_ones_are_errors(tmp_path):
+def test_without_a_checkpoint_training_begins(tmp_path):
     network, optimizer = trained()
-    with pytest.raises(RunError, match="no checkpoint"):
+    before = [p.clone() for p in network.parameters()]
+    assert load_checkpoint(tmp_path / "none", network, optimizer) == Progress()
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"step": 3, "unknown": 1}'])
+def test_damaged_progress_is_an_error(tmp_path, content):
+    network, optimizer = trained()
+    save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
+    (tmp_path / "step-000000003" / "progress.json").write_text(content)
+    with pytest.raises(RunError, match="damaged"):
         load_checkpoint(tmp_path, network, optimizer)
+
+
+def test_truncated_checkpoints_are_errors(tmp_path):
+    network, optimizer = trained()
     save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
     weights = tmp_path / "step-000000003" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])

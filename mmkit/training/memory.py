@@ -1,0 +1,53 @@
+"""How much memory there is, how much was used, and what to lower when it runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from collections.abc import Iterator
+
+import psutil
+import torch
+
+from mmkit.errors import TrainingError
+from mmkit.training.settings import TrainingSettings
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, or on the host for any other device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """Peak bytes: of this process's resident memory, and of the GPU's allocations."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"resident": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if device.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(device)
+    return peak
+
+
+@contextlib.contextmanager
+def memory_advice(settings: TrainingSettings) -> Iterator[None]:
+    """Turn running out of memory into a user's error that says what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        lower = "training.batch_size, an encoder's max_length, training.eval_batch_size or training.feature_memory"
+        parts = min(2 * settings.accumulate, settings.batch_size)
+        more = f"raise training.accumulate to {parts} (same update, less memory), or "
+        raise TrainingError(
+            f"out of memory with {settings.batch_size} examples an update in {settings.accumulate} part(s)",
+            hint=f"{more if parts > settings.accumulate else ''}lower {lower}",
+        ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error)  # the CPU's allocator

@@ -1,0 +1,73 @@
+"""Beginning a run folder, or going on in one: only with the recipe and the data that it was begun with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmkit.errors import RecipeError, RunError
+from mmkit.recipe import Recipe
+from mmkit.run import COMPLETE, Run
+
+SECTIONS = ("recipe", "data", "annotators", "model", "metrics", "training")
+"""What decides a run's result."""
+
+MAY_CHANGE = {
+    f"training.{name}"
+    for name in (
+        "accumulate",
+        "eval_batch_size",
+        "workers",
+        "check_every",
+        "checkpoint_every",
+        "log_every",
+        "feature_memory",
+    )
+}
+"""What does not (but for rounding), and may have to change for a run to go on: memory that ran out, say."""
+
+
+def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
+    """Make the run's folder; with `resume`, see instead that the run in it is this one, and not over.
+
+    A run that was killed before its first checkpoint begins again in its folder, also if nothing is in it yet.
+    Raises `RunError` for a folder that is taken, is no run's or holds a run that is complete, and `RecipeError`
+    for another recipe than the run's.
+    """
+    if not resume or run.is_empty():
+        run.create()
+        return
+    saved = run.recipe()
+    changes = [change for section in SECTIONS for change in _changes(section, saved.config, recipe.config)]
+    if changes:
+        raise RecipeError(
+            "the recipe is not the run's:\n  " + "\n  ".join(changes),
+            where=run.folder,
+            hint=f"resume with the run's own: mmkit train {run.recipe_file} --resume --output {run.folder}",
+        )
+    if run.json_file.exists() and run.facts().get("status") in COMPLETE:
+        raise RunError("this run is complete", where=run.folder, hint="train into another --output")
+
+
+def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """See that the data files of two `run.json`s are the same. Raises `RunError`."""
+    for split, origin in begun.get("data", {}).items():
+        before = {file["file"]: file["sha256"] for file in origin["files"]}
+        for file in now["data"][split]["files"]:
+            if before.get(file["file"]) != file["sha256"]:
+                raise RunError(
+                    f"data.{split}: this file has changed since the run began",
+                    where=file["file"],
+                    hint="put the file back, or train into another --output",
+                )
+
+
+def _changes(at: str, before: Any, now: Any) -> Iterator[str]:
+    """Settings that differ, with both values; `before` and `now` hold them under the last name in `at`."""
+    name = at.rpartition(".")[2]
+    old, new = before.get(name), now.get(name)
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _changes(f"{at}.{key}", old, new)
+    elif old != new and at not in MAY_CHANGE:
+        yield f"{at} was {old!r} and is {new!r}"

@@ -1,0 +1,70 @@
+"""Losses on their way to the log, and whether they are still finite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from mmkit.errors import TrainingError
+from mmkit.training.loop import Update
+
+SHOWN = 40
+"""Example ids in the message of a loss that is not finite."""
+
+
+class Watch:
+    """Sums losses on the device, where looking at them would wait for it, and reads the sums now and then."""
+
+    def __init__(self, accelerator: Accelerator, weights: Sequence[Tensor]) -> None:
+        self.accelerator, self.weights = accelerator, weights
+        self._unchecked: list[Update] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._updates, self._examples, self._since = 0, 0, time.monotonic()
+
+    def add(self, update: Update) -> None:
+        """Note an update; does not wait for the device."""
+        for name, loss in {"loss": update.total, **update.losses}.items():
+            self._sums[name] = self._sums[name] + loss if name in self._sums else loss
+        self._updates, self._examples = self._updates + 1, self._examples + len(update.examples)
+        self._unchecked.append(update)
+
+    def check(self) -> None:
+        """See that the losses since the last look, and the weights they led to, are finite in every process.
+
+        Raises `TrainingError` naming the examples since the last look. Waits for the device.
+        """
+        updates, self._unchecked = self._unchecked, []
+        if not updates:
+            return
+        losses = torch.stack([update.total.float() for update in updates])
+        total = losses.sum() + get_total_norm([weight.detach() for weight in self.weights])
+        if not bool(torch.isfinite(self.accelerator.reduce(total, "sum"))):  # one is enough to make it so
+            raise TrainingError(
+                f"the loss is no longer finite between updates {updates[0].step} and {updates[-1].step}",
+                where=f"examples {_few([i for update in updates for i in update.examples])}",
+                hint="lower training.learning_rate, set training.clip = 1.0, or look at these examples; "
+                "nothing was saved since the last checkpoint",
+            )
+
+    def figures(self) -> dict[str, float]:
+        """Mean losses over all processes and examples a second since the last call (waits for both)."""
+        names = sorted(self._sums)
+        sums = self.accelerator.reduce(
+            torch.stack([self._sums[name].float() for name in names]), "sum"
+        ).tolist()
+        figures = {name: value / self._updates for name, value in zip(names, sums, strict=True)}
+        figures["examples_per_second"] = self._examples / (time.monotonic() - self._since)
+        self._begin()
+        return figures
+
+
+def _few(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
