@@ -66,12 +66,22 @@ def facts(run):
 
 
 def test_the_folder_holds_what_the_documentation_says(run):
-    expected = {"recipe.cfg", "labels.json", "model.safetensors", "encoders", "metrics.jsonl", "predictions", "run.json"}
+    expected = {
+        "recipe.cfg",
+        "labels.json",
+        "model.safetensors",
+        "encoders",
+        "metrics.jsonl",
+        "predictions",
+        "run.json",
+    }
     assert {p.name for p in run.iterdir()} == expected
     assert {p.name for p in (run / "encoders").iterdir()} == {"text", "vision"}
     found = facts(run)
     assert found["format"] == 1 and found["status"] == "completed" and found["seed"] == 7
-    assert found["data"]["train"]["records"] == 320 and len(found["data"]["train"]["files"][0]["sha256"]) == 64
+    assert (
+        found["data"]["train"]["records"] == 320 and len(found["data"]["train"]["files"][0]["sha256"]) == 64
+    )
     assert found["peak_memory_bytes"]["resident"] > 0 and found["seconds"] > 0
     assert found["figures"]["test"]["spans.f1"] > 0.5
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -1,135 +1,282 @@
-"""Runs that are killed, stopped, shared between processes, or fed a loss that is not finite."""
+"""Runs that are killed or stopped at any moment, or shared between processes, and their results."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+TRAINING = {"epochs": 3, "eval_every": 15, "learning_rate": 3e-3}
+STEPS = 60
+
 CHILD = """
-import os, signal, sys
+import json, os, sys
+
+recipe, output, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+os.environ.update(options["environment"])
+sys.stderr = open(options["messages"], "a", buffering=1)
+
 from mmkit.errors import MMKitError
 from mmkit.hooks import hookimpl
-from mmkit.recipe import load_recipe, parse_overrides
+from mmkit.recipe import load_recipe
 from mmkit.training.train import train
 
-recipe, output, resume, number, at = sys.argv[1:6]
-overrides = parse_overrides(sys.argv[6:])
-
 class Signal:
+    '''Sends a signal to this process, or to its whole group, at a moment of the run.'''
+
+    def at(self, moment):
+        if moment == options["at"]:
+            os.kill(0 if options["group"] else os.getpid(), options["number"])
+
+    @hookimpl
+    def mmkit_progress(self, label, done):
+        self.at(f"{label} {done}")
+
     @hookimpl
     def mmkit_step(self, step):
-        if step == int(at):
-            os.kill(os.getpid(), int(number))
+        self.at(f"step {step}")
 
+    @hookimpl
+    def mmkit_evaluated(self, split, step):
+        self.at(f"{split} {step}")
+
+    @hookimpl
+    def mmkit_checkpoint(self, step, best):
+        self.at(f"{'best' if best else 'saved'} {step}")
+
+if options["group"]:
+    os.setsid()
 try:
-    train(load_recipe(recipe, overrides), output, resume=resume == "resume", device="cpu", hooks=[Signal()])
+    loaded = load_recipe(recipe, options["overrides"])
+    train(loaded, output, resume=options["resume"], device="cpu", hooks=[Signal()])
 except MMKitError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """
 
 
-def run(recipe: Path, output: Path, *, resume=False, number=0, at=-1, processes=1, **overrides: object):
-    """Train in a child process that sends itself signal `number` after update `at`."""
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        script = output.parent / "child.py"
-        script.write_text(CHILD, encoding="utf-8")
-        launch += [str(script)]
-    else:
-        launch += ["-c", CHILD]
-    settings = [f"--training.{key}={value}" for key, value in overrides.items()]
-    arguments = [str(recipe), str(output), "resume" if resume else "new", str(number), str(at), *settings]
+@dataclass
+class Done:
+    """How a process that trained has ended."""
+
+    code: int
+    messages: str
+
+
+def run(
+    recipe: Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    number: int = 0,
+    at: str = "",
+    group: bool = False,
+    processes: int = 1,
+    overrides: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+    **training: Any,
+) -> Done:
+    """Train in a process of its own, which sends itself signal `number` at the moment `at`."""
+    messages = output.parent / "messages.txt"
+    messages.unlink(missing_ok=True)
+    options = {
+        "overrides": {f"training.{k}": v for k, v in {**TRAINING, **training}.items()} | (overrides or {}),
+        "environment": {
+            "OMP_NUM_THREADS": "1",
+            "MMKIT_CACHE": os.environ["MMKIT_CACHE"],
+            **(environment or {}),
+        },
+        "messages": str(messages),
+        "resume": resume,
+        "number": number,
+        "at": at,
+        "group": group,
+    }
+    arguments = [str(recipe), str(output), json.dumps(options)]
+    code = forked(arguments) if processes == 1 else launched(arguments, processes, output.parent)
+    return Done(code, messages.read_text() if messages.exists() else "")
+
+
+def forked(arguments: list[str]) -> int:
+    """Run the child from a server that has imported torch already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["mmkit.training.train", "mmkit.encoders.transformer", "mmkit.encoders.timm_pooled"]
+    )
+    child = context.Process(target=exec, args=(f"import sys\nsys.argv[1:] = {arguments!r}\n{CHILD}", {}))
+    child.start()
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def launched(arguments: list[str], processes: int, folder: Path) -> int:
+    """Run children that torchrun starts together."""
+    script = folder / "child.py"
+    script.write_text(CHILD, encoding="utf-8")
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={processes}",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*launch, *arguments], capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run([*torchrun, str(script), *arguments], env=environment, check=False).returncode
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
     return load_file(output / "model.safetensors")
 
 
+def scores(output: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["split"] != "train"]
+
+
+def assert_same(output: Path, whole: Path) -> None:
+    """Weights, scores and predictions are the uninterrupted run's, to the bit."""
+    one, other = weights(output), weights(whole)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert scores(output) == scores(whole)
+    for split in ("dev", "test"):
+        file = Path("predictions") / f"{split}.jsonl"
+        assert (output / file).read_bytes() == (whole / file).read_bytes()
+    facts = [json.loads((folder / "run.json").read_text()) for folder in (output, whole)]
+    for name in ("status", "best_epoch", "epochs", "updates", "figures", "data"):
+        assert facts[0][name] == facts[1][name], name
+    assert not (output / "checkpoint").exists()
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(sample_recipe, tmp_path_factory) -> Path:
+def whole(sample_recipe, tmp_path_factory) -> Path:
+    """An uninterrupted run."""
     output = tmp_path_factory.mktemp("runs") / "whole"
-    done = run(sample_recipe, output, eval_from=2)
-    assert done.returncode == 0, done.stderr
+    done = run(sample_recipe, output)
+    assert done.code == 0, done.messages
     return output
 
 
+def improvements(output: Path) -> list[int]:
+    """The updates after which the development score was the best so far."""
+    best, steps = -1.0, []
+    for line in scores(output):
+        if line["split"] == "dev" and line["spans.f1"] > best:
+            best = line["spans.f1"]
+            steps.append(line["step"])
+    return steps
+
+
+def killed_and_resumed(recipe: Path, output: Path, at: str, **more: Any) -> None:
+    killed = run(recipe, output, number=signal.SIGKILL, at=at, **more)
+    assert killed.code == -signal.SIGKILL, killed.messages
+    resumed = run(recipe, output, resume=True, **more)
+    assert resumed.code == 0, resumed.messages
+
+
 @pytest.mark.parametrize("checkpoint_every", [0, 4])
-def test_a_killed_run_resumes_bit_for_bit(sample_recipe, uninterrupted, tmp_path, checkpoint_every):
-    output = tmp_path / "killed"
-    kept = {"eval_from": 2, "checkpoint_every": checkpoint_every}
-    killed = run(sample_recipe, output, number=signal.SIGKILL, at=22, **kept)  # in the middle of epoch 2
-    assert killed.returncode == -signal.SIGKILL
-    assert json.loads((output / "run.json").read_text())["status"] == "unfinished"
-    resumed = run(sample_recipe, output, resume=True, **kept)
-    assert resumed.returncode == 0, resumed.stderr
-    whole = weights(uninterrupted)
-    assert whole.keys() == weights(output).keys()
-    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(output).items())
+@pytest.mark.parametrize("step", [3, 27])
+def test_a_run_killed_within_an_epoch_resumes_bit_for_bit(
+    sample_recipe, whole, tmp_path, step, checkpoint_every
+):
+    killed_and_resumed(sample_recipe, tmp_path / "run", f"step {step}", checkpoint_every=checkpoint_every)
+    assert_same(tmp_path / "run", whole)
 
-    def scores(folder: Path) -> list[dict]:
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [line for line in lines if line["split"] != "train"]
 
-    assert scores(output) == scores(uninterrupted)
-    predictions = [folder / "predictions" / "test.jsonl" for folder in (output, uninterrupted)]
-    assert predictions[0].read_text() == predictions[1].read_text()
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_a_run_killed_between_a_new_best_and_its_checkpoint_resumes(sample_recipe, whole, tmp_path, which):
+    best = improvements(whole)
+    assert len(best) > 2
+    killed_and_resumed(sample_recipe, tmp_path / "run", f"best {best[which]}")
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_run_killed_while_it_is_tested_resumes(sample_recipe, whole, tmp_path):
+    killed_and_resumed(sample_recipe, tmp_path / "run", f"test {improvements(whole)[-1]}")
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_run_killed_after_its_last_checkpoint_resumes(sample_recipe, whole, tmp_path):
+    killed_and_resumed(sample_recipe, tmp_path / "run", f"saved {STEPS}")
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_run_killed_while_features_are_computed_resumes(sample_recipe, whole, tmp_path):
+    own = {"MMKIT_CACHE": str(tmp_path / "cache")}
+    killed_and_resumed(sample_recipe, tmp_path / "run", "features of vision 32", environment=own)
+    assert_same(tmp_path / "run", whole)
+
+
+def test_early_stopping_counts_on_after_a_kill(sample_recipe, tmp_path):
+    waiting = {
+        "patience": 3,
+        "learning_rate": 0.0,
+    }  # the scores at 30, 40 and 45 are no better than that at 15
+    assert run(sample_recipe, tmp_path / "whole", **waiting).code == 0
+    killed_and_resumed(sample_recipe, tmp_path / "run", "step 33", **waiting)
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["status"], facts["updates"]) == ("stopped", 40)
+    assert_same(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_saves_says_how_to_go_on_and_does(sample_recipe, uninterrupted, tmp_path, number):
-    output = tmp_path / "stopped"
-    stopped = run(sample_recipe, output, number=number, at=19, eval_from=2)
-    assert stopped.returncode == 128 + number
-    assert "Traceback" not in stopped.stderr
-    assert "everything is saved" in stopped.stderr and "--resume" in stopped.stderr
-    assert len(list((output / "checkpoint").iterdir())) == 1
-    resumed = run(sample_recipe, output, resume=True, eval_from=2)
-    assert resumed.returncode == 0, resumed.stderr
-    whole = weights(uninterrupted)
-    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(output).items())
+def test_a_stopped_run_saves_says_how_to_go_on_and_does(sample_recipe, whole, tmp_path, number):
+    output = tmp_path / "run"
+    stopped = run(sample_recipe, output, number=number, at="step 19")
+    assert stopped.code == 128 + number
+    assert "everything is saved after update 19" in stopped.messages and "--resume" in stopped.messages
+    assert [path.name for path in (output / "checkpoint").iterdir()] == ["step-000000019"]
+    assert json.loads((output / "run.json").read_text())["status"] == "unfinished"
+    resumed = run(sample_recipe, output, resume=True)
+    assert resumed.code == 0, resumed.messages
+    assert_same(output, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_does_not_break_the_loader(sample_recipe, whole, tmp_path, number):
+    output = tmp_path / "run"
+    stopped = run(sample_recipe, output, number=number, at="step 19", group=True, workers=2)
+    assert stopped.code == 128 + number, stopped.messages
+    assert "everything is saved after update 19" in stopped.messages
+    assert "Traceback" not in stopped.messages
+    assert run(sample_recipe, output, resume=True).code == 0
+    assert_same(output, whole)
 
 
 def test_two_processes_make_the_updates_of_one(sample_recipe, tmp_path):
-    recipe = without_dropout(sample_recipe, tmp_path)
     # The loss does not depend on a key's bias: its gradient is rounding error, which Adam scales up to full steps.
-    still = {"groups.still.pattern": r"key\.bias", "groups.still.learning_rate": 0.0}
-    outputs = [tmp_path / "one", tmp_path / "two"]
-    for processes, output in enumerate(outputs, start=1):
-        done = run(recipe, output, processes=processes, batch_size=14, epochs=4, **still)
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (weights(output) for output in outputs)
-    assert max(float((one[name].float() - two[name].float()).abs().max()) for name in one) < 1e-5
-    one, two = (json.loads((output / "run.json").read_text())["figures"] for output in outputs)
-    assert one == two
-    assert one["test"]["spans.f1"] > 0.2
-    one, two = (
-        [json.loads(line)["loss"] for line in (output / "metrics.jsonl").read_text().splitlines() if "loss" in line]
-        for output in outputs
+    still = {"training.groups.still.pattern": r"key\.bias", "training.groups.still.learning_rate": 0.0}
+    dropout = {f"model.{part}.dropout": 0.0 for part in ("encoders.text", "fuser", "decoder")}
+    same = {"overrides": still | dropout, "batch_size": 14, "learning_rate": 1e-3, "eval_every": 0}
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(sample_recipe, one, **same).code == 0
+    # stopped by a signal to one of them, after the next update at which they ask one another
+    stopped = run(sample_recipe, two, processes=2, number=signal.SIGTERM, at="step 33", **same)
+    assert stopped.code != 0 and "everything is saved after update 40" in stopped.messages
+    resumed = run(sample_recipe, two, processes=2, resume=True, **same)
+    assert resumed.code == 0, resumed.messages
+    of_one, of_two = weights(one), weights(two)
+    assert max(float((of_one[name].float() - of_two[name].float()).abs().max()) for name in of_one) < 1e-5
+    figures = [json.loads((output / "run.json").read_text())["figures"] for output in (one, two)]
+    assert figures[0] == figures[1]
+    assert figures[0]["test"]["spans.f1"] > 0.2
+    assert (one / "predictions" / "test.jsonl").read_text().count("\n") == 81, (
+        "every example once, and a header"
     )
-    assert one == pytest.approx(two, rel=1e-4)
+    assert [line["id"] for line in predictions(one)] == [line["id"] for line in predictions(two)]
 
 
-def without_dropout(recipe: Path, folder: Path) -> Path:
-    """A copy of the recipe in which nothing is dropped: processes would draw different masks."""
-    text = recipe.read_text().replace("dropout = 0.1", "dropout = 0.0")
-    backbone = Path(next(line.split('"')[1] for line in text.splitlines() if line.startswith("name =")))
-    shutil.copytree(backbone, folder / "text")
-    config = json.loads((backbone / "config.json").read_text())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (folder / "text" / "config.json").write_text(json.dumps(config))
-    copy = folder / "plain.cfg"
-    copy.write_text(text.replace(str(backbone), str(folder / "text")))
-    return copy
+def predictions(output: Path) -> list[dict[str, Any]]:
+    lines = (output / "predictions" / "test.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines[1:]]

@@ -1,0 +1,361 @@
+"""What the settings of `[training]` do to a run, and what ends one early."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mmkit.training.checkpoint
+from mmkit.encoders.base import ItemEncoder
+from mmkit.errors import DataError, Interrupted, RecipeError, RunError, TrainingError
+from mmkit.hooks import hookimpl
+from mmkit.model import Model
+from mmkit.recipe import Recipe, load_recipe
+from mmkit.splits import read_split
+from mmkit.training.metrics_log import rewind
+from mmkit.training.stopping import StopSignal
+from mmkit.training.train import train
+
+NO_DROPOUT = {"model.encoders.text.dropout": 0.0, "model.fuser.dropout": 0.0, "model.decoder.dropout": 0.0}
+
+
+@pytest.fixture
+def recipe(sample_recipe):
+    """A function that loads the sample recipe, one epoch long, with settings of `[training]` replaced."""
+
+    def load(overrides: dict[str, Any] | None = None, **training: Any) -> Recipe:
+        settings = {f"training.{name}": value for name, value in {"epochs": 1, **training}.items()}
+        return load_recipe(sample_recipe, {**settings, **(overrides or {})})
+
+    return load
+
+
+def without(recipe: Recipe, folder: Path, *splits: str) -> Recipe:
+    """A copy of the recipe that lacks some splits."""
+    sections = recipe.to_str().split("\n\n")
+    kept = [s for s in sections if not any(s.startswith(f"[data.{split}]") for split in splits)]
+    (folder / "fewer.cfg").write_text("\n\n".join(kept))
+    return load_recipe(folder / "fewer.cfg")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors")
+
+
+def equal(one: Path, other: Path) -> bool:
+    one, other = weights(one), weights(other)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+# Settings
+
+
+def test_accumulation_makes_the_same_updates(recipe, tmp_path):
+    # Adam turns the rounding error in a gradient that is zero (a key's bias) into a step: leave those out.
+    still = {"training.groups.still.pattern": r"key\.bias", "training.groups.still.learning_rate": 0.0}
+    for parts in (1, 4):
+        train(
+            recipe(NO_DROPOUT | still, accumulate=parts, batch_size=32), tmp_path / str(parts), device="cpu"
+        )
+    one, four = weights(tmp_path / "1"), weights(tmp_path / "4")
+    assert max(float((one[name].float() - four[name].float()).abs().max()) for name in one) < 1e-6
+    losses = [[line["loss"] for line in lines(tmp_path / part) if "loss" in line] for part in ("1", "4")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_workers_make_the_same_batches(recipe, tmp_path):
+    for workers in (0, 2):
+        train(recipe(workers=workers), tmp_path / str(workers), device="cpu")
+    assert equal(tmp_path / "0", tmp_path / "2")
+    predictions = [(tmp_path / run / "predictions" / "test.jsonl").read_bytes() for run in ("0", "2")]
+    assert predictions[0] == predictions[1]
+
+
+def test_early_stopping_keeps_the_best_epoch(recipe, tmp_path):
+    # Nothing is learnt, so that the first score is the best.
+    summary = train(recipe(epochs=9, patience=2, learning_rate=0.0), tmp_path / "run", device="cpu")
+    assert (summary["status"], summary["epochs"], summary["best_epoch"]) == ("stopped", 3, 1)
+    assert [line["epoch"] for line in lines(tmp_path / "run") if line["split"] == "dev"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("ties", "best"), [("earlier", 1), ("later", 3)])
+def test_of_equal_scores_the_one_asked_for_is_best(recipe, tmp_path, ties, best):
+    summary = train(recipe(epochs=3, ties=ties, learning_rate=0.0), tmp_path / "run", device="cpu")
+    assert summary["best_epoch"] == best
+
+
+def test_scores_within_an_epoch_count(recipe, tmp_path):
+    train(recipe(eval_every=8), tmp_path / "run", device="cpu")
+    assert [line["step"] for line in lines(tmp_path / "run") if line["split"] == "dev"] == [8, 16, 20]
+
+
+@pytest.mark.parametrize("splits", [("dev",), ("test",), ("dev", "test")])
+def test_splits_may_be_missing(recipe, tmp_path, splits):
+    summary = train(without(recipe(epochs=2), tmp_path, *splits), tmp_path / "run", device="cpu")
+    assert summary["status"] == "completed" and summary["best_epoch"] in (1, 2)
+    assert summary["figures"].keys() == {"dev", "test"} - set(splits)
+    assert "dev" not in splits or summary["best_epoch"] == 2
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_frozen_text_encoder_stays_as_it_is(recipe, tmp_path):
+    group = {"training.groups.decoder.pattern": "^decoder", "training.groups.decoder.learning_rate": 1e-2}
+    frozen = recipe({"model.encoders.text.frozen": True, **group})
+    train(frozen, tmp_path / "run", device="cpu")
+    backbone = load_file(Path(frozen.config["model"]["encoders"]["text"]["name"]) / "model.safetensors")
+    trained = weights(tmp_path / "run")
+    shared = [name for name in backbone if f"encoders.text.backbone.{name}" in trained]
+    assert len(shared) > 20
+    assert all(torch.equal(backbone[name], trained[f"encoders.text.backbone.{name}"]) for name in shared)
+
+
+def test_bf16_trains_float32_weights(recipe, tmp_path):
+    summary = train(recipe(epochs=3, precision="bf16", learning_rate=3e-3), tmp_path / "run", device="cpu")
+    assert summary["precision"] == "bf16"
+    assert summary["figures"]["test"]["spans.f1"] > 0.2
+    assert {tensor.dtype for tensor in weights(tmp_path / "run").values()} <= {torch.float32, torch.int64}
+
+
+def test_compiled_encoders_learn_the_same(recipe, tmp_path, monkeypatch):
+    plain = train(recipe(NO_DROPOUT), tmp_path / "plain", device="cpu")
+    compiled, compile_ = [], torch.compile
+
+    def captured(function: Any, **options: Any) -> Any:
+        compiled.append(function)
+        return compile_(function, backend="eager", **options)  # traced and guarded, without generated code
+
+    monkeypatch.setattr(torch, "compile", captured)
+    summary = train(recipe(NO_DROPOUT, compile=True), tmp_path / "compiled", device="cpu")
+    assert len(compiled) == 1, "the text encoder; the frozen one is read from the store"
+    assert summary["figures"]["test"] == pytest.approx(plain["figures"]["test"], abs=0.02)
+    one, other = weights(tmp_path / "plain"), weights(tmp_path / "compiled")
+    assert one.keys() == other.keys()
+
+
+def test_a_score_that_no_metric_gives_is_an_error(recipe, tmp_path):
+    with pytest.raises(RecipeError, match=r"spans\.accuracy") as caught:
+        train(recipe(score="spans.accuracy"), tmp_path / "run", device="cpu")
+    assert "spans.f1" in caught.value.hint
+
+
+def test_stored_features_are_computed_once(recipe, tmp_path, monkeypatch):
+    train(recipe(), tmp_path / "first", device="cpu")
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("these features are stored")
+
+    monkeypatch.setattr(ItemEncoder, "encode", fail)
+    train(recipe(), tmp_path / "second", device="cpu")
+    assert equal(tmp_path / "first", tmp_path / "second")
+
+
+# What ends a run
+
+
+class Ends:
+    """Notes how runs end."""
+
+    def __init__(self) -> None:
+        self.statuses: list[str] = []
+
+    @hookimpl
+    def mmkit_run_end(self, status: str) -> None:
+        self.statuses.append(status)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_examples(recipe, tmp_path):
+    ends = Ends()
+    with pytest.raises(TrainingError, match="no longer finite between updates 1 and 5") as caught:
+        train(
+            recipe(learning_rate=1e30, warmup=0, check_every=5), tmp_path / "run", device="cpu", hooks=[ends]
+        )
+    shown, _, more = caught.value.where.removeprefix("examples ").partition(" and ")
+    ids = {example.id for example in read_split(recipe(), "train").examples}
+    assert len(set(shown.split(", ")) & ids) == 40 and more == "40 more", "of 5 batches of 16"
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert ends.statuses == ["failed"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(recipe, tmp_path, monkeypatch, error):
+    def forward(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Model, "forward", forward)
+    with pytest.raises(TrainingError, match="out of memory with 16 examples an update in 2 part") as caught:
+        train(recipe(accumulate=2), tmp_path / "run", device="cpu")
+    assert "training.accumulate to 4" in caught.value.hint and "max_length" in caught.value.hint
+
+
+def test_other_errors_are_left_alone(recipe, tmp_path, monkeypatch):
+    def forward(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Model, "forward", forward)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(recipe(), tmp_path / "run", device="cpu")
+
+
+class Stopper:
+    """Sends this process a signal when the training hook `at` is called."""
+
+    def __init__(self, at: str, number: int = signal.SIGINT) -> None:
+        self.at, self.number, self.waiting = at, number, True
+
+    def _send(self, name: str) -> None:
+        if name == self.at and self.waiting:
+            self.waiting = False
+            os.kill(os.getpid(), self.number)
+
+    @hookimpl
+    def mmkit_note(self) -> None:
+        self._send("note")
+
+    @hookimpl
+    def mmkit_evaluated(self, split: str) -> None:
+        self._send(split)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_update_stops_at_once(recipe, tmp_path, number):
+    with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name}") as caught:
+        train(recipe(), tmp_path / "run", device="cpu", hooks=[Stopper("note", number)])
+    assert caught.value.exit_code == 128 + number
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    train(recipe(), tmp_path / "run", device="cpu", resume=True)
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_signal_while_scoring_loses_nothing(recipe, tmp_path, split):
+    ends = Ends()
+    train(recipe(epochs=2), tmp_path / "whole", device="cpu")
+    with pytest.raises(Interrupted, match="--resume"):
+        train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper(split), ends])
+    assert ends.statuses == ["interrupted"]
+    summary = train(recipe(epochs=2), tmp_path / "run", device="cpu", resume=True)
+    assert summary["status"] == "completed"
+    assert equal(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_second_signal_does_not_wait():
+    with StopSignal() as stop, stop.deferred():
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.received is signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        stop.received = None  # heeded
+
+
+def test_a_signal_that_nobody_heeded_is_raised_in_the_end():
+    with StopSignal() as stop, pytest.raises(KeyboardInterrupt), stop.deferred():
+        signal.raise_signal(signal.SIGINT)
+
+
+# The disk
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_while_the_best_is_written_leaves_the_one_before(recipe, tmp_path, monkeypatch):
+    write, written = mmkit.training.checkpoint.save_file, []
+
+    def fill_up(tensors: Any, path: Path, **more: Any) -> None:
+        write(tensors, path, **more)
+        written.append(path)
+        if sum("model.safetensors" in p.name and "step-" not in str(p) for p in written) > 2:
+            full()
+
+    monkeypatch.setattr(mmkit.training.checkpoint, "save_file", fill_up)
+    with pytest.raises(RunError, match="the disk is full"):
+        train(recipe(epochs=4, ties="later", learning_rate=0.0), tmp_path / "run", device="cpu")
+    assert weights(tmp_path / "run")
+    assert not list((tmp_path / "run").glob(".*.tmp")), "no half-written file stays"
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "run.json", "model.safetensors"])
+def test_a_disk_that_refuses_is_one_message(recipe, tmp_path, file):
+    class Occupied:
+        @hookimpl
+        def mmkit_run_start(self, run: Path) -> None:
+            (run / file).unlink(missing_ok=True)
+            (run / file).mkdir()
+
+    with pytest.raises(RunError, match=rf"{file}: cannot write: a folder stands where a file is needed"):
+        train(recipe(), tmp_path / "run", device="cpu", hooks=[Occupied()])
+
+
+def test_files_have_the_usual_permissions(recipe, tmp_path):
+    before = os.umask(0o022)
+    try:
+        train(recipe(), tmp_path / "run", device="cpu")
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o644}
+
+
+def test_rewinding_the_log_drops_what_came_later_and_half_a_line(tmp_path):
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"step": 1}\n{"step": 2}\n')
+    rewind(tmp_path, 12)
+    assert log.read_text() == '{"step": 1}\n'
+    log.write_text('{"step": 1}\n{"st')
+    rewind(tmp_path, 100)
+    assert log.read_text() == '{"step": 1}\n'
+
+
+def test_data_that_changed_since_is_refused(recipe, tmp_path):
+    loaded = recipe()
+    root = Path(loaded.config["data"]["dev"]["root"])
+    copy = tmp_path / "data"
+    copy.mkdir()
+    for path in root.iterdir():
+        (copy / path.name).symlink_to(path)
+    moved = recipe({f"data.{split}.root": str(copy) for split in ("train", "dev", "test")})
+    with pytest.raises(Interrupted):
+        train(moved, tmp_path / "run", device="cpu", hooks=[Stopper("dev")])
+    file = copy / loaded.config["data"]["dev"]["file"]
+    text = file.read_text()
+    file.unlink()
+    file.write_text(text.replace("B-PER", "B-LOC"))
+    with pytest.raises(RunError, match=r"data\.dev: this file has changed"):
+        train(moved, tmp_path / "run", device="cpu", resume=True)
+
+
+def test_settings_that_do_not_matter_may_change_on_resuming(recipe, tmp_path):
+    with pytest.raises(Interrupted):
+        train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper("dev")])
+    with pytest.raises(RecipeError, match=r"training\.epochs was 2 and is 3"):
+        train(recipe(epochs=3), tmp_path / "run", device="cpu", resume=True)
+    changed = recipe(epochs=2, accumulate=2, log_every=5, eval_batch_size=16)
+    assert train(changed, tmp_path / "run", device="cpu", resume=True)["status"] == "completed"
+
+
+def test_a_missing_data_file_leaves_a_folder_that_can_be_used(recipe, tmp_path):
+    with pytest.raises(DataError):
+        train(recipe({"data.train.file": "none.txt"}), tmp_path / "run", device="cpu")
+    assert train(recipe(), tmp_path / "run", device="cpu")["status"] == "completed"
