@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmkit.data.types import Prediction
 from mmkit.files import write_json
+from mmkit.hooks import registered
 from mmkit.recipe import Recipe
 from mmkit.run import Run
 from mmkit.splits import read_splits
 from mmkit.training.devices import pick_device, pick_precision
 from mmkit.training.evaluation import predict_items, score
 from mmkit.training.features import prepare_features
-
-ProgressReport = Callable[[str, int, int], None]
 
 
 def evaluate(
@@ -24,19 +23,30 @@ def evaluate(
     recipe: Recipe | None = None,
     device: str = "auto",
     output: str | Path | None = None,
-    progress: ProgressReport | None = None,
+    hooks: Sequence[object] = (),
 ) -> tuple[dict[str, float], list[Prediction]]:
     """Figures and predictions of `split`. `recipe` replaces the run's own (another data folder, say).
 
     Writes `predictions/<split>.jsonl` and `evaluations/<split>.json` into `output` (default: the run's folder).
+    `hooks` are hook implementations beside the installed plugins' that hear of progress and get notes.
     """
     folder = Run(run)
     recipe = recipe or folder.recipe()
     torch_device = pick_device(device)
     settings = recipe.training
-    data = read_splits(recipe, [split], str(torch_device), progress)[split]
-    model = folder.model(recipe).to(torch_device)
-    prepare_features(model, data.examples, torch_device, settings, progress)
+    with registered(*hooks) as plugins:
+
+        def progress(label: str, done: int, total: int) -> None:
+            plugins.hook.mmkit_progress(label=label, done=done, total=total)
+
+        data = read_splits(recipe, [split], str(torch_device), progress)[split]
+        model = folder.model(recipe).to(torch_device)
+        reports = prepare_features(model, data.examples, torch_device, settings, progress)
+        for note in [
+            *data.notes(),
+            *(f"model.encoders.{name}: {report}" for name, report in reports.items()),
+        ]:
+            plugins.hook.mmkit_note(message=note)
     items = model.items(data.examples)
     precision = pick_precision(settings.precision, torch_device)
     found = predict_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
@@ -45,7 +55,6 @@ def evaluate(
     figures = score(metrics, [item.example for item in items], predictions)
     target = Run(output) if output is not None else folder
     target.save_predictions(split, predictions)
-    write_json(
-        target.folder / "evaluations" / f"{split}.json", {"split": split, **figures, "data": data.origin}
-    )
+    summary = {"split": split, **figures, "data": data.origin}
+    write_json(target.folder / "evaluations" / f"{split}.json", summary)
     return figures, predictions

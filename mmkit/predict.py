@@ -33,7 +33,8 @@ class Predictor:
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.precision = pick_precision(recipe.training.precision, self.device)
-        self.annotators = [recipe.build(f"annotators.{name}") for name in recipe.parts("annotators")]
+        annotators = (recipe.build(f"annotators.{name}") for name in recipe.parts("annotators"))
+        self.annotators = [annotator for annotator in annotators if annotator.over == "examples"]
         self.missing_images = "error"
 
     @classmethod
@@ -54,6 +55,17 @@ class Predictor:
         for encoder in self.model.named_encoders.values():
             if isinstance(encoder, ItemEncoder):
                 encoder.missing_images = policy
+
+    @property
+    def replaced(self) -> dict[str, str]:
+        """The pictures that blank ones stood in for so far, and why."""
+        encoders = self.model.named_encoders.values()
+        return {
+            path: reason
+            for encoder in encoders
+            if isinstance(encoder, ItemEncoder)
+            for path, reason in encoder.replaced.items()
+        }
 
     def predict(
         self,

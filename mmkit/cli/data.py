@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, device_option, progress_bar, quiet_libraries, recipe_from
+from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet_libraries, recipe_from
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -26,8 +26,11 @@ def annotate(context: click.Context, recipe: str, sample: bool, device: str, qui
     from mmkit.splits import read_splits
     from mmkit.training.devices import pick_device
 
-    with progress_bar(quiet) as progress:
-        splits = read_splits(loaded, loaded.parts("data"), str(pick_device(device)), progress)
+    with console_display(quiet) as display:
+        splits = read_splits(loaded, loaded.parts("data"), str(pick_device(device)), display.mmkit_progress)
+        for split in splits.values():
+            for note in split.notes():
+                display.mmkit_note(note)
     records = sum(len(s.examples) + len(s.entities) for s in splits.values())
     click.echo(f"{', '.join(names)}: {records} records of {', '.join(splits)} are annotated")
 
@@ -65,11 +68,14 @@ def convert(
 @click.argument("paper")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--recipe", help="A file or a shipped recipe's name; default the one that FILE belongs to.")
 @click.pass_context
-def import_checkpoint(context: click.Context, paper: str, file: Path, output: Path) -> None:
+def import_checkpoint(
+    context: click.Context, paper: str, file: Path, output: Path, recipe: str | None
+) -> None:
     """Turn the checkpoint FILE of PAPER's authors into a run folder OUT, ready to evaluate and predict.
 
-    The paper's recipe can be overridden by dotted name: --backbones.text ./bert-base-uncased
+    The recipe can be overridden by dotted name: --backbones.text ./bert-base-uncased
     """
     from mmkit.recipe import parse_overrides
 
@@ -77,5 +83,5 @@ def import_checkpoint(context: click.Context, paper: str, file: Path, output: Pa
     quiet_libraries()
     from mmkit.importing import import_checkpoint as import_file
 
-    run = import_file(paper, file, output, overrides)
+    run = import_file(paper, file, output, overrides, recipe)
     click.echo(f"{file} is now the run {run.folder}; try: mmkit predict {run.folder} --text ...")

@@ -9,9 +9,9 @@ import click
 from mmkit.cli.options import (
     OVERRIDABLE,
     as_json,
+    console_display,
     device_option,
     print_figures,
-    progress_bar,
     quiet_libraries,
 )
 
@@ -38,8 +38,8 @@ def evaluate(
     quiet_libraries()
     from mmkit.evaluate import evaluate as evaluate_run
 
-    with progress_bar(quiet) as progress:
-        figures, _ = evaluate_run(run, split, recipe=recipe, device=device, output=output, progress=progress)
+    with console_display(quiet) as display:
+        figures, _ = evaluate_run(run, split, recipe=recipe, device=device, output=output, hooks=[display])
     if json_:
         click.echo(as_json({"split": split, **figures}))
     else:

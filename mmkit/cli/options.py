@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
+    from mmkit.training.console import ConsoleDisplay
 
 OVERRIDABLE = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": True}
 """Context settings of a command that takes `--section.key value`."""
@@ -42,17 +43,13 @@ def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> Non
 
 
 @contextlib.contextmanager
-def progress_bar(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback (label, done, total) that draws bars on a terminal and prints lines elsewhere."""
+def console_display(quiet: bool) -> Iterator[ConsoleDisplay]:
+    """What shows progress (bars on a terminal, lines elsewhere) and notes, on standard error."""
     from mmkit.training.console import ConsoleDisplay
 
     display = ConsoleDisplay(quiet=quiet)
-
-    def report(label: str, done: int, total: int) -> None:
-        display.mmkit_progress(label, done, total)
-
     try:
-        yield report
+        yield display
     finally:
         display.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ import click
 from mmkit.cli.options import as_json, device_option, quiet_libraries
 
 if TYPE_CHECKING:
-    from mmkit.predict import Predictor
+    from mmkit.data.types import Example
+    from mmkit.encoders.base import MissingImages
 
 
 @click.command()
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Where to write jsonlines; default the screen."
 )
-@click.option("--missing-images", type=click.Choice(["error", "blank"]), default="error", show_default=True)
+@click.option(
+    "--missing-images",
+    type=click.Choice(["error", "blank"]),
+    help="Whether blank ones stand in for them. Default: error, or with --split as in training.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
@@ -42,7 +47,7 @@ def predict(
     input_: Path | None,
     split: str | None,
     output: Path | None,
-    missing_images: str,
+    missing_images: MissingImages | None,
     batch_size: int | None,
     limit: int | None,
     json_: bool,
@@ -58,39 +63,46 @@ def predict(
         raise click.UsageError("--image, --head and --tail go with --text")
     quiet_libraries()
     import mmkit
-    from mmkit.predict import describe
-
-    predictor = mmkit.load(run, device=device)
-    predictor.missing_images = missing_images  # type: ignore[assignment]
-    if text is not None:
-        result = predictor.predict(text, images, head=head, tail=tail)
-        click.echo(as_json(result)) if json_ else show(result)
-        return
-    examples = itertools.islice(_examples(predictor, input_, split), limit)
-    results = (describe(example, found) for example, found in predictor.stream(examples, batch_size))
-    if output is None:
-        for result in results:
-            click.echo(json.dumps(result, ensure_ascii=False)) if json_ else show(result)
-    else:
-        from mmkit.files import atomic
-
-        count = 0
-        with atomic(output) as file:
-            for result in results:
-                file.write(json.dumps(result, ensure_ascii=False) + "\n")
-                count += 1
-        click.echo(f"{count} predictions written to {output}", err=True)
-
-
-def _examples(predictor: Predictor, path: Path | None, split: str | None) -> Iterator[Any]:
-    """The examples of a jsonlines file, or of a split of the run's recipe."""
-    if path is not None:
-        from mmkit.data.jsonl import JsonlReader
-
-        return iter(JsonlReader(root=str(path.parent), file=path.name))
+    from mmkit.data.jsonl import JsonlReader
+    from mmkit.predict import describe, make_example
     from mmkit.splits import read_split
 
-    return iter(read_split(predictor.recipe, str(split)).examples)
+    predictor = mmkit.load(run, device=device)
+    if missing_images is not None:
+        predictor.missing_images = missing_images
+    elif split is not None:  # as in training and evaluation
+        predictor.missing_images = predictor.recipe.config["data"]["missing_images"]
+    examples: Iterator[Example]
+    if text is not None:
+        examples = iter([make_example(text, images, head, tail)])
+    elif split is not None:
+        examples = iter(read_split(predictor.recipe, split).examples)
+    elif input_ is not None:
+        examples = iter(JsonlReader(root=str(input_.parent), file=input_.name))  # type: ignore[arg-type]
+    found = predictor.stream(itertools.islice(examples, limit), batch_size)
+    results = (describe(example, prediction) for example, prediction in found)
+    if output is not None:
+        write(output, results)
+    else:
+        for result in results:
+            if json_:
+                click.echo(as_json(result) if text is not None else json.dumps(result, ensure_ascii=False))
+            else:
+                show(result)
+    for path, reason in predictor.replaced.items():
+        click.echo(f"a blank picture stood in for {path}: {reason}", err=True)
+
+
+def write(output: Path, results: Iterable[dict[str, Any]]) -> None:
+    """The results as jsonlines, in a file that appears when all of them are in it."""
+    from mmkit.files import atomic
+
+    count = 0
+    with atomic(output) as file:
+        for result in results:
+            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+            count += 1
+    click.echo(f"{count} predictions written to {output}", err=True)
 
 
 def show(result: dict[str, Any]) -> None:

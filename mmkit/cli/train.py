@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, device_option, quiet_libraries, recipe_from
+from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet_libraries, recipe_from
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -34,11 +34,7 @@ def train(
         raise click.UsageError("--resume needs --output, the folder of the run to go on with")
     assembled = recipe_from(recipe, context, sample)
     quiet_libraries()
-    from mmkit.training.console import ConsoleDisplay
     from mmkit.training.train import train as train_recipe
 
-    display = ConsoleDisplay(quiet=quiet)
-    try:
+    with console_display(quiet) as display:
         train_recipe(assembled, output, resume=resume, device=device, quiet=quiet, hooks=[display])
-    finally:
-        display.close()

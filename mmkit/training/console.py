@@ -15,10 +15,16 @@ from mmkit.hooks import hookimpl
 
 
 class ConsoleDisplay:
-    """Shows a run through its hooks. `quiet` leaves only notes, evaluations and results, as plain lines."""
+    """Shows a run through its hooks. `quiet` leaves only notes, evaluations and results, as plain lines.
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    Results go to `results` (default: standard output), everything else to `console` (standard error).
+    """
+
+    def __init__(
+        self, console: Console | None = None, quiet: bool = False, results: Console | None = None
+    ) -> None:
         self.console = console or Console(stderr=True)
+        self.results = results or Console()
         self.quiet = quiet
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -78,7 +84,7 @@ class ConsoleDisplay:
         figures = summary.get("figures") or {}
         if figures:
             for table in results_tables(figures, f"{summary.get('recipe', run.name)}: {status}"):
-                self.console.print(table)
+                self.results.print(table)
         seconds = summary.get("seconds", 0.0)
         self.say(f"{status} after {seconds:.0f} s; the run is in {run}")
 
