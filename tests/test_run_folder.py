@@ -243,3 +243,13 @@ def test_resuming_with_another_recipe_is_refused(sample_recipe, tmp_path):
     changed = load_recipe(sample_recipe, {"training.learning_rate": 5e-4})
     with pytest.raises(mmkit.errors.RecipeError, match=r"training\.learning_rate was 0\.001 and is 0\.0005"):
         train(changed, folder, resume=True, device="cpu")
+
+
+def test_a_score_that_no_metric_gives_is_refused_before_training(sample_recipe, tmp_path):
+    calls = Recorder()
+    with pytest.raises(mmkit.errors.RecipeError, match=r"spans\.f2.*no metric") as caught:
+        train(
+            load_recipe(sample_recipe, {"training.score": "spans.f2"}), tmp_path, device="cpu", hooks=[calls]
+        )
+    assert "spans.f1" in caught.value.hint
+    assert not calls.calls

@@ -89,6 +89,8 @@ class Session:
         self.model = self._assemble(splits)
         self.items = {name: self.model.items(splits[name].examples) for name in split_names(self.recipe)}
         self.metrics = {name: self.recipe.build(f"metrics.{name}") for name in self.recipe.parts("metrics")}
+        if "dev" in self.items:  # a figure that no metric gives must not show only after an epoch
+            weighted_score(score(self.metrics, [], []), self.settings.score)
         self.facts = self._begin(splits)
         self.facts["features"] = self._prepare_features(splits)
         loop = self._loop()
