@@ -153,7 +153,7 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
         return str(config.get(f"@{kind}", section))
 
     problems = [
-        f"model.encoders.{name}: an encoder cannot be called {name!r}; take letters, digits and underscores"
+        f"model.encoders.{name}: an encoder cannot be called {name!r}; choose a name of letters and digits"
         for name in encoders
         if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or hasattr(nn.ModuleDict(), name)
     ]  # they become folders of the run and names of weights

@@ -1,0 +1,365 @@
+"""Prediction and evaluation with a trained run: pairs, annotators, labels nobody knows, what is written where."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import catalogue
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+import mmkit
+from mmkit import registry
+from mmkit.annotators.base import Annotator
+from mmkit.cli import main
+from mmkit.data.types import Entity, Example
+from mmkit.decoders.crf_tagger import CrfTagger
+from mmkit.errors import DataError, PartError, RecipeError
+from mmkit.evaluate import evaluate
+from mmkit.hooks import hookimpl
+from mmkit.model import assemble
+from mmkit.recipe import Recipe, load_recipe
+from mmkit.run import Run
+from mmkit.sample import sampled
+from mmkit.splits import read_split
+from mmkit.training.train import train
+
+HEADER = '{"format": 1, "kind": "examples"}\n'
+
+
+@pytest.fixture(scope="module")
+def tagger(sample_recipe, tmp_path_factory) -> Path:
+    """A run that tags spans, with pictures."""
+    folder = tmp_path_factory.mktemp("runs") / "tagger"
+    settings = {"training.epochs": 3, "training.learning_rate": 3e-3}
+    train(load_recipe(sample_recipe, settings), folder, device="cpu")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory) -> Path:
+    """A run that classifies pairs, on text alone."""
+    folder = tmp_path_factory.mktemp("runs") / "classifier"
+    recipe = sampled(load_recipe("text_only_mnre")).with_overrides(
+        {"training.epochs": 1, "training.eval_from": 1}
+    )
+    train(recipe, folder, device="cpu")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """Forget what a test registers in this process."""
+    before = dict(catalogue.REGISTRY)
+    yield
+    catalogue.REGISTRY.clear()
+    catalogue.REGISTRY.update(before)
+
+
+def mmkit_predict(run: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(main, ["predict", str(run), "--device", "cpu", *map(str, arguments)])
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def with_section(recipe: Path, section: str) -> Path:
+    """A recipe file with a section more."""
+    recipe.write_text(recipe.read_text() + "\n" + section)
+    return recipe
+
+
+# Pairs
+
+
+def test_a_pair_on_the_command_line(classifier):
+    done = mmkit_predict(
+        classifier, "--text", "Jordan meets Paris .", "--head", "Jordan", "--tail", "Paris", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    (relation,) = result["relations"]
+    assert (relation["head"]["text"], relation["tail"]["text"]) == ("Jordan", "Paris")
+    assert (relation["tail"]["start"], relation["tail"]["start_char"], relation["tail"]["end_char"]) == (
+        2,
+        13,
+        18,
+    )
+    assert relation["label"] in Run(classifier).labels()["relations"]
+    assert 0 < relation["score"] <= 1
+    assert (
+        "→"
+        in mmkit_predict(
+            classifier, "--text", "Jordan meets Paris", "--head", "Jordan", "--tail", "Paris"
+        ).stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no pair of spans"),
+        (["--head", "Jordan"], "both head and tail"),
+        (["--head", "Jordan", "--tail", "Rome"], "'Rome' does not occur in the text"),
+    ],
+)
+def test_a_pair_that_is_not_there_is_one_message(classifier, arguments, message):
+    done = mmkit_predict(classifier, "--text", "Jordan meets Paris", *arguments)
+    assert done.exit_code == 2
+    assert message in done.output and "Traceback" not in done.output
+
+
+def test_pairs_from_a_file_need_no_label_and_may_have_an_unknown_one(classifier, tmp_path):
+    span = {name: {"start": at, "end": at + 1, "label": "PER"} for name, at in (("a", 0), ("b", 2), ("c", 4))}
+    records = [
+        {"tokens": ["Ada", ",", "Bob", ",", "Cy"], "relations": [{"head": span["a"], "tail": span["b"]}]},
+        {
+            "id": "two",
+            "tokens": ["Ada", ",", "Bob", ",", "Cy"],
+            "relations": [
+                {"head": span["a"], "tail": span["b"], "label": "/never/heard/of"},
+                {"head": span["c"], "tail": span["b"]},
+            ],
+        },
+    ]
+    file = tmp_path / "in.jsonl"
+    file.write_text(HEADER + "".join(json.dumps(record) + "\n" for record in records))
+    done = mmkit_predict(classifier, "--input", file, "--json")
+    assert done.exit_code == 0, done.output
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result["id"] for result in results] == ["in:2", "two#0", "two#1"]
+    assert [r["relations"][0]["head"]["text"] for r in results] == ["Ada", "Ada", "Cy"]
+    assert results[0]["relations"] == results[1]["relations"], "the label it came with changes nothing"
+
+
+# Tagging
+
+
+def test_unknown_gold_labels_change_no_prediction(tagger):
+    predictor = mmkit.load(tagger, device="cpu")
+    examples = [e for e in read_split(predictor.recipe, "test").examples if e.spans][:5]
+    odd = [
+        dataclasses.replace(e, spans=tuple(dataclasses.replace(s, label="DEITY") for s in e.spans))
+        for e in examples
+    ]
+    assert predictor.predict_batch(odd) == predictor.predict_batch(examples)
+
+
+def test_text_may_go_to_a_file_and_a_split_is_what_training_scored(tagger, tmp_path):
+    done = mmkit_predict(tagger, "--text", "Jordan again", "--output", tmp_path / "text.jsonl")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "text.jsonl").read_text())["text"] == "Jordan again"
+    done = mmkit_predict(tagger, "--split", "test", "--output", tmp_path / "test.jsonl")
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    scored = [
+        json.loads(line) for line in (tagger / "predictions" / "test.jsonl").read_text().splitlines()[1:]
+    ]
+    assert [result["id"] for result in found] == [prediction["id"] for prediction in scored]
+    for result, prediction in zip(found, scored, strict=True):
+        spans = [{key: entity[key] for key in ("start", "end", "label")} for entity in result["entities"]]
+        assert spans == prediction.get("spans", [])
+
+
+def test_blanked_pictures_are_told(tagger, tmp_path):
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    arguments = ["--text", "Jordan again", "--image", tmp_path / "empty.jpg"]
+    refused = mmkit_predict(tagger, *arguments)
+    assert refused.exit_code == 2 and "empty.jpg" in refused.output
+    done = mmkit_predict(tagger, *arguments, "--missing-images", "blank")
+    assert done.exit_code == 0, done.output
+    assert "a blank picture stood in for" in done.stderr and "empty.jpg" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--text", "a", "--split", "test"], ["--split", "test", "--head", "a"]]
+)
+def test_arguments_that_do_not_go_together(tagger, arguments):
+    assert mmkit_predict(tagger, *arguments).exit_code == 2
+
+
+# Annotators
+
+
+class Shouting(Annotator):
+    """Notes a sentence in capitals."""
+
+    def fingerprint(self) -> str:
+        return "shouting"
+
+    def key(self, x: Example) -> str:
+        return x.text
+
+    def annotate(self, batch: Sequence[Example]) -> list[Any]:
+        return [x.text.upper() for x in batch]
+
+    def apply(self, x: Example, result: Any) -> Example:
+        return dataclasses.replace(x, notes={**x.notes, "t.shouted": result})
+
+
+class OfEntities(Shouting):
+    """Would fail on an example."""
+
+    over: ClassVar[Any] = "entities"
+
+    def key(self, x: Any) -> str:
+        raise AssertionError("this is for entities")
+
+
+def test_annotators_of_examples_run_before_prediction(tagger, tmp_path):
+    registry.annotators.register("t.shouting.v1", func=Shouting)
+    registry.annotators.register("t.of_entities.v1", func=OfEntities)
+    folder = shutil.copytree(tagger, tmp_path / "run")
+    sections = [f'[annotators.{name}]\n@annotators = "t.{name}.v1"\n' for name in ("shouting", "of_entities")]
+    with_section(folder / "recipe.cfg", "\n".join(sections))
+    predictor = mmkit.load(folder, device="cpu")
+    (example, prediction) = next(predictor.stream(read_split(predictor.recipe, "test").examples[:1]))
+    assert example.notes["t.shouted"] == example.text.upper()
+    assert prediction == mmkit.load(tagger, device="cpu").predict_batch([example])[0]
+
+
+# Knowledge bases
+
+
+class Linker(CrfTagger):
+    """A tagger that remembers which entities there are."""
+
+    def build(self, dims: Any, labels: Any, entities: Sequence[Entity] = ()) -> None:
+        super().build(dims, labels, entities)
+        self.known = [entity.id for entity in entities]
+
+
+def test_a_run_with_a_knowledge_base_gives_it_to_the_decoder(tagger, tmp_path):
+    registry.decoders.register("t.linker.v1", func=Linker)
+    folder = shutil.copytree(tagger, tmp_path / "run")
+    (tmp_path / "kb.jsonl").write_text(
+        '{"format": 1, "kind": "entities"}\n{"id": "Q41421", "name": "Jordan"}\n'
+    )
+    section = f'[data.entities]\n@readers = "mmkit.jsonl.v1"\nroot = "{tmp_path}"\nfile = "kb.jsonl"\n'
+    recipe = with_section(folder / "recipe.cfg", section)
+    recipe.write_text(recipe.read_text().replace("mmkit.crf_tagger.v1", "t.linker.v1"))
+    assert Run(folder).model().decoder.known == ["Q41421"]
+
+
+# Evaluation
+
+
+class Notes:
+    """Notes what an evaluation tells."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    @hookimpl
+    def mmkit_note(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_evaluating_elsewhere_leaves_the_run_as_it_is(tagger, tmp_path):
+    before, notes = contents(tagger), Notes()
+    figures, _ = evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[notes])
+    assert contents(tagger) == before
+    assert figures == json.loads((tagger / "run.json").read_text())["figures"]["dev"]
+    written = json.loads((tmp_path / "evaluations" / "dev.json").read_text())
+    assert figures.items() <= written.items() and written["data"]["records"] == 60
+    assert any(note.startswith("data.dev: 60 records from") for note in notes.said)
+    assert any(note.startswith("model.encoders.vision: ") for note in notes.said)
+
+
+def test_evaluating_tells_blanked_pictures(tagger, tmp_path):
+    recipe = Run(tagger).recipe()
+    data = shutil.copytree(recipe.config["data"]["dev"]["root"], tmp_path / "data")
+    predictor = mmkit.load(tagger, device="cpu")
+    gone = next(
+        i for e in read_split(predictor.recipe, "dev").examples for i in e.images if i.role == "photo"
+    )
+    next(data.rglob(Path(str(gone.path)).name)).unlink()
+    moved = {"data.dev.root": str(data)}
+    with pytest.raises(DataError, match=Path(str(gone.path)).name):
+        evaluate(tagger, "dev", recipe=recipe.with_overrides(moved), device="cpu", output=tmp_path / "out")
+    notes = Notes()
+    blank = recipe.with_overrides({**moved, "data.missing_images": "blank"})
+    evaluate(tagger, "dev", recipe=blank, device="cpu", output=tmp_path / "out", hooks=[notes])
+    assert any("1 missing" in note and Path(str(gone.path)).name in note for note in notes.said)
+
+
+@pytest.mark.parametrize("split", ["tset", "../test", "/test"])
+def test_only_splits_of_the_recipe_are_written(tagger, tmp_path, split):
+    with pytest.raises(DataError, match="no split"):
+        evaluate(tagger, split, device="cpu", output=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# Runs without frozen weights
+
+
+@pytest.fixture(scope="module")
+def backbones(sample_recipe, tmp_path_factory) -> Recipe:
+    """The sample recipe with backbones of its own, which a test may take away, and without frozen weights."""
+    recipe, folder = load_recipe(sample_recipe), tmp_path_factory.mktemp("backbones")
+    names = {name: recipe.config["model"]["encoders"][name]["name"] for name in ("text", "vision")}
+    own = {f"model.encoders.{n}.name": str(shutil.copytree(path, folder / n)) for n, path in names.items()}
+    return recipe.with_overrides({**own, "training.epochs": 1, "training.save_frozen": False})
+
+
+def test_a_run_without_frozen_weights_fetches_those_alone(backbones, tmp_path):
+    summary = train(backbones, tmp_path / "run", device="cpu")
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    assert {name.split(".")[1] for name in kept if name.startswith("encoders.")} == {"text"}
+    text, vision = (Path(backbones.config["model"]["encoders"][name]["name"]) for name in ("text", "vision"))
+    text.rename(text.with_name("gone"))
+    try:
+        figures, _ = evaluate(tmp_path / "run", device="cpu", output=tmp_path)
+        assert figures == summary["figures"]["test"]
+        vision.rename(vision.with_name("gone too"))
+        with pytest.raises(PartError, match="vision"):
+            mmkit.load(tmp_path / "run", device="cpu")
+    finally:
+        text.with_name("gone").rename(text)
+        if vision.with_name("gone too").exists():
+            vision.with_name("gone too").rename(vision)
+
+
+def test_a_frozen_text_encoder_gets_the_same_new_tokens_again(tmp_path):
+    """Its markers' embeddings are drawn, never trained and not kept."""
+    recipe = sampled(load_recipe("text_only_mnre")).with_overrides(
+        {
+            "model.encoders.text.frozen": True,
+            "training.save_frozen": False,
+            "training.epochs": 1,
+            "training.eval_from": 1,
+        }
+    )
+    summary = train(recipe, tmp_path / "run", device="cpu")
+    torch.manual_seed(0)
+    figures, _ = evaluate(tmp_path / "run", device="cpu", output=tmp_path)
+    assert figures == summary["figures"]["test"]
+    kept = load_file(tmp_path / "run" / "model.safetensors")
+    assert not any(name.startswith("encoders.") for name in kept)
+
+
+# Names that would be paths
+
+
+@pytest.mark.parametrize("name", ["/tmp/evil", "a/b", "..", "text space", "items", "train", "bücher"])
+def test_an_encoder_whose_name_is_no_name_is_refused(sample_recipe, tmp_path, name):
+    text = sample_recipe.read_text().replace("[model.encoders.text]", f"[model.encoders.{name}]")
+    (tmp_path / "odd.cfg").write_text(text.replace('text = "text"', f'text = "{name}"'))
+    with pytest.raises(RecipeError, match=r"is not a section's name|cannot be called"):
+        train(load_recipe(tmp_path / "odd.cfg"), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "encoders").exists()
+
+
+def test_overrides_bring_no_such_name_either(sample_recipe):
+    encoder = {"@encoders": "mmkit.transformer.v1", "name": "bert-base-uncased"}
+    with pytest.raises(RecipeError, match=r"cannot be called|section"):
+        assemble(load_recipe(sample_recipe, {"model.encoders./tmp/evil": encoder}), labels={})
