@@ -1,6 +1,6 @@
 """mmkit: multimodal information extraction assembled from registered parts.
 
-    reader → annotators → encoders → fuser → decoder → metrics
+reader → annotators → encoders → fuser → decoder → metrics
 """
 
 from __future__ import annotations
@@ -21,5 +21,3 @@ def load(run: str | Path, device: str = "auto") -> Predictor:
     from mmkit.predict import Predictor  # torch is imported only when a model is wanted
 
     return Predictor.from_run(run, device=device)
-
-

@@ -58,7 +58,10 @@ def replacing(path: Path, error: type[MMKitError] = RunError) -> Iterator[Path]:
 def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> Iterator[IO[Any]]:
     """`path` opened to be written: it appears whole when the block ends well, and otherwise stays as it was."""
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
-    with replacing(path, error) as temporary, temporary.open(mode, encoding=encoding, newline=newline) as file:
+    with (
+        replacing(path, error) as temporary,
+        temporary.open(mode, encoding=encoding, newline=newline) as file,
+    ):
         yield file
 
 

@@ -32,7 +32,9 @@ def sampled(recipe: Recipe) -> Recipe:
         overrides |= {f"data.{split}.{key}": value for key, value in written[name][split].items()}
     recipe = recipe.with_overrides(overrides)
     train = list(recipe.build("data.train"))
-    digest = hashlib.sha256("\0".join(e.text for e in train).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    digest = hashlib.sha256("\0".join(e.text for e in train).encode("utf-8", "surrogatepass")).hexdigest()[
+        :12
+    ]
     for name in recipe.parts("model.encoders"):
         encoder = recipe.build(f"model.encoders.{name}")
         part = recipe.config["model"]["encoders"][name]["@encoders"]
@@ -48,5 +50,7 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
         return reader.sample(cache_dir("samples") / f"{name}-{SEED}", SEED)
     except NotImplementedError as error:
         raise PartError(
-            f"{name} brings no sample data", where=recipe.path, hint="a reader's `sample` classmethod writes it"
+            f"{name} brings no sample data",
+            where=recipe.path,
+            hint="a reader's `sample` classmethod writes it",
         ) from error

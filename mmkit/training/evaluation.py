@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from mmkit.data.types import Example, Prediction
+from mmkit.errors import RecipeError
 from mmkit.metrics.base import Metric
 from mmkit.model import Item, Model
 from mmkit.training.batches import Loader
@@ -60,3 +61,34 @@ def score(
         metric.update(examples, predictions)
         figures |= {f"{name}.{figure}": value for figure, value in metric.compute().items()}
     return figures
+
+
+def weighted_score(figures: Mapping[str, float], wanted: str | Mapping[str, float]) -> float:
+    """The one number by which epochs are compared. Raises `RecipeError` for a figure that no metric gives."""
+    weights = _weights(wanted)
+    unknown = [name for name in weights if name not in figures]
+    if unknown:
+        raise _no_such_figure(unknown, figures)
+    return sum(weight * figures[name] for name, weight in weights.items())
+
+
+def check_score(metrics: Mapping[str, Metric], wanted: str | Mapping[str, float]) -> None:
+    """Raise `RecipeError` for a figure that no metric gives, before an epoch is spent on finding out.
+
+    Which labels have figures of their own (`spans.f1.PER`) is not known before.
+    """
+    figures = score(metrics, [], [])
+    unknown = [name for name in _weights(wanted) if ".".join(name.split(".")[:2]) not in figures]
+    if unknown:
+        raise _no_such_figure(unknown, figures)
+
+
+def _weights(wanted: str | Mapping[str, float]) -> Mapping[str, float]:
+    return {wanted: 1.0} if isinstance(wanted, str) else wanted
+
+
+def _no_such_figure(unknown: Sequence[str], figures: Mapping[str, float]) -> RecipeError:
+    return RecipeError(
+        f"training.score names {', '.join(unknown)}, which no metric gives",
+        hint="there are " + ", ".join(name for name in figures if name.count(".") == 1),
+    )

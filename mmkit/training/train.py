@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from pluggy import PluginManager
 
 from mmkit.data.types import Prediction
-from mmkit.errors import Interrupted, RecipeError
+from mmkit.errors import Interrupted
 from mmkit.hooks import registered
 from mmkit.model import Item, Model, assemble
 from mmkit.recipe import Recipe
@@ -24,7 +24,7 @@ from mmkit.splits import ENTITIES, Split, read_splits, split_names
 from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import load_checkpoint, load_tensors, load_weights, save_checkpoint
 from mmkit.training.devices import make_accelerator, pick_precision
-from mmkit.training.evaluation import predict_items, score
+from mmkit.training.evaluation import check_score, predict_items, score, weighted_score
 from mmkit.training.features import prepare_features
 from mmkit.training.loop import Loop, Update
 from mmkit.training.memory import memory_advice, peak_memory
@@ -89,8 +89,8 @@ class Session:
         self.model = self._assemble(splits)
         self.items = {name: self.model.items(splits[name].examples) for name in split_names(self.recipe)}
         self.metrics = {name: self.recipe.build(f"metrics.{name}") for name in self.recipe.parts("metrics")}
-        if "dev" in self.items:  # a figure that no metric gives must not show only after an epoch
-            weighted_score(score(self.metrics, [], []), self.settings.score)
+        if "dev" in self.items:
+            check_score(self.metrics, self.settings.score)
         self.facts = self._begin(splits)
         self.facts["features"] = self._prepare_features(splits)
         loop = self._loop()
@@ -333,18 +333,6 @@ class Session:
     def _progress(self, label: str, done: int, total: int) -> None:
         if self.main:
             self.plugins.hook.mmkit_progress(label=label, done=done, total=total)
-
-
-def weighted_score(figures: dict[str, float], wanted: str | dict[str, float]) -> float:
-    """The one number by which epochs are compared. Raises `RecipeError` for a figure that no metric gives."""
-    weights = {wanted: 1.0} if isinstance(wanted, str) else wanted
-    unknown = [name for name in weights if name not in figures]
-    if unknown:
-        raise RecipeError(
-            f"training.score names {', '.join(unknown)}, which no metric gives",
-            hint="there are " + ", ".join(n for n in figures if n.count(".") == 1),
-        )
-    return sum(weight * figures[name] for name, weight in weights.items())
 
 
 def _every(interval: int, update: Update) -> bool:

@@ -145,10 +145,24 @@ def test_compiled_encoders_learn_the_same(recipe, tmp_path, monkeypatch):
     assert one.keys() == other.keys()
 
 
-def test_a_score_that_no_metric_gives_is_an_error(recipe, tmp_path):
-    with pytest.raises(RecipeError, match=r"spans\.accuracy") as caught:
-        train(recipe(score="spans.accuracy"), tmp_path / "run", device="cpu")
+def test_the_score_may_weigh_figures_and_labels(recipe, tmp_path):
+    summary = train(
+        recipe(epochs=2, score={"spans.f1": 1.0, "spans.recall.PER": 0.5}), tmp_path / "run", device="cpu"
+    )
+    scored = [
+        line["spans.f1"] + 0.5 * line["spans.recall.PER"]
+        for line in lines(tmp_path / "run")
+        if line["split"] == "dev"
+    ]
+    assert summary["best_epoch"] == 1 + scored.index(max(scored))
+
+
+@pytest.mark.parametrize("figure", ["spans.accuracy", "spans.accuracy.PER"])
+def test_a_score_that_no_metric_gives_is_an_error_before_training(recipe, tmp_path, figure):
+    with pytest.raises(RecipeError, match=figure) as caught:
+        train(recipe(score=figure), tmp_path / "run", device="cpu")
     assert "spans.f1" in caught.value.hint
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_stored_features_are_computed_once(recipe, tmp_path, monkeypatch):
