@@ -253,3 +253,14 @@ def test_a_score_that_no_metric_gives_is_refused_before_training(sample_recipe, 
         )
     assert "spans.f1" in caught.value.hint
     assert not calls.calls
+
+
+def test_evaluating_within_an_epoch_changes_no_update(sample_recipe, tmp_path):
+    losses = []
+    for every in (0, 3):
+        settings = {"training.epochs": 1, "training.log_every": 4, "training.eval_every": every}
+        train(load_recipe(sample_recipe, settings), tmp_path / str(every), device="cpu")
+        lines = map(json.loads, (tmp_path / str(every) / "metrics.jsonl").read_text().splitlines())
+        losses.append([line["loss"] for line in lines if line["split"] == "train"])
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 5
