@@ -13,7 +13,8 @@ from mmkit.run import Run
 from mmkit.splits import read_splits
 from mmkit.training.devices import pick_device, pick_precision
 from mmkit.training.evaluation import predict_items, score
-from mmkit.training.features import prepare_features
+from mmkit.training.features import check_pictures, prepare_features
+from mmkit.training.memory import memory_advice
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
     recipe = recipe or folder.recipe()
     torch_device = pick_device(device)
     settings = recipe.training
-    with registered(*hooks) as plugins:
+    with registered(*hooks) as plugins, memory_advice(settings, training=False):
 
         def progress(label: str, done: int, total: int) -> None:
             plugins.hook.mmkit_progress(label=label, done=done, total=total)
@@ -42,15 +43,13 @@ def evaluate(
         data = read_splits(recipe, [split], str(torch_device), progress)[split]
         model = folder.model(recipe).to(torch_device)
         reports = prepare_features(model, data.examples, torch_device, settings, progress)
-        for note in [
-            *data.notes(),
-            *(f"model.encoders.{name}: {report}" for name, report in reports.items()),
-        ]:
+        features = [f"model.encoders.{name}: {report}" for name, report in reports.items()]
+        for note in [*data.notes(), *features, *check_pictures(model, data.examples)]:
             plugins.hook.mmkit_note(message=note)
-    items = model.items(data.examples)
-    precision = pick_precision(settings.precision, torch_device)
-    found = predict_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
-    predictions = [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])]
+        items = model.items(data.examples)
+        precision = pick_precision(settings.precision, torch_device)
+        found = predict_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
+        predictions = [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])]
     metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
     figures = score(metrics, [item.example for item in items], predictions)
     target = Run(output) if output is not None else folder

@@ -90,7 +90,10 @@ class Specs:
 
     @hookspec
     def mmkit_run_end(self, run: Path, status: str, summary: dict[str, Any]) -> None:
-        """The run is over: `status` is completed, stopped (early stopping), interrupted or failed."""
+        """The run is over: `status` is completed, stopped (early stopping), interrupted or failed.
+
+        `summary` is what `run.json` holds; of a run that was interrupted or failed, its `seconds` alone.
+        """
 
 
 _manager: pluggy.PluginManager | None = None

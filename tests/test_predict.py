@@ -21,10 +21,10 @@ from mmkit.annotators.base import Annotator
 from mmkit.cli import main
 from mmkit.data.types import Entity, Example
 from mmkit.decoders.crf_tagger import CrfTagger
-from mmkit.errors import DataError, PartError, RecipeError
+from mmkit.errors import DataError, PartError, RecipeError, TrainingError
 from mmkit.evaluate import evaluate
 from mmkit.hooks import hookimpl
-from mmkit.model import assemble
+from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.run import Run
 from mmkit.sample import sampled
@@ -290,6 +290,16 @@ def test_evaluating_tells_blanked_pictures(tagger, tmp_path):
     blank = recipe.with_overrides({**moved, "data.missing_images": "blank"})
     evaluate(tagger, "dev", recipe=blank, device="cpu", output=tmp_path / "out", hooks=[notes])
     assert any("1 missing" in note and Path(str(gone.path)).name in note for note in notes.said)
+
+
+def test_evaluating_out_of_memory_says_what_to_lower(tagger, tmp_path, monkeypatch):
+    def predict(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Model, "predict", predict)
+    with pytest.raises(TrainingError, match="out of memory with 64 examples at a time") as caught:
+        evaluate(tagger, device="cpu", output=tmp_path)
+    assert "eval_batch_size" in caught.value.hint and "accumulate" not in caught.value.hint
 
 
 @pytest.mark.parametrize("split", ["tset", "../test", "/test"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmkit.batch import Batch
+from mmkit.errors import MMKitError
 from mmkit.model import Item, Model
 
 
@@ -62,11 +63,14 @@ class Loader:
 
     def __init__(self, model: Model, items: Sequence[Item], workers: int, *, targets: bool = True) -> None:
         self.items, self.workers = items, workers
-        self.collate = partial(model.collate, targets=targets)
+        self.collate = partial(_collated, partial(model.collate, targets=targets))
         self.pin = model.device.type == "cuda"
 
     def __call__(self, micro_batches: Sequence[list[int]]) -> Iterator[Batch]:
-        """Batches in order; a fresh pass each call, its random state apart from the model's."""
+        """Batches in order; a fresh pass each call, its random state apart from the model's.
+
+        Raises what the model's parts raise, also if they run in a worker.
+        """
         context = None
         if self.workers:
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive a fork
@@ -75,7 +79,7 @@ class Loader:
             )  # workers share the items, and start at once
         generator = torch.Generator()  # keeps the loader from drawing on the model's random numbers
         generator.manual_seed(0)
-        loader: DataLoader[Batch] = DataLoader(
+        loader: DataLoader[Batch | MMKitError] = DataLoader(
             self.items,  # type: ignore[arg-type]
             batch_sampler=micro_batches,  # type: ignore[arg-type]
             collate_fn=self.collate,
@@ -85,7 +89,18 @@ class Loader:
             multiprocessing_context=context,
             worker_init_fn=_leave_signals_to_the_parent,
         )
-        return iter(loader)
+        for batch in loader:
+            if isinstance(batch, MMKitError):
+                raise batch
+            yield batch
+
+
+def _collated(collate: Callable[[list[Item]], Batch], items: list[Item]) -> Batch | MMKitError:
+    """A batch, or the user's error it ended in: raised in a worker, it would arrive as a traceback's text."""
+    try:
+        return collate(items)
+    except MMKitError as error:
+        return error
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

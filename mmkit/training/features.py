@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from mmkit.data.images import scan_images
 from mmkit.data.types import Entity, Example
+from mmkit.encoders.pictures import PictureEncoder
 from mmkit.encoders.store import Preparation, prepare
+from mmkit.errors import DataError
 from mmkit.model import Model
 from mmkit.training.memory import free_memory
 from mmkit.training.settings import TrainingSettings
@@ -37,3 +40,25 @@ def prepare_features(
         if encoder.stored is not None:
             encoder.stored.place(device, settings.feature_memory * free_memory(device))
     return reports
+
+
+def check_pictures(model: Model, examples: Iterable[Example | Entity]) -> list[str]:
+    """Look at the pictures of encoders whose features are not stored, before an epoch comes upon a bad one.
+
+    Returns what blank ones will stand in for, as notes. Raises `DataError` if they may not.
+    """
+    stored, examples, notes = model.item_encoders(), list(examples), []
+    for name, encoder in model.named_encoders.items():
+        if not isinstance(encoder, PictureEncoder) or name in stored:
+            continue
+        report = scan_images(examples)
+        what = f"{report.bad} of {report.total} pictures cannot be used ({report.summary()})"
+        if report.bad and encoder.missing_images == "error":
+            raise DataError(
+                what,
+                where=f"model.encoders.{name}",
+                hint='mend or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+            )
+        if report.bad:
+            notes.append(f"model.encoders.{name}: {what}; blank ones stand in for them")
+    return notes

@@ -31,20 +31,22 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def memory_advice(settings: TrainingSettings) -> Iterator[None]:
-    """Turn running out of memory into a user's error that says what to lower."""
+def memory_advice(settings: TrainingSettings, training: bool = True) -> Iterator[None]:
+    """Turn running out of memory, in training or in evaluation, into a user's error that says what to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        lower = "training.batch_size, an encoder's max_length, training.eval_batch_size or training.feature_memory"
-        parts = min(2 * settings.accumulate, settings.batch_size)
-        more = f"raise training.accumulate to {parts} (same update, less memory), or "
-        raise TrainingError(
-            f"out of memory with {settings.batch_size} examples an update in {settings.accumulate} part(s)",
-            hint=f"{more if parts > settings.accumulate else ''}lower {lower}",
-        ) from error
+        doing = f"{settings.eval_batch_size} examples at a time"
+        hint = "lower training.eval_batch_size or training.feature_memory"
+        if training:
+            doing = f"{settings.batch_size} examples an update in {settings.accumulate} part(s)"
+            hint += ", training.batch_size, or an encoder's max_length"
+            parts = min(2 * settings.accumulate, settings.batch_size)
+            if parts > settings.accumulate:
+                hint = f"raise training.accumulate to {parts} (same update, less memory), or {hint}"
+        raise TrainingError(f"out of memory with {doing}", hint=hint) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import load_checkpoint, load_tensors, load_weights, save_checkpoint
 from mmkit.training.devices import make_accelerator, pick_precision
 from mmkit.training.evaluation import check_score, predict_items, score, weighted_score
-from mmkit.training.features import prepare_features
+from mmkit.training.features import check_pictures, prepare_features
 from mmkit.training.loop import Loop, Update
 from mmkit.training.memory import memory_advice, peak_memory
 from mmkit.training.metrics_log import MetricsLog, rewind
@@ -138,6 +138,8 @@ class Session:
 
     def _prepare_features(self, splits: dict[str, Split]) -> dict[str, Any]:
         records = [record for split in splits.values() for record in split.records]
+        for note in check_pictures(self.model, records):
+            self._note(note)
         reports = prepare_features(self.model, records, self.device, self.settings, self._progress)
         for name, report in reports.items():
             self._note(f"model.encoders.{name}: {report}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 import mmkit.training.checkpoint
+from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.encoders.base import ItemEncoder
 from mmkit.errors import DataError, Interrupted, RecipeError, RunError, TrainingError
 from mmkit.hooks import hookimpl
@@ -82,6 +84,17 @@ def test_workers_make_the_same_batches(recipe, tmp_path):
     assert equal(tmp_path / "0", tmp_path / "2")
     predictions = [(tmp_path / run / "predictions" / "test.jsonl").read_bytes() for run in ("0", "2")]
     assert predictions[0] == predictions[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_worker_is_the_part_s_own(recipe, tmp_path, monkeypatch, workers):
+    def targets(*_: Any) -> None:
+        raise DataError("this label is unknown", where="example 7", hint="know it")
+
+    monkeypatch.setattr(CrfTagger, "targets", targets)
+    with pytest.raises(DataError) as caught:
+        train(recipe(workers=workers), tmp_path / "run", device="cpu")
+    assert str(caught.value) == "example 7: this label is unknown\n  → know it"
 
 
 def test_early_stopping_keeps_the_best_epoch(recipe, tmp_path):
@@ -174,6 +187,34 @@ def test_stored_features_are_computed_once(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(ItemEncoder, "encode", fail)
     train(recipe(), tmp_path / "second", device="cpu")
     assert equal(tmp_path / "first", tmp_path / "second")
+
+
+def test_pictures_that_are_read_in_every_epoch_are_looked_at_first(recipe, tmp_path):
+    trainable = {"model.encoders.vision.frozen": False}
+    data = shutil.copytree(recipe().config["data"]["dev"]["root"], tmp_path / "data")
+    root = {f"data.{split}.root": str(data) for split in ("train", "dev", "test")}
+    example = read_split(recipe(root), "dev").examples[3]
+    Path(next(i.path for i in example.images if i.role == "photo")).write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"model\.encoders\.vision: 1 of \d+ pictures cannot be used \(1 empty: "
+    ):
+        train(recipe(root | trainable), tmp_path / "refused", device="cpu")
+    assert not (tmp_path / "refused" / "checkpoint").exists()
+    notes = Notes()
+    blank = recipe(root | trainable | {"data.missing_images": "blank"})
+    train(blank, tmp_path / "run", device="cpu", hooks=[notes])
+    assert any("1 empty: " in note and "blank ones stand in" in note for note in notes.said)
+
+
+class Notes:
+    """Notes what a run tells."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    @hookimpl
+    def mmkit_note(self, message: str) -> None:
+        self.said.append(message)
 
 
 # What ends a run
