@@ -37,7 +37,10 @@ def predict_items(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[tuple[int, Prediction]]:
-    """(index, prediction) for this process's share of `items`, batch by batch, in evaluation mode."""
+    """(index, prediction) for this process's share of `items`, batch by batch, in evaluation mode.
+
+    The model is left in the mode it was in, so that training goes on as before.
+    """
     plan = plan_evaluation(items, batch_size)[rank::processes]
     batches = Loader(model, items, workers, targets=False)(plan)
     training = model.training

@@ -69,8 +69,8 @@ class Loop:
         plan = plan_epoch(lengths, settings.batch_size, self.seed, epoch, settings.bucket)[progress.done :]
         shares = [share(batch, settings.accumulate, rank, processes) for batch in plan]
         batches = self.loader([part.indices for parts in shares for part in parts])
+        self.model.train()
         for batch, parts in zip(plan, shares, strict=True):
-            self.model.train()  # an evaluation since the last update has left it in the other mode
             self.schedule.set(progress.step)
             torch.manual_seed(_mix(self.seed, progress.step, rank))
             losses, total = self._update(parts, batches)
