@@ -32,7 +32,7 @@ def test_jsonlines_are_read(tmp_path: Path) -> None:
 
 
 def test_mnre_lines_are_read(tmp_path: Path) -> None:
-    (text,) = (text for text in blocks(ROOT / "docs/data.md", "python") if "'token'" in text)
+    (text,) = (text for text in blocks(ROOT / "docs/data.md", "text") if "'token'" in text)
     (tmp_path / "x.txt").write_text(text, encoding="utf-8")
     reader = MnreReader(str(tmp_path), "x.txt")
     assert [example.relations[0].label for example in reader] == ["None"]
