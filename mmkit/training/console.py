@@ -41,7 +41,13 @@ class ConsoleDisplay:
     @hookimpl
     def mmkit_note(self, message: str) -> None:
         """Notes are shown always: nothing is done silently."""
-        self.say(message)
+        self.console.print(
+            message,
+            style="yellow" if "warning:" in message else None,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
     @hookimpl
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
@@ -74,7 +80,7 @@ class ConsoleDisplay:
     @hookimpl
     def mmkit_evaluated(self, split: str, epoch: int, figures: dict[str, float], best: bool) -> None:
         """A split's main figures as a line."""
-        main = {name: value for name, value in figures.items() if name.count(".") == 1}
+        main = {name: value for name, value in figures.items() if is_overall(name)}
         self.say(f"epoch {epoch}  {split}  " + _line(main) + ("  (best so far)" if best else ""))
 
     @hookimpl
@@ -85,6 +91,8 @@ class ConsoleDisplay:
         if figures:
             for table in results_tables(figures, f"{summary.get('recipe', run.name)}: {status}"):
                 self.results.print(table)
+        if status == "interrupted":
+            return  # the error that follows says so, and how to go on
         seconds = summary.get("seconds", 0.0)
         self.say(f"{status} after {seconds:.0f} s; the run is in {run}")
 
@@ -122,9 +130,9 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
     for split in figures:
         overall.add_column(split, justify="right")
     for name in names:
-        if name.count(".") == 1:
+        if is_overall(name):
             overall.add_row(name, *(_percent(figures[split].get(name)) for split in figures))
-    labelled = [name.split(".", 2) for name in names if name.count(".") > 1]
+    labelled = [name.split(".", 2) for name in names if not is_overall(name)]
     if not labelled:
         return [overall]
     kinds = list(dict.fromkeys((metric, figure) for metric, figure, _ in labelled))
@@ -137,6 +145,11 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
         values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
         by_label.add_row(label, *map(_percent, values))
     return [overall, by_label]
+
+
+def is_overall(name: str) -> bool:
+    """Whether a figure is no label's own: `spans.f1`, or a bound of its confidence interval, `spans.f1.low`."""
+    return name.count(".") == 1 or name.endswith((".low", ".high"))
 
 
 def _percent(value: float | None) -> str:

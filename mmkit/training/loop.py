@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmkit.batch import Batch
+from mmkit.errors import RecipeError, did_you_mean
 from mmkit.training.batches import Loader, Share, plan_epoch, share
 from mmkit.training.checkpoint import Progress
 from mmkit.training.evaluation import autocast
@@ -90,6 +91,11 @@ class Loop:
             with contextlib.nullcontext() if part is parts[-1] else accelerator.no_sync(self.model):
                 with autocast(accelerator.device, self.precision):
                     losses = self.model(micro)
+                if unknown := settings.loss_weights.keys() - losses.keys():
+                    raise RecipeError(
+                        f"training.loss_weights names {', '.join(sorted(unknown))}, which the model has not",
+                        hint=did_you_mean(min(unknown), losses),
+                    )
                 total = sum(loss * settings.loss_weights.get(name, 1.0) for name, loss in losses.items())
                 accelerator.backward(total * part.weight)
             for name, loss in {**losses, "loss": total}.items():

@@ -44,6 +44,7 @@ class TrainingSettings:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 on a GPU that has it, fp32 elsewhere."""
     compile: bool = False
+    """Whether `torch.compile` compiles the encoders that compute in every batch."""
     score: str | dict[str, float] = ""
     """A figure's name (`spans.f1`), or weights over several; the best epoch is the one with the highest score."""
     ties: Literal["earlier", "later"] = "earlier"

@@ -65,6 +65,9 @@ def train(
             return session.run_to_the_end(resume)
         except KeyboardInterrupt:
             raise session.interrupted("what was saved stays") from None
+        finally:
+            if session.main:
+                session.run.discard_if_empty()
 
 
 @dataclass
@@ -129,7 +132,7 @@ class Session:
         if self.run.json_file.exists():
             begun = self.run.facts()
             check_data(begun, facts)
-            facts["started"] = begun.get("started")
+            facts |= {key: begun[key] for key in ("started", "recipe") if key in begun}
         self.accelerator.wait_for_everyone()
         if self.main:
             self.run.save_recipe(self.recipe, self.model)

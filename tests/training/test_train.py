@@ -363,6 +363,27 @@ def test_a_disk_that_refuses_is_one_message(recipe, tmp_path, file):
         train(recipe(), tmp_path / "run", device="cpu", hooks=[Occupied()])
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.ENOSPC, "disk is full"),
+    ],
+)
+def test_an_output_folder_that_refuses_is_one_message_before_any_work(
+    recipe, tmp_path, monkeypatch, number, message
+):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    notes = Notes()
+    monkeypatch.setattr("mmkit.files.tempfile.mkstemp", refuse)
+    with pytest.raises(RunError, match=f"run.*cannot write: .*{message}"):
+        train(recipe(), tmp_path / "run", device="cpu", hooks=[notes])
+    assert not notes.said
+
+
 def test_files_have_the_usual_permissions(recipe, tmp_path):
     before = os.umask(0o022)
     try:
