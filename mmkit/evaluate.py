@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmkit.data.types import Prediction
+from mmkit.errors import RunError
 from mmkit.files import write_json
 from mmkit.hooks import registered
 from mmkit.recipe import Recipe
@@ -29,10 +30,18 @@ def evaluate(
     """Figures and predictions of `split`. `recipe` replaces the run's own (another data folder, say).
 
     Writes `predictions/<split>.jsonl` and `evaluations/<split>.json` into `output` (default: the run's folder).
+    Raises `RunError` if `recipe` changes the split and there is no `output`.
     `hooks` are hook implementations beside the installed plugins' that hear of progress and get notes.
     """
     folder = Run(run)
-    recipe = recipe or folder.recipe()
+    own = folder.recipe()
+    recipe = recipe or own
+    if output is None and recipe.config["data"].get(split) != own.config["data"].get(split):
+        raise RunError(
+            f"data.{split} is not what the run was made with, and would replace its results",
+            where=folder.folder,
+            hint="name an --output folder for other data's results",
+        )
     torch_device = pick_device(device)
     settings = recipe.training
     with registered(*hooks) as plugins, memory_advice(settings, training=False):

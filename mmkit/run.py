@@ -6,6 +6,7 @@ checkpoint/
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
@@ -66,6 +67,11 @@ class Run:
             with atomic(self.folder / ".writable") as probe:  # a full or read-only disk shows before any work
                 probe.write("")
             (self.folder / ".writable").unlink()
+
+    def discard_if_empty(self) -> None:
+        """Remove the folder if nothing came of the run."""
+        with contextlib.suppress(OSError):  # not empty, or not there
+            self.folder.rmdir()
 
     def save_recipe(self, recipe: Recipe, model: Model) -> None:
         """Write what rebuilds the model without weights: recipe, labels and the encoders' configurations."""

@@ -249,10 +249,33 @@ def test_a_score_that_no_metric_gives_is_refused_before_training(sample_recipe, 
     calls = Recorder()
     with pytest.raises(mmkit.errors.RecipeError, match=r"spans\.f2.*no metric") as caught:
         train(
-            load_recipe(sample_recipe, {"training.score": "spans.f2"}), tmp_path, device="cpu", hooks=[calls]
+            load_recipe(sample_recipe, {"training.score": "spans.f2"}),
+            tmp_path / "run",
+            device="cpu",
+            hooks=[calls],
         )
     assert "spans.f1" in caught.value.hint
     assert not calls.calls
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_label_of_its_own_can_be_the_score(sample_recipe, tmp_path):
+    overrides = {"training.score": {"spans.f1.PER": 1.0, "spans.f1": 0.5}, "training.epochs": 1}
+    facts = train(load_recipe(sample_recipe, overrides), tmp_path / "run", device="cpu")
+    assert facts["best_epoch"] == 1
+
+
+def test_a_weight_of_no_loss_is_refused(sample_recipe, tmp_path):
+    overrides = {"training.loss_weights": {"nlll": 2.0}}
+    with pytest.raises(mmkit.errors.RecipeError, match="nlll") as caught:
+        train(load_recipe(sample_recipe, overrides), tmp_path / "run", device="cpu")
+    assert "'nll'" in caught.value.hint
+
+
+def test_other_data_does_not_replace_a_runs_results(run):
+    recipe = load_recipe(run / "recipe.cfg", {"data.test.max_crops": 0})
+    with pytest.raises(RunError, match="not what the run was made with"):
+        evaluate(run, "test", recipe=recipe, device="cpu")
 
 
 def test_evaluating_within_an_epoch_changes_no_update(sample_recipe, tmp_path):

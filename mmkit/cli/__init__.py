@@ -13,7 +13,7 @@ import click
 
 from mmkit import __version__, hooks
 from mmkit.config import sources
-from mmkit.errors import MMKitError, did_you_mean, one_line
+from mmkit.errors import Interrupted, MMKitError, did_you_mean, one_line
 
 COMMANDS = {
     "train": "mmkit.cli.train:train",
@@ -105,6 +105,9 @@ class LazyGroup(click.Group):
 def report(error: Exception) -> int:
     """Print an error as one message on standard error; returns the exit code."""
     match error:
+        case Interrupted():  # no error: it was asked for
+            click.echo(str(error), err=True)
+            return error.exit_code
         case MMKitError():
             click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
             return error.exit_code

@@ -29,7 +29,8 @@ def evaluate(
 ) -> None:
     """Score the trained model in the folder RUN.
 
-    The run's recipe can be overridden by dotted name: --data.test.file other.txt
+    The run's recipe can be overridden by dotted name; other data needs an --output of its own:
+    --data.test.file other.txt --output scores/other
     """
     from mmkit.recipe import parse_overrides
     from mmkit.run import Run

@@ -127,6 +127,23 @@ class Prediction:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+    @classmethod
+    def of(cls, example: Example) -> Prediction:
+        """What a model that is always right would predict: the example's own annotations, with score 1."""
+        ones = (1.0,)
+        links = (example.entity,) if example.entity is not None else ()
+        return cls(
+            example.id,
+            example.spans,
+            ones * len(example.spans),
+            example.relations,
+            ones * len(example.relations),
+            links,
+            ones * len(links),
+            {ORPHANS: example.notes[ORPHANS]} if ORPHANS in example.notes else {},
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TextView:
     """The words a text encoder is asked to encode for one example.

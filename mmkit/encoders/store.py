@@ -58,9 +58,11 @@ class Preparation:
         if self.missing or self.broken:
             files = [*self.missing, *self.broken]
             text += (
-                f"; {len(self.missing):,} missing and {len(self.broken):,} broken ones replaced by blanks: "
-                f"{', '.join(files[:5])}{', ...' if len(files) > 5 else ''}"
+                f"\n  warning: {len(self.missing):,} missing and {len(self.broken):,} broken ones replaced by "
+                f"blanks: {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
             )
+            if self.items == 1:  # the blank one
+                text += "\n  none of the pictures exist: is the folder of pictures right?"
         if self.damaged:
             names = ", ".join(path.name for path in self.damaged)
             text += f"; {len(self.damaged)} damaged files of stored features were computed again: {names}"
