@@ -60,7 +60,8 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
                 report.warnings.append(f"{kind} labels that train never shows: {', '.join(unseen)}")
         leaked = sum(example.text in train_texts for example in report.split.examples)
         if leaked:
-            report.warnings.append(f"{leaked} sentences stand in train too")
+            stand = "sentence stands" if leaked == 1 else "sentences stand"
+            report.warnings.append(f"{leaked} {stand} in train too")
     return reports
 
 
@@ -76,7 +77,20 @@ def _report(recipe: Recipe, split: Split, decode: bool) -> SplitReport:
     images = scan_images(split.examples or split.entities, decode=decode)
     report = SplitReport(split, labels, sum(lengths), max(lengths, default=0), images)
     if images.bad:
-        advice = "they become blank ones" if recipe.config["data"]["missing_images"] == "blank" else ""
-        message = f"{images.bad} of {images.total} pictures cannot be used ({images.summary()})"
-        (report.warnings if advice else report.problems).append(message + (f"; {advice}" if advice else ""))
+        blanked = recipe.config["data"]["missing_images"] == "blank"
+        message = f"{images.bad} of {images.total} pictures cannot be used ({images.faults()})"
+        if blanked:
+            message += "; they become blank ones"
+        if images.photos and images.photos_missing == images.photos:
+            message += f"; none of the photos exist: {_folder_hint(recipe, split.name)}"
+        (report.warnings if blanked else report.problems).append(message)
     return report
+
+
+def _folder_hint(recipe: Recipe, split: str) -> str:
+    """Which setting of the recipe says where a split's photos are."""
+    if "images" in recipe.config.get("paths", {}):
+        return "is --paths.images right?"
+    settings = recipe.config["data"][split]
+    name = "images" if "images" in settings else "root"
+    return f"is --data.{split}.{name} right?" if name in settings else "is the path to them right?"

@@ -72,6 +72,15 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
+def tidy(path: str | Path) -> str:
+    """`path` for a message: without `..` and `.`, unless a symbolic link makes that another place."""
+    given, normal = str(path), os.path.normpath(path)
+    try:
+        return normal if os.path.realpath(normal) == os.path.realpath(given) else given
+    except (OSError, ValueError):  # a path that cannot exist
+        return given
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new files in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

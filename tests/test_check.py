@@ -24,7 +24,20 @@ def test_a_sound_recipe(sample_recipe):
     assert report["train"]["records"] == 320 and report["train"]["problems"] == []
     assert report["test"]["labels"]["spans"].keys() == {"PER", "LOC", "ORG", "OTHER"}
     assert report["train"]["files"][0]["variant"] is None
-    assert "unknown variant" in check(sample_recipe).output
+    shown = check(sample_recipe).output
+    assert "unknown variant" in shown and "files, all readable" in shown
+    assert "OTHER" in shown and shown.endswith("ready to train\n")
+
+
+def test_pictures_in_another_place_are_said_once(sample_recipe, tmp_path):
+    overrides = [
+        x for name in ("train", "dev", "test") for x in (f"--data.{name}.images", tmp_path / "a/../b")
+    ]
+    shown = check(sample_recipe, *overrides).output
+    assert "is --data.dev.images right?" in shown
+    assert shown.endswith("3 problems to mend\n")
+    missing = [word for word in shown.split() if word.startswith(str(tmp_path / "b"))]
+    assert len(missing) == len(set(missing)) == 9
 
 
 def test_missing_empty_and_broken_pictures_are_found(sample_recipe, tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
 
 from mmkit.cli.options import OVERRIDABLE, as_json, recipe_from
+from mmkit.files import tidy
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from mmkit.check import SplitReport
 
@@ -40,8 +44,39 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
         console.print(f"{loaded.path}: the recipe is valid", markup=False)
         for name, report in reports.items():
             _show(console, name, report)
+        for table in _label_tables(reports):
+            console.print()
+            console.print(table)
+        console.print(f"\n{_verdict(reports)}")
     if any(report.problems for report in reports.values()):
         context.exit(1)
+
+
+def _verdict(reports: Mapping[str, SplitReport]) -> str:
+    problems, warnings = (
+        sum(len(getattr(report, what)) for report in reports.values()) for what in ("problems", "warnings")
+    )
+    if not problems:
+        said = f" ({warnings} warning{'' if warnings == 1 else 's'})" if warnings else ""
+        return f"[green]ready to train[/green]{said}"
+    return f"[red]{problems} problem{'' if problems == 1 else 's'} to mend[/red]"
+
+
+def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
+    """A table for each kind of label: how often each stands in each split, the most frequent first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    for kind in dict.fromkeys(kind for report in reports.values() for kind in report.labels):
+        counts = {name: report.labels[kind] for name, report in reports.items() if kind in report.labels}
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(kind)
+        for name in counts:
+            table.add_column(name, justify="right")
+        for label, _ in sum(counts.values(), Counter()).most_common():
+            table.add_row(escape(label), *(str(split[label]) for split in counts.values()))
+        table.add_row("all", *(str(split.total()) for split in counts.values()), style="dim")
+        yield table
 
 
 def _show(console: Console, name: str, report: SplitReport) -> None:
@@ -49,14 +84,11 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
     console.print(f"\n[bold]data.{name}[/bold]")
     for file in split.files:
         console.print(
-            f"  {file['file']}: {file['variant'] or 'unknown variant'} (sha256 {file['sha256'][:12]})",
+            f"  {tidy(file['file'])}: {file['variant'] or 'unknown variant'} (sha256 {file['sha256'][:12]})",
             markup=False,
         )
     records = f"{len(split.examples)} examples" if split.examples else f"{len(split.entities)} entities"
     console.print(f"  {records}, {report.tokens} tokens, the longest sentence has {report.longest}")
-    for kind, counts in report.labels.items():
-        table = ", ".join(f"{label} {count}" for label, count in counts.most_common())
-        console.print(f"  {kind}: {sum(counts.values())} ({table})", markup=False)
     console.print(f"  pictures: {report.images.summary()}", markup=False)
     for reason, count in split.repairs.items():
         console.print(f"  read with leniency: {count} × {reason}", markup=False)

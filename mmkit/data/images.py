@@ -18,6 +18,7 @@ from PIL import ImageOps
 
 from mmkit.data.types import Box, Entity, Example, Image
 from mmkit.errors import ImageError
+from mmkit.files import tidy
 
 MAX_PIXELS = 64_000_000
 """Pictures with more pixels are refused by their header, before a pixel is decoded (and takes 3 bytes)."""
@@ -68,6 +69,10 @@ class ImageReport:
     broken: int = 0
     blank: int = 0
     """Pictures without a file."""
+    photos: int = 0
+    """Files that are photos, not crops of them."""
+    photos_missing: int = 0
+    """Photos that do not exist."""
     names: dict[str, list[str]] = field(default_factory=dict)
     """The first few "missing", "empty" and "broken" files, the last with their reason."""
 
@@ -86,6 +91,14 @@ class ImageReport:
         return {state: getattr(self, state) for state in ("present", "missing", "empty", "broken", "blank")}
 
     def summary(self) -> str:
+        """How many files are in which state, without their names: "9 files: 7 readable, 2 missing"."""
+        states = [f"{n} {state}" for state in ("missing", "empty", "broken") if (n := self.counts()[state])]
+        files = f"{self.total} file{'' if self.total == 1 else 's'}"
+        readable = f"{files}: {', '.join([f'{self.present} readable', *states])}" if states else ""
+        said = [readable or f"{files}, all readable"] if self.total else []
+        return "; ".join(said + [f"{self.blank} blank"] * bool(self.blank)) or "none"
+
+    def faults(self) -> str:
         """The files that cannot be used, by what is wrong: "2 missing: a.jpg, b.jpg"."""
         return "; ".join(
             f"{count} {state}: {', '.join(names)}" + (", ..." if count > len(names) else "")
@@ -100,12 +113,14 @@ def scan_images(
     """Look at every picture file: its header, or with `decode` all of its pixels."""
     images = [i for x in examples for i in x.images]
     paths = list(dict.fromkeys(i.path for i in images if i.path is not None))
-    report = ImageReport(blank=sum(i.path is None for i in images))
+    photos = {i.path for i in images if i.path is not None and i.role == "photo"}
+    report = ImageReport(blank=sum(i.path is None for i in images), photos=len(photos))
     with ThreadPoolExecutor(threads) as pool:
         for path, (state, reason) in zip(paths, pool.map(lambda p: _state(p, decode), paths), strict=True):
             setattr(report, state, getattr(report, state) + 1)
+            report.photos_missing += state == "missing" and path in photos
             if state != "present" and len(names := report.names.setdefault(state, [])) < show:
-                names.append(f"{path} ({reason})" if reason else path)
+                names.append(f"{tidy(path)} ({reason})" if reason else tidy(path))
     return report
 
 

@@ -52,7 +52,7 @@ def check_pictures(model: Model, examples: Iterable[Example | Entity]) -> list[s
         if not isinstance(encoder, PictureEncoder) or name in stored:
             continue
         report = scan_images(examples)
-        what = f"{report.bad} of {report.total} pictures cannot be used ({report.summary()})"
+        what = f"{report.bad} of {report.total} pictures cannot be used ({report.faults()})"
         if report.bad and encoder.missing_images == "error":
             raise DataError(
                 what,

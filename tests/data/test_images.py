@@ -182,8 +182,11 @@ def test_a_scan_counts_files_and_names_the_first_few(tmp_path: Path, jpeg: bytes
     assert report.counts() == {"present": 2, "missing": 5, "empty": 1, "broken": 1, "blank": 1}
     assert (report.bad, report.total) == (7, 9)
     assert report.names["missing"] == [i.path for i in missing[:3]]
-    assert f"5 missing: {missing[0].path}, " in report.summary()
-    assert f"1 empty: {bad[0].path};" in report.summary()
-    assert f"1 broken: {bad[2].path} (the file is not a picture of a known format)" in report.summary()
+    assert f"5 missing: {missing[0].path}, " in report.faults()
+    assert f"1 empty: {bad[0].path};" in report.faults()
+    assert f"1 broken: {bad[2].path} (the file is not a picture of a known format)" in report.faults()
+    assert report.summary() == "9 files: 2 readable, 5 missing, 1 empty, 1 broken; 1 blank"
     assert scan_images(examples, decode=True).counts()["broken"] == 2
+    assert scan_images([]).summary() == "none"
+    assert scan_images([Example.from_tokens("3", [], images=(good,))]).summary() == "1 file, all readable"
     assert scan_images([]).counts() == dict.fromkeys(("present", "missing", "empty", "broken", "blank"), 0)
