@@ -175,7 +175,7 @@ def test_a_score_that_no_metric_gives_is_an_error_before_training(recipe, tmp_pa
     with pytest.raises(RecipeError, match=figure) as caught:
         train(recipe(score=figure), tmp_path / "run", device="cpu")
     assert "spans.f1" in caught.value.hint
-    assert not list((tmp_path / "run").iterdir())
+    assert not (tmp_path / "run").exists()
 
 
 def test_stored_features_are_computed_once(recipe, tmp_path, monkeypatch):
@@ -298,8 +298,14 @@ def test_a_signal_before_the_first_update_stops_at_once(recipe, tmp_path, number
     with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name}") as caught:
         train(recipe(), tmp_path / "run", device="cpu", hooks=[Stopper("note", number)])
     assert caught.value.exit_code == 128 + number
+    assert "nothing was trained yet" in caught.value.hint
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    train(recipe(), tmp_path / "run", device="cpu", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_which_nothing_is_written_yet_can_be_resumed(recipe, tmp_path):
+    (tmp_path / "run").mkdir()  # what a kill while data are read leaves
+    assert train(recipe(), tmp_path / "run", device="cpu", resume=True)["status"] == "completed"
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])
