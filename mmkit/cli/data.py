@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet_libraries, recipe_from
+from mmkit.errors import DataError
+
+_READER_HINT = (
+    "a data file needs --reader NAME, such as mmkit.jsonl.v1; "
+    "`mmkit list-components --registry readers` shows them all"
+)
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -40,9 +47,15 @@ def annotate(context: click.Context, recipe: str, sample: bool, device: str, qui
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option("--split", default="train", show_default=True, help="If SRC is a recipe: the split to convert.")
 @click.option("--reader", "reader_name", help="If SRC is a data file: the registered reader that reads it.")
+@click.option("--sample", is_flag=True, help="If SRC is a recipe: convert the sample data instead.")
 @click.pass_context
 def convert(
-    context: click.Context, source: str, destination: Path, split: str, reader_name: str | None
+    context: click.Context,
+    source: str,
+    destination: Path,
+    split: str,
+    reader_name: str | None,
+    sample: bool,
 ) -> None:
     """Write the data SRC as canonical jsonlines DST, which mmkit.jsonl.v1 reads.
 
@@ -51,17 +64,35 @@ def convert(
     from mmkit.data.convert import convert as convert_data
     from mmkit.recipe import parse_overrides
 
+    path = Path(source)
     if reader_name is None:
-        reader = recipe_from(source, context).build(f"data.{split}")
+        if _holds_data(path):
+            raise DataError("this is no recipe", where=path, hint=_READER_HINT)
+        reader = recipe_from(source, context, sample).build(f"data.{split}")
+    elif sample:
+        raise click.UsageError("--sample goes with a recipe, not with --reader")
     else:
         from mmkit.registry import build_part
 
-        path = Path(source)
         arguments = {"root": str(path.parent), "file": path.name, **parse_overrides(context.args)}
         reader = build_part("readers", reader_name, arguments)
     counts = convert_data(reader, destination)
-    for what, count in counts.items():
-        click.echo(f"{count} × {what}")
+    (kind, records), *rest = counts.items()
+    within = ", ".join(f"{count} {what}" for what, count in rest if count)
+    written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]
+    click.echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
+    for reason, count in reader.repairs.items():
+        click.echo(f"read with leniency: {count} × {reason}")
+
+
+def _holds_data(path: Path) -> bool:
+    """Whether `path` is a file that shows no sign of being a recipe."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(65536)
+    except OSError:
+        return False
+    return path.suffix != ".cfg" and re.search(rb"^\s*\[(recipe|data|model)\b", start, re.MULTILINE) is None
 
 
 @click.command("import-checkpoint", context_settings=OVERRIDABLE)
