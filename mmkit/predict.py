@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmkit.annotators.base import Annotator
 from mmkit.annotators.run import annotate
 from mmkit.data.tokenize import tokenize
 from mmkit.data.types import Example, Image, Prediction, Relation, Span
 from mmkit.encoders.base import ItemEncoder, MissingImages
-from mmkit.errors import DataError
+from mmkit.errors import DataError, ImageError
 from mmkit.model import Model
 from mmkit.recipe import Recipe
 from mmkit.run import Run
@@ -33,7 +34,7 @@ class Predictor:
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.precision = pick_precision(recipe.training.precision, self.device)
-        annotators = (recipe.build(f"annotators.{name}") for name in recipe.parts("annotators"))
+        annotators = (build_annotator(recipe, name) for name in recipe.parts("annotators"))
         self.annotators = [annotator for annotator in annotators if annotator.over == "examples"]
         self.missing_images = "error"
 
@@ -82,8 +83,31 @@ class Predictor:
         `start`/`end` in tokens, `start_char`/`end_char` in characters, both end exclusive, and a score.
         Raises `DataError` for a pair that is not in the text or a picture that cannot be read.
         """
-        example = make_example(text, images, head, tail)
+        example = self.example(text, images, head, tail)
         return describe(example, next(self.stream([example]))[1])
+
+    def example(
+        self,
+        text: str | Sequence[str],
+        images: Sequence[str | Path | Image] = (),
+        head: str | tuple[int, int] | None = None,
+        tail: str | tuple[int, int] | None = None,
+    ) -> Example:
+        """An example of a user's own sentence, with a pair exactly if this model classifies pairs."""
+        example = make_example(text, images, head, tail)
+        if example.relations and not self.model.decoder.pairs:
+            raise DataError(
+                "this model classifies no pairs, so head and tail mean nothing to it",
+                where=example.id,
+                hint="leave out --head and --tail",
+            )
+        if self.model.decoder.pairs and not example.relations:
+            raise DataError(
+                "there is no pair of spans to classify",
+                where=example.id,
+                hint="give words of the text as --head and --tail",
+            )
+        return example
 
     def predict_batch(self, examples: Iterable[Example]) -> list[Prediction]:
         """Predictions in the order of `examples` (of their units, where the decoder splits them)."""
@@ -99,9 +123,23 @@ class Predictor:
             for annotator in self.annotators:
                 chunk = list(annotate(annotator, chunk, str(self.device)))
             items = self.model.items(chunk)
-            found = sorted(predict_items(self.model, items, size, self.precision), key=lambda pair: pair[0])
+            try:
+                found = sorted(
+                    predict_items(self.model, items, size, self.precision), key=lambda pair: pair[0]
+                )
+            except ImageError as error:
+                raise _of_example(error, chunk) from error
             for item, (_, prediction) in zip(items, found, strict=True):
                 yield item.example, prediction
+
+
+def build_annotator(recipe: Recipe, name: str) -> Annotator:
+    """A recipe's annotator without what it would write: a run from elsewhere may name any path."""
+    annotator: Annotator = recipe.build(f"annotators.{name}")
+    if not annotator.writes:
+        return annotator
+    unwritten = recipe.with_overrides({f"annotators.{name}.{argument}": None for argument in annotator.writes})
+    return unwritten.build(f"annotators.{name}")
 
 
 def make_example(
@@ -113,6 +151,10 @@ def make_example(
 ) -> Example:
     """An example from a user's own sentence; see `Predictor.predict`."""
     pictures = tuple(image if isinstance(image, Image) else Image(str(image)) for image in images)
+    try:
+        "".join([text] if isinstance(text, str) else text).encode()
+    except UnicodeEncodeError as error:
+        raise DataError("the text is no valid Unicode", where=id, hint="give it in UTF-8") from error
     if isinstance(text, str):
         tokens, offsets = tokenize(text)
         example = Example(id, text, tuple(tokens), tuple(offsets), pictures)
@@ -121,11 +163,22 @@ def make_example(
     if not example.tokens:
         raise DataError("the text has no words", where=id, hint="give a sentence")
     if (head is None) != (tail is None):
-        raise DataError("a pair needs both head and tail", where=id)
+        raise DataError("a pair needs both head and tail", where=id, hint="give --head and --tail")
     if head is None or tail is None:
         return example
     pair = Relation(_find(example, head, "head"), _find(example, tail, "tail"))
     return Example(id, example.text, example.tokens, example.offsets, pictures, relations=(pair,))
+
+
+def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
+    """The error with the example that its picture belongs to, and what may be done about it."""
+    owners = (x.id for x in examples if any(image.path == error.where for image in x.images))
+    owner = next(owners, None)
+    return ImageError(
+        error.what,
+        where=error.where if owner is None else f"{owner}: {error.where}",
+        hint=error.hint or "mend it, or put blank pictures in place of such: --missing-images blank",
+    )
 
 
 def _find(example: Example, wanted: str | tuple[int, int], role: str) -> Span:

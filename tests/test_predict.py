@@ -107,7 +107,7 @@ def test_a_pair_on_the_command_line(classifier):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no pair of spans"),
+        ([], "as --head and --tail"),
         (["--head", "Jordan"], "both head and tail"),
         (["--head", "Jordan", "--tail", "Rome"], "'Rome' does not occur in the text"),
     ],
@@ -116,6 +116,25 @@ def test_a_pair_that_is_not_there_is_one_message(classifier, arguments, message)
     done = mmkit_predict(classifier, "--text", "Jordan meets Paris", *arguments)
     assert done.exit_code == 2
     assert message in done.output and "Traceback" not in done.output
+
+
+def test_a_pair_for_a_tagger_is_refused(tagger):
+    done = mmkit_predict(tagger, "--text", "Jordan meets Paris", "--head", "Jordan", "--tail", "Paris")
+    assert done.exit_code == 2 and "classifies no pairs" in done.output
+
+
+def test_text_that_is_no_unicode_is_refused(tagger):
+    with pytest.raises(DataError, match="no valid Unicode"):
+        mmkit.load(tagger, device="cpu").predict("caf\udce9 Paris")
+
+
+def test_a_missing_picture_is_told_with_its_example(tagger, tmp_path):
+    record = {"id": "seventh", "text": "Jordan again", "images": [str(tmp_path / "none.jpg")]}
+    (tmp_path / "in.jsonl").write_text(HEADER + '{"text": "Paris"}\n' + json.dumps(record) + "\n")
+    done = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl")
+    assert done.exit_code == 2
+    assert f"seventh: {tmp_path / 'none.jpg'}: no such image" in done.output
+    assert "--missing-images blank" in done.output
 
 
 def test_pairs_from_a_file_need_no_label_and_may_have_an_unknown_one(classifier, tmp_path):

@@ -64,7 +64,7 @@ def predict(
     quiet_libraries()
     import mmkit
     from mmkit.data.jsonl import JsonlReader
-    from mmkit.predict import describe, make_example
+    from mmkit.predict import describe
     from mmkit.splits import read_split
 
     predictor = mmkit.load(run, device=device)
@@ -74,7 +74,7 @@ def predict(
         predictor.missing_images = predictor.recipe.config["data"]["missing_images"]
     examples: Iterator[Example]
     if text is not None:
-        examples = iter([make_example(text, images, head, tail)])
+        examples = iter([predictor.example(text, images, head, tail)])
     elif split is not None:
         examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:

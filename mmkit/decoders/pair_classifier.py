@@ -30,6 +30,7 @@ class PairClassifier(Decoder):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "marker_index"})
+    pairs: ClassVar[bool] = True
 
     linear: nn.Linear
 
