@@ -138,7 +138,9 @@ def build_annotator(recipe: Recipe, name: str) -> Annotator:
     annotator: Annotator = recipe.build(f"annotators.{name}")
     if not annotator.writes:
         return annotator
-    unwritten = recipe.with_overrides({f"annotators.{name}.{argument}": None for argument in annotator.writes})
+    unwritten = recipe.with_overrides(
+        {f"annotators.{name}.{argument}": None for argument in annotator.writes}
+    )
     return unwritten.build(f"annotators.{name}")
 
 

@@ -246,6 +246,34 @@ def test_annotators_of_examples_run_before_prediction(tagger, tmp_path):
     assert prediction == mmkit.load(tagger, device="cpu").predict_batch([example])[0]
 
 
+class Scribbling(Shouting):
+    """Writes where its settings say."""
+
+    writes: ClassVar[tuple[str, ...]] = ("path",)
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = path
+
+    def annotate(self, batch: Sequence[Example]) -> list[Any]:
+        if self.path:
+            Path(self.path).write_text("written")
+        return super().annotate(batch)
+
+
+def test_a_run_cannot_make_prediction_write(tagger, tmp_path):
+    registry.annotators.register("t.scribbling.v1", func=Scribbling)
+    folder = shutil.copytree(tagger, tmp_path / "run")
+    target = tmp_path / "elsewhere.txt"
+    with_section(
+        folder / "recipe.cfg",
+        f'[annotators.scribbling]\n@annotators = "t.scribbling.v1"\npath = "{target}"\n',
+    )
+    predictor = mmkit.load(folder, device="cpu")
+    (example, _) = next(predictor.stream(read_split(predictor.recipe, "test").examples[:1]))
+    assert example.notes["t.shouted"] == example.text.upper()
+    assert not target.exists()
+
+
 # Knowledge bases
 
 

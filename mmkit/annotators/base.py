@@ -16,6 +16,8 @@ class Annotator(ABC):
     """
 
     over: ClassVar[Literal["examples", "entities"]] = "examples"
+    writes: ClassVar[tuple[str, ...]] = ()
+    """Constructor arguments that name files or folders to write; predicting sets them to None."""
     batch_size: int = 8
 
     @abstractmethod

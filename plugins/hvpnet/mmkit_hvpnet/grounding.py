@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmkit.annotators.base import Annotator
 from mmkit.data.fingerprints import file_sha256
@@ -49,6 +49,8 @@ class GroundedObjects(Annotator):
         crops: a folder to write the objects to as pictures, with a table `crops.json` in the form that the
             readers take: photo's file name → crop files.
     """
+
+    writes: ClassVar[tuple[str, ...]] = ("crops",)
 
     def __init__(
         self,
