@@ -32,7 +32,7 @@ import torch
 import transformers
 from common import report
 from PIL import Image as Picture
-from timm.models.hub import save_for_hf
+from timm.models import save_for_hf
 
 from mmkit.batch import Batch
 from mmkit.data.types import Example, Image, Span
