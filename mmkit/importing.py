@@ -19,6 +19,7 @@ from mmkit.errors import DataError, PartError, RunError, did_you_mean, one_line
 from mmkit.hooks import call_each
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
+from mmkit.registry import plugin_hint
 from mmkit.run import Run, save_run
 from mmkit.training.checkpoint import load_weights
 
@@ -75,9 +76,7 @@ def find_importer(paper: str) -> Importer:
     if paper not in known:
         raise PartError(
             f"no plugin imports checkpoints of {paper!r}",
-            hint=did_you_mean(paper, known)
-            if known
-            else f"install the paper's plugin: pip install mmkit-{paper}",
+            hint=plugin_hint(paper) or did_you_mean(paper, known),
         )
     module, _, name = known[paper].partition(":")
     return getattr(importlib.import_module(module), name)()

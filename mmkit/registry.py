@@ -34,8 +34,10 @@ BASES = {
 }
 """The registries in the order a model runs, each with the class its parts derive from."""
 
-PLUGINS = {name: f"mmkit-{name}" for name in ("hvpnet", "tesga", "more", "dwe", "dim")}
-"""First word of a part's name → package that brings it, for plugins that are known but not installed."""
+PLUGINS = ("hvpnet",)
+"""First words of parts' names whose packages, `mmkit-<word>`, are in `plugins/` of mmkit's repository."""
+PLANNED = ("tesga", "more", "dwe", "dim")
+"""First words of parts' names that later versions will bring."""
 
 HERE = "(this process)"
 """The package of a part that was registered by a decorator rather than by an entry point."""
@@ -128,10 +130,7 @@ class Registry(catalogue.Registry):
                 return PartError(
                     f"{what}: it is one of the {other.name}", hint=did_you_mean(name, self.names())
                 )
-        package = PLUGINS.get(name.partition(".")[0])
-        if package and not is_installed(package):
-            return PartError(what, hint=f"it comes with a plugin: pip install {package}")
-        return PartError(what, hint=did_you_mean(name, self.names()))
+        return PartError(what, hint=plugin_hint(name) or did_you_mean(name, self.names()))
 
 
 readers = Registry("readers")
@@ -160,11 +159,28 @@ def find(name: str) -> tuple[str, type]:
     for registry in ALL.values():
         if name in registry:
             return registry.name, registry.get(name)
-    package = PLUGINS.get(name.partition(".")[0])
-    if package and not is_installed(package):
-        raise PartError(f"there is no part {name!r}", hint=f"it comes with a plugin: pip install {package}")
     names = [known for registry in ALL.values() for known in registry.names()]
-    raise PartError(f"there is no part {name!r}", hint=did_you_mean(name, names))
+    raise PartError(f"there is no part {name!r}", hint=plugin_hint(name) or did_you_mean(name, names))
+
+
+def install_hint(package: str, requirement: str = "") -> str:
+    """How to get a package (in a version, `package>=1`): mmkit's own plugins are on no package index."""
+    word = package.removeprefix("mmkit-")
+    if word in PLUGINS:
+        return f"pip install ./plugins/{word} from mmkit's repository"
+    return (
+        f"{word} is planned, not in this version"
+        if word in PLANNED
+        else f'pip install "{requirement or package}"'
+    )
+
+
+def plugin_hint(name: str) -> str:
+    """How to get the plugin that brings a part of this name; empty if none is known or it is installed."""
+    word = name.partition(".")[0]
+    if word not in PLUGINS + PLANNED or is_installed(f"mmkit-{word}"):
+        return ""
+    return install_hint(f"mmkit-{word}")
 
 
 def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:

@@ -199,18 +199,17 @@ def _check_requirement(text: str, problems: Problems) -> None:
     except InvalidRequirement:
         problems.add("recipe.requires", f'"{text}" is no package', 'write "name" or "name>=1.0"')
         return
+    hint = registry.install_hint(requirement.name, text)
     try:
         installed = version(requirement.name)
     except PackageNotFoundError:
-        problems.add(
-            "recipe.requires", f"{requirement.name} is not installed", f'pip install "{requirement}"'
-        )
+        problems.add("recipe.requires", f"{requirement.name} is not installed", hint)
         return
     if not requirement.specifier.contains(installed, prereleases=True):
         problems.add(
             "recipe.requires",
             f"{requirement} is needed, but {installed} is installed",
-            f'pip install --upgrade "{requirement}"',
+            hint,
         )
 
 
