@@ -12,6 +12,7 @@ WORKERS ?= auto
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	@echo "installing PyTorch and the rest into $(VENV): a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]" $(foreach p,$(PLUGINS),--editable ./$(p))

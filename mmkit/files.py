@@ -20,6 +20,7 @@ _ADVICE = {
     errno.EACCES: ("permission denied", "name a folder you may write to"),
     errno.EPERM: ("permission denied", "name a folder you may write to"),
     errno.ENOTDIR: ("a file stands where a folder is needed", "name another folder"),
+    errno.ENOENT: ("its folder does not exist and cannot be made", "name a folder you may write to"),
     errno.EEXIST: ("a file stands where a folder is needed", "name another folder"),
     errno.EISDIR: ("a folder stands where a file is needed", "name another file"),
 }

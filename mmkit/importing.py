@@ -108,8 +108,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         called = re.search(r"Unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+)", str(error))
-        if called is None:
-            raise _damaged(path, error) from error
+        if called is None:  # torch's own message would advise to let the file run code
+            raise DataError("this is not a checkpoint of torch or safetensors", where=path) from error
         raise DataError(
             f"this file asks to run code when it is read ({called[1] or called[2]}), which mmkit never does",
             where=path,

@@ -66,6 +66,14 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, suffix: str, kept: int) -> 
         read_state_dict(path)
 
 
+def test_a_text_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# mmkit\n\nhow to\n")
+    with pytest.raises(DataError) as error:
+        read_state_dict(tmp_path / "README.md")
+    assert "not a checkpoint of torch or safetensors" in str(error.value)
+    assert "weights_only" not in str(error.value)
+
+
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such file"):
         read_state_dict(tmp_path / "m.pth")

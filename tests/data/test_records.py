@@ -259,6 +259,7 @@ HEADER = '{"format": 1, "kind": "examples"}'
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        ([HEADER, '{"text": "a'], "x.jsonl:2: not JSON: Unterminated string starting at character 10"),
         ([HEADER, '{"text": "a"'], "x.jsonl:2: not JSON: Expecting ',' delimiter at character 13"),
         (
             [HEADER, '{"text": "a", "text": "b"}'],
