@@ -147,6 +147,9 @@ class Run:
         Raises `RunError` if a file is missing or damaged.
         """
         recipe = recipe or self.recipe()
+        for name in recipe.parts("model.encoders"):
+            if not (self.folder / "encoders" / name).is_dir():
+                raise _missing(self.folder, f"encoders/{name}")
         state = load_tensors(self.weights_file)
         keep_frozen = recipe.training.save_frozen
         model = assemble(
@@ -166,12 +169,14 @@ class Run:
             if not isinstance(content, dict):
                 raise ValueError(f"it holds a {type(content).__name__}")
         except FileNotFoundError as error:
-            raise RunError(
-                f"{path.name} is missing", where=self.folder, hint="the run folder is incomplete"
-            ) from error
+            raise _missing(self.folder, path.name) from error
         except (OSError, ValueError) as error:
             raise RunError(f"{path.name} is damaged: {error}", where=self.folder) from error
         return content
+
+
+def _missing(folder: Path, name: str) -> RunError:
+    return RunError(f"{name} is missing", where=folder, hint="the run folder is incomplete")
 
 
 def _names_without_frozen(model: Model) -> set[str]:

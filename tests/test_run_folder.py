@@ -212,6 +212,13 @@ def test_a_missing_file_is_named(run, tmp_path, name):
         mmkit.load(folder, device="cpu")
 
 
+def test_a_missing_folder_of_an_encoder_is_named(run, tmp_path):
+    folder = copy_of(run, tmp_path)
+    shutil.rmtree(folder / "encoders" / "text")
+    with pytest.raises(RunError, match="encoders/text is missing"):
+        mmkit.load(folder, device="cpu")
+
+
 def test_edited_labels_do_not_load(run, tmp_path):
     folder = copy_of(run, tmp_path)
     labels = json.loads((folder / "labels.json").read_text())
