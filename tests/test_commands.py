@@ -142,28 +142,3 @@ def test_a_checkpoint_is_imported_with_the_recipe_that_is_named(trained, tmp_pat
     assert evaluated.exit_code == 0, evaluated.output
     figures = json.loads((folder / "run.json").read_text())["figures"]["test"]
     assert {k: v for k, v in json.loads(evaluated.stdout).items() if k != "split"} == figures
-
-
-def test_converting_says_what_was_written_and_what_was_mended(sample_recipe, tmp_path):
-    done = mmkit("convert", sample_recipe, tmp_path / "out.jsonl", "--split", "dev")
-    assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(f"60 examples written to {tmp_path / 'out.jsonl'} (")
-    (tmp_path / "in.txt").write_text("IMGID:1\nParis\tI-LOC\n", encoding="utf-8")
-    reader = ("--reader", "mmkit.conll_images.v1", "--images", "photos")
-    mended = mmkit("convert", tmp_path / "in.txt", tmp_path / "mended.jsonl", *reader)
-    assert mended.stdout.startswith("1 example ") and "1 × chunk without B-" in mended.stdout
-
-
-def test_converting_a_data_file_needs_a_reader(tmp_path):
-    (tmp_path / "in.txt").write_text("IMGID:1\nParis\tB-LOC\n", encoding="utf-8")
-    done = mmkit("convert", tmp_path / "in.txt", tmp_path / "out.jsonl")
-    assert done.exit_code == 2
-    assert "this is no recipe" in done.stderr and "--reader" in done.stderr
-    sample = mmkit("convert", tmp_path / "in.txt", tmp_path / "out.jsonl", "--reader", "x", "--sample")
-    assert sample.exit_code == 2 and "--sample goes with a recipe" in sample.stderr
-
-
-def test_sample_data_are_converted_too(tmp_path):
-    done = mmkit("convert", "text_only_mnre", tmp_path / "out.jsonl", "--sample")
-    assert done.exit_code == 0, done.output
-    assert "240 examples written" in done.stdout and (tmp_path / "out.jsonl").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,24 @@ def quiet_libraries() -> None:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_one_line_of_retries)
+
+
+class _OneLineOfRetries(logging.Filter):
+    """Of the Hub client's ten lines about a network that is not there, leaves one."""
+
+    told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "Retrying in" not in message and "thrown while requesting" not in message:
+            return True
+        told, self.told = self.told, True
+        record.msg, record.args = "no answer from the Hugging Face Hub; trying again for half a minute", ()
+        return not told
+
+
+_one_line_of_retries = _OneLineOfRetries()
 
 
 def as_json(value: Any) -> str:
