@@ -13,6 +13,7 @@ import catalogue
 import click
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from mmkit import __version__, hooks, registry
 from mmkit.cli import COMMANDS, main
@@ -62,6 +63,18 @@ def test_every_part_is_a_line_that_is_not_cut() -> None:
         line = next(line for line in lines if line.startswith(component.name + " "))
         for said in (component.registry, component.package, component.version, component.description):
             assert said in line
+
+
+def test_on_a_terminal_parts_are_grouped_and_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmkit.cli.components.console", lambda: Console(highlight=False, width=80))
+    listed = run("list-components").stdout
+    lines = listed.splitlines()
+    assert len(lines) <= 3 * len(registry.components()) + len(registry.ALL)
+    assert max(map(len, lines)) <= 80
+    assert set(registry.ALL) >= {line.rstrip() for line in lines if not line.startswith(" ")}
+    for component in registry.components():
+        assert component.name in listed
+        assert component.description in " ".join(listed.split())
 
 
 def test_listing_as_json() -> None:
@@ -141,6 +154,12 @@ def test_describing_a_misspelt_part() -> None:
     result = run("describe", "mmkit.jsnl.v1")
     assert result.exit_code == 2
     assert "did you mean 'mmkit.jsonl.v1'" in result.stderr
+
+
+def test_a_described_parts_paragraphs_are_wrapped_anew() -> None:
+    shown = run("describe", "mmkit.jsonl.v1").stdout
+    assert "Relative image paths are relative to `root`. A record needs no more than `text`" in shown
+    assert "(or `tokens`), and `images` may be a list of paths" in shown.replace("\n", "|")
 
 
 # -- the group -----------------------------------------------------------------------------------------------

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import json
+import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from mmkit import registry
 from mmkit.config.parameters import Parameter, parameters, type_name
 from mmkit.errors import PartError
 from mmkit.registry import Component
+
+CORE = "mmkit"
+"""The package whose name is left out of the listing on a terminal."""
 
 WIDE = 10_000
 """Columns of output that is no terminal: nothing is wrapped or cut, each part is one line."""
@@ -38,7 +46,9 @@ def list_components(only: str | None, as_json: bool, check: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(c) for c in components], indent=2, ensure_ascii=False))
     else:
-        console().print(_table(components))
+        out = console()
+        for lines in [_table(components)] if out.width == WIDE else _listing(components, out.width):
+            out.print(lines)
     if check and broken:
         names = ", ".join(f"{c.name} ({c.package})" for c in broken)
         raise PartError(f"{len(broken)} of {len(components)} parts cannot be used: {names}")
@@ -51,14 +61,35 @@ def _checked(components: list[Component]) -> list[Component]:
     return [dataclasses.replace(c, problem=failures.get((c.registry, c.name), c.problem)) for c in components]
 
 
+def _listing(components: list[Component], width: int) -> Iterator[RenderableType]:
+    """For a terminal: each registry under its heading, each part with its description beside or below it."""
+    names = max((len(c.name) for c in components), default=0)
+    for station, parts in itertools.groupby(components, key=lambda c: c.registry):
+        yield f"[bold]{station}[/bold]"
+        for c in parts:
+            package = (
+                "" if c.package == CORE else f" [dim]({escape(f'{c.package} {c.version}'.strip())})[/dim]"
+            )
+            line = f"  {escape(c.name):{names}}  {_about(c)}{package}"
+            if len(Text.from_markup(line)) <= width:
+                yield line
+            else:
+                yield f"  {escape(c.name)}{package}"
+                yield Padding(_about(c), (0, 0, 0, 6))
+
+
+def _about(component: Component) -> str:
+    problem = f"[red]broken:[/red] {escape(component.problem)}"
+    return problem if component.problem else escape(component.description)
+
+
 def _table(components: list[Component]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("Part", "Registry", "Package"):
         table.add_column(column, no_wrap=True, overflow="fold")
     table.add_column("Description", overflow="fold")
     for c in components:
-        about = f"[red]broken:[/red] {escape(c.problem)}" if c.problem else escape(c.description)
-        table.add_row(escape(c.name), c.registry, escape(f"{c.package} {c.version}".strip()), about)
+        table.add_row(escape(c.name), c.registry, escape(f"{c.package} {c.version}".strip()), _about(c))
     return table
 
 
@@ -87,8 +118,16 @@ def describe(name: str, as_json: bool) -> None:
         f"[bold]{escape(name)}[/bold]  @{station}, {escape(f'{component.package} {component.version}')}"
     )
     out.print(f"{escape(file)}:{line}", style="dim", soft_wrap=True)
-    out.print(f"\n{escape(docstring)}\n")
+    out.print(f"\n{escape(_unwrapped(docstring))}\n")
     out.print(_parameter_table(arguments) if arguments else "It takes no parameters.")
+
+
+def _unwrapped(docstring: str) -> str:
+    """The docstring with each paragraph on one line, to be wrapped anew; lists and indented text stay."""
+    paragraphs = docstring.split("\n\n")
+    return "\n\n".join(
+        p if re.search(r"^(\s|[-*|>]|\d+\.)", p, re.MULTILINE) else p.replace("\n", " ") for p in paragraphs
+    )
 
 
 def _parameter_table(arguments: dict[str, Parameter]) -> Table:
