@@ -157,7 +157,9 @@ def _parsed(line: str, where: str) -> Any:
     try:
         value = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse)
     except json.JSONDecodeError as error:
-        raise DataError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.colno}", where=where) from None
+        raise DataError(
+            f"not JSON: {error.msg.removesuffix(' at')} at character {error.colno}", where=where
+        ) from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON that can be read: {error}", where=where) from None
     if "\\u" in line:  # the only way an unpaired surrogate gets into UTF-8
