@@ -126,7 +126,6 @@ class Prediction:
     link_scores: tuple[float, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
 
-
     @classmethod
     def of(cls, example: Example) -> Prediction:
         """What a model that is always right would predict: the example's own annotations, with score 1."""
