@@ -373,6 +373,7 @@ def test_wrong_types_are_refused(make: Make, name: str, value: Any, says: str) -
         ("batch_size", 0, "at least 1"),
         ("learning_rate", -1e-3, "at least 0"),
         ("accumulate", 32, "cannot cut batches of 16 into 32"),
+        ("eval_from", 99, "no epoch would be scored"),
         ("betas", [0.9], "two numbers"),
         ("betas", [0.9, 1.0], "two numbers"),
         ("no_decay", "(", "no regular expression"),

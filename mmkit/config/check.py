@@ -222,6 +222,9 @@ def _check_training(settings: Tree, metrics: Tree, problems: Problems) -> None:
     size, parts = settings.get("batch_size"), settings.get("accumulate")
     if type(size) is int and type(parts) is int and 1 <= size < parts:
         problems.add("training.accumulate", f"cannot cut batches of {size} into {parts}")
+    first, last = settings.get("eval_from"), settings.get("epochs", TrainingSettings.epochs)
+    if type(first) is int and type(last) is int and 1 <= last < first:
+        problems.add("training.eval_from", f"no epoch would be scored: {first} is beyond the last of {last}")
     betas = settings.get("betas")
     if isinstance(betas, list) and all(map(_is_number, betas)) and not _are_betas(betas):
         problems.add("training.betas", f"must be two numbers from 0 up to 1, not {betas}")
