@@ -55,7 +55,7 @@ class States:
     """What a fuser hands the decoder: named tensors, and losses of its own (weighted in the recipe by name).
 
     Names with a fixed meaning: `tokens [B, T, D]`, `mask [B, T]`, `word_index [B, T]`, `first_subword [B, W]`,
-    `marker_index [B, M]`, `pooled [B, D]`.
+    `marker_index [B, M]`, `pooled [B, D]`, `query [B, D]` (what an entity's features are compared with).
     """
 
     tensors: Features

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from mmkit.errors import MMKitError, RunError
+from mmkit.errors import DataError, MMKitError, RunError
 
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "free some space, or name another folder"),
@@ -24,6 +25,10 @@ _ADVICE = {
     errno.EEXIST: ("a file stands where a folder is needed", "name another folder"),
     errno.EISDIR: ("a folder stands where a file is needed", "name another file"),
 }
+
+
+MARKER = "complete"
+"""An empty file that a finished dataset holds."""
 
 
 @contextlib.contextmanager
@@ -64,6 +69,32 @@ def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> I
         temporary.open(mode, encoding=encoding, newline=newline) as file,
     ):
         yield file
+
+
+def written_once(target: Path, write: Callable[[Path], None]) -> Path:
+    """`target` as an absolute path, filled by `write` unless it is complete already.
+
+    `write` works in a folder beside it, which is then renamed; where two processes write, the first one wins.
+    Raises `DataError` if the disk refuses, or if something else stands there.
+    """
+    target = target.absolute()
+    if (target / MARKER).exists():
+        return target
+    with explained(target, DataError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            write(temporary)
+            (temporary / MARKER).touch()
+            temporary.chmod(0o755)
+            try:
+                temporary.rename(target)
+            except OSError:
+                if not (target / MARKER).exists():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return target
 
 
 def write_json(path: Path, value: Any) -> None:

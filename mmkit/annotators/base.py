@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mmkit.data.types import Entity, Example
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """In place of a result that could not be had, although others can: it is not stored, but listed."""
+
+    reason: str
 
 
 class Annotator(ABC):
@@ -19,6 +28,17 @@ class Annotator(ABC):
     writes: ClassVar[tuple[str, ...]] = ()
     """Constructor arguments that name files or folders to write; predicting sets them to None."""
     batch_size: int = 8
+    keep_going: bool = False
+    """Whether records whose result `Failed` are left as they are, and only listed in `failures`; else an error."""
+    entities: Sequence[Entity] = ()
+    """The recipe's knowledge base, set before the first call (empty for annotators that work on it)."""
+    failures: dict[str, str]
+    """Record id → why its result could not be had; set by each run."""
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save tiny stand-ins for pretrained models to `folder`; return constructor overrides for `--sample`."""
+        return {}
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -33,7 +53,7 @@ class Annotator(ABC):
 
     @abstractmethod
     def annotate(self, batch: Sequence[Any]) -> list[Any]:
-        """A JSON result for each of `batch`. Raise `MMKitError` to stop; results so far stay stored."""
+        """A JSON result, or `Failed`, for each of `batch`. Raise `MMKitError` to stop; results so far stay stored."""
 
     @abstractmethod
     def apply(self, x: Any, result: Any) -> Example | Entity:

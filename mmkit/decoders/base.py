@@ -20,6 +20,10 @@ class Decoder(nn.Module, ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     pairs: ClassVar[bool] = False
     """Whether it classifies pairs of spans that the examples bring, so that one must be given to predict."""
+    links: ClassVar[bool] = False
+    """Whether it links mentions to entities of a knowledge base, so that one must be given to predict."""
+    entity_encoder: str | None = None
+    """Name of the encoder that reads the knowledge base, if the decoder needs one."""
 
     @property
     def special_tokens(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from mmkit.data.jsonl import JsonlReader
 from mmkit.data.mnre import MnreReader
 from mmkit.data.reader import Reader
 from mmkit.data.sample.names import AMBIGUOUS
-from mmkit.data.sample.store import written_once
+from mmkit.files import written_once
 from mmkit.data.types import Example
 from mmkit.errors import DataError
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from mmkit.data.sample import names, pictures
-from mmkit.data.sample.store import written_once
+from mmkit.files import written_once
 
 SPLITS = {"train": ("train", 320), "dev": ("valid", 60), "test": ("test", 80)}
 """Split → file stem and number of tweets, a multiple of the number of types."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from mmkit.data.sample import names, pictures
-from mmkit.data.sample.store import written_once
+from mmkit.files import written_once
 
 SPLITS = {"train": ("train", 240), "dev": ("val", 60), "test": ("test", 84)}
 """Split → file stem and number of instances, a multiple of the number of relations."""

@@ -1,0 +1,62 @@
+"""Which of a record's texts an encoder of plain text reads: its `source`."""
+
+from __future__ import annotations
+
+from mmkit.data.types import Entity, Example
+from mmkit.errors import DataError, PartError, did_you_mean
+
+SEPARATOR = " [SEP] "
+"""Between a mention and its sentence, written out as DWE and DIM do."""
+
+NOTE = "note:"
+OF_EXAMPLES = ("mention", "mention_sentence", "sentence")
+OF_ENTITIES = ("name", "description", "name_description")
+
+
+def check_source(source: str) -> None:
+    """Raise `PartError` for a source that no record has."""
+    if source.startswith(NOTE) and len(source) > len(NOTE):
+        return
+    known = (*OF_EXAMPLES, *OF_ENTITIES)
+    if source not in known:
+        raise PartError(
+            f"there is no text source {source!r}",
+            hint=did_you_mean(source, known) + f"; {NOTE}KEY reads a note that an annotator wrote",
+        )
+
+
+def texts_of(x: Example | Entity, source: str) -> list[str]:
+    """The texts of a record under a source; none where it has none, several only for a note that is a list.
+
+    Of an example: `mention`, `mention_sentence` (both, joined by `SEPARATOR`; the sentence alone where there is no
+    mention), `sentence`. Of an entity: `name`, `description` (its name where it has none), `name_description`
+    ("name: description"). Of either: `note:KEY`, a string or a list of strings under that key of its notes.
+    Raises `DataError` if the source does not belong to such a record, or the note is neither.
+    """
+    if source.startswith(NOTE):
+        return _noted(x, source.removeprefix(NOTE))
+    texts = _entity_texts(x) if isinstance(x, Entity) else _example_texts(x)
+    if source not in texts:
+        kind = "an entity" if isinstance(x, Entity) else "an example"
+        raise DataError(f"{kind} has no text {source!r}", where=x.id, hint=did_you_mean(source, texts))
+    return [texts[source]] if texts[source].strip() else []
+
+
+def _example_texts(x: Example) -> dict[str, str]:
+    mention = x.mention.text if x.mention is not None else ""
+    both = f"{mention}{SEPARATOR}{x.text}" if mention and x.text else mention or x.text
+    return {"mention": mention, "mention_sentence": both, "sentence": x.text}
+
+
+def _entity_texts(x: Entity) -> dict[str, str]:
+    description = x.description.strip()
+    both = f"{x.name}: {description}" if description else x.name
+    return {"name": x.name, "description": description or x.name, "name_description": both}
+
+
+def _noted(x: Example | Entity, key: str) -> list[str]:
+    note = x.notes.get(key, [])
+    texts = [note] if isinstance(note, str) else note
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"the note {key!r} is no text and no list of texts", where=x.id)
+    return [text for text in texts if text.strip()]

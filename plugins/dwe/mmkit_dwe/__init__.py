@@ -1,0 +1,1 @@
+"""DWE for mmkit."""
