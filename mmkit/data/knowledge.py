@@ -1,6 +1,6 @@
 """A knowledge base on disk: entities by row and rows by id, in memory that does not grow with it.
 
-`entities.jsonl` (canonical form), `offsets.npy` (where each record begins), `hashes.npy` and `rows.npy` (hashed ids
+`entities.jsonl` (canonical form) and `ids.txt` with the offsets of their lines, `hashes.npy` and `rows.npy` (hashed ids
 in order, and the row of each). All but the lines asked for stay memory-mapped.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
@@ -18,45 +19,54 @@ import numpy as np
 from mmkit.data.records import entity_from_json, to_json
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
-from mmkit.files import explained, written_once
+from mmkit.files import write_json, written_once
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
-RECORDS = "entities.jsonl"
-_REPORT_EVERY = 10_000
+_CHUNK = 10_000
+"""Entities read at once, and between two reports of progress."""
 
 
 class KnowledgeBase(Sequence[Entity]):
     """Entities in a fixed order, read from disk when asked for.
 
-    A row is an entity's place in that order. `fingerprint` is a hash of all records.
+    A row is an entity's place in that order. `fingerprint` is a hash of all records, `repairs` what their reader
+    skipped or read with leniency. Raises `DataError` if the folder is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with explained(folder, DataError):
-            self._offsets = np.load(folder / "offsets.npy", mmap_mode="r")
+        try:
+            self._records = _Lines(folder, "entities.jsonl")
+            self._ids = _Lines(folder, "ids.txt")
             self._hashes = np.load(folder / "hashes.npy", mmap_mode="r")
             self._rows = np.load(folder / "rows.npy", mmap_mode="r")
-            self.fingerprint: str = json.loads((folder / "facts.json").read_text())["fingerprint"]
-        self._file: BinaryIO | None = None
+            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            self.fingerprint: str = facts["fingerprint"]
+            self.repairs: dict[str, int] = facts["repairs"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"the stored knowledge base is damaged: {error}", where=folder, hint="delete this folder"
+            ) from error
 
     @classmethod
     def build(
         cls,
         folder: Path,
-        entities: Callable[[], Iterable[Entity]],
+        entities: Iterable[Entity],
+        repairs: Mapping[str, int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> KnowledgeBase:
-        """The knowledge base in `folder`, written from `entities()` unless it is there already.
+        """The knowledge base in `folder`, written from `entities` in constant memory unless it is there already.
 
-        Raises `DataError` if two entities have one id, or the disk refuses.
+        `repairs` is read after the last entity; `progress` is called with the number of entities so far.
+        Raises `DataError` if two entities have one id, there is none, or the disk refuses.
         """
-        written_once(folder, lambda target: _write(target, entities(), progress))
+        written_once(folder, lambda target: _write(target, entities, repairs or {}, progress))
         return cls(folder)
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._rows)
 
     @overload
     def __getitem__(self, row: int) -> Entity: ...
@@ -68,39 +78,48 @@ class KnowledgeBase(Sequence[Entity]):
             start, stop, step = row.indices(len(self))
             if step != 1:
                 return [self[i] for i in range(start, stop, step)]
-            return [_entity(line) for line in self._lines(start, stop)]
-        row = int(row)
+            return [_entity(line) for line in self._records.read(start, stop)]
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of a knowledge base of {len(self)} entities")
         row %= len(self)
-        return _entity(self._lines(row, row + 1)[0])
+        return _entity(self._records.read(row, row + 1)[0])
 
     def __iter__(self) -> Iterator[Entity]:
-        for start in range(0, len(self), _REPORT_EVERY):
-            yield from self[start : start + _REPORT_EVERY]
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]
 
     def rows(self, ids: Iterable[str]) -> Rows:
         """The row of each id, -1 where no entity has it."""
         hashes = hashed(ids)
-        at = np.searchsorted(self._hashes, hashes)
-        at = np.minimum(at, len(self._hashes) - 1)
+        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         return np.where(self._hashes[at] == hashes, self._rows[at], -1).astype(np.int64)
 
     def ids(self, rows: Iterable[int]) -> list[str]:
         """The ids of rows."""
-        return [self[int(row)].id for row in rows]
+        return [json.loads(self._ids.read(row, row + 1)[0]) for row in rows]
 
     def __contains__(self, x: object) -> bool:
         return bool(self.rows([x.id if isinstance(x, Entity) else str(x)])[0] >= 0)
 
-    def _lines(self, start: int, stop: int) -> list[bytes]:
+
+class _Lines:
+    """The lines of a file by number, through offsets in a file beside it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / name
+        self._offsets = np.load(folder / f"{name}.npy", mmap_mode="r")
+        if self.path.stat().st_size != self._offsets[-1]:
+            raise ValueError(f"{name} has {self.path.stat().st_size} bytes, not {self._offsets[-1]}")
+        self._file: BinaryIO | None = None
+
+    def read(self, start: int, stop: int) -> list[bytes]:
+        """Lines `start` to `stop`."""
         if stop <= start:
             return []
         if self._file is None:
-            self._file = (self.folder / RECORDS).open("rb")
+            self._file = self.path.open("rb")
         first, last = int(self._offsets[start]), int(self._offsets[stop])
-        self._file.seek(first)
-        return self._file.read(last - first).splitlines()
+        return os.pread(self._file.fileno(), last - first, first).split(b"\n")[:-1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}  # an open file does not travel to another process
@@ -114,34 +133,58 @@ def hashed(ids: Iterable[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return np.frombuffer(digest, dtype="<u8")
 
 
-def _write(folder: Path, entities: Iterable[Entity], progress: Callable[[int], None] | None) -> None:
-    offsets, hashes, digest = array("q", [0]), array("Q"), hashlib.blake2b(digest_size=16)
-    with (folder / RECORDS).open("wb") as file:
+def _write(
+    folder: Path,
+    entities: Iterable[Entity],
+    repairs: Mapping[str, int],
+    progress: Callable[[int], None] | None,
+) -> None:
+    hashes, digest = array("Q"), hashlib.blake2b(digest_size=16)
+    records, ids = _Writer(folder, "entities.jsonl"), _Writer(folder, "ids.txt")
+    with records, ids:
         for count, entity in enumerate(entities, 1):
-            line = json.dumps(to_json(entity), ensure_ascii=True).encode() + b"\n"
-            file.write(line)
+            line = json.dumps(to_json(entity)).encode() + b"\n"
+            records.add(line)
+            ids.add(json.dumps(entity.id).encode() + b"\n")
             digest.update(line)
-            offsets.append(offsets[-1] + len(line))
             hashes.append(int(hashed([entity.id])[0]))
-            if progress is not None and count % _REPORT_EVERY == 0:
+            if progress is not None and count % _CHUNK == 0:
                 progress(count)
-    values = np.frombuffer(hashes, dtype=np.uint64) if hashes else np.empty(0, np.uint64)
+    if not hashes:
+        raise DataError("there is no entity in it")
+    values = np.frombuffer(hashes, dtype=np.uint64)
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    np.save(folder / "offsets.npy", np.frombuffer(offsets, dtype=np.int64))
     np.save(folder / "hashes.npy", ordered)
     np.save(folder / "rows.npy", order.astype(np.int64))
-    (folder / "facts.json").write_text(
-        json.dumps({"fingerprint": digest.hexdigest(), "entities": len(values)})
-    )
+    write_json(folder / "facts.json", {"fingerprint": digest.hexdigest(), "repairs": dict(repairs)})
     same = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(same):
-        base = KnowledgeBase(folder)
-        one, other = base[int(order[same[0]])].id, base[int(order[same[0] + 1])].id
+        one, other = KnowledgeBase(folder).ids(order[same[0] : same[0] + 2].tolist())
         what = (
             f"two entities have the id {one!r}" if one == other else f"the ids {one!r} and {other!r} collide"
         )
         raise DataError(what, hint="make ids unique")
+
+
+class _Writer:
+    """Writes lines, and their offsets at the end."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / name
+        self._offsets = array("q", [0])
+
+    def __enter__(self) -> _Writer:
+        self._file = self.path.open("wb", buffering=1 << 20)
+        return self
+
+    def add(self, line: bytes) -> None:
+        self._file.write(line)
+        self._offsets.append(self._offsets[-1] + len(line))
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        np.save(self.path.with_name(f"{self.path.name}.npy"), np.frombuffer(self._offsets, dtype=np.int64))
 
 
 def _entity(line: bytes) -> Entity:
