@@ -1,0 +1,102 @@
+"""Two processes that share a batch: the same gradients as one process with the whole of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmkit.distributed import Gather, gathered, same_key
+from mmkit.losses import clip_loss, n_pair_loss
+
+D = 6
+
+
+class Towers(nn.Module):
+    """A query and an entity tower with in-batch negatives and a CLIP loss over both, as a model would use them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.query, self.entity = nn.Linear(D, D), nn.Linear(D, D)
+        self.scale = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, mentions: Tensor, golds: Tensor, keys: Tensor) -> Tensor:
+        query, entity, same = self.query(mentions), self.entity(golds), same_key(keys)
+        matching = n_pair_loss(query, entity, gathered(entity), excluded=same)
+        return matching + clip_loss(query, entity, self.scale, same=same)
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    """Seven examples, so that two processes get four and three; two have the same gold entity."""
+    draw = torch.Generator().manual_seed(1)
+    golds = torch.randn(7, D, generator=draw)
+    golds[5] = golds[2]
+    return torch.randn(7, D, generator=draw), golds, torch.tensor([0, 1, 2, 3, 4, 2, 6])
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {name.removeprefix("module."): p.grad for name, p in model.named_parameters()}
+
+
+CHILD = """
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+sys.path.insert(0, sys.argv[1])
+from test_distributed import Towers, batch, gradients
+from mmkit.distributed import Gather, gathered
+from mmkit.training.batches import share
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+part, = share(range(7), 1, rank, 2)
+model = DistributedDataParallel(Towers())
+loss = model(*(x[part.indices] for x in batch()))
+(loss * part.weight).backward()
+gather = Gather.of(len(part.indices), torch.device("cpu"))
+rows = gathered(torch.tensor(part.indices))
+mean = loss.detach() * part.weight / 2
+dist.all_reduce(mean)
+torch.save({"gradients": gradients(model), "loss": mean, "rows": rows, "offset": gather.offset},
+           f"{sys.argv[2]}/{rank}.pt")
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_give_the_gradient_of_one(tmp_path):
+    script = tmp_path / "child.py"
+    script.write_text(CHILD, encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    here = str(Path(__file__).parent)
+    subprocess.run([*torchrun, str(script), here, str(tmp_path)], env=environment, check=True)
+
+    whole = Towers()
+    loss = whole(*batch())
+    loss.backward()
+    expected = gradients(whole)
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found["rows"].tolist() == [0, 2, 4, 6, 1, 3, 5]
+        assert found["offset"] == 4 * rank
+        torch.testing.assert_close(found["loss"], loss.detach())
+        for name, gradient in found["gradients"].items():
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_alone_gathering_is_the_identity():
+    x = torch.randn(3, 2)
+    assert gathered(x) is x
+    assert Gather.of(3, x.device).offset == 0
+    assert same_key(torch.tensor([1, 2, 1])).tolist() == [
+        [True, False, True],
+        [False, True, False],
+        [True, False, True],
+    ]
