@@ -59,6 +59,17 @@ def content_key(image: Image) -> str:
     return digest if image.box is None else f"{digest}:{','.join(map(repr, map(float, image.box)))}"
 
 
+def whole_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The whole pixels that `box` touches inside a picture of `size` (width, height); None where it touches none."""
+    width, height = size
+    if all(map(math.isfinite, box)):
+        left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+        right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
+        if left < right and top < bottom:
+            return left, top, right, bottom
+    return None
+
+
 @dataclass
 class ImageReport:
     """What became of the pictures of a dataset; a file is counted once, however often it is used."""
@@ -186,14 +197,10 @@ def _rgb(picture: Pillow.Image) -> Pillow.Image:
 
 
 def _clipped(box: Box, size: tuple[int, int], path: str) -> tuple[int, int, int, int]:
-    """The whole pixels that `box` touches inside the picture."""
-    width, height = size
-    if all(map(math.isfinite, box)):
-        left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
-        right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
-        if left < right and top < bottom:
-            return left, top, right, bottom
-    raise ImageError(f"the box {box} holds no pixel of a {width}×{height} picture", where=path)
+    pixels = whole_pixels(box, size)
+    if pixels is None:
+        raise ImageError(f"the box {box} holds no pixel of a {size[0]}×{size[1]} picture", where=path)
+    return pixels
 
 
 def _unreadable(path: str, error: Exception) -> ImageError:

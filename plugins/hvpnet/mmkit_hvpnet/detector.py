@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image as Pillow
-from torch import Tensor
 from torchvision.ops import nms
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+from mmkit.annotators.pretrained import loading
+from mmkit.data.images import whole_pixels
 from mmkit.data.types import Box
-from mmkit.errors import PartError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,10 @@ class Detector:
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
         options = {"revision": revision} if revision else {}
-        try:
+        hint = "name a zero-shot object detection model of the Hub, or the folder of one"
+        with loading("the detector", name, hint):
             self.processor = AutoProcessor.from_pretrained(name, **options)
             model = AutoModelForZeroShotObjectDetection.from_pretrained(name, **options)
-        except (OSError, ValueError) as error:
-            raise PartError(
-                f"cannot load the detector {name!r}: {str(error).strip().splitlines()[0]}",
-                hint="name a zero-shot object detection model of the Hub, or the folder of one",
-            ) from error
         self.model = model.to(device).eval()
 
     @torch.inference_mode()
@@ -60,14 +56,11 @@ class Detector:
             target_sizes=[(picture.height, picture.width)],
             text_labels=[wanted],
         )
-        corner = torch.tensor([picture.width, picture.height, picture.width, picture.height])
-        boxes = found["boxes"].float().cpu().clamp(min=0).minimum(corner)
+        boxes = [whole_pixels(box, picture.size) for box in found["boxes"].tolist()]
         objects = [
-            Found(tuple(box), score, phrase)
-            for box, score, phrase in zip(
-                _whole_pixels(boxes).tolist(), found["scores"].tolist(), found["text_labels"], strict=True
-            )
-            if box[0] < box[2] and box[1] < box[3]
+            Found(box, score, phrase)
+            for box, score, phrase in zip(boxes, found["scores"].tolist(), found["text_labels"], strict=True)
+            if box is not None
         ]
         return sorted(objects, key=lambda o: (-o.score, o.box))
 
@@ -86,8 +79,3 @@ def most_salient(objects: Sequence[Found], limit: int, overlap: float) -> list[F
     boxes = torch.tensor([c.box for c in candidates], dtype=torch.float32)
     kept = nms(boxes, torch.tensor([c.score for c in candidates]), overlap)
     return [candidates[i] for i in sorted(kept.tolist())[:limit]]
-
-
-def _whole_pixels(boxes: Tensor) -> Tensor:
-    """The smallest boxes of whole pixels around `boxes [N, 4]`."""
-    return torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmkit.annotators.base import Annotator
-from mmkit.data.fingerprints import file_sha256
-from mmkit.data.images import content_key, open_image
+from mmkit.annotators.pictures import PictureAnnotator, picture_key
+from mmkit.annotators.pretrained import model_identity
+from mmkit.data.images import open_image
 from mmkit.data.types import Example, Image
-from mmkit.errors import ImageError
 from mmkit.files import atomic, explained, write_json
 
 if TYPE_CHECKING:
-    from mmkit_hvpnet.detector import Detector
+    from mmkit_hvpnet.detector import Detector, Found
     from mmkit_hvpnet.phrases import PosTagger
 
 NOTE = "hvpnet.grounded_objects"
@@ -27,10 +25,8 @@ NOTE = "hvpnet.grounded_objects"
 
 TABLE = "crops.json"
 
-log = logging.getLogger(__name__)
 
-
-class GroundedObjects(Annotator):
+class GroundedObjects(PictureAnnotator):
     """Looks for a sentence's noun phrases in its photos and adds what it finds as object pictures.
 
     HVPNeT (Chen et al., NAACL Findings 2022) grounds noun phrases with a one-stage visual grounding model;
@@ -51,6 +47,7 @@ class GroundedObjects(Annotator):
     """
 
     writes: ClassVar[tuple[str, ...]] = ("crops",)
+    without: ClassVar[str] = "no objects"
 
     def __init__(
         self,
@@ -62,10 +59,10 @@ class GroundedObjects(Annotator):
         overlap: float = 0.7,
         crops: str | None = None,
     ) -> None:
+        super().__init__()
         self.model, self.revision, self.tagger = model, revision, tagger
         self.max_objects, self.threshold, self.overlap = max_objects, threshold, overlap
         self.crops = Path(crops) if crops else None
-        self.unreadable: dict[str, str] = {}
         self._table: dict[str, dict[str, float]] = {}
         self._detector: Detector | None = None
         self._tagger: PosTagger | None = None
@@ -77,9 +74,9 @@ class GroundedObjects(Annotator):
     def _fingerprint(self) -> str:
         settings = {
             "part": "hvpnet.grounded_objects.v1",
-            "model": _identity(self.model),
+            "model": model_identity(self.model),
             "revision": self.revision,
-            "tagger": self.tagger and _identity(self.tagger),
+            "tagger": self.tagger and model_identity(self.tagger),
             "max_objects": self.max_objects,
             "threshold": self.threshold,
             "overlap": self.overlap,
@@ -87,7 +84,7 @@ class GroundedObjects(Annotator):
         return json.dumps(settings, sort_keys=True)
 
     def key(self, x: Example) -> str:
-        photos = [_content(image) for image in x.images]
+        photos = [picture_key(image) for image in x.images]
         return hashlib.sha256(json.dumps([x.tokens, photos]).encode("utf-8", "surrogatepass")).hexdigest()
 
     def prepare(self, device: str) -> None:
@@ -107,8 +104,7 @@ class GroundedObjects(Annotator):
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
         """`x` with its objects behind the pictures it has, and a note of what they are."""
-        for number, reason in result["unreadable"]:
-            self.unreadable[str(x.images[number].path)] = reason
+        self.remember(x.images, result["unreadable"])
         objects = [
             Image(x.images[found["image"]].path, "object", tuple(found["box"])) for found in result["objects"]
         ]
@@ -119,10 +115,7 @@ class GroundedObjects(Annotator):
 
     def finish(self) -> None:
         """Report photos that could not be read, and write the crop table."""
-        for path, reason in list(self.unreadable.items())[:3]:
-            log.warning("%s: %s; it has no objects", path, reason)
-        if len(self.unreadable) > 3:
-            log.warning("%d photos in all could not be read and have no objects", len(self.unreadable))
+        super().finish()
         if self.crops is not None:
             self._write_table(self.crops / TABLE)
 
@@ -131,15 +124,10 @@ class GroundedObjects(Annotator):
 
         assert self._detector is not None, "prepare() comes first"
         phrases = self._phrases(example)
-        found, unreadable = [], []
-        for number, image in enumerate(example.images):
-            if image.role != "photo" or image.path is None or not phrases:
-                continue
-            try:
-                picture = open_image(image)
-            except ImageError as error:
-                unreadable.append([number, error.what])
-                continue
+        photos = [(number, image) for number, image in enumerate(example.images) if image.role == "photo"]
+        found: list[tuple[int, Found]] = []
+        unreadable: list[list[Any]] = []
+        for number, picture in self.opened(photos if phrases else [], unreadable):
             objects = self._detector(picture, phrases, self.threshold)
             found += [(number, o) for o in most_salient(objects, self.max_objects, self.overlap)]
         found = sorted(found, key=lambda pair: -pair[1].score)[: self.max_objects]
@@ -174,21 +162,3 @@ class GroundedObjects(Annotator):
         for photo, crops in self._table.items():
             table[photo] = sorted(crops, key=lambda name: -crops[name])
         write_json(path, table)
-
-
-def _content(image: Image) -> str:
-    """What tells a picture from others: its role, and its content or that it is missing."""
-    try:
-        return f"{image.role} {content_key(image)}"
-    except ImageError:
-        return f"{image.role} missing"
-
-
-def _identity(model: str) -> str:
-    """A model's name on the Hub; for a folder a hash of its files, which may change under one name."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return model
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    digests = [(str(path.relative_to(folder)), file_sha256(path)) for path in files]
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

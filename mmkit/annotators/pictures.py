@@ -1,0 +1,71 @@
+"""What annotators of pictures share: keys, opening, and a report of the pictures that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+from PIL import Image as Pillow
+
+from mmkit.annotators.base import Annotator
+from mmkit.data.images import content_key, open_image
+from mmkit.data.types import Image
+from mmkit.errors import ImageError
+
+_NAMED = 3
+
+
+def picture_key(image: Image) -> str:
+    """What tells a picture from others: its role, and its content or that it is missing. Decodes nothing."""
+    try:
+        return f"{image.role} {content_key(image)}"
+    except ImageError:
+        return f"{image.role} missing"
+
+
+class PictureAnnotator(Annotator):
+    """An annotator of examples' pictures: one that is missing or broken has no result, and is reported.
+
+    Which pictures those are, as `[position, reason]`, is part of a result: what comes from the store is
+    reported like what is computed.
+    """
+
+    without: ClassVar[str] = "no result"
+    """What a picture that cannot be read has: "no objects", say."""
+
+    def __init__(self) -> None:
+        self.unreadable: dict[str, str] = {}
+        """Path → reason of pictures that could not be read."""
+
+    def opened(
+        self, images: Iterable[tuple[int, Image]], unreadable: list[list[Any]]
+    ) -> Iterator[tuple[int, Pillow.Image]]:
+        """The pictures among `images` (by position) that have a file, opened one at a time.
+
+        Those that cannot be read are added to `unreadable`.
+        """
+        for position, image in images:
+            if image.path is None:
+                continue
+            try:
+                picture = open_image(image)
+            except ImageError as error:
+                unreadable.append([position, error.what])
+                continue
+            yield position, picture
+
+    def remember(self, images: Sequence[Image], unreadable: Iterable[tuple[int, str]]) -> None:
+        """Keep what a result says of the pictures that could not be read, for `finish` to report."""
+        for position, reason in unreadable:
+            self.unreadable[str(images[position].path)] = reason
+
+    def finish(self) -> None:
+        """Report the pictures that could not be read."""
+        log = logging.getLogger(type(self).__module__)
+        for path, reason in list(self.unreadable.items())[:_NAMED]:
+            log.warning("%s: %s; it has %s", path, reason, self.without)
+        if len(self.unreadable) > _NAMED:
+            log.warning(
+                "%d pictures in all could not be read and have %s", len(self.unreadable), self.without
+            )
