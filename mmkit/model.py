@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,18 +36,29 @@ class Model(nn.Module):
     """Encoders, a fuser and a decoder that fit together; made by `assemble`."""
 
     def __init__(
-        self, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder, labels: Labels
+        self,
+        encoders: Mapping[str, Encoder],
+        fuser: Fuser,
+        decoder: Decoder,
+        labels: Labels,
+        entities: Sequence[Entity] = (),
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
         self.fuser = fuser
         self.decoder = decoder
         self.labels = labels
+        self.entities = entities
 
     @property
     def named_encoders(self) -> dict[str, Encoder]:
         """The encoders by name, as the fuser takes them."""
         return dict(self.encoders.items())  # type: ignore[arg-type]
+
+    @property
+    def reading(self) -> dict[str, Encoder]:
+        """The encoders that read examples: all but the decoder's own, which reads the knowledge base."""
+        return {n: e for n, e in self.named_encoders.items() if n != self.decoder.entity_encoder}
 
     @property
     def device(self) -> torch.device:
@@ -60,7 +71,7 @@ class Model(nn.Module):
         for example in examples:
             for unit in self.decoder.units(example):
                 views = self.decoder.views(unit)
-                length = max(encoder.length(views) for encoder in self.named_encoders.values())
+                length = max((encoder.length(views) for encoder in self.reading.values()), default=0)
                 result.append(Item(unit, views, length))
         return result
 
@@ -68,7 +79,7 @@ class Model(nn.Module):
         """A batch on the CPU; runs in a loader worker."""
         examples = tuple(item.example for item in items)
         views = [item.views for item in items]
-        inputs = {name: encoder.collate(examples, views) for name, encoder in self.named_encoders.items()}
+        inputs = {name: encoder.collate(examples, views) for name, encoder in self.reading.items()}
         return Batch(examples, inputs, self.decoder.targets(examples, inputs) if targets else {})
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -83,15 +94,15 @@ class Model(nn.Module):
 
     def compile_encoders(self) -> None:
         """Compile the encoders that compute in every batch; a decoder's loops over words would only unroll."""
-        for name, encoder in self.named_encoders.items():
+        for name, encoder in self.reading.items():
             if name not in self.item_encoders():
                 encoder.compile(dynamic=True)
 
     def item_encoders(self) -> dict[str, ItemEncoder]:
-        """The encoders whose outputs are stored: frozen, and of separate items."""
+        """The encoders whose outputs for examples are stored: frozen, and of separate items."""
         return {
             name: encoder
-            for name, encoder in self.named_encoders.items()
+            for name, encoder in self.reading.items()
             if isinstance(encoder, ItemEncoder) and encoder.frozen and encoder.store
         }
 
@@ -134,7 +145,8 @@ def assemble(
     fuser.build(encoders)
     _seed(recipe, "decoder")
     decoder.build(fuser.dims, labels, entities)
-    return Model(encoders, fuser, decoder, labels)
+    _check_widths(recipe, fuser, decoder, encoders)
+    return Model(encoders, fuser, decoder, labels, entities)
 
 
 def _seed(recipe: Recipe, part: str) -> None:
@@ -170,7 +182,8 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
                 f"model.encoders.{name}: {fuser_name} needs {', '.join(lacking)} from it, "
                 f"but {part(f'encoders.{name}', 'encoders')} provides {', '.join(sorted(encoders[name].provides))}"
             )
-    for name in sorted(set(encoders) - set(fuser.requires())):
+    problems += _entity_problems(part, encoders, decoder)
+    for name in sorted(set(encoders) - set(fuser.requires()) - {decoder.entity_encoder}):
         problems.append(
             f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it"
         )
@@ -182,3 +195,33 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
         )
     if problems:
         raise RecipeError("the parts do not fit:\n  " + "\n  ".join(problems), where=recipe.path)
+
+
+def _entity_problems(
+    part: Callable[[str, str], str], encoders: Mapping[str, Encoder], decoder: Decoder
+) -> list[str]:
+    """What keeps a decoder from having the knowledge base read."""
+    name = decoder.entity_encoder
+    if name is None:
+        return []
+    decoder_name = part("decoder", "decoders")
+    if name not in encoders:
+        return [f"model.decoder: {decoder_name} asks for an encoder of entities named {name!r}; {did_you_mean(name, encoders)}"]
+    encoder = encoders[name]
+    if not isinstance(encoder, ItemEncoder) or "pooled" not in encoder.provides:
+        return [
+            f"model.encoders.{name}: {decoder_name} needs one vector an entity, "
+            f"which {part(f'encoders.{name}', 'encoders')} does not give (a text encoder needs a `source`)"
+        ]
+    return []
+
+
+def _check_widths(recipe: Recipe, fuser: Fuser, decoder: Decoder, encoders: Mapping[str, Encoder]) -> None:
+    """Refuse a query that is not as wide as the features of entities it is compared with."""
+    name = decoder.entity_encoder
+    if name is not None and fuser.dims.get("query") != encoders[name].dim:
+        raise RecipeError(
+            f"the query is {fuser.dims.get('query')} wide, but model.encoders.{name} gives entities {encoders[name].dim}",
+            where=recipe.path,
+            hint=f"set model.fuser.dim to {encoders[name].dim}",
+        )

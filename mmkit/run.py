@@ -27,7 +27,7 @@ from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.splits import read_entities
+from mmkit.knowledge import read_entities
 from mmkit.training.checkpoint import load_tensors, load_weights, read_metadata, save_tensors
 
 FORMAT = 1

@@ -38,7 +38,7 @@ def annotate(context: click.Context, recipe: str, sample: bool, device: str, qui
         for split in splits.values():
             for note in split.notes():
                 display.mmkit_note(note)
-    records = sum(len(s.examples) + len(s.entities) for s in splits.values())
+    records = sum(len(split) for split in splits.values())
     click.echo(f"{', '.join(names)}: {records} records of {', '.join(splits)} are annotated")
 
 

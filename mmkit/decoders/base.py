@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Entity, Example, Prediction, TextView
+from mmkit.encoders.entity_features import EntityFeatures
 
 Labels = dict[str, Any]
 
@@ -37,6 +38,11 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         """Make the modules. `dims` are the fuser's widths by state name."""
+
+    def attach(self, features: EntityFeatures) -> None:
+        """Take the features of `build`'s entities, row by row; called before the first batch if there is an
+        `entity_encoder`."""
+        raise NotImplementedError(f"{type(self).__name__} reads no knowledge base")
 
     def units(self, example: Example) -> list[Example]:
         """The examples to train and score on: the example itself, or one a candidate pair, say."""

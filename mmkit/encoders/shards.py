@@ -82,11 +82,9 @@ class Shards:
 
     def append(self, keys: Sequence[str], features: Features) -> None:
         """Write a shard. Raises `MMKitError`, and leaves no file behind, if the disk refuses."""
-        checks = {name: _checksum(tensor) for name, tensor in features.items()}
-        metadata = {"format": FORMAT, "keys": json.dumps(list(keys)), "checks": json.dumps(checks)}
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         with atomic(path, "wb", error=MMKitError) as file:
-            file.write(save({k: v.contiguous() for k, v in features.items()}, metadata))
+            file.write(shard_bytes(keys, features))
         sync_folder(self.folder)
         self.refresh()
 
@@ -94,6 +92,13 @@ class Shards:
         """Remove damaged shards and what a killed process left half-written; call it while `locked`."""
         for path in [*self.damaged, *self.folder.glob(".*.safetensors.*.tmp")]:
             path.unlink(missing_ok=True)
+
+
+def shard_bytes(keys: Sequence[str], features: Features) -> bytes:
+    """A shard as `read_shard` reads it: features, keys and checksums."""
+    checks = {name: _checksum(tensor) for name, tensor in features.items()}
+    metadata = {"format": FORMAT, "keys": json.dumps(list(keys)), "checks": json.dumps(checks)}
+    return save({k: v.contiguous() for k, v in features.items()}, metadata)
 
 
 def read_shard(path: Path) -> Shard:

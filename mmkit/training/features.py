@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
 from mmkit.data.images import scan_images
-from mmkit.data.types import Entity, Example
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.types import Example
+from mmkit.encoders.entity_features import TrainedEntities, encode_entities
 from mmkit.encoders.pictures import PictureEncoder
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.errors import DataError
@@ -18,7 +21,7 @@ from mmkit.training.settings import TrainingSettings
 
 def prepare_features(
     model: Model,
-    examples: Iterable[Example | Entity],
+    examples: Iterable[Example],
     device: torch.device,
     settings: TrainingSettings,
     progress: Callable[[str, int, int], None] | None,
@@ -42,13 +45,46 @@ def prepare_features(
     return reports
 
 
-def check_pictures(model: Model, examples: Iterable[Example | Entity]) -> list[str]:
+def prepare_entities(
+    model: Model,
+    device: torch.device,
+    settings: TrainingSettings,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> None:
+    """Give a decoder that links the features of its knowledge base, on `device` if they fit as above.
+
+    Raises `DataError` if the model has no knowledge base.
+    """
+    name = model.decoder.entity_encoder
+    if name is None:
+        return
+    encoder: Any = model.named_encoders[name]  # an `ItemEncoder`, as assembly made sure
+    if not isinstance(model.entities, KnowledgeBase):
+        raise DataError(
+            "there is no knowledge base to link to",
+            where="data.entities",
+            hint="add a [data.entities] section with a reader of entities to the recipe",
+        )
+    if not encoder.frozen:
+        model.decoder.attach(TrainedEntities(encoder, model.entities))
+        return
+
+    def report(done: int, total: int) -> None:
+        if progress:
+            progress(f"entity features of {name}", done, total)
+
+    features = encode_entities(encoder, model.entities, progress=report)
+    features.place(device, settings.feature_memory * free_memory(device))
+    model.decoder.attach(features)
+
+
+def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
     """Look at the pictures of encoders whose features are not stored, before an epoch comes upon a bad one.
 
     Returns what blank ones will stand in for, as notes. Raises `DataError` if they may not.
     """
     stored, examples, notes = model.item_encoders(), list(examples), []
-    for name, encoder in model.named_encoders.items():
+    for name, encoder in model.reading.items():
         if not isinstance(encoder, PictureEncoder) or name in stored:
             continue
         report = scan_images(examples)

@@ -25,7 +25,7 @@ from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import load_checkpoint, load_tensors, load_weights, save_checkpoint
 from mmkit.training.devices import make_accelerator, pick_precision
 from mmkit.training.evaluation import check_score, predict_items, score, weighted_score
-from mmkit.training.features import check_pictures, prepare_features
+from mmkit.training.features import check_pictures, prepare_entities, prepare_features
 from mmkit.training.loop import Loop, Update
 from mmkit.training.memory import memory_advice, peak_memory
 from mmkit.training.metrics_log import MetricsLog, rewind
@@ -121,7 +121,7 @@ class Session:
         return splits
 
     def _assemble(self, splits: dict[str, Split]) -> Model:
-        entities = splits[ENTITIES].entities if ENTITIES in splits else []
+        entities = splits[ENTITIES].entities if ENTITIES in splits else ()
         model = assemble(self.recipe, examples=splits["train"].examples, entities=entities)
         return model.to(self.device)
 
@@ -140,10 +140,11 @@ class Session:
         return facts
 
     def _prepare_features(self, splits: dict[str, Split]) -> dict[str, Any]:
-        records = [record for split in splits.values() for record in split.records]
-        for note in check_pictures(self.model, records):
+        examples = [example for split in splits.values() for example in split.examples]
+        for note in check_pictures(self.model, examples):
             self._note(note)
-        reports = prepare_features(self.model, records, self.device, self.settings, self._progress)
+        reports = prepare_features(self.model, examples, self.device, self.settings, self._progress)
+        prepare_entities(self.model, self.device, self.settings, self._progress)
         for name, report in reports.items():
             self._note(f"model.encoders.{name}: {report}")
         return {

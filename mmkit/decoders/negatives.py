@@ -1,0 +1,125 @@
+"""Negatives for training a matcher: rows of a knowledge base that are not the gold entity's.
+
+Everything is drawn on the device with its own generator, whose seed follows from the update: no process waits, and
+a resumed run draws the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmkit.data.types import Entity
+from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.losses import unit
+
+WORDS = 5
+"""Words of an entity that stand for it: those with the highest TF-IDF."""
+
+
+def random_rows(gold: Tensor, size: int, count: int) -> Tensor:
+    """`[B, count]` rows below `size`, uniformly from all but each one's `gold [B]` (-1: from all)."""
+    if size == 1:
+        return gold.new_zeros(len(gold), count)  # there is no other: the caller excludes it
+    known = (gold >= 0)[:, None]
+    highest = torch.where(known, size - 1, size)
+    rows = (torch.rand(len(gold), count, device=gold.device, dtype=torch.float64) * highest).long()
+    return rows + (known & (rows >= gold[:, None])).long()
+
+
+def hard_rows(query: Tensor, gold: Tensor, features: EntityFeatures, count: int, pool: int) -> Tensor:
+    """`[B, count]` rows most similar to `query [B, D]` by cosine among `pool` random ones, the gold left out.
+
+    Fewer than `count` others: the rest is -1.
+    """
+    size = len(features)
+    if size <= pool:
+        rows = torch.arange(size, device=gold.device)
+    else:
+        rows = torch.randint(size, (pool,), device=gold.device)
+    with torch.no_grad():
+        cosines = unit(query.float()) @ unit(features.gather(rows)).t()
+        cosines = cosines.masked_fill(rows[None] == gold[:, None], float("-inf"))
+        best = cosines.topk(min(count, len(rows)), dim=1)
+    found = torch.where(best.values > float("-inf"), rows[best.indices], -1)
+    return torch.nn.functional.pad(found, (0, count - found.shape[1]), value=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedWords:
+    """Which entities share a word that is telling of both; DWE draws its negatives so.
+
+    Compressed rows: entity e has the words `words[word_starts[e] : word_starts[e + 1]]`, and word w the entities
+    `entities[entity_starts[w] : entity_starts[w + 1]]`.
+    """
+
+    words: Tensor
+    word_starts: Tensor
+    entities: Tensor
+    entity_starts: Tensor
+
+    @classmethod
+    def of(cls, entities: Iterable[Entity], again: Iterable[Entity]) -> SharedWords:
+        """The words of each entity's name and description; the entities are read twice, `again` the second time.
+
+        Words of one entity alone lead nowhere and are left out.
+        """
+        frequency: Counter[str] = Counter()
+        total = 0
+        for words in _words_of(entities):
+            frequency.update(words.keys())
+            total += 1
+        numbers: dict[str, int] = {}
+        chosen: list[int] = []
+        starts = [0]
+        for words in _words_of(again):
+            weights = {w: n * np.log(total / frequency[w]) for w, n in words.items() if frequency[w] > 1}
+            best = sorted(weights, key=lambda w: (-weights[w], w))[:WORDS]
+            chosen.extend(numbers.setdefault(w, len(numbers)) for w in best)
+            starts.append(len(chosen))
+        words_of = np.array(chosen, dtype=np.int64)
+        owners = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        order = np.argsort(words_of, kind="stable")
+        entity_starts = np.searchsorted(words_of[order], np.arange(len(numbers) + 1))
+        return cls(*map(torch.from_numpy, (words_of, np.array(starts), owners[order], entity_starts)))
+
+    def to(self, device: torch.device) -> SharedWords:
+        """The same on `device`."""
+        return SharedWords(
+            *(t.to(device) for t in (self.words, self.word_starts, self.entities, self.entity_starts))
+        )
+
+    def draw(self, gold: Tensor, count: int, share: float) -> Tensor:
+        """`[B, count]` rows: with probability `share` one that shares a random word of `gold [B]`, else any other.
+
+        Any other too where the gold itself is drawn, or nobody shares its words.
+        """
+        size = len(self.word_starts) - 1
+        any_other = random_rows(gold, size, count)
+        if not len(self.words):
+            return any_other
+        first = self.word_starts[gold]
+        of_gold = self.word_starts[gold + 1] - first
+        word = self.words[(first[:, None] + self._pick(of_gold, count)).clamp(max=len(self.words) - 1)]
+        start = self.entity_starts[word]
+        sharing = self.entity_starts[word + 1] - start
+        uniform = torch.rand(sharing.shape, device=gold.device, dtype=torch.float64)
+        drawn = self.entities[start + (uniform * sharing).long().clamp(max=sharing - 1)]
+        kin = (torch.rand(drawn.shape, device=gold.device) < share) & (of_gold > 0)[:, None]
+        return torch.where(kin & (drawn != gold[:, None]), drawn, any_other)
+
+    def _pick(self, of: Tensor, count: int) -> Tensor:
+        """`[B, count]` random numbers below `of [B]`; 0 where that is 0."""
+        uniform = torch.rand(len(of), count, device=of.device, dtype=torch.float64)
+        return (uniform * of[:, None]).long()
+
+
+def _words_of(entities: Iterable[Entity]) -> Iterator[Counter[str]]:
+    for entity in entities:
+        yield Counter(re.findall(r"\w+", f"{entity.name} {entity.description}".lower()))

@@ -1,0 +1,118 @@
+"""From a recipe's `[data.entities]` to a knowledge base on disk, annotated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmkit.cache import cache_dir
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.reader import Reader
+from mmkit.data.types import Entity
+from mmkit.errors import DataError
+from mmkit.splits import ENTITIES, Progress, Split, annotators, fingerprints
+
+if TYPE_CHECKING:
+    from mmkit.annotators.base import Annotator
+    from mmkit.recipe import Recipe
+
+CHUNK = 4096
+"""Entities that are annotated together: memory stays bounded, and what was computed is stored all along."""
+
+
+def read_knowledge_base(
+    recipe: Recipe, device: str = "cpu", progress: Progress | None = None, *, annotated: bool = True
+) -> Split:
+    """The recipe's knowledge base: read once, and kept in the cache for as long as its files are the same.
+
+    Reading streams: memory does not grow with it. With annotators over entities it is read again each time, but
+    what they computed is stored. Raises `DataError` for a damaged file, two entities with one id, or entities that
+    an annotator failed on.
+    """
+    reader: Reader = recipe.build(f"data.{ENTITIES}")
+    split = Split(ENTITIES, files=fingerprints(reader))
+    found = list(annotators(recipe, ENTITIES)) if annotated else []
+    folder = cache_dir("knowledge")
+    try:
+        if found:
+            entities = _annotated(_read(reader), found, device, progress, split.failures)
+            split.entities = base = _newly_built(folder, entities, reader)
+        else:
+            key = _key(recipe.config["data"][ENTITIES], split)
+            split.entities = base = KnowledgeBase.build(folder / key, _read(reader), reader.repairs)
+    except DataError as error:
+        raise DataError(error.what, where=error.where or reader.path, hint=error.hint) from error
+    split.repairs = base.repairs
+    return split
+
+
+def read_entities(recipe: Recipe, device: str = "cpu") -> Sequence[Entity]:
+    """The recipe's knowledge base, annotated; nothing if it has no `[data.entities]`."""
+    if ENTITIES not in recipe.parts("data"):
+        return ()
+    return read_knowledge_base(recipe, device).entities
+
+
+def _read(reader: Reader) -> Iterator[Entity]:
+    for record in reader:
+        if not isinstance(record, Entity):
+            raise DataError(f"data.{ENTITIES} needs entities, but its reader gives examples")
+        yield record
+
+
+def _key(config: Any, split: Split) -> str:
+    """What the knowledge base follows from: the part and its settings, and its files' contents."""
+    contents = [file["sha256"] for file in split.files]
+    root = str(Path(config.get("root", "")).absolute())
+    described = json.dumps([config, root, contents], sort_keys=True)
+    return hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+
+
+def _newly_built(folder: Path, entities: Iterable[Entity], reader: Reader) -> KnowledgeBase:
+    """A knowledge base that is called by its contents, for these are not known before."""
+    temporary = folder / f".{uuid.uuid4().hex}"
+    try:
+        base = KnowledgeBase.build(temporary, entities, reader.repairs)
+        final = folder / base.fingerprint
+        if not final.exists():
+            temporary.rename(final)
+        return KnowledgeBase(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _annotated(
+    entities: Iterable[Entity],
+    found: list[tuple[str, Annotator]],
+    device: str,
+    progress: Progress | None,
+    failures: dict[str, str],
+) -> Iterator[Entity]:
+    """Entities with every annotation, chunk by chunk; what failed is said at the end, when the rest is stored."""
+    from mmkit.annotators.run import annotate, refuse
+
+    strict = [annotator for _, annotator in found if not annotator.keep_going]
+    unforgiven: dict[str, str] = {}
+    remaining, done = iter(entities), 0
+    while records := list(islice(remaining, CHUNK)):
+        for name, annotator in found:
+
+            def report(computed: int, total: int, name: str = name, before: int = done) -> None:
+                if progress:
+                    progress(f"{name} (entities from {before:,} on)", computed, total)
+
+            forgiving, annotator.keep_going = annotator.keep_going, True
+            try:
+                records = annotate(annotator, records, device, report)
+            finally:
+                annotator.keep_going = forgiving
+            (unforgiven if annotator in strict else failures).update(annotator.failures)
+        done += len(records)
+        yield from records
+    refuse(unforgiven)
