@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mmkit.annotators.base import Annotator
-from mmkit.annotators.run import annotate
+from mmkit.annotators.base import Annotator, Failed
+from mmkit.annotators.run import annotate, refuse
 from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Example
-from mmkit.errors import MMKitError, PartError
+from mmkit.errors import DataError, MMKitError, PartError
 
 
 class Shout(Annotator):
@@ -134,6 +134,65 @@ def test_an_annotator_that_loses_results_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(PartError, match="Lossy returned 1 results for 2 records"):
         annotate(Lossy(tmp_path / "log"), examples("a", "b"))
+
+
+class Unsure(Shout):
+    """Has no result for texts that contain `x`, as long as `fails`."""
+
+    fails = True
+
+    def annotate(self, batch: Sequence[Example]) -> list[Any]:
+        shouted = super().annotate(batch)
+        return [Failed("no voice") if self.fails and "X" in text else text for text in shouted]
+
+
+def test_a_failed_result_is_named_when_the_others_are_stored(tmp_path: Path) -> None:
+    unsure = Unsure(tmp_path / "log")
+    with pytest.raises(
+        DataError, match=r"2 records could not be annotated.*\n  1: no voice\n  3: no voice\n"
+    ):
+        annotate(unsure, examples("a", "x", "b", "x", "c"))
+    assert unsure.failures == {"1": "no voice", "3": "no voice"}
+    again = Unsure(tmp_path / "log")
+    again.fails = False
+    assert notes(annotate(again, examples("a", "x", "b", "x", "c"))) == list("AXBXC")
+    assert sorted(again.worked_on()) == ["a", "b", "c", "x", "x"], "only what failed is tried again"
+    assert again.failures == {}
+
+
+def test_an_annotator_that_keeps_going_passes_over_failures(tmp_path: Path) -> None:
+    unsure = Unsure(tmp_path / "log")
+    unsure.keep_going = True
+    given = examples("a", "x", "b")
+    annotated = annotate(unsure, given)
+    assert annotated[1] == given[1]
+    assert notes([annotated[0], annotated[2]]) == ["A", "B"]
+    assert unsure.failures == {"1": "no voice"}
+    assert unsure.finished == 1
+
+
+def test_a_failure_counts_as_progress(tmp_path: Path) -> None:
+    unsure = Unsure(tmp_path / "log")
+    unsure.keep_going = True
+    seen: list[tuple[int, int]] = []
+    annotate(unsure, examples("a", "x", "b"), progress=lambda done, all: seen.append((done, all)))
+    assert seen == [(0, 3), (2, 3), (3, 3)]
+
+
+def test_many_failures_are_counted_and_the_first_are_named() -> None:
+    with pytest.raises(DataError, match=r"12 records (.|\n)*\n  Q9: gone\n  and 2 more\n"):
+        refuse({f"Q{i}": "gone" for i in range(12)})
+    refuse({})
+
+
+def test_an_empty_key_leaves_a_record_as_it_is(tmp_path: Path) -> None:
+    shout, silence = Shout(tmp_path / "log"), Example("e", "", (), ())
+    assert annotate(shout, [silence]) == [silence]
+    assert shout.prepared == 0
+    with_words = annotate(shout, [silence, *examples("a")])
+    assert with_words[0] == silence
+    assert notes(with_words[1:]) == ["A"]
+    assert shout.worked_on() == ["a"]
 
 
 def test_the_store_reads_many_keys_and_keeps_the_first_result(tmp_path: Path) -> None:

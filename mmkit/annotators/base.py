@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from mmkit.data.types import Entity, Example
@@ -32,8 +33,8 @@ class Annotator(ABC):
     """Whether records whose result `Failed` are left as they are, and only listed in `failures`; else an error."""
     entities: Sequence[Entity] = ()
     """The recipe's knowledge base, set before the first call (empty for annotators that work on it)."""
-    failures: dict[str, str]
-    """Record id → why its result could not be had; set by each run."""
+    failures: Mapping[str, str] = MappingProxyType({})
+    """Record id → why its result could not be had; set anew by each run."""
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
@@ -46,7 +47,10 @@ class Annotator(ABC):
 
     @abstractmethod
     def key(self, x: Any) -> str:
-        """A hash of what the result for `x` is computed from (the text, the picture's bytes)."""
+        """A hash of what the result for `x` is computed from (the text, the picture's bytes).
+
+        Empty for an `x` that needs no annotation: nothing is computed for it, and it stays as it is.
+        """
 
     def prepare(self, device: str) -> None:  # noqa: B027 - a hook, not an abstract method
         """Load what `annotate` needs, unless an earlier call did."""

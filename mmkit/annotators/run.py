@@ -7,14 +7,17 @@ from typing import Any, TypeVar, cast
 
 from filelock import FileLock
 
-from mmkit.annotators.base import Annotator
+from mmkit.annotators.base import Annotator, Failed
 from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Entity, Example
-from mmkit.errors import PartError
+from mmkit.errors import DataError, PartError
 
 T = TypeVar("T", Example, Entity)
 Progress = Callable[[int, int], None]
 """Called with (results there are, results there will be)."""
+
+_NAMED = 10
+"""Failures that an error names one by one."""
 
 
 def annotate(
@@ -24,30 +27,63 @@ def annotate(
 
     Only results that the store lacks are computed, each distinct key once, and every batch is stored before
     the next begins: a killed run goes on where it stopped. Processes that annotate with the same settings at
-    the same time wait for one another and share results. Models are loaded only when a result is missing.
+    the same time wait for one another and share results. Models are loaded only when a result is missing. A
+    record with an empty key needs no annotation and stays as it is.
 
-    Raises whatever the annotator raises (what was computed before stays stored), and `PartError` for an
-    annotator that returns another number of results than it was given records.
+    Records whose result `Failed` stay as they are, too, and are listed in `annotator.failures`; nothing is stored
+    for them, so that the next run tries them again. Unless the annotator is to keep going, a `DataError` names
+    them when all other results are stored. Also raises whatever the annotator raises (what was computed before
+    stays stored), and `PartError` for an annotator that returns another number of results than it was given
+    records.
     """
-    report = progress or (lambda done, total: None)
     keys = [annotator.key(record) for record in records]
-    total = len(set(keys))
-    with ResultStore.of(annotator.fingerprint()) as store:
-        results = store.get(set(keys))
-        if len(results) < total:
-            with FileLock(f"{store.path}.lock"):
-                results = store.get(
-                    set(keys)
-                )  # another process may have filled the gap while this one waited
-                report(len(results), total)
-                missing = {k: record for k, record in zip(keys, records, strict=True) if k not in results}
-                for fresh in _compute(annotator, missing, device):
-                    store.put(fresh)
-                    results |= fresh
-                    report(len(results), total)
-    annotated = [annotator.apply(record, results[key]) for key, record in zip(keys, records, strict=True)]
+    results = _results(annotator, keys, records, device, progress or (lambda done, total: None))
+    annotated: list[Any] = []
+    failures: dict[str, str] = {}
+    for key, record in zip(keys, records, strict=True):
+        result = results[key] if key else None
+        if isinstance(result, Failed):
+            failures[record.id] = result.reason
+        pass_over = not key or isinstance(result, Failed)
+        annotated.append(record if pass_over else annotator.apply(record, result))
+    annotator.failures = failures
     annotator.finish()
+    if not annotator.keep_going:
+        refuse(failures)
     return cast(list[T], annotated)
+
+
+def refuse(failures: Mapping[str, str]) -> None:
+    """Raise a `DataError` that names the records (id → reason) whose result could not be had, if there are any."""
+    if not failures:
+        return
+    named = [f"{record}: {reason}" for record, reason in list(failures.items())[:_NAMED]]
+    rest = [f"and {len(failures) - _NAMED} more"] if len(failures) > _NAMED else []
+    count = f"{len(failures)} record{'' if len(failures) == 1 else 's'}"
+    raise DataError(
+        "\n  ".join([f"{count} could not be annotated; all other results are stored", *named, *rest]),
+        hint="run this again to try only these again, or let the annotator pass over them (keep_going = true)",
+    )
+
+
+def _results(
+    annotator: Annotator, keys: Sequence[str], records: Sequence[T], device: str, report: Progress
+) -> dict[str, Any]:
+    """A result, or `Failed`, for each key that is not empty: from the store, else computed and stored."""
+    wanted = set(keys) - {""}
+    with ResultStore.of(annotator.fingerprint()) as store:
+        results = store.get(wanted)
+        if len(results) == len(wanted):
+            return results
+        with FileLock(f"{store.path}.lock"):
+            results = store.get(wanted)  # another process may have filled the gap while this one waited
+            report(len(results), len(wanted))
+            missing = {k: r for k, r in zip(keys, records, strict=True) if k in wanted and k not in results}
+            for fresh in _compute(annotator, missing, device):
+                store.put({key: result for key, result in fresh.items() if not isinstance(result, Failed)})
+                results |= fresh
+                report(len(results), len(wanted))
+    return results
 
 
 def _compute(annotator: Annotator, missing: Mapping[str, T], device: str) -> Iterator[dict[str, Any]]:
