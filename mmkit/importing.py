@@ -6,7 +6,7 @@ import importlib
 import pickle
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ State = Mapping[str, Tensor]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training code commonly saves the state dict beside other things."""
+
+PARALLEL = "module."
+"""What torch's `DataParallel` puts before every name."""
 
 
 class Importer(ABC):
@@ -96,7 +99,10 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
             content = inner
     if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
         raise DataError(f"there is no state dict in this file, but a {type(content).__name__}", where=path)
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if all(name.startswith(PARALLEL) for name in state):
+        return {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
+    return state
 
 
 def _read(path: Path) -> Any:
@@ -121,6 +127,31 @@ def _read(path: Path) -> Any:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"the file is damaged or no checkpoint ({one_line(error)[:200]})", where=path)
+
+
+def rename(state: State, names: Mapping[str, str], unused: tuple[str, ...], paper: str) -> dict[str, Tensor]:
+    """The tensors of `state` under the names that `names` gives them, without those that begin as in `unused`.
+
+    Raises `DataError` as `check_names` does.
+    """
+    used = {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
+    check_names(used, names, paper)
+    return {names[name]: tensor for name, tensor in used.items()}
+
+
+def check_names(there: Iterable[str], expected: Iterable[str], paper: str, hint: str = "") -> None:
+    """Raise a `DataError` that lists a paper's tensors which are unknown or missing, if any are."""
+    there, expected = set(there), set(expected)
+    problems = [
+        f"{len(names)} {what}: {', '.join(sorted(names)[:8])}{', …' if len(names) > 8 else ''}"
+        for what, names in (("unknown", there - expected), ("missing", expected - there))
+        if names
+    ]
+    if problems:
+        raise DataError(
+            f"this is no {paper} checkpoint as the authors' code writes it; tensors " + "; ".join(problems),
+            hint=hint or "only checkpoints of the authors' own models can be imported",
+        )
 
 
 def load_converted(model: Model, state: State, source: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmkit.errors import DataError
-from mmkit.importing import Importer
+from mmkit.importing import Importer, check_names
 
 Task = Literal["ner", "re"]
 
@@ -82,7 +82,12 @@ def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state = {name: tensor for name, tensor in state.items() if not _unused(name)}
     layers = _count(state, "bert.encoder.layer.")
-    _check_names(set(state), set(authors_names(task_of(state), layers)))
+    check_names(
+        state,
+        authors_names(task_of(state), layers),
+        "HVPNeT",
+        "only checkpoints of the authors' own models (bert-base, ResNet-50) can be imported",
+    )
     converted = {
         "fuser.gates.weight": torch.cat([state[f"gates.{i}.weight"] for i in range(layers)]),
         "fuser.gates.bias": torch.cat([state[f"gates.{i}.bias"] for i in range(layers)]),
@@ -114,19 +119,6 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered modules there are under `prefix`."""
     numbers = {name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)}
     return 1 + max((int(n) for n in numbers if n.isdecimal()), default=-1)
-
-
-def _check_names(there: set[str], expected: set[str]) -> None:
-    problems = [
-        f"{len(names)} {what}: {', '.join(sorted(names)[:8])}{', …' if len(names) > 8 else ''}"
-        for what, names in (("unknown", there - expected), ("missing", expected - there))
-        if names
-    ]
-    if problems:
-        raise DataError(
-            "this is no HVPNeT checkpoint as the authors' code writes it; tensors " + "; ".join(problems),
-            hint="only checkpoints of the authors' own models (bert-base, ResNet-50) can be imported",
-        )
 
 
 def authors_names(task: Task, layers: int) -> Iterator[str]:

@@ -1,0 +1,42 @@
+"""Pooled features as vectors of an example: what fusers of entity linking start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features
+from mmkit.encoders.base import Encoder
+from mmkit.errors import PartError
+
+
+def vectors(features: Features) -> tuple[Tensor, Tensor]:
+    """An encoder's `pooled [B, n, D]`, zero where nothing is real, and `mask [B, n]`, True where something is.
+
+    An encoder that gives `pooled [B, D]` has one real vector an example.
+    """
+    pooled = features["pooled"]
+    if pooled.dim() == 2:
+        return pooled.unsqueeze(1), torch.ones(len(pooled), 1, dtype=torch.bool, device=pooled.device)
+    mask = features["mask"]
+    return pooled.masked_fill(~mask.unsqueeze(2), 0.0), mask
+
+
+def total(features: Features) -> Tensor:
+    """The sum `[B, D]` of an example's real vectors; zeros where there is none."""
+    return vectors(features)[0].sum(1)
+
+
+def shared_width(encoders: Mapping[str, Encoder], names: list[str], part: str) -> int:
+    """The width of the encoders that share a module. Raises `PartError` where they differ."""
+    widths = {name: encoders[name].dim for name in names}
+    if len(set(widths.values())) > 1:
+        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise PartError(
+            f"the encoders that share a layer differ in width: {listed}",
+            where=part,
+            hint="give them one backbone, or backbones of one width",
+        )
+    return next(iter(widths.values()))

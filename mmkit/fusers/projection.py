@@ -1,0 +1,26 @@
+"""The small trained layers of fusers for entity linking (DWE, DIM), and how they start."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class Projection(nn.Sequential):
+    """Linear, ReLU, LayerNorm, dropout: features `[..., width]` → `[..., hidden]`."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__(nn.Linear(width, hidden), nn.ReLU(), nn.LayerNorm(hidden), nn.Dropout(dropout))
+
+
+class QueryHead(nn.Sequential):
+    """Dropout and Linear: what was fused, `[..., hidden]`, → the query `[..., dim]`."""
+
+    def __init__(self, hidden: int, dim: int, dropout: float) -> None:
+        super().__init__(nn.Dropout(dropout), nn.Linear(hidden, dim))
+
+
+def xavier_uniform_(module: nn.Module) -> None:
+    """Start every matrix of `module` anew, Xavier-uniform; vectors stay as torch starts them."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
