@@ -206,7 +206,9 @@ def _entity_problems(
         return []
     decoder_name = part("decoder", "decoders")
     if name not in encoders:
-        return [f"model.decoder: {decoder_name} asks for an encoder of entities named {name!r}; {did_you_mean(name, encoders)}"]
+        return [
+            f"model.decoder: {decoder_name} asks for an encoder named {name!r}; {did_you_mean(name, encoders)}"
+        ]
     encoder = encoders[name]
     if not isinstance(encoder, ItemEncoder) or "pooled" not in encoder.provides:
         return [
@@ -219,9 +221,12 @@ def _entity_problems(
 def _check_widths(recipe: Recipe, fuser: Fuser, decoder: Decoder, encoders: Mapping[str, Encoder]) -> None:
     """Refuse a query that is not as wide as the features of entities it is compared with."""
     name = decoder.entity_encoder
-    if name is not None and fuser.dims.get("query") != encoders[name].dim:
+    if name is None:
+        return
+    query, entity = fuser.dims.get("query"), encoders[name].dim
+    if query != entity:
         raise RecipeError(
-            f"the query is {fuser.dims.get('query')} wide, but model.encoders.{name} gives entities {encoders[name].dim}",
+            f"the query is {query} wide, but model.encoders.{name} makes entities {entity} wide",
             where=recipe.path,
-            hint=f"set model.fuser.dim to {encoders[name].dim}",
+            hint=f"set model.fuser.dim to {entity}",
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmkit.annotators.base import Annotator
 from mmkit.annotators.run import annotate
+from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.tokenize import tokenize
-from mmkit.data.types import Example, Image, Prediction, Relation, Span
+from mmkit.data.types import Entity, Example, Image, Mention, Prediction, Relation, Span
 from mmkit.encoders.base import ItemEncoder, MissingImages
 from mmkit.errors import DataError, ImageError
 from mmkit.model import Model
@@ -18,6 +20,7 @@ from mmkit.recipe import Recipe
 from mmkit.run import Run
 from mmkit.training.devices import pick_device, pick_precision
 from mmkit.training.evaluation import predict_items
+from mmkit.training.features import prepare_entities
 
 CHUNK = 1024
 """Examples of a stream that are batched by length together; bounds memory, whatever the stream's length."""
@@ -36,6 +39,9 @@ class Predictor:
         self.precision = pick_precision(recipe.training.precision, self.device)
         annotators = (build_annotator(recipe, name) for name in recipe.parts("annotators"))
         self.annotators = [annotator for annotator in annotators if annotator.over == "examples"]
+        for annotator in self.annotators:
+            annotator.entities = model.entities
+        prepare_entities(self.model, self.device, recipe.training)
         self.missing_images = "error"
 
     @classmethod
@@ -75,16 +81,38 @@ class Predictor:
         *,
         head: str | tuple[int, int] | None = None,
         tail: str | tuple[int, int] | None = None,
+        mention: str | tuple[int, int] | None = None,
+        candidates: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Extract from one sentence (a string, or its tokens) and its pictures.
 
         `head` and `tail` are the pair for a relation classifier: words of the text, or token bounds [start, end).
+        `mention` is what a linker links: words, or token bounds; `candidates` are ids of entities to choose from.
         Returns JSON: `text`, `tokens`, and `entities`, `relations`, `links` as the model gives them; entities carry
         `start`/`end` in tokens, `start_char`/`end_char` in characters, both end exclusive, and a score.
         Raises `DataError` for a pair that is not in the text or a picture that cannot be read.
         """
-        example = self.example(text, images, head, tail)
-        return describe(example, next(self.stream([example]))[1])
+        example = self.example(text, images, head, tail, mention, candidates)
+        return describe(example, next(self.stream([example]))[1], self.model.entities)
+
+    def link(
+        self,
+        text: str | Sequence[str],
+        mention: str | tuple[int, int],
+        images: Sequence[str | Path | Image] = (),
+        *,
+        candidates: Sequence[str] = (),
+        top: int = 5,
+    ) -> list[dict[str, Any]]:
+        """The entities a mention most likely stands for, the best first.
+
+        `mention` is words (also such that the text lacks) or token bounds [start, end). Chosen among `candidates`
+        (ids), or what the recipe's annotator proposes, or the whole knowledge base.
+        Returns for each: `entity` (its id), `name`, `description` and `score`, which is (1 + cosine) / 2.
+        Raises `DataError` if this model does not link, or a candidate is not in its knowledge base.
+        """
+        found = self.predict(text, images, mention=mention, candidates=candidates)
+        return found.get("links", [])[:top]
 
     def example(
         self,
@@ -92,20 +120,40 @@ class Predictor:
         images: Sequence[str | Path | Image] = (),
         head: str | tuple[int, int] | None = None,
         tail: str | tuple[int, int] | None = None,
+        mention: str | tuple[int, int] | None = None,
+        candidates: Sequence[str] = (),
     ) -> Example:
-        """An example of a user's own sentence, with a pair exactly if this model classifies pairs."""
-        example = make_example(text, images, head, tail)
-        if example.relations and not self.model.decoder.pairs:
+        """An example of a user's own sentence, with the pair or the mention that this model needs, and no other."""
+        decoder = self.model.decoder
+        example = make_example(text, images, head, tail, mention, candidates)
+        if example.relations and not decoder.pairs:
             raise DataError(
                 "this model classifies no pairs, so head and tail mean nothing to it",
                 where=example.id,
                 hint="leave out --head and --tail",
             )
-        if self.model.decoder.pairs and not example.relations:
+        if decoder.pairs and not example.relations:
             raise DataError(
                 "there is no pair of spans to classify",
                 where=example.id,
                 hint="give words of the text as --head and --tail",
+            )
+        if (mention is not None or candidates) and not decoder.links:
+            raise DataError(
+                "this model links no mentions, so mention and candidates mean nothing to it",
+                where=example.id,
+                hint="leave out --mention and --candidate",
+            )
+        if decoder.links and mention is None:
+            raise DataError(
+                "there is no mention to link", where=example.id, hint="give its words as --mention"
+            )
+        unknown = [id for id in example.candidates if id not in self.model.entities]
+        if unknown:
+            raise DataError(
+                f"the knowledge base has no entity {', '.join(map(repr, unknown[:5]))}",
+                where=example.id,
+                hint="candidates are ids of [data.entities]",
             )
         return example
 
@@ -149,6 +197,8 @@ def make_example(
     images: Sequence[str | Path | Image] = (),
     head: str | tuple[int, int] | None = None,
     tail: str | tuple[int, int] | None = None,
+    mention: str | tuple[int, int] | None = None,
+    candidates: Sequence[str] = (),
     id: str = "input",
 ) -> Example:
     """An example from a user's own sentence; see `Predictor.predict`."""
@@ -162,14 +212,30 @@ def make_example(
         example = Example(id, text, tuple(tokens), tuple(offsets), pictures)
     else:
         example = Example.from_tokens(id, text, images=pictures)
-    if not example.tokens:
+    if not example.tokens and (mention is None or not pictures):
         raise DataError("the text has no words", where=id, hint="give a sentence")
     if (head is None) != (tail is None):
         raise DataError("a pair needs both head and tail", where=id, hint="give --head and --tail")
-    if head is None or tail is None:
-        return example
-    pair = Relation(_find(example, head, "head"), _find(example, tail, "tail"))
-    return Example(id, example.text, example.tokens, example.offsets, pictures, relations=(pair,))
+    if head is not None and tail is not None:
+        pair = Relation(_find(example, head, "head"), _find(example, tail, "tail"))
+        example = replace(example, relations=(pair,))
+    if mention is not None:
+        example = replace(example, mention=_mention(example, mention))
+    return replace(example, candidates=tuple(dict.fromkeys(candidates)))
+
+
+def _mention(example: Example, wanted: str | tuple[int, int]) -> Mention | None:
+    """What to link: token bounds, or words, which need not stand in the text; no words: the picture alone."""
+    if isinstance(wanted, str) and not wanted.strip():
+        return None
+    try:
+        span = _find(example, wanted, "mention")
+    except DataError:
+        if not isinstance(wanted, str):
+            raise
+        return Mention(wanted)
+    first, last = example.offsets[span.start][0], example.offsets[span.end - 1][1]
+    return Mention(wanted if isinstance(wanted, str) else example.text[first:last], span)
 
 
 def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
@@ -201,8 +267,11 @@ def _find(example: Example, wanted: str | tuple[int, int], role: str) -> Span:
     )
 
 
-def describe(example: Example, prediction: Prediction) -> dict[str, Any]:
-    """A prediction as JSON for people: with the words, and offsets in tokens and characters."""
+def describe(example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> dict[str, Any]:
+    """A prediction as JSON for people: with the words, and offsets in tokens and characters.
+
+    Links carry the name and description that `entities`, a knowledge base, has for them.
+    """
     result: dict[str, Any] = {"id": example.id, "text": example.text, "tokens": list(example.tokens)}
     result["images"] = [image.path for image in example.images if image.role == "photo"]
     result["entities"] = [
@@ -220,13 +289,22 @@ def describe(example: Example, prediction: Prediction) -> dict[str, Any]:
             for relation, score in zip(prediction.relations, prediction.relation_scores, strict=True)
         ]
     if prediction.links:
+        result["mention"] = example.mention.text if example.mention is not None else ""
         result["links"] = [
-            {"entity": entity, "score": round(score, 6)}
-            for entity, score in zip(prediction.links, prediction.link_scores, strict=True)
+            {"entity": id, **_named(id, entities), "score": round(score, 6)}
+            for id, score in zip(prediction.links, prediction.link_scores, strict=True)
         ]
     if prediction.notes:
         result["notes"] = dict(prediction.notes)
     return result
+
+
+def _named(id: str, entities: Sequence[Entity]) -> dict[str, str]:
+    """Name and description of an entity, if it is known."""
+    row = int(entities.rows([id])[0]) if isinstance(entities, KnowledgeBase) else -1
+    if row < 0:
+        return {}
+    return {"name": entities[row].name, "description": entities[row].description}
 
 
 def _span(example: Example, span: Span) -> Mapping[str, Any]:

@@ -75,6 +75,10 @@ class Recipe:
         """The names of the sections in a section, in the recipe's order; none if there is no such section."""
         return [name for name, value in self._within(dotted).items() if isinstance(value, dict)]
 
+    def part(self, dotted: str, station: str) -> str:
+        """The registered name of the part that stands in a section (`data.train`, `readers`)."""
+        return str(self._within(dotted)[f"@{station}"])
+
     def build(self, dotted: str) -> Any:
         """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
 

@@ -24,7 +24,7 @@ def sampled(recipe: Recipe) -> Recipe:
     overrides: dict[str, Any] = {}
     written: dict[str, dict[str, dict[str, Any]]] = {}
     for split in recipe.parts("data"):
-        name = recipe.config["data"][split]["@readers"]
+        name = recipe.part(f"data.{split}", "readers")
         if name not in written:
             written[name] = _write_dataset(recipe, split, name)
         if split not in written[name]:
@@ -35,12 +35,12 @@ def sampled(recipe: Recipe) -> Recipe:
     digest = hashlib.sha256("\0".join(e.text for e in train).encode("utf-8", "surrogatepass")).hexdigest()[
         :12
     ]
-    for name in recipe.parts("model.encoders"):
-        encoder = recipe.build(f"model.encoders.{name}")
-        part = recipe.config["model"]["encoders"][name]["@encoders"]
-        folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"
-        stand_in = encoder.sample(folder, SEED, train)
-        overrides |= {f"model.encoders.{name}.{key}": value for key, value in stand_in.items()}
+    for section, station in (("model.encoders", "encoders"), ("annotators", "annotators")):
+        for name in recipe.parts(section):
+            part = recipe.part(f"{section}.{name}", station)
+            folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"
+            stand_in = recipe.build(f"{section}.{name}").sample(folder, SEED, train)
+            overrides |= {f"{section}.{name}.{key}": value for key, value in stand_in.items()}
     return recipe.with_overrides({**overrides, **recipe.sample_overrides})
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,12 +19,20 @@ if TYPE_CHECKING:
     from mmkit.encoders.base import MissingImages
 
 
+SHOWN = 5
+"""Links that are printed; JSON has all of them."""
+
+
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", help="A sentence.")
 @click.option("--image", "images", multiple=True, help="A picture of the sentence; may be repeated.")
 @click.option("--head", help="For relations: the head's words, as they stand in the text.")
 @click.option("--tail", help="For relations: the tail's words.")
+@click.option("--mention", help="For linking: the words to link; they need not stand in the text.")
+@click.option(
+    "--candidate", "candidates", multiple=True, help="For linking: an entity's id; may be repeated."
+)
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
 @click.option("--split", help="Examples of a split of the run's own recipe (test, say).")
 @click.option(
@@ -44,6 +53,8 @@ def predict(
     images: tuple[str, ...],
     head: str | None,
     tail: str | None,
+    mention: str | None,
+    candidates: tuple[str, ...],
     input_: Path | None,
     split: str | None,
     output: Path | None,
@@ -55,12 +66,13 @@ def predict(
 ) -> None:
     """Extract with the trained model in the folder RUN, from --text, from --input or from a --split.
 
-    A line of --input needs `text` (or `tokens`) and may have `id`, `images` and, for relations, `relations`.
+    A line of --input needs `text` (or `tokens`) and may have `id`, `images` and, for relations, `relations`, for
+    linking, `mention` and `candidates`.
     """
     if sum(source is not None for source in (text, input_, split)) != 1:
         raise click.UsageError("give one of --text, --input and --split")
-    if text is None and (images or head or tail):
-        raise click.UsageError("--image, --head and --tail go with --text")
+    if text is None and (images or head or tail or mention is not None or candidates):
+        raise click.UsageError("--image, --head, --tail, --mention and --candidate go with --text")
     quiet_libraries()
     import mmkit
     from mmkit.data.jsonl import JsonlReader
@@ -74,13 +86,13 @@ def predict(
         predictor.missing_images = predictor.recipe.config["data"]["missing_images"]
     examples: Iterator[Example]
     if text is not None:
-        examples = iter([predictor.example(text, images, head, tail)])
+        examples = iter([predictor.example(text, images, head, tail, mention, candidates)])
     elif split is not None:
         examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
         examples = iter(JsonlReader(root=str(input_.parent), file=input_.name))  # type: ignore[arg-type]
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
-    results = (describe(example, prediction) for example, prediction in found)
+    results = (describe(example, prediction, predictor.model.entities) for example, prediction in found)
     if output is not None:
         write(output, results)
     else:
@@ -124,7 +136,13 @@ def show(result: dict[str, Any]) -> None:
         console.print(
             f"  {head} → [green]{escape(str(relation['label']))}[/green] → {tail}  {relation['score']:.3f}"
         )
-    for link in result.get("links", ()):
-        console.print(f"  [green]{escape(link['entity'])}[/green]  {link['score']:.3f}")
+    if "links" in result:
+        console.print(f"  {escape(result['mention'] or 'the picture')} is")
+    for link in result.get("links", ())[:SHOWN]:
+        name = f"{escape(link['name'])}  " if "name" in link else ""
+        about = escape(shorten(link.get("description", ""), 70, placeholder=" ..."))
+        console.print(
+            f"  {link['score']:.3f}  [green]{escape(link['entity'])}[/green]  {name}[dim]{about}[/dim]"
+        )
     if not (result["entities"] or result.get("relations") or result.get("links")):
         console.print("  [dim]nothing found[/dim]")

@@ -233,8 +233,8 @@ class EntityMatcher(Decoder):
         if widest == 0:
             return [{} for _ in examples]
         padded = np.full((len(examples), widest), NONE)
-        for i, rows in enumerate(listed):
-            padded[i, : len(rows)] = rows
+        for i, found in enumerate(listed):
+            padded[i, : len(found)] = found
         rows = torch.from_numpy(padded).to(query.device)
         is_gold = (rows == gold[:, None]) & (rows != NONE)
         features = self._features.gather(rows.clamp(min=0))
@@ -243,7 +243,7 @@ class EntityMatcher(Decoder):
         scores = scores.masked_fill(rows == NONE, float("-inf"))
         best = scores.sort(dim=1, descending=True, stable=True)
         results: list[dict[str, Any]] = []
-        for example, rank, known, found, order, ordered in zip(
+        for example, rank, known, has_gold, order, ordered in zip(
             examples,
             torch.where(gold == NONE, 0, ranks).tolist(),
             (rows != NONE).sum(1).tolist(),
@@ -259,7 +259,7 @@ class EntityMatcher(Decoder):
             ids = [example.candidates[i] for i in order[:kept]]
             best_links = ids, [_unit_interval(s) for s in ordered[:kept]]
             size = len(example.candidates)
-            results.append({"size": size, "found": found, "rank": rank or None, "best": best_links})
+            results.append({"size": size, "found": has_gold, "rank": rank or None, "best": best_links})
         return results
 
     # rows

@@ -225,6 +225,6 @@ class TrainedEntities:
             first += len(block)
 
     def _encode(self, rows: Tensor) -> Tensor:
-        stack = self._items[rows].long().to(self.device)
+        stack = self.encoder.trimmed(self._items[rows].long()).to(self.device)
         real = self._real[rows].to(self.device)
         return self.encoder.network(stack)["pooled"].float() * real[:, None]
