@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mmkit.check_linking import LinkingReport, check_linking
 from mmkit.data.images import ImageReport, scan_images
-from mmkit.splits import Split, read_split
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.splits import ENTITIES, Split, read_split
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -27,6 +29,8 @@ class SplitReport:
     """What would stop training."""
     warnings: list[str] = field(default_factory=list)
     """What a user should know of."""
+    linking: LinkingReport | None = None
+    """Of mentions, where the recipe has a knowledge base."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -36,6 +40,7 @@ class SplitReport:
             "tokens": self.tokens,
             "longest_sentence": self.longest,
             "images": self.images.counts(),
+            **({"linking": asdict(self.linking)} if self.linking is not None else {}),
             "problems": self.problems,
             "warnings": self.warnings,
         }
@@ -49,10 +54,12 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
     reports: dict[str, SplitReport] = {}
     for name in recipe.parts("data"):
         reports[name] = _report(recipe, read_split(recipe, name), decode)
+    if ENTITIES in reports:
+        _report_linking(reports)
     train = reports["train"]
     train_texts = {example.text for example in train.split.examples}
     for name, report in reports.items():
-        if name in ("train", "entities"):
+        if name in ("train", ENTITIES):
             continue
         for kind, counts in report.labels.items():
             unseen = sorted(set(counts) - set(train.labels.get(kind, ())))
@@ -63,6 +70,22 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
             stand = "sentence stands" if leaked == 1 else "sentences stand"
             report.warnings.append(f"{leaked} {stand} in train too")
     return reports
+
+
+def _report_linking(reports: dict[str, SplitReport]) -> None:
+    """Look for the entities of all mentions: what training lacks is a problem, elsewhere it counts as wrong."""
+    base = reports[ENTITIES].split.entities
+    assert isinstance(base, KnowledgeBase)
+    for name, report in reports.items():
+        if name == ENTITIES:
+            continue
+        report.linking = check_linking(report.split.examples, base)
+        found = report.problems if name == "train" else report.warnings
+        found += report.linking.problems()
+        if report.linking.absent:
+            report.warnings.append(
+                f"the knowledge base lacks {report.linking.absent:,} entities that are candidates"
+            )
 
 
 def _report(recipe: Recipe, split: Split, decode: bool) -> SplitReport:

@@ -87,8 +87,13 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
             f"  {tidy(file['file'])}: {file['variant'] or 'unknown variant'} (sha256 {file['sha256'][:12]})",
             markup=False,
         )
-    records = f"{len(split.examples)} examples" if split.examples else f"{len(split.entities)} entities"
-    console.print(f"  {records}, {report.tokens} tokens, the longest sentence has {report.longest}")
+    if split.examples:
+        words = f"{report.tokens} tokens, the longest sentence has {report.longest}"
+        console.print(f"  {len(split.examples)} examples, {words}")
+    else:
+        console.print(f"  {len(split)} entities")
+    if report.linking is not None:
+        console.print(f"  {report.linking.summary()}", markup=False)
     console.print(f"  pictures: {report.images.summary()}", markup=False)
     for reason, count in split.repairs.items():
         console.print(f"  read with leniency: {count} × {reason}", markup=False)

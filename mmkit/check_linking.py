@@ -1,0 +1,72 @@
+"""What `mmkit check` says of linking: are the entities of the mentions there, and among the candidates?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.types import Example
+
+
+@dataclass(frozen=True)
+class LinkingReport:
+    """Counts over one split's mentions."""
+
+    mentions: int
+    without_entity: int
+    """Mentions that no entity is given for."""
+    unknown: list[str] = field(default_factory=list)
+    """Entities of mentions that the knowledge base lacks, each once."""
+    unknown_mentions: int = 0
+    listed: int = 0
+    """Mentions that list candidates."""
+    candidates: float = 0.0
+    """How many each of those lists, on average."""
+    recall: float = 0.0
+    """The share of those whose own entity is among them."""
+    absent: int = 0
+    """Candidates that the knowledge base lacks."""
+
+    def summary(self) -> str:
+        """One line for people."""
+        said = f"{self.mentions:,} mentions"
+        if self.listed:
+            said += (
+                f"; {self.listed:,} list candidates, {self.candidates:.1f} on average, "
+                f"and {self.recall:.1%} of these list their own entity (candidate recall)"
+            )
+        return said
+
+    def problems(self) -> list[str]:
+        """What is missing, as lines for people."""
+        said = []
+        if self.without_entity:
+            said.append(f"{self.without_entity:,} mentions have no entity")
+        if self.unknown:
+            shown = ", ".join(self.unknown[:5]) + (", ..." if len(self.unknown) > 5 else "")
+            lacks = f"{len(self.unknown):,} entities of {self.unknown_mentions:,} mentions"
+            said.append(f"the knowledge base lacks {lacks}: {shown}")
+        return said
+
+
+def check_linking(examples: Sequence[Example], base: KnowledgeBase) -> LinkingReport:
+    """Compare mentions and their candidates with the knowledge base."""
+    linked = [example for example in examples if example.entity is not None]
+    rows = base.rows(str(example.entity) for example in linked)
+    unknown = [str(example.entity) for example, row in zip(linked, rows, strict=True) if row < 0]
+    listed = [example for example in linked if example.candidates]
+    ids = sorted({id for example in listed for id in example.candidates})
+    absent = int(np.count_nonzero(base.rows(ids) < 0)) if ids else 0
+    return LinkingReport(
+        mentions=len(examples),
+        without_entity=len(examples) - len(linked),
+        unknown=list(dict.fromkeys(unknown)),
+        unknown_mentions=len(unknown),
+        listed=len(listed),
+        candidates=sum(len(x.candidates) for x in listed) / len(listed) if listed else 0.0,
+        recall=sum(x.entity in x.candidates for x in listed) / len(listed) if listed else 0.0,
+        absent=absent,
+    )
