@@ -34,9 +34,9 @@ BASES = {
 }
 """The registries in the order a model runs, each with the class its parts derive from."""
 
-PLUGINS = ("hvpnet",)
+PLUGINS = ("hvpnet", "dwe", "dim")
 """First words of parts' names whose packages, `mmkit-<word>`, are in `plugins/` of mmkit's repository."""
-PLANNED = ("tesga", "more", "dwe", "dim")
+PLANNED = ("tesga", "more")
 """First words of parts' names that later versions will bring."""
 
 HERE = "(this process)"

@@ -47,6 +47,11 @@ def test_finds_a_state_dict_beside_other_things(tmp_path: Path, key: str) -> Non
     assert same(read_state_dict(tmp_path / "m.pth"))
 
 
+def test_the_prefix_of_a_model_trained_in_parallel_is_taken_off(tmp_path: Path) -> None:
+    torch.save({f"module.{name}": tensor for name, tensor in STATE.items()}, tmp_path / "m.pth")
+    assert same(read_state_dict(tmp_path / "m.pth"))
+
+
 def test_a_file_that_asks_to_run_code_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({**STATE, "extra": Hostile(tmp_path / "pwned")}, tmp_path / "m.pth")
     with pytest.raises(DataError, match="asks to run code when it is read"):

@@ -442,7 +442,7 @@ def test_a_newer_format_is_refused_at_once(make: Make) -> None:
     ("requires", "says"),
     [
         ('["mmkit-nowhere"]', 'pip install "mmkit-nowhere"'),
-        ('["mmkit-dwe>=0.1"]', "dwe is planned, not in this version"),
+        ('["mmkit-more>=0.1"]', "more is planned, not in this version"),
         ('["mmkit>=0.0.1", "mmkit>900"]', "mmkit>900 is needed, but"),
         ('["no package!"]', "is no package"),
         ('"mmkit"', "must be list[str]"),

@@ -208,16 +208,17 @@ def test_unknown_names(station: str, name: str, says: str) -> None:
 def test_finding_over_all_registries() -> None:
     with pytest.raises(PartError, match=r"did you mean 'mmkit.jsonl.v1'"):
         registry.find("mmkit.json.v1")
-    with pytest.raises(PartError, match="dim is planned"):
-        registry.find("dim.linker.v1")
+    with pytest.raises(PartError, match="more is planned"):
+        registry.find("more.experts.v1")
 
 
+@pytest.mark.parametrize("plugin", ["hvpnet", "dwe", "dim"])
 def test_plugins_that_are_on_no_index_are_installed_from_the_repository(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, plugin: str
 ) -> None:
     monkeypatch.setattr(registry, "is_installed", lambda package: False)
-    with pytest.raises(PartError, match=r"pip install \./plugins/hvpnet from mmkit's repository"):
-        registry.find("hvpnet.no_such_part.v1")
+    with pytest.raises(PartError, match=rf"pip install \./plugins/{plugin} from mmkit's repository"):
+        registry.find(f"{plugin}.no_such_part.v1")
 
 
 # -- finding sources -----------------------------------------------------------------------------------------

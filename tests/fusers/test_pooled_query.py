@@ -1,0 +1,136 @@
+"""Pooled features as vectors, attention over them, and the simplest query: absent things count for nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mmkit.batch import Batch, Features
+from mmkit.encoders.base import Encoder
+from mmkit.errors import PartError
+from mmkit.fusers.attention import VectorAttention
+from mmkit.fusers.pooled import shared_width, total, vectors
+from mmkit.fusers.pooled_query import PooledQuery
+from mmkit.fusers.projection import Projection
+
+
+class Given(Encoder):
+    """Gives its inputs back as features."""
+
+    provides = frozenset({"pooled", "mask"})
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def build(self, special_tokens=(), saved=None): ...
+
+    def save(self, folder): ...
+
+    def collate(self, examples, views):
+        raise NotImplementedError
+
+    def forward(self, inputs: Features) -> Features:
+        return inputs
+
+
+ENCODERS = {"words": Given(6), "pictures": Given(4)}
+MASK = torch.tensor([[True, True], [True, False], [False, False]])
+
+
+def built(**settings: object) -> PooledQuery:
+    torch.manual_seed(0)
+    fuser = PooledQuery(["words", "pictures"], hidden=8, **settings)  # type: ignore[arg-type]
+    fuser.build(ENCODERS)
+    return fuser.eval()
+
+
+def query(fuser: PooledQuery, words: Tensor, pictures: Tensor, mask: Tensor = MASK) -> Tensor:
+    text = {"pooled": words, "mask": torch.ones(len(words), 9, dtype=torch.bool)}
+    batch = Batch((), {"words": text, "pictures": {"pooled": pictures, "mask": mask}})
+    return fuser(ENCODERS, batch)["query"]
+
+
+def test_vectors_of_absent_things_are_zero() -> None:
+    pooled = torch.randn(3, 2, 4)
+    found, mask = vectors({"pooled": pooled, "mask": MASK})
+    assert torch.equal(mask, MASK)
+    assert torch.equal(found[MASK], pooled[MASK]) and not found[~MASK].any()
+    torch.testing.assert_close(total({"pooled": pooled, "mask": MASK})[0], pooled[0].sum(0))
+    assert not total({"pooled": pooled, "mask": MASK})[2].any()
+
+
+def test_one_vector_an_example_is_always_real() -> None:
+    pooled = torch.randn(3, 4)
+    found, mask = vectors({"pooled": pooled, "mask": torch.zeros(3, 7, dtype=torch.bool)})
+    assert found.shape == (3, 1, 4) and mask.all() and mask.shape == (3, 1)
+    assert torch.equal(total({"pooled": pooled}), pooled)
+
+
+def test_what_shares_a_layer_must_have_one_width() -> None:
+    assert shared_width({"a": Given(3), "b": Given(3)}, ["a", "b"], "x") == 3
+    with pytest.raises(PartError, match="words 6, pictures 4"):
+        shared_width(ENCODERS, ["words", "pictures"], "x.part.v1")
+
+
+@settings(max_examples=30, deadline=None)
+@given(real=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_attention_sees_what_is_real_and_is_never_nan(real: list[list[bool]]) -> None:
+    torch.manual_seed(len(real))
+    attend, mask = VectorAttention(8, 2), torch.tensor(real)
+    query, others = torch.randn(len(real), 8), torch.randn(len(real), 3, 8)
+    together = attend(query, others, mask)
+    for i, row in enumerate(mask):
+        seen = others[i, row] if row.any() else others[i, :1]
+        torch.testing.assert_close(together[i : i + 1], attend(query[i : i + 1], seen[None]))
+
+
+def test_heads_must_fit_the_width() -> None:
+    with pytest.raises(PartError, match="8 wide cannot be cut into 3 heads"):
+        VectorAttention(8, 3)
+
+
+def test_a_projection_is_linear_relu_and_norm() -> None:
+    projection = Projection(4, 6, dropout=0.5).eval()
+    x = torch.randn(5, 4)
+    linear, norm = projection[0], projection[2]
+    torch.testing.assert_close(projection(x), norm((x @ linear.weight.T + linear.bias).clamp(min=0)))
+
+
+def test_the_query_is_the_head_of_the_sum_of_projections() -> None:
+    fuser = built()
+    words, pictures = torch.randn(3, 6), torch.randn(3, 2, 4)
+    text = fuser.projections["words"](words)
+    expected = text[0] + fuser.projections["pictures"](pictures[0].sum(0))
+    found = query(fuser, words, pictures)
+    torch.testing.assert_close(found[0], fuser.head(expected))
+    torch.testing.assert_close(found[2], fuser.head(text[2]))
+    assert fuser.dims == {"query": 6} and found.shape == (3, 6)
+
+
+def test_what_stands_in_absent_slots_changes_nothing() -> None:
+    fuser, words, pictures = built(), torch.randn(3, 6), torch.randn(3, 2, 4)
+    changed = torch.where(MASK[..., None], pictures, torch.full_like(pictures, 99.0))
+    assert torch.equal(query(fuser, words, pictures), query(fuser, words, changed))
+    assert not torch.equal(query(fuser, words, pictures)[0], query(fuser, words, -pictures)[0])
+
+
+def test_the_query_may_be_as_wide_as_the_entities() -> None:
+    fuser = built(dim=10)
+    assert fuser.dims == {"query": 10}
+    assert query(fuser, torch.randn(3, 6), torch.randn(3, 2, 4)).shape == (3, 10)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    fuser = built()
+    query(fuser, torch.randn(3, 6), torch.randn(3, 2, 4)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in fuser.parameters())
+
+
+def test_an_encoder_is_needed_and_asked_for_vectors() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        PooledQuery([])
+    assert PooledQuery(["a"]).requires() == {"a": frozenset({"pooled", "mask"})}
