@@ -1,0 +1,53 @@
+"""BLIP-2, asked about pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image as Pillow
+from transformers import Blip2ForConditionalGeneration, Blip2Processor
+
+from mmkit.annotators.pretrained import loading
+from mmkit.errors import PartError
+
+
+class Captioner:
+    """A BLIP-2 model with its processor: half precision on a GPU, single precision elsewhere.
+
+    Raises `PartError` for a model that cannot be had, is no BLIP-2, or keeps no places for the picture in the
+    prompt (saved before transformers asked for them: it would answer without looking).
+    """
+
+    def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
+        options: dict[str, Any] = {"revision": revision} if revision else {}
+        dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
+        with loading("BLIP-2", name, "name a BLIP-2 model of the Hub, or the folder of one"):
+            self.processor = Blip2Processor.from_pretrained(name, **options)
+            model: Any = Blip2ForConditionalGeneration.from_pretrained(name, dtype=dtype, **options)
+        self.model = model.to(device).eval()
+        self._check_places(name)
+
+    def _check_places(self, name: str) -> None:
+        config = self.model.config
+        token = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token.content)
+        if (self.processor.num_query_tokens, token) != (config.num_query_tokens, config.image_token_index):
+            raise PartError(
+                f"the BLIP-2 model {name!r} keeps no places for the picture in its prompt",
+                hint="it was saved for an older transformers: name a newer revision",
+            )
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Pillow.Image], prompt: str, max_new_tokens: int) -> list[str]:
+        """The likeliest answer to `prompt` for each picture, without the prompt and without spaces around it."""
+        if not pictures:
+            return []
+        inputs = self.processor(
+            images=list(pictures), text=[prompt] * len(pictures), padding=True, return_tensors="pt"
+        ).to(self.model.device, self.model.dtype)
+        tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+        if not self.model.language_model.config.is_encoder_decoder:
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]  # what follows the prompt
+        answers = self.processor.batch_decode(tokens, skip_special_tokens=True)
+        return [answer.strip() for answer in answers]

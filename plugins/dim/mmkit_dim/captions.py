@@ -1,0 +1,114 @@
+"""`dim.blip2_captions.v1`: what BLIP-2 answers when it is asked who is in a photo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mmkit.annotators.pictures import PictureAnnotator, picture_key
+from mmkit.annotators.pretrained import model_identity
+from mmkit.data.types import Example, Image
+
+if TYPE_CHECKING:
+    from mmkit_dim.blip2 import Captioner
+
+NOTE = "dim.caption"
+"""Note key: the answer, a string. Text encoders read it with `source = "note:dim.caption"`."""
+
+PROMPT = "Question:  Who are the characters in the picture? Answer: "
+"""As the authors' code asks, with its two spaces and the one at the end."""
+
+
+class Blip2Captions(PictureAnnotator):
+    """Asks BLIP-2 about each example's first photo and notes the answer under `dim.caption`.
+
+    DIM (Song et al., PRCV 2024) encodes the answer as one more text of the mention. An example without a photo,
+    with a blank one, or one that BLIP-2 answers nothing to has no such note; a photo that is missing or broken has
+    none either, and is reported. Answers are the likeliest words (greedy decoding), computed in half precision on
+    a GPU, where they may depend on the batch in rare near-ties, and in single precision elsewhere.
+
+    Args:
+        name: a BLIP-2 model of the Hub, or a folder that holds one.
+        revision: the model's revision on the Hub.
+        prompt: what is asked, with the space before the answer.
+        max_new_tokens: the most tokens of an answer.
+        batch_size: photos that are answered together.
+    """
+
+    without: ClassVar[str] = "no caption"
+
+    def __init__(
+        self,
+        name: str = "Salesforce/blip2-opt-2.7b",
+        revision: str | None = None,
+        prompt: str = PROMPT,
+        max_new_tokens: int = 20,
+        batch_size: int = 8,
+    ) -> None:
+        super().__init__()
+        self.name, self.revision, self.prompt = name, revision, prompt
+        self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
+        self._captioner: Captioner | None = None
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save a tiny random BLIP-2 whose vocabulary comes from the examples."""
+        from mmkit.encoders.sampling import make_once
+        from mmkit_dim.stand_ins import save_blip2
+
+        texts = [PROMPT, *(example.text for example in examples)]
+        make_once(folder, lambda made: save_blip2(made, seed, texts))
+        return {"name": str(folder), "revision": None}
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        settings = {
+            "part": "dim.blip2_captions.v1",
+            "model": model_identity(self.name),
+            "revision": self.revision,
+            "prompt": self.prompt,
+            "max_new_tokens": self.max_new_tokens,
+        }
+        return json.dumps(settings, sort_keys=True)
+
+    def key(self, x: Example) -> str:
+        found = _photo(x)
+        return picture_key(found[1]) if found else ""
+
+    def prepare(self, device: str) -> None:
+        from mmkit_dim.blip2 import Captioner  # transformers is imported only when a caption is missing
+
+        if self._captioner is None:
+            self._captioner = Captioner(self.name, self.revision, device)
+
+    def annotate(self, batch: Sequence[Example]) -> list[dict[str, str]]:
+        """For each example the `caption` of its photo, or why the photo is `unreadable`."""
+        assert self._captioner is not None, "prepare() comes first"
+        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := _photo(x))]
+        unreadable: list[list[Any]] = []
+        opened = list(self.opened(photos, unreadable))
+        captions = self._captioner([picture for _, picture in opened], self.prompt, self.max_new_tokens)
+        results = {row: {"unreadable": reason} for row, reason in unreadable}
+        results |= {row: {"caption": c} for (row, _), c in zip(opened, captions, strict=True)}
+        return [results[row] for row in range(len(batch))]
+
+    def apply(self, x: Example, result: dict[str, str]) -> Example:
+        """`x` with the caption as a note."""
+        if "unreadable" in result and (found := _photo(x)):
+            self.remember(x.images, [(found[0], result["unreadable"])])
+        caption = result.get("caption")
+        return replace(x, notes={**x.notes, NOTE: caption}) if caption else x
+
+
+def _photo(x: Example) -> tuple[int, Image] | None:
+    """The first photo with its position among the example's pictures; None if there is none, or it is blank."""
+    photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
+    found = next(photos, None)
+    return None if found is None or found[1].path is None else found
