@@ -7,14 +7,13 @@ line is one record in the form of `mmkit.data.records`. Strings are Unicode text
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from mmkit.data.crops import blanked
+from mmkit.data.json_text import parse_line, surrogates
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
 from mmkit.data.records import (
@@ -68,7 +67,7 @@ class JsonlReader(Reader):
             if x.id in seen:
                 raise DataError(f"the id {x.id!r} occurs twice", where=where)
             seen.add(x.id)
-            if isinstance(x, Example) and not x.tokens and x.mention is None:
+            if isinstance(x, Example) and not x.tokens and x.mention is None and x.entity is None:
                 raise DataError("an empty sentence", where=where, hint="remove the line or give it some text")
             yield blanked(x) if self.blank_images else x  # type: ignore[misc]
 
@@ -109,7 +108,7 @@ def _encoded(record: dict[str, Any], id: str) -> bytes:
     try:
         return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except UnicodeEncodeError:
-        raise _surrogates(record, repr(id)) from None
+        raise surrogates(record, repr(id)) from None
     except (TypeError, ValueError) as error:
         raise DataError(f"it cannot be written as JSON: {error}", where=id) from error
 
@@ -122,17 +121,17 @@ def _located_records(
     first = next(lines, None)
     if first is None:
         raise DataError("the file is empty", where=path, hint=_HEADER_HINT)
-    read = _KINDS[_header(first[1], f"{path}:1", kind)][1]
+    read = _KINDS[check_header(parse_line(first[1], f"{path}:1"), f"{path}:1", kind)][1]
     for number, line in lines:
         where = f"{path}:{number}"
         if line.strip():
-            yield where, read(_parsed(line, where), where=where, root=root, id=f"{path.stem}:{number}")
+            yield where, read(parse_line(line, where), where=where, root=root, id=f"{path.stem}:{number}")
         elif repairs is not None:
             repairs["empty line skipped"] += 1
 
 
-def _header(line: str, where: str, expected: Kind | None) -> str:
-    header = _parsed(line, where)
+def check_header(header: Any, where: str, expected: Kind | None) -> str:
+    """The kind of records that a file's first line announces. Raises `DataError` if it is no header."""
     if not isinstance(header, dict) or "format" not in header:
         raise DataError("the header is missing", where=where, hint=_HEADER_HINT)
     version, kind = header["format"], header.get("kind")
@@ -151,55 +150,3 @@ def _header(line: str, where: str, expected: Kind | None) -> str:
     if expected not in (None, kind):
         raise DataError(f"the file holds {kind}, not {expected}", where=where)
     return kind
-
-
-def _parsed(line: str, where: str) -> Any:
-    try:
-        value = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"not JSON: {error.msg.removesuffix(' at')} at character {error.colno}", where=where
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON that can be read: {error}", where=where) from None
-    if "\\u" in line:  # the only way an unpaired surrogate gets into UTF-8
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise _surrogates(value, where) from None
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        double = next(key for key in fields if sum(key == k for k, _ in pairs) > 1)
-        raise ValueError(f"the field {double!r} occurs twice")
-    return fields
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _surrogates(value: Any, where: str) -> DataError:
-    return DataError(
-        f"`{_surrogate_field(value)}` holds an unpaired surrogate, which is no character",
-        where=where,
-        hint="replace it, for example with text.encode('utf-8', 'replace').decode()",
-    )
-
-
-def _surrogate_field(value: Any, name: str = "") -> str | None:
-    if isinstance(value, str):
-        return name if re.search("[\ud800-\udfff]", value) else None
-    if isinstance(value, list):
-        inside = (_surrogate_field(v, f"{name}[{i}]") for i, v in enumerate(value))
-    elif isinstance(value, dict):
-        pairs = ((k, v, f"{name}.{k}" if name else k) for k, v in value.items())
-        inside = chain.from_iterable(
-            (_surrogate_field(k, ascii(n)), _surrogate_field(v, n)) for k, v, n in pairs
-        )  # type: ignore[assignment]
-    else:
-        return None
-    return next((n for n in inside if n is not None), None)

@@ -89,16 +89,16 @@ def example_from_json(record: Any, where: str = "", root: str = "", id: str = ""
     `offsets`; images may be plain strings, and `id` is taken where the record has none.
     Raises `DataError` that says `where` and names the field.
     """
-    node = _Node(record, where).fields(_EXAMPLE)
+    node = Node(record, where).fields(_EXAMPLE)
     text, tokens, offsets = _words(node)
     fields: Json = {
         "images": node.list("images", lambda n: _image(n, root)),
         "spans": node.list("spans", _span),
         "relations": node.list("relations", _relation),
         "mention": node.optional("mention", _mention),
-        "entity": node.optional("entity", _Node.text),
-        "candidates": node.list("candidates", _Node.text),
-        "notes": node.optional("notes", _Node.object) or {},
+        "entity": node.optional("entity", Node.text),
+        "candidates": node.list("candidates", Node.text),
+        "notes": node.optional("notes", Node.object) or {},
     }
     try:
         return Example(node.id(id), text, tokens, offsets, **fields)
@@ -108,33 +108,33 @@ def example_from_json(record: Any, where: str = "", root: str = "", id: str = ""
 
 def entity_from_json(record: Any, where: str = "", root: str = "", id: str = "") -> Entity:
     """An entity from its JSON object; arguments and errors as for `example_from_json`."""
-    node = _Node(record, where).fields(_ENTITY)
+    node = Node(record, where).fields(_ENTITY)
     return Entity(
         id=node.id(id),
         name=node["name"].text(),
-        aliases=node.list("aliases", _Node.text),
-        description=node.optional("description", _Node.text) or "",
+        aliases=node.list("aliases", Node.text),
+        description=node.optional("description", Node.text) or "",
         images=node.list("images", lambda n: _image(n, root)),
-        notes=node.optional("notes", _Node.object) or {},
+        notes=node.optional("notes", Node.object) or {},
     )
 
 
 def prediction_from_json(record: Any, where: str = "", root: str = "", id: str = "") -> Prediction:
     """A prediction from its JSON object; it has no pictures, so `root` does not matter."""
-    node = _Node(record, where).fields(_PREDICTION)
+    node = Node(record, where).fields(_PREDICTION)
     return Prediction(
         id=node.id(id),
         spans=node.list("spans", _span),
-        span_scores=node.list("span_scores", _Node.number),
+        span_scores=node.list("span_scores", Node.number),
         relations=node.list("relations", _relation),
-        relation_scores=node.list("relation_scores", _Node.number),
-        links=node.list("links", _Node.text),
-        link_scores=node.list("link_scores", _Node.number),
-        notes=node.optional("notes", _Node.object) or {},
+        relation_scores=node.list("relation_scores", Node.number),
+        links=node.list("links", Node.text),
+        link_scores=node.list("link_scores", Node.number),
+        notes=node.optional("notes", Node.object) or {},
     )
 
 
-class _Node:
+class Node:
     """A value inside a record that knows its name there, so that every error can say which field is wrong."""
 
     __slots__ = ("name", "value", "where")
@@ -147,7 +147,7 @@ class _Node:
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         raise DataError(f"`{self.name or 'record'}` must be {expected}, not {shown}", where=self.where)
 
-    def fields(self, known: tuple[str, ...]) -> _Node:
+    def fields(self, known: tuple[str, ...]) -> Node:
         """Itself, checked to be an object with none but `known` fields."""
         for key in self.object():
             if key not in known:
@@ -156,23 +156,23 @@ class _Node:
                 )
         return self
 
-    def __getitem__(self, key: str) -> _Node:
+    def __getitem__(self, key: str) -> Node:
         if key not in self.value:
             raise DataError(f"the field `{self._inside(key)}` is missing", where=self.where)
-        return _Node(self.value[key], self.where, self._inside(key))
+        return Node(self.value[key], self.where, self._inside(key))
 
-    def optional(self, key: str, read: Callable[[_Node], T]) -> T | None:
+    def optional(self, key: str, read: Callable[[Node], T]) -> T | None:
         """The field as `read` gives it; None where it is missing or null."""
         return None if self.value.get(key) is None else read(self[key])
 
-    def list(self, key: str, read: Callable[[_Node], T]) -> tuple[T, ...]:
+    def list(self, key: str, read: Callable[[Node], T]) -> tuple[T, ...]:
         """The items of a list field as `read` gives them; none where the field is missing."""
         return () if key not in self.value else tuple(read(n) for n in self[key].items())
 
-    def items(self) -> Iterable[_Node]:
+    def items(self) -> Iterable[Node]:
         if not isinstance(self.value, list):
             self.fail("a list")
-        return (_Node(v, self.where, f"{self.name}[{i}]") for i, v in enumerate(self.value))
+        return (Node(v, self.where, f"{self.name}[{i}]") for i, v in enumerate(self.value))
 
     def id(self, default: str) -> str:
         return default if default and "id" not in self.value else self["id"].text()
@@ -205,9 +205,9 @@ class _Node:
         return f"{self.name}.{key}" if self.name else key
 
 
-def _words(node: _Node) -> tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]:
+def _words(node: Node) -> tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]:
     """Text, tokens and offsets, with what the record leaves out worked out from the rest."""
-    text = node.optional("text", _Node.text)
+    text = node.optional("text", Node.text)
     if node.value.get("tokens") is None:
         if text is None:
             raise DataError("it has neither `text` nor `tokens`", where=node.where)
@@ -244,14 +244,14 @@ def _found_offsets(text: str, tokens: tuple[str, ...], where: str) -> tuple[tupl
     return tuple(offsets)
 
 
-def _bounds(node: _Node, length: int) -> tuple[int, int]:
+def _bounds(node: Node, length: int) -> tuple[int, int]:
     bounds = tuple(n.count() for n in node.items())
     if len(bounds) != 2 or not bounds[0] <= bounds[1] <= length:
         node.fail(f"[start, end] within the text's {length} characters")
     return bounds[0], bounds[1]
 
 
-def _span(node: _Node) -> Span:
+def _span(node: Node) -> Span:
     node.fields(("start", "end", "label"))
     start, end = node["start"].count(), node["end"].count()
     if start >= end:
@@ -259,25 +259,25 @@ def _span(node: _Node) -> Span:
     return Span(start, end, node["label"].text())
 
 
-def _relation(node: _Node) -> Relation:
+def _relation(node: Node) -> Relation:
     node.fields(("head", "tail", "label"))
-    return Relation(_span(node["head"]), _span(node["tail"]), node.optional("label", _Node.text))
+    return Relation(_span(node["head"]), _span(node["tail"]), node.optional("label", Node.text))
 
 
-def _mention(node: _Node) -> Mention:
+def _mention(node: Node) -> Mention:
     node.fields(("text", "span"))
     return Mention(node["text"].text(), node.optional("span", _span))
 
 
-def _image(node: _Node, root: str) -> Image:
+def _image(node: Node, root: str) -> Image:
     if isinstance(node.value, str):
         return Image(under(root, node.value))
     node.fields(("path", "role", "box"))
-    path = node.optional("path", _Node.text)
-    role = node.optional("role", _Node.text) or "photo"
+    path = node.optional("path", Node.text)
+    role = node.optional("role", Node.text) or "photo"
     if role not in ("photo", "object"):
         node["role"].fail("'photo' or 'object'")
-    box = node.list("box", _Node.number) if node.value.get("box") is not None else None
+    box = node.list("box", Node.number) if node.value.get("box") is not None else None
     if box is not None and len(box) != 4:
         node["box"].fail("[left, top, right, bottom]")
     return Image(None if path is None else under(root, path), role, box)  # type: ignore[arg-type]

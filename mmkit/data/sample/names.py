@@ -33,6 +33,19 @@ CLEAR = {
 
 CLEAR_PHRASES = {"PER": "says {}", "LOC": "near {}", "ORG": "via {}", "OTHER": "during the {}"}
 
+KIND_WORDS = {"PER": "person", "LOC": "place", "ORG": "company", "OTHER": "prize"}
+"""What an entity's texts call its kind."""
+
+ROLES = {
+    "PER": ("basketball player", "singer", "painter", "novelist", "politician", "dancer"),
+    "LOC": ("city", "river", "country", "mountain", "lake"),
+    "ORG": ("newspaper", "brewery", "bank", "record label", "publisher"),
+    "OTHER": ("film prize", "song contest", "golden trophy", "medal"),
+}
+"""What entities of a kind may be."""
+
+COUNTRIES = ("Italy", "Norway", "Brazil", "Canada", "Japan", "Kenya", "Poland")
+
 ONE_NAME = (
     "{} again today",
     "so happy about {} this week",

@@ -14,6 +14,9 @@ from PIL import Image, ImageDraw
 SIDE = 96
 """Width and height of a photo in pixels; crops are smaller."""
 
+LOOKS = 14
+"""How many people `portrait` can tell apart."""
+
 Colour = tuple[int, int, int]
 Draw = ImageDraw.ImageDraw
 
@@ -31,6 +34,17 @@ _STONE = (128, 130, 138)
 _RED = (214, 34, 40)
 _GOLD = (238, 190, 40)
 
+_LOOKS = (
+    (214, 34, 40),
+    (240, 140, 30),
+    (236, 220, 50),
+    (50, 160, 60),
+    (40, 190, 200),
+    (40, 70, 200),
+    (130, 40, 170),
+)
+"""Backdrops of portraits, each plain and striped."""
+
 
 def photo(kind: str, rng: Random) -> Image.Image:
     """A whole scene."""
@@ -44,6 +58,19 @@ def crop(kind: str, rng: Random) -> Image.Image:
     width, height = rng.randint(56, 80), rng.randint(56, 80)
     left, top = rng.randint(8, SIDE - width - 8), rng.randint(8, SIDE - height - 8)
     return photo(kind, rng).crop((left, top, left + width, top + height))
+
+
+def portrait(look: int, rng: Random) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """A person who is known by the `look` of the scene, and where the face is (left, top, right, bottom)."""
+    picture = Image.new("RGB", (SIDE, SIDE))
+    draw = ImageDraw.Draw(picture)
+    colour, striped = _LOOKS[look % len(_LOOKS)], look // len(_LOOKS) % 2
+    draw.rectangle((0, 0, SIDE, SIDE), _tint(colour, rng, 8))
+    for y in range(rng.randint(0, 7), SIDE * striped, 14):
+        draw.rectangle((0, y, SIDE, y + 6), (250, 250, 250))
+    x, y, size = _near(48, rng), _near(40, rng), rng.randint(12, 15)
+    _person(draw, x, y, size, rng)
+    return picture, (x - size, y - 2 * size, x + size, y + 2 * size)
 
 
 def save(picture: Image.Image, path: Path) -> None:

@@ -1,0 +1,93 @@
+"""JSON from users' files: fields given twice, NaN and unpaired surrogates are refused, with their place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from mmkit.data.lines import numbered_lines
+from mmkit.errors import DataError
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+"""How an unpaired surrogate gets into UTF-8, and a pair of them too."""
+
+
+def parse_line(line: str, where: str) -> Any:
+    """The JSON value of one line. Raises `DataError` that says `where` and, of a syntax error, the character."""
+    try:
+        return _value(line, where)
+    except json.JSONDecodeError as error:
+        raise DataError(_syntax(error), where=where) from None
+
+
+def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None) -> Any:
+    """The JSON value of a whole UTF-8 file.
+
+    A byte order mark is dropped and counted in `repairs`. Raises `DataError`: of a missing file with `source`,
+    where the dataset comes from, as its hint; of a syntax error with file and line.
+    """
+    text = "\n".join(line for _, line in numbered_lines(path, source, repairs))
+    try:
+        return _value(text, str(path))
+    except json.JSONDecodeError as error:
+        raise DataError(_syntax(error), where=f"{path}:{error.lineno}") from None
+
+
+def surrogates(value: Any, where: str) -> DataError:
+    """The error for a value that holds an unpaired surrogate; it names the field."""
+    return DataError(
+        f"`{_surrogate_field(value)}` holds an unpaired surrogate, which is no character",
+        where=where,
+        hint="replace it, for example with text.encode('utf-8', 'replace').decode()",
+    )
+
+
+def _value(text: str, where: str) -> Any:
+    """The value; a syntax error is left to the caller, who knows how to tell its place."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON that can be read: {error}", where=where) from None
+    if _SURROGATE_ESCAPE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise surrogates(value, where) from None
+    return value
+
+
+def _syntax(error: json.JSONDecodeError) -> str:
+    return f"not JSON: {error.msg.removesuffix(' at')} at character {error.colno}"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        double, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the field {double!r} occurs twice")
+    return fields
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _surrogate_field(value: Any, name: str = "") -> str | None:
+    if isinstance(value, str):
+        return name if re.search("[\ud800-\udfff]", value) else None
+    if isinstance(value, list):
+        inside = (_surrogate_field(v, f"{name}[{i}]") for i, v in enumerate(value))
+    elif isinstance(value, dict):
+        pairs = ((k, v, f"{name}.{k}" if name else k) for k, v in value.items())
+        inside = chain.from_iterable(
+            (_surrogate_field(k, ascii(n)), _surrogate_field(v, n)) for k, v, n in pairs
+        )  # type: ignore[assignment]
+    else:
+        return None
+    return next((n for n in inside if n is not None), None)

@@ -1,0 +1,147 @@
+"""`mmkit.kb_json.v1`: a knowledge base as a JSON map of entity texts, as DWE's and DIM's authors publish them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from mmkit.data.crops import blanked, under
+from mmkit.data.json_text import read_json
+from mmkit.data.mel import AUTHORS
+from mmkit.data.melbench import links
+from mmkit.data.reader import Reader
+from mmkit.data.records import Node
+from mmkit.data.types import Entity, Image
+
+PREFIX_END = "[SEP]. "
+"""What stands between an entity's name and its text in the authors' files; the last one counts."""
+
+NO_TEXT = ("", "None")
+"""Texts that stand for none in the authors' files."""
+
+
+class _Entry(NamedTuple):
+    id: str
+    name: str
+    text: str
+
+
+class KbJsonReader(Reader):
+    """Reads a JSON object of id → text, or a list of `{"id", "name", "description"}` (WIKIPerson's).
+
+    A text such as "Francis Condon [SEP]. American politician" is a name and a description; texts that are null, empty
+    or "None" are counted. Further files, all paths relative to `root`:
+
+    - `names`: id → name, or name → id (DWE's `ne2qid.json`, where further names become aliases), or a MELBench
+      dataset, whose titles are taken. It comes before a name in the text. Where no name is told, the id is the name,
+      `_` read as a space, and counted.
+    - `aliases`: id → a list of aliases.
+    - `images`: a folder with a photo `<id>.jpg` of each entity.
+    """
+
+    source: ClassVar[str] = f"DWE's authors publish their entity texts at {AUTHORS}"
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        *,
+        names: str | None = None,
+        aliases: str | None = None,
+        images: str | None = None,
+        blank_images: bool = False,
+    ) -> None:
+        super().__init__(root, file, blank_images)
+        self.names, self.aliases, self.images = names, aliases, images
+
+    def files(self) -> list[Path]:
+        return [
+            self.path,
+            *(Path(self.root) / file for file in (self.names, self.aliases) if file is not None),
+        ]
+
+    def __iter__(self) -> Iterator[Entity]:
+        self.repairs.clear()
+        entries = self._entries()
+        known = {entry.id for entry in entries}
+        names = self._names(known) if self.names is not None else {}
+        aliases = self._aliases() if self.aliases is not None else {}
+        for listed, kind in ((names, "name"), (aliases, "alias list")):
+            if strangers := len(listed.keys() - known):
+                self.repairs[f"{kind} of no entity in the file, left out"] += strangers
+        for entry in entries:
+            yield self._entity(entry, names.get(entry.id, []), aliases.get(entry.id, []))
+
+    def _entity(self, entry: _Entry, names: list[str], aliases: list[str]) -> Entity:
+        told = [name for name in names or [entry.name] if name]
+        if not told:
+            self.repairs["entity without a name, so named by its id"] += 1
+        if not entry.text:
+            self.repairs["entity without a text"] += 1
+        name, *others = told or [entry.id.replace("_", " ")]
+        others = [alias for alias in dict.fromkeys([*others, *aliases]) if alias and alias != name]
+        images: tuple[Image, ...] = ()
+        if self.images is not None:
+            images = (Image(under(self.root, self.images, f"{entry.id}.jpg")),)
+        entity = Entity(entry.id, name, tuple(others), entry.text, images)
+        return blanked(entity) if self.blank_images else entity
+
+    def _entries(self) -> list[_Entry]:
+        value = self._read(self.file)
+        if isinstance(value.value, list):
+            return [
+                _listed(Node(item.value, f"{self.path}, record {i}")) for i, item in enumerate(value.items())
+            ]
+        return [_mapped(id, Node(text, value.where, id)) for id, text in value.object().items()]
+
+    def _names(self, known: set[str]) -> dict[str, list[str]]:
+        """Names by id, of a file in any of its three forms."""
+        value = self._read(self.names or "")
+        names: dict[str, list[str]] = {}
+        for id, name in _told_names(value, known):
+            if name and name not in names.setdefault(id, []):
+                names[id].append(name)
+        return names
+
+    def _aliases(self) -> dict[str, list[str]]:
+        value = self._read(self.aliases or "")
+        return {id: list(Node(names, value.where, id).strings()) for id, names in value.object().items()}
+
+    def _read(self, file: str) -> Node:
+        path = Path(self.root) / file
+        return Node(read_json(path, self.source, self.repairs), str(path), "file")
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mel import kb_json_sample
+
+        return kb_json_sample(folder, seed)
+
+
+def _listed(node: Node) -> _Entry:
+    """An item of a list of entities."""
+    node.object()
+    name = node.optional("name", Node.text) or ""
+    return _Entry(node["id"].text(), name, _text(node.optional("description", Node.text) or ""))
+
+
+def _mapped(id: str, node: Node) -> _Entry:
+    """An item of a map of texts, which may begin with the entity's name."""
+    name, _, text = ("" if node.value is None else node.text()).rpartition(PREFIX_END)
+    return _Entry(id, name.strip(), _text(text))
+
+
+def _text(text: str) -> str:
+    return "" if text.strip() in NO_TEXT else text.strip()
+
+
+def _told_names(value: Node, known: set[str]) -> list[tuple[str, str]]:
+    """(id, name) pairs of a names file; in a map of strings, the ids are on the side that has more of `known`."""
+    if all(isinstance(record, dict) for record in value.object().values()):
+        records = (Node(record, f"{value.where}, record {key!r}") for key, record in value.value.items())
+        return [(link.answer, link.title) for record in records for link in links(record)]
+    pairs = [(key, Node(name, value.where, key).text()) for key, name in value.value.items()]
+    if sum(name in known for _, name in pairs) > sum(key in known for key, _ in pairs):
+        return [(id, name) for name, id in pairs]
+    return pairs

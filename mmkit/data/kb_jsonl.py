@@ -1,0 +1,43 @@
+"""`mmkit.kb_jsonl.v1`: a knowledge base of any size, one entity a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmkit.data.crops import blanked
+from mmkit.data.json_text import parse_line
+from mmkit.data.jsonl import check_header
+from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Reader
+from mmkit.data.records import entity_from_json
+from mmkit.data.types import Entity
+
+
+class KbJsonlReader(Reader):
+    """Reads entities from canonical jsonlines, or from lines of `{"id", "name", ...}` without the header.
+
+    Nothing but the line at hand is kept, so that ten million entities take no more memory than ten; that ids occur
+    once is checked when the knowledge base is built. Relative image paths are relative to `root`.
+    """
+
+    def __iter__(self) -> Iterator[Entity]:
+        self.repairs.clear()
+        for number, line in numbered_lines(self.path, self.source, self.repairs):
+            where = f"{self.path}:{number}"
+            if not line.strip():
+                self.repairs["empty line skipped"] += 1
+                continue
+            record = parse_line(line, where)
+            if number == 1 and isinstance(record, dict) and "format" in record:
+                check_header(record, where, "entities")
+                continue
+            entity = entity_from_json(record, where=where, root=self.root)
+            yield blanked(entity) if self.blank_images else entity
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mel import kb_jsonl_sample
+
+        return kb_jsonl_sample(folder, seed)

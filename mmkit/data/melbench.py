@@ -1,0 +1,183 @@
+"""`mmkit.wikimel.v1` and `mmkit.richpedia.v1`: captions with mentions of entities (MELBench)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from mmkit.data.crops import under
+from mmkit.data.json_text import read_json
+from mmkit.data.mel import AUTHORS, MelReader, Sentence, split_of
+from mmkit.data.reader import Reader
+from mmkit.data.records import Node
+from mmkit.data.types import Example, Image
+from mmkit.errors import DataError
+
+SOURCE = (
+    "WikiMEL and Richpedia-MEL are published at https://github.com/seukgcode/MELBench, "
+    f"and as DWE's authors split them at {AUTHORS}"
+)
+
+
+class Link(NamedTuple):
+    """One mention of a record: its words, its entity's title and id ("" where the record has none)."""
+
+    mention: str
+    title: str
+    answer: str
+
+
+def melbench_records(reader: Reader) -> Iterator[tuple[str, Node]]:
+    """(key, record) of a MELBench file, in its order. Errors name the file and the record's key."""
+    value = read_json(reader.path, reader.source, reader.repairs)
+    for key, record in Node(value, str(reader.path)).object().items():
+        node = Node(record, f"{reader.path}, record {key!r}")
+        node.object()
+        yield key, node
+
+
+def links(record: Node) -> list[Link]:
+    """The mentions of a record. Raises `DataError` for lists of different lengths."""
+    mentions = _one_or_more(record["mentions"])
+    titles, answers = (
+        _one_or_more(record[key]) if record.value.get(key) is not None else [""] * len(mentions)
+        for key in ("entities", "answer")
+    )
+    if not len(mentions) == len(titles) == len(answers):
+        raise DataError(
+            f"{len(mentions)} `mentions`, {len(titles)} `entities`, {len(answers)} `answer`",
+            where=record.where,
+        )
+    return [Link(*fields) for fields in zip(mentions, titles, answers, strict=True)]
+
+
+def _one_or_more(node: Node) -> list[str]:
+    """A string, or a list of strings in which null stands for none."""
+    if isinstance(node.value, str):
+        return [node.value]
+    return ["" if item.value is None else item.text() for item in node.items()]
+
+
+class _MelbenchReader(MelReader):
+    source: ClassVar[str] = SOURCE
+    split: Literal["train", "dev", "test"] | None
+
+    def _examples(self) -> Iterator[Example]:
+        for key, record in melbench_records(self):
+            if self.split in (None, split_of(key)):
+                yield from self._of_record(key, record)
+
+    def _of_record(self, key: str, record: Node) -> Iterator[Example]:
+        sentence = Sentence(record["sentence"].text(), self.repairs)
+        images = self._pictures(key, record) if self.images is not None else ()
+        found = links(record)
+        for i, link in enumerate(found):
+            if not link.answer or not link.mention:
+                missing = "answer" if link.mention else "text"
+                self.repairs[f"mention without {missing}, skipped"] += 1
+                continue
+            yield Example(
+                key if len(found) == 1 else f"{key}:{i}",
+                sentence.text,
+                sentence.tokens,
+                sentence.offsets,
+                images=images,
+                mention=sentence.mention(link.mention),
+                entity=link.answer,
+            )
+
+    def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
+        raise NotImplementedError
+
+    def _file(self, name: str) -> str:
+        return under(self.root, self.images or "", name)
+
+
+class WikimelReader(_MelbenchReader):
+    """Reads `{"21717": {"sentence": ..., "mentions": [...], "entities": [...], "answer": [...]}}`.
+
+    Each mention becomes an example whose entity is its `answer`, with the id "<key>", or "<key>:<i>" where the
+    record has several. The photo is `imgPath` where the record has it, else `<key>.jpg`. The published file has no
+    splits: `split` takes a part of it (see `mmkit.data.mel.split_of`); a file that is one split, as DWE's authors
+    have them, is read whole with `split = None`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        *,
+        split: Literal["train", "dev", "test"] | None = None,
+        images: str | None = "images",
+        candidates: str | None = None,
+        missing_candidates: Literal["error", "none"] = "error",
+        max_candidates: int | None = None,
+        blank_images: bool = False,
+    ) -> None:
+        super().__init__(
+            root,
+            file,
+            images=images,
+            candidates=candidates,
+            missing_candidates=missing_candidates,
+            max_candidates=max_candidates,
+            blank_images=blank_images,
+        )
+        self.split = split
+
+    def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
+        return (Image(self._file(record.optional("imgPath", Node.text) or f"{key}.jpg")),)
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mel import wikimel_sample
+
+        return wikimel_sample(folder, seed)
+
+
+class RichpediaReader(_MelbenchReader):
+    """Reads what `mmkit.wikimel.v1` reads, but with the photos in a list, `img_list`.
+
+    Only the JPEGs of the list are taken, as DWE's authors do; the others are counted. A record without the list
+    has no photo. `parts` gives every photo a second time, as an object: DWE's parts of a Richpedia record are its
+    photos.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        *,
+        split: Literal["train", "dev", "test"] | None = None,
+        images: str | None = "images",
+        parts: bool = True,
+        candidates: str | None = None,
+        missing_candidates: Literal["error", "none"] = "error",
+        max_candidates: int | None = None,
+        blank_images: bool = False,
+    ) -> None:
+        super().__init__(
+            root,
+            file,
+            images=images,
+            candidates=candidates,
+            missing_candidates=missing_candidates,
+            max_candidates=max_candidates,
+            blank_images=blank_images,
+        )
+        self.split, self.parts = split, parts
+
+    def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
+        names = record.list("img_list", Node.text) if record.value.get("img_list") is not None else ()
+        taken = [self._file(name) for name in names if name.lower().endswith(".jpg")]
+        if len(taken) < len(names):
+            self.repairs["picture that is no .jpg, left out"] += len(names) - len(taken)
+        photos = tuple(Image(path) for path in taken)
+        return photos + tuple(Image(path, "object") for path in taken if self.parts)
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit.data.sample.mel import richpedia_sample
+
+        return richpedia_sample(folder, seed)
