@@ -16,6 +16,7 @@ from mmkit.batch import Batch
 from mmkit.data.types import Entity, Example, Prediction, TextView
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder, ItemEncoder
+from mmkit.encoders.sharing import sharing
 from mmkit.errors import RecipeError, did_you_mean
 from mmkit.fusers.base import Fuser
 
@@ -133,14 +134,15 @@ def assemble(
         if examples is None:
             raise ValueError("assemble needs examples to learn labels from, or the labels")
         labels = decoder.fit(examples)
-    for name, encoder in encoders.items():
-        if isinstance(encoder, ItemEncoder):
-            encoder.missing_images = recipe.config["data"]["missing_images"]
-        _seed(recipe, f"encoders.{name}")
-        folder = saved / "encoders" / name if saved else None
-        encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
-        if encoder.frozen:
-            encoder.requires_grad_(False)
+    with sharing():
+        for name, encoder in encoders.items():
+            if isinstance(encoder, ItemEncoder):
+                encoder.missing_images = recipe.config["data"]["missing_images"]
+            _seed(recipe, f"encoders.{name}")
+            folder = saved / "encoders" / name if saved else None
+            encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
+            if encoder.frozen:
+                encoder.requires_grad_(False)
     _seed(recipe, "fuser")
     fuser.build(encoders)
     _seed(recipe, "decoder")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
+from mmkit.encoders.sharing import weights_hash
 from mmkit.errors import ImageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Encoder(nn.Module, ABC):
     `forward` returns, and abilities such as `prefix` that a fuser may ask for.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset()
+    provides: frozenset[str] = frozenset()
     frozen: bool = False
     dim: int = 0
 
@@ -78,7 +79,9 @@ class ItemEncoder(Encoder):
 
     An example has a fixed number of slots; features come out as `[B, slots, ...]`, beside `mask [B, slots]`,
     False where an item is blank. Subclasses say which items an example has, how one is loaded on the CPU, and
-    what the network makes of a stack of them.
+    what the network makes of a stack of them. Blank items go through the network like any other or, where
+    `drops_blanks` says so, are left out: an example's real items come first, zeros follow, and `slots` is the
+    most real ones in the batch (at least 1).
 
     Features of a frozen encoder are a pure function of the item: computed in float32 in evaluation mode,
     whatever the autocast around, and rounded to `feature_dtype`. `mmkit.encoders.store.prepare` computes them
@@ -93,6 +96,7 @@ class ItemEncoder(Encoder):
     store: bool = True
     version: ClassVar[str] = ""
     ragged: ClassVar[frozenset[str]] = frozenset()
+    drops_blanks: ClassVar[bool] = False
 
     def __init__(self, feature_dtype: Literal["float32", "float16"] = "float32") -> None:
         super().__init__()
@@ -131,6 +135,10 @@ class ItemEncoder(Encoder):
         """What `items(x)` depends on; stored features are looked up by it in every epoch."""
         return x.images
 
+    def trimmed(self, stack: Tensor) -> Tensor:
+        """What the network needs of stacked items on the CPU: texts without what pads all of them, say."""
+        return stack
+
     # What follows from it
 
     @property
@@ -140,13 +148,9 @@ class ItemEncoder(Encoder):
 
     def fingerprint(self) -> str:
         """A hash over weights, preprocessing, part version and dtype: equal means equal outputs."""
-        digest = hashlib.blake2b(digest_size=16)
         described = {"version": self.version, "dtype": self.feature_dtype, **self.describe()}
-        digest.update(json.dumps(described, sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        text = json.dumps(described, sort_keys=True) + weights_hash(self)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def load_or_blank(self, key: str, raw: Any) -> tuple[Tensor, bool]:
         """A loaded item and whether it is real; a broken one is as `missing_images` says."""
@@ -160,27 +164,47 @@ class ItemEncoder(Encoder):
 
     def encode(self, stack: Tensor) -> Features:
         """Features of stacked items on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
+        stack = self.trimmed(stack) if stack.device.type == "cpu" else stack
         with torch.no_grad(), _exact(self.device):
             features = self.network(stack.to(self.device, non_blocking=True))
         dtype = getattr(torch, self.feature_dtype)
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
+
+    def encode_blank(self) -> Features:
+        """What stands for a blank item `[1, ...]`: its features, or zeros if blanks are dropped."""
+        features = self.encode(self.load(self.blank())[None])
+        return {k: torch.zeros_like(v) for k, v in features.items()} if self.drops_blanks else features
 
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
         """Where stored features of the examples are (see `StoredFeatures.collate`), or their loaded items.
 
-        Loaded: `items [B, slots, ...]` and `mask [B, slots]`.
+        Loaded: `items [B, slots, ...]` and `mask [B, slots]`. With blanks dropped, `items [N, ...]`, the first a
+        blank one, `at [B, slots]`, the item in each slot, and `mask`.
         """
         if self.stored is not None:
             found = self.stored.collate([self.identity(x) for x in examples])
             if found is not None:
                 return found
+        if self.drops_blanks:
+            return self._collate_real([self._real(x) for x in examples])
         loaded = [[self.load_or_blank(key, raw) for key, raw in self.items(x)] for x in examples]
         return {
             "items": torch.stack([torch.stack([item for item, _ in slots]) for slots in loaded]),
             "mask": torch.tensor([[real for _, real in slots] for slots in loaded]),
         }
+
+    def _real(self, x: Example | Entity) -> list[Tensor]:
+        loaded = (self.load_or_blank(key, raw) for key, raw in self.items(x) if key != BLANK)
+        return [item for item, real in loaded if real]
+
+    def _collate_real(self, loaded: Sequence[Sequence[Tensor]]) -> dict[str, Tensor]:
+        counts = torch.tensor([len(items) for items in loaded])
+        mask = torch.arange(max(1, int(counts.max()))) < counts[:, None]
+        stack = torch.stack([self.load(self.blank()), *(item for items in loaded for item in items)])
+        at = mask.long().flatten().cumsum(0).view(mask.shape) * mask
+        return {"items": self.trimmed(stack), "at": at, "mask": mask}
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Features `[B, slots, ...]` and `mask [B, slots]`, from the store or computed."""
@@ -188,12 +212,18 @@ class ItemEncoder(Encoder):
             if self.stored is None:
                 raise RuntimeError("the inputs name stored features, but none are attached")
             features = self.stored.gather(inputs)
+        elif "at" in inputs:
+            made = self._compute(inputs["items"])
+            features = {k: torch.cat([torch.zeros_like(v[:1]), v[1:]])[inputs["at"]] for k, v in made.items()}
         else:
             stack = inputs["items"]
-            run = self.encode if self.frozen else self.network
-            features = {k: v.unflatten(0, stack.shape[:2]) for k, v in run(stack.flatten(0, 1)).items()}
+            made = self._compute(stack.flatten(0, 1))
+            features = {k: v.unflatten(0, stack.shape[:2]) for k, v in made.items()}
         floats = {k: v.float() if v.dtype == torch.float16 else v for k, v in features.items()}
         return {**floats, "mask": inputs["mask"]}
+
+    def _compute(self, stack: Tensor) -> Features:
+        return self.encode(stack) if self.frozen else self.network(stack)
 
 
 @contextmanager

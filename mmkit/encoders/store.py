@@ -91,7 +91,7 @@ def prepare(
     stored = encoder.stored
     if stored is None or stored.fingerprint != fingerprint:
         shards = Shards(cache_dir("features") / fingerprint)
-        stored = StoredFeatures(shards, fingerprint, encoder.ragged)
+        stored = StoredFeatures(shards, fingerprint, encoder.ragged, encoder.drops_blanks)
     report = Preparation()
     with ThreadPoolExecutor(threads or _cores()) as pool:
         slots = _slots(encoder, examples, pool, report)
@@ -132,7 +132,9 @@ def _compute(
 ) -> set[str]:
     """Write features of the items that the store lacks; the keys of those that could not be loaded."""
     broken: dict[str, ImageError] = {}
-    if any(key not in shards.where for key in raws):
+    if encoder.drops_blanks:
+        raws = {key: raw for key, raw in raws.items() if key != BLANK}
+    if any(key not in shards.where for key in (*raws, *[BLANK] * encoder.drops_blanks)):
         with shards.locked():
             shards.refresh()
             report.damaged = list(shards.damaged)
@@ -152,8 +154,8 @@ def _compute(
                         progress(done, len(wanted))
                 report.broken = {error.where: error.what for error in broken.values()}
                 _refuse(encoder, report.broken, "broken")
-                if broken and BLANK not in shards.where and BLANK not in raws:
-                    writer.put([BLANK], encoder.encode(encoder.load(encoder.blank())[None]))
+                if (broken or encoder.drops_blanks) and BLANK not in shards.where and BLANK not in raws:
+                    writer.put([BLANK], encoder.encode_blank())
     return set(broken)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmkit.batch import Features
+from mmkit.encoders.base import BLANK
 from mmkit.encoders.shards import Shards
 
 HOST = "stored."
@@ -24,12 +25,16 @@ class StoredFeatures:
     """Rows of features, and which of them belong to which example.
 
     The features lie memory-mapped on disk, from where `collate` copies a batch's, or, after `place`, on a
-    device as one table a feature, of which `collate` names rows only.
+    device as one table a feature, of which `collate` names rows only. With `drops_blanks` (see `ItemEncoder`) an
+    example has as many slots as real items, and row 0 fills up a batch: the blank item, stored as zeros.
     """
 
-    def __init__(self, shards: Shards, fingerprint: str, ragged: frozenset[str]) -> None:
+    def __init__(
+        self, shards: Shards, fingerprint: str, ragged: frozenset[str], drops_blanks: bool = False
+    ) -> None:
         self.shards, self.fingerprint, self.ragged = shards, fingerprint, ragged
-        self._rows: dict[str, int] = {}
+        self.drops_blanks = drops_blanks
+        self._rows: dict[str, int] = {BLANK: 0} if drops_blanks else {}
         self._slots: dict[Hashable, tuple[list[int], list[bool]]] = {}
         self._where: Ints = np.empty((0, 2), dtype=np.int64)  # shard and row in it, of each of our rows
         self._tables: Features | None = None
@@ -46,8 +51,9 @@ class StoredFeatures:
     def add(self, slots: dict[Hashable, list[tuple[str, bool]]]) -> None:
         """Add examples: their identity → key and whether it is real, for each slot. Undoes `place`."""
         for identity, items in slots.items():
-            rows = [self._rows.setdefault(key, len(self._rows)) for key, _ in items]
-            self._slots[identity] = (rows, [real for _, real in items])
+            kept = [(key, real) for key, real in items if real or not self.drops_blanks]
+            rows = [self._rows.setdefault(key, len(self._rows)) for key, _ in kept]
+            self._slots[identity] = (rows, [real for _, real in kept])
         if len(self._rows) > len(self._where):
             where = self.shards.where
             self._where = np.array([where[key] for key in self._rows], dtype=np.int64)
@@ -103,8 +109,9 @@ class StoredFeatures:
             found = [self._slots[identity] for identity in identities]
         except KeyError:
             return None
-        rows = np.array([rows for rows, _ in found], dtype=np.int64)
-        mask = torch.tensor([real for _, real in found], dtype=torch.bool)
+        n = max([1, *(len(rows) for rows, _ in found)])
+        rows = np.array([rows + [0] * (n - len(rows)) for rows, _ in found], dtype=np.int64)
+        mask = torch.tensor([real + [False] * (n - len(real)) for _, real in found], dtype=torch.bool)
         if self._tables is None:
             return {**self._from_disk(rows), "mask": mask}
         inputs = {"rows": torch.from_numpy(rows), "mask": mask}

@@ -16,7 +16,7 @@ class TimmEncoder(TimmPictures):
     Features: `pooled [B, slots, D]` and `mask [B, slots]`, False where a picture is blank.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"pooled", "mask"})
+    provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.timm.v1"
 
     def model_options(self) -> dict[str, Any]:

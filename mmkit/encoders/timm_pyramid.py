@@ -23,7 +23,7 @@ class TimmPyramidEncoder(TimmPictures):
     Features: `grid [B, slots, C, grid, grid]` and `mask [B, slots]`, False where a picture is blank.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"grid", "mask"})
+    provides = frozenset({"grid", "mask"})
     version: ClassVar[str] = "mmkit.timm_pyramid.v1"
 
     def __init__(

@@ -1,10 +1,9 @@
-"""`mmkit.transformer.v1`: any Hugging Face text encoder, over pretokenised words."""
+"""`mmkit.transformer.v1`: any Hugging Face text encoder, over the words of a view or over plain texts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -17,7 +16,6 @@ from transformers import (
     AddedToken,
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     BertConfig,
     BertModel,
     BertTokenizer,
@@ -25,15 +23,24 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders import prefix as prefixes
-from mmkit.encoders.base import Encoder
+from mmkit.encoders.pretrained import (
+    LOADING_ERRORS,
+    cannot_load,
+    described,
+    hub_options,
+    load_network,
+    load_tokenizer,
+    no_bars,
+)
 from mmkit.encoders.sampling import make_once
+from mmkit.encoders.sharing import shared
 from mmkit.encoders.subwords import Subwords
-from mmkit.errors import PartError, did_you_mean, near_misses
+from mmkit.encoders.texts import PlainTextEncoder
+from mmkit.errors import PartError, did_you_mean
 
 WELL_KNOWN = (
     "answerdotai/ModernBERT-base",
@@ -50,8 +57,11 @@ WELL_KNOWN = (
 )
 """Only for the hint when a name cannot be found."""
 
+PLAIN_LENGTH = 512
+"""Subwords that plain texts are cut to, unless `max_length` or the model says otherwise."""
 
-class TransformerEncoder(Encoder):
+
+class TransformerEncoder(PlainTextEncoder):
     """Any Hugging Face text encoder: words to subwords, special tokens, a second text, prefix attention.
 
     `name` is a model of the Hub (with an optional `revision`) or a local folder. It encodes the decoder's
@@ -60,9 +70,14 @@ class TransformerEncoder(Encoder):
     configuration.
 
     Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs.
+
+    With a `source` it encodes a record's first `slots` plain texts instead of a view (see `PlainTextEncoder`), cut
+    to 512 subwords at most unless `max_length` says otherwise, and stores what it makes of them if it is frozen.
+    Features: `pooled [B, n, D]`, `mask [B, n]`.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "pooled", "prefix"})
+    provides = frozenset({"tokens", "mask", "pooled", "prefix"})
+    version: ClassVar[str] = "mmkit.transformer.v1"
 
     backbone: PreTrainedModel
     subwords: Subwords
@@ -72,47 +87,59 @@ class TransformerEncoder(Encoder):
         name: str,
         *,
         view: str = "text",
+        source: str | None = None,
+        slots: int = 1,
         revision: str | None = None,
         max_length: int | None = None,
         frozen: bool = False,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
         pooling: Literal["cls", "mean"] = "cls",
         dropout: float | None = None,
         attention: Literal["sdpa", "eager"] = "sdpa",
     ) -> None:
-        super().__init__()
+        # views differ by decoder, and their tokens take much room: only plain texts are stored
+        store = store and source is not None
+        super().__init__(source, slots=slots, frozen=frozen, store=store, feature_dtype=feature_dtype)
+        if source is not None:
+            self.provides = frozenset({"pooled", "mask"})
         self.name, self.view, self.revision, self.max_length = name, view, revision, max_length
-        self.frozen, self.pooling, self.dropout, self.attention = frozen, pooling, dropout, attention
+        self.pooling, self.dropout, self.attention = pooling, dropout, attention
         self._prefix_shape: list[tuple[int, int]] | None = None
 
     # Building and saving
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Load configuration, tokenizer and weights, and add `special_tokens` to the vocabulary.
+        """Load configuration, tokenizer and weights, and add `special_tokens` to a view's vocabulary.
 
         New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that cannot
         be had or is not an encoder, and for a `max_length` beyond the model's limit.
         """
+        added = () if self.source is not None else tuple(special_tokens)
         source = str(saved or self.name)
-        options: dict[str, Any] = {"trust_remote_code": False}
-        if saved is None and self.revision is not None:
-            options["revision"] = self.revision
+        options = hub_options(None if saved else self.revision)
         try:
             config = AutoConfig.from_pretrained(source, **options)
             self._refuse_decoders(config)
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            self.backbone = self._network(config, None if saved else source, options)
-        except (OSError, ValueError) as error:
-            raise self._not_found(source, error) from error
-        if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise PartError(f"the tokenizer of {source!r} is not a fast one", hint="take another model")
-        tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in special_tokens])
-        embeddings = len(cast(nn.Embedding, self.backbone.get_input_embeddings()).weight)
-        if len(tokenizer) > embeddings:
-            if saved is not None:
-                raise PartError(f"{len(tokenizer)} tokens but {embeddings} embeddings", where=str(saved))
-            self.backbone.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        self.subwords = Subwords(tokenizer, self._limit(tokenizer))
-        types = getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in tokenizer.model_input_names
+            self.tokenizer = load_tokenizer(source, **options)
+            self.tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in added])
+
+            def make() -> PreTrainedModel:
+                return self._network(config, saved, options)
+
+            key = (type(self), self.name, self.revision, added, self.dropout, self.attention, saved is None)
+            self.backbone = shared(key, make) if self.frozen else make()
+        except LOADING_ERRORS as error:
+            files = "config.json, model.safetensors and the tokenizer's files"
+            raise cannot_load("the text encoder", source, WELL_KNOWN, files, error) from error
+        limit = self._limit(self.tokenizer)
+        if self.source is None:
+            self.subwords = Subwords(self.tokenizer, limit)
+        else:
+            self.set_tokenizer(self.tokenizer, self.max_length or min(limit or PLAIN_LENGTH, PLAIN_LENGTH))
+        types = (
+            getattr(config, "type_vocab_size", 0) > 1 and "token_type_ids" in self.tokenizer.model_input_names
+        )
         self._inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if types else ()))
         self.dim = config.hidden_size
         self._prefix_shape = None
@@ -131,34 +158,28 @@ class TransformerEncoder(Encoder):
             )
 
     def _network(
-        self, config: PreTrainedConfig, source: str | None, options: Mapping[str, Any]
+        self, config: PreTrainedConfig, saved: Path | None, options: Mapping[str, Any]
     ) -> PreTrainedModel:
-        """The model with pretrained weights or, without a `source`, as its class initialises it."""
+        """The model with pretrained weights or, for a `saved` one, as its class initialises it."""
         if self.dropout is not None:
             for key, value in config.to_dict().items():
                 if "dropout" in key and isinstance(value, int | float):
                     setattr(config, key, self.dropout)
         model_class = MODEL_MAPPING.get(type(config), None)
-        options = {**options, "dtype": torch.float32}
         if getattr(model_class, "_supports_attention_backend", False):
             sdpa = self.attention == "sdpa" and getattr(model_class, "_supports_sdpa", False)
-            options["attn_implementation"] = prefixes.SDPA if sdpa else prefixes.EAGER
-        if source is None:
-            model = AutoModel.from_config(config, **options)
+            options = {**options, "attn_implementation": prefixes.SDPA if sdpa else prefixes.EAGER}
+        if saved is not None:
+            model = AutoModel.from_config(config, dtype=torch.float32, **options)
         else:
-            with no_bars() if Path(source).is_dir() else nullcontext():
-                model, report = AutoModel.from_pretrained(
-                    source, config=config, output_loading_info=True, **options
-                )
-            missing = sorted(k for k in report["missing_keys"] if not k.startswith("pooler."))
-            if missing:
-                raise PartError(
-                    f"the weights of {source!r} lack {len(missing)} tensors of {type(model).__name__}, "
-                    f"{missing[0]} the first",
-                    hint="are they another model's?",
-                )
+            model = load_network(AutoModel, self.name, config, optional=("pooler.",), **options)
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # unused; its parameters would never get a gradient
+        embeddings = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+        if len(self.tokenizer) > embeddings:
+            if saved is not None:
+                raise PartError(f"{len(self.tokenizer)} tokens but {embeddings} embeddings", where=str(saved))
+            model.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         return model
 
     def _limit(self, tokenizer: PreTrainedTokenizerFast) -> int | None:
@@ -178,29 +199,22 @@ class TransformerEncoder(Encoder):
             )
         return self.max_length
 
-    def _not_found(self, source: str, error: Exception) -> PartError:
-        near = near_misses(source, WELL_KNOWN)
-        hints = [did_you_mean(source, WELL_KNOWN)] if near and source not in WELL_KNOWN else []
-        if Path(source).is_dir():
-            hints.append("the folder must hold config.json, model.safetensors and the tokenizer's files")
-        else:
-            hints.append(
-                "check the name; a model of the Hub needs the network once, or give a local folder's path"
-            )
-        reason = str(error).strip().splitlines()[0]
-        return PartError(f"cannot load the text encoder {source!r}: {reason}", hint="; ".join(hints))
-
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer (with its added tokens) to `folder`."""
         self.backbone.config.save_pretrained(folder)
-        self.subwords.tokenizer.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
     # Running
 
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
-        """The tokenizer's tensors and the alignment with tokens; tokenised on first sight only."""
+        """The tokenizer's tensors and the alignment with tokens; tokenised on first sight only.
+
+        Of plain texts, as `ItemEncoder` says.
+        """
+        if self.source is not None:
+            return super().collate(examples, views)
         encoded = self.subwords.encode([self._view(v) for v in views])
         widths = [
             len(x.tokens) if isinstance(x, Example) else len(e.first)
@@ -212,7 +226,9 @@ class TransformerEncoder(Encoder):
         return inputs
 
     def length(self, view: Mapping[str, TextView]) -> int:
-        """The number of subwords of the view this encoder reads."""
+        """The number of subwords of the view this encoder reads; plain texts count for nothing."""
+        if self.source is not None:
+            return 0
         return len(self.subwords.encode([self._view(view)])[0].ids)
 
     def _view(self, views: Mapping[str, TextView]) -> TextView:
@@ -234,14 +250,24 @@ class TransformerEncoder(Encoder):
         `prefix` holds, for each layer, a key and a value `[B, heads, P, head_dim]` put before the layer's own
         and never masked; queries, positions and the length of the output stay as they are.
         """
+        if self.source is not None:
+            return super().forward(inputs)
         extra = {} if prefix is None else {"prefix": prefix}
         tokens = self.backbone(**{name: inputs[name] for name in self._inputs}, **extra).last_hidden_state
         mask = inputs["attention_mask"].bool()
+        return {"tokens": tokens, "mask": mask, "pooled": self._pool(tokens, mask)}
+
+    def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
-            pooled = tokens[:, 0]
-        else:
-            pooled = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return {"tokens": tokens, "mask": mask, "pooled": pooled}
+            return tokens[:, 0]
+        return (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        tokens = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self._pool(tokens, attention_mask.bool())
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "config": described(self.backbone), "pooling": self.pooling}
 
     # Sample
 
@@ -265,18 +291,6 @@ def _write_sample(folder: Path, seed: int, vocabulary: dict[str, int]) -> None:
         torch.manual_seed(seed)
         BertModel(config).save_pretrained(folder)
     BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
-
-
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Without transformers' progress bars, which here would only count a second's work."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _vocabulary(examples: Sequence[Example]) -> dict[str, int]:

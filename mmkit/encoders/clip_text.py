@@ -1,0 +1,98 @@
+"""`mmkit.clip_text.v1`: texts as CLIP's projections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection
+
+from mmkit.data.types import Example
+from mmkit.encoders.clip_backbone import clip_error, clip_network
+from mmkit.encoders.clip_sample import write_tiny_clip
+from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
+from mmkit.encoders.texts import PlainTextEncoder
+from mmkit.errors import PartError
+
+LEGACY_END = 2
+"""The end token's id in configurations of before 2023, for which transformers takes a text's highest id."""
+
+
+class ClipTextEncoder(PlainTextEncoder):
+    """CLIP's projection of each of a record's texts, unnormalised; texts are cut to `max_length` tokens.
+
+    `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder.
+
+    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most texts of a record in the batch, at least 1.
+    """
+
+    provides = frozenset({"pooled", "mask"})
+    version: ClassVar[str] = "mmkit.clip_text.v1"
+
+    backbone: CLIPTextModelWithProjection
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        *,
+        slots: int = 1,
+        revision: str | None = None,
+        max_length: int = 77,
+        frozen: bool = True,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        super().__init__(source, slots=slots, frozen=frozen, store=store, feature_dtype=feature_dtype)
+        self.name, self.revision, self.max_length = name, revision, max_length
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        """Load network and tokenizer; `special_tokens` mark words of a view, of which plain texts have none.
+
+        Raises `PartError` for a model that cannot be had, is not CLIP, or takes fewer than `max_length` tokens.
+        """
+        self.backbone = clip_network(
+            CLIPTextModelWithProjection, self.name, self.revision, saved, self.frozen
+        )
+        try:
+            options = hub_options(None if saved else self.revision)
+            self.tokenizer = load_tokenizer(str(saved or self.name), **options)
+        except LOADING_ERRORS as error:
+            raise clip_error(str(saved or self.name), error) from error
+        limit = self.backbone.config.max_position_embeddings
+        if self.max_length > limit:
+            raise PartError(f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens")
+        self._check_end()
+        self.set_tokenizer(self.tokenizer, self.max_length)
+        self.dim = cast(int, self.backbone.config.projection_dim)
+        if self.frozen:
+            self.requires_grad_(False).train()
+
+    def _check_end(self) -> None:
+        """Refuse a tokenizer whose end token, whose state is a text's, is not the one the network looks for."""
+        end, wanted = self.tokenizer.eos_token_id, self.backbone.config.eos_token_id
+        fits = end == max(self.tokenizer.get_vocab().values()) if wanted == LEGACY_END else end == wanted
+        if not fits:
+            raise PartError(
+                f"{self.name!r} looks for token {wanted} at the end of a text, but its tokenizer ends with {end}",
+                hint="do the tokenizer and the weights belong together?",
+            )
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        # no mask: attention is causal, and nothing after the end token is read
+        return self.backbone(input_ids=input_ids).text_embeds
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "config": described(self.backbone)}
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration and the tokenizer to `folder`."""
+        self.backbone.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save a tiny CLIP, which `mmkit.clip_image.v1` uses too, beside `folder`."""
+        return {"name": str(write_tiny_clip(folder, seed, examples)), "revision": None}
