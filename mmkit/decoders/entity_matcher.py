@@ -14,7 +14,7 @@ from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
-from mmkit.decoders.search import ApproximateIndex, rank_among, search
+from mmkit.decoders.search import rank_among, search
 from mmkit.distributed import gathered
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError

@@ -103,14 +103,14 @@ def test_a_longer_knowledge_base_takes_over_what_it_shares(base, tmp_path):
 
 
 def test_a_killed_process_loses_a_chunk(base, monkeypatch):
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(done, total):
         if done == 6:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         encode_entities(Letters(), base, progress=stop)
     encoder = Letters()
     encode_entities(encoder, base)

@@ -1,0 +1,175 @@
+"""The matcher against a plain reference: losses, negatives, ranks, links."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmkit.batch import Batch, States
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.types import Entity, Example, Mention
+from mmkit.decoders.entity_matcher import NOTE, EntityMatcher
+from mmkit.encoders.entity_features import StoredEntities
+from mmkit.errors import DataError
+from mmkit.losses import n_pair_loss
+
+SIZE, DIM = 9, 5
+
+
+@pytest.fixture
+def features():
+    return StoredEntities([torch.randn(SIZE, DIM, generator=torch.Generator().manual_seed(1))])
+
+
+@pytest.fixture
+def matcher(tmp_path, features):
+    base = KnowledgeBase.build(tmp_path / "base", [Entity(f"Q{i}", f"name {i}") for i in range(SIZE)])
+
+    def make(**options):
+        decoder = EntityMatcher(**options)
+        decoder.build({"query": DIM}, decoder.fit([]), base)
+        decoder.attach(features)
+        return decoder
+
+    return make
+
+
+def mention(i, entity, candidates=()):
+    example = Example.from_tokens(f"x{i}", ["some", "name"], mention=Mention("name"), entity=entity)
+    return Example(
+        **{**{f: getattr(example, f) for f in example.__dataclass_fields__}, "candidates": candidates}
+    )
+
+
+def predict(decoder, query, examples):
+    return decoder.decode(States({"query": query}), Batch(tuple(examples), {}))
+
+
+def cosines(query, features):
+    table = features.gather(torch.arange(SIZE)).double().numpy()
+    q = query.double().numpy()
+    return (q @ table.T) / np.outer(np.linalg.norm(q, axis=1), np.linalg.norm(table, axis=1))
+
+
+def test_the_whole_knowledge_base_is_ranked(matcher, features):
+    query = torch.randn(6, DIM, generator=torch.Generator().manual_seed(2))
+    examples = [mention(i, f"Q{i}") for i in range(6)]
+    scores = cosines(query, features)
+    for i, found in enumerate(predict(matcher(top=4), query, examples)):
+        order = np.argsort(-scores[i], kind="stable")[:4]
+        assert found.links == tuple(f"Q{r}" for r in order)
+        assert found.link_scores == pytest.approx((1 + scores[i][order]) / 2, abs=1e-6)
+        whole = found.notes[NOTE]["knowledge_base"]
+        assert whole["rank"] == 1 + sum(scores[i][r] >= scores[i][i] for r in range(SIZE) if r != i)
+        assert whole["size"] == SIZE and "candidates" not in found.notes[NOTE]
+
+
+def test_candidates_are_ranked_among_themselves(matcher, features):
+    query = torch.randn(3, DIM, generator=torch.Generator().manual_seed(3))
+    lists = [("Q4", "Q0", "Q7"), ("Q2", "Q3"), ()]
+    examples = [mention(i, f"Q{i}", listed) for i, listed in enumerate(lists)]
+    scores = cosines(query, features)
+    found = predict(matcher(), query, examples)
+    for i, listed in enumerate(lists[:2]):
+        rows = [int(id[1:]) for id in listed]
+        order = sorted(rows, key=lambda r: -scores[i][r])
+        assert found[i].links == tuple(f"Q{r}" for r in order)
+        among = found[i].notes[NOTE]["candidates"]
+        assert among["rank"] == 1 + sum(scores[i][r] >= scores[i][i] for r in rows if r != i)
+        assert among["found"] == (i in rows) and among["size"] == len(rows)
+    assert len(found[2].links) == SIZE  # no list: the whole knowledge base
+
+
+def test_a_candidate_that_the_knowledge_base_lacks_is_no_link(matcher):
+    (found,) = predict(matcher(), torch.ones(1, DIM), [mention(0, "Q1", ("Q99", "Q1", "Q2"))])
+    assert set(found.links) == {"Q1", "Q2"}
+    assert found.notes[NOTE]["candidates"] == {"size": 3, "found": True, "rank": pytest.approx(1, abs=1)}
+
+
+def test_ties_count_against_the_model(tmp_path):
+    base = KnowledgeBase.build(tmp_path / "ties", [Entity("a", "a"), Entity("b", "b"), Entity("c", "c")])
+    decoder = EntityMatcher()
+    decoder.build({"query": 2}, {}, base)
+    decoder.attach(StoredEntities([torch.tensor([[1.0, 0], [2, 0], [0, 1]])]))
+    (found,) = predict(decoder, torch.tensor([[3.0, 0]]), [mention(0, "a", ("b", "c"))])
+    assert found.notes[NOTE]["knowledge_base"]["rank"] == 2
+    assert found.notes[NOTE]["candidates"]["rank"] == 2
+
+
+@pytest.mark.parametrize("entity", [None, "Q77"])
+def test_a_gold_entity_that_is_not_there_has_no_rank(matcher, entity):
+    (found,) = predict(matcher(), torch.ones(1, DIM), [mention(0, entity, ("Q1",))])
+    assert found.notes[NOTE]["knowledge_base"]["rank"] is None
+    assert found.notes[NOTE]["candidates"]["rank"] is None
+
+
+def test_training_needs_an_entity_that_is_there(matcher):
+    with pytest.raises(DataError, match="x5: .*'Q77' is not in the knowledge base"):
+        matcher().targets([mention(1, "Q1"), mention(5, "Q77")], {})
+    with pytest.raises(DataError, match="x2: there is no entity"):
+        matcher().targets([mention(2, None)], {})
+
+
+def test_listed_negatives_are_the_first_candidates_but_the_gold(matcher):
+    decoder = matcher(negatives="listed", count=2)
+    lists = [("Q4", "Q0", "Q7", "Q8"), ("Q1", "Q99"), ()]
+    targets = decoder.targets([mention(i, f"Q{i}", listed) for i, listed in enumerate(lists)], {})
+    assert targets["listed"].tolist() == [[4, 7], [-1, -1], [-1, -1]]
+    loss = decoder.loss(States({"query": torch.ones(3, DIM, requires_grad=True)}), targets)["matching"]
+    assert loss.isfinite()
+
+
+def test_all_negatives_of_the_batch_are_every_query_s(matcher, features):
+    decoder = matcher(negatives="listed")
+    lists = [("Q3",), ("Q0",), ("Q5",)]  # the second mention's negative is the first one's entity
+    targets = decoder.targets([mention(i, f"Q{i}", listed) for i, listed in enumerate(lists)], {})
+    query = torch.randn(3, DIM, generator=torch.Generator().manual_seed(4))
+    excluded = torch.tensor([[False, True, False], [False] * 3, [False] * 3])
+    wanted = n_pair_loss(
+        query,
+        features.gather(torch.arange(3)),
+        features.gather(torch.tensor([3, 0, 5])),
+        excluded=excluded,
+        l2=0.02,
+    )
+    torch.testing.assert_close(decoder.loss(States({"query": query}), targets)["matching"], wanted)
+
+
+SAMPLED = ("batch", "random", "tfidf", "listed", "hard")
+PAIRS = [(loss, negatives) for loss in ("n_pair", "triplet", "circle") for negatives in SAMPLED]
+
+
+@pytest.mark.parametrize(("loss", "negatives"), [*PAIRS, ("clip", "batch")])
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_combination_learns_which_entity_is_meant(matcher, loss, negatives, shared):
+    torch.manual_seed(0)
+    count = SIZE if negatives == "listed" else 2  # the first ones are always the same
+    decoder = matcher(loss=loss, negatives=negatives, shared=shared, count=count, scale=8.0)
+    examples = [mention(i, f"Q{i}", tuple(f"Q{j}" for j in range(SIZE))) for i in range(SIZE)]
+    targets = decoder.targets(examples, {})
+    query = torch.nn.Parameter(torch.randn(SIZE, DIM))
+    optimizer = torch.optim.Adam([query, *decoder.parameters()], lr=0.1)
+
+    def right():
+        found = predict(decoder, query.detach(), examples)
+        return sum(p.links[0] == e.entity for p, e in zip(found, examples, strict=True))
+
+    before = right()
+    for _ in range(120):
+        optimizer.zero_grad()
+        decoder.loss(States({"query": query}), targets)["matching"].backward()
+        optimizer.step()
+    assert right() >= max(7, before)
+
+
+def test_clip_has_the_batch_s_negatives_only():
+    with pytest.raises(ValueError, match='negatives = "batch"'):
+        EntityMatcher(loss="clip", negatives="hard")
+
+
+def test_without_a_knowledge_base_there_is_nothing_to_link_to():
+    decoder = EntityMatcher()
+    decoder.build({"query": 3}, {}, ())
+    with pytest.raises(DataError, match=r"data\.entities"):
+        predict(decoder, torch.ones(1, 3), [mention(0, "Q1")])
