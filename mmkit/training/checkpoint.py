@@ -17,8 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mmkit.errors import RunError
+from mmkit.errors import RunError, one_line
 from mmkit.files import explained, replacing, sync_folder, write_json
+
+SAME = "same"
+"""Metadata key: JSON that says under which name a tensor is written that has several."""
 
 
 @dataclass
@@ -54,20 +57,38 @@ class Progress:
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, atomically. Raises `RunError` if the disk refuses."""
-    # safetensors refuses tensors that share memory (tied weights): each gets its own copy
+    """Write tensors as safetensors, atomically; one that has several names (a shared network's) is written once.
+
+    Raises `RunError` if the disk refuses.
+    """
     owned: dict[str, Tensor] = {}
-    seen: set[int] = set()
+    first: dict[tuple[object, ...], str] = {}
+    same: dict[str, str] = {}
+    storages: set[int] = set()
     for name, tensor in tensors.items():
+        known = first.setdefault(_place(tensor), name)
+        if known != name:
+            same[name] = known
+            continue
         tensor = tensor.detach().cpu().contiguous()
-        owned[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
+        storage = tensor.untyped_storage().data_ptr()
+        owned[name] = (
+            tensor.clone() if storage in storages else tensor
+        )  # safetensors refuses overlapping ones
+        storages.add(storage)
+    facts = {**(metadata or {}), **({SAME: json.dumps(same)} if same else {})}
     with replacing(path) as temporary:
         try:
-            save_file(owned, temporary, metadata=dict(metadata or {}) or None)
+            save_file(owned, temporary, metadata=facts or None)
         except SafetensorError as error:  # safetensors wraps the system's error in text
             full = "No space" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    """Equal for tensors that are the same memory, seen the same way."""
+    storage = tensor.untyped_storage().data_ptr()
+    return (tensor.device, storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -80,18 +101,23 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file whole. Raises `RunError` if it is missing or damaged."""
+    """Read what `save_tensors` wrote; names of one tensor get the same memory again.
+
+    Raises `RunError` if the file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            same = json.loads((file.metadata() or {}).get(SAME, "{}"))
+        return tensors | {name: tensors[known] for name, known in same.items()}
     except FileNotFoundError as error:
         raise RunError(
             "the weights are missing", where=path, hint="was training interrupted? try --resume"
         ) from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         size = path.stat().st_size if path.exists() else 0
         raise RunError(
-            f"the weights are damaged ({size} bytes): {error}",
+            f"the weights are damaged ({size} bytes): {one_line(error)}",
             where=path,
             hint="copy the file again, or train again (--resume goes on from the last complete checkpoint)",
         ) from error
@@ -99,7 +125,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """The parameters that are trained, and buffers of the modules that are not frozen."""
-    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    parameters = model.named_parameters(remove_duplicate=False)  # a shared one under all of its names
+    frozen = {name for name, p in parameters if not p.requires_grad}
     keep = {}
     for name, tensor in model.state_dict().items():
         module = name.rpartition(".")[0]
