@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from mmkit.data.lines import numbered_lines
 from mmkit.errors import DataError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 """How an unpaired surrogate gets into UTF-8, and a pair of them too."""
 
@@ -54,11 +54,8 @@ def _value(text: str, where: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON that can be read: {error}", where=where) from None
-    if _SURROGATE_ESCAPE.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise surrogates(value, where) from None
+    if _SURROGATE_ESCAPE.search(text) and _surrogate_field(value) is not None:
+        raise surrogates(value, where)
     return value
 
 
@@ -78,16 +75,18 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a JSON number")
 
 
-def _surrogate_field(value: Any, name: str = "") -> str | None:
-    if isinstance(value, str):
-        return name if re.search("[\ud800-\udfff]", value) else None
-    if isinstance(value, list):
-        inside = (_surrogate_field(v, f"{name}[{i}]") for i, v in enumerate(value))
-    elif isinstance(value, dict):
-        pairs = ((k, v, f"{name}.{k}" if name else k) for k, v in value.items())
-        inside = chain.from_iterable(
-            (_surrogate_field(k, ascii(n)), _surrogate_field(v, n)) for k, v, n in pairs
-        )  # type: ignore[assignment]
-    else:
-        return None
-    return next((n for n in inside if n is not None), None)
+def _surrogate_field(value: Any) -> str | None:
+    """The first field that holds an unpaired surrogate; a loop, for nesting may be as deep as the parser allows."""
+    waiting = [("", value)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, str):
+            if _SURROGATE.search(value):
+                return name
+        elif isinstance(value, list):
+            waiting += [(f"{name}[{i}]", value[i]) for i in reversed(range(len(value)))]
+        elif isinstance(value, dict):
+            for key in reversed(value):
+                inside = f"{name}.{key}" if name else key
+                waiting += [(inside, value[key]), (ascii(inside), key)]
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -87,8 +88,9 @@ class _MelbenchReader(MelReader):
                 entity=link.answer,
             )
 
+    @abstractmethod
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
-        raise NotImplementedError
+        """The pictures that a record names."""
 
     def _file(self, name: str) -> str:
         return under(self.root, self.images or "", name)

@@ -143,7 +143,10 @@ class Node:
         self.value, self.where, self.name = value, where, name
 
     def fail(self, expected: str) -> NoReturn:
-        shown = repr(self.value)
+        try:
+            shown = repr(self.value)
+        except RecursionError:
+            shown = f"a {type(self.value).__name__} nested too deep to show"
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         raise DataError(f"`{self.name or 'record'}` must be {expected}, not {shown}", where=self.where)
 
