@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mmkit.data.fingerprints import file_sha256
 from mmkit.errors import PartError
@@ -29,28 +28,10 @@ def loading(what: str, name: str, hint: str) -> Iterator[None]:
 
     `what` names the kind in the message: "the detector".
     """
+    from mmkit.encoders.pretrained import LOADING_ERRORS
+
     try:
         yield
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PartError(f"cannot load {what} {name!r}: {reason}", hint=hint) from error
-
-
-def load_model(auto_class: Any, name: str, revision: str | None = None, device: str = "cpu") -> Any:
-    """A pretrained model of transformers in float32 and evaluation mode; never with freshly drawn weights.
-
-    Raises `PartError` where the files lack weights of this kind of model; other errors are transformers' own,
-    for `loading` to explain.
-    """
-    import torch
-
-    model, report = auto_class.from_pretrained(
-        name, dtype=torch.float32, output_loading_info=True, **({"revision": revision} if revision else {})
-    )
-    missing = sorted(set(report["missing_keys"]) & {key for key, _ in model.named_parameters()})
-    if missing:
-        raise PartError(
-            f"the weights of {name!r} lack {len(missing)} tensors of {type(model).__name__}, {missing[0]} the first",
-            hint="are they another kind of model's?",
-        )
-    return model.to(device).eval()
