@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Prediction
+from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
 from mmkit.decoders.search import rank_among, search

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError
 
 CELLS = 1 << 25
@@ -22,22 +23,6 @@ TIE = 8 * 2.0**-52
 """Relative; some roundings of float64."""
 ROUNDING = 2.0**-24
 """Of float32, relative."""
-
-
-class Vectors(Protocol):
-    """Features of entities by row, as stored (float16 or float32) and wherever they lie."""
-
-    dim: int
-
-    def __len__(self) -> int: ...
-
-    def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        """(first row, features `[n, D]`) of consecutive rows."""
-        ...
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """Features `[..., D]` in float32 of `rows [...]`."""
-        ...
 
 
 class Found(NamedTuple):
@@ -52,7 +37,7 @@ class Found(NamedTuple):
 
 
 @torch.no_grad()
-def search(query: Tensor, entities: Vectors, k: int, gold: Tensor | None = None) -> Found:
+def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None = None) -> Found:
     """The `k` entities nearest to each `query [B, D]`, and the ranks of the rows `gold [B]` (-1 for none).
 
     Computes where the query is: blocks that lie elsewhere are copied there one by one. Raises `DataError` for
@@ -89,8 +74,8 @@ def rank_among(
     parts = zip(query.split(rows), candidates.split(rows), strict=True)
     cosines = torch.cat([cosine(q.unsqueeze(1), c) for q, c in parts])
     own = cosine(query, gold).unsqueeze(1)
-    _check_finite(own, "of a query or of its gold entity")
-    _check_finite(cosines.masked_fill(~valid, 0.0), "of a candidate")
+    check_finite(own, "of a query or of its gold entity")
+    check_finite(cosines.masked_fill(~valid, 0.0), "of a candidate")
     above = (cosines >= own - TIE) & valid & ~is_gold
     return cosines.masked_fill(~valid, float("-inf")).float(), 1 + above.sum(1)
 
@@ -100,6 +85,23 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.double(), b.double()
     norms = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
     return (a * b).sum(-1) / torch.where(norms == 0, 1.0, norms)
+
+
+def best_first(cosines: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` best of float64 `cosines [B, n]` and their `rows`, in order; equal cosines by row."""
+    by_row = rows.argsort(dim=1)
+    cosines, rows = cosines.gather(1, by_row), rows.gather(1, by_row)
+    order = cosines.div(TIE).round_().argsort(dim=1, descending=True, stable=True)[:, :k]
+    return cosines.gather(1, order), rows.gather(1, order)
+
+
+def check_finite(x: Tensor, whose: str) -> None:
+    """Raise `DataError` for features that are not finite."""
+    if not x.isfinite().all():
+        raise DataError(
+            f"features {whose} are not finite",
+            hint="look at what the encoder makes of these texts or pictures",
+        )
 
 
 class _Block(NamedTuple):
@@ -125,15 +127,15 @@ class _Wanted(NamedTuple):
     """The gold entities' cosines `[B, 1]`, float64; inf where nothing has to be compared."""
 
     @classmethod
-    def of(cls, query: Tensor, gold: Tensor | None, entities: Vectors) -> _Wanted:
-        _check_finite(query, "of a query")
+    def of(cls, query: Tensor, gold: Tensor | None, entities: EntityFeatures) -> _Wanted:
+        check_finite(query, "of a query")
         norm = torch.linalg.vector_norm(query.double(), dim=1, keepdim=True)
         dead = norm.squeeze(1) == 0
         unit = (query / torch.where(norm == 0, 1.0, norm)).float()
         if gold is None:
             gold = torch.full((len(query),), -1, device=query.device)
         own = cosine(query, entities.gather(gold.clamp(min=0)).to(query.device))
-        _check_finite(own, "of a gold entity")
+        check_finite(own, "of a gold entity")
         own = torch.where((gold < 0) | dead, torch.inf, own)
         return cls(query, unit, dead, gold, own.unsqueeze(1))
 
@@ -192,7 +194,7 @@ class _Best(NamedTuple):
         padded = cosines.new_full((len(scores), width), -torch.inf)
         rows = row.new_full((len(scores), width), torch.iinfo(row.dtype).max)
         padded[query, slot], rows[query, slot] = cosines, row + block.first
-        return _Best(torch.cat([self.cosines, padded], 1), torch.cat([self.rows, rows], 1)).first(k)
+        return _Best(*best_first(torch.cat([self.cosines, padded], 1), torch.cat([self.rows, rows], 1), k))
 
     def _candidates(self, wanted: _Wanted, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Queries and rows of the block `[P]`, in that order, such that any other row has k better ones."""
@@ -209,32 +211,17 @@ class _Best(NamedTuple):
         query, row = candidates.nonzero(as_tuple=True)
         return query, row
 
-    def first(self, k: int) -> _Best:
-        """The k best in order: by cosine, and where float64 sees no difference by row."""
-        by_row = self.rows.argsort(dim=1)
-        cosines, rows = self.cosines.gather(1, by_row), self.rows.gather(1, by_row)
-        order = cosines.div(TIE).round_().argsort(dim=1, descending=True, stable=True)[:, :k]
-        return _Best(cosines.gather(1, order), rows.gather(1, order))
 
-
-def _blocks(entities: Vectors, queries: int, device: torch.device) -> Iterator[_Block]:
+def _blocks(entities: EntityFeatures, queries: int, device: torch.device) -> Iterator[_Block]:
     """Blocks of which neither features nor scores exceed `CELLS`."""
     size = max(1, CELLS // max(entities.dim, queries))
     for first, stored in entities.blocks():
         for part in stored.split(size):
             features = part.to(device).float()
             norm = torch.linalg.vector_norm(features, dim=1)
-            _check_finite(norm, f"among entities {first} to {first + len(part) - 1}")
+            check_finite(norm, f"among entities {first} to {first + len(part) - 1}")
             yield _Block(first, features, norm)
             first += len(part)
-
-
-def _check_finite(x: Tensor, whose: str) -> None:
-    if not x.isfinite().all():
-        raise DataError(
-            f"features {whose} are not finite",
-            hint="look at what the encoder makes of these texts or pictures",
-        )
 
 
 @contextmanager

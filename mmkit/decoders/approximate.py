@@ -1,0 +1,175 @@
+"""Nearly exact search among millions of entities on a CPU, through faiss (Douze et al., 2024).
+
+Inverted files of normalised features in float16 (`IVF<lists>,SQfp16`): a query is compared with the entities of the
+`probes` lists whose centres are nearest to it. They lie under `$MMKIT_CACHE/indexes/`, by the contents of the
+features, in parts of `PART` entities that share the centres. Building holds one part in memory; searching maps them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from mmkit.cache import cache_dir
+from mmkit.decoders.search import best_first, check_finite, cosine
+from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.errors import MMKitError, PartError
+from mmkit.files import explained, written_once
+from mmkit.losses import unit
+
+FORMAT = 1
+FACTS = "facts.json"
+SAMPLE = 40
+"""Entities a list that its centre is learnt from; faiss asks for 39."""
+PART = 1 << 19
+"""Entities that are indexed in memory before they are written."""
+STEP = 1 << 14
+"""Entities that are added at once."""
+QUERIES = 32
+"""Queries whose findings are compared exactly at once."""
+
+
+class ApproximateIndex:
+    """The nearest entities among those whose features lie near the query's; what is found gets its exact cosine.
+
+    More `probes` find more of the truly nearest and take longer.
+    """
+
+    def __init__(self, parts: Sequence[Any], entities: EntityFeatures, probes: int = 32) -> None:
+        self.probes, self._parts, self._entities = probes, parts, entities
+
+    @classmethod
+    def of(cls, entities: EntityFeatures, *, lists: int | None = None, probes: int = 32) -> ApproximateIndex:
+        """The index of `entities`, from the cache where it is there and undamaged, and else built.
+
+        `lists` is by default the square root of the number of entities. Raises `PartError` where faiss is
+        missing, and `MMKitError` if the cache cannot be written.
+        """
+        faiss = _faiss()
+        lists = lists or max(1, math.isqrt(len(entities)))
+        folder = cache_dir("indexes") / f"{_fingerprint(entities)}-{lists}"
+        with explained(folder, MMKitError), FileLock(f"{folder}.lock"):
+            names = _undamaged(folder)
+            if names is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                written_once(folder, lambda target: _build(target, entities, lists))
+                names = _undamaged(folder)
+            if names is None:
+                raise MMKitError("what was just written reads otherwise", where=folder, hint="check the disk")
+            return cls(
+                [faiss.read_index(str(folder / n), faiss.IO_FLAG_MMAP) for n in names], entities, probes
+            )
+
+    def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Cosines `[B, k]` (float32) and rows `[B, k]` of entities near each `query [B, D]`, best first.
+
+        Equal ones come by row; k is at most the number of entities. Raises `DataError` for a query that is not
+        finite.
+        """
+        check_finite(query, "of a query")
+        k = min(k, len(self._entities))
+        rows = self._rows(
+            query, min(2 * k, len(self._entities))
+        )  # twice: rounding may have moved the last ones
+        pairs = zip(query.split(QUERIES), rows.split(QUERIES), strict=True)
+        cosines = torch.cat([cosine(q.unsqueeze(1), self._entities.gather(r).to(q.device)) for q, r in pairs])
+        cosines, rows = best_first(cosines, rows, k)
+        return cosines.float(), rows
+
+    def _rows(self, query: Tensor, count: int) -> Tensor:
+        """`count` rows near each query `[B, count]`; more lists are searched where those hold too few."""
+        faiss = _faiss()
+        vectors = _vectors(query.detach())
+        lists = self._parts[0].nlist
+        probes = min(self.probes, lists)
+        while True:
+            chosen = faiss.SearchParametersIVF(nprobe=probes)
+            found = [part.search(vectors, min(count, part.ntotal), params=chosen) for part in self._parts]
+            scores, rows = (torch.from_numpy(np.concatenate(x, axis=1)) for x in zip(*found, strict=True))
+            rows = rows.gather(1, scores.topk(count, dim=1).indices)
+            if probes == lists or (rows >= 0).all():
+                return rows.to(query.device)
+            probes = min(2 * probes, lists)
+
+
+def _build(folder: Path, entities: EntityFeatures, lists: int) -> None:
+    """Write the index of `entities` to `folder`."""
+    faiss = _faiss()
+    index = faiss.index_factory(entities.dim, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1  # says nothing of small knowledge bases
+    count = min(len(entities), SAMPLE * lists)
+    sample = torch.arange(count) * len(entities) // count
+    index.train(_vectors(entities.gather(sample)))
+    checks: dict[str, int] = {}
+
+    def write_part() -> None:
+        path = folder / f"{len(checks)}.faiss"
+        faiss.write_index(index, str(path))
+        checks[path.name] = _checksum(path)
+        index.reset()
+
+    for first, block in entities.blocks():
+        for some in block.split(STEP):
+            rows = torch.arange(first, first + len(some))
+            index.add_with_ids(_vectors(some), rows.numpy())
+            first += len(some)
+            if index.ntotal >= PART:
+                write_part()
+    if index.ntotal:
+        write_part()
+    (folder / FACTS).write_text(json.dumps({"format": FORMAT, "checks": checks}), encoding="utf-8")
+
+
+def _vectors(features: Tensor) -> np.ndarray[Any, Any]:
+    """Features as faiss takes them: on the host, in float32, at length 1."""
+    return unit(features.float()).cpu().numpy()
+
+
+def _undamaged(folder: Path) -> list[str] | None:
+    """The parts of an index, or None where they are not what was written."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        whole = facts["format"] == FORMAT and all(
+            _checksum(folder / n) == c for n, c in facts["checks"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return list(facts["checks"]) if whole else None
+
+
+def _checksum(path: Path) -> int:
+    check = 0
+    with path.open("rb") as file:
+        while data := file.read(1 << 22):
+            check = zlib.crc32(data, check)
+    return check
+
+
+def _fingerprint(entities: EntityFeatures) -> str:
+    """A hash of all features."""
+    digest = hashlib.blake2b(f"{FORMAT} {len(entities)} {entities.dim}".encode(), digest_size=16)
+    for _, block in entities.blocks():
+        digest.update(str(block.dtype).encode())
+        digest.update(block.contiguous().cpu().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise PartError(
+            "searching many entities on a CPU needs faiss", hint='pip install "mmkit[faiss]"'
+        ) from error
+    return faiss
