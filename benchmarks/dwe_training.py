@@ -1,0 +1,293 @@
+"""DWE training at WikiMEL's size, from stored features: mmkit beside a loop that reads them per example.
+
+    python benchmarks/dwe_training.py [--epochs 300]
+
+18,000 mentions, 17,000 entities, features 512 wide, batch 128, of which no picture and no text is real: what counts
+is how features come to the network, and both sides train the same one. `mmkit` runs the recipe's own loop:
+features gathered from tables, negatives drawn on the device, batch by batch. `per example` does as the authors'
+code: a dataset whose every item opens its features one by one (an array on disk for the entities, a list for the
+mentions), draws its negative in Python, and is padded and stacked by hand. Each side runs in a process of its own;
+`--epochs` of training are timed and scaled to 300.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import report
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.types import Entity, Example, Image, Mention
+from mmkit.encoders.base import ItemEncoder
+from mmkit.model import Model
+from mmkit.recipe import load_recipe
+from mmkit.training.batches import Loader
+from mmkit.training.checkpoint import Progress
+from mmkit.training.devices import make_accelerator, pick_device, pick_precision
+from mmkit.training.features import prepare_entities, prepare_features
+from mmkit.training.loop import Loop
+from mmkit.training.optimizer import make_optimizer
+
+MENTIONS, ENTITIES, WIDTH, BATCH, PARTS = 18_000, 17_000, 512, 128, 3
+EPOCHS = 300
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Drawn(ItemEncoder):
+    """Stands for CLIP: a vector drawn from the item's key, so that storing costs nothing worth measuring."""
+
+    provides = frozenset({"pooled", "mask"})
+    version = "drawn"
+    drops_blanks = True
+
+    def __init__(self, kind: str, slots: int = 1) -> None:
+        super().__init__()
+        self.kind, self.slots, self.dim, self.frozen = kind, slots, WIDTH, True
+        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def build(self, special_tokens: Any = (), saved: Path | None = None) -> None: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
+        own = [i for i in x.images if i.role == "object"] if self.kind == "parts" else [None]
+        keys = [(f"{self.kind} {x.id} {slot}", f"{self.kind} {x.id} {slot}") for slot in range(len(own))]
+        return (keys + [("blank", "")] * self.slots)[: self.slots]
+
+    def identity(self, x: Example | Entity) -> Any:
+        return (x.text if isinstance(x, Example) else x.name, x.images)
+
+    def load(self, raw: str) -> Tensor:
+        return torch.tensor([zlib.crc32(raw.encode())])
+
+    def blank(self) -> str:
+        return ""
+
+    def network(self, stack: Tensor) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(int(stack[0, 0]))
+        return {"pooled": torch.randn(len(stack), WIDTH, generator=generator)}
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+def make_data(folder: Path) -> tuple[list[Example], KnowledgeBase]:
+    """Mentions with 0 to `PARTS` parts, and entities with words to share."""
+    draw = random.Random(0)
+    words = [f"word{i}" for i in range(4000)]
+    base = KnowledgeBase.build(
+        folder / "base",
+        [Entity(f"Q{i}", f"name {i}", (), " ".join(draw.sample(words, 12))) for i in range(ENTITIES)],
+    )
+    examples = []
+    for i in range(MENTIONS):
+        parts = tuple(Image(f"{i}_{k}.jpg", "object") for k in range(draw.randint(0, PARTS)))
+        example = Example.from_tokens(
+            str(i),
+            ["mention", str(i)],
+            images=(Image(f"{i}.jpg"), *parts),
+            mention=Mention(f"mention {i}"),
+            entity=f"Q{draw.randrange(ENTITIES)}",
+        )
+        examples.append(example)
+    return examples, base
+
+
+def make_model(base: KnowledgeBase) -> tuple[Model, Any]:
+    """The recipe's fuser and decoder over drawn features."""
+    recipe = load_recipe(ROOT / "recipes" / "dwe_wikimel.cfg")
+    encoders = {name: Drawn(name, PARTS if name == "parts" else 1) for name in recipe.parts("model.encoders")}
+    torch.manual_seed(0)
+    fuser, decoder = recipe.build("model.fuser"), recipe.build("model.decoder")
+    fuser.build(encoders)
+    decoder.build(fuser.dims, {}, base)
+    return Model(encoders, fuser, decoder, {}, base), recipe
+
+
+def train_with_mmkit(model: Model, recipe: Any, examples: list[Example], epochs: int) -> Iterator[float]:
+    """Epochs of the loop that `mmkit train` runs; yields the last loss of each."""
+    accelerator = make_accelerator("auto")
+    device, settings = accelerator.device, recipe.training
+    model.to(device)
+    prepare_features(model, examples, device, settings, None)
+    prepare_entities(model, device, settings)
+    items = model.items(examples)
+    optimizer = make_optimizer(model, settings)
+    precision = pick_precision("auto", device)
+    loader = Loader(model, items, 0)
+    loop = Loop(model, loader, optimizer, settings, accelerator, 0, precision, Progress())
+    for update in itertools.islice(loop.epoch(), 20):  # tables are made, kernels are chosen
+        _ = update
+    loop.progress = Progress()
+    yield 0.0
+    for _ in range(epochs):
+        for update in loop.epoch():
+            last = update.total
+        yield float(last)
+
+
+class PerExample(Dataset[dict[str, Tensor]]):
+    """Features item by item: mentions' from lists of tensors, entities' from an array on disk."""
+
+    def __init__(self, model: Model, examples: list[Example], folder: Path) -> None:
+        self.features: dict[str, list[Tensor]] = {}
+        for name, encoder in model.reading.items():
+            assert isinstance(encoder, ItemEncoder)
+            rows = [
+                encoder.network(
+                    torch.stack(
+                        [encoder.load(r) for k, r in encoder.items(x) if k != "blank"] or [encoder.load("")]
+                    )
+                )["pooled"]
+                for x in examples
+            ]
+            self.features[name] = rows
+        path = folder / "entities.npy"
+        table = np.lib.format.open_memmap(path, "w+", np.float32, (ENTITIES, WIDTH))
+        table[:] = np.random.default_rng(0).standard_normal((ENTITIES, WIDTH), dtype=np.float32)
+        table.flush()
+        self.table = np.load(path, mmap_mode="r")
+        self.gold = [int(str(x.entity)[1:]) for x in examples]
+        words = [entity.description.split()[:5] for entity in model.entities]
+        self.words = words
+        self.sharing: dict[str, list[int]] = {}
+        for row, own in enumerate(words):
+            for word in own:
+                self.sharing.setdefault(word, []).append(row)
+
+    def __len__(self) -> int:
+        return len(self.gold)
+
+    def _negative(self, gold: int) -> int:
+        while True:
+            if random.random() > 0.95:
+                row = random.randrange(ENTITIES)
+            else:
+                row = random.choice(self.sharing[random.choice(self.words[gold])])
+            if row != gold:
+                return row
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        item = {name: rows[i] for name, rows in self.features.items()}
+        item["positive"] = torch.tensor(np.array([self.table[self.gold[i]]]))
+        item["negative"] = torch.tensor(np.array([self.table[self._negative(self.gold[i])]]))
+        return item
+
+
+def stacked(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A batch, its parts padded one row at a time."""
+    longest = max(len(item["parts"]) for item in items)
+    for item in items:
+        while len(item["parts"]) < longest:
+            item["parts"] = torch.nn.functional.pad(item["parts"], (0, 0, 0, 1))
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def train_per_example(
+    model: Model, recipe: Any, examples: list[Example], epochs: int, folder: Path
+) -> Iterator[float]:
+    """The same network and losses, its features read example by example."""
+    from mmkit.losses import clip_loss, n_pair_loss
+
+    device = pick_device("auto")
+    model.to(device).train()
+    data = PerExample(model, examples, folder)
+    optimizer = make_optimizer(model, recipe.training)
+    fuser: Any = model.fuser
+    loader = DataLoader(data, BATCH, shuffle=True, collate_fn=stacked)
+
+    def update(batch: dict[str, Tensor]) -> Tensor:
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        features = {
+            name: {
+                "pooled": batch[name],
+                "mask": torch.ones(batch[name].shape[:2], dtype=torch.bool, device=device),
+            }
+            for name in model.reading
+        }
+        fused = fuser.fuse(*(features[name] for name in ("mention", "text", "photo", "parts")))
+        loss = 10 * n_pair_loss(fused.query, batch["positive"][:, 0], batch["negative"][:, 0])
+        loss = loss + clip_loss(*fused.coarse, fuser.log_scale) + clip_loss(*fused.fine, fuser.log_scale)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    for batch in itertools.islice(loader, 20):
+        update(batch)
+    yield 0.0
+    for _ in range(epochs):
+        for batch in loader:
+            last = update(batch).item()  # as the authors' code, which adds up the loss of every step
+        yield last
+
+
+def one_side(side: str, folder: Path, epochs: int) -> dict[str, Any]:
+    """Time one side; run in a process of its own."""
+    examples, base = make_data(folder)
+    model, recipe = make_model(base)
+    if side == "mmkit":
+        training = train_with_mmkit(model, recipe, examples, epochs)
+    else:
+        training = train_per_example(model, recipe, examples, epochs, folder)
+    next(training)
+    start = time.perf_counter()
+    losses = list(training)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    return {
+        "side": side,
+        "s an epoch": seconds / epochs,
+        "updates/s": epochs * -(-MENTIONS // BATCH) / seconds,
+        f"min for {EPOCHS} epochs": seconds / epochs * EPOCHS / 60,
+        "last loss": losses[-1],
+        "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def main() -> None:
+    """Run both sides, in turns, and report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--side", choices=["mmkit", "per example"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        print(json.dumps(one_side(arguments.side, arguments.folder, arguments.epochs)))
+        return
+    rows = []
+    for side in ("mmkit", "per example"):
+        with tempfile.TemporaryDirectory() as name:
+            command = [sys.executable, __file__, "--side", side, "--folder", name]
+            command += ["--epochs", str(arguments.epochs)]
+            environment = {**os.environ, "MMKIT_CACHE": f"{name}/cache"}
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+    ratio = rows[1]["s an epoch"] / rows[0]["s an epoch"]
+    report("dwe_training", rows, epochs_timed=arguments.epochs, batch=BATCH, ratio=round(ratio, 2))
+    print(f"mmkit trains {ratio:.1f} × as fast")
+
+
+if __name__ == "__main__":
+    main()
