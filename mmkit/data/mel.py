@@ -33,8 +33,8 @@ AUTHORS = "https://github.com/season1blue/DWE"
 def split_of(id: str) -> SplitName:
     """The split of a record in a dataset without published ones: 70 / 10 / 20 by a hash of its id.
 
-    The first eight bytes of BLAKE2b, read as a big-endian number, times ten, over 2**64: 0 to 6 is train, 7 dev, 8
-    and 9 test. It depends on nothing else, so records may come in any order, and go.
+    BLAKE2b of eight bytes, read as a big-endian number, times ten, over 2**64: 0 to 6 is train, 7 dev, 8 and 9 test.
+    It depends on nothing else, so records may come in any order, and go.
     """
     digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     tenth = int.from_bytes(digest, "big") * 10 >> 64
