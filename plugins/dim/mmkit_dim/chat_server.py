@@ -1,0 +1,203 @@
+"""A language model behind an OpenAI-compatible chat interface: asked in parallel, retried, and never trusted."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import openai
+from anyio.from_thread import start_blocking_portal
+from openai.types.chat import ChatCompletionUserMessageParam
+
+from mmkit.annotators.base import Failed
+from mmkit.errors import MMKitError
+from mmkit_dim.answers import Answer
+from mmkit_dim.endpoint import KEY, URL, Endpoint
+
+_HOPELESS = {
+    401: ("the server does not accept the key", f"see that {KEY} holds the server's key"),
+    402: ("the server wants to be paid first", "see to the account"),
+    403: ("the server does not let this key in", "see what the key may be used for"),
+    404: (
+        "the server knows no such model, or has no chat interface here",
+        f"see `model`, `base_url` and {URL}",
+    ),
+    405: ("the server has no chat interface here", f"see `base_url` and {URL}: it often ends in /v1"),
+}
+"""HTTP statuses that no later request would change: what is wrong, and what to do."""
+
+_NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
+"""Why the HTTP client could not connect, by its exceptions' names: the `openai` package may be built on several."""
+
+_REASON_LENGTH = 200
+
+
+class ChatServer:
+    """Asks the model `model` of a server; made once, so that the rate limit holds over all calls of `ask`.
+
+    Args:
+        endpoint: where the server is.
+        model: its name for the model.
+        settings: further fields of each request (`max_tokens`, `temperature`, ...).
+        parallel: the most requests that wait for an answer at a time.
+        requests_per_minute: the most requests sent in a minute, retries among them; None for any number.
+        retries: how often a request is repeated that met an overloaded or broken server (429, 5xx, timeouts,
+            broken connections), and how often one whose answer is malformed.
+        timeout: seconds until a server that says nothing counts as hanging.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        settings: dict[str, Any],
+        *,
+        parallel: int = 8,
+        requests_per_minute: float | None = None,
+        retries: int = 5,
+        timeout: float = 60.0,
+    ) -> None:
+        self.endpoint, self.model, self.settings = endpoint, model, settings
+        self.parallel, self.retries, self.timeout = parallel, retries, timeout
+        self._pace = _Pace(requests_per_minute)
+        self._in_vain = 0
+
+    def ask(self, prompts: Sequence[str]) -> list[Answer | Failed]:
+        """An answer to each prompt, or why there is none.
+
+        Raises `MMKitError` for what would meet every further request as well: a server that cannot be reached,
+        refuses the key, does not know the model, or has not served the last `2 * parallel` requests (at least 16).
+        """
+        with start_blocking_portal() as portal:  # works where an event loop runs already, as in notebooks
+            return portal.call(self._ask_all, list(prompts))
+
+    async def _ask_all(self, prompts: list[str]) -> list[Answer | Failed]:
+        answers: dict[int, Answer | Failed] = {}
+        hopeless: list[MMKitError] = []
+        places = anyio.Semaphore(self.parallel)
+
+        async def ask(number: int, prompt: str) -> None:
+            async with places:
+                try:
+                    answers[number] = await self._ask(client, prompt)
+                except MMKitError as error:
+                    hopeless.append(error)
+                    tasks.cancel_scope.cancel()
+
+        async with self._client() as client, anyio.create_task_group() as tasks:
+            for number, prompt in enumerate(prompts):
+                tasks.start_soon(ask, number, prompt)
+        if hopeless:
+            raise hopeless[0]
+        return [answers[number] for number in range(len(prompts))]
+
+    def _client(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(
+            api_key="unused",  # each request says what is sent, if anything is
+            base_url=self.endpoint.url,
+            max_retries=self.retries,
+            timeout=self.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
+        )
+
+    async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Answer | Failed:
+        """One prompt's answer; malformed ones are asked for again. The client itself repeats what was not served."""
+        message: ChatCompletionUserMessageParam = {"role": "user", "content": prompt}
+        malformed = ""
+        for attempt in range(self.retries + 1):
+            if attempt:
+                await anyio.sleep(min(0.25 * 2**attempt, 8.0))
+            try:
+                completion = await client.chat.completions.create(
+                    model=self.model,
+                    messages=[message],
+                    extra_headers={"Authorization": self.endpoint.authorization or openai.omit},
+                    **self.settings,
+                )
+                answer = _answer(completion)
+            except openai.OpenAIError as error:
+                return self._failed(error)
+            except (MalformedError, json.JSONDecodeError, UnicodeDecodeError) as error:
+                malformed = str(error) if isinstance(error, MalformedError) else "the answer is no JSON"
+            else:
+                self._in_vain = 0
+                return answer
+        self._in_vain = 0
+        return Failed(malformed)
+
+    def _failed(self, error: openai.OpenAIError) -> Failed:
+        """Why a request was not answered. Raises `MMKitError` if the next ones would not be, either."""
+        status = error.status_code if isinstance(error, openai.APIStatusError) else 0
+        reason = self.endpoint.redacted(_said(error))[:_REASON_LENGTH]
+        if type(error.__cause__).__name__ in _NO_CONNECTION:
+            raise self._stop(
+                "the chat server cannot be reached", f"start it, or see `base_url` and {URL}"
+            ) from None
+        if status in _HOPELESS or _is_quota(error):
+            what, hint = _HOPELESS[402 if _is_quota(error) else status]
+            raise self._stop(f"{what} ({reason})", hint) from None  # whose message may repeat the key
+        if 400 <= status < 500 and status not in {408, 409, 429}:
+            self._in_vain = 0  # this prompt was refused; the next may not be
+            return Failed(reason)
+        self._in_vain += 1
+        if self._in_vain >= max(16, 2 * self.parallel):
+            raise self._stop(
+                f"the server has not served the last {self._in_vain} requests ({reason})",
+                "try later, or with less `parallel`, a longer `timeout` or `requests_per_minute`",
+            ) from None
+        return Failed(reason)
+
+    def _stop(self, what: str, hint: str) -> MMKitError:
+        return MMKitError(what, where=f"{self.endpoint.url}, model {self.model!r}", hint=hint)
+
+
+class MalformedError(Exception):
+    """An answer that is not of the interface's form."""
+
+
+class _Pace:
+    """A hook that holds requests back so that they leave evenly, at most so many a minute."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._interval = 60 / per_minute if per_minute else 0.0
+        self._next = 0.0
+
+    async def __call__(self, request: object) -> None:
+        now = time.monotonic()
+        start = max(now, self._next)
+        self._next = start + self._interval
+        await anyio.sleep(start - now)
+
+
+def _answer(completion: Any) -> Answer:
+    """The first choice's text. The client does not check what servers send, so anything may be missing."""
+    try:
+        choice = completion.choices[0]
+        text = choice.message.content
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise MalformedError("the answer has no choices") from None
+    if not isinstance(text, str):
+        raise MalformedError("the answer has no text")
+    answer = Answer(text, choice.finish_reason == "length")
+    if not answer.description() and not answer.truncated:
+        raise MalformedError("the answer's text is empty")
+    return answer
+
+
+def _said(error: openai.OpenAIError) -> str:
+    """On one line what went wrong: status and the server's own words, where it sent some."""
+    if isinstance(error, openai.APITimeoutError):
+        return "no answer in time"
+    if not isinstance(error, openai.APIStatusError):
+        return "the connection broke off"
+    body = error.body if isinstance(error.body, dict) else {}
+    words = body.get("message") or body.get("detail") or error.response.text
+    return f"{error.status_code}: {' '.join(str(words).split())}"
+
+
+def _is_quota(error: openai.OpenAIError) -> bool:
+    """Whether the account is used up, which servers say with the status of a rate limit."""
+    return isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota"

@@ -1,0 +1,76 @@
+"""A causal language model of transformers on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mmkit.annotators.pretrained import loading
+from mmkit_dim.answers import Answer
+
+
+class LocalModel:
+    """Answers prompts in batches with the likeliest words; in its own precision on a GPU, else in single.
+
+    A model with a chat template is asked in its chat form, any other to go on after the prompt. Raises `PartError`
+    for a model that cannot be had or is no causal language model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        device: str = "cpu",
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        options: dict[str, Any] = {"revision": revision} if revision else {}
+        dtype = "auto" if torch.device(device).type == "cuda" else torch.float32
+        with loading(
+            "the language model", name, "name a causal language model of the Hub, or the folder of one"
+        ):
+            self.tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **options)
+        self.model = model.to(device).eval()
+        self.chat_template_kwargs = chat_template_kwargs or {}
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+
+    @torch.inference_mode()
+    def ask(self, prompts: Sequence[str], max_tokens: int) -> list[Answer]:
+        """An answer of at most `max_tokens` tokens to each prompt."""
+        if not prompts:
+            return []
+        inputs = self._encoded(list(prompts)).to(self.model.device)
+        tokens = self.model.generate(
+            **inputs,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )[:, inputs["input_ids"].shape[1] :]
+        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ended = self._ended(tokens).tolist()
+        return [Answer(text, truncated=not whole) for text, whole in zip(texts, ended, strict=True)]
+
+    def _encoded(self, prompts: list[str]) -> Any:
+        """Token ids and mask, padded on the left."""
+        if self.tokenizer.chat_template is None:
+            return self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False)
+        return self.tokenizer.apply_chat_template(
+            [[{"role": "user", "content": prompt}] for prompt in prompts],
+            add_generation_prompt=True,
+            padding=True,
+            return_tensors="pt",
+            return_dict=True,
+            **self.chat_template_kwargs,
+        )
+
+    def _ended(self, tokens: Tensor) -> Tensor:
+        """For each row of `tokens [B, T]` whether the model ended it by itself, `[B]`."""
+        end = self.model.generation_config.eos_token_id
+        ids = [] if end is None else [end] if isinstance(end, int) else end
+        return torch.isin(tokens, torch.tensor(ids, device=tokens.device, dtype=tokens.dtype)).any(1)
