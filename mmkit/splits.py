@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mmkit.data.candidates import candidate_recall, recall_in_words
 from mmkit.data.fingerprints import file_sha256, known_variant
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example
@@ -46,13 +47,16 @@ class Split:
         return {"records": len(self), "files": self.files, "repairs": dict(self.repairs)}
 
     def notes(self) -> list[str]:
-        """What was read and from where, and what was skipped or read with leniency, as lines for the user."""
+        """What was read and from where, what was skipped or read with leniency, and candidate recall, for the user."""
         main = self.files[0]
         variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
         read = f"data.{self.name}: {len(self)} records from {main['file']} ({variant})"
         counted = [f"data.{self.name}: {count} × {reason}" for reason, count in self.repairs.items()]
         failed = [f"data.{self.name}: {id} is not annotated: {why}" for id, why in self.failures.items()]
-        return [read, *counted, *failed]
+        listed = any(x.candidates for x in self.examples)
+        recall = candidate_recall(self.examples) if listed else {}
+        told = [f"data.{self.name}: {recall_in_words(recall)}"] if recall else []
+        return [read, *counted, *failed, *told]
 
 
 def split_names(recipe: Recipe) -> list[str]:

@@ -1,0 +1,66 @@
+"""Candidate lists: how often they hold the entity that is meant, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mmkit.data.types import Example
+from mmkit.errors import DataError
+from mmkit.files import atomic
+
+KS = (1, 10, 50, 100)
+"""Lengths of lists at which recall is given."""
+
+
+def candidate_recall(examples: Iterable[Example], ks: Sequence[int] = KS) -> dict[int, float]:
+    """For each k the share of the examples whose entity is among their first k candidates.
+
+    Counted are the examples that have an entity; one without candidates is a miss. Empty where none has one.
+    """
+    places = [
+        x.candidates.index(x.entity) if x.entity in x.candidates else None
+        for x in examples
+        if x.entity is not None
+    ]
+    if not places:
+        return {}
+    return {k: sum(place is not None and place < k for place in places) / len(places) for k in ks}
+
+
+def recall_in_words(recall: Mapping[int, float]) -> str:
+    """Recall as a line for the user."""
+    shares = ", ".join(f"{share:.1%} among {k}" for k, share in recall.items())
+    return f"candidate recall: the entity is {shares}"
+
+
+def merge_candidates(path: Path, lists: Mapping[str, Sequence[str]]) -> None:
+    """Put `lists` (mention → entity ids, best first) into the JSON file at `path`, in place of lists it has for them.
+
+    The form is that of the published `search_top100.json`, which the readers take. The file is replaced whole or not
+    at all. Raises `DataError` if there is one that holds something else, or the disk refuses.
+    """
+    kept = _read(path) if path.exists() else {}
+    with atomic(path, error=DataError) as file:
+        # Escaped, for mentions may hold what UTF-8 cannot (unpaired surrogates).
+        json.dump(kept | {mention: list(ids) for mention, ids in lists.items()}, file)
+        file.write("\n")
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    try:
+        lists = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _not_lists(path, str(error)) from error
+    if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
+        raise _not_lists(path, "it is no object of lists")
+    return lists
+
+
+def _not_lists(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"candidate lists cannot be added to this file: {reason}",
+        where=path,
+        hint="name another file, or delete this one",
+    )
