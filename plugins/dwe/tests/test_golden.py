@@ -131,7 +131,7 @@ def link(decoder: EntityMatcher, golden: Features, folder: Path) -> None:
     """Give the decoder a knowledge base of the golden entities, and their features."""
     kinds = ("positive", "negative", "candidates")
     ids = [f"{kind} {i} {j}" for kind in kinds for i, row in enumerate(golden[kind]) for j in range(len(row))]
-    base = KnowledgeBase.build(folder / "entities", lambda: (Entity(id, id) for id in ids))
+    base = KnowledgeBase.build(folder / "entities", [Entity(id, id) for id in ids])
     decoder.build({"query": 512}, {}, base)
     decoder.attach(StoredEntities([torch.cat([golden[kind].flatten(0, 1) for kind in kinds])]))
 
