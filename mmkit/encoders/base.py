@@ -135,6 +135,10 @@ class ItemEncoder(Encoder):
         """What `items(x)` depends on; stored features are looked up by it in every epoch."""
         return x.images
 
+    def cost(self, raw: Any) -> int:
+        """How much work a raw item is; items of like cost are encoded together."""
+        return 0
+
     def trimmed(self, stack: Tensor) -> Tensor:
         """What the network needs of stacked items on the CPU: texts without what pads all of them, say."""
         return stack

@@ -92,11 +92,17 @@ def _drawn(seed: int) -> list[Any]:
 
 def _tokenizer(texts: Sequence[str]) -> CLIPTokenizer:
     """CLIP's byte-level tokenizer: every byte, inside a word and at its end, and merges for frequent words."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet = [*letters, *(letter + WORD_END for letter in letters)]
     trained = CLIPTokenizer().backend_tokenizer
-    trainer = BpeTrainer(vocab_size=VOCABULARY, end_of_word_suffix=WORD_END, show_progress=False)
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=alphabet,  # fixes their order, by which the trainer breaks ties
+        end_of_word_suffix=WORD_END,
+        show_progress=False,
+    )
     trained.train_from_iterator(texts, trainer)
     merges: Any = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    pieces = [*letters, *(letter + WORD_END for letter in letters), *map("".join, merges), START, END]
+    pieces = [*alphabet, *map("".join, merges), START, END]
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     return CLIPTokenizer(vocabulary, merges, model_max_length=LENGTH)

@@ -139,7 +139,8 @@ def _compute(
             shards.refresh()
             report.damaged = list(shards.damaged)
             shards.clean()
-            wanted = {key: raw for key, raw in raws.items() if key not in shards.where}
+            missing = ((key, raw) for key, raw in raws.items() if key not in shards.where)
+            wanted = dict(sorted(missing, key=lambda item: encoder.cost(item[1])))
             with Writer(shards, encoder.ragged) as writer:
                 done = 0
                 loaded = _loaded(encoder, wanted, pool, 2 * batch_size)

@@ -87,6 +87,9 @@ class PlainTextEncoder(ItemEncoder):
         item[1, : len(ids)] = 1
         return item
 
+    def cost(self, raw: str) -> int:
+        return len(raw)
+
     def trimmed(self, stack: Tensor) -> Tensor:
         """`[N, 2, L]`, L being the longest text's tokens."""
         return stack[..., : int(stack[:, 1].sum(-1).max())]
