@@ -65,8 +65,9 @@ class PublishedParts(Annotator):
 
         paths = [image.path for x in examples for image in x.images if image.role == "photo"]
         folders = {Path(path).parent for path in paths if path is not None}
-        write_parts(folder, seed, (photo for f in folders for photo in f.iterdir() if photo.is_file()))
-        return {"root": str(folder), "map": MAP, "parts": PARTS, "detections": FACES, "missing": "error"}
+        made = folder / ("parts" if folders else "blank")
+        write_parts(made, seed, (photo for f in folders for photo in f.iterdir() if photo.is_file()))
+        return {"root": str(made), "map": MAP, "parts": PARTS, "detections": FACES, "missing": "error"}
 
     def fingerprint(self) -> str:
         return json.dumps(["dwe.published_parts.v1", self.detections is not None, self.missing])
