@@ -189,6 +189,7 @@ def test_an_empty_key_leaves_a_record_as_it_is(tmp_path: Path) -> None:
     shout, silence = Shout(tmp_path / "log"), Example("e", "", (), ())
     assert annotate(shout, [silence]) == [silence]
     assert shout.prepared == 0
+    assert not (tmp_path / "cache").exists(), "where nothing is wanted, no store is needed"
     with_words = annotate(shout, [silence, *examples("a")])
     assert with_words[0] == silence
     assert notes(with_words[1:]) == ["A"]

@@ -71,6 +71,8 @@ def _results(
 ) -> dict[str, Any]:
     """A result, or `Failed`, for each key that is not empty: from the store, else computed and stored."""
     wanted = set(keys) - {""}
+    if not wanted:
+        return {}
     with ResultStore.of(annotator.fingerprint()) as store:
         results = store.get(wanted)
         if len(results) == len(wanted):

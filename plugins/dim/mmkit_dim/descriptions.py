@@ -140,7 +140,9 @@ class EntityDescriptions(Annotator):
         model = self._model or (os.environ.get(MODEL, "") if self.backend == "server" else "")
         if not model:
             raise MMKitError(
-                "no language model is named", where="dim.entity_descriptions.v1", hint="set `model`"
+                "no language model is named",
+                where="dim.entity_descriptions.v1",
+                hint=f"set `model`, or ${MODEL}",
             )
         return model
 

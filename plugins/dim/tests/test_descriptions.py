@@ -135,6 +135,7 @@ def test_a_prompt_may_tell_entities_of_one_name_apart(model: str, asked: list[li
 def test_entities_that_have_a_description_load_no_model(tmp_path: Path) -> None:
     known = [Entity("Q1", "Paris", description="A city.")]
     assert annotate(local(str(tmp_path / "nothing")), known) == known
+    assert annotate(EntityDescriptions(), known) == known, "nor need they any to be named"
 
 
 def test_a_model_that_says_nothing_is_no_description(model: str, tmp_path: Path) -> None:
