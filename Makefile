@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*)
+# A plugin as pip is to install it: with its extra `dev` (what its tests need), if it has one.
+installed = --editable "./$(1)$(if $(shell grep -s '^dev = ' $(1)/pyproject.toml),[dev])"
 READY := $(VENV)/.ready
 # Tests run on as many processes as there are cores; each then uses one thread.
 WORKERS ?= auto
@@ -15,7 +17,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	@echo "installing PyTorch and the rest into $(VENV): a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]" $(foreach p,$(PLUGINS),--editable ./$(p))
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]" $(foreach p,$(PLUGINS),$(call installed,$(p)))
 	touch $@
 
 demo: $(READY)
