@@ -158,14 +158,13 @@ class _Wanted(NamedTuple):
 
     def outranking(self, scores: Tensor, block: _Block) -> Tensor:
         """How many rows of the block, the gold one aside, come at least as near as it `[B]`. Alters `scores`."""
+        zero = (block.norm == 0).nonzero().squeeze(1)  # there may be many, whose cosines are exact
+        scores[:, zero] = torch.where(self.own <= TIE, torch.inf, -torch.inf).float()
         row = self.gold - block.first
         here = ((row >= 0) & (row < scores.shape[1])).nonzero().squeeze(1)
         scores[here, row[here]] = -torch.inf
         clear = scores >= (self.own + self.error).float()
-        perhaps = scores >= (self.own - self.error).float()
-        zero = block.norm == 0  # their cosines are exact: there may be many
-        clear, perhaps = torch.where(zero, perhaps & (self.own <= TIE), clear), perhaps & ~zero
-        query, close = (perhaps & ~clear).nonzero(as_tuple=True)
+        query, close = (clear ^ (scores >= (self.own - self.error).float())).nonzero(as_tuple=True)
         level = self.cosines(block, query, close) >= self.own[query, 0] - TIE
         count = clear.view(torch.uint8).sum(1, dtype=torch.int32).long()  # much faster than a sum of bools
         return count.index_add_(0, query, level.long())
