@@ -30,7 +30,7 @@ class _Entry(NamedTuple):
 class KbJsonReader(Reader):
     """Reads a JSON object of id → text, or a list of `{"id", "name", "description"}` (WIKIPerson's).
 
-    A text such as "Francis Condon [SEP]. American politician" is a name and a description; texts that are null, empty
+    A text such as "Fred Conway [SEP]. American politician" is a name and a description; texts that are null, empty
     or "None" are counted. Further files, all paths relative to `root`:
 
     - `names`: id → name, or name → id (DWE's `ne2qid.json`, where further names become aliases), or a MELBench

@@ -97,7 +97,7 @@ class _MelbenchReader(MelReader):
 
 
 class WikimelReader(_MelbenchReader):
-    """Reads `{"21717": {"sentence": ..., "mentions": [...], "entities": [...], "answer": [...]}}`.
+    """Reads `{"17": {"sentence": ..., "mentions": [...], "entities": [...], "answer": [...]}}`.
 
     Each mention becomes an example whose entity is its `answer`, with the id "<key>", or "<key>:<i>" where the
     record has several. The photo is `imgPath` where the record has it, else `<key>.jpg`. The published file has no

@@ -16,7 +16,7 @@ from mmkit.errors import DataError
 
 
 class WikipersonReader(MelReader):
-    """Reads `[{"id": 0, "image": "462710.jpg", "boundingbox": "[55.4, 15.3, 73.5, 42.0]", "wikiid": "Q259082"}]`.
+    """Reads `[{"id": 0, "image": "17.jpg", "boundingbox": "[50.5, 15.0, 75.0, 42.5]", "wikiid": "Q41421"}]`.
 
     Each record becomes an example without words: its text is empty and it has no mention. Its pictures are the photo
     and, as an object, the person's face, `boundingbox` (left, top, right, bottom in pixels; it may reach beyond the

@@ -15,10 +15,10 @@ from mmkit.data.types import Entity, Image
 from mmkit.errors import DataError
 
 TEXTS = {
-    "Q1": "Francis Condon [SEP]. American politician",
+    "Q1": "Fred Conway [SEP]. American politician",
     "Q2": "Sex: male. Occupation: singer.",
     "Q3": "Jordan [SEP]. None",
-    "Green_Bay": None,
+    "Mill_Town": None,
 }
 
 
@@ -38,10 +38,10 @@ def kb(tmp_path: Path, value: Any = None, **files: Any) -> KbJsonReader:
 def test_texts_with_and_without_a_name(tmp_path: Path) -> None:
     reader = kb(tmp_path)
     assert [(e.id, e.name, e.description) for e in reader] == [
-        ("Q1", "Francis Condon", "American politician"),
+        ("Q1", "Fred Conway", "American politician"),
         ("Q2", "Q2", "Sex: male. Occupation: singer."),
         ("Q3", "Jordan", ""),
-        ("Green_Bay", "Green Bay", ""),
+        ("Mill_Town", "Mill Town", ""),
     ]
     assert reader.repairs == {"entity without a name, so named by its id": 2, "entity without a text": 2}
     assert reader.files() == [tmp_path / "kb.json"]
@@ -66,7 +66,7 @@ def test_texts_with_and_without_a_name(tmp_path: Path) -> None:
 def test_names_come_from_any_of_three_files(tmp_path: Path, names: Any) -> None:
     reader = kb(tmp_path, names=names)
     told = {e.id: e.name for e in reader}
-    assert told == {"Q1": "Francis Condon", "Q2": "Amy", "Q3": "Michael Jordan", "Green_Bay": "Green Bay"}
+    assert told == {"Q1": "Fred Conway", "Q2": "Amy", "Q3": "Michael Jordan", "Mill_Town": "Mill Town"}
     assert reader.repairs["name of no entity in the file, left out"] == 1
     assert reader.files() == [tmp_path / "kb.json", tmp_path / "names.json"]
 

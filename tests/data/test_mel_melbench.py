@@ -16,12 +16,12 @@ from mmkit.errors import DataError
 
 RECORD: dict[str, Any] = {
     "id": "7",
-    "sentence": "Powers with Noel Harrison in The Girl from U.N.C.L.E.",
-    "mentions": ["Noel Harrison", "Powers"],
-    "entities": ["Noel Harrison", "Stefanie Powers"],
-    "answer": ["Q532915", "Q256474"],
+    "sentence": "Reed with Noel Hart in The Man from A.B.C.D.",
+    "mentions": ["Noel Hart", "Reed"],
+    "entities": ["Noel Hart", "Stella Reed"],
+    "answer": ["Q1", "Q2"],
 }
-ONE: dict[str, Any] = RECORD | {"mentions": "Powers", "entities": "Stefanie Powers", "answer": "Q256474"}
+ONE: dict[str, Any] = RECORD | {"mentions": "Reed", "entities": "Stella Reed", "answer": "Q2"}
 
 
 def written(tmp_path: Path, value: Any, name: str = "x.json") -> str:
@@ -32,8 +32,8 @@ def written(tmp_path: Path, value: Any, name: str = "x.json") -> str:
 def test_every_mention_of_a_record_becomes_an_example(tmp_path: Path) -> None:
     first, second = WikimelReader(written(tmp_path, {"7": RECORD}), "x.json")
     assert (first.id, second.id) == ("7:0", "7:1")
-    assert (first.entity, second.entity) == ("Q532915", "Q256474")
-    assert first.mention is not None and first.mention.text == "Noel Harrison"
+    assert (first.entity, second.entity) == ("Q1", "Q2")
+    assert first.mention is not None and first.mention.text == "Noel Hart"
     assert first.mention.span == Span(2, 4, "mention")
     assert second.mention is not None and second.mention.span == Span(0, 1, "mention")
     assert first.text == second.text == RECORD["sentence"]
@@ -57,7 +57,7 @@ def test_the_record_may_name_its_photo(tmp_path: Path) -> None:
 
 
 def test_mentions_without_an_answer_are_skipped_and_counted(tmp_path: Path) -> None:
-    record = RECORD | {"mentions": ["Noel", "", "Powers"], "answer": [None, "Q2", "Q3"], "entities": None}
+    record = RECORD | {"mentions": ["Noel", "", "Reed"], "answer": [None, "Q2", "Q3"], "entities": None}
     without = {key: value for key, value in ONE.items() if key != "answer"}
     reader = WikimelReader(written(tmp_path, {"7": record, "8": without}), "x.json")
     [x] = reader
@@ -66,7 +66,7 @@ def test_mentions_without_an_answer_are_skipped_and_counted(tmp_path: Path) -> N
 
 
 def test_a_mention_without_a_place_among_the_tokens_has_no_span(tmp_path: Path) -> None:
-    record = RECORD | {"mentions": ["Robert Vaughn", "Har"]}
+    record = RECORD | {"mentions": ["Ann Lee", "Har"]}
     reader = WikimelReader(written(tmp_path, {"7": record}), "x.json")
     assert [x.mention and x.mention.span for x in reader] == [None, None]
     assert reader.repairs == {
@@ -123,7 +123,7 @@ def test_a_missing_file_says_where_the_dataset_comes_from(tmp_path: Path, reader
 
 
 def test_nothing_is_lost_in_jsonlines(tmp_path: Path) -> None:
-    lists = written(tmp_path, {"Powers": ["Q1", "Q256474"]}, "lists.json")
+    lists = written(tmp_path, {"Reed": ["Q1", "Q2"]}, "lists.json")
     root = written(tmp_path, {"7": RECORD | {"img_list": ["a.jpg"]}})
     reader = RichpediaReader(root, "x.json", candidates=str(Path(lists) / "lists.json"))
     convert(reader, tmp_path / "y.jsonl")
@@ -131,14 +131,14 @@ def test_nothing_is_lost_in_jsonlines(tmp_path: Path) -> None:
 
 
 def test_a_knowledge_base_of_what_the_dataset_names(tmp_path: Path) -> None:
-    again = ONE | {"entities": "S. Powers"}
+    again = ONE | {"entities": "S. Reed"}
     untitled = ONE | {"entities": None, "answer": "Q9"}
     root = written(tmp_path, {"7": RECORD, "8": again, "9": ONE | {"answer": None}, "10": untitled})
     reader = KbMelbenchReader(root, "x.json")
     entities = list(reader)
     assert [(e.id, e.name, e.aliases) for e in entities] == [
-        ("Q532915", "Noel Harrison", ()),
-        ("Q256474", "Stefanie Powers", ("S. Powers",)),
+        ("Q1", "Noel Hart", ()),
+        ("Q2", "Stella Reed", ("S. Reed",)),
         ("Q9", "Q9", ()),
     ]
     assert reader.repairs == {
@@ -149,12 +149,12 @@ def test_a_knowledge_base_of_what_the_dataset_names(tmp_path: Path) -> None:
 
 
 def test_mentions_become_aliases_only_on_demand_and_only_those_of_train(tmp_path: Path) -> None:
-    records = {str(i): ONE | {"mentions": f"Powers {i}"} for i in range(100)}
+    records = {str(i): ONE | {"mentions": f"Reed {i}"} for i in range(100)}
     root = written(tmp_path, records)
     [silent] = KbMelbenchReader(root, "x.json")
     [telling] = KbMelbenchReader(root, "x.json", mention_aliases_of="train")
     assert silent.aliases == ()
-    assert set(telling.aliases) == {f"Powers {i}" for i in range(100) if split_of(str(i)) == "train"}
+    assert set(telling.aliases) == {f"Reed {i}" for i in range(100) if split_of(str(i)) == "train"}
 
 
 @pytest.mark.real_data

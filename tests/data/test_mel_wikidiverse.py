@@ -1,33 +1,37 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mmkit.data.convert import convert
+from mmkit.data.jsonl import JsonlReader
+from mmkit.data.melbench import WikimelReader
 from mmkit.data.types import Image, Span
 from mmkit.data.wikidiverse import NOTE, WikidiverseReader, picture_file
 from mmkit.data.wikiperson import WikipersonReader
 from mmkit.errors import DataError
 
-URL = "https://upload.wikimedia.org/wikipedia/commons/0/06/DetroitLionsRunningPlay-2007.jpg"
+URL = "https://upload.wikimedia.org/wikipedia/commons/0/06/Hawks-1998.jpg"
 WIKI = "https://en.wikipedia.org/wiki/"
-LIONS = ["Lions", "Organization", 4, 9, WIKI + "Detroit_Lions"]
-PACKERS = ["Packers", "Organization", 21, 28, WIKI + "Green_Bay_Packers"]
-SENTENCE = "The Lions versus the Packers (2007)."
-PUBLISHED = [SENTENCE, URL, "sports", [LIONS, PACKERS]]
+HAWKS = ["Hawks", "Organization", 4, 9, WIKI + "Dover_Hawks"]
+MINERS = ["Miners", "Organization", 21, 27, WIKI + "Mill_Town_Miners"]
+SENTENCE = "The Hawks versus the Miners (1998)."
+PUBLISHED = [SENTENCE, URL, "sports", [HAWKS, MINERS]]
 RETRIEVED = [
-    SENTENCE, URL, "Lions", "Organization", "The", "versus", WIKI + "Detroit_Lions",
-    [WIKI + "Lions_Club", WIKI + "Detroit_Lions", WIKI + "Lions_Club"], "sports", 4, 9,
+    SENTENCE, URL, "Hawks", "Organization", "The", "versus", WIKI + "Dover_Hawks",
+    [WIKI + "Hawks_Club", WIKI + "Dover_Hawks", WIKI + "Hawks_Club"], "sports", 4, 9,
 ]  # fmt: skip
 CONVERTED = {
     "sentence": SENTENCE,
-    "mention": "Lions",
+    "mention": "Hawks",
     "mention_type": "Organization",
     "mention_image": "abc.jpg",
-    "entity": "Detroit Lions",
+    "entity": "Dover Hawks",
 }
 
 
@@ -43,40 +47,40 @@ def hashed(text: str) -> str:
 def test_the_published_form(tmp_path: Path) -> None:
     first, second = reader_of(tmp_path, [PUBLISHED])
     assert (first.id, second.id) == ("train:0:0", "train:0:1")
-    assert (first.entity, second.entity) == ("Detroit Lions", "Green Bay Packers")
+    assert (first.entity, second.entity) == ("Dover Hawks", "Mill Town Miners")
     assert first.mention is not None and first.mention.span == Span(1, 2, "mention")
     assert second.mention is not None and second.mention.span == Span(4, 5, "mention")
     assert first.notes == {NOTE: {"type": "Organization", "topic": "sports"}}
-    file = hashed("DetroitLionsRunningPlay-2007.jpg") + ".jpg"
+    file = hashed("Hawks-1998.jpg") + ".jpg"
     assert first.images == (Image(str(tmp_path / "images" / file)),)
 
 
 def test_the_form_with_candidates(tmp_path: Path) -> None:
     [x] = reader_of(tmp_path, [RETRIEVED])
-    assert (x.id, x.entity, x.candidates) == ("train:0", "Detroit Lions", ("Lions Club", "Detroit Lions"))
+    assert (x.id, x.entity, x.candidates) == ("train:0", "Dover Hawks", ("Hawks Club", "Dover Hawks"))
     assert x.mention is not None and x.mention.span == Span(1, 2, "mention")
     [x] = reader_of(tmp_path, [RETRIEVED], max_candidates=1)
-    assert x.candidates == ("Lions Club",)
+    assert x.candidates == ("Hawks Club",)
 
 
 def test_the_form_of_dwes_authors(tmp_path: Path) -> None:
-    listed = CONVERTED | {"cands": [["Lions Club", None], ["Detroit Lions", ["a.jpg"]]]}
+    listed = CONVERTED | {"cands": [["Hawks Club", None], ["Dover Hawks", ["a.jpg"]]]}
     first, second = reader_of(tmp_path, [CONVERTED, listed], images="pics")
-    assert (first.id, first.entity, first.candidates) == ("train:0", "Detroit Lions", ())
+    assert (first.id, first.entity, first.candidates) == ("train:0", "Dover Hawks", ())
     assert first.images == (Image(str(tmp_path / "pics" / "abc.jpg")),)
     assert first.mention is not None and first.mention.span == Span(1, 2, "mention")
-    assert second.candidates == ("Lions Club", "Detroit Lions")
+    assert second.candidates == ("Hawks Club", "Dover Hawks")
 
 
 def test_lists_of_a_file_take_the_place_of_the_records(tmp_path: Path) -> None:
-    (tmp_path / "lists.json").write_text(json.dumps({"Detroit Lions": ["Lion"]}))
+    (tmp_path / "lists.json").write_text(json.dumps({"Dover Hawks": ["Hawk"]}))
     [x] = reader_of(tmp_path, [RETRIEVED], candidates="lists.json")
-    assert x.candidates == ("Detroit Lions", "Lion")
+    assert x.candidates == ("Dover Hawks", "Hawk")
 
 
 def test_the_bounds_choose_among_equal_words(tmp_path: Path) -> None:
-    sentence = "Lions and Lions and Lionsgate"
-    mentions = [["Lions", "x", at, at + 5, WIKI + "A"] for at in (10, 20, 2)]
+    sentence = "Hawks and Hawks and Hawksmoor"
+    mentions = [["Hawks", "x", at, at + 5, WIKI + "A"] for at in (10, 20, 2)]
     reader = reader_of(tmp_path, [[sentence, URL, "", mentions]])
     assert [x.mention and x.mention.span for x in reader] == [
         Span(2, 3, "mention"),
@@ -86,9 +90,9 @@ def test_the_bounds_choose_among_equal_words(tmp_path: Path) -> None:
     assert reader.repairs == {"mention that is not where its record says, so looked for": 1}
 
 
-@pytest.mark.parametrize("article", ["nil", "", None, "https://example.org/Lions", WIKI])
+@pytest.mark.parametrize("article", ["nil", "", None, "https://example.org/Hawks", WIKI])
 def test_mentions_without_an_article_are_skipped_and_counted(tmp_path: Path, article: str | None) -> None:
-    reader = reader_of(tmp_path, [[SENTENCE, URL, "sports", [[*LIONS[:4], article], PACKERS]]])
+    reader = reader_of(tmp_path, [[SENTENCE, URL, "sports", [[*HAWKS[:4], article], MINERS]]])
     assert [x.id for x in reader] == ["train:0:1"]
     assert reader.repairs == {"mention without article, skipped": 1}
 
@@ -103,7 +107,7 @@ def test_mentions_without_an_article_are_skipped_and_counted(tmp_path: Path, art
     ],
 )
 def test_an_entity_is_named_by_its_title(tmp_path: Path, url: str, hyphens: Any, title: str) -> None:
-    [x] = reader_of(tmp_path, [[SENTENCE, URL, "", [[*LIONS[:4], url]]]], hyphens=hyphens)
+    [x] = reader_of(tmp_path, [[SENTENCE, URL, "", [[*HAWKS[:4], url]]]], hyphens=hyphens)
     assert x.entity == title
 
 
@@ -130,7 +134,7 @@ def test_pictures_are_named_as_the_authors_scripts_name_them(last: str, archive:
         ([PUBLISHED, 3], ", record 1", "`record` must be a list, not 3"),
         ([PUBLISHED[:3]], ", record 0", "a record of 3 fields"),
         (
-            [[SENTENCE, URL, "", [LIONS[:3]]]],
+            [[SENTENCE, URL, "", [HAWKS[:3]]]],
             ", record 0",
             "`[3][0]` must be [mention, type, start, end, url]",
         ),
@@ -151,7 +155,7 @@ PERSON: dict[str, Any] = {
     "id": 0,
     "image": "1.jpg",
     "boundingbox": "[55.5, -1.5, 73.5, 42.0]",
-    "wikiid": "Q259082",
+    "wikiid": "Q5",
 }
 
 
@@ -167,7 +171,7 @@ def test_a_person_is_a_photo_and_a_face_without_words(tmp_path: Path) -> None:
     first, second = reader
     path = str(tmp_path / "images" / "1.jpg")
     assert (first.id, first.text, first.tokens, first.mention) == ("0", "", (), None)
-    assert first.entity == "Q259082"
+    assert first.entity == "Q5"
     assert first.images == (Image(path), Image(path, "object", (55.5, -1.5, 73.5, 42.0)))
     assert (second.id, second.images[1].box) == ("b", (0.0, 0.0, 1.0, 1.0))
     assert reader.repairs == {"record without an entity, skipped": 1}
@@ -201,3 +205,23 @@ def test_a_wrong_person_is_named(tmp_path: Path, change: dict[str, Any], message
 def test_a_missing_file_says_where_the_dataset_comes_from(tmp_path: Path, reader: Any) -> None:
     with pytest.raises(DataError, match=r"no such data file\n.*https://github\.com/.*season1blue/DWE"):
         list(reader(str(tmp_path), "x.json"))
+
+
+@pytest.mark.parametrize("make", [people, lambda path, *records: reader_of(path, [PUBLISHED])])
+def test_nothing_is_lost_in_jsonlines(tmp_path: Path, make: Any) -> None:
+    reader = make(tmp_path, PERSON)
+    convert(reader, tmp_path / "x.jsonl")
+    assert list(JsonlReader(str(tmp_path), "x.jsonl")) == list(reader)
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks = dict(
+        re.findall(r"^### [^\n]*`mmkit\.(\w+)\.v1`\n\n```json\n(.*?)```", text, re.DOTALL | re.MULTILINE)
+    )
+    readers = {"richpedia": WikimelReader, "wikidiverse": WikidiverseReader, "wikiperson": WikipersonReader}
+    assert set(blocks) == set(readers)
+    for name, reader in readers.items():
+        (tmp_path / "x.json").write_text(blocks[name], encoding="utf-8")
+        instance = reader(str(tmp_path), "x.json")
+        assert len(list(instance)) == 1 and not instance.repairs

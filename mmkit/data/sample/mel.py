@@ -24,7 +24,7 @@ Overrides = dict[str, dict[str, Any]]
 ROUNDS: dict[SplitName, int] = {"train": 6, "dev": 1, "test": 2}
 """How often each split mentions every entity with an ambiguous name."""
 
-PORTRAITS: dict[SplitName, int] = {"train": 12, "dev": 2, "test": 3}
+PORTRAITS: dict[SplitName, int] = {"train": 20, "dev": 2, "test": 3}
 """How often each split shows every person (WIKIPerson)."""
 
 UNDESCRIBED = 4

@@ -69,7 +69,7 @@ def portrait(look: int, rng: Random) -> tuple[Image.Image, tuple[int, int, int, 
     for y in range(rng.randint(0, 7), SIDE * striped, 14):
         draw.rectangle((0, y, SIDE, y + 6), (250, 250, 250))
     x, y, size = _near(48, rng), _near(40, rng), rng.randint(12, 15)
-    _person(draw, x, y, size, rng)
+    _person(draw, x, y, size, Random(look))
     return picture, (x - size, y - 2 * size, x + size, y + 2 * size)
 
 
