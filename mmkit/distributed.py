@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +12,21 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
+
+_weightless: ContextVar[bool] = ContextVar("weightless", default=False)
+
+
+@contextmanager
+def weightless(yes: bool) -> Iterator[None]:
+    """Hide this process's rows from the others, where its batch is a stand-in whose loss weighs nothing.
+
+    It goes on taking part: without that, processes would wait for each other. It sees its own rows before all.
+    """
+    token = _weightless.set(yes)
+    try:
+        yield
+    finally:
+        _weightless.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +39,23 @@ class Gather:
 
     counts: tuple[int, ...]
     rank: int = 0
+    hidden: bool = False
 
     @classmethod
     def of(cls, rows: int, device: torch.device) -> Gather:
         """The gathering of tensors of which this process has `rows` rows."""
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return cls((rows,))
-        own = torch.tensor([rows], device=device)
+        hidden = _weightless.get()
+        own = torch.tensor([0 if hidden else rows], device=device)
         counts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(counts, own)
-        return cls(tuple(torch.cat(counts).tolist()), dist.get_rank())
+        return cls(tuple(torch.cat(counts).tolist()), dist.get_rank(), hidden)
 
     @property
     def offset(self) -> int:
         """Where this process's rows begin among all."""
-        return sum(self.counts[: self.rank])
+        return 0 if self.hidden else sum(self.counts[: self.rank])
 
     def __call__(self, x: Tensor) -> Tensor:
         """The rows `[sum(counts), ...]` of every process's `x [counts[rank], ...]`.
@@ -48,7 +68,8 @@ class Gather:
             return x
         missing = max(self.counts) - len(x)  # processes exchange tensors of one shape
         parts = all_gather(F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)))
-        return torch.cat([part[:count] for part, count in zip(parts, self.counts, strict=True)])
+        visible = [part[:count] for part, count in zip(parts, self.counts, strict=True)]
+        return torch.cat([x, *visible] if self.hidden else visible)
 
 
 def gathered(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ D = 6
 
 
 class Towers(nn.Module):
-    """A query and an entity tower with in-batch negatives and a CLIP loss over both, as a model would use them."""
+    """Two towers with in-batch negatives and CLIP losses over both, as a model would use them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,8 @@ class Towers(nn.Module):
     def forward(self, mentions: Tensor, golds: Tensor, keys: Tensor) -> Tensor:
         query, entity, same = self.query(mentions), self.entity(golds), same_key(keys)
         matching = n_pair_loss(query, entity, gathered(entity), excluded=same)
-        return matching + clip_loss(query, entity, self.scale, same=same)
+        fine = clip_loss(query, entity, self.scale, same=same)
+        return matching + fine + clip_loss(entity, mentions, self.scale)
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -50,24 +51,30 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, sys.argv[1])
-from test_distributed import Towers, batch, gradients
-from mmkit.distributed import Gather, gathered
+from test_distributed import SIZES, Towers, batch, gradients
+from mmkit.distributed import Gather, gathered, weightless
 from mmkit.training.batches import share
 
 dist.init_process_group("gloo")
 rank = dist.get_rank()
-part, = share(range(7), 1, rank, 2)
-model = DistributedDataParallel(Towers())
-loss = model(*(x[part.indices] for x in batch()))
-(loss * part.weight).backward()
-gather = Gather.of(len(part.indices), torch.device("cpu"))
-rows = gathered(torch.tensor(part.indices))
-mean = loss.detach() * part.weight / 2
-dist.all_reduce(mean)
-torch.save({"gradients": gradients(model), "loss": mean, "rows": rows, "offset": gather.offset},
-           f"{sys.argv[2]}/{rank}.pt")
+found = {}
+for size in SIZES:
+    part, = share(range(size), 1, rank, 2)
+    model = DistributedDataParallel(Towers())
+    with weightless(part.weight == 0):
+        loss = model(*(x[part.indices] for x in batch()))
+        rows = gathered(torch.tensor(part.indices))
+        offset = Gather.of(len(part.indices), torch.device("cpu")).offset
+    (loss * part.weight).backward()
+    mean = loss.detach() * part.weight / 2
+    dist.all_reduce(mean)
+    found[str(size)] = {"gradients": gradients(model), "loss": mean, "rows": rows, "offset": offset}
+torch.save(found, f"{sys.argv[2]}/{rank}.pt")
 dist.destroy_process_group()
 """
+
+SIZES = (7, 1)
+"""Of the batches: uneven shares, and one example for two processes, of which one gets a stand-in."""
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path):
@@ -77,18 +84,23 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     here = str(Path(__file__).parent)
     subprocess.run([*torchrun, str(script), here, str(tmp_path)], env=environment, check=True)
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
-    whole = Towers()
-    loss = whole(*batch())
-    loss.backward()
-    expected = gradients(whole)
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert found["rows"].tolist() == [0, 2, 4, 6, 1, 3, 5]
-        assert found["offset"] == 4 * rank
-        torch.testing.assert_close(found["loss"], loss.detach())
-        for name, gradient in found["gradients"].items():
-            torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6)
+    for size in SIZES:
+        whole = Towers()
+        loss = whole(*(x[:size] for x in batch()))
+        loss.backward()
+        expected = gradients(whole)
+        for found in (rank[str(size)] for rank in ranks):
+            torch.testing.assert_close(found["loss"], loss.detach())
+            for name, gradient in found["gradients"].items():
+                torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6)
+    assert [rank["7"]["rows"].tolist() for rank in ranks] == [[0, 2, 4, 6, 1, 3, 5]] * 2
+    assert [rank["7"]["offset"] for rank in ranks] == [0, 4]
+    assert [rank["1"]["rows"].tolist() for rank in ranks] == [
+        [0],
+        [0, 0],
+    ]  # the stand-in shows only to itself
 
 
 def test_alone_gathering_is_the_identity():

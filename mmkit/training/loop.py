@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmkit.batch import Batch
+from mmkit.distributed import weightless
 from mmkit.errors import RecipeError, did_you_mean
 from mmkit.training.batches import Loader, Share, plan_epoch, share
 from mmkit.training.checkpoint import Progress
@@ -89,7 +90,7 @@ class Loop:
         for part in parts:
             micro = next(batches).to(accelerator.device)
             with contextlib.nullcontext() if part is parts[-1] else accelerator.no_sync(self.model):
-                with autocast(accelerator.device, self.precision):
+                with weightless(part.weight == 0), autocast(accelerator.device, self.precision):
                     losses = self.model(micro)
                 if unknown := settings.loss_weights.keys() - losses.keys():
                     raise RecipeError(
