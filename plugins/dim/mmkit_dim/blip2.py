@@ -22,10 +22,10 @@ class Captioner:
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
         options: dict[str, Any] = {"revision": revision} if revision else {}
-        dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
+        self.dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
         with loading("BLIP-2", name, "name a BLIP-2 model of the Hub, or the folder of one"):
             self.processor = Blip2Processor.from_pretrained(name, **options)
-            model: Any = Blip2ForConditionalGeneration.from_pretrained(name, dtype=dtype, **options)
+            model: Any = Blip2ForConditionalGeneration.from_pretrained(name, dtype=self.dtype, **options)
         self.model = model.to(device).eval()
         self._check_places(name)
 
@@ -45,7 +45,7 @@ class Captioner:
             return []
         inputs = self.processor(
             images=list(pictures), text=[prompt] * len(pictures), padding=True, return_tensors="pt"
-        ).to(self.model.device, self.model.dtype)
+        ).to(self.model.device, self.dtype)
         tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
         if not self.model.language_model.config.is_encoder_decoder:
             tokens = tokens[:, inputs["input_ids"].shape[1] :]  # what follows the prompt
