@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmkit.annotators.base import Annotator
 from mmkit.annotators.name_index import VERSION, NameIndex
@@ -47,6 +47,11 @@ class NameCandidates(Annotator):
         self.output = Path(output) if output else None
         self._lists: dict[str, list[str]] = {}
         self._index: NameIndex | None = None
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """No file: lists of drawn mentions do not belong in the user's."""
+        return {"output": None}
 
     def fingerprint(self) -> str:
         """Versions, knowledge base and `top`. Raises `PartError` where there is no knowledge base."""

@@ -31,8 +31,7 @@ def candidate_recall(examples: Iterable[Example], ks: Sequence[int] = KS) -> dic
 
 def recall_in_words(recall: Mapping[int, float]) -> str:
     """Recall as a line for the user."""
-    shares = ", ".join(f"{share:.1%} among {k}" for k, share in recall.items())
-    return f"candidate recall: the entity is {shares}"
+    return "candidate recall " + ", ".join(f"@{k} {share:.1%}" for k, share in recall.items())
 
 
 def merge_candidates(path: Path, lists: Mapping[str, Sequence[str]]) -> None:

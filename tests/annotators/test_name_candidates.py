@@ -149,10 +149,14 @@ def test_recall_counts_an_empty_list_as_a_miss() -> None:
     ]
     assert candidate_recall(listed, (1, 2, 9)) == {1: 0.5, 2: 0.75, 9: 0.75}
     assert candidate_recall(mentions("e")) == {}
-    assert (
-        recall_in_words({1: 0.5, 10: 0.9954})
-        == "candidate recall: the entity is 50.0% among 1, 99.5% among 10"
-    )
+    assert recall_in_words({1: 0.5, 10: 0.9954}) == "candidate recall @1 50.0%, @10 99.5%"
+
+
+def test_a_sample_leaves_the_user_s_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lists.json"
+    settings = {"output": str(path), **NameCandidates.sample(tmp_path / "sample", 1, mentions("Jordan"))}
+    assert candidates(annotate(annotator(**settings), mentions("Jordan"))) == [("Q2", "Q1")]
+    assert not path.exists()
 
 
 def test_recall_is_told_of_a_split_that_has_candidates() -> None:
