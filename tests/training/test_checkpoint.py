@@ -6,11 +6,20 @@ import errno
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from mmkit.errors import RunError
 from mmkit.training import checkpoint
-from mmkit.training.checkpoint import Progress, load_checkpoint, load_tensors, load_weights, save_checkpoint
+from mmkit.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    load_tensors,
+    load_weights,
+    read_metadata,
+    save_checkpoint,
+    save_tensors,
+)
 
 
 def trained(seed: int = 0, steps: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -89,6 +98,38 @@ def test_truncated_checkpoints_are_errors(tmp_path):
         load_tensors(weights)
     with pytest.raises(RunError, match="missing"):
         load_tensors(tmp_path / "none.safetensors")
+
+
+def test_a_tensor_of_several_names_is_written_once(tmp_path):
+    weight, other = torch.randn(1000), torch.randn(3)
+    named = {
+        "a": weight,
+        "b": weight,
+        "head": weight[:10],
+        "c": other,
+        "empty": weight[:0],
+        "d": weight.view(-1),
+    }
+    save_tensors(tmp_path / "once", named, {"step": "3"})
+    assert (tmp_path / "once").stat().st_size < 4 * len(weight) + 1000
+    loaded = load_tensors(tmp_path / "once")
+    assert loaded.keys() == named.keys() and all(torch.equal(loaded[k], v) for k, v in named.items())
+    assert loaded["a"].data_ptr() == loaded["b"].data_ptr() == loaded["d"].data_ptr()
+    assert read_metadata(tmp_path / "once")["step"] == "3"
+
+
+def test_files_without_shared_tensors_are_as_ever(tmp_path):
+    save_tensors(tmp_path / "plain", {"a": torch.ones(2)})
+    assert read_metadata(tmp_path / "plain") == {}
+    save_file({"a": torch.ones(2)}, tmp_path / "foreign", metadata={"format": "pt"})
+    assert load_tensors(tmp_path / "foreign")["a"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("same", ["{", "[1]", "3", "null", '{"b": "nowhere"}', '{"b": {}}', '"a"'])
+def test_damaged_names_are_an_error(tmp_path, same):
+    save_file({"a": torch.ones(2)}, tmp_path / "damaged", metadata={checkpoint.SAME: same})
+    with pytest.raises(RunError, match="damaged"):
+        load_tensors(tmp_path / "damaged")
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
