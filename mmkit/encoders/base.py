@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -17,6 +16,7 @@ from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders.sharing import weights_hash
 from mmkit.errors import ImageError
+from mmkit.precision import full_float32
 
 if TYPE_CHECKING:
     from mmkit.encoders.stored import StoredFeatures
@@ -139,6 +139,10 @@ class ItemEncoder(Encoder):
         """How much work a raw item is; items of like cost are encoded together."""
         return 0
 
+    def cost(self, raw: Any) -> int:
+        """Roughly what an item costs the network; items of like cost are encoded together."""
+        return 0
+
     def trimmed(self, stack: Tensor) -> Tensor:
         """What the network needs of stacked items on the CPU: texts without what pads all of them, say."""
         return stack
@@ -169,7 +173,7 @@ class ItemEncoder(Encoder):
     def encode(self, stack: Tensor) -> Features:
         """Features of stacked items on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
         stack = self.trimmed(stack) if stack.device.type == "cpu" else stack
-        with torch.no_grad(), _exact(self.device):
+        with torch.no_grad(), full_float32(self.device):
             features = self.network(stack.to(self.device, non_blocking=True))
         dtype = getattr(torch, self.feature_dtype)
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
@@ -228,18 +232,3 @@ class ItemEncoder(Encoder):
 
     def _compute(self, stack: Tensor) -> Features:
         return self.encode(stack) if self.frozen else self.network(stack)
-
-
-@contextmanager
-def _exact(device: torch.device) -> Iterator[None]:
-    """float32 arithmetic in full: no autocast, and on NVIDIA GPUs no TF32 in convolutions and products."""
-    with torch.autocast(device.type, enabled=False):
-        if device.type != "cuda":
-            yield
-            return
-        before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        try:
-            yield
-        finally:
-            torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
