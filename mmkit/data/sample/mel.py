@@ -112,7 +112,7 @@ def _splits(folder: Path, seed: int, of: Callable[[SplitName], dict[str, Any]]) 
 
 def _world(folder: Path, seed: int) -> Path:
     """The one folder that all readers share, whatever folder each is given beside it."""
-    return written_once(folder.parent / f"mel-v1-{seed}", lambda target: write(target, seed))
+    return written_once(folder.parent / f"mel-v2-{seed}", lambda target: write(target, seed))
 
 
 def write(folder: Path, seed: int) -> None:
