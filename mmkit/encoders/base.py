@@ -139,10 +139,6 @@ class ItemEncoder(Encoder):
         """How much work a raw item is; items of like cost are encoded together."""
         return 0
 
-    def cost(self, raw: Any) -> int:
-        """Roughly what an item costs the network; items of like cost are encoded together."""
-        return 0
-
     def trimmed(self, stack: Tensor) -> Tensor:
         """What the network needs of stacked items on the CPU: texts without what pads all of them, say."""
         return stack

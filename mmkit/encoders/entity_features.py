@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -172,11 +172,11 @@ def _chunk(
     return name, _read(path)
 
 
-def _encoded(encoder: ItemEncoder, items: Sequence[tuple[str, object]], batch_size: int) -> Tensor:
+def _encoded(encoder: ItemEncoder, items: Sequence[tuple[str, Any]], batch_size: int) -> Tensor:
     """`[n, D]`, zeros for blank items; each distinct item is encoded once, long ones together."""
     distinct = {key: raw for key, raw in items if key != BLANK}
     loaded = {key: encoder.load(raw) for key, raw in distinct.items()}
-    order = sorted(loaded, key=lambda key: int(loaded[key].count_nonzero()))  # padding is zero
+    order = sorted(distinct, key=lambda key: encoder.cost(distinct[key]))
     at = {key: row for row, key in enumerate(order)}
     made = [
         encoder.encode(torch.stack([loaded[key] for key in order[start : start + batch_size]]))[

@@ -76,9 +76,6 @@ class PlainTextEncoder(ItemEncoder):
     def blank(self) -> str:
         return ""
 
-    def cost(self, raw: str) -> int:
-        return len(raw)
-
     def load(self, raw: str) -> Tensor:
         """Token ids and mask `[2, L]`, zero where padded; L is the most tokens of a text."""
         try:
