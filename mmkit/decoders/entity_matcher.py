@@ -16,7 +16,7 @@ from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
 from mmkit.decoders.search import rank_among, search
-from mmkit.distributed import gathered
+from mmkit.distributed import gathered, same_key
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError
 from mmkit.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss
@@ -134,8 +134,7 @@ class EntityMatcher(Decoder):
         query, gold = states["query"], targets["gold"]
         positive = self._features.gather(gold)
         if self.loss_name == "clip":
-            same = gold[:, None] == gathered(gold)[None]
-            return {"matching": clip_loss(query, positive, self.log_scale, same=same)}
+            return {"matching": clip_loss(query, positive, self.log_scale, same=same_key(gold))}
         rows = self._negative_rows(query, gold, targets)
         if self.shared or self.negatives == "batch":
             rows = gathered(rows.reshape(-1))  # [M]

@@ -8,7 +8,6 @@ A zero vector has the cosine 0 with everything. Cosines that float64 cannot tell
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError
+from mmkit.precision import full_float32
 
 CELLS = 1 << 25
 """Numbers in a block of features, and in its scores: 128 MB each in float32."""
@@ -221,15 +221,3 @@ def _blocks(entities: EntityFeatures, queries: int, device: torch.device) -> Ite
             check_finite(norm, f"among entities {first} to {first + len(part) - 1}")
             yield _Block(first, features, norm)
             first += len(part)
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """float32 products in full: no autocast, and on NVIDIA GPUs no TF32."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
