@@ -32,7 +32,7 @@ class Found(NamedTuple):
     """Cosines `[B, k]`, float32."""
     rows: Tensor
     """`[B, k]`"""
-    rank: Tensor | None
+    rank: Tensor
     """`[B]`: 1 + the other entities whose cosine is at least the gold one's; 0 for a query without gold."""
 
 
@@ -53,10 +53,8 @@ def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None 
             best = best.merged(wanted, scores, block, k)
             if gold is not None:
                 above += wanted.outranking(scores, block)
-        if gold is None:
-            return Found(best.cosines.float(), best.rows, None)
         above = torch.where(wanted.dead, len(entities) - 1, above)
-        return Found(best.cosines.float(), best.rows, torch.where(gold < 0, 0, 1 + above))
+        return Found(best.cosines.float(), best.rows, torch.where(wanted.gold < 0, 0, 1 + above))
 
 
 @torch.no_grad()
