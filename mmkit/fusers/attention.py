@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmkit.errors import PartError
 
@@ -27,6 +28,8 @@ class VectorAttention(nn.Module):
 
         An example without any real vector attends to its first one, whatever it holds.
         """
+        if others.shape[1] == 1:
+            return self._all_to(others[:, 0])
         if mask is not None:
             mask = mask.clone()
             mask[:, 0] |= ~mask.any(1)  # attention over nothing is not a number
@@ -34,3 +37,9 @@ class VectorAttention(nn.Module):
         query = query.unsqueeze(1)
         found, _ = self.attention(query, others, others, key_padding_mask=mask, need_weights=False)
         return found.squeeze(1)
+
+    def _all_to(self, only: Tensor) -> Tensor:
+        """What any query finds where there is but one vector: no weights need be worked out."""
+        attention, width = self.attention, self.attention.embed_dim
+        bias = attention.in_proj_bias[2 * width :]
+        return attention.out_proj(F.linear(only, attention.in_proj_weight[2 * width :], bias))
