@@ -170,9 +170,15 @@ def test_lengths_do_not_matter(scale):
 
 def test_autocast_changes_nothing():
     features, query = draw(300, 16), draw(4, 16, seed=1)
-    expected = search(query, Table(features), 10, torch.arange(4))
+    candidates, nobody = features.view(4, 75, 16), torch.zeros(4, 75, dtype=torch.bool)
+
+    def results() -> list[Tensor]:
+        among = rank_among(query, candidates, ~nobody, features[:4], nobody)
+        return [*search(query, Table(features), 10, torch.arange(4)), *among]
+
+    expected = results()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = search(query, Table(features), 10, torch.arange(4))
+        found = results()
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
