@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, PartError, did_you_mean
 
@@ -9,8 +12,36 @@ SEPARATOR = " [SEP] "
 """Between a mention and its sentence, written out as DWE and DIM do."""
 
 NOTE = "note:"
-OF_EXAMPLES = ("mention", "mention_sentence", "sentence")
-OF_ENTITIES = ("name", "description", "name_description")
+
+
+def _mention(x: Example) -> str:
+    return "" if x.mention is None else x.mention.text
+
+
+def _mention_sentence(x: Example) -> str:
+    mention = _mention(x)
+    return f"{mention}{SEPARATOR}{x.text}" if mention and x.text else mention or x.text
+
+
+def _description(x: Entity) -> str:
+    return x.description.strip() or x.name
+
+
+def _name_description(x: Entity) -> str:
+    description = x.description.strip()
+    return f"{x.name}: {description}" if description else x.name
+
+
+OF_EXAMPLES: dict[str, Callable[[Example], str]] = {
+    "mention": _mention,
+    "mention_sentence": _mention_sentence,
+    "sentence": lambda x: x.text,
+}
+OF_ENTITIES: dict[str, Callable[[Entity], str]] = {
+    "name": lambda x: x.name,
+    "description": _description,
+    "name_description": _name_description,
+}
 
 
 def check_source(source: str) -> None:
@@ -35,23 +66,12 @@ def texts_of(x: Example | Entity, source: str) -> list[str]:
     """
     if source.startswith(NOTE):
         return _noted(x, source.removeprefix(NOTE))
-    texts = _entity_texts(x) if isinstance(x, Entity) else _example_texts(x)
-    if source not in texts:
+    known: dict[str, Callable[[Any], str]] = OF_ENTITIES if isinstance(x, Entity) else OF_EXAMPLES
+    if source not in known:
         kind = "an entity" if isinstance(x, Entity) else "an example"
-        raise DataError(f"{kind} has no text {source!r}", where=x.id, hint=did_you_mean(source, texts))
-    return [texts[source]] if texts[source].strip() else []
-
-
-def _example_texts(x: Example) -> dict[str, str]:
-    mention = x.mention.text if x.mention is not None else ""
-    both = f"{mention}{SEPARATOR}{x.text}" if mention and x.text else mention or x.text
-    return {"mention": mention, "mention_sentence": both, "sentence": x.text}
-
-
-def _entity_texts(x: Entity) -> dict[str, str]:
-    description = x.description.strip()
-    both = f"{x.name}: {description}" if description else x.name
-    return {"name": x.name, "description": description or x.name, "name_description": both}
+        raise DataError(f"{kind} has no text {source!r}", where=x.id, hint=did_you_mean(source, known))
+    text = known[source](x)
+    return [text] if text.strip() else []
 
 
 def _noted(x: Example | Entity, key: str) -> list[str]:

@@ -35,14 +35,16 @@ class StoredFeatures:
         self.shards, self.fingerprint, self.ragged = shards, fingerprint, ragged
         self.drops_blanks = drops_blanks
         self._rows: dict[str, int] = {BLANK: 0} if drops_blanks else {}
-        self._slots: dict[Hashable, tuple[list[int], list[bool]]] = {}
+        self._index: dict[Hashable, int] = {}  # of an example in the next two
+        self._slots: Ints = np.zeros((0, 1), dtype=np.int64)  # the row in each of an example's slots
+        self._real: np.ndarray[Any, np.dtype[np.bool_]] = np.zeros((0, 1), dtype=np.bool_)
         self._where: Ints = np.empty((0, 2), dtype=np.int64)  # shard and row in it, of each of our rows
         self._tables: Features | None = None
         self._starts: Ints = np.empty(0, dtype=np.int64)  # of ragged rows in a placed table
         self._lengths: Ints = np.empty(0, dtype=np.int64)
 
     def __contains__(self, identity: Hashable) -> bool:
-        return identity in self._slots
+        return identity in self._index
 
     def __len__(self) -> int:
         """The number of distinct items."""
@@ -50,10 +52,15 @@ class StoredFeatures:
 
     def add(self, slots: dict[Hashable, list[tuple[str, bool]]]) -> None:
         """Add examples: their identity → key and whether it is real, for each slot. Undoes `place`."""
-        for identity, items in slots.items():
-            kept = [(key, real) for key, real in items if real or not self.drops_blanks]
-            rows = [self._rows.setdefault(key, len(self._rows)) for key, _ in kept]
-            self._slots[identity] = (rows, [real for _, real in kept])
+        known = len(self._slots)
+        self._index |= {identity: known + i for i, identity in enumerate(slots)}
+        kept = [[item for item in items if item[1] or not self.drops_blanks] for items in slots.values()]
+        width = max([self._slots.shape[1], *map(len, kept)])
+        beyond = ((0, len(kept)), (0, width - self._slots.shape[1]))
+        self._slots, self._real = np.pad(self._slots, beyond), np.pad(self._real, beyond)
+        for i, items in enumerate(kept, known):
+            for j, (key, real) in enumerate(items):
+                self._slots[i, j], self._real[i, j] = self._rows.setdefault(key, len(self._rows)), real
         if len(self._rows) > len(self._where):
             where = self.shards.where
             self._where = np.array([where[key] for key in self._rows], dtype=np.int64)
@@ -106,12 +113,14 @@ class StoredFeatures:
         `[B, n, ...]`, with `HOST` before their names. And `mask [B, n]`, False where an item is blank.
         """
         try:
-            found = [self._slots[identity] for identity in identities]
+            found = np.array([self._index[identity] for identity in identities])
         except KeyError:
             return None
-        n = max([1, *(len(rows) for rows, _ in found)])
-        rows = np.array([rows + [0] * (n - len(rows)) for rows, _ in found], dtype=np.int64)
-        mask = torch.tensor([real + [False] * (n - len(real)) for _, real in found], dtype=torch.bool)
+        rows, real = self._slots[found], self._real[found]
+        if self.drops_blanks:
+            n = max(1, int(real.sum(1).max()))
+            rows, real = rows[:, :n], real[:, :n]
+        mask = torch.from_numpy(real)
         if self._tables is None:
             return {**self._from_disk(rows), "mask": mask}
         inputs = {"rows": torch.from_numpy(rows), "mask": mask}
