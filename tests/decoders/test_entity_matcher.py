@@ -105,7 +105,7 @@ def test_a_gold_entity_that_is_not_there_has_no_rank(matcher, entity):
 
 
 def test_training_needs_an_entity_that_is_there(matcher):
-    with pytest.raises(DataError, match="x5: .*'Q77' is not in the knowledge base"):
+    with pytest.raises(DataError, match=r"x5: .*'Q77' is not in the knowledge base"):
         matcher().targets([mention(1, "Q1"), mention(5, "Q77")], {})
     with pytest.raises(DataError, match="x2: there is no entity"):
         matcher().targets([mention(2, None)], {})
