@@ -12,10 +12,12 @@ from torch import Tensor
 from mmkit.data.types import Example
 
 Features: TypeAlias = dict[str, Tensor]
-"""Named tensors, batch first. Names with a fixed meaning (B examples, T subwords, W words, n pictures, D wide):
+"""Named tensors, batch first. Names with a fixed meaning (B examples, T subwords, W words, n items, D wide):
 
-`tokens [B, T, D]`  states of a text's subwords       `pooled [B, D]` a text, `[B, n, D]` pictures
-`mask   [B, T]`     bool, True where real             `grid   [B, n, C, g, g]` a picture's pooled feature maps
+`tokens [B, T, D]`        states of a text's subwords
+`pooled [B, D]`           of a view; `[B, n, D]` of items: pictures, plain texts
+`mask [B, T]`, `[B, n]`   bool, True where a subword or an item is real
+`grid [B, n, C, g, g]`    pictures' pooled feature maps
 """
 
 

@@ -150,6 +150,11 @@ class TransformerEncoder(PlainTextEncoder):
         causal = (
             type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
         )
+        if not hasattr(config, "hidden_size"):
+            raise PartError(
+                f"{self.name!r} ({config.model_type}) is no text encoder alone",
+                hint="take one; mmkit.clip_text.v1 reads the texts of a CLIP model",
+            )
         if config.is_encoder_decoder or causal or getattr(config, "is_decoder", False):
             kind = "an encoder-decoder" if config.is_encoder_decoder else "a causal language model"
             raise PartError(

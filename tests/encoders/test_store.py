@@ -370,6 +370,44 @@ def test_shards_give_back_what_was_put_in(
             assert torch.equal(values[:length], expected[key]) and not values[length:].any()
 
 
+class Dropping(Numbers):
+    """As `Numbers`, without blank items."""
+
+    drops_blanks = True
+
+
+PATHS = st.sampled_from(["1", "2", "3", "6", "11", "missing", "broken", None])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    batches=st.lists(
+        st.lists(st.lists(PATHS, max_size=4).map(lambda paths: example(*paths)), min_size=1, max_size=4),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_blank_items_are_left_out(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, batches: list[list[Example]]
+) -> None:
+    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    computing, storing = Dropping(slots=3), Dropping(slots=3)
+    computing.missing_images = storing.missing_images = "blank"
+    prepare(storing, [x for batch in batches for x in batch])
+    for batch in batches:
+        real = [[float(i.path) for i in x.images[:3] if i.path and i.path.isdigit()] for x in batch]
+        width = max([1, *map(len, real)])
+        for budget in (None, 0, 1e9):
+            if budget is not None:
+                storing.stored.place("cpu", budget)
+            found = features(computing if budget is None else storing, batch)
+            assert found["mask"].tolist() == [[k < len(own) for k in range(width)] for own in real]
+            numbers = torch.tensor([own + [0.0] * (width - len(own)) for own in real])
+            assert torch.equal(found["fixed"], numbers[..., None] * storing.weight)
+            assert torch.equal(found["lengths"], numbers.long() % 4)
+            assert torch.equal(found["rows_of"].sum(2), (numbers * (numbers % 4))[..., None] * storing.weight)
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5))))
 def test_ranges_are_the_ranges_one_after_the_other(pairs: list[tuple[int, int]]) -> None:
     starts, lengths = (np.array([p[i] for p in pairs], dtype=np.int64) for i in (0, 1))

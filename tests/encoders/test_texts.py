@@ -144,6 +144,12 @@ def test_texts_are_cut_to_what_the_model_takes(model: Path) -> None:
         built(model, max_length=limit + 1)
 
 
+def test_a_model_of_texts_and_pictures_is_refused(tiny_clip: Path) -> None:
+    with pytest.raises(PartError, match=r"\(clip\) is no text encoder alone") as error:
+        built(tiny_clip)
+    assert "mmkit.clip_text.v1" in error.value.hint
+
+
 def test_an_unknown_source_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(PartError, match="no text source 'descriptoin'") as error:
         TransformerEncoder("no-such-model", source="descriptoin")
