@@ -39,7 +39,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture of an example. `path` None is a blank one: it is encoded, as the mean colour.
+    """A picture of an example. `path` None is a blank one: an encoder takes it as the mean colour, or for none.
 
     `box` cuts a crop out of the file. Roles: the post's `photo`, or an `object` in it.
     """
