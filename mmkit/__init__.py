@@ -16,8 +16,11 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(run: str | Path, device: str = "auto") -> Predictor:
-    """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged."""
+def load(run: str | Path, device: str = "auto", entities: str | Path | None = None) -> Predictor:
+    """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged.
+
+    A linker links to the knowledge base of its recipe, or to that in `entities`, a file of jsonlines.
+    """
     from mmkit.predict import Predictor  # torch is imported only when a model is wanted
 
-    return Predictor.from_run(run, device=device)
+    return Predictor.from_run(run, device, entities)

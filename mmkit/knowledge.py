@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkit.cache import cache_dir
+from mmkit.data.kb_jsonl import KbJsonlReader
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
@@ -27,15 +28,27 @@ CHUNK = 4096
 
 
 def read_knowledge_base(
-    recipe: Recipe, device: str = "cpu", progress: Progress | None = None, *, annotated: bool = True
+    recipe: Recipe,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    *,
+    annotated: bool = True,
+    other: Path | None = None,
 ) -> Split:
     """The recipe's knowledge base: read once, and kept in the cache for as long as its files are the same.
 
     Reading streams: memory does not grow with it. With annotators over entities it is read again each time, but
-    what they computed is stored. Raises `DataError` for a damaged file, two entities with one id, or entities that
+    what they computed is stored. `other`, a file of entities for `mmkit.kb_jsonl.v1`, takes the place of the recipe's.
+    Raises `DataError` for a damaged file, two entities with one id, or entities that
     an annotator failed on.
     """
-    reader: Reader = recipe.build(f"data.{ENTITIES}")
+    config: Any = recipe.config["data"].get(ENTITIES)
+    reader: Reader
+    if other is None:
+        reader = recipe.build(f"data.{ENTITIES}")
+    else:
+        reader = KbJsonlReader(str(other.parent), other.name)
+        config = {"@readers": "mmkit.kb_jsonl.v1", "root": reader.root, "file": reader.file}
     split = Split(ENTITIES, files=fingerprints(reader))
     found = list(annotators(recipe, ENTITIES)) if annotated else []
     folder = cache_dir("knowledge")
@@ -44,7 +57,7 @@ def read_knowledge_base(
             entities = _annotated(_read(reader), found, device, progress, split.failures)
             split.entities = base = _newly_built(folder, entities, reader)
         else:
-            key = _key(recipe.config["data"][ENTITIES], split)
+            key = _key(config, split)
             split.entities = base = KnowledgeBase.build(folder / key, _read(reader), reader.repairs)
     except DataError as error:
         raise DataError(error.what, where=error.where or reader.path, hint=error.hint) from error
@@ -52,11 +65,11 @@ def read_knowledge_base(
     return split
 
 
-def read_entities(recipe: Recipe, device: str = "cpu") -> Sequence[Entity]:
-    """The recipe's knowledge base, annotated; nothing if it has no `[data.entities]`."""
-    if ENTITIES not in recipe.parts("data"):
+def read_entities(recipe: Recipe, other: Path | None = None) -> Sequence[Entity]:
+    """The recipe's knowledge base (or the `other` file's), annotated; nothing if it has no `[data.entities]`."""
+    if other is None and ENTITIES not in recipe.parts("data"):
         return ()
-    return read_knowledge_base(recipe, device).entities
+    return read_knowledge_base(recipe, other=other).entities
 
 
 def _read(reader: Reader) -> Iterator[Entity]:

@@ -46,11 +46,14 @@ class Predictor:
         self.missing_images = "error"
 
     @classmethod
-    def from_run(cls, run: str | Path, device: str = "auto") -> Predictor:
-        """Load a run folder. Raises `RunError` if it is incomplete or damaged."""
+    def from_run(cls, run: str | Path, device: str = "auto", entities: str | Path | None = None) -> Predictor:
+        """Load a run folder; see `mmkit.load`."""
         folder = Run(run)
         recipe = folder.recipe()
-        return cls(folder.model(recipe), recipe, device)
+        model = folder.model(recipe, None if entities is None else Path(entities))
+        if entities is not None and not model.decoder.links:
+            raise DataError("this model links no mentions, so entities mean nothing to it", where=entities)
+        return cls(model, recipe, device)
 
     @property
     def missing_images(self) -> MissingImages:

@@ -139,11 +139,11 @@ class Run:
             )
         return facts
 
-    def model(self, recipe: Recipe | None = None) -> Model:
+    def model(self, recipe: Recipe | None = None, entities: Path | None = None) -> Model:
         """The trained model on the CPU, in evaluation mode, built from this folder's files alone.
 
         Only a run trained with `save_frozen = false` fetches its frozen backbones by name. A knowledge base is
-        read from where the recipe says.
+        read from where the recipe says, or from the jsonlines file `entities`.
         Raises `RunError` if a file is missing or damaged.
         """
         recipe = recipe or self.recipe()
@@ -155,7 +155,7 @@ class Run:
         model = assemble(
             recipe,
             labels=self.labels(),
-            entities=read_entities(recipe),
+            entities=read_entities(recipe, entities),
             saved=self.folder,
             fetch_frozen=not keep_frozen,
         )

@@ -192,3 +192,25 @@ def test_candidates_of_an_annotator_are_there_for_prediction_too(recipe, tmp_pat
     train(named, tmp_path / "run", device="cpu", quiet=True)
     links = mmkit.load(tmp_path / "run", device="cpu").link("look at Jordan !", "Jordan")
     assert len(links) == 3 and all("Jordan" in link["name"] for link in links)
+
+
+def test_a_trained_model_links_to_a_knowledge_base_of_one_s_own(run, tmp_path):
+    lines = [
+        {"id": "a", "name": "Jordan river", "description": "a river"},
+        {"id": "b", "name": "Air Jordan", "description": "a shoe"},
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    links = mmkit.load(run, entities=tmp_path / "mine.jsonl").link("look at Jordan !", "Jordan")
+    assert {link["name"] for link in links} == {"Jordan river", "Air Jordan"}
+    mention = ["--text", "look at Jordan !", "--mention", "Jordan"]
+    done = command("predict", run, *mention, "--entities", tmp_path / "mine.jsonl")
+    assert links[0]["name"] in done.stdout
+    done = command("predict", run, *mention, "--entities", tmp_path / "none.jsonl")
+    assert done.exit_code == 2 and "none.jsonl" in done.output
+
+
+def test_results_with_other_entities_need_a_place_of_their_own(run, recipe, tmp_path):
+    done = command("evaluate", run, "--data.entities.file", "brief.json")
+    assert done.exit_code == 2 and "data.entities is not what the run was made with" in done.output
+    done = command("evaluate", run, "--data.entities.file", "brief.json", "--output", tmp_path / "brief")
+    assert done.exit_code == 0, done.output

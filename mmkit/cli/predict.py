@@ -33,6 +33,11 @@ SHOWN = 5
 @click.option(
     "--candidate", "candidates", multiple=True, help="For linking: an entity's id; may be repeated."
 )
+@click.option(
+    "--entities",
+    type=click.Path(path_type=Path),
+    help="For linking: a knowledge base of jsonlines in place of the one trained with.",
+)
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
 @click.option("--split", help="Examples of a split of the run's own recipe (test, say).")
 @click.option(
@@ -55,6 +60,7 @@ def predict(
     tail: str | None,
     mention: str | None,
     candidates: tuple[str, ...],
+    entities: Path | None,
     input_: Path | None,
     split: str | None,
     output: Path | None,
@@ -79,7 +85,7 @@ def predict(
     from mmkit.predict import describe
     from mmkit.splits import read_split
 
-    predictor = mmkit.load(run, device=device)
+    predictor = mmkit.load(run, device=device, entities=entities)
     if missing_images is not None:
         predictor.missing_images = missing_images
     elif split is not None:  # as in training and evaluation
