@@ -95,11 +95,16 @@ def read_split(recipe: Recipe, name: str) -> Split:
 
 
 def fingerprints(reader: Reader) -> list[dict[str, Any]]:
-    """A reader's files with their hashes and, where known, the variant of the dataset they are."""
+    """A reader's files with their hashes and, where known, the variant of the dataset they are.
+
+    Raises `DataError` that says where the dataset comes from if one is missing.
+    """
+    try:
+        hashes = {path: file_sha256(path) for path in reader.files()}
+    except DataError as error:
+        raise DataError(error.what, where=error.where, hint=error.hint or reader.source) from error
     return [
-        {"file": str(path), "sha256": sha, "variant": known_variant(sha)}
-        for path in reader.files()
-        for sha in [file_sha256(path)]
+        {"file": str(path), "sha256": sha, "variant": known_variant(sha)} for path, sha in hashes.items()
     ]
 
 

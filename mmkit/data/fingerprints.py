@@ -29,6 +29,8 @@ def file_sha256(path: Path | str) -> str:
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DataError("no such data file", where=path) from None
     except (OSError, ValueError) as error:
         raise DataError(f"the file cannot be read: {error}", where=path) from error
 
