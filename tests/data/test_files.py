@@ -23,7 +23,7 @@ def test_a_file_is_described_by_its_bytes(tmp_path: Path) -> None:
     assert file_sha256(path) == sha
     assert known_variant(sha) is None
     assert describe_file(path) == f"unknown variant (sha256 {sha[:12]})"
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such data file"):
         describe_file(tmp_path / "missing")
 
 
