@@ -5,8 +5,8 @@
 18,000 mentions, 17,000 entities, features 512 wide, batch 128, of which no picture and no text is real: what counts
 is how features come to the network, and both sides train the same one. `mmkit` runs the recipe's own loop:
 features gathered from tables, negatives drawn on the device, batch by batch. `per example` does as the authors'
-code: a dataset whose every item opens its features one by one (an array on disk for the entities, a list for the
-mentions), draws its negative in Python, and is padded and stacked by hand. Each side runs in a process of its own;
+code: every item of its dataset reads its features one by one (entities' from an HDF5 file, mentions' from a list)
+and draws its negative in Python; batches are padded and stacked row by row. Each side runs in a process of its own;
 `--epochs` of training are timed and scaled to 300.
 """
 
@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from common import report
@@ -144,7 +145,7 @@ def train_with_mmkit(model: Model, recipe: Any, examples: list[Example], epochs:
 
 
 class PerExample(Dataset[dict[str, Tensor]]):
-    """Features item by item: mentions' from lists of tensors, entities' from an array on disk."""
+    """Features item by item: mentions' from lists of tensors, entities' from an HDF5 file."""
 
     def __init__(self, model: Model, examples: list[Example], folder: Path) -> None:
         self.features: dict[str, list[Tensor]] = {}
@@ -159,11 +160,10 @@ class PerExample(Dataset[dict[str, Tensor]]):
                 for x in examples
             ]
             self.features[name] = rows
-        path = folder / "entities.npy"
-        table = np.lib.format.open_memmap(path, "w+", np.float32, (ENTITIES, WIDTH))
-        table[:] = np.random.default_rng(0).standard_normal((ENTITIES, WIDTH), dtype=np.float32)
-        table.flush()
-        self.table = np.load(path, mmap_mode="r")
+        with h5py.File(folder / "entities.h5", "w") as file:
+            drawn = np.random.default_rng(0).standard_normal((ENTITIES, WIDTH), dtype=np.float32)
+            file["features"] = drawn
+        self.table = h5py.File(folder / "entities.h5")["features"]
         self.gold = [int(str(x.entity)[1:]) for x in examples]
         words = [entity.description.split()[:5] for entity in model.entities]
         self.words = words
