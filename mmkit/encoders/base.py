@@ -135,6 +135,14 @@ class ItemEncoder(Encoder):
         """What `items(x)` depends on; stored features are looked up by it in every epoch."""
         return x.images
 
+    def choice(self) -> Any:
+        """Which of a record's items are taken, as JSON; None if that does not follow from the record alone.
+
+        Entity features are found by it without looking at each entity again; pictures have to be looked at, for
+        files change.
+        """
+        return None
+
     def cost(self, raw: Any) -> int:
         """How much work a raw item is; items of like cost are encoded together."""
         return 0

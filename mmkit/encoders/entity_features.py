@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,8 +24,9 @@ from mmkit.cache import cache_dir
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity
 from mmkit.encoders.base import BLANK, ItemEncoder
-from mmkit.encoders.shards import read_shard, shard_bytes
-from mmkit.errors import MMKitError, PartError
+from mmkit.encoders.shards import locked, read_shard, shard_bytes
+from mmkit.encoders.store import cores, load_ahead, refuse_pictures
+from mmkit.errors import ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, write_json
 
 CHUNK = 16_384
@@ -112,14 +114,17 @@ def encode_entities(
 ) -> StoredEntities:
     """A frozen encoder's features of every entity, from the store where they are there.
 
-    Several processes may do so at once; a killed one loses a chunk. Raises `PartError` for an encoder that gives an
-    entity more than one vector, and `MMKitError` if the store cannot be written.
+    Several processes may do so at once, and then share the work; a killed one loses a chunk. Raises `PartError` for
+    an encoder that gives an entity more than one vector, `DataError` naming broken pictures unless blank ones may
+    stand in for them, and `MMKitError` if the store cannot be written.
     """
     if not encoder.frozen:
         raise ValueError("only the features of a frozen encoder can be stored")
     folder = cache_dir("entities") / encoder.fingerprint()
-    contents = folder / f"{base.fingerprint}.json"
-    chunks = _opened(folder, contents)
+    with explained(folder, MMKitError):
+        folder.mkdir(parents=True, exist_ok=True)
+    contents = _contents_file(folder, encoder, base)
+    chunks = _opened(contents, len(base)) if contents is not None else None
     if chunks is None:
         files: list[str] = []
         chunks = []
@@ -131,76 +136,110 @@ def encode_entities(
             done += len(entities)
             if progress is not None:
                 progress(done, len(base))
-        write_json(contents, files)
+        if contents is not None:
+            write_json(contents, files)
     return StoredEntities(chunks)
 
 
-def _opened(folder: Path, contents: Path) -> list[Tensor] | None:
+def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> Path | None:
+    """Where it stands which files hold what the encoder makes of a knowledge base, if records alone decide that."""
+    choice = encoder.choice()
+    if choice is None:
+        return None
+    described = json.dumps([base.fingerprint, CHUNK, choice], sort_keys=True)
+    return folder / f"{hashlib.blake2b(described.encode(), digest_size=16).hexdigest()}.json"
+
+
+def _opened(contents: Path, entities: int) -> list[Tensor] | None:
     """The files of a knowledge base, or None if one of them is not there or damaged."""
     try:
-        return [_read(folder / name) for name in json.loads(contents.read_text(encoding="utf-8"))]
+        names = json.loads(contents.read_text(encoding="utf-8"))
+        chunks = [read_shard(contents.with_name(name)).tensors["pooled"] for name in names]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _read(path: Path) -> Tensor:
-    return read_shard(path).tensors["pooled"]
+    return chunks if sum(map(len, chunks)) == entities else None
 
 
 def _chunk(
     encoder: ItemEncoder, folder: Path, entities: Sequence[Entity], batch_size: int
 ) -> tuple[str, Tensor]:
     """The file with the features of `entities`, and what is in it; computed if it is not there."""
-    slots = [encoder.items(entity) for entity in entities]
-    wide = next((e.id for e, items in zip(entities, slots, strict=True) if len(items) > 1), None)
-    if wide is not None:
-        raise PartError(
-            "an entity is compared as one vector", where=wide, hint="set the encoder's slots to 1"
-        )
-    keys = [key for ((key, _),) in slots]
-    name = hashlib.blake2b("\0".join(keys).encode(), digest_size=16).hexdigest() + ".safetensors"
-    path = folder / name
+    items = [_only_item(encoder, entity) for entity in entities]
+    name = hashlib.blake2b("\0".join(key for key, _ in items).encode(), digest_size=16).hexdigest()
+    path = folder / f"{name}.safetensors"
+    chunk = _read(path, encoder)
+    if chunk is None:
+        with locked(folder):
+            chunk = _read(path, encoder)  # another process may have written it while this one waited
+            if chunk is None:
+                _write(path, encoder, items, batch_size)
+                chunk = read_shard(path).tensors["pooled"]
+    return path.name, chunk
+
+
+def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
+    """A file of features, if it is there, undamaged, and blanks stand in for no picture but where they may."""
     try:
-        return name, _read(path)
+        shard = read_shard(path)
     except (SafetensorError, OSError, ValueError, KeyError):
-        pass
-    features = _encoded(encoder, [(key, raw) for ((key, raw),) in slots], batch_size)
-    with explained(folder, MMKitError):
-        folder.mkdir(parents=True, exist_ok=True)
-    with atomic(path, "wb", error=MMKitError) as file:
-        file.write(shard_bytes([], {"pooled": features}))
-    return name, _read(path)
+        return None
+    return shard.tensors["pooled"] if not shard.keys or encoder.missing_images == "blank" else None
 
 
-def _encoded(encoder: ItemEncoder, items: Sequence[tuple[str, Any]], batch_size: int) -> Tensor:
-    """`[n, D]`, zeros for blank items; each distinct item is encoded once, long ones together."""
+def _only_item(encoder: ItemEncoder, entity: Entity) -> tuple[str, Any]:
+    """An entity's item. Raises `PartError` if the encoder takes several."""
+    items = encoder.items(entity)
+    if len(items) > 1:
+        raise PartError(
+            "an entity is compared as one vector", where=entity.id, hint="set the encoder's slots to 1"
+        )
+    return items[0]
+
+
+def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], batch_size: int) -> None:
+    """The features `[n, D]` of items, zeros for blank and broken ones, and the keys of the latter.
+
+    Each distinct item is encoded once, long ones together.
+    """
+    broken: dict[str, ImageError] = {}
     distinct = {key: raw for key, raw in items if key != BLANK}
-    loaded = {key: encoder.load(raw) for key, raw in distinct.items()}
-    order = sorted(distinct, key=lambda key: encoder.cost(distinct[key]))
-    at = {key: row for row, key in enumerate(order)}
-    made = [
-        encoder.encode(torch.stack([loaded[key] for key in order[start : start + batch_size]]))[
-            "pooled"
-        ].cpu()
-        for start in range(0, len(order), batch_size)
-    ]
-    table = torch.cat([*made, torch.zeros(1, encoder.dim, dtype=getattr(torch, encoder.feature_dtype))])
-    rows = torch.tensor([at.get(key, len(order)) for key, _ in items])
-    return table[rows]
+    ordered = dict(sorted(distinct.items(), key=lambda item: encoder.cost(item[1])))
+    row_of: dict[str, int] = {}
+    made = [torch.zeros(1, encoder.dim, dtype=getattr(torch, encoder.feature_dtype))]
+    with ThreadPoolExecutor(cores()) as pool:
+        loaded = load_ahead(encoder, ordered, pool, 2 * batch_size)
+        while batch := list(islice(loaded, batch_size)):
+            good = {key: item for key, item in batch if isinstance(item, Tensor)}
+            broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
+            if good:
+                made.append(encoder.encode(torch.stack(list(good.values())))["pooled"].cpu())
+                row_of |= {key: len(row_of) + 1 + i for i, key in enumerate(good)}
+    refuse_pictures(encoder, {error.where: error.what for error in broken.values()}, "broken")
+    features = torch.cat(made)[torch.tensor([row_of.get(key, 0) for key, _ in items])]
+    with atomic(path, "wb", error=MMKitError) as file:
+        file.write(shard_bytes(list(broken), {"pooled": features}))
 
 
 class TrainedEntities:
-    """Features of an encoder that is trained: computed for the rows a batch asks for, and for all when searched.
+    """Features of an encoder that is trained: computed for the rows a batch asks for, and for all to predict.
 
-    Entities' loaded items (token ids) are kept in memory, so a trainable encoder of entities reads text.
+    Those for predicting are kept until the weights change. Entities' loaded items (token ids) are kept in memory.
+    Raises `PartError` for an encoder of pictures, or one that gives an entity more than one vector.
     """
 
     def __init__(self, encoder: ItemEncoder, base: KnowledgeBase, batch_size: int = 256) -> None:
         self.encoder, self.dim, self.batch_size = encoder, encoder.dim, batch_size
-        items = [encoder.items(entity)[0] for entity in base]
+        if encoder.load(encoder.blank()).is_floating_point():
+            raise PartError(
+                "an encoder of entities that is trained has to read texts",
+                where=type(encoder).__name__,
+                hint="set frozen = true for this encoder",
+            )
+        items = [_only_item(encoder, entity) for entity in base]
         self._items = torch.stack([encoder.load(raw).to(torch.int32) for _, raw in items])
         self._real = torch.tensor([key != BLANK for key, _ in items])
         self._all: Tensor | None = None
+        self._weights: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -210,19 +249,28 @@ class TrainedEntities:
         return self.encoder.device
 
     def gather(self, rows: Tensor) -> Tensor:
+        if not (self.encoder.training or torch.is_grad_enabled()):
+            return self._table()[rows.to(self.device)]
+        self._all = None  # an update will follow, and fused optimisers do not count as writes
         distinct, back = rows.reshape(-1).cpu().unique(return_inverse=True)
-        self._all = None  # an update will follow
-        return self._encode(distinct)[back.to(self.device)].view(*rows.shape, self.dim)
+        made = torch.cat([self._encode(some) for some in distinct.split(self.batch_size)])
+        return made[back.to(self.device)].view(*rows.shape, self.dim)
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        if self._all is None:
+        first = 0
+        for block in self._table().split(BLOCK):
+            yield first, block
+            first += len(block)
+
+    def _table(self) -> Tensor:
+        """The features of all entities `[N, D]` with the weights as they are."""
+        weights = tuple((tensor.data_ptr(), tensor._version) for tensor in self.encoder.state_dict().values())
+        if self._all is None or weights != self._weights:
             with torch.no_grad():
                 every = torch.arange(len(self)).split(self.batch_size)
                 self._all = torch.cat([self._encode(rows) for rows in every])
-        first = 0
-        for block in self._all.split(BLOCK):
-            yield first, block
-            first += len(block)
+            self._weights = weights
+        return self._all
 
     def _encode(self, rows: Tensor) -> Tensor:
         stack = self.encoder.trimmed(self._items[rows].long()).to(self.device)

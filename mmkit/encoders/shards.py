@@ -55,13 +55,8 @@ class Shards:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from computing and writing the same for the time of a block."""
-        lock = FileLock(self.folder / ".lock")
-        with explained(self.folder, MMKitError):
-            lock.acquire()
-        try:
+        with locked(self.folder):
             yield
-        finally:
-            lock.release()
 
     def refresh(self) -> None:
         """Open shards that were written since the last look."""
@@ -92,6 +87,18 @@ class Shards:
         """Remove damaged shards and what a killed process left half-written; call it while `locked`."""
         for path in [*self.damaged, *self.folder.glob(".*.safetensors.*.tmp")]:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a block about `folder`. Raises `MMKitError` if nothing can be written there."""
+    lock = FileLock(folder / ".lock")
+    with explained(folder, MMKitError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def shard_bytes(keys: Sequence[str], features: Features) -> bytes:

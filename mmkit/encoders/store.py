@@ -93,7 +93,7 @@ def prepare(
         shards = Shards(cache_dir("features") / fingerprint)
         stored = StoredFeatures(shards, fingerprint, encoder.ragged, encoder.drops_blanks)
     report = Preparation()
-    with ThreadPoolExecutor(threads or _cores()) as pool:
+    with ThreadPoolExecutor(threads or cores()) as pool:
         slots = _slots(encoder, examples, pool, report)
         raws = {key: raw for items in slots.values() for key, raw in items}
         report.items = len(raws)
@@ -117,7 +117,7 @@ def _slots(
     with _blanks(encoder) as replaced:
         slots = dict(zip(distinct, pool.map(encoder.items, distinct.values()), strict=True))
         report.missing = dict(replaced)
-    _refuse(encoder, report.missing, "missing")
+    refuse_pictures(encoder, report.missing, "missing")
     return slots
 
 
@@ -143,7 +143,7 @@ def _compute(
             wanted = dict(sorted(missing, key=lambda item: encoder.cost(item[1])))
             with Writer(shards, encoder.ragged) as writer:
                 done = 0
-                loaded = _loaded(encoder, wanted, pool, 2 * batch_size)
+                loaded = load_ahead(encoder, wanted, pool, 2 * batch_size)
                 while batch := list(islice(loaded, batch_size)):
                     good = {key: item for key, item in batch if isinstance(item, Tensor)}
                     broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
@@ -154,13 +154,13 @@ def _compute(
                     if progress is not None:
                         progress(done, len(wanted))
                 report.broken = {error.where: error.what for error in broken.values()}
-                _refuse(encoder, report.broken, "broken")
+                refuse_pictures(encoder, report.broken, "broken")
                 if (broken or encoder.drops_blanks) and BLANK not in shards.where and BLANK not in raws:
                     writer.put([BLANK], encoder.encode_blank())
     return set(broken)
 
 
-def _loaded(
+def load_ahead(
     encoder: ItemEncoder, raws: Mapping[str, Any], pool: ThreadPoolExecutor, ahead: int
 ) -> Iterator[tuple[str, Tensor | ImageError]]:
     """Items in order, loaded by the pool, `ahead` of them at a time; broken ones as their error."""
@@ -231,7 +231,8 @@ def _blanks(encoder: ItemEncoder) -> Iterator[dict[str, str]]:
         encoder.missing_images, encoder.replaced = policy, earlier
 
 
-def _refuse(encoder: ItemEncoder, files: Mapping[str, str], how: str) -> None:
+def refuse_pictures(encoder: ItemEncoder, files: Mapping[str, str], how: str) -> None:
+    """Raise a `DataError` that names pictures (file → why) for which no blank ones may stand in."""
     if files and encoder.missing_images == "error":
         shown = "".join(f"\n  {path}: {reason}" for path, reason in list(files.items())[:5])
         more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
@@ -241,5 +242,6 @@ def _refuse(encoder: ItemEncoder, files: Mapping[str, str], how: str) -> None:
         )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Threads that are worth having to load items."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

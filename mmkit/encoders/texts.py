@@ -73,6 +73,9 @@ class PlainTextEncoder(ItemEncoder):
         texts = self._texts(x)
         return [(_key(text), text) for text in texts] + [(BLANK, "")] * (self.slots - len(texts))
 
+    def choice(self) -> Any:
+        return {"source": self.source, "slots": self.slots}
+
     def blank(self) -> str:
         return ""
 

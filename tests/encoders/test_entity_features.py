@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from mmkit.data.knowledge import KnowledgeBase
-from mmkit.data.types import Entity
+from mmkit.data.types import Entity, Image
 from mmkit.encoders import entity_features
 from mmkit.encoders.base import BLANK, ItemEncoder
 from mmkit.encoders.entity_features import TrainedEntities, encode_entities
-from mmkit.errors import MMKitError, PartError
+from mmkit.encoders.pictures import PictureEncoder
+from mmkit.encoders.texts import PlainTextEncoder
+from mmkit.errors import DataError, MMKitError, PartError
 
 
 class Letters(ItemEncoder):
@@ -45,6 +49,58 @@ class Letters(ItemEncoder):
     def network(self, stack):
         self.encoded += len(stack)
         return {"pooled": self.table(stack).sum(1)}
+
+    def describe(self):
+        return {}
+
+
+class Words(PlainTextEncoder):
+    """Counts the letters of a text, tokenised by character."""
+
+    def __init__(self, source):
+        super().__init__(source)
+        self.dim = 3
+        self.table = torch.nn.Parameter(torch.eye(30, 3), requires_grad=False)
+        self._width, self._pad = 8, 0
+
+    def build(self, special_tokens=(), saved=None):
+        pass
+
+    def save(self, folder):
+        pass
+
+    def load(self, raw):
+        letters = [ord(c) % 30 for c in raw[:8]]
+        return torch.tensor(
+            [letters + [0] * (8 - len(letters)), [1] * len(letters) + [0] * (8 - len(letters))]
+        )
+
+    def pooled(self, input_ids, attention_mask):
+        return (self.table[input_ids] * attention_mask[..., None]).sum(1)
+
+    def of(self, text):
+        return self.encode(self.load(text)[None])["pooled"][0]
+
+    def describe(self):
+        return {}
+
+
+class Colours(PictureEncoder):
+    """The mean colour of a picture."""
+
+    def __init__(self):
+        super().__init__()
+        self.dim, self.size, self.one = 3, (3, 4, 4), torch.nn.Parameter(torch.ones(1))
+        self.transform = lambda picture: torch.tensor(np.asarray(picture) / 255.0).permute(2, 0, 1).float()
+
+    def build(self, special_tokens=(), saved=None):
+        pass
+
+    def save(self, folder):
+        pass
+
+    def network(self, stack):
+        return {"pooled": self.one * stack.mean((2, 3))}
 
     def describe(self):
         return {}
@@ -169,3 +225,76 @@ def test_a_trained_encoder_follows_its_weights(base):
         encoder.table.weight[0] = 0
     found = torch.cat([block for _, block in features.blocks()])
     torch.testing.assert_close(found, expected(encoder, base))
+
+
+def test_texts_of_another_source_are_other_features(base, tmp_path):
+    descriptions, names = Words("description"), Words("name")
+    assert descriptions.fingerprint() == names.fingerprint()  # one network
+    encode_entities(descriptions, base)
+    features = encode_entities(names, base)
+    torch.testing.assert_close(features.gather(torch.tensor([5])), names.of("n")[None])
+
+
+def test_features_of_texts_are_found_without_reading_the_entities_again(base, monkeypatch):
+    first = encode_entities(Words("description"), base)
+    monkeypatch.setattr(KnowledgeBase, "__getitem__", None)
+    again = encode_entities(Words("description"), base)
+    rows = torch.arange(8)
+    torch.testing.assert_close(again.gather(rows), first.gather(rows))
+
+
+def test_a_picture_that_changes_is_encoded_again(tmp_path):
+    base = KnowledgeBase.build(tmp_path / "b", [Entity("Q1", "n", images=(Image(str(tmp_path / "a.png")),))])
+    encoder = Colours()
+    encoder.missing_images = "blank"
+    assert not encode_entities(encoder, base).gather(torch.tensor([0])).any()
+    Pillow.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "a.png")
+    red = encode_entities(encoder, base).gather(torch.tensor([0]))
+    torch.testing.assert_close(red, torch.tensor([[1.0, 0, 0]]))
+    Pillow.new("RGB", (4, 4), (0, 0, 255)).save(tmp_path / "a.png")
+    blue = encode_entities(encoder, base).gather(torch.tensor([0]))
+    torch.testing.assert_close(blue, torch.tensor([[0.0, 0, 1]]))
+
+
+def test_a_broken_picture_is_zeros_only_where_blanks_may_stand_in(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    base = KnowledgeBase.build(tmp_path / "b", [Entity("Q1", "n", images=(Image(str(tmp_path / "a.png")),))])
+    encoder = Colours()
+    encoder.missing_images = "blank"
+    assert not encode_entities(encoder, base).gather(torch.tensor([0])).any()
+    encoder.missing_images = "error"
+    with pytest.raises(DataError, match=r"a\.png"):
+        encode_entities(encoder, base)
+
+
+def test_predicting_with_a_trained_encoder_computes_features_once(base):
+    encoder = Letters(frozen=False).eval()
+    features = TrainedEntities(encoder, base)
+    with torch.inference_mode():
+        for _ in range(2):
+            found = features.gather(torch.tensor([1, 5]))
+            whole = torch.cat([block for _, block in features.blocks()])
+            assert torch.equal(whole[[1, 5]], found)  # also in the last bit, for ties are counted
+    assert encoder.encoded == len(base)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_update_of_any_kind_is_followed(base, fused):
+    encoder = Letters(frozen=False)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1, fused=fused)
+    features = TrainedEntities(encoder, base)
+    before = torch.cat([block for _, block in features.blocks()])
+    features.gather(torch.tensor([1, 5])).sum().backward()
+    optimizer.step()
+    after = torch.cat([block for _, block in features.blocks()])
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, expected(encoder, base))
+
+
+def test_what_cannot_be_trained_on_entities_is_refused(base):
+    with pytest.raises(PartError, match="read texts"):
+        TrainedEntities(Colours(), base)
+    encoder = Letters(frozen=False)
+    encoder.slots = 2
+    with pytest.raises(PartError, match="one vector"):
+        TrainedEntities(encoder, base)
