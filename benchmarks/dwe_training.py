@@ -3,7 +3,7 @@
     python benchmarks/dwe_training.py [--epochs 300]
 
 18,000 mentions, 17,000 entities, features 512 wide, batch 128, of which no picture and no text is real: what counts
-is how features come to the network, and both sides train the same one. `mmkit` runs the recipe's own loop:
+is how features come to the network, and both sides train the same layers. `mmkit` runs the recipe's own loop:
 features gathered from tables, negatives drawn on the device, batch by batch. `per example` does as the authors'
 code: every item of its dataset reads its features one by one (entities' from an HDF5 file, mentions' from a list)
 and draws its negative in Python; batches are padded and stacked row by row. Each side runs in a process of its own;
@@ -191,6 +191,17 @@ class PerExample(Dataset[dict[str, Tensor]]):
         return item
 
 
+class Attention(torch.nn.Module):
+    """torch's multi-head attention over all vectors, as the authors call it, in place of ours."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.attention = ours.attention
+
+    def forward(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.attention(query[:, None], others, others)[0][:, 0]
+
+
 def stacked(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """A batch, its parts padded one row at a time."""
     longest = max(len(item["parts"]) for item in items)
@@ -203,7 +214,7 @@ def stacked(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def train_per_example(
     model: Model, recipe: Any, examples: list[Example], epochs: int, folder: Path
 ) -> Iterator[float]:
-    """The same network and losses, its features read example by example."""
+    """The same layers and losses, its features read example by example, nothing masked."""
     from mmkit.losses import clip_loss, n_pair_loss
 
     device = pick_device("auto")
@@ -211,6 +222,7 @@ def train_per_example(
     data = PerExample(model, examples, folder)
     optimizer = make_optimizer(model, recipe.training)
     fuser: Any = model.fuser
+    fuser.enhance = Attention(fuser.enhance)
     loader = DataLoader(data, BATCH, shuffle=True, collate_fn=stacked)
 
     def update(batch: dict[str, Tensor]) -> Tensor:

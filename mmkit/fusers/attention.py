@@ -11,6 +11,10 @@ from mmkit.errors import PartError
 class VectorAttention(nn.Module):
     """Multi-head attention without dropout whose query is one vector an example: the mention, mostly.
 
+    It computes what `nn.MultiheadAttention` does, whose parameters it has. But as there is one query, the keys'
+    and values' layers are applied to it and to what it finds, not to each of the others: scores are
+    (W_k^T q) · x, and what is found is W_v Σ a x. So its cost hardly grows with the number of others.
+
     Raises `PartError` unless the width can be cut into so many heads.
     """
 
@@ -21,6 +25,7 @@ class VectorAttention(nn.Module):
                 f"an attention {width} wide cannot be cut into {heads} heads",
                 hint="change `heads` of the fuser",
             )
+        self.heads = heads
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -28,18 +33,19 @@ class VectorAttention(nn.Module):
 
         An example without any real vector attends to its first one, whatever it holds.
         """
-        if others.shape[1] == 1:
-            return self._all_to(others[:, 0])
+        to_query, to_key, to_value = self.attention.in_proj_weight.chunk(3)  # [D, D] each
+        query_bias, _, value_bias = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
+        if others.shape[1] == 1:  # all attention goes to the only one
+            return self.attention.out_proj(F.linear(others[:, 0], to_value, value_bias))
+        scaled = F.linear(query, to_query, query_bias) * (query.shape[1] // self.heads) ** -0.5
+        by_head = scaled.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [H, B, d]
+        asked = by_head @ to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
+        scores = asked.transpose(0, 1) @ others.transpose(1, 2)  # [B, H, n]
         if mask is not None:
             mask = mask.clone()
             mask[:, 0] |= ~mask.any(1)  # attention over nothing is not a number
-            mask = ~mask
-        query = query.unsqueeze(1)
-        found, _ = self.attention(query, others, others, key_padding_mask=mask, need_weights=False)
-        return found.squeeze(1)
-
-    def _all_to(self, only: Tensor) -> Tensor:
-        """What any query finds where there is but one vector: no weights need be worked out."""
-        attention, width = self.attention, self.attention.embed_dim
-        bias = attention.in_proj_bias[2 * width :]
-        return attention.out_proj(F.linear(only, attention.in_proj_weight[2 * width :], bias))
+            scores = scores.masked_fill(~mask.unsqueeze(1), float("-inf"))
+        mixed = scores.softmax(-1) @ others  # [B, H, D]
+        values = to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
+        found = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)  # [B, D]
+        return self.attention.out_proj(found + value_bias)

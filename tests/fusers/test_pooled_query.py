@@ -88,6 +88,23 @@ def test_attention_sees_what_is_real_and_is_never_nan(real: list[list[bool]]) ->
         torch.testing.assert_close(together[i : i + 1], attend(query[i : i + 1], seen[None]))
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_attention_is_torch_s_multi_head_attention(count: int) -> None:
+    torch.manual_seed(count)
+    attend = VectorAttention(12, 3).double()
+    torch.nn.init.normal_(attend.attention.in_proj_bias)
+    query = torch.randn(4, 12, dtype=torch.float64, requires_grad=True)
+    others = torch.randn(4, count, 12, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(count) < torch.tensor([[count], [1], [max(1, count - 1)], [count]])
+    expected, _ = attend.attention(query[:, None], others, others, key_padding_mask=~mask)
+    found = attend(query, others, mask)
+    torch.testing.assert_close(found, expected[:, 0])
+    weights = [query, others, *attend.parameters()]
+    wanted = torch.autograd.grad(expected.square().sum(), weights)
+    for own, torch_s in zip(torch.autograd.grad(found.square().sum(), weights), wanted, strict=True):
+        torch.testing.assert_close(own, torch_s)
+
+
 def test_heads_must_fit_the_width() -> None:
     with pytest.raises(PartError, match="8 wide cannot be cut into 3 heads"):
         VectorAttention(8, 3)
