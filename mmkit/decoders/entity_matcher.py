@@ -240,7 +240,6 @@ class EntityMatcher(Decoder):
         features = self._features.gather(rows.clamp(min=0))
         own = self._features.gather(gold.clamp(min=0))
         scores, ranks = rank_among(query, features, rows != NONE, own, is_gold)
-        scores = scores.masked_fill(rows == NONE, float("-inf"))
         best = scores.sort(dim=1, descending=True, stable=True)
         results: list[dict[str, Any]] = []
         for example, rank, known, has_gold, order, ordered in zip(
@@ -258,7 +257,7 @@ class EntityMatcher(Decoder):
             kept = min(known, self.top)
             ids = [example.candidates[i] for i in order[:kept]]
             best_links = ids, [_unit_interval(s) for s in ordered[:kept]]
-            size = len(example.candidates)
+            size = len(set(example.candidates))
             results.append({"size": size, "found": has_gold, "rank": rank or None, "best": best_links})
         return results
 
@@ -272,12 +271,15 @@ class EntityMatcher(Decoder):
         return self._gold[example.entity]
 
     def _candidate_rows(self, example: Example) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The row of each candidate, -1 for one that the knowledge base lacks or that is listed again."""
         if example.candidates not in self._listed:
             if len(self._listed) >= 100_000:  # a stream of predictions may have no end
                 self._listed.clear()
-            empty = np.empty(0, np.int64)
-            found = self.knowledge.rows(example.candidates) if example.candidates else empty
-            self._listed[example.candidates] = found
+            found = self.knowledge.rows(example.candidates)
+            _, first = np.unique(found, return_index=True)
+            rows = np.full(len(found), NONE)
+            rows[first] = found[first]
+            self._listed[example.candidates] = rows
         return self._listed[example.candidates]
 
     @property

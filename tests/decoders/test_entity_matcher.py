@@ -87,6 +87,14 @@ def test_a_candidate_that_the_knowledge_base_lacks_is_no_link(matcher):
     assert found.notes[NOTE]["candidates"] == {"size": 3, "found": True, "rank": pytest.approx(1, abs=1)}
 
 
+def test_a_candidate_listed_twice_competes_once(matcher):
+    query = torch.randn(1, DIM, generator=torch.Generator().manual_seed(3))
+    listed = tuple(f"Q{row}" for row in range(SIZE))
+    assert predict(matcher(), query, [mention(0, "Q4", listed * 3)]) == predict(
+        matcher(), query, [mention(0, "Q4", listed)]
+    )
+
+
 def test_ties_count_against_the_model(tmp_path):
     base = KnowledgeBase.build(tmp_path / "ties", [Entity("a", "a"), Entity("b", "b"), Entity("c", "c")])
     decoder = EntityMatcher()
