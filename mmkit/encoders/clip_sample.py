@@ -24,7 +24,7 @@ from mmkit.encoders.pretrained import no_bars
 from mmkit.encoders.sampling import make_once
 from mmkit.encoders.sources import texts_of
 
-SIDE, WIDTH, PROJECTION, LENGTH, VOCABULARY = 48, 128, 64, 77, 2000
+SIDE, WIDTH, PROJECTION, LENGTH, VOCABULARY = 48, 128, 128, 77, 2000
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 SEEN = 512
 """Texts at most, and pictures, on which features are centred."""
