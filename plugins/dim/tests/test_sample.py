@@ -1,0 +1,36 @@
+"""The recipes on sample data: the photos must decide, or the model does not use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmkit.recipe import load_recipe
+from mmkit.sample import sampled
+from mmkit.training.train import train
+
+
+def top1_of(recipe: str, folder: Path, blank: bool = False, **overrides: object) -> float:
+    """Test accuracy of a recipe on sample data, with its photos or with blank ones."""
+    blanked = {f"data.{split}.blank_images": True for split in ("train", "dev", "test")} if blank else {}
+    loaded = sampled(load_recipe(recipe)).with_overrides(blanked | overrides)
+    return train(loaded, folder, device="cpu")["figures"]["test"]["linking.top1"]
+
+
+@pytest.mark.slow
+def test_photos_beat_blank_ones(tmp_path: Path) -> None:
+    with_photos = top1_of("dim_wikimel", tmp_path / "photos")
+    assert with_photos >= 0.95
+    assert with_photos >= 0.25 + top1_of("dim_wikimel", tmp_path / "blank", blank=True)
+
+
+@pytest.mark.slow
+def test_the_papers_form_trains(tmp_path: Path) -> None:
+    assert top1_of("dim_wikimel", tmp_path / "run", **{"model.fuser.form": "paper"}) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["richpedia", "wikidiverse", "wikimel_plus"])
+def test_the_other_recipes_train(dataset: str, tmp_path: Path) -> None:
+    assert top1_of(f"dim_{dataset}", tmp_path / "run") >= 0.85
