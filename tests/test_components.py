@@ -95,11 +95,11 @@ def test_listing_as_json() -> None:
 
 def test_listing_takes_less_than_half_a_second_and_no_torch() -> None:
     code = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys, time; start = time.process_time()\n"  # whatever else the machine is doing
         "from mmkit.cli import main\n"
         "try: main(['list-components'])\nexcept SystemExit as end: assert not end.code\n"
         "assert not {'torch', 'transformers', 'timm'} & set(sys.modules)\n"
-        "print(time.perf_counter() - start, file=sys.stderr)"
+        "print(time.process_time() - start, file=sys.stderr)"
     )
     taken = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr)
