@@ -8,9 +8,12 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock
 
 from mmkit.errors import DataError, MMKitError, RunError
 
@@ -29,6 +32,9 @@ _ADVICE = {
 
 MARKER = "complete"
 """An empty file that a finished dataset holds."""
+
+CHECKS = "checks.json"
+"""A file with the checksums of those beside it."""
 
 
 @contextlib.contextmanager
@@ -95,6 +101,48 @@ def written_once(target: Path, write: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def kept(target: Path, write: Callable[[Path], None]) -> Path:
+    """`target` as an absolute path, filled by `write` unless all of it is there, and again if it is damaged.
+
+    Processes wait for one another here, and what a killed one left behind is removed. Raises `DataError` if the disk
+    refuses.
+    """
+
+    def write_with_checks(folder: Path) -> None:
+        write(folder)
+        (folder / CHECKS).write_text(json.dumps(_checksums(folder)), encoding="utf-8")
+
+    target = target.absolute()
+    if not is_undamaged(target):
+        with explained(target, DataError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{target}.lock"):
+                if not is_undamaged(target):  # another process may have written it while this one waited
+                    for leftover in (target, *target.parent.glob(f".{target.name}.*")):
+                        shutil.rmtree(leftover, ignore_errors=True)
+                    written_once(target, write_with_checks)
+    return target
+
+
+def is_undamaged(target: Path) -> bool:
+    """Whether a folder that `kept` filled is there, and its files are what was written."""
+    try:
+        return bool(json.loads((target / CHECKS).read_text(encoding="utf-8")) == _checksums(target))
+    except (OSError, ValueError):
+        return False
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    checks = {}
+    for path in folder.iterdir():
+        if path.name not in (CHECKS, MARKER):
+            checks[path.name] = 0
+            with path.open("rb") as file:
+                while data := file.read(1 << 20):
+                    checks[path.name] = zlib.crc32(data, checks[path.name])
+    return checks
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import uuid
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from mmkit.cache import cache_dir
 from mmkit.data.kb_jsonl import KbJsonlReader
@@ -17,6 +19,7 @@ from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
+from mmkit.files import explained, is_undamaged
 from mmkit.splits import ENTITIES, Progress, Split, annotators, fingerprints
 
 if TYPE_CHECKING:
@@ -89,15 +92,14 @@ def _key(config: Any, split: Split) -> str:
 
 def _newly_built(folder: Path, entities: Iterable[Entity], reader: Reader) -> KnowledgeBase:
     """A knowledge base that is called by its contents, for these are not known before."""
-    temporary = folder / f".{uuid.uuid4().hex}"
-    try:
-        base = KnowledgeBase.build(temporary, entities, reader.repairs)
+    with explained(folder, DataError), tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+        base = KnowledgeBase.build(Path(temporary) / "base", entities, reader.repairs)
         final = folder / base.fingerprint
-        if not final.exists():
-            temporary.rename(final)
+        with FileLock(f"{final}.lock"):
+            if not is_undamaged(final):
+                shutil.rmtree(final, ignore_errors=True)
+                base.folder.rename(final)
         return KnowledgeBase(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _annotated(

@@ -16,7 +16,7 @@ from mmkit.annotators.name_features import Keys, folded, name_features
 from mmkit.data.knowledge import hashed
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
-from mmkit.files import explained, written_once
+from mmkit.files import explained, kept
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -62,12 +62,12 @@ class NameIndex:
 
     @classmethod
     def build(cls, folder: Path, entities: Iterable[Entity]) -> NameIndex:
-        """The index in `folder`, written from `entities` unless it is there already.
+        """The index in `folder`, written from `entities` unless it is there, undamaged.
 
         Entities are read once and not kept; some 400 bytes a name are needed while it is written. Raises
         `DataError` if the disk refuses.
         """
-        return cls(written_once(folder, lambda target: _write(target, entities)))
+        return cls(kept(folder, lambda target: _write(target, entities)))
 
     def search(self, text: str, top: int) -> tuple[Array, Array]:
         """The rows of the `top` entities most similar to `text`, best first, and their similarities.

@@ -19,7 +19,7 @@ import numpy as np
 from mmkit.data.records import entity_from_json, to_json
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
-from mmkit.files import write_json, written_once
+from mmkit.files import kept, write_json
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -57,13 +57,12 @@ class KnowledgeBase(Sequence[Entity]):
         repairs: Mapping[str, int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> KnowledgeBase:
-        """The knowledge base in `folder`, written from `entities` in constant memory unless it is there already.
+        """The knowledge base in `folder`, written from `entities` in constant memory unless it is there, undamaged.
 
         `repairs` is read after the last entity; `progress` is called with the number of entities so far.
         Raises `DataError` if two entities have one id, there is none, or the disk refuses.
         """
-        written_once(folder, lambda target: _write(target, entities, repairs or {}, progress))
-        return cls(folder)
+        return cls(kept(folder, lambda target: _write(target, entities, repairs or {}, progress)))
 
     def __len__(self) -> int:
         return len(self._rows)

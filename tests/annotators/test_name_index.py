@@ -172,3 +172,12 @@ def test_ids_of_any_text_come_back(tmp_path: Path) -> None:
     ids = ["Q1", "", "Zürich, 北", "\ud800"]
     index = NameIndex.build(tmp_path / "index", [Entity(id, f"name {n}") for n, id in enumerate(ids)])
     assert index.ids(range(4)) == ids
+
+
+def test_a_damaged_index_is_written_again(tmp_path: Path) -> None:
+    entities = [Entity("Q1", "Ada"), Entity("Q2", "Bob")]
+    NameIndex.build(tmp_path / "index", entities)
+    file = tmp_path / "index" / "owners.npy"
+    file.write_bytes(file.read_bytes()[:-3])
+    index = NameIndex.build(tmp_path / "index", entities)
+    assert index.ids(index.search("Bob", 1)[0]) == ["Q2"]

@@ -62,7 +62,7 @@ def test_an_unknown_id_has_no_row(tmp_path):
 def test_two_entities_with_one_id_are_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(DataError, match="two entities have the id 'Q1'"):
         base_of([Entity("Q1", "a"), Entity("Q2", "b"), Entity("Q1", "c")], tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["base.lock"]
 
 
 def test_an_empty_one_is_refused(tmp_path):
@@ -91,6 +91,16 @@ def test_a_damaged_one_is_an_error_that_names_it(tmp_path, name):
     with pytest.raises(DataError, match="damaged") as caught:
         KnowledgeBase(tmp_path / "base")
     assert "base" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["entities.jsonl", "ids.txt", "hashes.npy", "rows.npy", "facts.json"])
+def test_a_damaged_one_is_written_again(tmp_path, name):
+    entities = [Entity("Q1", "one"), Entity("Q2", "two")]
+    base_of(entities, tmp_path)
+    file = tmp_path / "base" / name
+    file.write_bytes(bytes(255 - byte for byte in file.read_bytes()))
+    base = base_of(entities, tmp_path)
+    assert list(base) == entities and base.rows(["Q2", "Q1"]).tolist() == [1, 0]
 
 
 def test_it_travels_to_another_process(tmp_path):
