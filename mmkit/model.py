@@ -17,7 +17,7 @@ from mmkit.data.types import Entity, Example, Prediction, TextView
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder, ItemEncoder
 from mmkit.encoders.sharing import sharing
-from mmkit.errors import RecipeError, did_you_mean
+from mmkit.errors import PartError, RecipeError, did_you_mean
 from mmkit.fusers.base import Fuser
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
                 f"model.encoders.{name}: {fuser_name} needs {', '.join(lacking)} from it, "
                 f"but {part(f'encoders.{name}', 'encoders')} provides {', '.join(sorted(encoders[name].provides))}"
             )
-    problems += _entity_problems(part, encoders, decoder)
+    problems += _entity_problems(part, encoders, fuser, decoder)
+    problems += _source_problems(encoders, decoder)
     for name in sorted(set(encoders) - set(fuser.requires()) - {decoder.entity_encoder}):
         problems.append(
             f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it"
@@ -199,8 +200,19 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
         raise RecipeError("the parts do not fit:\n  " + "\n  ".join(problems), where=recipe.path)
 
 
+def _source_problems(encoders: Mapping[str, Encoder], decoder: Decoder) -> list[str]:
+    """Encoders that are set to read what their records have not."""
+    problems = []
+    for name, encoder in encoders.items():
+        try:
+            encoder.check_reads(Entity if name == decoder.entity_encoder else Example)
+        except PartError as error:
+            problems.append(f"model.encoders.{name}: {error.what}; {error.hint}")
+    return problems
+
+
 def _entity_problems(
-    part: Callable[[str, str], str], encoders: Mapping[str, Encoder], decoder: Decoder
+    part: Callable[[str, str], str], encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder
 ) -> list[str]:
     """What keeps a decoder from having the knowledge base read."""
     name = decoder.entity_encoder
@@ -210,6 +222,11 @@ def _entity_problems(
     if name not in encoders:
         return [
             f"model.decoder: {decoder_name} asks for an encoder named {name!r}; {did_you_mean(name, encoders)}"
+        ]
+    if name in fuser.requires():
+        return [
+            f"model.encoders.{name}: {part('fuser', 'fusers')} reads examples with it, so that {decoder_name} cannot "
+            "read the knowledge base with it; give that an encoder of its own (frozen ones share one network)"
         ]
     encoder = encoders[name]
     if not isinstance(encoder, ItemEncoder) or "pooled" not in encoder.provides:

@@ -60,6 +60,9 @@ class Encoder(nn.Module, ABC):
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Features of a collated batch that is already on this module's device."""
 
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        """Raise `PartError` if such records have nothing of what this encoder is set to read."""
+
     def length(self, view: Mapping[str, TextView]) -> int:
         """What an example costs this encoder, in subwords; batches are bucketed by it. 0: no matter."""
         return 0

@@ -44,14 +44,15 @@ OF_ENTITIES: dict[str, Callable[[Entity], str]] = {
 }
 
 
-def check_source(source: str) -> None:
-    """Raise `PartError` for a source that no record has."""
+def check_source(source: str, kind: type[Example] | type[Entity] | None = None) -> None:
+    """Raise `PartError` for a source that no record, or none of a kind, has."""
     if source.startswith(NOTE) and len(source) > len(NOTE):
         return
-    known = (*OF_EXAMPLES, *OF_ENTITIES)
+    known = {**(OF_EXAMPLES if kind is not Entity else {}), **(OF_ENTITIES if kind is not Example else {})}
     if source not in known:
+        whose = {None: "there is", Example: "an example has", Entity: "an entity has"}[kind]
         raise PartError(
-            f"there is no text source {source!r}",
+            f"{whose} no text source {source!r}",
             hint=did_you_mean(source, known) + f"; {NOTE}KEY reads a note that an annotator wrote",
         )
 

@@ -61,6 +61,10 @@ class PlainTextEncoder(ItemEncoder):
         self._tokenizer.enable_truncation(max_length)
         self._pad = tokenizer.pad_token_id or 0
 
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        if self.source is not None:
+            check_source(self.source, kind)
+
     def identity(self, x: Example | Entity) -> Hashable:
         return self._texts(x)
 
