@@ -11,7 +11,7 @@ from mmkit.files import write_json
 from mmkit.hooks import registered
 from mmkit.recipe import Recipe
 from mmkit.run import Run
-from mmkit.splits import ENTITIES, read_splits
+from mmkit.splits import ENTITIES, check_split, read_splits
 from mmkit.training.devices import pick_device, pick_precision
 from mmkit.training.evaluation import predict_items, score
 from mmkit.training.features import check_pictures, prepare_entities, prepare_features
@@ -30,12 +30,14 @@ def evaluate(
     """Figures and predictions of `split`. `recipe` replaces the run's own (another data folder, say).
 
     Writes `predictions/<split>.jsonl` and `evaluations/<split>.json` into `output` (default: the run's folder).
-    Raises `RunError` if `recipe` changes the split, or the knowledge base, and there is no `output`.
+    Raises `DataError` if there is no such split of examples, and `RunError` if `recipe` changes it, or the knowledge
+    base, and there is no `output`.
     `hooks` are hook implementations beside the installed plugins' that hear of progress and get notes.
     """
     folder = Run(run)
     own = folder.recipe()
     recipe = recipe or own
+    check_split(recipe, split)
     changed = [s for s in (split, ENTITIES) if recipe.config["data"].get(s) != own.config["data"].get(s)]
     if output is None and changed:
         raise RunError(

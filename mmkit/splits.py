@@ -64,6 +64,14 @@ def split_names(recipe: Recipe) -> list[str]:
     return [name for name in recipe.parts("data") if name != ENTITIES]
 
 
+def check_split(recipe: Recipe, name: str) -> None:
+    """Raise `DataError` for a split that the recipe has not, or that holds no examples."""
+    known = split_names(recipe)
+    if name not in known:
+        what = "holds entities, not examples" if name == ENTITIES else "is no split of the recipe"
+        raise DataError(f"{name!r} {what}", where=recipe.path, hint=did_you_mean(name, known))
+
+
 def read_split(recipe: Recipe, name: str) -> Split:
     """Read a split whole, as it is on disk. Raises `DataError` if it is unknown, missing or empty."""
     known = recipe.parts("data")
@@ -103,9 +111,7 @@ def fingerprints(reader: Reader) -> list[dict[str, Any]]:
         hashes = {path: file_sha256(path) for path in reader.files()}
     except DataError as error:
         raise DataError(error.what, where=error.where, hint=error.hint or reader.source) from error
-    return [
-        {"file": str(path), "sha256": sha, "variant": known_variant(sha)} for path, sha in hashes.items()
-    ]
+    return [{"file": str(path), "sha256": sha, "variant": known_variant(sha)} for path, sha in hashes.items()]
 
 
 def annotators(recipe: Recipe, over: str) -> Iterator[tuple[str, Annotator]]:

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 import mmkit
 from mmkit.cli import main
+from mmkit.data.jsonl import write_jsonl
 from mmkit.errors import DataError, RecipeError
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.run import Run
@@ -127,6 +128,18 @@ def test_what_is_missing_or_means_nothing_is_said(run, tmp_path, sample_recipe):
     assert tagger["status"] == "completed"
     done = command("predict", tmp_path / "tagger", "--text", "look at Jordan !", "--mention", "Jordan")
     assert done.exit_code == 2 and "links no mentions" in done.output
+
+
+def test_entities_are_no_examples(run, recipe, tmp_path):
+    for verb in ("evaluate", "predict"):
+        done = command(verb, run, "--split", "entities")
+        assert done.exit_code == 2 and "holds entities, not examples" in done.output
+        done = command(verb, run, "--split", "tset")
+        assert done.exit_code == 2 and "did you mean 'test'" in done.output
+    entities = read_splits(recipe, ["entities"])["entities"].entities
+    write_jsonl(tmp_path / "kb.jsonl", entities, "entities")
+    done = command("predict", run, "--input", tmp_path / "kb.jsonl")
+    assert done.exit_code == 2 and "give the file as --entities" in done.output
 
 
 def test_check_finds_entities_that_are_not_there(recipe, tmp_path):

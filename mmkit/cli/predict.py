@@ -15,7 +15,7 @@ import click
 from mmkit.cli.options import as_json, device_option, quiet_libraries
 
 if TYPE_CHECKING:
-    from mmkit.data.types import Example
+    from mmkit.data.types import Entity, Example
     from mmkit.encoders.base import MissingImages
 
 
@@ -83,9 +83,11 @@ def predict(
     import mmkit
     from mmkit.data.jsonl import JsonlReader
     from mmkit.predict import describe
-    from mmkit.splits import read_split
+    from mmkit.splits import check_split, read_split
 
     predictor = mmkit.load(run, device=device, entities=entities)
+    if split is not None:
+        check_split(predictor.recipe, split)
     if missing_images is not None:
         predictor.missing_images = missing_images
     elif split is not None:  # as in training and evaluation
@@ -96,7 +98,7 @@ def predict(
     elif split is not None:
         examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
-        examples = iter(JsonlReader(root=str(input_.parent), file=input_.name))  # type: ignore[arg-type]
+        examples = only_examples(JsonlReader(root=str(input_.parent), file=input_.name), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
     results = (describe(example, prediction, predictor.model.entities) for example, prediction in found)
     if output is not None:
@@ -109,6 +111,21 @@ def predict(
                 show(result)
     for path, reason in predictor.replaced.items():
         click.echo(f"a blank picture stood in for {path}: {reason}", err=True)
+
+
+def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:
+    """The records of a file. Raises `DataError` if it holds entities."""
+    from mmkit.data.types import Example
+    from mmkit.errors import DataError
+
+    for record in records:
+        if not isinstance(record, Example):
+            raise DataError(
+                "the file holds entities, not examples",
+                where=source,
+                hint="to link to these entities, give the file as --entities",
+            )
+        yield record
 
 
 def write(output: Path, results: Iterable[dict[str, Any]]) -> None:
