@@ -14,7 +14,7 @@ from mmkit.run import Run
 from mmkit.splits import ENTITIES, check_split, read_splits
 from mmkit.training.devices import pick_device, pick_precision
 from mmkit.training.evaluation import predict_items, score
-from mmkit.training.features import check_pictures, prepare_entities, prepare_features
+from mmkit.training.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.training.memory import memory_advice
 
 
@@ -54,10 +54,11 @@ def evaluate(
 
         data = read_splits(recipe, [split], str(torch_device), progress)[split]
         model = folder.model(recipe).to(torch_device)
+        notes = [*data.notes(), *check_mentions(model, split, data.examples)]
+        notes += prepare_entities(model, torch_device, settings, progress)
         reports = prepare_features(model, data.examples, torch_device, settings, progress)
-        prepare_entities(model, torch_device, settings, progress)
-        features = [f"model.encoders.{name}: {report}" for name, report in reports.items()]
-        for note in [*data.notes(), *features, *check_pictures(model, data.examples)]:
+        notes += [f"model.encoders.{name}: {report}" for name, report in reports.items()]
+        for note in [*notes, *check_pictures(model, data.examples)]:
             plugins.hook.mmkit_note(message=note)
         items = model.items(data.examples)
         precision = pick_precision(settings.precision, torch_device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import mmkit
 from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
 from mmkit.errors import DataError, RecipeError
+from mmkit.hooks import hookimpl
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.run import Run
 from mmkit.sample import sampled
@@ -21,6 +24,22 @@ from mmkit.training.train import train
 
 def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+class Listener:
+    """Keeps what a run tells."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.progress: list[str] = []
+
+    @hookimpl
+    def mmkit_note(self, message: str) -> None:
+        self.notes.append(message)
+
+    @hookimpl
+    def mmkit_progress(self, label: str) -> None:
+        self.progress.append(label)
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +190,43 @@ def test_training_on_an_entity_that_is_not_there_names_the_mention(recipe, tmp_p
             "data.entities.aliases": str(root / "aliases.json"),
         }
     )
-    with pytest.raises(DataError, match="not in the knowledge base"):
-        train(less, tmp_path / "run", device="cpu", quiet=True)
+    heard = Listener()
+    with pytest.raises(DataError, match=r"not in the knowledge base.* and [0-9]+ more mentions are like it"):
+        train(less, tmp_path / "run", device="cpu", quiet=True, hooks=[heard])
+    assert not heard.progress  # before anything is computed
+
+
+def test_mentions_whose_entity_is_not_there_are_told_of_before_they_count_as_wrong(recipe, tmp_path):
+    examples = read_splits(recipe, ["test"])["test"].examples
+    lost = [replace(x, entity="Q0") if i < 7 else x for i, x in enumerate(examples)]
+    write_jsonl(tmp_path / "test.jsonl", lost, "examples")
+    text = re.sub(r"(?s)\[data\.test\].*?\n\n", "", recipe.to_str())
+    text += f'\n[data.test]\n@readers = "mmkit.jsonl.v1"\nroot = "{tmp_path}"\nfile = "test.jsonl"\n'
+    (tmp_path / "lost.cfg").write_text(text, encoding="utf-8")
+    heard = Listener()
+    facts = train(
+        load_recipe(tmp_path / "lost.cfg", {"training.epochs": 1}),
+        tmp_path / "run",
+        device="cpu",
+        quiet=True,
+        hooks=[heard],
+    )
+    said = "data.test: warning: the knowledge base lacks 1 entities of 7 mentions: Q0"
+    assert said in heard.notes
+    assert facts["figures"]["test"]["linking.kb_top20"] <= 1 - 7 / len(lost)
+    assert said in command("evaluate", tmp_path / "run").output
+
+
+def test_notes_that_nobody_wrote_are_told_of(recipe, tmp_path):
+    heard = Listener()
+    unwritten = {
+        "model.encoders.text.source": "note:profile",
+        "model.encoders.entity.source": "note:profile",
+        "training.epochs": 1,
+    }
+    train(recipe.with_overrides(unwritten), tmp_path / "run", device="cpu", quiet=True, hooks=[heard])
+    assert any("model.encoders.text" in n and "no example has what" in n for n in heard.notes)
+    assert any("model.encoders.entity" in n and "no entity has what" in n for n in heard.notes)
 
 
 def test_widths_that_do_not_fit_are_refused(recipe, tmp_path):

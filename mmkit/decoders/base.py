@@ -44,6 +44,9 @@ class Decoder(nn.Module, ABC):
         `entity_encoder`."""
         raise NotImplementedError(f"{type(self).__name__} reads no knowledge base")
 
+    def check(self, examples: Sequence[Example]) -> None:
+        """Raise `DataError` for training examples that `targets` would refuse, before an epoch comes upon one."""
+
     def units(self, example: Example) -> list[Example]:
         """The examples to train and score on: the example itself, or one a candidate pair, say."""
         return [example]

@@ -104,21 +104,29 @@ class EntityMatcher(Decoder):
 
     # training
 
+    def check(self, examples: Sequence[Example]) -> None:
+        lacking = [example for example in examples if self._gold_row(example) == NONE]
+        if not lacking:
+            return
+        first, others = lacking[0], len(lacking) - 1
+        raise DataError(
+            (
+                "there is no entity to train this mention on"
+                if first.entity is None
+                else f"its entity {first.entity!r} is not in the knowledge base ([data.entities])"
+            )
+            + (f", and {others:,} more mentions are like it" if others else ""),
+            where=first.id,
+            hint="leave such mentions out, or complete the knowledge base",
+        )
+
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """`gold [B]`, the rows of the examples' entities, and with listed negatives `listed [B, count]`, -1 none.
 
         Raises `DataError` naming an example without an entity, or whose entity the knowledge base lacks.
         """
+        self.check(examples)
         gold = [self._gold_row(example) for example in examples]
-        for example, row in zip(examples, gold, strict=True):
-            if row == NONE:
-                raise DataError(
-                    "there is no entity to train this mention on"
-                    if example.entity is None
-                    else f"its entity {example.entity!r} is not in the knowledge base ([data.entities])",
-                    where=example.id,
-                    hint="leave such mentions out, or complete the knowledge base",
-                )
         targets = {"gold": torch.tensor(gold)}
         if self.negatives == "listed":
             listed = np.full((len(examples), self.count), NONE)

@@ -50,6 +50,8 @@ class Preparation:
     """Files that do not exist → why; blanks stand in for them."""
     broken: dict[str, str] = field(default_factory=dict)
     """Files that are no pictures → why; blanks stand in for them."""
+    blank: bool = False
+    """Whether there are no other items than blank ones."""
     damaged: list[Path] = field(default_factory=list)
     """Shards that were unreadable, and computed again."""
 
@@ -61,8 +63,10 @@ class Preparation:
                 f"\n  warning: {len(self.missing):,} missing and {len(self.broken):,} broken ones replaced by "
                 f"blanks: {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
             )
-            if self.items == 1:  # the blank one
+            if self.blank:
                 text += "\n  none of the pictures exist: is the folder of pictures right?"
+        elif self.blank:
+            text += "; no example has what this encoder reads"
         if self.damaged:
             names = ", ".join(path.name for path in self.damaged)
             text += f"; {len(self.damaged)} damaged files of stored features were computed again: {names}"
@@ -96,7 +100,7 @@ def prepare(
     with ThreadPoolExecutor(threads or cores()) as pool:
         slots = _slots(encoder, examples, pool, report)
         raws = {key: raw for items in slots.values() for key, raw in items}
-        report.items = len(raws)
+        report.items, report.blank = len(raws), raws.keys() == {BLANK}
         broken = _compute(encoder, stored.shards, raws, pool, batch_size, progress, report)
     stored.add(
         {

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mmkit.check_linking import check_linking
 from mmkit.data.images import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
@@ -50,14 +51,14 @@ def prepare_entities(
     device: torch.device,
     settings: TrainingSettings,
     progress: Callable[[str, int, int], None] | None = None,
-) -> None:
+) -> list[str]:
     """Give a decoder that links the features of its knowledge base, on `device` if they fit as above.
 
-    Raises `DataError` if the model has no knowledge base.
+    Returns notes for the user. Raises `DataError` if the model has no knowledge base.
     """
     name = model.decoder.entity_encoder
     if name is None:
-        return
+        return []
     encoder: Any = model.named_encoders[name]  # an `ItemEncoder`, as assembly made sure
     if not isinstance(model.entities, KnowledgeBase):
         raise DataError(
@@ -67,7 +68,7 @@ def prepare_entities(
         )
     if not encoder.frozen:
         model.decoder.attach(TrainedEntities(encoder, model.entities))
-        return
+        return []
 
     def report(done: int, total: int) -> None:
         if progress:
@@ -76,6 +77,19 @@ def prepare_entities(
     features = encode_entities(encoder, model.entities, progress=report)
     features.place(device, settings.feature_memory * free_memory(device))
     model.decoder.attach(features)
+    if any(block.any() for _, block in features.blocks()):
+        return []
+    return [
+        f"model.encoders.{name}: warning: no entity has what this encoder reads, so they are all alike to it"
+    ]
+
+
+def check_mentions(model: Model, split: str, examples: Iterable[Example]) -> list[str]:
+    """What a split's mentions have no entity for, where the model links them; as notes, for it counts as wrong."""
+    if not (model.decoder.links and isinstance(model.entities, KnowledgeBase)):
+        return []
+    found = check_linking(list(examples), model.entities)
+    return [f"data.{split}: warning: {problem}" for problem in found.problems()]
 
 
 def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:

@@ -25,7 +25,7 @@ from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import load_checkpoint, load_tensors, load_weights, save_checkpoint
 from mmkit.training.devices import make_accelerator, pick_precision
 from mmkit.training.evaluation import check_score, predict_items, score, weighted_score
-from mmkit.training.features import check_pictures, prepare_entities, prepare_features
+from mmkit.training.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.training.loop import Loop, Update
 from mmkit.training.memory import memory_advice, peak_memory
 from mmkit.training.metrics_log import MetricsLog, rewind
@@ -141,10 +141,13 @@ class Session:
 
     def _prepare_features(self, splits: dict[str, Split]) -> dict[str, Any]:
         examples = [example for split in splits.values() for example in split.examples]
-        for note in check_pictures(self.model, examples):
+        self.model.decoder.check([item.example for item in self.items["train"]])
+        notes = [n for name in self.items for n in check_mentions(self.model, name, splits[name].examples)]
+        notes += check_pictures(self.model, examples)
+        notes += prepare_entities(self.model, self.device, self.settings, self._progress)
+        for note in notes:
             self._note(note)
         reports = prepare_features(self.model, examples, self.device, self.settings, self._progress)
-        prepare_entities(self.model, self.device, self.settings, self._progress)
         for name, report in reports.items():
             self._note(f"model.encoders.{name}: {report}")
         return {
