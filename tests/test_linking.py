@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 import mmkit
 from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
-from mmkit.errors import DataError, RecipeError
+from mmkit.errors import DataError, Interrupted, RecipeError
 from mmkit.hooks import hookimpl
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.run import Run
@@ -294,3 +294,17 @@ def test_results_with_other_entities_need_a_place_of_their_own(run, recipe, tmp_
     assert done.exit_code == 2 and "data.entities is not what the run was made with" in done.output
     done = command("evaluate", run, "--data.entities.file", "brief.json", "--output", tmp_path / "brief")
     assert done.exit_code == 0, done.output
+
+
+def test_a_linker_does_not_go_on_with_other_micro_batches(recipe, tmp_path):
+    class Stop:
+        @hookimpl
+        def mmkit_step(self, step: int) -> None:
+            if step == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "run", device="cpu", quiet=True, hooks=[Stop()])
+    changed = recipe.with_overrides({"training.accumulate": 2})
+    with pytest.raises(RecipeError, match=r"training\.accumulate was 1 and is 2"):
+        train(changed, tmp_path / "run", device="cpu", quiet=True, resume=True)

@@ -45,7 +45,7 @@ class EntityMatcher(Decoder):
     - `hard`: the `count` most similar now among `pool` random entities.
 
     With `shared`, a mention's negatives are those of all mentions of the batch, over all processes, as N-pair has
-    it; an entity is never a negative of its own mentions.
+    it; an entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
 
     Predictions: see `docs/data.md`. Candidates are ranked where an example lists some, and the whole knowledge base
     always: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given.

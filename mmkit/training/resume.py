@@ -26,6 +26,9 @@ MAY_CHANGE = {
 }
 """What does not (but for rounding), and may have to change for a run to go on: memory that ran out, say."""
 
+OF_THE_BATCH = "training.accumulate"
+"""Decides the result of a model that links, whose mentions are compared with others of their micro-batch."""
+
 
 def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
     """Make the run's folder; with `resume`, see instead that the run in it is this one, and not over.
@@ -38,7 +41,13 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
         run.create()
         return
     saved = run.recipe()
-    changes = [change for section in SECTIONS for change in _changes(section, saved.config, recipe.config)]
+    may_change = MAY_CHANGE - {OF_THE_BATCH} if recipe.build("model.decoder").links else MAY_CHANGE
+    changes = [
+        change
+        for section in SECTIONS
+        for at, change in _changes(section, saved.config, recipe.config)
+        if at not in may_change
+    ]
     if changes:
         raise RecipeError(
             "the recipe is not the run's:\n  " + "\n  ".join(changes),
@@ -62,12 +71,12 @@ def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 )
 
 
-def _changes(at: str, before: Any, now: Any) -> Iterator[str]:
-    """Settings that differ, with both values; `before` and `now` hold them under the last name in `at`."""
+def _changes(at: str, before: Any, now: Any) -> Iterator[tuple[str, str]]:
+    """Settings that differ, and both values; `before` and `now` hold them under the last name in `at`."""
     name = at.rpartition(".")[2]
     old, new = before.get(name), now.get(name)
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             yield from _changes(f"{at}.{key}", old, new)
-    elif old != new and at not in MAY_CHANGE:
-        yield f"{at} was {old!r} and is {new!r}"
+    elif old != new:
+        yield at, f"{at} was {old!r} and is {new!r}"
