@@ -52,9 +52,13 @@ def evaluate(
         def progress(label: str, done: int, total: int) -> None:
             plugins.hook.mmkit_progress(label=label, done=done, total=total)
 
-        data = read_splits(recipe, [split], str(torch_device), progress)[split]
-        model = folder.model(recipe).to(torch_device)
-        notes = [*data.notes(), *check_mentions(model, split, data.examples)]
+        names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
+        splits = read_splits(recipe, names, str(torch_device), progress)
+        data = splits[split]
+        base = splits[ENTITIES].entities if ENTITIES in splits else ()
+        model = folder.model(recipe, base).to(torch_device)
+        notes = [note for some in splits.values() for note in some.notes()]
+        notes += check_mentions(model, split, data.examples)
         notes += prepare_entities(model, torch_device, settings, progress)
         reports = prepare_features(model, data.examples, torch_device, settings, progress)
         notes += [f"model.encoders.{name}: {report}" for name, report in reports.items()]

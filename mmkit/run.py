@@ -12,7 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch
 from packaging.requirements import Requirement
 
 from mmkit.data.jsonl import write_jsonl
-from mmkit.data.types import Prediction
+from mmkit.data.types import Entity, Prediction
 from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json
 from mmkit.knowledge import read_entities
@@ -139,11 +139,11 @@ class Run:
             )
         return facts
 
-    def model(self, recipe: Recipe | None = None, entities: Path | None = None) -> Model:
+    def model(self, recipe: Recipe | None = None, entities: Path | Sequence[Entity] | None = None) -> Model:
         """The trained model on the CPU, in evaluation mode, built from this folder's files alone.
 
         Only a run trained with `save_frozen = false` fetches its frozen backbones by name. A knowledge base is
-        read from where the recipe says, or from the jsonlines file `entities`.
+        read from where the recipe says, or from the jsonlines file `entities`, unless it is given.
         Raises `RunError` if a file is missing or damaged.
         """
         recipe = recipe or self.recipe()
@@ -151,11 +151,13 @@ class Run:
             if not (self.folder / "encoders" / name).is_dir():
                 raise _missing(self.folder, f"encoders/{name}")
         state = load_tensors(self.weights_file)
+        if entities is None or isinstance(entities, Path):
+            entities = read_entities(recipe, entities)
         keep_frozen = recipe.training.save_frozen
         model = assemble(
             recipe,
             labels=self.labels(),
-            entities=read_entities(recipe, entities),
+            entities=entities,
             saved=self.folder,
             fetch_frozen=not keep_frozen,
         )

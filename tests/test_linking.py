@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 import mmkit
 from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
+from mmkit.data.kb_json import KbJsonReader
 from mmkit.errors import DataError, Interrupted, RecipeError
+from mmkit.evaluate import evaluate
 from mmkit.hooks import hookimpl
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.run import Run
@@ -73,6 +75,14 @@ def test_evaluating_gives_the_same_figures(run):
     assert command("evaluate", run, "--device", "cpu").exit_code == 0
     after = json.loads((run / "evaluations/test.json").read_text(encoding="utf-8"))
     assert {name: after[name] for name in before} == before
+
+
+def test_evaluating_reads_the_knowledge_base_once(run, monkeypatch):
+    read = []
+    original = KbJsonReader.files
+    monkeypatch.setattr(KbJsonReader, "files", lambda reader: read.append(reader) or original(reader))
+    evaluate(run, device="cpu")
+    assert len(read) == 1
 
 
 def test_links_have_names_and_descriptions(model):
