@@ -42,8 +42,8 @@ def hard_rows(query: Tensor, gold: Tensor, features: EntityFeatures, count: int,
     if size <= pool:
         rows = torch.arange(size, device=gold.device)
     else:
-        rows = torch.randint(size, (pool,), device=gold.device)
-    with torch.no_grad():
+        rows = torch.randperm(size, device=gold.device)[:pool]  # each at most once: it would be chosen twice
+    with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         cosines = unit(query.float()) @ unit(features.gather(rows)).t()
         cosines = cosines.masked_fill(rows[None] == gold[:, None], float("-inf"))
         best = cosines.topk(min(count, len(rows)), dim=1)

@@ -110,3 +110,19 @@ def test_a_pool_bounds_what_hard_rows_look_at():
     query = features[:1].clone()
     found = {hard_rows(query, torch.tensor([0]), Table(features), 1, pool=50).item() for _ in range(20)}
     assert len(found) > 1 and 0 not in found
+
+
+def test_hard_rows_of_a_pool_are_different_ones():
+    features = Table(torch.randn(40, 6))
+    for seed in range(5):
+        torch.manual_seed(seed)
+        rows = hard_rows(torch.randn(8, 6), torch.arange(8), features, count=10, pool=30)
+        assert all(len(set(row)) == 10 for row in rows.tolist())
+
+
+def test_hard_rows_are_the_same_under_autocast():
+    features = Table(1 + 1e-3 * torch.randn(50, 6))  # bfloat16 cannot tell them apart
+    query, gold = torch.randn(4, 6), torch.arange(4)
+    plain = hard_rows(query, gold, features, count=5, pool=50)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(hard_rows(query, gold, features, count=5, pool=50), plain)
