@@ -21,7 +21,7 @@ from mmkit.files import written_once
 
 Overrides = dict[str, dict[str, Any]]
 
-ROUNDS: dict[SplitName, int] = {"train": 6, "dev": 1, "test": 2}
+ROUNDS: dict[SplitName, int] = {"train": 12, "dev": 2, "test": 2}
 """How often each split mentions every entity with an ambiguous name."""
 
 PORTRAITS: dict[SplitName, int] = {"train": 20, "dev": 2, "test": 3}
@@ -112,7 +112,7 @@ def _splits(folder: Path, seed: int, of: Callable[[SplitName], dict[str, Any]]) 
 
 def _world(folder: Path, seed: int) -> Path:
     """The one folder that all readers share, whatever folder each is given beside it."""
-    return written_once(folder.parent / f"mel-v2-{seed}", lambda target: write(target, seed))
+    return written_once(folder.parent / f"mel-v3-{seed}", lambda target: write(target, seed))
 
 
 def write(folder: Path, seed: int) -> None:
