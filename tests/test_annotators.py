@@ -215,3 +215,12 @@ def _start(annotator: Annotator, records: list[Example]) -> Any:
     process = multiprocessing.get_context("fork").Process(target=annotate, args=(annotator, records))
     process.start()
     return process
+
+
+def test_a_result_that_was_altered_on_disk_is_a_users_error(tmp_path: Path) -> None:
+    with ResultStore(tmp_path / "results.sqlite") as store:
+        store.put({"key": ["Q1", "Q2"]})
+    file = tmp_path / "results.sqlite"
+    file.write_bytes(file.read_bytes().replace(b'["Q1"', b'x"Q1"'))
+    with ResultStore(file) as store, pytest.raises(MMKitError, match="delete it"):
+        store.get(["key"])

@@ -75,7 +75,7 @@ class ResultStore:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.DatabaseError, OSError) as reason:
+        except (sqlite3.DatabaseError, OSError, ValueError) as reason:
             raise MMKitError(
                 f"the store of annotation results cannot be used: {reason}",
                 where=self.path,
