@@ -124,12 +124,7 @@ def assemble(
     exception of frozen encoders: they are built by name, with their weights.
     Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
     """
-    encoders: dict[str, Encoder] = {
-        name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")
-    }
-    fuser: Fuser = recipe.build("model.fuser")
-    decoder: Decoder = recipe.build("model.decoder")
-    check_fit(recipe, encoders, fuser, decoder)
+    encoders, fuser, decoder = fitting_parts(recipe)
     if labels is None:
         if examples is None:
             raise ValueError("assemble needs examples to learn labels from, or the labels")
@@ -149,6 +144,20 @@ def assemble(
     decoder.build(fuser.dims, labels, entities)
     _check_widths(recipe, fuser, decoder, encoders)
     return Model(encoders, fuser, decoder, labels, entities)
+
+
+def fitting_parts(recipe: Recipe) -> tuple[dict[str, Encoder], Fuser, Decoder]:
+    """A recipe's parts before they are built: what can be said of them without data or weights.
+
+    Raises `RecipeError` where they do not fit.
+    """
+    encoders: dict[str, Encoder] = {
+        name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")
+    }
+    fuser: Fuser = recipe.build("model.fuser")
+    decoder: Decoder = recipe.build("model.decoder")
+    check_fit(recipe, encoders, fuser, decoder)
+    return encoders, fuser, decoder
 
 
 def _seed(recipe: Recipe, part: str) -> None:

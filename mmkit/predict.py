@@ -150,7 +150,9 @@ class Predictor:
             )
         if decoder.links and mention is None:
             raise DataError(
-                "there is no mention to link", where=example.id, hint="give its words as --mention"
+                "there is no mention to link",
+                where=example.id,
+                hint="give its words as --mention, or mention=... in Python",
             )
         unknown = [id for id in example.candidates if id not in self.model.entities]
         if unknown:
@@ -206,6 +208,8 @@ def make_example(
     id: str = "input",
 ) -> Example:
     """An example from a user's own sentence; see `Predictor.predict`."""
+    if isinstance(images, str | Path):
+        raise DataError("images is one path, not a list of them", where=id, hint=f"images=[{str(images)!r}]")
     pictures = tuple(image if isinstance(image, Image) else Image(str(image)) for image in images)
     try:
         "".join([text] if isinstance(text, str) else text).encode()
@@ -249,7 +253,9 @@ def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
     return ImageError(
         error.what,
         where=error.where if owner is None else f"{owner}: {error.where}",
-        hint=error.hint or "mend it, or put blank pictures in place of such: --missing-images blank",
+        hint=error.hint
+        or "mend it, or put blank pictures in place of such: "
+        '--missing-images blank, or missing_images = "blank" in Python',
     )
 
 

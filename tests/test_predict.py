@@ -128,6 +128,12 @@ def test_text_that_is_no_unicode_is_refused(tagger):
         mmkit.load(tagger, device="cpu").predict("caf\udce9 Paris")
 
 
+def test_one_path_is_no_list_of_pictures(tagger):
+    with pytest.raises(DataError, match="not a list") as caught:
+        mmkit.load(tagger, device="cpu").predict("Jordan again", images="a.jpg")
+    assert caught.value.hint == "images=['a.jpg']"
+
+
 def test_a_missing_picture_is_told_with_its_example(tagger, tmp_path):
     record = {"id": "seventh", "text": "Jordan again", "images": [str(tmp_path / "none.jpg")]}
     (tmp_path / "in.jsonl").write_text(HEADER + '{"text": "Paris"}\n' + json.dumps(record) + "\n")

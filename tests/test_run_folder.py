@@ -266,6 +266,12 @@ def test_a_score_that_no_metric_gives_is_refused_before_training(sample_recipe, 
     assert not list(tmp_path.iterdir())
 
 
+def test_parts_that_do_not_fit_are_refused_before_data_is_read(sample_recipe, tmp_path):
+    mistaken = {"model.fuser.text": "words", "data.train.file": "none.txt"}
+    with pytest.raises(mmkit.errors.RecipeError, match="asks for an encoder named 'words'"):
+        train(load_recipe(sample_recipe, mistaken), tmp_path / "run", device="cpu")
+
+
 def test_a_label_of_its_own_can_be_the_score(sample_recipe, tmp_path):
     overrides = {"training.score": {"spans.f1.PER": 1.0, "spans.f1": 0.5}, "training.epochs": 1}
     facts = train(load_recipe(sample_recipe, overrides), tmp_path / "run", device="cpu")

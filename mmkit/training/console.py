@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mmkit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from mmkit.recipe import Recipe
+
+SHOWN = 6
+"""Figures of one metric in a line about an evaluation; the table at the end has all of them."""
 
 
 class ConsoleDisplay:
@@ -29,6 +36,7 @@ class ConsoleDisplay:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._said = 0.0
+        self._score: frozenset[str] = frozenset()
 
     @property
     def _live(self) -> bool:
@@ -59,6 +67,12 @@ class ConsoleDisplay:
             self.say(f"{label}: {done} of {total}")
 
     @hookimpl
+    def mmkit_run_start(self, recipe: Recipe) -> None:
+        """Nothing is shown; from here on it is known which figures decide."""
+        score = recipe.training.score
+        self._score = frozenset([score] if isinstance(score, str) else score)
+
+    @hookimpl
     def mmkit_epoch_start(self, epoch: int, steps: int) -> None:
         """A bar of the epoch's updates."""
         self.close()
@@ -80,7 +94,7 @@ class ConsoleDisplay:
     @hookimpl
     def mmkit_evaluated(self, split: str, epoch: int, figures: dict[str, float], best: bool) -> None:
         """A split's main figures as a line."""
-        main = {name: value for name, value in figures.items() if is_overall(name)}
+        main = main_figures(figures, self._score)
         self.say(f"epoch {epoch}  {split}  " + _line(main) + ("  (best so far)" if best else ""))
 
     @hookimpl
@@ -145,6 +159,18 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
         values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
         by_label.add_row(label, *map(_percent, values))
     return [overall, by_label]
+
+
+def main_figures(figures: Mapping[str, float], score: Collection[str] = ()) -> dict[str, float]:
+    """The figures for a line: each metric's first few overall ones, and those that `score` names."""
+    counts: Counter[str] = Counter()
+    main = {}
+    for name, value in figures.items():
+        metric = name.partition(".")[0]
+        if name in score or (is_overall(name) and counts[metric] < SHOWN):
+            counts[metric] += 1
+            main[name] = value
+    return main
 
 
 def is_overall(name: str) -> bool:

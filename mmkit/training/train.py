@@ -17,7 +17,7 @@ from pluggy import PluginManager
 from mmkit.data.types import Prediction
 from mmkit.errors import Interrupted
 from mmkit.hooks import registered
-from mmkit.model import Item, Model, assemble
+from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.recipe import Recipe
 from mmkit.run import Run, default_folder, environment
 from mmkit.splits import ENTITIES, Split, read_splits, split_names
@@ -88,12 +88,13 @@ class Session:
         self.precision = pick_precision(self.settings.precision, self.device)
         if self.main:
             open_folder(self.run, self.recipe, resume)
+        fitting_parts(self.recipe)  # a mistake is said before annotators run
+        self.metrics = {name: self.recipe.build(f"metrics.{name}") for name in self.recipe.parts("metrics")}
+        if "dev" in self.recipe.parts("data"):
+            check_score(self.metrics, self.settings.score)
         splits = self._read()
         self.model = self._assemble(splits)
         self.items = {name: self.model.items(splits[name].examples) for name in split_names(self.recipe)}
-        self.metrics = {name: self.recipe.build(f"metrics.{name}") for name in self.recipe.parts("metrics")}
-        if "dev" in self.items:
-            check_score(self.metrics, self.settings.score)
         self.facts = self._begin(splits)
         self.facts["features"] = self._prepare_features(splits)
         loop = self._loop()
