@@ -16,9 +16,9 @@ from mmkit.data.jsonl import JsonlReader
 from mmkit.data.mnre import MnreReader
 from mmkit.data.reader import Reader
 from mmkit.data.sample.names import AMBIGUOUS
-from mmkit.files import written_once
 from mmkit.data.types import Example
 from mmkit.errors import DataError
+from mmkit.files import written_once
 
 SPLITS = ("train", "dev", "test")
 READERS = (ConllImagesReader, MnreReader, JsonlReader)
