@@ -29,6 +29,15 @@ def test_a_sound_recipe(sample_recipe):
     assert "OTHER" in shown and shown.endswith("ready to train\n")
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [("model.fuser.text", "words", "encoder named 'words'"), ("training.score", "spans.f2", "spans.f2")],
+)
+def test_parts_that_do_not_fit_and_a_score_of_no_metric_are_found(sample_recipe, setting, value, message):
+    done = check(sample_recipe, f"--{setting}", value)
+    assert done.exit_code == 2 and message in done.output
+
+
 def test_pictures_in_another_place_are_said_once(sample_recipe, tmp_path):
     overrides = [
         x for name in ("train", "dev", "test") for x in (f"--data.{name}.images", tmp_path / "a/../b")

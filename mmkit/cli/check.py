@@ -33,7 +33,11 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
     """
     loaded = recipe_from(recipe, context, sample)
     from mmkit.check import check as check_recipe
+    from mmkit.model import fitting_parts
+    from mmkit.training.evaluation import checked_metrics
 
+    fitting_parts(loaded)
+    checked_metrics(loaded)
     reports = check_recipe(loaded, decode)
     if json_:
         click.echo(as_json({name: report.to_json() for name, report in reports.items()}))

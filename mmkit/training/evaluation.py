@@ -11,6 +11,7 @@ from mmkit.data.types import Example, Prediction
 from mmkit.errors import RecipeError
 from mmkit.metrics.base import Metric
 from mmkit.model import Item, Model
+from mmkit.recipe import Recipe
 from mmkit.training.batches import Loader
 
 
@@ -73,6 +74,14 @@ def weighted_score(figures: Mapping[str, float], wanted: str | Mapping[str, floa
     if unknown:
         raise _no_such_figure(unknown, figures)
     return sum(weight * figures[name] for name, weight in weights.items())
+
+
+def checked_metrics(recipe: Recipe) -> dict[str, Metric]:
+    """A recipe's metrics. Raises `RecipeError` if none of them gives the score that is to decide on its `dev`."""
+    metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+    if "dev" in recipe.parts("data"):
+        check_score(metrics, recipe.training.score)
+    return metrics
 
 
 def check_score(metrics: Mapping[str, Metric], wanted: str | Mapping[str, float]) -> None:

@@ -24,7 +24,7 @@ from mmkit.splits import ENTITIES, Split, read_splits, split_names
 from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import load_checkpoint, load_tensors, load_weights, save_checkpoint
 from mmkit.training.devices import make_accelerator, pick_precision
-from mmkit.training.evaluation import check_score, predict_items, score, weighted_score
+from mmkit.training.evaluation import checked_metrics, predict_items, score, weighted_score
 from mmkit.training.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.training.loop import Loop, Update
 from mmkit.training.memory import memory_advice, peak_memory
@@ -89,9 +89,7 @@ class Session:
         if self.main:
             open_folder(self.run, self.recipe, resume)
         fitting_parts(self.recipe)  # a mistake is said before annotators run
-        self.metrics = {name: self.recipe.build(f"metrics.{name}") for name in self.recipe.parts("metrics")}
-        if "dev" in self.recipe.parts("data"):
-            check_score(self.metrics, self.settings.score)
+        self.metrics = checked_metrics(self.recipe)
         splits = self._read()
         self.model = self._assemble(splits)
         self.items = {name: self.model.items(splits[name].examples) for name in split_names(self.recipe)}
