@@ -36,7 +36,7 @@ SHOWN = 5
 @click.option(
     "--entities",
     type=click.Path(path_type=Path),
-    help="For linking: a knowledge base of jsonlines in place of the one trained with.",
+    help="For linking: a knowledge base of jsonlines (`mmkit convert` makes them) in place of the one trained with.",
 )
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
 @click.option("--split", help="Examples of a split of the run's own recipe (test, say).")
