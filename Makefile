@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PLUGINS := $(wildcard plugins/*)
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # A plugin as pip is to install it: with its extra `dev` (what its tests need), if it has one.
 installed = --editable "./$(1)$(if $(shell grep -s '^dev = ' $(1)/pyproject.toml),[dev])"
 READY := $(VENV)/.ready
