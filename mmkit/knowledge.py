@@ -63,7 +63,12 @@ def read_knowledge_base(
             key = _key(config, split)
             split.entities = base = KnowledgeBase.build(folder / key, _read(reader), reader.repairs)
     except DataError as error:
-        raise DataError(error.what, where=error.where or reader.path, hint=error.hint) from error
+        advice = (
+            "entities are read as jsonlines here; `mmkit convert` makes them of other formats"
+            if other
+            else ""
+        )
+        raise DataError(error.what, where=error.where or reader.path, hint=error.hint or advice) from error
     split.repairs = base.repairs
     return split
 

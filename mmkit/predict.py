@@ -284,10 +284,11 @@ def describe(example: Example, prediction: Prediction, entities: Sequence[Entity
     """
     result: dict[str, Any] = {"id": example.id, "text": example.text, "tokens": list(example.tokens)}
     result["images"] = [image.path for image in example.images if image.role == "photo"]
-    result["entities"] = [
-        {**_span(example, span), "score": round(score, 6)}
-        for span, score in zip(prediction.spans, prediction.span_scores, strict=True)
-    ]
+    if prediction.spans or not prediction.links:
+        result["entities"] = [
+            {**_span(example, span), "score": round(score, 6)}
+            for span, score in zip(prediction.spans, prediction.span_scores, strict=True)
+        ]
     if prediction.relations:
         result["relations"] = [
             {

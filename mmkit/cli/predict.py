@@ -149,7 +149,7 @@ def show(result: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(result['text'])}[/bold]")
     for path in result["images"]:
         console.print(f"  [dim]{escape(path or 'a blank picture')}[/dim]")
-    for entity in result["entities"]:
+    for entity in result.get("entities", ()):
         bounds = f"tokens {entity['start']}:{entity['end']}, characters {entity['start_char']}:{entity['end_char']}"
         console.print(
             f"  [green]{escape(entity['label'])}[/green] {escape(entity['text'])}  ({bounds})  {entity['score']:.3f}"
@@ -167,5 +167,5 @@ def show(result: dict[str, Any]) -> None:
         console.print(
             f"  {link['score']:.3f}  [green]{escape(link['entity'])}[/green]  {name}[dim]{about}[/dim]"
         )
-    if not (result["entities"] or result.get("relations") or result.get("links")):
+    if not (result.get("entities") or result.get("relations") or result.get("links")):
         console.print("  [dim]nothing found[/dim]")

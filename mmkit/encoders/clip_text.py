@@ -23,7 +23,9 @@ LEGACY_END = 2
 class ClipTextEncoder(PlainTextEncoder):
     """CLIP's projection of each of a record's texts, unnormalised; texts are cut to `max_length` tokens.
 
-    `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder.
+    `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder. `source` is `mention`,
+    `mention_sentence` or `sentence` for examples, `name`, `description` or `name_description` for entities, or
+    `note:KEY` for what an annotator noted.
 
     Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most texts of a record in the batch, at least 1.
     """
