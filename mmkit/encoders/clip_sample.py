@@ -24,7 +24,7 @@ from mmkit.encoders.pretrained import no_bars
 from mmkit.encoders.sampling import make_once
 from mmkit.encoders.sources import texts_of
 
-SIDE, WIDTH, PROJECTION, LENGTH, VOCABULARY = 48, 128, 128, 77, 2000
+SIDE, WIDTH, PROJECTION, LENGTH, VOCABULARY = 48, 128, 256, 77, 2000
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 SEEN = 512
 """Texts at most, and pictures, on which features are centred."""
@@ -32,8 +32,8 @@ SEEN = 512
 
 def write_tiny_clip(folder: Path, seed: int, examples: Sequence[Example]) -> Path:
     """Where the tiny CLIP is, written once: beside the given folder of either part, so that both share it."""
-    name = folder.name.replace("mmkit.clip_text.v1", "mmkit.clip.v1")
-    target = folder.with_name(name.replace("mmkit.clip_image.v1", "mmkit.clip.v1"))
+    name = folder.name.replace("mmkit.clip_text.v1", "mmkit.clip.v2")
+    target = folder.with_name(name.replace("mmkit.clip_image.v1", "mmkit.clip.v2"))
     texts = [t for x in examples for source in ("mention", "mention_sentence") for t in texts_of(x, source)]
     make_once(target, lambda made: _write(made, seed, list(dict.fromkeys(texts))))
     return target

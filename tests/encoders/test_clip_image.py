@@ -62,7 +62,7 @@ def clips_own(folder: Path, paths: list[str]) -> Tensor:
 
 def test_features_are_those_of_transformers(tiny_clip: Path, photos: list[str]) -> None:
     ours = features(built(tiny_clip), *(example(Image(path)) for path in photos))
-    assert ours["pooled"].shape == (4, 1, 128) and ours["mask"].all()
+    assert ours["pooled"].shape == (4, 1, 256) and ours["mask"].all()
     torch.testing.assert_close(ours["pooled"][:, 0], clips_own(tiny_clip, photos), atol=2e-6, rtol=0)
 
 

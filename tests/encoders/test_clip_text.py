@@ -295,7 +295,7 @@ def test_the_sample_is_one_model_for_texts_and_pictures(tmp_path: Path, examples
 
     texts = ClipTextEncoder.sample(tmp_path / "mmkit.clip_text.v1-1-ab", 1, examples)
     pictures = ClipImageEncoder.sample(tmp_path / "mmkit.clip_image.v1-1-ab", 1, examples)
-    assert texts == pictures == {"name": str(tmp_path / "mmkit.clip.v1-1-ab"), "revision": None}
+    assert texts == pictures == {"name": str(tmp_path / "mmkit.clip.v2-1-ab"), "revision": None}
     again = write_tiny_clip(tmp_path / "again", 1, examples)
     for file in again.iterdir():
         assert file.read_bytes() == (Path(texts["name"]) / file.name).read_bytes()
