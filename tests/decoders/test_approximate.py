@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from linking import Table
 from mmkit.decoders import approximate
 from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.search import search
@@ -19,35 +18,13 @@ from mmkit.errors import DataError, PartError
 N, D = 6000, 32
 
 
-@dataclass
-class Table:
-    """Features in memory, handed out in blocks of 700 rows."""
-
-    features: Tensor
-    dim: int = D
-
-    @property
-    def device(self) -> torch.device:
-        return self.features.device
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        for first in range(0, len(self), 700):
-            yield first, self.features[first : first + 700]
-
-    def gather(self, rows: Tensor) -> Tensor:
-        return self.features[rows].float()
-
-
 def clustered(seed: int = 0) -> tuple[Table, Tensor]:
     """Entities around 80 centres, of different lengths, and queries near some of them."""
     draw = torch.Generator().manual_seed(seed)
     centres = torch.randn(80, D, generator=draw)
     near = centres[torch.randint(80, (N + 50,), generator=draw)]
     points = (near + 0.8 * torch.randn(N + 50, D, generator=draw)) * torch.rand(N + 50, 1, generator=draw) * 9
-    return Table(points[:N].half()), points[N:]
+    return Table(points[:N].half(), 700), points[N:]
 
 
 @pytest.fixture
@@ -92,7 +69,7 @@ def test_more_is_asked_for_than_the_probed_lists_hold(cache):
     assert rows.shape == (50, 3500)
     assert (rows >= 0).all()
     assert all(len(set(row)) == 3500 for row in rows.tolist())
-    small = Table(table.features[:3])
+    small = Table(table.features[:3], 700)
     assert ApproximateIndex.of(small).search(query, 20)[1].sort(dim=1).values.tolist() == [[0, 1, 2]] * 50
 
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from golden import CLOSE, golden_files
 from mmkit.decoders.crf import LinearChainCRF
 
-ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = Path(os.environ.get("MMKIT_GOLDEN", ROOT.parent / "shared" / "golden"))
-FILES = sorted(GOLDEN.glob("more_crf_*.safetensors"))
-CLOSE = {"rtol": 0.0, "atol": 1e-4}
 
-
-@pytest.mark.skipif(not FILES, reason="the golden files are not beside the project")
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", golden_files("more_crf"))
 def test_golden_more_crf(file):
     golden = load_file(file)
     start = golden["start_transitions"]

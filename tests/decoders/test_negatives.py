@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linking import Table
 from mmkit.data.types import Entity
 from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
 
@@ -16,19 +17,6 @@ ENTITIES = [
     Entity("3", "Syria", (), "country in Asia"),
     Entity("4", "Unseen", (), "nothing alike"),
 ]
-
-
-class Table:
-    """Features in memory."""
-
-    def __init__(self, rows):
-        self.rows, self.dim, self.device = rows, rows.shape[1], rows.device
-
-    def __len__(self):
-        return len(self.rows)
-
-    def gather(self, rows):
-        return self.rows[rows]
 
 
 @settings(max_examples=50, deadline=None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
@@ -12,35 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from linking import Table
 from mmkit.decoders import search as module
 from mmkit.decoders.search import rank_among, search
 from mmkit.errors import DataError
-
-
-@dataclass
-class Table:
-    """Features in memory, handed out in blocks of `size` rows."""
-
-    features: Tensor
-    size: int = 1000
-
-    @property
-    def dim(self) -> int:
-        return self.features.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.features.device
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def blocks(self) -> Iterator[tuple[int, Tensor]]:
-        for first in range(0, len(self), self.size):
-            yield first, self.features[first : first + self.size]
-
-    def gather(self, rows: Tensor) -> Tensor:
-        return self.features[rows].float()
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

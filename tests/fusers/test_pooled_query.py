@@ -8,34 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mmkit.batch import Batch, Features
-from mmkit.encoders.base import Encoder
+from linking import Given
+from mmkit.batch import Batch
 from mmkit.errors import PartError
 from mmkit.fusers.attention import VectorAttention
 from mmkit.fusers.pooled import shared_width, total, vectors
 from mmkit.fusers.pooled_query import PooledQuery
 from mmkit.fusers.projection import Projection
-
-
-class Given(Encoder):
-    """Gives its inputs back as features."""
-
-    provides = frozenset({"pooled", "mask"})
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def build(self, special_tokens=(), saved=None): ...
-
-    def save(self, folder): ...
-
-    def collate(self, examples, views):
-        raise NotImplementedError
-
-    def forward(self, inputs: Features) -> Features:
-        return inputs
-
 
 ENCODERS = {"words": Given(6), "pictures": Given(4)}
 MASK = torch.tensor([[True, True], [True, False], [False, False]])

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linking import Given
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
@@ -14,26 +15,6 @@ from mmkit_dim.fuser import DynamicQuery
 
 NAMES = ("mention", "text", "photo", "caption")
 WIDTH = 8
-
-
-class Given(Encoder):
-    """Gives its inputs back as features."""
-
-    provides = frozenset({"pooled", "mask"})
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def build(self, special_tokens=(), saved=None): ...
-
-    def save(self, folder): ...
-
-    def collate(self, examples, views):
-        raise NotImplementedError
-
-    def forward(self, inputs: Features) -> Features:
-        return inputs
 
 
 def encoders(**widths: int) -> dict[str, Encoder]:

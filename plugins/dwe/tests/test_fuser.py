@@ -11,32 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from linking import Given
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
 from mmkit_dwe.fuser import DualWay
 
 TEXT, IMAGE, HIDDEN = 6, 4, 8
-
-
-class Given(Encoder):
-    """Gives its inputs back as features."""
-
-    provides = frozenset({"pooled", "mask"})
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def build(self, special_tokens=(), saved=None): ...
-
-    def save(self, folder): ...
-
-    def collate(self, examples, views):
-        raise NotImplementedError
-
-    def forward(self, inputs: Features) -> Features:
-        return inputs
 
 
 def encoders(**widths: int) -> dict[str, Encoder]:

@@ -6,9 +6,6 @@ Each golden file holds inputs and outputs of their code; weights and pictures ar
 from __future__ import annotations
 
 import json
-import os
-import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertConfig, BertTokenizer
 
+from golden import CLOSE, authors_state, golden_files, salt_of
 from mmkit.batch import Batch, Features
 from mmkit.decoders.base import Decoder
 from mmkit.decoders.crf_tagger import CrfTagger
@@ -30,37 +28,7 @@ from mmkit.model import Model
 from mmkit_hvpnet.convert import HvpnetImporter, convert_state
 from mmkit_hvpnet.fuser import VisualPrefix
 
-GOLDEN = Path(os.environ.get("MMKIT_GOLDEN", Path(__file__).resolve().parents[4] / "shared" / "golden"))
 HEAD, TAIL = 196, 198  # ids of <s> and <o> in the golden vocabulary
-CLOSE = {"atol": 1e-4, "rtol": 0.0}
-
-
-def golden_files(task: str) -> list[object]:
-    files = sorted(GOLDEN.glob(f"hvpnet_{task}_[0-9]*.safetensors"))
-    missing = pytest.param(None, marks=pytest.mark.skip(reason="the golden files are not beside the project"))
-    return [pytest.param(file, id=file.stem) for file in files] or [missing]
-
-
-def reference_tensor(name: str, shape: list[int], salt: int) -> Tensor:
-    """As the golden files' own `reference_weights.py` draws it: a stream seeded by the tensor's name."""
-    x = np.random.RandomState((zlib.crc32(name.encode()) + salt) % 2**32).standard_normal(shape)
-    x = x.astype(np.float32)
-    if name.endswith("running_var"):
-        x = 1 + 0.1 * np.abs(x)
-    elif name.endswith("running_mean"):
-        x = 0.1 * x
-    elif len(shape) == 1 and name.endswith("weight"):
-        x = 1 + 0.05 * x
-    elif len(shape) >= 2:
-        x = x / np.sqrt(int(np.prod(shape[1:])))
-    else:
-        x = 0.02 * x
-    return torch.from_numpy(np.asarray(x, dtype=np.float32))
-
-
-def authors_state(task: str, salt: int) -> dict[str, Tensor]:
-    shapes = json.loads((GOLDEN / f"hvpnet_{task}_state_dict.json").read_text())
-    return {name: reference_tensor(name, shape, salt) for name, shape in shapes.items()}
 
 
 def pictures(salt: int) -> Tensor:
@@ -94,7 +62,7 @@ def resnet_folder(folder: Path) -> Path:
 
 def imported(task: str, salt: int, folder: Path, decoder: Decoder) -> Model:
     """mmkit's model with the authors' weights."""
-    state = authors_state(task, salt)
+    state = authors_state(f"hvpnet_{task}", salt)
     labels = HvpnetImporter().labels(state)
     text = TransformerEncoder(name="bert-base-uncased")
     text.build(decoder.special_tokens, saved=bert_folder(folder / "bert"))
@@ -125,11 +93,7 @@ def batch(golden: Features, items: Tensor, targets: Features) -> Batch:
     return Batch((), {"text": text, "vision": vision}, targets)
 
 
-def salt_of(file: Path) -> int:
-    return int(re.findall(r"_(\d+)$", file.stem)[0])
-
-
-@pytest.mark.parametrize("file", golden_files("ner"))
+@pytest.mark.parametrize("file", golden_files("hvpnet_ner"))
 def test_golden_ner(file: Path, tmp_path: Path) -> None:
     golden, salt = load_file(file), salt_of(file)
     decoder = CrfTagger(subwords="tagged", types=["MISC", "PER", "ORG", "LOC"])
@@ -150,7 +114,7 @@ def test_golden_ner(file: Path, tmp_path: Path) -> None:
     assert torch.equal(tags[mask], golden["decoded"][mask])
 
 
-@pytest.mark.parametrize("file", golden_files("re"))
+@pytest.mark.parametrize("file", golden_files("hvpnet_re"))
 def test_golden_re(file: Path, tmp_path: Path) -> None:
     golden, salt = load_file(file), salt_of(file)
     decoder = PairClassifier()
