@@ -34,9 +34,9 @@ BASES = {
 }
 """The registries in the order a model runs, each with the class its parts derive from."""
 
-PLUGINS = ("hvpnet", "dwe", "dim")
+PLUGINS = ("hvpnet", "dwe", "dim", "more")
 """First words of parts' names whose packages, `mmkit-<word>`, are in `plugins/` of mmkit's repository."""
-PLANNED = ("tesga", "more")
+PLANNED = ("tesga",)
 """First words of parts' names that later versions will bring."""
 
 HERE = "(this process)"

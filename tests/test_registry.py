@@ -208,11 +208,11 @@ def test_unknown_names(station: str, name: str, says: str) -> None:
 def test_finding_over_all_registries() -> None:
     with pytest.raises(PartError, match=r"did you mean 'mmkit.jsonl.v1'"):
         registry.find("mmkit.json.v1")
-    with pytest.raises(PartError, match="more is planned"):
-        registry.find("more.experts.v1")
+    with pytest.raises(PartError, match="tesga is planned"):
+        registry.find("tesga.table.v1")
 
 
-@pytest.mark.parametrize("plugin", ["hvpnet", "dwe", "dim"])
+@pytest.mark.parametrize("plugin", ["hvpnet", "dwe", "dim", "more"])
 def test_plugins_that_are_on_no_index_are_installed_from_the_repository(
     monkeypatch: pytest.MonkeyPatch, plugin: str
 ) -> None:

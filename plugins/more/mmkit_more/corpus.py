@@ -1,0 +1,31 @@
+"""What is retrieved from: articles with paragraphs and captioned pictures, one at a time and in a fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import astuple, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of an article: a file, and what the article says of it."""
+
+    path: str
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """A record of a corpus; `links` are titles of other articles."""
+
+    id: str
+    title: str
+    paragraphs: tuple[str, ...]
+    links: tuple[str, ...] = ()
+    images: tuple[Picture, ...] = ()
+
+    def digest(self) -> str:
+        """A hash of everything in it but the pictures' bytes."""
+        text = json.dumps(astuple(self), ensure_ascii=False)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

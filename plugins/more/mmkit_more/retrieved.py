@@ -1,0 +1,21 @@
+"""What retrieval finds, and how it becomes the context of an example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """A paragraph, or an article that a retrieved picture belongs to; a higher `score` is a better match.
+
+    `id` is unique in an index: the article's id and the number of the paragraph or picture in it, `12#3`.
+    """
+
+    id: str
+    article: str
+    title: str
+    text: str
+    score: float
+    caption: str = ""
+    image: str = ""
