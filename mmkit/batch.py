@@ -21,6 +21,12 @@ Features: TypeAlias = dict[str, Tensor]
 """
 
 
+def of_view(inputs: Mapping[str, Tensor], view: str) -> Features:
+    """A text encoder's inputs of one of its `extra_views`, under the names that the main view's have."""
+    prefix = f"{view}:"
+    return {k.removeprefix(prefix): v for k, v in inputs.items() if k.startswith(prefix)}
+
+
 @dataclass
 class Batch:
     """Examples collated for every encoder and for the decoder.
@@ -29,6 +35,7 @@ class Batch:
     (empty when predicting). A text encoder's inputs hold, beside the tokenizer's:
     `word_index [B, T]` token of the example each subword belongs to (-1 none), `first_subword [B, W]` position of
     each token's first subword (-1 cut off or padding), `marker_index [B, M]` position of each marker (-1 cut off).
+    Those of a further view have its name before theirs (see `of_view`).
     """
 
     examples: tuple[Example, ...]

@@ -72,7 +72,7 @@ class Model(nn.Module):
         for example in examples:
             for unit in self.decoder.units(example):
                 views = self.decoder.views(unit)
-                length = max((encoder.length(views) for encoder in self.reading.values()), default=0)
+                length = max((encoder.length(unit, views) for encoder in self.reading.values()), default=0)
                 result.append(Item(unit, views, length))
         return result
 
@@ -142,6 +142,7 @@ def assemble(
     fuser.build(encoders)
     _seed(recipe, "decoder")
     decoder.build(fuser.dims, labels, entities)
+    decoder.connect(encoders)
     _check_widths(recipe, fuser, decoder, encoders)
     return Model(encoders, fuser, decoder, labels, entities)
 

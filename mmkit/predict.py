@@ -12,7 +12,7 @@ from mmkit.annotators.base import Annotator
 from mmkit.annotators.run import annotate
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.tokenize import tokenize
-from mmkit.data.types import Entity, Example, Image, Mention, Prediction, Relation, Span
+from mmkit.data.types import SOURCES, Entity, Example, Image, Mention, Prediction, Relation, Span
 from mmkit.decoders.entity_matcher import NOTE as RANKS
 from mmkit.encoders.base import ItemEncoder, MissingImages
 from mmkit.errors import DataError, ImageError
@@ -280,6 +280,8 @@ def _find(example: Example, wanted: str | tuple[int, int], role: str) -> Span:
 def describe(example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> dict[str, Any]:
     """A prediction as JSON for people: with the words, and offsets in tokens and characters.
 
+    `sources` are what annotators retrieved for it.
+
     Links carry the name and description that `entities`, a knowledge base, has for them.
     """
     result: dict[str, Any] = {"id": example.id, "text": example.text, "tokens": list(example.tokens)}
@@ -308,6 +310,8 @@ def describe(example: Example, prediction: Prediction, entities: Sequence[Entity
     notes = {key: note for key, note in prediction.notes.items() if key != RANKS}  # `links` says it already
     if notes:
         result["notes"] = notes
+    if SOURCES in example.notes:
+        result["sources"] = example.notes[SOURCES]
     return result
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkit.cache import cache_dir
-from mmkit.errors import PartError
+from mmkit.errors import PartError, RecipeError
+from mmkit.files import written_once
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -14,12 +21,15 @@ if TYPE_CHECKING:
 SEED = 1234
 """The sample's own seed, so that recipes share one dataset whatever seed they train with."""
 
+Tell = Callable[[str], None]
 
-def sampled(recipe: Recipe) -> Recipe:
+
+def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
     """The recipe with its data, backbones and `[sample]` settings replaced by the sample's.
 
     Each reader writes a dataset in its own on-disk format, each encoder a tiny untrained backbone, both into the
-    cache; they are made once. Raises `PartError` for a reader that brings no sample.
+    cache; they are made once. Runs that the recipe builds on are trained first, on their samples, and kept there
+    too; `tell` is told of it. Raises `PartError` for a reader that brings no sample.
     """
     overrides: dict[str, Any] = {}
     written: dict[str, dict[str, dict[str, Any]]] = {}
@@ -41,6 +51,9 @@ def sampled(recipe: Recipe) -> Recipe:
             folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"
             stand_in = recipe.build(f"{section}.{name}").sample(folder, SEED, train)
             overrides |= {f"{section}.{name}.{key}": value for key, value in stand_in.items()}
+    for name in _experts(recipe):
+        section = f"model.encoders.{name}"
+        overrides[f"{section}.run"] = str(_trained(recipe, section, tell))
     return recipe.with_overrides({**overrides, **recipe.sample_overrides})
 
 
@@ -54,3 +67,52 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
             where=recipe.path,
             hint="a reader's `sample` classmethod writes it",
         ) from error
+
+
+def _experts(recipe: Recipe) -> list[str]:
+    """The encoders that are trained runs."""
+    names = recipe.parts("model.encoders")
+    return [name for name in names if recipe.part(f"model.encoders.{name}", "encoders") == "mmkit.run.v1"]
+
+
+def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
+    """A run that a recipe builds on, trained on its sample unless it is in the cache."""
+    from mmkit.recipe import load_recipe
+
+    name = recipe.build(section).recipe
+    if not name:
+        raise PartError(
+            "no recipe says how this run is trained",
+            where=f"{recipe.path}: [{section}]",
+            hint='name it: recipe = "more_twitter15_text", say',
+        )
+    needed = load_recipe(name)
+    filled = sampled(needed, tell).to_str() + "".join(version(p) for p in ("mmkit", "torch", "transformers"))
+    digest = hashlib.sha256(filled.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+    def train(folder: Path) -> None:
+        tell(f"{recipe.name} builds on a run of {needed.name}, which is trained on its sample first")
+        _train(needed.path, folder)
+
+    return written_once(cache_dir("samples") / f"run-{needed.name}-{digest}", train)
+
+
+def _train(recipe: Path, folder: Path) -> None:
+    """Train a recipe on its sample, in a process of its own: a process has one device and one display."""
+    command = [sys.executable, "-m", "mmkit", "train", str(recipe), "--sample", "--quiet"]
+    alone = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    result = subprocess.run(
+        [*command, "--device", "cpu", "--output", str(folder)],
+        env=alone,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        said = (result.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise RecipeError(
+            f"it could not be trained on its sample: {said}",
+            where=recipe,
+            hint=f"see what mmkit train {recipe} --sample says",
+        )

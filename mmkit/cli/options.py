@@ -30,7 +30,8 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
         return recipe
     from mmkit.sample import sampled
 
-    return sampled(recipe).with_overrides(parse_overrides(context.args))
+    told = sampled(recipe, lambda message: click.echo(message, err=True))
+    return told.with_overrides(parse_overrides(context.args))
 
 
 def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:

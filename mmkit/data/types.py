@@ -14,6 +14,12 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of
 ORPHANS = "mmkit.orphan_spans"
 """Note key: [[start, end], ...] of spans that an `I-` tag opened without a `B-` (strict scoring drops them)."""
 
+SOURCES = "mmkit.sources"
+"""Note key: what an annotator put to use for an example, the best first; `mmkit predict` shows it.
+
+Each is `{"by": part, "id": ..., "title": ..., "score": ..., "text": ...}`, and may say more.
+"""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:

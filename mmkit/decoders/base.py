@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Entity, Example, Prediction, TextView
+from mmkit.encoders.base import Encoder
 from mmkit.encoders.entity_features import EntityFeatures
 
 Labels = dict[str, Any]
@@ -25,6 +26,8 @@ class Decoder(nn.Module, ABC):
     """Whether it links mentions to entities of a knowledge base, so that one must be given to predict."""
     entity_encoder: str | None = None
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
+    score_names: frozenset[str] = frozenset()
+    """What `scores` gives; empty if another model cannot read this decoder's."""
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -38,6 +41,12 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         """Make the modules. `dims` are the fuser's widths by state name."""
+
+    def connect(self, encoders: Mapping[str, Encoder]) -> None:
+        """Look at the encoders, which are all built: a decoder that mixes trained runs finds them here.
+
+        What it keeps of them must not become a module of its own: their weights would be saved twice.
+        """
 
     def attach(self, features: EntityFeatures) -> None:
         """Take the features of `build`'s entities, row by row; called before the first batch if there is an
@@ -65,6 +74,13 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         """Named scalar losses, each a mean over the batch's examples (so that shards of a batch can be weighted)."""
+
+    def scores(self, states: States) -> Features:
+        """The labels' scores, for `mmkit.run.v1` to give to another model.
+
+        `logits [B, R]` of a classifier; of a tagger `emissions [B, W, K]` of words, zero beyond `lengths [B]`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no scores to other models")
 
     @abstractmethod
     def decode(self, states: States, batch: Batch) -> list[Prediction]:

@@ -31,6 +31,7 @@ class PairClassifier(Decoder):
 
     requires: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "marker_index"})
     pairs: ClassVar[bool] = True
+    score_names: frozenset[str] = frozenset({"logits"})
 
     linear: nn.Linear
 
@@ -114,6 +115,10 @@ class PairClassifier(Decoder):
         marked = tokens.gather(1, position.unsqueeze(2).expand(-1, -1, tokens.shape[2]))  # [B, 2, D]
         scores = self.linear(self.norm(self.dropout(marked.flatten(1))))
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def scores(self, states: States) -> Features:
+        """`logits [B, R]`."""
+        return {"logits": self.logits(states)}
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(self.logits(states), targets["relation"])}

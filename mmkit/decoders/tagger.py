@@ -34,6 +34,7 @@ class Tagger(Decoder):
     """
 
     requires: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "word_index", "first_subword"})
+    score_names: frozenset[str] = frozenset({"emissions", "lengths"})
 
     linear: nn.Linear
 
@@ -51,6 +52,8 @@ class Tagger(Decoder):
             raise RecipeError(f"types must be different names, not {types}", hint="or leave them out")
         self.text, self.scheme, self.types, self.subwords = text, scheme, types, subwords
         self.dropout = nn.Dropout(dropout)
+        if subwords == "tagged":  # what it scores are not words
+            self.score_names = frozenset()
 
     def fit(self, examples: Iterable[Example]) -> Labels:
         types = learn_types(examples, self.types)
@@ -120,6 +123,11 @@ class Tagger(Decoder):
             return scores, states["mask"].bool()
         first = _at_least_one(states["first_subword"])
         return _gather(scores, first), first >= 0
+
+    def scores(self, states: States) -> Features:
+        """`emissions [B, W, K]` of the words that were not cut off, zero beyond `lengths [B]`."""
+        emissions, mask = self.emissions(states)
+        return {"emissions": emissions.masked_fill(~mask.unsqueeze(2), 0.0), "lengths": mask.sum(1)}
 
     @abstractmethod
     def tag(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

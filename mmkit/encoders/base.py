@@ -63,7 +63,7 @@ class Encoder(nn.Module, ABC):
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         """Raise `PartError` if such records have nothing of what this encoder is set to read."""
 
-    def length(self, view: Mapping[str, TextView]) -> int:
+    def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """What an example costs this encoder, in subwords; batches are bucketed by it. 0: no matter."""
         return 0
 
@@ -97,8 +97,10 @@ class ItemEncoder(Encoder):
 
     missing_images: MissingImages = "error"
     store: bool = True
+    reads_items: bool = True
+    """False where an encoder is set to read a view of the text instead."""
     version: ClassVar[str] = ""
-    ragged: ClassVar[frozenset[str]] = frozenset()
+    ragged: frozenset[str] = frozenset()
     drops_blanks: ClassVar[bool] = False
 
     def __init__(self, feature_dtype: Literal["float32", "float16"] = "float32") -> None:
@@ -125,6 +127,10 @@ class ItemEncoder(Encoder):
     @abstractmethod
     def blank(self) -> Any:
         """The raw item, with key `BLANK`, that stands for nothing."""
+
+    def stacked(self, loaded: Sequence[Any]) -> Any:
+        """Loaded items as `encode` takes them."""
+        return torch.stack(list(loaded))
 
     @abstractmethod
     def network(self, stack: Tensor) -> Features:
@@ -181,7 +187,10 @@ class ItemEncoder(Encoder):
         """Features of stacked items on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
         stack = self.trimmed(stack) if stack.device.type == "cpu" else stack
         with torch.no_grad(), full_float32(self.device):
-            features = self.network(stack.to(self.device, non_blocking=True))
+            return self.rounded(self.network(stack.to(self.device, non_blocking=True)))
+
+    def rounded(self, features: Features) -> Features:
+        """Features in the precision they are stored in."""
         dtype = getattr(torch, self.feature_dtype)
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
 

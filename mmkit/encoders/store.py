@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mmkit.batch import Features
 from mmkit.cache import cache_dir
@@ -149,10 +148,10 @@ def _compute(
                 done = 0
                 loaded = load_ahead(encoder, wanted, pool, 2 * batch_size)
                 while batch := list(islice(loaded, batch_size)):
-                    good = {key: item for key, item in batch if isinstance(item, Tensor)}
+                    good = {key: item for key, item in batch if not isinstance(item, ImageError)}
                     broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
                     if good:
-                        writer.put(list(good), encoder.encode(torch.stack(list(good.values()))))
+                        writer.put(list(good), encoder.encode(encoder.stacked(list(good.values()))))
                     report.computed += len(good)
                     done += len(batch)
                     if progress is not None:
@@ -166,16 +165,16 @@ def _compute(
 
 def load_ahead(
     encoder: ItemEncoder, raws: Mapping[str, Any], pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[tuple[str, Tensor | ImageError]]:
+) -> Iterator[tuple[str, Any]]:
     """Items in order, loaded by the pool, `ahead` of them at a time; broken ones as their error."""
 
-    def load(raw: Any) -> Tensor | ImageError:
+    def load(raw: Any) -> Any:
         try:
             return encoder.load(raw)
         except ImageError as error:
             return error
 
-    waiting: deque[tuple[str, Future[Tensor | ImageError]]] = deque()
+    waiting: deque[tuple[str, Future[Any]]] = deque()
     for key, raw in raws.items():
         waiting.append((key, pool.submit(load, raw)))
         if len(waiting) > ahead:

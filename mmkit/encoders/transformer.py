@@ -69,7 +69,9 @@ class TransformerEncoder(PlainTextEncoder):
     position's state or the mean over real ones. `dropout` replaces every dropout of the model's
     configuration.
 
-    Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs.
+    Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs. Those of
+    `extra_views` are collated beside them, for a fuser that runs the encoder on more than one view
+    (`mmkit.batch.of_view`).
 
     With a `source` it encodes a record's first `slots` plain texts instead of a view (see `PlainTextEncoder`), cut
     to 512 subwords at most unless `max_length` says otherwise, and stores what it makes of them if it is frozen.
@@ -87,6 +89,7 @@ class TransformerEncoder(PlainTextEncoder):
         name: str,
         *,
         view: str = "text",
+        extra_views: list[str] | None = None,
         source: str | None = None,
         slots: int = 1,
         revision: str | None = None,
@@ -101,8 +104,13 @@ class TransformerEncoder(PlainTextEncoder):
         # views differ by decoder, and their tokens take much room: only plain texts are stored
         store = store and source is not None
         super().__init__(source, slots=slots, frozen=frozen, store=store, feature_dtype=feature_dtype)
-        if source is not None:
+        self.reads_items = source is not None
+        if self.reads_items:
             self.provides = frozenset({"pooled", "mask"})
+        if source is not None and extra_views:
+            raise PartError("an encoder with a source reads no views", hint="leave out extra_views or source")
+        self.extra_views = tuple(extra_views or ())
+        self.provides |= {f"view:{name}" for name in self.extra_views}
         self.name, self.view, self.revision, self.max_length = name, view, revision, max_length
         self.pooling, self.dropout, self.attention = pooling, dropout, attention
         self._prefix_shape: list[tuple[int, int]] | None = None
@@ -220,7 +228,16 @@ class TransformerEncoder(PlainTextEncoder):
         """
         if self.source is not None:
             return super().collate(examples, views)
-        encoded = self.subwords.encode([self._view(v) for v in views])
+        inputs = self._collate_view(self.view, examples, views)
+        for name in self.extra_views:
+            extra = self._collate_view(name, examples, views)
+            inputs |= {f"{name}:{tensor}": value for tensor, value in extra.items()}
+        return inputs
+
+    def _collate_view(
+        self, name: str, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
+    ) -> dict[str, Tensor]:
+        encoded = self.subwords.encode([_view(name, v) for v in views])
         widths = [
             len(x.tokens) if isinstance(x, Example) else len(e.first)
             for x, e in zip(examples, encoded, strict=True)
@@ -230,18 +247,11 @@ class TransformerEncoder(PlainTextEncoder):
             del inputs["token_type_ids"]
         return inputs
 
-    def length(self, view: Mapping[str, TextView]) -> int:
+    def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """The number of subwords of the view this encoder reads; plain texts count for nothing."""
         if self.source is not None:
             return 0
-        return len(self.subwords.encode([self._view(view)])[0].ids)
-
-    def _view(self, views: Mapping[str, TextView]) -> TextView:
-        if self.view not in views:
-            raise PartError(
-                f"the decoder makes no view {self.view!r} of an example", hint=did_you_mean(self.view, views)
-            )
-        return views[self.view]
+        return len(self.subwords.encode([_view(self.view, views)])[0].ids)
 
     def prefix_shape(self) -> list[tuple[int, int]]:
         """(heads, head_dim) of each layer's prefix; raises `PartError` if the model cannot use one."""
@@ -281,6 +291,12 @@ class TransformerEncoder(PlainTextEncoder):
         """Save a tiny random BERT whose vocabulary is the examples' frequent words and all characters."""
         make_once(folder, lambda made: _write_sample(made, seed, _vocabulary(examples)))
         return {"name": str(folder), "revision": None}
+
+
+def _view(name: str, views: Mapping[str, TextView]) -> TextView:
+    if name not in views:
+        raise PartError(f"the decoder makes no view {name!r} of an example", hint=did_you_mean(name, views))
+    return views[name]
 
 
 def _write_sample(folder: Path, seed: int, vocabulary: dict[str, int]) -> None:

@@ -104,7 +104,7 @@ def test_plain_texts_know_no_markers(tiny_bert: Path) -> None:
     encoder = TransformerEncoder(str(tiny_bert), source="mention", frozen=True)
     encoder.build(special_tokens=("[E1]", "[/E1]"))
     assert encoder.fingerprint() == built(tiny_bert, "sentence").fingerprint()
-    assert encoder.length({}) == 0
+    assert encoder.length(sentence("Paris"), {}) == 0
 
 
 def test_a_trainable_encoder_trains(model: Path) -> None:

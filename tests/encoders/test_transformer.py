@@ -140,7 +140,7 @@ def test_sentence_longer_than_the_encoder_is_cut(tiny_roberta: Path) -> None:
     kept = int((first >= 0).sum())
     assert 0 < kept < 100 and (first[kept:] == -1).all()
     assert encoder(inputs)["tokens"].isfinite().all()
-    assert encoder.length({"text": TextView.of(example)}) == 62
+    assert encoder.length(example, {"text": TextView.of(example)}) == 62
 
 
 def test_markers_cut_off_are_minus_one(tiny_bert: Path) -> None:
@@ -184,7 +184,9 @@ def test_encodings_are_computed_once(tiny_bert: Path, examples: list[Example], m
     monkeypatch.setattr(encoder.subwords, "_tokenise", forbidden)
     after = collate(encoder, examples)
     assert all(torch.equal(before[k], after[k]) for k in before)
-    assert encoder.length({"text": TextView.of(examples[0])}) == int(before["attention_mask"][0].sum())
+    assert encoder.length(examples[0], {"text": TextView.of(examples[0])}) == int(
+        before["attention_mask"][0].sum()
+    )
 
 
 def test_the_cache_is_bounded(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,245 @@
+"""`mmkit.run.v1`: a trained run as an encoder, for models that build on other models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Batch, Features
+from mmkit.data.types import Entity, Example, TextView
+from mmkit.decoders.base import Decoder, Labels
+from mmkit.encoders.base import BLANK, ItemEncoder, MissingImages
+from mmkit.errors import PartError, RunError
+from mmkit.model import Item, Model, assemble
+from mmkit.precision import full_float32
+from mmkit.recipe import Recipe
+from mmkit.run import COMPLETE, Run
+
+OWN = "expert/"
+"""Before the names of inputs that the expert's own encoders collated: `expert/text/input_ids`."""
+
+
+class RunEncoder(ItemEncoder):
+    """A trained model that another one reads: an expert of a mixture, say (MoRe; Wang et al., 2022).
+
+    `run` is the folder that `mmkit train` wrote; its weights, labels and recipe are copied into the new run.
+    `recipe` is the recipe it is trained with: it tells users what to train, and with `--sample` it is trained
+    first. Annotations that the run was trained with have to be among the new recipe's annotators. A frozen
+    run is read once for each example and then stored; with `frozen = false` it is trained along.
+
+    Features, in one slot an example: `pooled [B, 1, D]` of its fuser, and its decoder's scores (see
+    `Decoder.scores`): `emissions [B, 1, W, K]` with `lengths [B, 1]`, or `logits [B, 1, R]`.
+    """
+
+    provides = frozenset({"pooled", "mask", "scores"})
+    version: ClassVar[str] = "mmkit.run.v1"
+
+    model: Model
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        recipe: str | None = None,
+        frozen: bool = True,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        super().__init__(feature_dtype)
+        self.run, self.recipe = run, recipe
+        self.frozen, self.store = frozen, store
+
+    # Building and saving
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        """Load the run, or build it without weights from what `save` wrote.
+
+        Raises `PartError` if there is no such run, it is not complete, or another model cannot read it.
+        """
+        folder = Run(saved or self.run)
+        if saved is None:
+            self._check_complete(folder)
+        self._trained_with = folder.recipe()
+        self._check_readable(self._trained_with)
+        if saved is None:
+            self.model = folder.model(self._trained_with)
+        else:
+            self.model = assemble(self._trained_with, labels=folder.labels(), saved=saved)
+        self.ragged = frozenset({"emissions"}) & self.decoder.score_names
+        self.dim = self.model.fuser.dims["pooled"]
+        self.missing_images, self.replaced = self._missing_images, self._replaced
+
+    def _check_complete(self, run: Run) -> None:
+        recipe = self.recipe or "its recipe"
+        if not run.recipe_file.is_file():
+            raise PartError(
+                "there is no trained run to build on",
+                where=self.run,
+                hint=f"train it first: mmkit train {recipe} --output {self.run}",
+            )
+        try:
+            status = run.facts().get("status")
+        except RunError:  # it is written first when training begins, last when it ends
+            status = "unfinished"
+        if status not in (*COMPLETE, "imported"):
+            raise PartError(
+                f"the run to build on is {status}",
+                where=self.run,
+                hint=f"finish it: mmkit train {run.recipe_file} --resume --output {self.run}",
+            )
+
+    def _check_readable(self, recipe: Recipe) -> None:
+        decoder, fuser = recipe.build("model.decoder"), recipe.build("model.fuser")
+        lacking = [
+            what
+            for what, there in (
+                ("scores of labels", decoder.score_names and not decoder.links),
+                ("a sentence's vector (`pooled`)", "pooled" in fuser.provides),
+            )
+            if not there
+        ]
+        if lacking:
+            raise PartError(
+                f"the run gives no {' and no '.join(lacking)}, so that another model cannot build on it",
+                where=self.run,
+                hint='taggers with subwords = "first" and classifiers of pairs give scores',
+            )
+
+    @property
+    def decoder(self) -> Decoder:
+        """The run's own."""
+        return self.model.decoder
+
+    @property
+    def labels(self) -> Labels:
+        """The run's own."""
+        return self.model.labels
+
+    def save(self, folder: Path) -> None:
+        """Write the run's recipe, labels and encoders' configurations."""
+        Run(folder).save_recipe(self._trained_with, self.model)
+
+    @property
+    def missing_images(self) -> MissingImages:  # type: ignore[override]
+        """What becomes of missing pictures, here and in the run's own encoders."""
+        return self._missing_images
+
+    @missing_images.setter
+    def missing_images(self, policy: MissingImages) -> None:
+        self._missing_images = policy
+        for encoder in self._item_encoders():
+            encoder.missing_images = policy
+
+    _missing_images: MissingImages = "error"
+
+    @property
+    def replaced(self) -> dict[str, str]:  # type: ignore[override]
+        """What a blank stood in for, here and in the run's own encoders."""
+        return self._replaced
+
+    @replaced.setter
+    def replaced(self, found: dict[str, str]) -> None:
+        self._replaced = found
+        for encoder in self._item_encoders():
+            encoder.replaced = found
+
+    def _item_encoders(self) -> list[ItemEncoder]:
+        encoders = self.model.reading.values() if "model" in self._modules else ()
+        return [e for e in encoders if isinstance(e, ItemEncoder) and e.reads_items]
+
+    # What the run reads of an example
+
+    def identity(self, x: Example | Entity) -> Hashable:
+        """The views its decoder makes of the example, and what its encoders of items look at."""
+        example = self._one(x)
+        views = tuple(sorted(self.decoder.views(example).items()))
+        return views, tuple(encoder.identity(example) for encoder in self._item_encoders())
+
+    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
+        """One item: a hash of what the run reads of the example, and the example."""
+        example = self._one(x)
+        views = sorted(self.decoder.views(example).items())
+        keys = [key for encoder in self._item_encoders() for key, _ in encoder.items(example)]
+        text = repr((views, keys)).encode("utf-8", "surrogatepass")
+        return [(hashlib.blake2b(text, digest_size=16).hexdigest(), example)]
+
+    def _one(self, x: Example | Entity) -> Example:
+        if isinstance(x, Entity):
+            raise PartError("a run reads examples, not entities", where=self.run)
+        units = self.decoder.units(x)
+        if len(units) != 1:
+            raise PartError(
+                f"the run makes {len(units)} examples of one",
+                where=x.id,
+                hint="use a decoder that does so too",
+            )
+        return units[0]
+
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        if kind is Entity:
+            raise PartError("a run reads examples, not entities", hint="name another encoder")
+
+    def blank(self) -> Example:
+        """An example without words. No item of a run is blank, but each encoder of items needs one."""
+        return Example.from_tokens(BLANK, ())
+
+    def load(self, raw: Example) -> Item:  # type: ignore[override]
+        """The example with its views, tokenised."""
+        return self.model.items([raw])[0]
+
+    def cost(self, raw: Example) -> int:
+        return len(raw.text)
+
+    def length(self, example: Example, views: Mapping[str, TextView]) -> int:
+        """That of the run's longest text."""
+        return max((item.length for item in self.model.items([self._one(example)])), default=0)
+
+    def describe(self) -> dict[str, Any]:
+        return {"model": self._trained_with.config["model"], "labels": self.labels}
+
+    # Running
+
+    def stacked(self, loaded: Sequence[Item]) -> Features:
+        """What the run's encoders collate of the items."""
+        inputs = self.model.collate(loaded, targets=False).inputs
+        return {f"{OWN}{name}/{k}": v for name, own in inputs.items() for k, v in own.items()}
+
+    def collate(
+        self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
+    ) -> dict[str, Tensor]:
+        """Where stored features of the examples are, or what the run's encoders collate of them."""
+        if self.stored is not None:
+            found = self.stored.collate([self.identity(x) for x in examples])
+            if found is not None:
+                return found
+        return self.stacked([self.load(self._one(x)) for x in examples])
+
+    def network(self, stack: Features) -> Features:  # type: ignore[override]
+        """`pooled [N, D]` and the decoder's scores of collated items."""
+        inputs: dict[str, Features] = {}
+        for path, tensor in stack.items():
+            name, _, key = path.removeprefix(OWN).partition("/")
+            inputs.setdefault(name, {})[key] = tensor
+        states = self.model.fuser(self.model.named_encoders, Batch((), inputs))
+        return {"pooled": states["pooled"], **self.decoder.scores(states)}
+
+    def encode(self, stack: Features) -> Features:  # type: ignore[override]
+        """Features of collated items on any device, as they are stored."""
+        inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in stack.items()}
+        with torch.no_grad(), full_float32(self.device):
+            return self.rounded(self.network(inputs))
+
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        own = {name: tensor for name, tensor in inputs.items() if name.startswith(OWN)}
+        if not own:
+            return super().forward(inputs)
+        made = self.encode(own) if self.frozen else self.network(own)
+        features = {k: v.float() if v.dtype == torch.float16 else v for k, v in made.items()}
+        pooled = features["pooled"]
+        mask = torch.ones(len(pooled), 1, dtype=torch.bool, device=pooled.device)
+        return {**{k: v.unsqueeze(1) for k, v in features.items()}, "mask": mask}
