@@ -167,11 +167,11 @@ def show(result: dict[str, Any]) -> None:
         console.print(
             f"  {link['score']:.3f}  [green]{escape(link['entity'])}[/green]  {name}[dim]{about}[/dim]"
         )
-    for source in result.get("sources", ()):
-        about = escape(shorten(source.get("caption") or source.get("text", ""), 70, placeholder=" ..."))
-        console.print(
-            f"  [dim]{source['score']:.3f}[/dim]  [cyan]{escape(source['title'])}[/cyan] "
-            f"[dim]({escape(source['by'])})  {about}[/dim]"
-        )
     if not (result.get("entities") or result.get("relations") or result.get("links")):
         console.print("  [dim]nothing found[/dim]")
+    for source in result.get("sources", ()):
+        about = shorten(source.get("caption") or source.get("text") or "", 70, placeholder=" ...")
+        console.print(
+            f"  [dim]{source.get('score', 0):.3f}[/dim]  [cyan]{escape(str(source.get('title', '')))}[/cyan]  "
+            f"[dim]{escape(about)}  ({escape(str(source.get('by', '')))})[/dim]"
+        )

@@ -19,7 +19,7 @@ Labels = dict[str, Any]
 class Decoder(nn.Module, ABC):
     """Order of calls: `fit` (or labels read from a run) → `special_tokens` → encoders and fuser built → `build`."""
 
-    requires: ClassVar[frozenset[str]] = frozenset()
+    requires: frozenset[str] = frozenset()
     pairs: ClassVar[bool] = False
     """Whether it classifies pairs of spans that the examples bring, so that one must be given to predict."""
     links: ClassVar[bool] = False

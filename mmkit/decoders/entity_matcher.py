@@ -51,7 +51,7 @@ class EntityMatcher(Decoder):
     always: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"query"})
+    requires: frozenset[str] = frozenset({"query"})
     links: ClassVar[bool] = True
 
     def __init__(

@@ -29,7 +29,7 @@ class PairClassifier(Decoder):
     Loss `cross_entropy`: mean over pairs.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "marker_index"})
+    requires: frozenset[str] = frozenset({"tokens", "mask", "marker_index"})
     pairs: ClassVar[bool] = True
     score_names: frozenset[str] = frozenset({"logits"})
 

@@ -33,7 +33,7 @@ class Tagger(Decoder):
     Words cut off by the length limit have no tag in training and are predicted as O.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "word_index", "first_subword"})
+    requires: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword"})
     score_names: frozenset[str] = frozenset({"emissions", "lengths"})
 
     linear: nn.Linear

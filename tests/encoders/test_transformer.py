@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5Model
 
+from mmkit.batch import of_view
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders.transformer import TransformerEncoder
 from mmkit.errors import PartError
@@ -46,6 +47,23 @@ def bert(tiny_bert: Path) -> TransformerEncoder:
 @pytest.fixture(scope="module", params=["bert", "roberta"])
 def encoder(request: pytest.FixtureRequest, tiny_bert: Path, tiny_roberta: Path) -> TransformerEncoder:
     return built(tiny_bert if request.param == "bert" else tiny_roberta, MARKERS)
+
+
+def test_further_views_are_collated_beside_the_main_one(tiny_bert: Path, examples: list[Example]) -> None:
+    encoder = built(tiny_bert, extra_views=["plain"])
+    assert encoder.provides >= {"view:plain", "tokens"}
+    whole = [TextView(x.tokens + ("Paris",), (*range(len(x.tokens)), -1)) for x in examples]
+    plain = [TextView.of(x) for x in examples]
+    inputs = encoder.collate(examples, [{"text": w, "plain": p} for w, p in zip(whole, plain, strict=True)])
+    for view, own in (("text", inputs), ("plain", of_view(inputs, "plain"))):
+        alone = collate(built(tiny_bert), examples, whole if view == "text" else plain)
+        assert alone.keys() == {name for name in own if ":" not in name}
+        assert all(torch.equal(own[name], tensor) for name, tensor in alone.items())
+        assert encoder(own)["tokens"].shape[:2] == alone["input_ids"].shape
+    with pytest.raises(PartError, match="no view 'plain'"):
+        collate(encoder, examples)
+    with pytest.raises(PartError, match="reads no views"):
+        TransformerEncoder(str(tiny_bert), source="sentence", extra_views=["plain"])
 
 
 def test_shapes_and_padding(encoder: TransformerEncoder, examples: list[Example]) -> None:

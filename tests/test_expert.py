@@ -1,0 +1,152 @@
+"""`mmkit.run.v1`: what a run's model computes, stored or not, saved again, and trained along."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmkit.batch import Batch
+from mmkit.data.types import Entity, Example
+from mmkit.encoders.store import prepare
+from mmkit.errors import PartError
+from mmkit.expert import RunEncoder
+from mmkit.files import write_json
+from mmkit.model import Model, assemble
+from mmkit.recipe import load_recipe
+from mmkit.run import Run, save_run
+from mmkit.sample import sampled
+
+
+def untrained(name: str, folder: Path, **overrides: object) -> tuple[Model, list[Example]]:
+    """A run folder of a recipe's sample, with first weights, its model and some examples."""
+    recipe = sampled(load_recipe(name)).with_overrides(overrides)
+    examples = list(recipe.build("data.train"))
+    model = assemble(recipe, examples=examples).eval()
+    save_run(folder, recipe, model)
+    return model, examples[:12]
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model, list[Example]]:
+    folder = tmp_path_factory.mktemp("tagger") / "run"
+    return folder, *untrained("text_only_twitter15", folder, **{"model.decoder.subwords": "first"})
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model, list[Example]]:
+    folder = tmp_path_factory.mktemp("classifier") / "run"
+    return folder, *untrained("text_only_mnre", folder)
+
+
+def built(run: Path, frozen: bool = True, saved: Path | None = None) -> RunEncoder:
+    encoder = RunEncoder(str(run), frozen=frozen)
+    encoder.build(saved=saved)
+    return encoder.requires_grad_(not frozen).eval()
+
+
+def features(encoder: RunEncoder, examples: list[Example]) -> dict[str, torch.Tensor]:
+    return encoder(encoder.collate(examples, [{}] * len(examples)))
+
+
+def expected(model: Model, examples: list[Example]) -> dict[str, torch.Tensor]:
+    batch = model.collate(model.items(examples), targets=False)
+    with torch.no_grad():
+        states = model.fuser(model.named_encoders, Batch((), batch.inputs))
+        return {"pooled": states["pooled"], **model.decoder.scores(states)}
+
+
+@pytest.mark.parametrize("run", ["tagger", "classifier"])
+def test_gives_what_the_runs_model_computes(run: str, request: pytest.FixtureRequest) -> None:
+    folder, model, examples = request.getfixturevalue(run)
+    encoder = built(folder)
+    found = features(encoder, examples)
+    assert found.pop("mask").all()
+    for name, value in expected(model, examples).items():
+        torch.testing.assert_close(found.pop(name).squeeze(1), value)
+    assert not found
+    assert encoder.labels == model.labels and encoder.dim == model.fuser.dims["pooled"]
+
+
+@pytest.mark.parametrize("run", ["tagger", "classifier"])
+def test_stored_features_are_the_computed_ones(
+    run: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, examples = request.getfixturevalue(run)
+    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path))
+    computed = features(built(folder), examples)
+    encoder = built(folder)
+    assert prepare(encoder, examples).computed > 0
+    for place in (False, True):
+        if place:
+            assert encoder.stored is not None and encoder.stored.place("cpu", 1e9)
+        stored = features(encoder, examples)
+        assert stored.keys() == computed.keys()
+        for name, value in computed.items():
+            torch.testing.assert_close(stored[name].to(value), value)
+    assert prepare(built(folder), examples).computed == 0, "another run reads what this one stored"
+
+
+def test_tags_no_words_beyond_a_sentences_end(tagger: tuple[Path, Model, list[Example]]) -> None:
+    folder, _, examples = tagger
+    found = features(built(folder), examples)
+    lengths = torch.tensor([len(x.tokens) for x in examples])
+    assert torch.equal(found["lengths"].squeeze(1), lengths)
+    beyond = torch.arange(found["emissions"].shape[2]) >= lengths[:, None]
+    assert not found["emissions"].squeeze(1)[beyond].any()
+
+
+def test_works_from_a_copy_alone(tagger: tuple[Path, Model, list[Example]], tmp_path: Path) -> None:
+    folder, _, examples = tagger
+    encoder = built(folder)
+    encoder.save(tmp_path)
+    copy = built(tmp_path / "nowhere", saved=tmp_path)
+    copy.load_state_dict(encoder.state_dict())
+    for name, value in features(encoder, examples).items():
+        assert torch.equal(features(copy, examples)[name], value)
+
+
+def test_is_trained_along_unless_frozen(tagger: tuple[Path, Model, list[Example]]) -> None:
+    folder, _, examples = tagger
+    assert not features(built(folder), examples)["emissions"].requires_grad
+    encoder = built(folder, frozen=False)
+    features(encoder, examples)["emissions"].sum().backward()
+    reached = {name.split(".")[1] for name, p in encoder.named_parameters() if p.grad is not None}
+    assert reached == {"encoders", "decoder"}
+
+
+def test_reads_other_notes_as_other_examples(tagger: tuple[Path, Model, list[Example]]) -> None:
+    folder, _, (first, second, *_) = tagger
+    encoder = built(folder)
+    assert encoder.items(first)[0][0] != encoder.items(second)[0][0]
+    assert encoder.identity(first) != encoder.identity(second)
+    assert encoder.length(first, {}) > 2
+
+
+def test_a_run_that_is_not_there_says_how_to_train_it(tmp_path: Path) -> None:
+    encoder = RunEncoder(str(tmp_path / "run"), recipe="text_only_mnre")
+    with pytest.raises(PartError, match="no trained run") as error:
+        encoder.build()
+    assert f"mmkit train text_only_mnre --output {tmp_path / 'run'}" in str(error.value)
+
+
+def test_a_run_that_is_not_over_is_refused(tagger: tuple[Path, Model, list[Example]], tmp_path: Path) -> None:
+    run = Run(shutil.copytree(tagger[0], tmp_path / "run"))
+    write_json(run.json_file, {**run.facts(), "status": "unfinished"})
+    with pytest.raises(PartError, match="is unfinished") as error:
+        RunEncoder(str(run.folder)).build()
+    assert "--resume" in str(error.value)
+
+
+def test_a_run_that_scores_no_words_is_refused(tmp_path: Path) -> None:
+    untrained("text_only_twitter15", tmp_path / "run")  # tags subwords
+    with pytest.raises(PartError, match="no scores of labels"):
+        RunEncoder(str(tmp_path / "run")).build()
+
+
+def test_a_run_reads_no_entities(tagger: tuple[Path, Model, list[Example]]) -> None:
+    encoder = built(tagger[0])
+    with pytest.raises(PartError, match="not entities"):
+        encoder.check_reads(Entity)
