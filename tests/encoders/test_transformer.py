@@ -52,7 +52,7 @@ def encoder(request: pytest.FixtureRequest, tiny_bert: Path, tiny_roberta: Path)
 def test_further_views_are_collated_beside_the_main_one(tiny_bert: Path, examples: list[Example]) -> None:
     encoder = built(tiny_bert, extra_views=["plain"])
     assert encoder.provides >= {"view:plain", "tokens"}
-    whole = [TextView(x.tokens + ("Paris",), (*range(len(x.tokens)), -1)) for x in examples]
+    whole = [TextView((*x.tokens, "Paris"), (*range(len(x.tokens)), -1)) for x in examples]
     plain = [TextView.of(x) for x in examples]
     inputs = encoder.collate(examples, [{"text": w, "plain": p} for w, p in zip(whole, plain, strict=True)])
     for view, own in (("text", inputs), ("plain", of_view(inputs, "plain"))):
