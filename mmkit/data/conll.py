@@ -15,19 +15,24 @@ from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
 
 Tag = tuple[str, str]
-"""Prefix ("B", "I" or "O") and label."""
+"""Prefix ("B", "I" or "O"; of BIOES also "E" and "S") and label."""
 
 OUTSIDE: Tag = ("O", "")
 
 
 @dataclass
-class _Sentence:
+class Sentence:
     """The lines up to the next empty or `IMGID:` line; its tokens stand on consecutive ones."""
 
     line: int
     post: str | None = None
     tokens: list[str] = field(default_factory=list)
     tags: list[Tag] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def line_of(self, token: int) -> int:
+        """The number of the line a token stands on."""
+        return self.line + token + (self.post is not None)
 
 
 class ConllImagesReader(Reader):
@@ -41,6 +46,8 @@ class ConllImagesReader(Reader):
     Tags are read as conlleval does: an `I-` that continues nothing opens a span. `orphan_tags` says what
     becomes of such a span: "open" keeps it and lists it in `notes[ORPHANS]`, so that strict scoring can drop
     it; "drop" reads it as outside; "error" stops.
+
+    Readers of files that hold more beside the sentence extend `sentences` and `tag_table`.
     """
 
     source: ClassVar[str] = (
@@ -74,14 +81,18 @@ class ConllImagesReader(Reader):
         self.repairs.clear()
         crops = CropTable.of_reader(self)
         seen: Counter[str] = Counter()
-        for index, sentence in enumerate(self._sentences()):
+        for index, sentence in enumerate(self.sentences()):
             yield self._example(sentence, index, crops, seen)
 
-    def _sentences(self) -> Iterator[_Sentence]:
+    def tag_table(self) -> TagTable:
+        """The tags that the file may hold."""
+        return TagTable(self.rename)
+
+    def sentences(self) -> Iterator[Sentence]:
         """The sentences that have tokens."""
         lines = numbered_lines(self.path, self.source, self.repairs)
-        tags = _Tags(self.rename)
-        sentence = _Sentence(line=1)
+        tags = self.tag_table()
+        sentence = Sentence(line=1)
         for number, line in lines:
             token, tab, tag = line.partition("\t")
             if tab and tag in tags:  # the common case first
@@ -89,10 +100,10 @@ class ConllImagesReader(Reader):
                 sentence.tags.append(tags[tag])
             elif line.startswith("IMGID:") and not tab:
                 yield from self._closed(sentence, by_blank=False)
-                sentence = _Sentence(line=number, post=self._post(line, number))
+                sentence = Sentence(line=number, post=self._post(line, number))
             elif not line.strip(" \t"):
                 yield from self._closed(sentence, by_blank=True)
-                sentence = _Sentence(line=number + 1)
+                sentence = Sentence(line=number + 1)
             else:
                 where = f"{self.path}:{number}"
                 token, tag = _columns(line, where)
@@ -106,7 +117,7 @@ class ConllImagesReader(Reader):
             raise DataError("`IMGID:` without a name", where=f"{self.path}:{number}")
         return post
 
-    def _closed(self, sentence: _Sentence, by_blank: bool) -> Iterator[_Sentence]:
+    def _closed(self, sentence: Sentence, by_blank: bool) -> Iterator[Sentence]:
         """The sentence, if it has tokens and a picture where one is wanted."""
         if not sentence.tokens:
             if sentence.post is not None:
@@ -122,7 +133,7 @@ class ConllImagesReader(Reader):
             self.repairs["sentence not ended by an empty line"] += 1
         yield sentence
 
-    def _example(self, sentence: _Sentence, index: int, crops: CropTable, seen: Counter[str]) -> Example:
+    def _example(self, sentence: Sentence, index: int, crops: CropTable, seen: Counter[str]) -> Example:
         spans, orphans = chunks(sentence.tags)
         if orphans:
             spans = self._mended(spans, orphans, sentence)
@@ -133,20 +144,20 @@ class ConllImagesReader(Reader):
             name = f"{sentence.post}.jpg"
             photo = under(self.root, self.images, name)
             images = post_images(photo, crops.files(name, sentence.post, index), self.blank_images)
-        kept = (
-            {ORPHANS: [[s.start, s.end] for s in orphans]} if orphans and self.orphan_tags == "open" else {}
-        )
+        notes = sentence.notes
+        if orphans and self.orphan_tags == "open":
+            notes[ORPHANS] = [[s.start, s.end] for s in orphans]
         return Example.from_tokens(
-            self._id(sentence, seen), sentence.tokens, images=images, spans=tuple(spans), notes=kept
+            self._id(sentence, seen), sentence.tokens, images=images, spans=tuple(spans), notes=notes
         )
 
-    def _mended(self, spans: list[Span], orphans: list[Span], sentence: _Sentence) -> list[Span]:
+    def _mended(self, spans: list[Span], orphans: list[Span], sentence: Sentence) -> list[Span]:
         if self.orphan_tags == "error":
             first = orphans[0]
-            line = sentence.line + first.start + (sentence.post is not None)
+            prefix, label = sentence.tags[first.start]
             raise DataError(
-                f"`I-{first.label}` without a `B-{first.label}` before it",
-                where=f"{self.path}:{line}",
+                f"`{prefix}-{label}` without a `B-{label}` before it",
+                where=f"{self.path}:{sentence.line_of(first.start)}",
                 hint='orphan_tags = "open" or "drop" reads such tags',
             )
         if self.orphan_tags == "drop":
@@ -155,7 +166,7 @@ class ConllImagesReader(Reader):
         self.repairs["chunk without B- kept"] += len(orphans)
         return spans
 
-    def _id(self, sentence: _Sentence, seen: Counter[str]) -> str:
+    def _id(self, sentence: Sentence, seen: Counter[str]) -> str:
         """The post's name; with `#2`, `#3`, ... where a post comes again."""
         post = sentence.post or f"{self.path.stem}:{sentence.line}"
         seen[post] += 1
@@ -172,37 +183,44 @@ class ConllImagesReader(Reader):
 
 
 def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
-    """Spans as conlleval reads them, and those among them that an `I-` opened.
+    """Spans as conlleval reads them, and those among them that an `I-` or `E-` opened.
 
-    A span ends before O, before B-, and before an `I-` of another label; that `I-` opens the next.
+    A span ends after E- and S-, and before O, B-, S- and an `I-` or `E-` of another label, which opens the next.
     """
     spans: list[Span] = []
-    orphans: list[Span] = []
+    orphans: list[int] = []  # their places among the spans
     start, opener = 0, OUTSIDE
-    for i, (prefix, label) in enumerate((*tags, OUTSIDE)):
-        if prefix == "I" and label == opener[1]:
+    for i, tag in enumerate((*tags, OUTSIDE)):
+        if tag is opener and tag is OUTSIDE:  # the common case first
             continue
-        if opener is not OUTSIDE:
-            span = Span(start, i, opener[1])
-            spans.append(span)
-            if opener[0] == "I":
-                orphans.append(span)
-        start, opener = i, (OUTSIDE if prefix == "O" else (prefix, label))
-    return spans, orphans
+        prefix, label = tag
+        if label != opener[1] or prefix in "BS":
+            if opener is not OUTSIDE:
+                spans.append(Span(start, i, opener[1]))
+            start, opener = i, (OUTSIDE if prefix == "O" else tag)
+            if prefix in "IE":
+                orphans.append(len(spans))
+        if prefix in "ES" and opener is not OUTSIDE:
+            spans.append(Span(start, i + 1, opener[1]))
+            opener = OUTSIDE
+    return spans, [spans[i] for i in orphans]
 
 
-class _Tags(dict[str, Tag]):
-    """Tag as written → tag, filled as new ones are met."""
+class TagTable(dict[str, Tag]):
+    """Tag as written → tag, filled as new ones are met; `prefixes` are those of a span's tags."""
 
-    def __init__(self, rename: Mapping[str, str]) -> None:
+    def __init__(self, rename: Mapping[str, str], prefixes: Sequence[str] = ("B", "I")) -> None:
         super().__init__({"O": OUTSIDE})
-        self.rename = rename
+        self.rename, self.prefixes = rename, prefixes
 
     def parsed(self, tag: str, where: str) -> Tag:
+        """The tag as written on a line that is not in the table yet. Raises `DataError` if it is none."""
         if tag not in self:
             prefix, _, label = tag.partition("-")
-            if prefix not in ("B", "I") or label.split() != [label]:
-                raise DataError(f"unknown tag {tag!r}", where=where, hint="tags are O, B-TYPE and I-TYPE")
+            if prefix not in self.prefixes or label.split() != [label]:
+                *others, last = (f"{known}-TYPE" for known in self.prefixes)
+                hint = f"tags are O, {', '.join(others)} and {last}"
+                raise DataError(f"unknown tag {tag!r}", where=where, hint=hint)
             self[tag] = (prefix, self.rename.get(label, label))
         return self[tag]
 

@@ -29,6 +29,8 @@ class MnreReader(Reader):
     object crops by line index (see `CropTable`) whose files lie in `crop_images` (`missing_crops = "none"`
     counts a table that does not exist instead of stopping); all paths are relative to
     `root`.
+
+    Readers of files whose tokens are not the sentence alone extend `split`.
     """
 
     source: ClassVar[str] = (
@@ -67,7 +69,7 @@ class MnreReader(Reader):
     def _example(self, line: str, number: int, crops: CropTable) -> Example:
         where = f"{self.path}:{number}"
         record = _Record(_literal(line, where), where)
-        tokens = record.tokens()
+        tokens, notes = self.split(record.tokens(), where)
         head, tail = record.span("h", "head", tokens), record.span("t", "tail", tokens)
         for key, span in (("h", head), ("t", tail)):
             if record.value[key].get("name") != " ".join(tokens[span.start : span.end]):
@@ -78,7 +80,13 @@ class MnreReader(Reader):
             photo = under(self.root, self.images, name)
             images = post_images(photo, crops.files(index, str(index), name), self.blank_images)
         relation = Relation(head, tail, record.text("relation"))
-        return Example.from_tokens(f"{self.path.stem}:{number}", tokens, images=images, relations=(relation,))
+        return Example.from_tokens(
+            f"{self.path.stem}:{number}", tokens, images=images, relations=(relation,), notes=notes
+        )
+
+    def split(self, tokens: list[str], where: str) -> tuple[list[str], dict[str, Any]]:
+        """The sentence's tokens and its notes, of all the tokens on the line `where`."""
+        return tokens, {}
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

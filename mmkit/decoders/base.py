@@ -20,6 +20,7 @@ class Decoder(nn.Module, ABC):
     """Order of calls: `fit` (or labels read from a run) → `special_tokens` → encoders and fuser built → `build`."""
 
     requires: frozenset[str] = frozenset()
+    """States that the fuser must provide; settings may add to it."""
     pairs: ClassVar[bool] = False
     """Whether it classifies pairs of spans that the examples bring, so that one must be given to predict."""
     links: ClassVar[bool] = False
