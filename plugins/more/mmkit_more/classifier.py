@@ -1,0 +1,85 @@
+"""`more.pair_classifier.v1`: classifies the relation of two spans of a sentence that has a context behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkit.batch import Features, States
+from mmkit.data.types import Example, TextView
+from mmkit.decoders.pair_classifier import PairClassifier
+from mmkit_more.agreement import class_agreement
+from mmkit_more.two_views import check_settings, second_view, states_of_second
+from mmkit_more.views import SEPARATOR, Contexts
+from mmkit_more.word_dropout import WordDropout
+
+
+class ContextClassifier(PairClassifier):
+    """Classifies the relation of two spans, seeing a context retrieved for their sentence (MoRe; Wang et al., 2022).
+
+    `context` is the note that holds the context: `more.text_context`, `more.image_context`, or None for the
+    baseline without one. `separator` is a word put between sentence and context, which is cut where both are too
+    long. `relations`, `none_label`, markers, `order`, `layer_norm` and `dropout` are those of
+    `mmkit.pair_classifier.v1`, with the paper's defaults; the markers are no special tokens of XLM-R, which has a
+    `<s>` of its own. `word_dropout` is the probability with which a marker's state is zeroed in training.
+
+    Loss `cross_entropy`: mean over pairs. With `two_views`, which needs the fuser `more.two_views.v1`, the pair is
+    also classified without the context, and the losses are `cross_entropy`, `plain_cross_entropy`, and `agreement`,
+    the divergence KL(with ‖ without) of both distributions, softened by `temperature` (see `class_agreement`).
+    """
+
+    def __init__(
+        self,
+        *,
+        context: str | None = "more.text_context",
+        separator: str = SEPARATOR,
+        word_dropout: float = 0.1,
+        two_views: bool = False,
+        temperature: float = 1.0,
+        relations: list[str] | None = None,
+        none_label: str = "None",
+        head_markers: tuple[str, str] = ("[H]", "[/H]"),
+        tail_markers: tuple[str, str] = ("[T]", "[/T]"),
+        order: Literal["role", "text"] = "text",
+        layer_norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            relations=relations,
+            none_label=none_label,
+            head_markers=head_markers,
+            tail_markers=tail_markers,
+            order=order,
+            layer_norm=layer_norm,
+            dropout=dropout,
+        )
+        check_settings(context, two_views, temperature)
+        self.contexts = Contexts(context, separator)
+        self.word_dropout = WordDropout(word_dropout)
+        self.two_views, self.temperature = two_views, temperature
+        if two_views:
+            self.requires = self.requires | states_of_second("tokens", "mask", "marker_index")
+
+    def check(self, examples: Sequence[Example]) -> None:
+        super().check(examples)
+        self.contexts.check(examples)
+
+    def views(self, example: Example) -> dict[str, TextView]:
+        """`text`: the tokens with markers around both spans and the context behind them; `plain`: without it."""
+        return self.contexts.views(example, super().views(example)["text"])
+
+    def logits(self, states: States) -> Tensor:
+        return super().logits(self.word_dropout.tokens(states))
+
+    def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
+        if not self.two_views:
+            return super().loss(states, targets)
+        logits, plain = self.logits(states), self.logits(second_view(states))
+        return {
+            "cross_entropy": F.cross_entropy(logits, targets["relation"]),
+            "plain_cross_entropy": F.cross_entropy(plain, targets["relation"]),
+            "agreement": class_agreement(logits, plain, self.temperature),
+        }

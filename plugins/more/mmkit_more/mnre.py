@@ -1,0 +1,47 @@
+"""`more.mnre.v1`: MNRE with retrieved contexts behind the sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmkit.data.mnre import MnreReader
+from mmkit.errors import DataError
+from mmkit_more.conll import ConllContextsReader
+from mmkit_more.views import SEPARATOR
+
+
+class MnreContextsReader(MnreReader):
+    """Reads the lines of `mmkit.mnre.v1`, where a token `<EOS>` may end the sentence and begin a context.
+
+    What follows it becomes the note `context`; head and tail must lie before it. Lines without the token are read
+    as well, and their examples have no such note. `images` and `blank_images` are those of `mmkit.mnre.v1`.
+    """
+
+    source: ClassVar[str] = ConllContextsReader.source
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        *,
+        context: str = "more.text_context",
+        images: str | None = "images",
+        blank_images: bool = False,
+    ) -> None:
+        super().__init__(root, file, images=images, blank_images=blank_images)
+        self.context = context
+
+    def split(self, tokens: list[str], where: str) -> tuple[list[str], dict[str, Any]]:
+        if SEPARATOR not in tokens:
+            return tokens, {}
+        end = tokens.index(SEPARATOR)
+        if end == 0:
+            raise DataError(f"a context without a sentence: {SEPARATOR} is the first token", where=where)
+        return tokens[:end], {self.context: " ".join(tokens[end + 1 :])}
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        from mmkit_more.sample import mnre_sample
+
+        return mnre_sample(folder, seed)
