@@ -18,9 +18,10 @@ FORBIDDEN = -1e4
 class LinearChainCRF(nn.Module):
     """Scores a tag sequence by its emissions and by the transitions between neighbours.
 
-    Emissions are `[B, T, K]`, tags and masks `[B, T]`, T at least 1. A mask is True on a row's first steps
-    and False after them. What stands at masked positions, NaN included, changes nothing; a row that is masked
-    throughout has the log-likelihood 0. Everything is computed in float32 at least, also under autocast.
+    Emissions are `[B, T, K]`, masks `[B, T]`, T at least 1; tags are `[B, T]`, or `[B, n, T]` for n sequences a
+    row. A mask is True on a row's first steps and False after them. What stands at masked positions, NaN
+    included, changes nothing; a row that is masked throughout has one sequence, the empty one, of score 0.
+    Everything is computed in float32 at least, also under autocast.
 
     Parameters are named and laid out as in pytorch-crf: `transitions[i, j]` scores going from tag i to tag j.
     `allowed [K + 1, K + 1]`, if given, says which transitions may be taken; its last row stands for the start
@@ -52,17 +53,31 @@ class LinearChainCRF(nn.Module):
         return f"{self.num_tags}, constrained={self.allowed is not None}"
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """log p(tags | emissions), `[B]`. `tags` may hold anything at masked positions.
+        """log p(tags | emissions), `[B]`, or `[B, n]` of n sequences a row, for which one partition is computed.
 
-        A sequence that takes a forbidden transition has a log-likelihood near -10,000 for each one taken.
+        `tags` may hold anything at masked positions. A sequence that takes a forbidden transition has a
+        log-likelihood near -10,000 for each one taken.
         """
+        self._check(emissions, mask, tags)
+        with torch.autocast(emissions.device.type, enabled=False):
+            emissions, _ = _centred(
+                emissions, mask
+            )  # no likelihood changes, and long sums keep their precision
+            partition = self._log_partition(emissions, mask)
+            return self._score(emissions, tags, mask) - partition.view(-1, *[1] * (tags.dim() - 2))
+
+    def log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        """log Σ exp(score) over all tag sequences, `[B]`."""
         self._check(emissions, mask)
         with torch.autocast(emissions.device.type, enabled=False):
-            scores = self._scores(emissions, FORBIDDEN)
-            emissions, last = _centred(emissions, mask), _last(mask)
-            partition = _LogPartition.apply(emissions.permute(1, 2, 0).contiguous(), last, *scores)
-            likelihood = _path_score(emissions, tags, mask, last, scores) - partition
-            return torch.where(mask[:, 0], likelihood, 0.0)
+            emissions, largest = _centred(emissions, mask)
+            return self._log_partition(emissions, mask) + largest.sum(1)
+
+    def score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
+        """The unnormalised score of tags, `[B]` or `[B, n]`: the log-likelihood plus the log-partition."""
+        self._check(emissions, mask, tags)
+        with torch.autocast(emissions.device.type, enabled=False):
+            return self._score(_without_masked(emissions, mask), tags, mask)
 
     def log_marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """log p(tag at t | emissions), `[B, T, K]`, differentiable.
@@ -73,8 +88,9 @@ class LinearChainCRF(nn.Module):
         self._check(emissions, mask)
         with torch.autocast(emissions.device.type, enabled=False):
             start, end, transitions = self._scores(emissions, FORBIDDEN)
+            emissions, _ = _centred(emissions, mask)
             last = _last(mask)
-            alphas, incoming = _filter(_centred(emissions, mask).permute(1, 2, 0), start, transitions)
+            alphas, incoming = _filter(emissions.permute(1, 2, 0), start, transitions)
             conditionals = _log_conditionals(alphas, incoming, transitions)
             final = (_at(alphas, last) + end.unsqueeze(1)).log_softmax(0)
             marginals = [final]
@@ -106,6 +122,16 @@ class LinearChainCRF(nn.Module):
         found = mask.unsqueeze(1) & (scores > NEVER).unsqueeze(2)
         return tags[..., : mask.shape[1]].masked_fill(~found, -1), scores
 
+    def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
+        scores = self._scores(emissions, FORBIDDEN)
+        partition = _LogPartition.apply(emissions.permute(1, 2, 0).contiguous(), _last(mask), *scores)
+        return torch.where(mask[:, 0], partition, 0.0)
+
+    def _score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
+        scores = self._scores(emissions, FORBIDDEN)
+        score = _path_score(emissions, tags.reshape(len(tags), -1, tags.shape[-1]), mask, scores)
+        return torch.where(mask[:, :1], score, 0.0).view(tags.shape[:-1])
+
     def _chain(self, emissions: Tensor, mask: Tensor) -> Chain:
         self._check(emissions, mask)
         start, end, transitions = self._scores(emissions, NEVER)
@@ -124,10 +150,13 @@ class LinearChainCRF(nn.Module):
             scores.transitions.masked_fill(forbid[:-1, :-1], forbidden),
         )
 
-    def _check(self, emissions: Tensor, mask: Tensor) -> None:
+    def _check(self, emissions: Tensor, mask: Tensor, tags: Tensor | None = None) -> None:
         if emissions.dim() != 3 or emissions.shape[2] != self.num_tags or emissions.shape[1] == 0:
             raise ValueError(f"emissions must be [B, T >= 1, {self.num_tags}], not {list(emissions.shape)}")
         _require("mask", mask, emissions.shape[:2])
+        if tags is not None and (tags.dim() not in (2, 3) or (len(tags), tags.shape[-1]) != mask.shape):
+            B, T = mask.shape
+            raise ValueError(f"tags must be [{B}, {T}] or [{B}, n, {T}], not {list(tags.shape)}")
 
 
 class Scores(NamedTuple):
@@ -147,13 +176,19 @@ def _precision(emissions: Tensor) -> torch.dtype:
     return torch.promote_types(emissions.dtype, torch.float32)
 
 
-def _centred(emissions: Tensor, mask: Tensor) -> Tensor:
-    """Emissions less their maximum at each position, 0 where masked.
+def _without_masked(emissions: Tensor, mask: Tensor) -> Tensor:
+    """Emissions in the precision to compute in, 0 where masked."""
+    return emissions.to(_precision(emissions)).masked_fill(~mask.unsqueeze(2), 0.0)
 
-    Likelihoods and marginals do not change by it, and long sums keep their precision.
+
+def _centred(emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Emissions less their maximum at each position, 0 where masked; and those maxima `[B, T]`.
+
+    Likelihoods and marginals do not change by it; the score of every sequence becomes less by the maxima's sum.
     """
-    emissions = emissions.to(_precision(emissions)).masked_fill(~mask.unsqueeze(2), 0.0)
-    return emissions - emissions.detach().amax(2, keepdim=True)
+    emissions = _without_masked(emissions, mask)
+    largest = emissions.detach().amax(2)
+    return emissions - largest.unsqueeze(2), largest
 
 
 def _last(mask: Tensor) -> Tensor:
@@ -166,13 +201,14 @@ def _at(values: Tensor, position: Tensor) -> Tensor:
     return values.gather(0, position.expand(1, values.shape[1], -1)).squeeze(0)
 
 
-def _path_score(emissions: Tensor, tags: Tensor, mask: Tensor, last: Tensor, scores: Scores) -> Tensor:
-    """Unnormalised score of a tag sequence, `[B]`."""
+def _path_score(emissions: Tensor, tags: Tensor, mask: Tensor, scores: Scores) -> Tensor:
+    """Unnormalised scores `[B, n]` of tag sequences `[B, n, T]`."""
+    mask = mask.unsqueeze(1)
     tags = tags.masked_fill(~mask, 0)
-    final = tags.gather(1, last.unsqueeze(1)).squeeze(1)
-    emitted = emissions.gather(2, tags.unsqueeze(2)).squeeze(2).masked_fill(~mask, 0.0)
-    moved = scores.transitions[tags[:, :-1], tags[:, 1:]].masked_fill(~mask[:, 1:], 0.0)
-    return scores.start[tags[:, 0]] + emitted.sum(1) + moved.sum(1) + scores.end[final]
+    final = tags.gather(2, _last(mask[:, 0]).view(-1, 1, 1).expand(-1, tags.shape[1], 1)).squeeze(2)
+    emitted = emissions.gather(2, tags.transpose(1, 2))  # 0 at masked positions, as the emissions are
+    moved = scores.transitions[tags[..., :-1], tags[..., 1:]].masked_fill(~mask[..., 1:], 0.0)
+    return scores.start[tags[..., 0]] + emitted.sum(1) + moved.sum(2) + scores.end[final]
 
 
 def _filter(emissions: Tensor, start: Tensor, transitions: Tensor) -> tuple[Tensor, Tensor]:

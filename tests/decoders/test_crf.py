@@ -91,6 +91,35 @@ def test_log_likelihood_and_marginals_equal_enumeration(case):
 
 
 @enumerated
+@given(batches)
+def test_scores_and_log_partition_equal_enumeration(case):
+    lengths, K, seed, constrained = case
+    crf = random_crf(K, seed, constrained)
+    emissions, tags, mask = random_batch(lengths, K, seed)
+    found, partition = crf.score(emissions, tags, mask), crf.log_partition(emissions, mask)
+    torch.testing.assert_close(found - partition, crf.log_likelihood(emissions, tags, mask))
+    for b, length in enumerate(lengths):
+        paths = enumerate_paths(crf, emissions[b, :length])
+        gold = tuple(tags[b, :length].tolist())
+        if gold in paths:
+            assert found[b].item() == pytest.approx(paths[gold], abs=1e-9)
+        if paths:
+            total = torch.tensor(list(paths.values()), dtype=torch.float64).logsumexp(0)
+            assert partition[b].item() == pytest.approx(total.item(), abs=1e-9)
+
+
+@pytest.mark.parametrize("method", ["score", "log_likelihood"])
+def test_several_sequences_a_row_are_scored_as_each_alone(method):
+    crf = random_crf(4, seed=15, constrained=True)
+    emissions, _, mask = random_batch([5, 1, 0, 3], 4, seed=16)
+    tags = torch.randint(-100, 4, (4, 6, 5), generator=torch.Generator().manual_seed(17))
+    tags = torch.where(mask.unsqueeze(1), tags.clamp(min=0), tags)
+    together = getattr(crf, method)(emissions, tags, mask)
+    alone = [getattr(crf, method)(emissions, tags[:, i], mask) for i in range(6)]
+    torch.testing.assert_close(together, torch.stack(alone, dim=1))
+
+
+@enumerated
 @given(batches, st.integers(1, 90))
 def test_viterbi_and_n_best_equal_sorted_enumeration(case, n):
     lengths, K, seed, constrained = case
@@ -157,6 +186,8 @@ def test_gradients_equal_finite_differences(constrained):
         return function
 
     assert torch.autograd.gradcheck(call("log_likelihood", tags, mask), inputs)
+    assert torch.autograd.gradcheck(call("log_partition", mask), inputs)
+    assert torch.autograd.gradcheck(call("score", tags, mask), inputs)
     assert torch.autograd.gradcheck(call("log_marginals", mask), inputs)
 
 
@@ -184,16 +215,18 @@ def test_masked_positions_change_nothing(poison):
     def everything(emissions: Tensor, tags: Tensor) -> list[Tensor]:
         emissions = emissions.clone().requires_grad_()
         likelihood, marginals = crf.log_likelihood(emissions, tags, mask), crf.log_marginals(emissions, mask)
-        loss = likelihood.sum() + marginals.square().sum()
+        score, partition = crf.score(emissions, tags, mask), crf.log_partition(emissions, mask)
+        loss = likelihood.sum() + marginals.square().sum() + (score * partition).sum()
         gradients = torch.autograd.grad(loss, (emissions, *crf.parameters()))
         best = [*crf.viterbi(emissions, mask), *crf.viterbi_nbest(emissions, mask, 3)]
-        return [likelihood.detach(), marginals.detach(), *best, *gradients]
+        values = [value.detach() for value in (likelihood, marginals, score, partition)]
+        return [*values, *best, *gradients]
 
     clean = everything(emissions, tags)
     dirty = everything(emissions.masked_fill(outside, poison), tags.masked_fill(~mask, -100))
     for a, b in zip(clean, dirty, strict=True):
         assert torch.equal(a, b)
-    assert (clean[6].masked_select(outside) == 0).all()  # no gradient reaches a masked emission
+    assert (clean[8].masked_select(outside) == 0).all()  # no gradient reaches a masked emission
 
 
 def test_a_row_without_positions_is_neutral():
@@ -204,6 +237,8 @@ def test_a_row_without_positions_is_neutral():
     likelihood.sum().backward()
     assert likelihood[1] == 0
     assert (emissions.grad[1] == 0).all()
+    assert crf.score(emissions, tags, mask)[1] == 0
+    assert crf.log_partition(emissions, mask)[1] == 0
     assert (crf.log_marginals(emissions, mask)[1] == 0).all()
     tags, score = crf.viterbi(emissions, mask)
     assert (tags[1] == -1).all()
@@ -274,6 +309,13 @@ def test_state_dict_is_pytorch_crfs():
 def test_wrong_shapes_are_refused(emissions, mask):
     with pytest.raises(ValueError, match="must be"):
         LinearChainCRF(3).viterbi(emissions, mask)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 3), (2, 1, 2), (6,)])
+def test_tags_of_another_shape_are_refused(shape):
+    emissions, mask = torch.zeros(2, 3, 3), torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"tags must be \[2, 3\] or \[2, n, 3\]"):
+        LinearChainCRF(3).score(emissions, torch.zeros(shape, dtype=torch.long), mask)
 
 
 def test_wrong_constructions_are_refused():
