@@ -146,32 +146,34 @@ class Tagger(Decoder):
             first = _at_least_one(states["first_subword"])
             tags = _gather(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
             log_probs = _gather(log_probs.unsqueeze(2), first).squeeze(2)
-        both = torch.stack([tags.to(log_probs), log_probs]).detach().cpu().numpy()  # one transfer
-        return self._predictions(batch.examples, both[0].astype(np.int64), both[1].astype(np.float64))
+        return predicted_spans(self.tags, batch.examples, tags, log_probs)
 
-    def _predictions(
-        self, examples: Sequence[Example], tags: np.ndarray, log_probs: np.ndarray
-    ) -> list[Prediction]:
-        """Predictions from the words' tags `[B, W]` and their log-probabilities."""
-        found = self.tags.chunks(tags)
-        sums = np.cumsum(np.pad(np.where(tags < 0, 0.0, log_probs), ((0, 0), (1, 0))), axis=1)
-        mean = (sums[found.row, found.end] - sums[found.row, found.start]) / (found.end - found.start)
-        scores = np.exp(np.minimum(mean, 0.0)).tolist()
-        bounds = zip(found.start.tolist(), found.end.tolist(), found.type.tolist(), strict=True)
-        spans = [Span(start, end, self.tags.types[type_]) for start, end, type_ in bounds]
-        firsts = np.searchsorted(found.row, np.arange(len(examples) + 1)).tolist()
-        predictions = []
-        for example, own in zip(examples, map(slice, firsts, firsts[1:]), strict=True):
-            orphans = [[spans[i].start, spans[i].end] for i in np.flatnonzero(found.orphan[own]) + own.start]
-            predictions.append(
-                Prediction(
-                    id=example.id,
-                    spans=tuple(spans[own]),
-                    span_scores=tuple(scores[own]),
-                    notes={ORPHANS: orphans} if orphans else {},
-                )
+
+def predicted_spans(
+    tag_set: TagSet, examples: Sequence[Example], tags: Tensor, log_probs: Tensor
+) -> list[Prediction]:
+    """The spans in words' tags `[B, W]`, -1 for none, and their scores from the tags' log-probabilities `[B, W]`."""
+    both = torch.stack([tags.to(log_probs), log_probs]).detach().cpu().numpy()  # one transfer
+    ids, log_prob = both[0].astype(np.int64), both[1].astype(np.float64)
+    found = tag_set.chunks(ids)
+    sums = np.cumsum(np.pad(np.where(ids < 0, 0.0, log_prob), ((0, 0), (1, 0))), axis=1)
+    mean = (sums[found.row, found.end] - sums[found.row, found.start]) / (found.end - found.start)
+    scores = np.exp(np.minimum(mean, 0.0)).tolist()
+    bounds = zip(found.start.tolist(), found.end.tolist(), found.type.tolist(), strict=True)
+    spans = [Span(start, end, tag_set.types[type_]) for start, end, type_ in bounds]
+    firsts = np.searchsorted(found.row, np.arange(len(examples) + 1)).tolist()
+    predictions = []
+    for example, own in zip(examples, map(slice, firsts, firsts[1:]), strict=True):
+        orphans = [[spans[i].start, spans[i].end] for i in np.flatnonzero(found.orphan[own]) + own.start]
+        predictions.append(
+            Prediction(
+                id=example.id,
+                spans=tuple(spans[own]),
+                span_scores=tuple(scores[own]),
+                notes={ORPHANS: orphans} if orphans else {},
             )
-        return predictions
+        )
+    return predictions
 
 
 def _gather(values: Tensor, positions: Tensor) -> Tensor:
