@@ -27,11 +27,11 @@ _ADDRESSED = re.compile(r"(?:https?://|www\.)\S+|\brt\b(?=\s*@)|@\w+", re.IGNORE
 def choose(found: Iterable[Retrieved], example: Example, top: int) -> list[Retrieved]:
     """The first `top` of `found` that are no leak of the example's sentence and say something new.
 
-    The leak guard: a hit is left out if its text or caption is the sentence, which happens where the posts themselves, or
-    copies of them, are in the corpus. Two texts are the same if they agree in Unicode's compatibility form without
-    regard to case and white space, and also if only their letters and digits agree once web addresses, `@names`
-    and the `RT` before them are taken out: a repost with another short link is the same post. Texts of which
-    nothing is left then are compared in the first way alone. A longer paragraph that quotes the sentence stays.
+    The leak guard: a hit is left out if its text or caption is the sentence, which happens where the posts
+    themselves, or copies of them, are in the corpus. Two texts are the same if they agree in Unicode's compatibility
+    form without regard to case and white space, and also if only their letters and digits agree once web addresses,
+    `@names` and the `RT` before them are taken out: a repost with another short link is the same post. Texts of
+    which nothing is left then are compared in the first way alone. A longer paragraph that quotes the sentence stays.
     """
     guarded = {form for text in (example.text, " ".join(example.tokens)) for form in _forms(text)}
     seen: set[str] = set()
