@@ -1,9 +1,8 @@
-"""The vectors on disk: what is put is there, what is replaced is gone, and a kill at any line loses nothing committed."""
+"""Vectors on disk: what is put is there, what is replaced is gone, a kill at any line loses nothing committed."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -213,14 +212,14 @@ GOAL = {"a": [1, 2], "b": [3], "c": [4, 5, 6]}
 
 def test_a_kill_at_any_line_loses_only_what_was_not_committed(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "store"), "2"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "store"), "5"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     states = json.loads(done.stdout)
     assert len(states) > 20
     commits = [BEFORE]
-    for article in GOAL:
-        commits.append({**commits[-1], article: GOAL[article]})
+    for article, values in GOAL.items():
+        commits.append({**commits[-1], article: values})
     seen = [commits.index(after) for _, after, _, _ in states]
     assert seen == sorted(seen), "a later kill loses no more than an earlier one"
     assert set(seen) == set(range(len(commits)))
