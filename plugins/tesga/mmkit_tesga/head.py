@@ -1,0 +1,73 @@
+"""The table head: scores of all pairs of positions, without ever holding their concatenated states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+CELLS = 1 << 16
+"""Cells of a table that are computed at a time; each takes a few times `hidden` floats."""
+
+
+class TableHead(nn.Module):
+    """Scores labels for a pair (i, j) of positions from [fused_i; fused_j; global] (paper, "Table decoder").
+
+    The layer over the three is the sum of three layers, added by broadcasting; rows are scored a block at a time
+    and, in training, again when their gradient is asked for, so that memory grows with a block, not with T².
+    """
+
+    def __init__(self, width: int, labels: int, dropout: float) -> None:
+        super().__init__()
+        self.hidden = width // 2
+        self.summary = nn.Linear(width, self.hidden)
+        self.pair = nn.Linear(3 * self.hidden, self.hidden)
+        self.norm = nn.LayerNorm(self.hidden)
+        self.labels = nn.Linear(self.hidden, labels)
+        self.dropout = nn.Dropout(dropout)
+
+    def overall(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """The sentence's vector `[B, h]`: the maximum of `states [B, T, 2h]` over positions, under `mask [B, T]`."""
+        summary = torch.tanh(self.summary(states))
+        if mask is not None:
+            summary = summary.masked_fill(~mask.unsqueeze(2), -1.0)  # below any tanh
+        return summary.amax(1)
+
+    def parts(self, states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What a position adds to the cells of its row and of its column, `[B, T, h]` each.
+
+        The sentence's vector is added to the rows' part.
+        """
+        as_first, as_second, as_whole = self.pair.weight.chunk(3, dim=1)
+        fused = states[..., self.hidden :]
+        whole = F.linear(self.overall(states, mask), as_whole, self.pair.bias)
+        return F.linear(fused, as_first) + whole.unsqueeze(1), F.linear(fused, as_second)
+
+    def cells(self, summed: Tensor) -> Tensor:
+        """Label scores `[..., R]`, before the sigmoid, of cells' sums `[..., h]`."""
+        return self.labels(F.elu(self.dropout(self.norm(summed))))
+
+    def blocks(
+        self, states: Tensor, mask: Tensor | None, upper: bool
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """The table a block of rows at a time: rows, columns and scores `[B, rows, columns, R]`.
+
+        With `upper` columns before a block's first row are left out; its cells below the diagonal are not.
+        """
+        row_part, column_part = self.parts(states, mask)
+        batch, length, _ = states.shape
+        size = max(1, CELLS // (batch * length))
+
+        def scores(rows: Tensor, columns: Tensor) -> Tensor:
+            return self.cells(rows.unsqueeze(2) + columns.unsqueeze(1))
+
+        for first in range(0, length, size):
+            rows, columns = slice(first, min(first + size, length)), slice(first if upper else 0, length)
+            given = row_part[:, rows], column_part[:, columns]
+            if torch.is_grad_enabled():
+                yield rows, columns, checkpoint(scores, *given, use_reentrant=False)
+            else:
+                yield rows, columns, scores(*given)

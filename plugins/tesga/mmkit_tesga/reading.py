@@ -1,0 +1,105 @@
+"""From marked cells to spans and relations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from mmkit.data.types import Example, Prediction, Relation, Span
+from mmkit_tesga.fuser import Task
+
+Overlaps = Literal["keep", "nested", "flat"]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Cells(NamedTuple):
+    """Marked cells of a batch: `where [N, 4]` sentence, row, column and label, and `score [N]`."""
+
+    where: Array
+    score: Array
+
+
+Scored = dict[Span, float]
+
+
+def read_tables(
+    examples: Sequence[Example],
+    first: Array,
+    found: Mapping[Task, Cells],
+    labels: Mapping[Task, Sequence[str]],
+    overlaps: Overlaps,
+) -> list[Prediction]:
+    """A prediction an example. `first [B, W]` is the position of each word's first subword, -1 for none.
+
+    Cells at other positions mean nothing and are passed over.
+    """
+    predictions = []
+    for row, example in enumerate(examples):
+        word_at = {int(position): word for word, position in enumerate(first[row]) if position >= 0}
+        spans = chosen(dict(_spans(found["entities"], row, word_at, labels["entities"])), overlaps)
+        ordered = sorted(spans)
+        relations = (
+            dict(_relations(found["relations"], row, word_at, labels["relations"], spans))
+            if "relations" in found
+            else {}
+        )
+        predictions.append(
+            Prediction(
+                example.id,
+                spans=tuple(ordered),
+                span_scores=tuple(spans[span] for span in ordered),
+                relations=tuple(relations),
+                relation_scores=tuple(relations.values()),
+            )
+        )
+    return predictions
+
+
+def chosen(spans: Scored, overlaps: Overlaps) -> Scored:
+    """One type a span, the best; and of spans that share words those that `overlaps` keeps, better ones first."""
+    kept: Scored = {}
+    for span, score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
+        if all(_may_stand(span, other, overlaps) for other in kept):
+            kept[span] = score
+    return kept
+
+
+def _may_stand(span: Span, other: Span, overlaps: Overlaps) -> bool:
+    if (span.start, span.end) == (other.start, other.end):
+        return False
+    apart = span.end <= other.start or other.end <= span.start
+    inside = (span.start <= other.start and other.end <= span.end) or (
+        other.start <= span.start and span.end <= other.end
+    )
+    return apart or overlaps == "keep" or (overlaps == "nested" and inside)
+
+
+def _own(cells: Cells, row: int) -> Iterator[tuple[int, int, int, float]]:
+    own = cells.where[:, 0] == row
+    for (_, first, second, label), score in zip(
+        cells.where[own].tolist(), cells.score[own].tolist(), strict=True
+    ):
+        yield first, second, label, min(score, 1.0)
+
+
+def _spans(
+    cells: Cells, row: int, word_at: Mapping[int, int], labels: Sequence[str]
+) -> Iterator[tuple[Span, float]]:
+    for first, last, label, score in _own(cells, row):
+        if first in word_at and last in word_at:
+            yield Span(word_at[first], word_at[last] + 1, labels[label]), score
+
+
+def _relations(
+    cells: Cells, row: int, word_at: Mapping[int, int], labels: Sequence[str], spans: Scored
+) -> Iterator[tuple[Relation, float]]:
+    """Relations whose ends both begin an entity; of several that begin there the best one, which stands first."""
+    begins: dict[int, Span] = {}
+    for span in spans:
+        begins.setdefault(span.start, span)
+    for head, tail, label, score in _own(cells, row):
+        ends = begins.get(word_at.get(head, -1)), begins.get(word_at.get(tail, -1))
+        if ends[0] is not None and ends[1] is not None:
+            yield Relation(ends[0], ends[1], labels[label]), score
