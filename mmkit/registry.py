@@ -34,10 +34,8 @@ BASES = {
 }
 """The registries in the order a model runs, each with the class its parts derive from."""
 
-PLUGINS = ("hvpnet", "dwe", "dim", "more")
+PLUGINS = ("hvpnet", "tesga", "more", "dwe", "dim")
 """First words of parts' names whose packages, `mmkit-<word>`, are in `plugins/` of mmkit's repository."""
-PLANNED = ("tesga",)
-"""First words of parts' names that later versions will bring."""
 
 HERE = "(this process)"
 """The package of a part that was registered by a decorator rather than by an entry point."""
@@ -168,17 +166,13 @@ def install_hint(package: str, requirement: str = "") -> str:
     word = package.removeprefix("mmkit-")
     if word in PLUGINS:
         return f"pip install ./plugins/{word} from mmkit's repository"
-    return (
-        f"{word} is planned, not in this version"
-        if word in PLANNED
-        else f'pip install "{requirement or package}"'
-    )
+    return f'pip install "{requirement or package}"'
 
 
 def plugin_hint(name: str) -> str:
     """How to get the plugin that brings a part of this name; empty if none is known or it is installed."""
     word = name.partition(".")[0]
-    if word not in PLUGINS + PLANNED or is_installed(f"mmkit-{word}"):
+    if word not in PLUGINS or is_installed(f"mmkit-{word}"):
         return ""
     return install_hint(f"mmkit-{word}")
 

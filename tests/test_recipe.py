@@ -427,9 +427,10 @@ def test_a_part_of_another_registry_is_said_to_be_one(make: Make) -> None:
     assert "'t.f1.v1' among the fusers: it is one of the metrics" in text
 
 
-def test_a_known_plugin_that_is_missing_is_named(make: Make) -> None:
+def test_a_known_plugin_that_is_missing_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "is_installed", lambda package: False)
     text = refusal(make, ('@fusers = "t.free.v1"', '@fusers = "tesga.graph_attention.v1"'))
-    assert "tesga is planned, not in this version" in text
+    assert "pip install ./plugins/tesga from mmkit's repository" in text
 
 
 def test_a_newer_format_is_refused_at_once(make: Make) -> None:
@@ -442,7 +443,7 @@ def test_a_newer_format_is_refused_at_once(make: Make) -> None:
     ("requires", "says"),
     [
         ('["mmkit-nowhere"]', 'pip install "mmkit-nowhere"'),
-        ('["mmkit-more>=0.1"]', "more is planned, not in this version"),
+        ('["mmkit-more>=900"]', "pip install ./plugins/more from mmkit's repository"),
         ('["mmkit>=0.0.1", "mmkit>900"]', "mmkit>900 is needed, but"),
         ('["no package!"]', "is no package"),
         ('"mmkit"', "must be list[str]"),

@@ -194,7 +194,6 @@ def test_a_part_of_the_wrong_kind_or_unfinished_is_refused() -> None:
     [
         ("readers", "mmkit.jsonl.v2", "did you mean 'mmkit.jsonl.v1'"),
         ("fusers", "mmkit.jsonl.v1", "it is one of the readers"),
-        ("fusers", "tesga.x.v1", "tesga is planned, not in this version"),
         ("fusers", "tesgaa.x.v1", "known: "),
         ("fuser", "x", "did you mean 'fusers'"),
     ],
@@ -208,11 +207,9 @@ def test_unknown_names(station: str, name: str, says: str) -> None:
 def test_finding_over_all_registries() -> None:
     with pytest.raises(PartError, match=r"did you mean 'mmkit.jsonl.v1'"):
         registry.find("mmkit.json.v1")
-    with pytest.raises(PartError, match="tesga is planned"):
-        registry.find("tesga.table.v1")
 
 
-@pytest.mark.parametrize("plugin", ["hvpnet", "dwe", "dim", "more"])
+@pytest.mark.parametrize("plugin", registry.PLUGINS)
 def test_plugins_that_are_on_no_index_are_installed_from_the_repository(
     monkeypatch: pytest.MonkeyPatch, plugin: str
 ) -> None:
