@@ -37,6 +37,11 @@ def is_index(folder: Path) -> bool:
     return (folder / _OURS).exists()
 
 
+def is_written(folder: Path) -> bool:
+    """Whether tantivy has written there, too: a process may have been killed before."""
+    return (folder / _META).exists() or any(folder.glob("*.store"))
+
+
 def write_format(folder: Path) -> None:
     """Say what `folder` is to be."""
     write_json(folder / _OURS, {"what": "mmkit-more text index", "format": FORMAT})
@@ -62,6 +67,11 @@ def identity(folder: Path) -> str:
     check_format(folder)
     segments = sorted((s["segment_id"], s["max_doc"], str(s["deletes"])) for s in _segments(folder))
     return hashlib.sha256(json.dumps([FORMAT, segments]).encode()).hexdigest()[:32]
+
+
+def commit_stamp(folder: Path) -> int:
+    """The number of the last commit with changes; unlike segments, it stays the same when they are merged."""
+    return int(_read_json(folder / _META).get("opstamp", 0))
 
 
 def check_files(folder: Path, contents: bool = True) -> None:

@@ -25,7 +25,15 @@ from mmkit.errors import DataError, one_line
 from mmkit.files import explained
 from mmkit_more.corpus import Article
 from mmkit_more.retrieved import Retrieved
-from mmkit_more.text_files import REBUILD, check_files, check_format, identity, is_index, write_format
+from mmkit_more.text_files import (
+    REBUILD,
+    check_files,
+    check_format,
+    commit_stamp,
+    identity,
+    is_index,
+    write_format,
+)
 
 if TYPE_CHECKING:
     import tantivy
@@ -105,10 +113,14 @@ class TextWriter:
         self._index.reload()
         return int(self._index.searcher().num_docs)
 
+    def stamp(self) -> int:
+        """A number that every commit with changes raises, and nothing else does."""
+        return commit_stamp(self.folder)
+
     def _opened(self) -> tantivy.Index:
         if is_index(self.folder):
             check_format(self.folder)
-            if (self.folder / "meta.json").exists():
+            if is_written(self.folder):
                 check_files(self.folder, contents=False)
         else:
             with explained(self.folder, DataError):
