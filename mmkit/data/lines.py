@@ -12,16 +12,17 @@ from mmkit.errors import DataError
 
 
 def numbered_lines(
-    path: Path, source: str = "", repairs: Counter[str] | None = None
+    path: Path, source: str = "", repairs: Counter[str] | None = None, file: BinaryIO | None = None
 ) -> Iterator[tuple[int, str]]:
     """(number from 1, line) of a UTF-8 file. Only `\\n` and `\\r\\n` end a line: tokens may hold U+2028.
 
-    A byte order mark is dropped and counted in `repairs`. Raises `DataError` for a file that is missing
+    A byte order mark is dropped and counted in `repairs`. `file` is what `path` was opened as, if it is not read
+    as it stands (but decompressed, say); it is closed at the end. Raises `DataError` for a file that is missing
     (`source`, where the dataset comes from, is the hint), cannot be read or is not UTF-8.
     """
     done = 0  # bytes of the lines before this one
-    with _open(path, source) as file:
-        for number, raw in enumerate(_chunks(file, path), 1):
+    with file or _open(path, source) as opened:
+        for number, raw in enumerate(_chunks(opened, path), 1):
             body = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             if body is not raw and len(body) < len(raw) and repairs is not None:
                 repairs["byte order mark dropped"] += 1

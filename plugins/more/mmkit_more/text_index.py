@@ -29,9 +29,18 @@ from mmkit_more.text_files import (
     REBUILD,
     check_files,
     check_format,
+    identity,
+    is_index,
+    is_written,
+    write_format,
+)
+    REBUILD,
+    check_files,
+    check_format,
     commit_stamp,
     identity,
     is_index,
+    is_written,
     write_format,
 )
 

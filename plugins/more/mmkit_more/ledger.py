@@ -1,0 +1,150 @@
+"""Which articles an index holds: `articles.db`, in SQLite."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmkit.errors import DataError
+
+_MARKS = 500
+"""Parameters of a statement, well under SQLite's limit."""
+
+
+class State(IntEnum):
+    """What an index holds of an article whose digest is noted."""
+
+    HELD = 0  # the article
+    COMMITTING = 1  # perhaps: this step's commit has begun
+    IN_TEXT = 2  # the text index has it, of the others it is not known
+    IN_DOUBT = 3  # anything
+
+
+class Entry(NamedTuple):
+    """What is noted of an article, and whether this pass has come across it before."""
+
+    digest: str
+    state: State
+    seen: bool
+
+
+class Ledger:
+    """Article id → digest, and when a corpus was last seen to have the article.
+
+    Everything since the last `commit` is one transaction: after a crash it is in the file completely or not at all.
+    A *pass* is one reading of a corpus. Raises `DataError` where the file cannot be used; a disk that is full raises
+    `OSError`, as it does everywhere else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._explained():
+            self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+            )
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS articles"
+                " (id TEXT PRIMARY KEY, digest TEXT NOT NULL, state INTEGER NOT NULL, pass INTEGER NOT NULL)"
+                " WITHOUT ROWID"
+            )
+            self._pass = int(self.fact("pass") or 0) + 1
+            self.note("pass", self._pass)
+
+    def fact(self, key: str) -> Any:
+        """What was noted under a key; None if nothing was."""
+        with self._explained():
+            row = self._database.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+            return None if row is None else json.loads(row[0])
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a JSON value under a key."""
+        with self._explained():
+            self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
+
+    def known(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Those articles that are there."""
+        found = {}
+        with self._explained():
+            for start in range(0, len(ids), _MARKS):
+                some = ids[start : start + _MARKS]
+                marks = ",".join("?" * len(some))
+                for row in self._database.execute(f"SELECT * FROM articles WHERE id IN ({marks})", some):
+                    found[row[0]] = Entry(row[1], State(row[2]), row[3] == self._pass)
+        return found
+
+    def put(self, digests: Mapping[str, str], state: State = State.HELD) -> None:
+        """Articles that this pass comes across, and what the index has of them."""
+        rows = [(id, digest, int(state), self._pass) for id, digest in digests.items()]
+        with self._explained():
+            self._database.executemany("INSERT OR REPLACE INTO articles VALUES (?, ?, ?, ?)", rows)
+
+    def doubt(self, ids: Sequence[str]) -> None:
+        """What the index has of these articles is about to be removed."""
+        with self._explained():
+            rows = [(int(State.IN_DOUBT), id) for id in ids]
+            self._database.executemany("UPDATE articles SET state = ? WHERE id = ?", rows)
+
+    def resolve(self, state: State) -> None:
+        """Say of the articles whose commit was cut off what became of them."""
+        with self._explained():
+            values = (int(state), int(State.COMMITTING))
+            self._database.execute("UPDATE articles SET state = ? WHERE state = ?", values)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Strike articles off."""
+        with self._explained():
+            self._database.executemany("DELETE FROM articles WHERE id = ?", [(id,) for id in ids])
+
+    def unseen(self, size: int, held: bool = True) -> Iterator[list[str]]:
+        """Articles that this pass has not come across, `size` at a time; without `held`, only those in doubt."""
+        query = "SELECT id FROM articles WHERE id > ? AND pass < ? AND state >= ? ORDER BY id LIMIT ?"
+        least, last = 0 if held else 1, ""
+        while True:
+            with self._explained():
+                ids = [row[0] for row in self._database.execute(query, (last, self._pass, least, size))]
+            if not ids:
+                return
+            yield ids
+            last = ids[-1]
+
+    def count_unseen(self) -> int:
+        """How many articles this pass has not come across."""
+        with self._explained():
+            query = "SELECT count(*) FROM articles WHERE pass < ?"
+            return int(self._database.execute(query, (self._pass,)).fetchone()[0])
+
+    def commit(self) -> None:
+        """Make everything so far durable."""
+        with self._explained():
+            self._database.execute("COMMIT")
+            self._database.execute("BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        """Let go of the file without committing."""
+        self._database.close()
+
+    def __len__(self) -> int:
+        with self._explained():
+            return int(self._database.execute("SELECT count(*) FROM articles").fetchone()[0])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as reason:
+            if reason.sqlite_errorname in ("SQLITE_FULL", "SQLITE_IOERR_WRITE"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from reason
+            raise DataError(
+                f"the list of articles in the index cannot be used: {reason}",
+                where=self.path,
+                hint="see that the disk has room and may be written to; if the file is damaged, build the index anew",
+            ) from reason

@@ -1,0 +1,154 @@
+"""MediaWiki's XML export, page by page (https://www.mediawiki.org/wiki/Help:Export).
+
+Memory does not grow with the file. A dump has no document type, so one that has is refused: no entity is ever
+expanded, and no other file read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from xml.parsers import expat
+
+from mmkit.errors import DataError
+
+LONGEST = 8_000_000
+"""Characters of a page at most; MediaWiki itself refuses more than two million bytes."""
+
+_CHUNK = 1 << 17
+_CANONICAL = {"file": 6, "image": 6, "category": 14}
+"""Names that every wiki knows, whatever its language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a dump says of its wiki: namespaces by lower-case name, and whether titles begin with a capital."""
+
+    namespaces: dict[str, int] = field(default_factory=lambda: dict(_CANONICAL))
+    capitals: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An article as it is written."""
+
+    id: str
+    title: str
+    wikitext: str
+
+
+class Dump:
+    """Reads the articles of an export; `site` is known when the first one comes.
+
+    Redirects, pages of other namespaces, and those that are not wikitext are skipped and counted in `repairs`.
+    Raises `DataError` with file and line for XML that is broken, cut off, has a document type, or is no export.
+    """
+
+    def __init__(self, path: Path, repairs: Counter[str]) -> None:
+        self.path, self.repairs = path, repairs
+        self.site = Site()
+        self._elements: list[str] = []
+        self._text: list[str] = []
+        self._wanted = False
+        self._namespace = 0
+        self._fields: dict[str, str] = {}
+        self._length = 0
+        self._done: list[Page] = []
+        self._parser = expat.ParserCreate()
+        self._parser.buffer_text = True
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._characters
+        self._parser.StartDoctypeDeclHandler = self._doctype
+
+    def pages(self, file: BinaryIO) -> Iterator[Page]:
+        """The articles of the file, which is closed at the end."""
+        with file:
+            ended = False
+            while not ended:
+                try:
+                    data = file.read(_CHUNK)
+                    ended = not data
+                    self._parser.Parse(data, ended)
+                except expat.ExpatError as error:
+                    raise self._error(error, ended) from None
+                except OSError as error:
+                    raise DataError(f"the corpus cannot be read: {error}", where=self.path) from error
+                yield from self._done
+                self._done.clear()
+
+    def _error(self, error: expat.ExpatError, ended: bool) -> DataError:
+        if ended:
+            return DataError("the dump is cut off", where=self._where(), hint="fetch the file again")
+        return DataError(f"not XML: {expat.ErrorString(error.code)}", where=self._where())
+
+    def _where(self) -> str:
+        return f"{self.path}:{self._parser.CurrentLineNumber}"
+
+    def _doctype(self, *_: object) -> None:
+        hint = "a dump of dumps.wikimedia.org has none"
+        raise DataError("the XML has a document type, which is not read", where=self._where(), hint=hint)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if not self._elements and name != "mediawiki":
+            raise DataError(f"this XML is no MediaWiki export: it begins with <{name}>", where=self._where())
+        parent = self._elements[-1] if self._elements else ""
+        self._elements.append(name)
+        self._text.clear()
+        self._length = 0
+        self._wanted = (parent, name) in _HANDLED
+        if name == "page":
+            self._fields = {}
+        elif name == "redirect":
+            self._fields[name] = "yes"
+        elif name == "namespace":
+            self._namespace = int(attributes.get("key", "0"))
+
+    def _characters(self, text: str) -> None:
+        if self._wanted:
+            self._length += len(text)
+            if self._length <= LONGEST:
+                self._text.append(text)
+
+    def _end(self, name: str) -> None:
+        self._elements.pop()
+        if self._wanted:
+            text, self._wanted = "".join(self._text), False
+            if name == "case":
+                self.site = Site(self.site.namespaces, text == "first-letter")
+            elif name == "namespace":
+                self.site.namespaces[text.lower()] = self._namespace
+            else:
+                self._fields[name] = text
+                if name == "text" and self._length > LONGEST:
+                    self._fields["too long"] = "yes"
+        elif name == "page":
+            self._page()
+
+    def _page(self) -> None:
+        found = self._fields
+        if found.get("ns", "0") != "0":
+            self.repairs["page that is no article skipped"] += 1
+        elif "redirect" in found:
+            self.repairs["redirect skipped"] += 1
+        elif found.get("model", "wikitext") != "wikitext" or "too long" in found:
+            self.repairs["article that is not wikitext, or far too long, skipped"] += 1
+        elif not found.get("id") or not found.get("title"):
+            raise DataError("a page without <id> or <title>", where=self._where())
+        else:
+            self._done.append(Page(found["id"], found["title"], found.get("text", "")))
+
+
+_HANDLED = {
+    ("siteinfo", "case"),
+    ("namespaces", "namespace"),
+    ("page", "title"),
+    ("page", "ns"),
+    ("page", "id"),
+    ("revision", "model"),
+    ("revision", "text"),
+}
+"""(parent, element) of which the text is kept."""

@@ -1,0 +1,60 @@
+"""Work for several processes, with results in the order of the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from mmkit.errors import DataError
+
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+_AHEAD = 3
+"""Pieces of work for each process that are handed out before the first result is wanted."""
+
+
+def in_order(function: Callable[[X], Y], work: Iterable[X], processes: int, where: str = "") -> Iterator[Y]:
+    """What `function`, which a module must define, gives for each piece of work; 0 processes: in this one.
+
+    Work is fetched no faster than results are, so memory stays bounded. The processes end with this one, however it
+    ends, and leave Ctrl-C to it. Raises `DataError` if one of them dies.
+    """
+    if processes < 1:
+        yield from map(function, work)
+        return
+    spawn = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
+    waiting: deque[Future[Y]] = deque()
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_begin) as pool:
+        try:
+            for piece in work:
+                waiting.append(pool.submit(function, piece))
+                if len(waiting) > _AHEAD * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            hint = "memory may have run out; run the same command again, with less memory for the index"
+            raise DataError("a process that parsed articles died", where=where, hint=hint) from error
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
