@@ -1,0 +1,87 @@
+"""What a mixture's decoders ask of its experts: trained runs whose decoders score the same labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from mmkit.decoders.base import Decoder
+from mmkit.encoders.base import Encoder
+from mmkit.errors import RecipeError
+
+D = TypeVar("D", bound=Decoder)
+
+
+def check_names(experts: Sequence[str], where: str) -> None:
+    """Raise `RecipeError` unless these are names of two or more experts."""
+    if len(experts) < 2 or len(set(experts)) < len(experts):
+        raise RecipeError(
+            f"a mixture needs two or more different experts, not {list(experts)}",
+            where=where,
+            hint="name the encoders that read the runs",
+        )
+
+
+def decoders_of(
+    experts: Sequence[str],
+    encoders: Mapping[str, Encoder],
+    kind: type[D],
+    labels: Callable[[D], Sequence[str]],
+    wanted: str,
+) -> tuple[D, ...]:
+    """The decoders of the experts, in order; `labels` says what one scores, `wanted` what kind is needed.
+
+    They belong to the encoders, so that a decoder may keep them in a tuple, but not as modules of its own. Raises
+    `RecipeError` for experts that are not those of the fuser, whose decoder is of another kind, or whose labels or
+    their order differ.
+    """
+    if set(experts) != set(encoders):
+        raise RecipeError(
+            f"the decoder mixes {', '.join(experts)}, but the fuser mixes {', '.join(encoders)}",
+            where="model.decoder.experts",
+            hint="name the same experts in the fuser and in the decoder",
+        )
+    found = []
+    for name in experts:
+        encoder: Any = encoders[name]  # has a `decoder`, as "scores" in its `provides` promises
+        if not isinstance(encoder.decoder, kind):
+            raise RecipeError(
+                f"the run's decoder is a {type(encoder.decoder).__name__}, but the mixture needs {wanted}",
+                where=f"model.encoders.{name}",
+                hint="name a run that was trained with one",
+            )
+        found.append(encoder.decoder)
+    _check_labels({name: labels(decoder) for name, decoder in zip(experts, found, strict=True)})
+    return tuple(found)
+
+
+def _check_labels(labels: Mapping[str, Sequence[str]]) -> None:
+    (first, expected), *others = labels.items()
+    for name, own in others:
+        if list(own) != list(expected):
+            raise RecipeError(
+                f"the experts do not have the same labels: {first!r} has {', '.join(expected)}; "
+                f"{name!r} has {', '.join(own)}",
+                where=f"model.encoders.{name}",
+                hint="train the runs with the same labels, in the same order and scheme",
+            )
+
+
+def check_known(learnt: Collection[str], known: Collection[str], what: str) -> None:
+    """Raise `RecipeError` if the training data has labels that the experts do not know."""
+    unknown = sorted(set(learnt) - set(known))
+    if unknown:
+        raise RecipeError(
+            f"the training data has {what} that the experts do not know: {', '.join(unknown)}",
+            where="model.decoder",
+            hint=f"they were trained on {', '.join(sorted(known))}",
+        )
+
+
+def mix(log_weights: Tensor, values: Sequence[Tensor]) -> Tensor:
+    """log Σₖ λₖ exp(valueₖ), `[B, ...]`, of `log_weights [B, E]` and E values `[B, ...]`."""
+    stack = torch.stack(list(values), dim=1)
+    return (log_weights.view(*log_weights.shape, *[1] * (stack.dim() - 2)) + stack).logsumexp(1)

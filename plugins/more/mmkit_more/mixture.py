@@ -1,0 +1,67 @@
+"""`more.mixture.v1`: a gate that says how much each of several trained runs is to be trusted with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmkit.batch import Batch, Features, States
+from mmkit.encoders.base import Encoder
+from mmkit.fusers.base import Fuser
+from mmkit_more.experts import check_names
+
+
+class Mixture(Fuser):
+    """Weighs trained runs by their vectors of a sentence (MoRe; Wang et al., EMNLP Findings 2022, arXiv 2212.01612).
+
+    The vectors `pooled` of all experts, concatenated, go through a linear layer, or through two with `hidden`
+    units between them, and a softmax gives the weights λ, which sum to 1. At first all experts weigh the same.
+    For two experts this is a sigmoid of one number, as in the paper.
+
+    States, for each expert: `<name>.gate [B]`, log λ; and its decoder's scores, `<name>.emissions [B, W, K]` with
+    `<name>.lengths [B]`, or `<name>.logits [B, R]`.
+
+    Args:
+        experts: names of the encoders (`mmkit.run.v1`) in the recipe, two or more.
+        hidden: width of the gate's hidden layer; 0: none.
+    """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"gate"})
+
+    def __init__(self, experts: tuple[str, ...] = ("text", "image"), hidden: int = 0) -> None:
+        super().__init__()
+        check_names(experts, where="model.fuser.experts")
+        self.experts, self.hidden = tuple(experts), hidden
+
+    def requires(self) -> dict[str, frozenset[str]]:
+        return {name: frozenset({"pooled", "scores"}) for name in self.experts}
+
+    def build(self, encoders: Mapping[str, Encoder]) -> None:
+        width = sum(encoders[name].dim for name in self.experts)
+        last = nn.Linear(self.hidden or width, len(self.experts))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        before = [nn.Linear(width, self.hidden), nn.ReLU()] if self.hidden else []
+        self.gate = nn.Sequential(*before, last)
+        self.dims = {"gate": len(self.experts)}
+
+    def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
+        read = {name: _one_slot(encoders[name](batch.inputs[name])) for name in self.experts}
+        weights = self.log_weights(torch.cat([read[name]["pooled"] for name in self.experts], dim=1))
+        states = {f"{name}.gate": own for name, own in zip(self.experts, weights.unbind(1), strict=True)}
+        for name, features in read.items():
+            states |= {f"{name}.{k}": v for k, v in features.items() if k not in ("pooled", "mask")}
+        return States(states)
+
+    def log_weights(self, pooled: Tensor) -> Tensor:
+        """log λ `[B, E]` of concatenated vectors `[B, D]`, in float32 at least."""
+        scores = self.gate(pooled)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(1)
+
+
+def _one_slot(features: Features) -> Features:
+    """Features without the dimension of slots, of which a run has one."""
+    return {name: tensor.squeeze(1) for name, tensor in features.items()}
