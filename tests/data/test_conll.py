@@ -73,12 +73,15 @@ def test_orphan_tags_can_be_dropped_or_refused(tmp_path: Path) -> None:
         list(reader_of(tmp_path, content, orphan_tags="error"))
 
 
-@given(st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]), max_size=12))
-def test_chunks_are_those_of_seqeval(tags: list[str]) -> None:
+@pytest.mark.parametrize("prefixes", ["BI", "BIES"])
+@given(data=st.data())
+def test_chunks_are_those_of_seqeval(prefixes: str, data: st.DataObject) -> None:
+    known = ["O", *(f"{prefix}-{label}" for prefix in prefixes for label in ("PER", "LOC"))]
+    tags = data.draw(st.lists(st.sampled_from(known), max_size=12))
     parsed = [OUTSIDE if t == "O" else (t[0], t[2:]) for t in tags]
     spans, orphans = chunks(parsed)
     assert [(s.label, s.start, s.end - 1) for s in spans] == get_entities(tags)
-    assert orphans == [s for s in spans if tags[s.start].startswith("I-")]
+    assert orphans == [s for s in spans if tags[s.start].startswith(("I-", "E-"))]
 
 
 def test_what_was_mended_is_counted_anew_each_time(tmp_path: Path) -> None:

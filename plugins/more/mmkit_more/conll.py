@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from mmkit.data.conll import OUTSIDE, ConllImagesReader, Sentence, Tag, TagTable
 from mmkit.errors import DataError
+from mmkit_more.contexts import TEXT_CONTEXT
 from mmkit_more.views import SEPARATOR
 
 CONTEXT: Tag = ("X", "")
@@ -38,7 +39,7 @@ class ConllContextsReader(ConllImagesReader):
         root: str,
         file: str,
         *,
-        context: str = "more.text_context",
+        context: str = TEXT_CONTEXT,
         images: str | None = "images",
         rename: dict[str, str] | None = None,
         orphan_tags: Literal["open", "drop", "error"] = "open",
@@ -82,7 +83,8 @@ class ConllContextsReader(ConllImagesReader):
             start -= 1
         else:
             self.repairs[f"context without {SEPARATOR} before it"] += 1
-        sentence.notes[self.context] = " ".join(words)
+        if words:
+            sentence.notes[self.context] = " ".join(words)
         del sentence.tokens[start:], sentence.tags[start:]
 
     def _check_separator(self, sentence: Sentence) -> None:

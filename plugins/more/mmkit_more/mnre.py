@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mmkit.data.mnre import MnreReader
 from mmkit.errors import DataError
 from mmkit_more.conll import ConllContextsReader
+from mmkit_more.contexts import TEXT_CONTEXT
 from mmkit_more.views import SEPARATOR
 
 
@@ -25,7 +26,7 @@ class MnreContextsReader(MnreReader):
         root: str,
         file: str,
         *,
-        context: str = "more.text_context",
+        context: str = TEXT_CONTEXT,
         images: str | None = "images",
         blank_images: bool = False,
     ) -> None:
@@ -38,7 +39,8 @@ class MnreContextsReader(MnreReader):
         end = tokens.index(SEPARATOR)
         if end == 0:
             raise DataError(f"a context without a sentence: {SEPARATOR} is the first token", where=where)
-        return tokens[:end], {self.context: " ".join(tokens[end + 1 :])}
+        words = tokens[end + 1 :]
+        return tokens[:end], {self.context: " ".join(words)} if words else {}
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from mmkit.data.types import Example, TextView
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.tagging import Scheme
 from mmkit_more.agreement import tag_agreement
+from mmkit_more.contexts import TEXT_CONTEXT
 from mmkit_more.two_views import check_settings, second_view, states_of_second
 from mmkit_more.views import SEPARATOR, Contexts
 from mmkit_more.word_dropout import WordDropout
@@ -35,7 +36,7 @@ class ContextTagger(CrfTagger):
         self,
         text: str = "text",
         *,
-        context: str | None = "more.text_context",
+        context: str | None = TEXT_CONTEXT,
         separator: str = SEPARATOR,
         word_dropout: float = 0.1,
         two_views: bool = False,

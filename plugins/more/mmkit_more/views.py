@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 
 from mmkit.data.types import Example, TextView
 from mmkit.errors import DataError
+from mmkit_more.contexts import IMAGE_CONTEXT, TEXT_CONTEXT
 
 SEPARATOR = "<EOS>"
 """What stands between sentence and context, as in the authors' data: a word like any other."""
 
-WRITERS = {
-    "more.text_context": "more.text_retrieval.v1",
-    "more.image_context": "more.image_retrieval.v1",
-}
+WRITERS = {TEXT_CONTEXT: "more.text_retrieval.v1", IMAGE_CONTEXT: "more.image_retrieval.v1"}
 """Note key → the annotator that writes it."""
 
 
