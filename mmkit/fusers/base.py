@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import nn
 
@@ -21,7 +20,7 @@ class Fuser(nn.Module, ABC):
     `provides` are the state names it gives; after `build`, `dims` says how wide the main ones are.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset()
+    provides: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()

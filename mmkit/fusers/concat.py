@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ class Concat(Fuser):
     `tokens [B, T, D + hidden]` and `pooled [B, D + hidden]`.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
+    provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
 
     def __init__(
         self, text: str = "text", vision: str = "vision", hidden: int = 128, dropout: float = 0.1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -27,7 +26,7 @@ class PooledQuery(Fuser):
         dropout: after each projection and before the last layer.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"query"})
+    provides: frozenset[str] = frozenset({"query"})
 
     def __init__(
         self, encoders: list[str], dim: int | None = None, hidden: int = 512, dropout: float = 0.4

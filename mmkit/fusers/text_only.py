@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from mmkit.batch import Batch, States
 from mmkit.encoders.base import Encoder
@@ -13,7 +12,7 @@ from mmkit.fusers.base import ALIGNMENT, Fuser
 class TextOnly(Fuser):
     """Hands on what the encoder named `text` gives, with the alignment of subwords and tokens."""
 
-    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
+    provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
 
     def __init__(self, text: str = "text") -> None:
         super().__init__()

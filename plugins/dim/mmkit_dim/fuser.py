@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class DynamicQuery(Fuser):
         dropout: after each projection and before the last layer.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"query"})
+    provides: frozenset[str] = frozenset({"query"})
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class DualWay(Fuser):
             the released code attends to them, as zero vectors.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"query"})
+    provides: frozenset[str] = frozenset({"query"})
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class VisualPrefix(Fuser):
         blocks: key-value pairs a visual token offers to the gates (in the paper: one a level of the pyramid).
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset(
+    provides: frozenset[str] = frozenset(
         {"tokens", "mask", "word_index", "first_subword", "marker_index"}
     )
 

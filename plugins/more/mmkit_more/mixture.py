@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ class Mixture(Fuser):
         hidden: width of the gate's hidden layer; 0: none.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"gate"})
+    provides: frozenset[str] = frozenset({"gate"})
 
     def __init__(self, experts: tuple[str, ...] = ("text", "image"), hidden: int = 0) -> None:
         super().__init__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from mmkit.batch import Batch, States, of_view
 from mmkit.encoders.base import Encoder
@@ -35,7 +34,7 @@ class TwoViews(Fuser):
     `plain.first_subword` and `plain.marker_index`. To predict, only the main view is read.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT | SECOND
+    provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT | SECOND
 
     def __init__(self, text: str = "text", view: str = "plain") -> None:
         super().__init__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +25,7 @@ class RelationClassifier(PairClassifier):
     Loss `cross_entropy`: mean over pairs. The paper sums over them: a weight of `batch_size` does.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"mask", "relations"})
+    requires: frozenset[str] = frozenset({"mask", "relations"})
 
     def __init__(
         self,

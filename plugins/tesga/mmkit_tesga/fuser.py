@@ -110,7 +110,7 @@ class SimilarityGated(Fuser):
         first, *others = self.from_text(self.dropout(text)).chunk(1 + len(self.tasks), dim=2)
         begin = start.expand(LAYERS, -1, -1).contiguous()
         keys = mask if self.mask_padding else None
-        states = {}
+        states: dict[str, Tensor] = {}
         for task, sequence in zip(self.tasks, others, strict=True):
             enhanced, _ = self.temporal[task](first, (begin, begin))
             attended = self.self_attention[task](enhanced, sequence, keys)

@@ -67,7 +67,7 @@ class TableDecoder(Decoder):
         for name, labels in (("types", types), ("relations", relations)):
             if labels is not None and (not labels or len(set(labels)) < len(labels)):
                 raise RecipeError(f"{name} must be different names, not {labels}", hint="or leave them out")
-        self.requires = frozenset({"mask", "first_subword", *self.tasks})  # type: ignore[misc]
+        self.requires = frozenset({"mask", "first_subword", *self.tasks})
         self.text, self.types, self.relations = text, types, relations
         self.threshold, self.dropout, self.mask_padding = threshold, dropout, mask_padding
         self.overlaps: Overlaps = overlaps
