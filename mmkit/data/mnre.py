@@ -58,18 +58,22 @@ class MnreReader(Reader):
         return [self.path, *crop_table_files(self)]
 
     def __iter__(self) -> Iterator[Example]:
+        return (example for _, example in self.instances())
+
+    def instances(self) -> Iterator[tuple[Record, Example]]:
+        """Each line's dictionary, with the example that it becomes."""
         self.repairs.clear()
         crops = CropTable.of_reader(self)
         for number, line in numbered_lines(self.path, self.source, self.repairs):
             if line.strip():
-                yield self._example(line, number, crops)
+                where = f"{self.path}:{number}"
+                record = Record(_literal(line, where), where)
+                yield record, self._example(record, number, crops)
             else:
                 self.repairs["empty line skipped"] += 1
 
-    def _example(self, line: str, number: int, crops: CropTable) -> Example:
-        where = f"{self.path}:{number}"
-        record = _Record(_literal(line, where), where)
-        tokens, notes = self.split(record.tokens(), where)
+    def _example(self, record: Record, number: int, crops: CropTable) -> Example:
+        tokens, notes = self.split(record.tokens(), record.where)
         head, tail = record.span("h", "head", tokens), record.span("t", "tail", tokens)
         for key, span in (("h", head), ("t", tail)):
             if record.value[key].get("name") != " ".join(tokens[span.start : span.end]):
@@ -95,7 +99,7 @@ class MnreReader(Reader):
         return mnre_sample(folder, seed)
 
 
-class _Record:
+class Record:
     """A line's dictionary, its fields checked as they are taken."""
 
     def __init__(self, value: Any, where: str) -> None:

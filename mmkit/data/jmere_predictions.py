@@ -1,0 +1,50 @@
+"""Predictions for JMERE as TESGA's authors publish them: a JSON list, the gold triples beside, no positions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmkit.data.jmere import Ids, scores, words
+from mmkit.data.json_text import read_json
+from mmkit.data.records import Node
+from mmkit.data.strings import STRINGS, Quintuple, Strings
+from mmkit.data.types import Example, Prediction
+
+
+def read_jmere_predictions(path: Path | str) -> Iterator[tuple[Example, Prediction]]:
+    """Each record's sentence with its gold annotations, and what was predicted for it.
+
+    Both tell their entities and relations by words alone, in the note `STRINGS`; ids are those that `mmkit.jmere.v1`
+    gives, and there are no pictures. Predicted triples have no types. Raises `DataError` with the record's number from
+    0.
+    """
+    repairs = Counter[str]()
+    ids = Ids(repairs)
+    for number, item in enumerate(Node(read_json(Path(path)), str(path), "file").items()):
+        record = Node(item.value, f"{path}, record {number}")
+        record.object()
+        id = ids.of(record["img_id"].text())
+        gold = Strings.of_relations(record["target_list"])
+        note = {STRINGS: gold.to_note(), **scores(record)}
+        found = Strings(
+            tuple(entity for node in record["pred_entity"].items() for entity in _entities(node)),
+            tuple(_triple(node) for node in record["pred_triple"].items()),
+        )
+        yield (
+            Example.from_tokens(id, words(record, repairs), notes=note),
+            Prediction(id, notes={STRINGS: found.to_note()}),
+        )
+
+
+def _entities(node: Node) -> Iterator[tuple[str, str]]:
+    return ((words, node[words].text()) for words in node.object())
+
+
+def _triple(node: Node) -> Quintuple:
+    parts = node.strings()
+    if len(parts) != 3:
+        node.fail("[head, relation, tail]")
+    head, relation, tail = parts
+    return head, relation, tail, None, None

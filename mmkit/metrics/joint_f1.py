@@ -1,0 +1,103 @@
+"""`mmkit.joint_f1.v1`: precision, recall and F1 of entities, triples and quintuples, by position or by string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mmkit.data.strings import need_positions, strings
+from mmkit.data.types import Example, Prediction, Relation
+from mmkit.errors import DataError
+from mmkit.metrics.base import Metric
+from mmkit.metrics.f1 import F1Counts, Item, pairs
+
+Items = dict[str, set[Item]]
+"""What is counted of one side: kind → items, the label first."""
+
+
+class JointF1(Metric):
+    """F1 of typed entities and the relations between them, extracted together.
+
+    - `entity`: right if its place and its type are.
+    - `triple`: head, relation and tail; the types do not matter.
+    - `quintuple`: head, head type, relation, tail, tail type.
+    - `start` (by position only): the figure by which TESGA's authors choose their epoch. A triple is its relation and
+      the first tokens of head and tail, and right only if at both of them an entity was found exactly, type and all.
+
+    With `match` "position" an entity is where its tokens are. With "string" it is its words, and equal ones in a
+    sentence count once, as published figures of JMERE are counted; so predictions without positions can be scored too
+    (the note `mmkit.strings`). Relations called `none_label` are no triples.
+
+    Figures: of each kind `entity_f1`, `entity_precision`, `entity_recall` (micro) and `entity_macro_f1`, the mean over
+    types (of triples and quintuples over relations); with `per_type`, `entity_f1.per`, `triple_f1.couple` and so on;
+    with `bootstrap`, a number of resamples, the bounds of a 95 % interval, `entity_f1.low` and `entity_f1.high`.
+    """
+
+    def __init__(
+        self,
+        match: Literal["position", "string"] = "position",
+        none_label: str = "None",
+        bootstrap: int = 0,
+        per_type: bool = True,
+    ) -> None:
+        self.match, self.none_label, self.bootstrap, self.per_type = match, none_label, bootstrap, per_type
+        self.strings = match == "string"
+        self.reset()
+
+    def reset(self) -> None:
+        kinds = ["entity", "triple", "quintuple", *([] if self.strings else ["start"])]
+        self._counts = {
+            kind: F1Counts(bootstrap=self.bootstrap, per_label=self.per_type and kind != "start")
+            for kind in kinds
+        }
+
+    def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        for example, prediction in pairs(examples, predictions):
+            if self.strings:
+                gold, predicted = (self._by_string(example, told) for told in (example, prediction))
+            else:
+                need_positions(example.id, example.notes, prediction.notes)
+                gold, predicted = (self._by_position(example, told) for told in (example, prediction))
+                right = {span.start for span in {*example.spans} & {*prediction.spans}}
+                gold["start"] = {(*item, True) for item in gold["start"]}
+                predicted["start"] = {(*item, right.issuperset(item[1:])) for item in predicted["start"]}
+            for kind, counts in self._counts.items():
+                counts.add(gold[kind], predicted[kind])
+
+    def _by_position(self, example: Example, told: Example | Prediction) -> Items:
+        relations = self._labelled(told.relations, example)
+        return {
+            "entity": {(s.label, s.start, s.end) for s in told.spans},
+            "triple": {(r.label, r.head.start, r.head.end, r.tail.start, r.tail.end) for r in relations},
+            "quintuple": {(r.label, r.head, r.tail) for r in relations},
+            "start": {(r.label, r.head.start, r.tail.start) for r in relations},
+        }
+
+    def _by_string(self, example: Example, told: Example | Prediction) -> Items:
+        self._labelled(told.relations, example)
+        found = strings(example, told)
+        return {
+            "entity": {(type, words) for words, type in found.entities},
+            "triple": {(r, head, tail) for head, r, tail, *_ in found.relations if r != self.none_label},
+            "quintuple": {
+                (r, head, tail, *types)
+                for head, r, tail, *types in found.quintuples()
+                if r != self.none_label
+            },
+        }
+
+    def _labelled(self, relations: Sequence[Relation], example: Example) -> list[Relation]:
+        if any(relation.label is None for relation in relations):
+            raise DataError("a relation without a label cannot be scored", where=example.id)
+        return [relation for relation in relations if relation.label != self.none_label]
+
+    def compute(self) -> dict[str, float]:
+        found = {kind: counts.figures() for kind, counts in self._counts.items()}
+        figures = {
+            f"{kind}_f1": own["f1"] for kind, own in found.items()
+        }  # first, as what a line has room for
+        for kind, own in found.items():
+            for name, value in own.items():
+                if "." not in name or name.startswith("f1."):  # of a label the F1 alone
+                    figures[f"{kind}_{name}"] = value
+        return figures
