@@ -27,6 +27,11 @@ BLANK = "blank"
 MissingImages = Literal["error", "blank"]
 
 
+def is_blank(key: str) -> bool:
+    """Whether an item's key is `BLANK`, or `BLANK:...`: that of a pair whose picture stands for nothing."""
+    return key.partition(":")[0] == BLANK
+
+
 class Encoder(nn.Module, ABC):
     """Turns examples into features. The constructor takes hyperparameters and touches no disk or network.
 
@@ -37,6 +42,8 @@ class Encoder(nn.Module, ABC):
     provides: frozenset[str] = frozenset()
     frozen: bool = False
     dim: int = 0
+    reads_pictures: bool = False
+    """Whether an example's pictures have to be there; where features are not stored, they are looked at first."""
 
     @abstractmethod
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
@@ -128,6 +135,10 @@ class ItemEncoder(Encoder):
     def blank(self) -> Any:
         """The raw item, with key `BLANK`, that stands for nothing."""
 
+    def stand_in(self, raw: Any) -> tuple[str, Any]:
+        """(key, raw) of what takes the place of an item whose picture is broken."""
+        return BLANK, self.blank()
+
     def stacked(self, loaded: Sequence[Any]) -> Any:
         """Loaded items as `encode` takes them."""
         return torch.stack(list(loaded))
@@ -176,12 +187,12 @@ class ItemEncoder(Encoder):
     def load_or_blank(self, key: str, raw: Any) -> tuple[Tensor, bool]:
         """A loaded item and whether it is real; a broken one is as `missing_images` says."""
         try:
-            return self.load(raw), key != BLANK
+            return self.load(raw), not is_blank(key)
         except ImageError as error:
             if self.missing_images == "error":
                 raise
             self.replaced[error.where] = error.what
-            return self.load(self.blank()), False
+            return self.load(self.stand_in(raw)[1]), False
 
     def encode(self, stack: Tensor) -> Features:
         """Features of stacked items on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
@@ -194,9 +205,9 @@ class ItemEncoder(Encoder):
         dtype = getattr(torch, self.feature_dtype)
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
 
-    def encode_blank(self) -> Features:
+    def encode_blank(self, raw: Any) -> Features:
         """What stands for a blank item `[1, ...]`: its features, or zeros if blanks are dropped."""
-        features = self.encode(self.load(self.blank())[None])
+        features = self.encode(self.stacked([self.load(raw)]))
         return {k: torch.zeros_like(v) for k, v in features.items()} if self.drops_blanks else features
 
     def collate(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from PIL import Image as Pillow
 from torch import Tensor
 from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
 
@@ -14,7 +13,7 @@ from mmkit.batch import Features
 from mmkit.data.types import Example
 from mmkit.encoders.clip_backbone import clip_error, clip_network
 from mmkit.encoders.clip_sample import write_tiny_clip
-from mmkit.encoders.pictures import PictureEncoder
+from mmkit.encoders.pictures import PictureEncoder, input_size, pixels_of
 from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options
 from mmkit.errors import PartError
 
@@ -66,27 +65,12 @@ class ClipImageEncoder(PictureEncoder):
             self.processor: Any = AutoImageProcessor.from_pretrained(str(saved or self.name), **options)
         except LOADING_ERRORS as error:
             raise clip_error(str(saved or self.name), error) from error
-        self.transform = self._transform
-        self.size = self._input_size()
+        self.transform = pixels_of(self.processor)
+        side: Any = self.backbone.config.image_size
+        self.size = input_size(self.name, self.transform, side)
         self.dim = self.backbone.config.projection_dim
         if self.frozen:
             self.requires_grad_(False).train()
-
-    def _transform(self, picture: Pillow.Image) -> Tensor:
-        return self.processor(images=picture, return_tensors="pt")["pixel_values"][0]
-
-    def _input_size(self) -> tuple[int, int, int]:
-        """What the processor makes of pictures of any shape: what the network takes."""
-        side: Any = self.backbone.config.image_size
-        size = (3, side, side) if isinstance(side, int) else (3, *side)
-        for shape in ((60, 40), (40, 60)):
-            made = tuple(self._transform(Pillow.new("RGB", shape)).shape)
-            if made != size:
-                raise PartError(
-                    f"the image processor of {self.name!r} makes {made} of a picture, but the network takes {size}",
-                    hint="does preprocessor_config.json belong to the weights?",
-                )
-        return size
 
     def network(self, stack: Tensor) -> Features:
         """`pooled [N, D]` of pictures `[N, 3, H, W]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Entity, Example, Image, Role
 from mmkit.encoders.base import BLANK, ItemEncoder
-from mmkit.errors import ImageError
+from mmkit.errors import ImageError, PartError
 
 
 class PictureEncoder(ItemEncoder):
@@ -23,6 +23,7 @@ class PictureEncoder(ItemEncoder):
     `size`.
     """
 
+    reads_pictures = True
     transform: Callable[[Pillow.Image], Tensor]
     size: tuple[int, int, int] = (3, 0, 0)
 
@@ -70,3 +71,24 @@ class PictureEncoder(ItemEncoder):
     def load(self, raw: Any) -> Tensor:
         """The picture as `[3, H, W]`, resized, cropped and normalised; zeros for a blank one."""
         return torch.zeros(self.size) if raw.path is None else self.transform(open_image(raw))
+
+
+def pixels_of(processor: Any) -> Callable[[Pillow.Image], Tensor]:
+    """transformers' image processor as a function from a picture to the network's input `[3, H, W]`."""
+    return lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"][0]
+
+
+def input_size(
+    name: str, transform: Callable[[Pillow.Image], Tensor], side: int | Sequence[int]
+) -> tuple[int, int, int]:
+    """What is made of pictures of any shape. Raises `PartError` unless the network takes it (`side` pixels)."""
+    height, width = (side, side) if isinstance(side, int) else side
+    size = (3, height, width)
+    for shape in ((60, 40), (40, 60)):
+        made = tuple(transform(Pillow.new("RGB", shape)).shape)
+        if made != size:
+            raise PartError(
+                f"the image processor of {name!r} makes {made} of a picture, but the network takes {size}",
+                hint="does preprocessor_config.json belong to the weights?",
+            )
+    return size

@@ -1,11 +1,14 @@
-"""Folders of sample backbones: made whole and once, also by several processes."""
+"""Sample backbones: their folders, made whole and once, also by several processes; and their vocabulary."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from mmkit.data.types import Example
 
 
 def make_once(folder: Path, write: Callable[[Path], None]) -> None:
@@ -23,3 +26,13 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def word_pieces(examples: Sequence[Example]) -> dict[str, int]:
+    """A vocabulary for BERT's tokenizer: all characters of the examples, and words that come more than once."""
+    words = Counter(token.lower() for example in examples for token in example.tokens)
+    characters = sorted({c for word in words for c in word})
+    frequent = sorted((w for w, n in words.items() if n > 1 and len(w) > 1), key=lambda w: (-words[w], w))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *characters, *("##" + c for c in characters), *frequent]
+    return {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}

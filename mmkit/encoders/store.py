@@ -25,7 +25,7 @@ import torch
 from mmkit.batch import Features
 from mmkit.cache import cache_dir
 from mmkit.data.types import Entity, Example
-from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.base import BLANK, ItemEncoder, is_blank
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.stored import StoredFeatures
 from mmkit.errors import DataError, ImageError
@@ -99,11 +99,11 @@ def prepare(
     with ThreadPoolExecutor(threads or cores()) as pool:
         slots = _slots(encoder, examples, pool, report)
         raws = {key: raw for items in slots.values() for key, raw in items}
-        report.items, report.blank = len(raws), raws.keys() == {BLANK}
-        broken = _compute(encoder, stored.shards, raws, pool, batch_size, progress, report)
+        report.items, report.blank = len(raws), bool(raws) and all(map(is_blank, raws))
+        instead = _compute(encoder, stored.shards, raws, pool, batch_size, progress, report)
     stored.add(
         {
-            identity: [(BLANK, False) if key in broken else (key, key != BLANK) for key, _ in items]
+            identity: [(instead.get(key, key), not (key in instead or is_blank(key))) for key, _ in items]
             for identity, items in slots.items()
             if identity not in stored
         }
@@ -132,9 +132,10 @@ def _compute(
     batch_size: int,
     progress: Progress | None,
     report: Preparation,
-) -> set[str]:
-    """Write features of the items that the store lacks; the keys of those that could not be loaded."""
+) -> dict[str, str]:
+    """Write features of the items that the store lacks; keys of those that are broken → of what stands in for them."""
     broken: dict[str, ImageError] = {}
+    stand_ins: dict[str, tuple[str, Any]] = {}
     if encoder.drops_blanks:
         raws = {key: raw for key, raw in raws.items() if key != BLANK}
     if any(key not in shards.where for key in (*raws, *[BLANK] * encoder.drops_blanks)):
@@ -158,9 +159,14 @@ def _compute(
                         progress(done, len(wanted))
                 report.broken = {error.where: error.what for error in broken.values()}
                 refuse_pictures(encoder, report.broken, "broken")
-                if (broken or encoder.drops_blanks) and BLANK not in shards.where and BLANK not in raws:
-                    writer.put([BLANK], encoder.encode_blank())
-    return set(broken)
+                stand_ins = {key: encoder.stand_in(raws[key]) for key in broken}
+                blanks = dict(stand_ins.values())
+                if encoder.drops_blanks:
+                    blanks[BLANK] = encoder.blank()
+                for key, raw in blanks.items():
+                    if key not in shards.where and key not in raws:
+                        writer.put([key], encoder.encode_blank(raw))
+    return {key: blank for key, (blank, _) in stand_ins.items()}
 
 
 def load_ahead(

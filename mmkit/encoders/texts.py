@@ -51,14 +51,9 @@ class PlainTextEncoder(ItemEncoder):
         """One vector a text `[N, D]` from tokens `[N, L]`, int64; the mask is 1 where a token is real."""
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
-        """Tokenise with a copy of this tokenizer, whose state others may change; special tokens count."""
+        """Tokenise with `cutting(tokenizer, max_length)`."""
         self._width = max_length
-        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        if max_length <= special:
-            raise PartError(f"max_length = {max_length} leaves no room beside {special} special tokens")
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length)
+        self._tokenizer = cutting(tokenizer, max_length)
         self._pad = tokenizer.pad_token_id or 0
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
@@ -75,7 +70,7 @@ class PlainTextEncoder(ItemEncoder):
     def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
         """A hash of each text, and the text. Raises `DataError` for a source that such a record has not."""
         texts = self._texts(x)
-        return [(_key(text), text) for text in texts] + [(BLANK, "")] * (self.slots - len(texts))
+        return [(text_key(text), text) for text in texts] + [(BLANK, "")] * (self.slots - len(texts))
 
     def choice(self) -> Any:
         return {"source": self.source, "slots": self.slots}
@@ -85,10 +80,7 @@ class PlainTextEncoder(ItemEncoder):
 
     def load(self, raw: str) -> Tensor:
         """Token ids and mask `[2, L]`, zero where padded; L is the most tokens of a text."""
-        try:
-            ids = self._tokenizer.encode(raw).ids
-        except (TypeError, UnicodeEncodeError) as error:
-            raise DataError(f"this is no valid Unicode: {raw[:40]!a}", hint="give texts in UTF-8") from error
+        ids = token_ids(self._tokenizer, raw)
         item = torch.zeros(2, self._width, dtype=torch.long)
         item[0, : len(ids)] = torch.tensor(ids)
         item[1, : len(ids)] = 1
@@ -106,9 +98,31 @@ class PlainTextEncoder(ItemEncoder):
         return {"pooled": self.pooled(ids.masked_fill(mask == 0, self._pad), mask)}
 
     def describe(self) -> dict[str, Any]:
-        text = self._tokenizer.to_str()
-        return {"tokenizer": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
+        return {"tokenizer": text_key(self._tokenizer.to_str())}
 
 
-def _key(text: str) -> str:
+def cutting(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Tokenizer:
+    """A copy of a tokenizer, whose state others may change, that cuts texts; special tokens count.
+
+    Raises `PartError` if `max_length` leaves no room for anything else.
+    """
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    special = copy.num_special_tokens_to_add(is_pair=False)
+    if max_length <= special:
+        raise PartError(f"max_length = {max_length} leaves no room beside {special} special tokens")
+    copy.no_padding()
+    copy.enable_truncation(max_length)
+    return copy
+
+
+def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """A text's tokens. Raises `DataError` if it is no valid Unicode."""
+    try:
+        return tokenizer.encode(text).ids
+    except (TypeError, UnicodeEncodeError) as error:
+        raise DataError(f"this is no valid Unicode: {text[:40]!a}", hint="give texts in UTF-8") from error
+
+
+def text_key(text: str) -> str:
+    """A hash of a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

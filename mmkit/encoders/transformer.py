@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -36,7 +35,7 @@ from mmkit.encoders.pretrained import (
     load_tokenizer,
     no_bars,
 )
-from mmkit.encoders.sampling import make_once
+from mmkit.encoders.sampling import make_once, word_pieces
 from mmkit.encoders.sharing import shared
 from mmkit.encoders.subwords import Subwords
 from mmkit.encoders.texts import PlainTextEncoder
@@ -289,7 +288,7 @@ class TransformerEncoder(PlainTextEncoder):
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
         """Save a tiny random BERT whose vocabulary is the examples' frequent words and all characters."""
-        make_once(folder, lambda made: _write_sample(made, seed, _vocabulary(examples)))
+        make_once(folder, lambda made: _write_sample(made, seed, word_pieces(examples)))
         return {"name": str(folder), "revision": None}
 
 
@@ -312,12 +311,3 @@ def _write_sample(folder: Path, seed: int, vocabulary: dict[str, int]) -> None:
         torch.manual_seed(seed)
         BertModel(config).save_pretrained(folder)
     BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
-
-
-def _vocabulary(examples: Sequence[Example]) -> dict[str, int]:
-    words = Counter(token.lower() for example in examples for token in example.tokens)
-    characters = sorted({c for word in words for c in word})
-    frequent = sorted((w for w, n in words.items() if n > 1 and len(w) > 1), key=lambda w: (-words[w], w))
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = [*special, *characters, *("##" + c for c in characters), *frequent]
-    return {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}

@@ -11,8 +11,8 @@ from mmkit.check_linking import check_linking
 from mmkit.data.images import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
+from mmkit.encoders.base import ItemEncoder
 from mmkit.encoders.entity_features import TrainedEntities, encode_entities
-from mmkit.encoders.pictures import PictureEncoder
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.errors import DataError
 from mmkit.model import Model
@@ -99,7 +99,7 @@ def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
     """
     stored, examples, notes = model.item_encoders(), list(examples), []
     for name, encoder in model.reading.items():
-        if not isinstance(encoder, PictureEncoder) or name in stored:
+        if not isinstance(encoder, ItemEncoder) or not encoder.reads_pictures or name in stored:
             continue
         report = scan_images(examples)
         what = f"{report.bad} of {report.total} pictures cannot be used ({report.faults()})"

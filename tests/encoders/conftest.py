@@ -1,4 +1,4 @@
-"""Tiny encoders: a BERT and a CLIP made by `sample`, and a RoBERTa with a byte-level tokenizer of some words."""
+"""Tiny encoders: a BERT, a CLIP and a BLIP made by `sample`, and a RoBERTa with a byte-level tokenizer of some words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 
 from mmkit.data.types import Example
+from mmkit.encoders.blip_sample import write_tiny_blip
 from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.encoders.transformer import TransformerEncoder
 
@@ -36,6 +37,11 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory, examples: list[Example])
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> Path:
     return write_tiny_clip(tmp_path_factory.mktemp("sample") / "tiny-clip", seed=1, examples=examples)
+
+
+@pytest.fixture(scope="session")
+def tiny_blip(tmp_path_factory: pytest.TempPathFactory, examples: list[Example]) -> Path:
+    return write_tiny_blip(tmp_path_factory.mktemp("sample") / "tiny-blip", seed=1, examples=examples)
 
 
 @pytest.fixture(scope="session")

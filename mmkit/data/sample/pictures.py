@@ -201,3 +201,6 @@ _SCENES: dict[str, Callable[[Draw, Random], None]] = {
     "/misc/misc/part_of": _prizes,
     "None": _lunch,
 }
+
+KINDS = tuple(_SCENES)
+"""What `photo` and `crop` can draw."""

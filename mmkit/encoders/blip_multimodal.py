@@ -1,0 +1,84 @@
+"""`mmkit.blip_multimodal.v1`: a sentence's tokens, each having looked at the photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from mmkit.batch import Features
+from mmkit.encoders.blip_pairs import BlipPairEncoder
+from mmkit.errors import PartError
+
+ENC = "[ENC]"
+"""BLIP's token at the beginning of a text that is read together with a picture."""
+
+
+class BlipMultimodalEncoder(BlipPairEncoder):
+    """Last states of BLIP's image-grounded text encoder for an example's text and first photo.
+
+    As BLIP's own multimodal features (Li et al. 2022, section 3.1): the text's first token is [ENC], and its
+    tokens attend to each other and to the photo's patches. Texts are cut to `max_length` tokens.
+
+    `name` is a BLIP for retrieval, such as Salesforce/blip-itm-base-coco; those for captions have no text encoder.
+    The pretrained `model_base` that TESGA reads is not on the Hub in this form: what is there was then tuned for
+    retrieval. A revision of before April 2023 has a wrong number of heads in config.json.
+
+    With `frozen = false` it is trained along, and nothing is stored.
+
+    Features: `tokens [B, 1, L, D]`, zero beyond a text's own `lengths [B, 1]`, and `mask [B, 1]`, false where the
+    photo is blank: the tokens are then what BLIP makes of the text and the mean colour.
+    """
+
+    provides = frozenset({"tokens", "lengths", "mask"})
+    version: ClassVar[str] = "mmkit.blip_multimodal.v1"
+    ragged = frozenset({"tokens"})
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        revision: str | None = None,
+        max_length: int = 512,
+        frozen: bool = True,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        super().__init__(
+            name,
+            revision=revision,
+            max_length=max_length,
+            frozen=frozen,
+            store=store,
+            feature_dtype=feature_dtype,
+        )
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        super().build(special_tokens, saved)
+        config: Any = self.backbone.config.text_config
+        self.dim = config.hidden_size
+        self._enc = self._enc_id(config.vocab_size)
+        for head in (self.backbone.vision_proj, self.backbone.text_proj, self.backbone.itm_head):
+            head.requires_grad_(False)  # BLIP's scores of a pair, not used here
+
+    def _enc_id(self, vocabulary: int) -> int:
+        """[ENC], the last of the network's tokens; the tokenizers on the Hub do not know it."""
+        known = self._tokenizer.token_to_id(ENC)
+        if known is None and vocabulary <= self._tokenizer.get_vocab_size():
+            raise PartError(
+                f"{self.name!r} has no token {ENC}, with which texts begin that are read with a picture",
+                hint="do the tokenizer and the weights belong together?",
+            )
+        return vocabulary - 1 if known is None else known
+
+    def token_ids(self, text: str) -> list[int]:
+        return [self._enc, *super().token_ids(text)[1:]]
+
+    def network(self, stack: Features) -> Features:  # type: ignore[override]
+        """`tokens [N, L, D]` and `lengths [N]` of stacked pairs."""
+        tokens = self.text_states(stack, self.image_states(stack["pixels"]))
+        mask = stack["attention_mask"]
+        return {"tokens": tokens * mask[..., None], "lengths": mask.sum(1)}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "enc": self._enc}
