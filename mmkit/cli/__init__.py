@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "mmkit.cli.train:train",
     "evaluate": "mmkit.cli.evaluate:evaluate",
     "predict": "mmkit.cli.predict:predict",
+    "score": "mmkit.cli.score:score",
     "check": "mmkit.cli.check:check",
     "annotate": "mmkit.cli.data:annotate",
     "convert": "mmkit.cli.data:convert",

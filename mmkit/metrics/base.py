@@ -11,6 +11,9 @@ from mmkit.data.types import Example, Prediction
 class Metric(ABC):
     """Accumulates over batches. Higher is better for every figure it reports."""
 
+    strings: bool = False
+    """Whether it reads the note `mmkit.data.strings.STRINGS`: what is told by words alone, without positions."""
+
     @abstractmethod
     def reset(self) -> None:
         """Forget what was accumulated."""

@@ -1,0 +1,42 @@
+"""`mmkit score`: score predictions that come from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmkit.cli.options import OVERRIDABLE, as_json, print_figures
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("gold", type=click.Path(path_type=Path))
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.option(
+    "--metric", "name", required=True, metavar="NAME", help="A registered metric; its settings follow."
+)
+@click.option(
+    "--in-order", is_flag=True, help="Pair examples and predictions by their places, not their ids."
+)
+@click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
+@click.pass_context
+def score(
+    context: click.Context, gold: Path, predictions: Path, name: str, in_order: bool, json_: bool
+) -> None:
+    """Score PREDICTIONS against GOLD with any metric: --metric mmkit.joint_f1.v1 --match string
+
+    GOLD is what `mmkit convert` writes. PREDICTIONS are a run's predictions/<split>.jsonl, the --output of `mmkit
+    predict`, or canonical jsonlines of another origin. Either may be the JSON list that TESGA's authors publish, which
+    holds both. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
+    """
+    from mmkit.recipe import parse_overrides
+    from mmkit.registry import build_part
+    from mmkit.score import score_files
+
+    metric = build_part("metrics", name, parse_overrides(context.args))
+    figures, examples = score_files(gold, predictions, metric, in_order=in_order)
+    if json_:
+        click.echo(as_json({"metric": name, "examples": examples, **figures}))
+        return
+    short = name.split(".")[-2] if "." in name else name  # joint_f1 of mmkit.joint_f1.v1
+    print_figures({"%": {f"{short}.{figure}": value for figure, value in figures.items()}}, predictions.name)

@@ -1,0 +1,206 @@
+"""Gold annotations and predictions of whatever origin, matched by id so that a metric can score them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mmkit.data.jmere_predictions import read_jmere_predictions
+from mmkit.data.json_text import parse_line
+from mmkit.data.jsonl import Record, read_jsonl
+from mmkit.data.lines import numbered_lines
+from mmkit.data.records import Node
+from mmkit.data.types import Example, Prediction, Relation, Span
+from mmkit.errors import DataError
+
+Form = Literal["canonical", "described", "jmere"]
+
+FORMS = (
+    "it may be jsonlines as `mmkit convert` and predictions/<split>.jsonl have them, the output of `mmkit predict`, "
+    "or the JSON list of TESGA's authors"
+)
+
+
+class Told(NamedTuple):
+    """A prediction, and the tokens that its spans count where the file tells them."""
+
+    prediction: Prediction
+    tokens: tuple[str, ...] | None
+
+
+def read_gold(path: Path) -> list[Example]:
+    """The examples of canonical jsonlines (`mmkit convert` makes them), or of a JSON list of TESGA's authors.
+
+    Raises `DataError` for any other file, and where an id occurs twice.
+    """
+    match _form(path):
+        case "jmere":
+            examples = [example for example, _ in read_jmere_predictions(path)]
+        case "canonical":
+            examples = [_example(record, path) for record in read_jsonl(path)]
+        case "described":
+            raise DataError(
+                "the file holds predictions", where=path, hint="gold data are what `mmkit convert` writes"
+            )
+    _refuse_twice((example.id for example in examples), path)
+    return examples
+
+
+def read_predictions(path: Path) -> list[Told]:
+    """The predictions of a file in any of the forms that `FORMS` lists; examples are taken as predictions too.
+
+    Raises `DataError` for any other file, and where there are two predictions for one id.
+    """
+    match _form(path):
+        case "jmere":
+            found = [Told(prediction, None) for _, prediction in read_jmere_predictions(path)]
+        case "canonical":
+            found = [_told(record, path) for record in read_jsonl(path)]
+        case "described":
+            found = list(_described(path))
+    _refuse_twice((prediction.id for prediction, _ in found), path)
+    return found
+
+
+def matched(
+    examples: Sequence[Example], told: Sequence[Told], where: Path, in_order: bool = False
+) -> list[Prediction]:
+    """The prediction for each example: the one with its id or, `in_order`, the one in its place.
+
+    Raises `DataError` for missing and superfluous predictions, and for one that counts other tokens than its example.
+    """
+    if not in_order:
+        told = _by_id(examples, told, where)
+    elif len(told) != len(examples):
+        raise DataError(f"{len(told)} predictions for {len(examples)} examples", where=where)
+    return [_fitting(example, some, where) for example, some in zip(examples, told, strict=True)]
+
+
+def _by_id(examples: Sequence[Example], told: Sequence[Told], where: Path) -> list[Told]:
+    found = {some.prediction.id: some for some in told}
+    missing = [example.id for example in examples if example.id not in found]
+    superfluous = list(found.keys() - {example.id for example in examples})
+    if not missing and not superfluous:
+        return [found[example.id] for example in examples]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(examples)} examples have no prediction: {_first(missing)}")
+    if superfluous:
+        named = _first(sorted(superfluous))
+        problems.append(f"{len(superfluous)} of {len(found)} predictions are for no example: {named}")
+    raise DataError(
+        "; ".join(problems),
+        where=where,
+        hint="every example needs its prediction; if the ids alone differ, --in-order pairs them by their places",
+    )
+
+
+def _first(ids: Sequence[str], number: int = 3) -> str:
+    return ", ".join(map(repr, ids[:number])) + (", ..." if len(ids) > number else "")
+
+
+def _fitting(example: Example, told: Told, where: Path) -> Prediction:
+    """The prediction under its example's id."""
+    prediction, tokens = told
+    if tokens is not None and tokens != example.tokens:
+        raise DataError(
+            f"the prediction for {example.id!r} was made of other tokens than the example has",
+            where=where,
+            hint="predict from the gold file itself: mmkit predict RUN --input GOLD --output FILE",
+        )
+    spans = [*prediction.spans, *(end for r in prediction.relations for end in (r.head, r.tail))]
+    last = max((span.end for span in spans), default=0)
+    if last > len(example.tokens):
+        raise DataError(
+            f"a span predicted for {example.id!r} ends at token {last} of a sentence of {len(example.tokens)} tokens",
+            where=where,
+        )
+    return prediction if prediction.id == example.id else replace(prediction, id=example.id)
+
+
+def _refuse_twice(ids: Iterable[str], where: Path) -> None:
+    seen = set()
+    for id in ids:
+        if id in seen:
+            raise DataError(f"the id {id!r} occurs twice", where=where)
+        seen.add(id)
+
+
+def _form(path: Path) -> Form:
+    """What a file is, by the line it begins with."""
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        if line.lstrip().startswith("["):
+            return "jmere"
+        where = f"{path}:{number}"
+        record = parse_line(line, where)
+        if isinstance(record, dict) and "format" in record:
+            return "canonical"
+        if isinstance(record, dict) and record.keys() >= {"id", "text", "tokens"}:
+            return "described"
+        raise DataError("neither a header of jsonlines nor a prediction", where=where, hint=FORMS)
+    raise DataError("the file is empty", where=path, hint=FORMS)
+
+
+def _example(record: Record, path: Path) -> Example:
+    if not isinstance(record, Example):
+        held = "predictions" if isinstance(record, Prediction) else "entities"
+        raise DataError(
+            f"the file holds {held}, not examples",
+            where=path,
+            hint="gold data are what `mmkit convert` writes",
+        )
+    return record
+
+
+def _told(record: Record, path: Path) -> Told:
+    match record:
+        case Prediction():
+            return Told(record, None)
+        case Example():
+            return Told(Prediction.of(record), record.tokens)
+    raise DataError("the file holds entities, not predictions", where=path)
+
+
+def _described(path: Path) -> Iterator[Told]:
+    """What `mmkit predict` wrote, a JSON object a line."""
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        node = _object(Node(parse_line(line, where), where))
+        prediction = Prediction(
+            id=node["id"].text(),
+            spans=node.list("entities", _span),
+            span_scores=node.list("entities", _score),
+            relations=node.list("relations", _relation),
+            relation_scores=node.list("relations", _score),
+            links=node.list("links", lambda link: _object(link)["entity"].text()),
+            link_scores=node.list("links", _score),
+            notes=node.optional("notes", Node.object) or {},
+        )
+        yield Told(prediction, node["tokens"].strings())
+
+
+def _object(node: Node) -> Node:
+    node.object()
+    return node
+
+
+def _score(node: Node) -> float:
+    return _object(node)["score"].number()
+
+
+def _relation(node: Node) -> Relation:
+    _object(node)
+    return Relation(_span(node["head"]), _span(node["tail"]), node.optional("label", Node.text))
+
+
+def _span(node: Node) -> Span:
+    start, end = (_object(node)[key].count() for key in ("start", "end"))
+    if start >= end:
+        node.fail("a span with start < end")
+    return Span(start, end, node["label"].text())
