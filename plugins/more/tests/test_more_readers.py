@@ -235,6 +235,28 @@ def test_mnre_spans_in_the_context_are_refused(tmp_path: Path) -> None:
         list(mnre_of(tmp_path, RECORD | {"token": ["<EOS>", "a"]}))
 
 
+TOKENS = st.lists(st.sampled_from(["a", "<EOS>", ""]), max_size=6)
+BOUNDS = st.lists(st.integers(-1, 7), min_size=2, max_size=2)
+
+
+@given(tokens=TOKENS, head=BOUNDS, tail=BOUNDS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_mnre_spans_lie_in_the_sentence_or_the_line_is_refused(
+    tmp_path: Path, tokens: list[str], head: list[int], tail: list[int]
+) -> None:
+    end = tokens.index("<EOS>") if "<EOS>" in tokens else len(tokens)
+    fits = all(0 <= start < stop <= end for start, stop in (head, tail))
+    record = RECORD | {"token": tokens, "h": {"name": "", "pos": head}, "t": {"name": "", "pos": tail}}
+    reader = mnre_of(tmp_path, record)
+    if not fits:
+        with pytest.raises(DataError, match=r"x\.txt:1: "):
+            list(reader)
+        return
+    [example] = reader
+    assert example.tokens == tuple(tokens[:end])
+    assert example.notes.get(NOTE, "") == " ".join(tokens[end + 1 :])
+
+
 def test_a_missing_file_says_where_the_data_come_from(tmp_path: Path) -> None:
     for reader in (ConllContextsReader, MnreContextsReader):
         with pytest.raises(DataError, match=r"no such data file\n.*AdaSeq"):
