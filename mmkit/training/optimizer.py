@@ -64,7 +64,7 @@ class Schedule:
     """The learning rate as a function of the number of updates made, so that it resumes from that number alone."""
 
     def __init__(self, optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> None:
-        self.per_epoch = settings.schedule_every == "epoch"
+        self.per_epoch, self.offset = settings.schedule_every == "epoch", settings.schedule_offset
         self.steps_per_epoch = max(1, steps_per_epoch)
         total = settings.epochs if self.per_epoch else settings.epochs * self.steps_per_epoch
         warmup = settings.warmup * total if settings.warmup < 1 else settings.warmup
@@ -80,7 +80,7 @@ class Schedule:
 
     def set(self, step: int) -> None:
         """Set the rates for the update that follows `step` updates."""
-        at = step // self.steps_per_epoch if self.per_epoch else step
+        at = self.offset + (step // self.steps_per_epoch if self.per_epoch else step)
         bases, factors = self.scheduler.base_lrs, self.scheduler.lr_lambdas
         for group, base, factor in zip(self.optimizer.param_groups, bases, factors, strict=True):
             group["lr"] = base * factor(at)

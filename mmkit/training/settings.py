@@ -37,6 +37,9 @@ class TrainingSettings:
     groups: dict[str, GroupSettings] = field(default_factory=dict)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     schedule_every: Literal["step", "epoch"] = "step"
+    schedule_offset: int = 0
+    """Steps by which the schedule is ahead: 1 where a paper's code steps it before an epoch, so that warm-up does not
+    begin at a rate of 0."""
     warmup: float = 0.0
     """A fraction of all updates if below 1, else a number of updates (epochs with `schedule_every = epoch`)."""
     clip: float = 0.0

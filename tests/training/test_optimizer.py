@@ -79,3 +79,18 @@ def test_a_schedule_by_epoch_is_flat_within_one():
         course.set(step)
         seen.append(optimizer.param_groups[0]["lr"])
     assert seen == [1.0] * 3 + [0.75] * 3 + [0.5] * 3 + [0.25] * 3
+
+
+def test_a_schedule_that_is_ahead_begins_its_warm_up_above_zero():
+    settings = TrainingSettings(
+        epochs=60, schedule="cosine", schedule_every="epoch", warmup=5, schedule_offset=1, learning_rate=1.0
+    )
+    optimizer = make_optimizer(nn.Linear(2, 2), settings)
+    schedule = Schedule(optimizer, settings, steps_per_epoch=3)
+    rates = []
+    for step in range(0, 180, 3):
+        schedule.set(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert rates[-1] == pytest.approx(0.0, abs=1e-9)

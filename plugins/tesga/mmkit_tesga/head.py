@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-CELLS = 1 << 16
+CELLS = 1 << 14
 """Cells of a table that are computed at a time; each takes a few times `hidden` floats."""
 
 
