@@ -180,8 +180,8 @@ class VectorStore:
             self._begin()
 
     def _tidy(self) -> None:
-        """Remove what a killed process left: files that the state does not name."""
-        for path in self.folder.glob("vectors-*.f16"):
+        """Remove what a killed process left: half-written files, and vectors that the state does not name."""
+        for path in [*self.folder.glob("vectors-*.f16"), *self.folder.glob(".*.tmp")]:
             if path != self.state.path(self.folder):
                 path.unlink()
 
@@ -190,7 +190,9 @@ class VectorStore:
         path = self.state.path(self.folder)
         is_new = not path.exists()
         self._file: IO[bytes] = path.open("a+b", buffering=0)
-        self._file.truncate(self.state.rows * self.width * 2)
+        size = self.state.rows * self.width * 2
+        if path.stat().st_size > size:
+            self._file.truncate(size)
         if is_new:
             sync_folder(self.folder)
         self.model = self.state.model

@@ -1,0 +1,184 @@
+"""`more.image_retrieval.v1`: the articles of the pictures that are most like a post's photo, as its context."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmkit.annotators.pictures import PictureAnnotator, picture_key
+from mmkit.annotators.pretrained import model_identity
+from mmkit.data.types import Example, Image
+from mmkit.errors import PartError
+from mmkit_more.contexts import IMAGE_CONTEXT, SPARE, choose, join, packed, unpacked, with_context
+from mmkit_more.image_facts import read_facts
+from mmkit_more.milvus import MilvusPictures, checked_address
+
+if TYPE_CHECKING:
+    from mmkit_more.clip_pictures import ClipPictures, Precision
+    from mmkit_more.image_index import ImageIndex
+    from mmkit_more.vectors import Model
+
+_PART = "more.image_retrieval.v1"
+
+
+class ImageRetrieval(PictureAnnotator):
+    """Retrieves pictures by CLIP, the post's photo being the query, and notes their texts under `more.image_context`.
+
+    MoRe (Wang et al., EMNLP Findings 2022, section 3.1) searches Wikipedia's pictures so. The note is the captions
+    of the `top` nearest, each with the first paragraph of its article, joined; one that is the post's sentence is
+    left out (`mmkit_more.contexts.choose`). `mmkit.sources` says which pictures they are. An example without a
+    photo, or with a blank one, stays as it is; for a photo that is missing or broken nothing is retrieved, and it is
+    reported.
+
+    Args:
+        index: the folder that `mmkit more build-index` wrote, or the name of a Milvus collection.
+        top: the most pictures of a context.
+        max_words: the most words of a context, parted by white space. Encoders cut it further where it is too long.
+        engine: what searches: `faiss` an index on disk, `milvus` a server (`mmkit_more.milvus`).
+        url: Milvus's address, without credentials (an environment variable holds those), or a file of milvus-lite.
+        clip: a folder with the CLIP model that the index was made with, where it cannot be had by the name that the
+            index knows it by.
+        precision: of CLIP; "auto" is float16 on a GPU and float32 elsewhere.
+        batch_size: photos that are encoded together.
+    """
+
+    without = "no retrieved context"
+
+    def __init__(
+        self,
+        index: str,
+        top: int = 10,
+        max_words: int = 400,
+        engine: Literal["faiss", "milvus"] = "faiss",
+        url: str | None = None,
+        clip: str | None = None,
+        precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        batch_size: int = 64,
+    ) -> None:
+        super().__init__()
+        for name, value in {"top": top, "max_words": max_words, "batch_size": batch_size}.items():
+            if value < 1:
+                raise PartError(f"{name} = {value}, but it must be positive", where=_PART)
+        if (engine == "faiss") != (url is None):
+            what = "needs a `url`" if url is None else "searches a folder, and takes no `url`"
+            raise PartError(f'engine = "{engine}" {what}', where=_PART)
+        self.index, self.top, self.max_words, self.engine = index, top, max_words, engine
+        self.url = url and checked_address(url)
+        self.clip, self.batch_size = clip, batch_size
+        self.precision: Precision = precision
+        self._searched: ImageIndex | MilvusPictures | None = None
+        self._clip: ClipPictures | None = None
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Build the sample corpus's picture index with a tiny CLIP."""
+        from mmkit.encoders.clip_sample import write_tiny_clip
+        from mmkit.encoders.sampling import make_once
+        from mmkit_more.build import build_index
+        from mmkit_more.sample import write_corpus
+
+        corpus = write_corpus(folder.with_name(f"{folder.name}-corpus"), seed)
+        clip = str(write_tiny_clip(folder.with_name(f"{folder.name}-clip"), seed, examples))
+
+        def build(made: Path) -> None:
+            build_index(corpus, made, text=False, clip=clip, device="cpu")
+
+        make_once(folder, build)
+        return {"index": str(folder), "engine": "faiss", "url": None, "clip": None}
+
+    def fingerprint(self) -> str:
+        """What is searched, with what, and what becomes of it. Raises `DataError` where there is no index."""
+        searched = read_facts(self._folder)["identity"] if self.engine == "faiss" else self._milvus().identity
+        settings = {
+            "part": _PART,
+            "engine": self.engine,
+            "index": searched,
+            "clip": self.clip and model_identity(self.clip),
+            "precision": self.precision,
+            "top": self.top,
+            "max_words": self.max_words,
+        }
+        return json.dumps(settings, sort_keys=True)
+
+    def key(self, x: Example) -> str:
+        """A hash of the photo's content and of the sentence, which must not come back as its own context."""
+        found = _photo(x)
+        if found is None:
+            return ""
+        looked_at = json.dumps([picture_key(found[1]), x.text])
+        return hashlib.sha256(looked_at.encode()).hexdigest()
+
+    def prepare(self, device: str) -> None:
+        """Open the index, again if it has changed, and load its CLIP model.
+
+        Raises `PartError` for a CLIP model that is not the one the index was made with.
+        """
+        if self.engine == "milvus":
+            self._milvus()
+        else:
+            from mmkit_more.image_index import ImageIndex
+
+            if self._searched is None or self._searched.identity != read_facts(self._folder)["identity"]:
+                self._searched = ImageIndex.open(self._folder)
+        assert self._searched is not None
+        if self._clip is None and self._searched.model is not None:
+            self._clip = self._loaded(self._searched.model, device)
+
+    def _milvus(self) -> MilvusPictures:
+        """The collection, connected to once."""
+        if not isinstance(self._searched, MilvusPictures):
+            assert self.url is not None
+            self._searched = MilvusPictures(self.url, self.index)
+        return self._searched
+
+    def _loaded(self, model: Model, device: str) -> ClipPictures:
+        from mmkit_more.clip_pictures import ClipPictures, same_model
+
+        name, revision = (self.clip, None) if self.clip else (model.clip, model.revision)
+        clip = ClipPictures(name, revision, device, self.precision)
+        hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
+        if clip.width != model.width:
+            what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
+            raise PartError(what, where=_PART, hint=hint)
+        if not same_model(clip.probe().tolist(), model.probe):
+            raise PartError(
+                f"the CLIP model {name} is not the index's: it sees otherwise", where=_PART, hint=hint
+            )
+        return clip
+
+    def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
+        """For each example its `context` and what was `found`, or why its photo is `unreadable`."""
+        assert self._searched is not None, "prepare() comes first"
+        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := _photo(x))]
+        unreadable: list[list[Any]] = []
+        results: list[dict[str, Any]] = [packed([], "") for _ in batch]
+        if self._clip is not None:
+            clip = self._clip
+            read = [(row, clip.pixels(picture)) for row, picture in self.opened(photos, unreadable)]
+            hits = self._searched.search(clip.vectors([pixels for _, pixels in read]), self.top + SPARE)
+            for (row, _), some in zip(read, hits, strict=True):
+                chosen = choose(some, batch[row], self.top)
+                results[row] = packed(chosen, join(chosen, self.max_words))
+        for row, reason in unreadable:
+            results[row]["unreadable"] = reason
+        return results
+
+    def apply(self, x: Example, result: dict[str, Any]) -> Example:
+        """`x` with the context as a note, and its sources."""
+        if "unreadable" in result and (found := _photo(x)):
+            self.remember(x.images, [(found[0], result["unreadable"])])
+        return with_context(x, IMAGE_CONTEXT, _PART, *unpacked(result))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.index) / "images"
+
+
+def _photo(x: Example) -> tuple[int, Image] | None:
+    """The first photo with its position among the example's pictures; None if there is none, or it is blank."""
+    photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
+    found = next(photos, None)
+    return None if found is None or found[1].path is None else found
