@@ -1,4 +1,4 @@
-"""Tiny encoders: a BERT, a CLIP and a BLIP made by `sample`, and a RoBERTa with a byte-level tokenizer of some words."""
+"""Tiny encoders: a BERT, a CLIP and a BLIP made by `sample`, and a RoBERTa whose tokenizer knows some words."""
 
 from __future__ import annotations
 
