@@ -25,7 +25,7 @@ def _write(folder: Path, seed: int) -> None:
     for number, topic in enumerate(_topics(World(seed)), 1):
         images = []
         if topic.look is not None:
-            images = [{"path": f"images/{number}.jpg", "caption": _said(topic)}]
+            images = [{"path": f"images/{number}.jpg", "caption": f"A {WORDS[topic.kind]} ."}]
             pictures.save(picture_of(topic), folder / images[0]["path"])
         text = f"{_said(topic)} Seen at {topic.title} ." if topic.look is None else _said(topic)
         article = {"id": str(number), "title": topic.title, "text": text, "images": images}

@@ -15,7 +15,7 @@ FILES = {"train": "train.txt", "dev": "val.txt", "test": "test.txt"}
 
 READ = ("reading about {} and {} at <event>", "the news is {} with {} at <event>")
 LOOK = ("look at {} and {} !", "{} with {} , picture of the day", "can you see {} and {} here ?")
-TOLD = ("{} and {} , a <word>", "a <word> : {} and {}")
+TOLD = ("{} and {} are a <word>", "a <word> : {} and {}")
 TOLD_ALONE = (
     ("{} was born in {}", "/per/loc/place_of_birth"),
     ("{} has nothing to do with {}", "None"),
