@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.decoders.crf import LinearChainCRF
+from mmkit.errors import RecipeError
 
 
 def tag_agreement(
@@ -32,6 +33,20 @@ def class_agreement(with_context: Tensor, without: Tensor, temperature: float = 
     """Divergence of the distributions over classes of logits `[B, R]`, mean over the batch: a scalar."""
     dtype = torch.promote_types(with_context.dtype, torch.float32)
     return _divergence(with_context.detach().to(dtype), without.to(dtype), temperature) / len(without)
+
+
+def check_two_views(context: str | None, two_views: bool, temperature: float) -> None:
+    """Raise `RecipeError` for settings of a decoder's two views that make no sense."""
+    if two_views and context is None:
+        raise RecipeError(
+            "two_views = true, but without a context both views are the same",
+            where="model.decoder.two_views",
+            hint="name the note that holds the context, or set two_views = false",
+        )
+    if temperature <= 0:
+        raise RecipeError(
+            f"temperature must be more than 0, not {temperature}", where="model.decoder.temperature"
+        )
 
 
 def _divergence(teacher: Tensor, learner: Tensor, temperature: float) -> Tensor:

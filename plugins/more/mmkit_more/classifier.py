@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from mmkit.batch import Features, States
 from mmkit.data.types import Example, TextView
 from mmkit.decoders.pair_classifier import PairClassifier
-from mmkit_more.agreement import class_agreement
+from mmkit_more.agreement import check_two_views, class_agreement
 from mmkit_more.contexts import TEXT_CONTEXT
-from mmkit_more.two_views import check_settings, second_view, states_of_second
+from mmkit_more.two_views import second_view, states_of_second
 from mmkit_more.views import SEPARATOR, Contexts
 from mmkit_more.word_dropout import WordDropout
 
@@ -57,7 +57,7 @@ class ContextClassifier(PairClassifier):
             layer_norm=layer_norm,
             dropout=dropout,
         )
-        check_settings(context, two_views, temperature)
+        check_two_views(context, two_views, temperature)
         self.contexts = Contexts(context, separator)
         self.word_dropout = WordDropout(word_dropout)
         self.two_views, self.temperature = two_views, temperature

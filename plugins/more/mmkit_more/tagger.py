@@ -11,9 +11,9 @@ from mmkit.batch import Features, States
 from mmkit.data.types import Example, TextView
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.tagging import Scheme
-from mmkit_more.agreement import tag_agreement
+from mmkit_more.agreement import check_two_views, tag_agreement
 from mmkit_more.contexts import TEXT_CONTEXT
-from mmkit_more.two_views import check_settings, second_view, states_of_second
+from mmkit_more.two_views import second_view, states_of_second
 from mmkit_more.views import SEPARATOR, Contexts
 from mmkit_more.word_dropout import WordDropout
 
@@ -47,7 +47,7 @@ class ContextTagger(CrfTagger):
         constraints: bool = False,
     ) -> None:
         super().__init__(text, scheme=scheme, types=types, dropout=dropout, constraints=constraints)
-        check_settings(context, two_views, temperature)
+        check_two_views(context, two_views, temperature)
         self.contexts = Contexts(context, separator)
         self.word_dropout = WordDropout(word_dropout)
         self.two_views, self.temperature = two_views, temperature

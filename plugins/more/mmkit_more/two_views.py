@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from mmkit.batch import Batch, States, of_view
 from mmkit.encoders.base import Encoder
-from mmkit.errors import RecipeError
 from mmkit.fusers.base import ALIGNMENT, Fuser
 
 PLAIN = "plain."
@@ -55,17 +54,3 @@ class TwoViews(Fuser):
             second = States.of_text(encoder(plain), plain)
             states.tensors |= {name: second[name.removeprefix(PLAIN)] for name in SECOND}
         return states
-
-
-def check_settings(context: str | None, two_views: bool, temperature: float) -> None:
-    """Raise `RecipeError` for settings of a decoder's two views that make no sense."""
-    if two_views and context is None:
-        raise RecipeError(
-            "two_views = true, but without a context both views are the same",
-            where="model.decoder.two_views",
-            hint="name the note that holds the context, or set two_views = false",
-        )
-    if temperature <= 0:
-        raise RecipeError(
-            f"temperature must be more than 0, not {temperature}", where="model.decoder.temperature"
-        )
