@@ -1,0 +1,198 @@
+"""`mmkit score` as a user types it, on files of every origin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mmkit.cli import main
+from mmkit.data.jsonl import write_jsonl
+from mmkit.data.types import Entity, Example, Prediction, Relation, Span
+from mmkit.predict import describe
+
+TOKENS = ("Jordan", "visits", "Paris")
+JORDAN, PARIS = Span(0, 1, "per"), Span(2, 3, "loc")
+EXAMPLES = [
+    Example.from_tokens(id, TOKENS, spans=(JORDAN, PARIS), relations=(Relation(JORDAN, PARIS, "visits"),))
+    for id in ("a", "b")
+]
+ORG = Span(2, 3, "org")
+PREDICTIONS = [
+    Prediction.of(EXAMPLES[0]),
+    Prediction("b", (JORDAN, ORG), (0.9, 0.8), (Relation(JORDAN, ORG, "visits"),), (0.7,)),
+]
+EXPECTED = {"entity_f1": 0.75, "triple_f1": 1.0, "quintuple_f1": 0.5, "start_f1": 0.5}
+JOINT = ("--metric", "mmkit.joint_f1.v1", "--per_type", "false", "--json")
+
+
+def mmkit(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Path:
+    write_jsonl(tmp_path / "gold.jsonl", EXAMPLES, "examples")
+    return tmp_path / "gold.jsonl"
+
+
+def canonical(folder: Path, predictions: list[Prediction]) -> Path:
+    write_jsonl(folder / "found.jsonl", predictions, "predictions")
+    return folder / "found.jsonl"
+
+
+def described(folder: Path, predictions: list[Prediction], **changes: Any) -> Path:
+    """As `mmkit predict --output` writes it."""
+    by_id = {example.id: example for example in EXAMPLES}
+    lines = (describe(by_id[p.id], p) | changes for p in predictions)
+    (folder / "found.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return folder / "found.jsonl"
+
+
+def authors(folder: Path) -> Path:
+    """As TESGA's authors publish both sides."""
+    gold = {"text": "Jordan visits Paris", "target_list": [["Jordan", "visits", "Paris", "per", "loc"]]}
+    right = {
+        "pred_entity": [{"Jordan": "per"}, {"Paris": "loc"}],
+        "pred_triple": [["Jordan", "visits", "Paris"]],
+    }
+    wrong = right | {"pred_entity": [{"Jordan": "per"}, {"Paris": "org"}]}
+    records = [gold | right | {"img_id": "a.jpg"}, gold | wrong | {"img_id": "b.jpg"}]
+    (folder / "authors.json").write_text(json.dumps(records), encoding="utf-8")
+    return folder / "authors.json"
+
+
+def entities(folder: Path) -> Path:
+    write_jsonl(folder / "kb.jsonl", [Entity("Q1", "Paris")], "entities")
+    return folder / "kb.jsonl"
+
+
+def lines(folder: Path, text: str) -> Path:
+    (folder / "found.txt").write_text(text)
+    return folder / "found.txt"
+
+
+def figures(done: Result) -> dict[str, Any]:
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("write", [canonical, described])
+def test_predictions_are_scored_by_position_in_whatever_order(gold: Path, tmp_path: Path, write: Any) -> None:
+    found = figures(mmkit("score", gold, write(tmp_path, PREDICTIONS[::-1]), *JOINT))
+    assert found["metric"] == "mmkit.joint_f1.v1" and found["examples"] == 2
+    assert {name: found[name] for name in EXPECTED} == EXPECTED
+
+
+@pytest.mark.parametrize("write", [canonical, described, lambda folder, _: authors(folder)])
+def test_predictions_of_every_origin_are_scored_by_string(gold: Path, tmp_path: Path, write: Any) -> None:
+    by_string = {name: value for name, value in EXPECTED.items() if name != "start_f1"}
+    for truth in (gold, authors(tmp_path)):
+        found = figures(mmkit("score", truth, write(tmp_path, PREDICTIONS), *JOINT, "--match", "string"))
+        assert {name: found[name] for name in by_string} == by_string
+        assert "start_f1" not in found
+
+
+def test_other_metrics_and_a_second_annotation_are_scored_too(gold: Path, tmp_path: Path) -> None:
+    assert figures(mmkit("score", gold, gold, "--metric", "mmkit.relation_f1.v1", "--json"))["f1"] == 1.0
+    found = canonical(tmp_path, PREDICTIONS)
+    assert figures(mmkit("score", gold, found, "--metric", "mmkit.span_f1.v1", "--json"))["f1"] == 0.75
+
+
+def test_links_are_scored_by_their_order(tmp_path: Path) -> None:
+    examples = [Example.from_tokens("a", TOKENS, entity="Q1"), Example.from_tokens("b", TOKENS, entity="Q2")]
+    write_jsonl(tmp_path / "gold.jsonl", examples, "examples")
+    found = [Prediction(x.id, links=("Q1", "Q2"), link_scores=(0.9, 0.8)) for x in examples]
+    linking = ("--metric", "mmkit.linking.v1", "--json")
+    for path in (canonical(tmp_path, found), described(tmp_path, found)):
+        assert figures(mmkit("score", tmp_path / "gold.jsonl", path, *linking))["top1"] == 0.5
+
+
+def test_figures_are_shown_as_a_table_of_percentages(gold: Path, tmp_path: Path) -> None:
+    done = mmkit("score", gold, canonical(tmp_path, PREDICTIONS), "--metric", "mmkit.joint_f1.v1")
+    assert done.exit_code == 0, done.output
+    assert "found.jsonl" in done.stdout
+    rows = [line.split("│")[1:3] for line in done.stdout.splitlines() if "joint_f1." in line]
+    assert {name.strip(): value.strip() for name, value in rows}["joint_f1.entity_f1"] == "75.00"
+
+
+def test_ids_decide_unless_the_order_is_to(gold: Path, tmp_path: Path) -> None:
+    other = canonical(tmp_path, [Prediction(id, p.spans) for id, p in zip("xy", PREDICTIONS, strict=True)])
+    done = mmkit("score", gold, other, *JOINT)
+    assert done.exit_code == 2
+    assert "2 of 2 examples have no prediction: 'a', 'b'" in done.stderr
+    assert "2 of 2 predictions are for no example: 'x', 'y'" in done.stderr and "--in-order" in done.stderr
+    assert figures(mmkit("score", gold, other, *JOINT, "--in-order"))["entity_f1"] == 0.75
+    few = mmkit("score", gold, canonical(tmp_path, PREDICTIONS[:1]), *JOINT, "--in-order")
+    assert few.exit_code == 2 and "1 predictions for 2 examples" in few.stderr
+
+
+def test_no_more_than_a_few_ids_are_named(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "gold.jsonl", [Example.from_tokens(str(i), TOKENS) for i in range(9)], "examples")
+    done = mmkit("score", tmp_path / "gold.jsonl", canonical(tmp_path, []), *JOINT)
+    assert "9 of 9 examples have no prediction: '0', '1', '2', ..." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda f: canonical(f, [PREDICTIONS[0], PREDICTIONS[0]]), "the id 'a' occurs twice"),
+        (lambda f: canonical(f, [PREDICTIONS[0], Prediction("b", (Span(2, 4, "x"),))]), "ends at token 4 of a"),
+        (lambda f: described(f, PREDICTIONS, tokens=["Jordan", "visits", "Par", "is"]), "made of other tokens"),
+        (lambda f: described(f, PREDICTIONS, entities=[{"start": 1}]), "found.jsonl:1: the field `entities[0].end`"),
+        (lambda f: described(f, PREDICTIONS, entities=[3]), "`entities[0]` must be an object"),
+        (lambda f: described(f, PREDICTIONS, relations=[{"head": 1}]), "`relations[0].head` must be an object"),
+        (lambda f: described(f, []), "the file is empty"),
+        (lambda f: f / "none.jsonl", "no such data file"),
+        (entities, "the file holds entities, not predictions"),
+        (lambda f: lines(f, '{"id": "a", "spans": []}'), "neither a header of jsonlines nor a prediction"),
+        (lambda f: lines(f, "id,text"), "found.txt:1: not JSON"),
+        (lambda f: lines(f, "[1]"), "record 0: `record` must be an object"),
+    ],
+)  # fmt: skip
+def test_predictions_that_cannot_be_scored_are_one_message(
+    gold: Path, tmp_path: Path, write: Any, message: str
+) -> None:
+    done = mmkit("score", gold, write(tmp_path), *JOINT)
+    assert done.exit_code == 2
+    assert message in done.stderr and "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("write", [canonical, described])
+def test_predictions_are_no_gold_data(tmp_path: Path, write: Any) -> None:
+    found = write(tmp_path, PREDICTIONS)
+    done = mmkit("score", found, found, *JOINT)
+    assert done.exit_code == 2
+    assert "the file holds predictions" in done.stderr and "mmkit convert" in done.stderr
+
+
+@pytest.mark.parametrize("metric", ["mmkit.joint_f1.v1", "mmkit.span_f1.v1"])
+def test_strings_are_not_counted_by_position(tmp_path: Path, metric: str) -> None:
+    done = mmkit("score", authors(tmp_path), authors(tmp_path), "--metric", metric)
+    assert done.exit_code == 2
+    assert "by their words, not by their places" in done.stderr and 'match = "string"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metric", "mmkit.join_f1.v1"], "did you mean 'mmkit.joint_f1.v1'"),
+        (["--metric", "mmkit.joint_f1.v1", "--match", "strings"], "did you mean 'string'?"),
+        (["--metric", "mmkit.joint_f1.v1", "--mach", "string"], "did you mean 'match'?"),
+        ([], "Missing option '--metric'"),
+    ],
+)
+def test_a_metric_and_its_settings_are_checked(gold: Path, arguments: list[str], message: str) -> None:
+    done = mmkit("score", gold, gold, *arguments)
+    assert done.exit_code == 2 and message in done.output
+
+
+@pytest.mark.real_data
+def test_the_published_predictions_give_the_published_figures(shared: Path) -> None:
+    path = shared / "data" / "jmere" / "published_test_predictions.json"
+    found = figures(mmkit("score", path, path, *JOINT, "--match", "string"))
+    assert found["examples"] == 475
+    assert (round(100 * found["triple_f1"], 2), round(100 * found["entity_f1"], 2)) == (60.08, 82.32)
