@@ -31,7 +31,6 @@ from mmkit_more.vectors import (
     read_state,
 )
 
-
 __all__ = ["ImageIndex", "ImageWriter"]
 
 

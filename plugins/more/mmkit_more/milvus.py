@@ -46,9 +46,9 @@ class MilvusPictures:
 
     def __init__(self, address: str, collection: str) -> None:
         self.address, self.collection = address, collection
-        if _is_file(address) and not Path(address).is_file():
+        if _is_file(address) and not Path(address).exists():
             raise DataError(
-                "there is no such file of milvus-lite", where=address, hint="upload an index first"
+                "there is nothing of milvus-lite here", where=address, hint="upload an index first"
             )
         self._client = _connected(address)
         with _explained(address):
@@ -229,7 +229,7 @@ def _explained(address: str) -> Iterator[None]:
     """Turn what pymilvus raises into `DataError`, and keep it from logging the same with a traceback."""
     from pymilvus.exceptions import MilvusException
 
-    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite")]
+    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite", "grpc")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
