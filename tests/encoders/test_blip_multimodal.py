@@ -185,9 +185,9 @@ def test_missing_and_broken_photos(tiny_blip: Path, photos: list[str], tmp_path:
 
 
 def test_missing_photos_are_found_before_training_without_a_store(tiny_blip: Path, tmp_path: Path) -> None:
-    record = pair(TEXTS[0], Image(str(tmp_path / "none.jpg")), **{"score": 0.5})
+    record = pair(TEXTS[0], Image(str(tmp_path / "none.jpg")), score=0.5)
     states, given = built(tiny_blip, store=False), BlipSimilarityEncoder("no-such-model", given="score")
-    model: Any = SimpleNamespace(item_encoders=lambda: {}, reading={"states": states, "given": given})
+    model: Any = SimpleNamespace(item_encoders=dict, reading={"states": states, "given": given})
     with pytest.raises(DataError, match=r"model\.encoders\.states: 1 of 1 pictures cannot be used"):
         check_pictures(model, [record])
     states.missing_images = "blank"
