@@ -161,6 +161,7 @@ class Build:
                         if stop.received:
                             break
                     self._commit()
+                self._report(source, ended=True)
                 self._take_out(prune)
                 for name, writer in self.writers.items():
                     self.progress(f"finishing {name}", 0, 1)
@@ -230,9 +231,10 @@ class Build:
             self.ledger.commit()
             self.removed += len(gone)
 
-    def _report(self, source: Corpus) -> None:
+    def _report(self, source: Corpus, ended: bool = False) -> None:
         total = max(1, source.size // 1000)
-        self.progress(f"{source.path.name} (kB)", min(source.position // 1000, total), total)
+        done = total if ended else min(source.position // 1000, total - 1)
+        self.progress(f"{source.path.name} (kB)", done, total)
 
     def summary(self, repairs: Mapping[str, int], seconds: float) -> Summary:
         """What was done."""
