@@ -11,8 +11,9 @@ The server's index holds a document a paragraph, with four fields, which `mmkit_
 Queries are `multi_match` of type `most_fields` over title and text: the same sum of BM25 scores, if the server keeps
 its default similarity. How words are cut is the server's choice of analyser.
 
-Credentials come from the environment alone, and no message, log or stored result has them: `MMKIT_SEARCH_API_KEY`, or
-`MMKIT_SEARCH_USER` with `MMKIT_SEARCH_PASSWORD`.
+Credentials come from the environment alone, `MMKIT_SEARCH_API_KEY`, or `MMKIT_SEARCH_USER` with
+`MMKIT_SEARCH_PASSWORD`. No message, log or stored result has them, even if a server repeats what it was sent (only at
+level DEBUG do the clients log answers word by word).
 
 The clients are the official ones (`elasticsearch` 9 and `opensearch-py` 3, optional extras of this package). They were
 tested against a stand-in that speaks the part of the protocol that is used, not against a running Elasticsearch or

@@ -47,6 +47,13 @@ def write_format(folder: Path) -> None:
     write_json(folder / _OURS, {"what": "mmkit-more text index", "format": FORMAT})
 
 
+def let_others_read(folder: Path) -> None:
+    """Give tantivy's lists, which it writes as the user's alone, the permissions that new files have."""
+    mode = (folder / _OURS).stat().st_mode
+    for name in (_META, ".managed.json"):
+        (folder / name).chmod(mode)
+
+
 def check_format(folder: Path) -> None:
     """Raise `DataError` unless `folder` holds a text index of this version's format."""
     if not is_index(folder):
@@ -128,7 +135,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise _damage(path, "is missing") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _damage(path, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
         raise _damage(path, "is damaged: it is no JSON") from error
     return value if isinstance(value, dict) else {}
 

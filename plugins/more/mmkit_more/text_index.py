@@ -33,6 +33,7 @@ from mmkit_more.text_files import (
     identity,
     is_index,
     is_written,
+    let_others_read,
     write_format,
 )
 
@@ -101,6 +102,7 @@ class TextWriter:
             self._writing().commit()
             writer, self._writer = self._writing(), None
             writer.wait_merging_threads()
+            let_others_read(self.folder)
 
     def close(self) -> None:
         """Let go of the index; what was not committed is lost."""

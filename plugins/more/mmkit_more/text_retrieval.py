@@ -67,7 +67,7 @@ class TextRetrieval(Annotator):
             what = "needs a `url`" if url is None else "searches a folder, and takes no `url`"
             raise PartError(f'engine = "{engine}" {what}', where=_PART)
         self.index, self.top, self.max_words = index, top, max_words
-        self.engine, self.url, self.snapshot = engine, url and checked_url(url), snapshot
+        self.engine, self.url, self.snapshot = engine, checked_url(url) if url is not None else None, snapshot
         self.timeout, self.ca_certs, self.threads = timeout, ca_certs, threads
         self._searched: TextIndex | SearchServer | None = None
 

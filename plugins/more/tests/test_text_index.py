@@ -248,6 +248,11 @@ def test_an_index_holds_what_was_last_put(
     assert texts(folder) == sorted(pair for pairs in now.values() for pair in pairs)
 
 
+def test_files_of_a_finished_index_have_the_same_permissions(folder: Path) -> None:
+    modes = {path.stat().st_mode for path in folder.iterdir() if path.suffix != ".lock"}
+    assert len(modes) == 1
+
+
 def test_what_was_not_committed_is_lost_and_nothing_else(tmp_path: Path) -> None:
     folder = write(tmp_path / "text", [article("1", "the cat")])
     before = identity(folder)
