@@ -56,8 +56,11 @@ class TesgaImporter(Importer):
         return recipes[form_of(state)]
 
     def labels(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        labels = {"types": list(TYPES), "relations": list(RELATIONS)}
         form = form_of(state)
+        types = (
+            [name.upper() for name in TYPES] if form == "entities" else list(TYPES)
+        )  # as in Twitter's files
+        labels = {"types": types, "relations": list(RELATIONS)}
         return {
             name: labels[name]
             for name in labels
