@@ -54,6 +54,7 @@ _LEFTOVER = re.compile(r"^\s*(\{\||\||!|\}\}).*$", re.MULTILINE)
 """A line of a table that no one closed."""
 _HOLLOW = re.compile(r"\s*[(（]\s*[,;:·\s]*\s*[)）]")
 """Brackets that held nothing but a template: `Paris ({{IPA|...}}) is`."""
+_OPENING = re.compile(r"([(（])[\s,;]+")
 _BEFORE_COMMA = re.compile(r"\s+(?=[,.;](?:\s|$))")
 _EMPTY_LINES = re.compile(r"\n\s*\n")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
@@ -93,10 +94,9 @@ def _parsed(text: str) -> Wikicode:
 
 
 def _tidy(text: str) -> str:
+    """One line without quotes that mean bold or italic, and without what templates leave around them."""
     text = " ".join(_QUOTES.sub("", text).split())
-    return (
-        _BEFORE_COMMA.sub("", _HOLLOW.sub("", text)) if "(" in text or " ," in text or "（" in text else text
-    )
+    return _BEFORE_COMMA.sub("", _OPENING.sub(r"\1", _HOLLOW.sub("", text)))
 
 
 class _Reader:
