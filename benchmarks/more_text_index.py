@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -111,66 +110,77 @@ def size(path: Path) -> float:
 
 def build(folder: Path) -> list[dict[str, Any]]:
     """The index, from the corpus."""
-    start = time.perf_counter()
+    clock = Clock()
     summary = build_index(folder / "corpus.jsonl", folder / "index", pictures=False)
     assert summary.paragraphs
-    return [row("build", time.perf_counter() - start, summary.paragraphs)]
+    return [row("build", clock.lap(), summary.paragraphs)]
 
 
 def search(folder: Path) -> list[dict[str, Any]]:
     """Opening, many queries at once, and single ones."""
     queries: list[str] = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
-    start = time.perf_counter()
+    clock = Clock()
     index = TextIndex.open(folder / "index" / "text")
-    rows = [row("open and check", time.perf_counter() - start, len(index))]
+    rows = [row("open and check", clock.lap(), len(index))]
     index.search(queries[:100], TOP)
     for threads in (1, 2):
-        start = time.perf_counter()
+        clock.lap()
         index.search(queries, TOP, threads)
-        rows.append(row(f"search, {threads} thread(s)", time.perf_counter() - start, len(queries)))
+        rows.append(row(f"search, {threads} thread(s)", clock.lap(), len(queries)))
     latencies = []
     for query in queries:
         start = time.perf_counter()
         index.search([query], TOP)
         latencies.append(1e3 * (time.perf_counter() - start))
     centiles = statistics.quantiles(latencies, n=100)
-    rows.append(row("search, one by one", sum(latencies) / 1e3, len(queries), centiles[49], centiles[98]))
+    rows.append(row("search, one by one", clock.lap(), len(queries), centiles[49], centiles[98]))
     return rows
 
 
 PHASES: dict[str, Callable[[Path], list[dict[str, Any]]]] = {"build": build, "search": search}
 
 
+class Clock:
+    """Wall and processor seconds since the last look; the latter mean something on a busy machine too."""
+
+    def __init__(self) -> None:
+        self.last = time.perf_counter(), time.process_time()
+
+    def lap(self) -> tuple[float, float]:
+        before, self.last = self.last, (time.perf_counter(), time.process_time())
+        return self.last[0] - before[0], self.last[1] - before[1]
+
+
 def row(
-    what: str, seconds: float, count: int, median: float | str = "", slow: float | str = ""
+    what: str, took: tuple[float, float], count: int, median: float | str = "", slow: float | str = ""
 ) -> dict[str, Any]:
     """What was done to `count` paragraphs or queries; latencies are in milliseconds."""
-    rates = {"seconds": seconds, "a second": count / seconds}
+    rates = {"seconds": took[0], "cpu seconds": took[1], "a second": count / took[0]}
     return {"what": what, "count": count, **rates, "median ms": median, "99 % ms": slow}
 
 
 def measured(phase: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The phase's rows with the process's peak memory: its own, sampled, and all that was resident."""
-    peak, done = own_memory(), threading.Event()
+    peak, done = memory("RssAnon"), threading.Event()
 
     def sample() -> None:
         nonlocal peak
         while not done.wait(0.01):
-            peak = max(peak, own_memory())
+            peak = max(peak, memory("RssAnon"))
 
     sampler = threading.Thread(target=sample)
     sampler.start()
     rows = phase()
     done.set()
     sampler.join()
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    resident = memory("VmHWM")
     return [{**r, "own peak MB": peak / 2**20, "resident peak MB": resident / 2**20} for r in rows]
 
 
-def own_memory() -> int:
-    """Bytes in memory that no file backs."""
+def memory(kind: str) -> int:
+    """Bytes of this process, as the kernel counts them: `RssAnon`, which no file backs, or `VmHWM`, the peak of all."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("this benchmark reads /proc/self/status, as Linux has it")
 
