@@ -121,7 +121,8 @@ def _empty(kind: Kind, width: int, lists: int) -> tuple[Any, int]:
     if kind == "flat":
         return faiss.index_factory(width, "SQfp16", faiss.METRIC_INNER_PRODUCT), 2 * width
     pieces = next(n for n in range(max(1, width // SUB), 0, -1) if width % n == 0)
-    index = faiss.index_factory(width, f"IVF{lists},PQ{pieces}", faiss.METRIC_INNER_PRODUCT)
+    # np: no polysemous codes, a filter that search here does not use and that takes minutes to train
+    index = faiss.index_factory(width, f"IVF{lists},PQ{pieces}np", faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # says nothing of small ones
     return index, pieces + 8
 
