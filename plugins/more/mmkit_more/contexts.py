@@ -21,7 +21,7 @@ SPARE = 5
 """How many hits more than `top` to ask an index for, so that `top` remain when some are left out."""
 
 _SHOWN = 200
-_ADDRESSED = re.compile(r"(?:https?://|www\.)\S+|\brt\b(?=\s*@)|@\w+", re.IGNORECASE)
+_ADDRESSED = re.compile(r"(?:https?://|www\.)\S+|\brt\b(?=\s*@)|@\w+(?:\s_\s\w+)*", re.IGNORECASE)
 
 
 def choose(found: Iterable[Retrieved], example: Example, top: int) -> list[Retrieved]:

@@ -29,6 +29,7 @@ def hit(text: str, id: str = "7#0", **fields: str) -> Retrieved:
         "Jordan scores again in Paris, look!",
         "RT @someone: Jordan scores again in Paris, look! https://t.co/abc123",
         "Jordan scores again in #Paris — look www.example.org/x @friend",
+        "RT @some _ one _ else : Jordan scores again in Paris , look !",
         "Ｊｏｒｄａｎ scores again in Paris , look !",
     ],
 )

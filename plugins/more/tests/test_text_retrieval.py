@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmkit.annotators.run import annotate
+from mmkit.data.conll import ConllImagesReader
 from mmkit.data.types import SOURCES, Example
 from mmkit.errors import DataError, PartError
 from mmkit_more.build import build_index
@@ -82,6 +83,19 @@ def test_the_sentence_is_not_its_own_context(index: str) -> None:
     assert "Post" not in titles(found[0])
     assert len(titles(found[0])) == 2, "others take its place"
     assert titles(found[1])[0] == "Post"
+
+
+@pytest.mark.real_data
+def test_tweets_that_are_in_the_corpus_are_not_their_own_contexts(shared: Path, tmp_path: Path) -> None:
+    root = str(shared / "data" / "twitter2015")
+    posts, others = (list(ConllImagesReader(root, name, images=None)) for name in ("valid.txt", "train.txt"))
+    index = built(tmp_path, {f"{n}": [x.text] for n, x in enumerate([*posts, *others])})
+    noted = annotate(TextRetrieval(str(index), top=3), posts)
+    for post in noted:
+        found = [source["text"] for source in post.notes[SOURCES]]
+        assert len(found) == 3
+        assert " ".join(post.text.casefold().split()) not in [" ".join(t.casefold().split()) for t in found]
+        assert not post.notes[NOTE].startswith(post.text)
 
 
 def test_the_context_is_cut(index: str) -> None:
