@@ -24,7 +24,7 @@ _PART = "more.text_retrieval.v1"
 class TextRetrieval(Annotator):
     """Retrieves paragraphs by BM25, the sentence being the query, and notes their texts under `more.text_context`.
 
-    MoRe (Wang et al., EMNLP Findings 2022, section 3.1) searches Wikipedia's paragraphs so. The note is the texts of
+    MoRe (Wang et al., EMNLP Findings 2022) searches Wikipedia's paragraphs so. The note is the texts of
     the `top` best, joined; one that is the sentence itself is left out (`mmkit_more.contexts.choose`), and nothing
     is noted where nothing is found. `mmkit.sources` says which paragraphs they are.
 
