@@ -52,7 +52,7 @@ _QUOTES = re.compile(r"'{2,5}")
 _SWITCH = re.compile(r"__[A-Z]+__")
 _LEFTOVER = re.compile(r"^\s*(\{\||\||!|\}\}).*$", re.MULTILINE)
 """A line of a table that no one closed."""
-_HOLLOW = re.compile(r"\s*[(（]\s*[,;:·\s]*\s*[)）]")
+_HOLLOW = re.compile(r"\s?[(（][,;:·\s]*[)）]")
 """Brackets that held nothing but a template: `Paris ({{IPA|...}}) is`."""
 _OPENING = re.compile(r"([(（])[\s,;]+")
 _BEFORE_COMMA = re.compile(r"\s+(?=[,.;](?:\s|$))")
