@@ -37,6 +37,8 @@ class SimilarityGated(Fuser):
         dropconnect: share of the input layers' weights that are dropped in training.
         mask_padding: whether attention leaves out padding; the released code does not.
 
+    Where there is no photo the similarity is 0: nothing is added.
+
     States: `<task> [B, T, 2 · hidden]`, the enhanced and the fused states of each task side by side.
     """
 
@@ -73,7 +75,7 @@ class SimilarityGated(Fuser):
         return {
             self.text: frozenset({"tokens", "mask"}),
             self.visual: frozenset({"tokens", "lengths"}),
-            self.similarity: frozenset({"similarity"}),
+            self.similarity: frozenset({"similarity", "mask"}),
         }
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
@@ -91,10 +93,11 @@ class SimilarityGated(Fuser):
         inputs = batch.inputs[self.text]
         text = encoders[self.text](inputs)
         pair = encoders[self.visual](batch.inputs[self.visual])
-        similarity = encoders[self.similarity](batch.inputs[self.similarity])["similarity"]
+        agreement = encoders[self.similarity](batch.inputs[self.similarity])
+        similarity = agreement["similarity"].squeeze(1) * agreement["mask"]
         visual, lengths = pair["tokens"].squeeze(1), pair["lengths"].squeeze(1)
         real = torch.arange(visual.shape[1], device=visual.device) < lengths.unsqueeze(1)
-        states = self.fuse(text["tokens"], text["mask"], visual, real, similarity.squeeze(1))
+        states = self.fuse(text["tokens"], text["mask"], visual, real, similarity)
         return States.of_text({"mask": text["mask"], **states}, inputs)
 
     def fuse(

@@ -105,12 +105,17 @@ def test_runs_on_what_the_encoders_give() -> None:
     inputs = {
         "text": {"tokens": text, "mask": mask, "first_subword": torch.zeros(B, 3, dtype=torch.long)},
         "visual": {"tokens": visual.unsqueeze(1), "lengths": real.sum(1, keepdim=True)},
-        "similarity": {"similarity": similarity.unsqueeze(1)},
+        "similarity": {"similarity": similarity.unsqueeze(1), "mask": torch.tensor([[True], [True]])},
     }
     states = made({name: Given(D) for name in inputs}, Batch((), inputs))
     for task, value in made.fuse(text, mask, visual, real, similarity).items():
         assert torch.equal(states[task], value)
     assert {"mask", "first_subword", "entities", "relations"} <= states.tensors.keys()
+
+    inputs["similarity"]["mask"] = torch.tensor([[True], [False]])
+    none = made({name: Given(D) for name in inputs}, Batch((), inputs))["entities"]
+    absent = made.fuse(text, mask, visual, real, similarity * torch.tensor([[1.0], [0.0]]))["entities"]
+    assert torch.equal(none, absent), "a photo that is not there adds nothing"
 
 
 def test_a_task_named_twice_is_refused() -> None:

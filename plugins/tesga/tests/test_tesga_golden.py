@@ -52,7 +52,10 @@ def batch(golden: Features, targets: Features) -> Batch:
     inputs = {
         "text": {"tokens": golden["text"], "mask": mask, "first_subword": positions, "word_index": positions},
         "visual": {"tokens": golden["visual"].unsqueeze(1), "lengths": lengths},
-        "similarity": {"similarity": golden["similarity"].unsqueeze(1)},
+        "similarity": {
+            "similarity": golden["similarity"].unsqueeze(1),
+            "mask": torch.ones(len(mask), 1, dtype=torch.bool),
+        },
     }
     return Batch((), inputs, targets)
 
