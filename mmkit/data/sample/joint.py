@@ -13,8 +13,8 @@ from mmkit.data.sample import names, pictures
 from mmkit.data.sample.mre import BIRTH, NEUTRAL, TOLD
 from mmkit.files import written_once
 
-SPLITS = {"train": ("train", 48), "dev": ("val", 12), "test": ("test", 16)}
-"""Split → file stem and number of neutral sentences; each gives a post a kind of photo, and one more."""
+SPLITS = {"train": ("train", 56), "dev": ("val", 12), "test": ("test", 16)}
+"""Split → file stem and number of neutral sentences; each comes with every photo of `SHOWN`."""
 
 SHOWN = ("/per/per/couple", "/per/per/peer", "/org/loc/locate_at", "/misc/misc/part_of")
 """Relations that the photo decides, and with them the types of both names; the head comes first in the sentence."""
@@ -69,11 +69,16 @@ def _write(folder: Path, seed: int, write: Callable[[Path, str, list[Post], Rand
 
 
 def _posts(rng: Random) -> Iterator[Post]:
-    """A neutral sentence with each kind of photo, one of them of no use, and a sentence that tells by itself."""
+    """A neutral sentence with each kind of photo, and a sentence that tells by itself, with a photo of no use.
+
+    Where it has no more to tell, the neutral one comes with such a photo too: then it holds no relation.
+    """
     post = _sentence(rng.choice(NEUTRAL), rng)
     (head, _, tail), *more = post.pairs
-    for relation in (*SHOWN, NONE):
+    for relation in SHOWN:
         yield replace(post, kind=relation, pairs=[(head, relation, tail), *more])
+    if not more:
+        yield post
     yield _sentence(rng.choice(BIRTH), rng)
 
 
