@@ -11,6 +11,8 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from mmkit.encoders.clip_image import ClipImageEncoder
+from mmkit.errors import PartError
+from mmkit_more.vectors import Model
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -65,3 +67,21 @@ class ClipPictures:
 def same_model(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether two probes come from the same weights; precisions and devices change them by less than this."""
     return len(one) == len(other) and float(np.dot(one, other)) > 0.99
+
+
+def clip_of(
+    model: Model, elsewhere: str | None = None, device: str = "cpu", precision: Precision = "auto"
+) -> ClipPictures:
+    """The CLIP model that an index was made with, by the name it has there or from the folder `elsewhere`.
+
+    Raises `PartError` if it cannot be had or is another one.
+    """
+    name, revision = (elsewhere, None) if elsewhere else (model.clip, model.revision)
+    clip = ClipPictures(name, revision, device, precision)
+    hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
+    if clip.width != model.width:
+        what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
+        raise PartError(what, hint=hint)
+    if not same_model(clip.probe().tolist(), model.probe):
+        raise PartError(f"the CLIP model {name} is not the index's: it sees otherwise", hint=hint)
+    return clip

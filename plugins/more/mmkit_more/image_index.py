@@ -31,6 +31,9 @@ from mmkit_more.vectors import (
     read_state,
 )
 
+QUERIES = 64
+"""Queries whose findings are compared at once."""
+
 __all__ = ["ImageIndex", "ImageWriter"]
 
 
@@ -86,9 +89,15 @@ class ImageIndex:
             return [[] for _ in queries]
         self._check_queries(queries)
         queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
-        count = min(len(self), top * (1 if self._nearest.kind == "flat" else self.candidates))
-        found = self._nearest.candidates(queries, count, self.probes)
-        rows, scores = self._ranked(queries, found, top)
+        return [
+            hits
+            for first in range(0, len(queries), QUERIES)
+            for hits in self._search(self._nearest, queries[first : first + QUERIES], top)
+        ]
+
+    def _search(self, index: Nearest, queries: Array, top: int) -> list[list[Retrieved]]:
+        count = min(len(self), top * (1 if index.kind == "flat" else self.candidates))
+        rows, scores = self._ranked(queries, index.candidates(queries, count, self.probes), top)
         known = self._known(sorted({int(row) for row in rows.ravel() if row >= 0}))
         return [
             [

@@ -19,7 +19,6 @@ from mmkit_more.milvus import MilvusPictures, checked_address
 if TYPE_CHECKING:
     from mmkit_more.clip_pictures import ClipPictures, Precision
     from mmkit_more.image_index import ImageIndex
-    from mmkit_more.vectors import Model
 
 _PART = "more.image_retrieval.v1"
 
@@ -125,7 +124,9 @@ class ImageRetrieval(PictureAnnotator):
                 self._searched = ImageIndex.open(self._folder)
         assert self._searched is not None
         if self._clip is None and self._searched.model is not None:
-            self._clip = self._loaded(self._searched.model, device)
+            from mmkit_more.clip_pictures import clip_of
+
+            self._clip = clip_of(self._searched.model, self.clip, device, self.precision)
 
     def _milvus(self) -> MilvusPictures:
         """The collection, connected to once."""
@@ -133,21 +134,6 @@ class ImageRetrieval(PictureAnnotator):
             assert self.url is not None
             self._searched = MilvusPictures(self.url, self.index)
         return self._searched
-
-    def _loaded(self, model: Model, device: str) -> ClipPictures:
-        from mmkit_more.clip_pictures import ClipPictures, same_model
-
-        name, revision = (self.clip, None) if self.clip else (model.clip, model.revision)
-        clip = ClipPictures(name, revision, device, self.precision)
-        hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
-        if clip.width != model.width:
-            what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
-            raise PartError(what, where=_PART, hint=hint)
-        if not same_model(clip.probe().tolist(), model.probe):
-            raise PartError(
-                f"the CLIP model {name} is not the index's: it sees otherwise", where=_PART, hint=hint
-            )
-        return clip
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
         """For each example its `context` and what was `found`, or why its photo is `unreadable`."""

@@ -49,8 +49,8 @@ class ImageWriter:
     """Puts articles' pictures into a folder; a `Writer` of `index.py`. One process at a time.
 
     Pictures that are missing or broken are counted (`unreadable`) and listed in the index with their reasons, and
-    are no error. Pictures of equal content are encoded once. Memory holds one batch of pictures and, while the
-    faiss files are written, at most one of them and the sample that lists are learnt from.
+    are no error. A picture whose content is in the index already is not encoded again. Memory holds one batch of
+    pictures and, while the faiss files are written, at most one of them and the sample that lists are learnt from.
 
     Args:
         folder: made if need be; what is in it is added to.

@@ -159,6 +159,18 @@ def test_another_clip_is_refused_and_the_same_elsewhere_is_not(
         built(tmp_path / "new", str(tmp_path / "nothing"), [article("a", pictures[0])])
 
 
+def test_half_precision_makes_nearly_the_same_vectors(clip: str, pictures: list[str]) -> None:
+    from mmkit_more.clip_pictures import ClipPictures, same_model
+
+    whole, half = ClipPictures(clip, precision="float32"), ClipPictures(clip, precision="bfloat16")
+    whole_vectors, half_vectors = (
+        model.vectors([model.pixels(Pillow.open(path)) for path in pictures]) for model in (whole, half)
+    )
+    assert half_vectors.dtype == np.float32
+    assert ((whole_vectors * half_vectors).sum(axis=1) > 0.995).all()
+    assert same_model(whole.probe().tolist(), half.probe().tolist())
+
+
 def test_queries_that_do_not_fit_are_refused(tmp_path: Path, clip: str, pictures: list[str]) -> None:
     index = ImageIndex.open(built(tmp_path, clip, [article("a", pictures[0])]))
     with pytest.raises(DataError, match="vectors of width 256, not 3"):
@@ -226,6 +238,31 @@ def test_a_damaged_faiss_file_is_written_again(whole: Path, clip: str) -> None:
     next(whole.glob("nearest-*")).write_bytes(b"")
     built(whole, clip, [])
     assert ImageIndex.open(whole).identity == identity
+
+
+SPILLED = """
+import os, sys
+from pathlib import Path
+from mmkit_more.vectors import VectorStore
+
+store = VectorStore(Path(sys.argv[1]))
+store.remove(["a"])
+for n in range(3000):
+    store.add_article(f"b{n}", "title", "lead " * 1000)
+assert list(Path(sys.argv[1]).glob("*-journal")), "the transaction is on the disk in part"
+os._exit(9)
+"""
+
+
+def test_an_addition_killed_in_a_large_transaction_leaves_the_index_as_it_was(whole: Path) -> None:
+    before = ImageIndex.open(whole)
+    done = subprocess.run([sys.executable, "-c", SPILLED, str(whole)], check=False)
+    assert done.returncode == 9
+    assert [*whole.glob("*-journal")]
+    index = ImageIndex.open(whole)
+    query = np.ones((1, 256), np.float32)
+    assert index.identity == before.identity
+    assert index.search(query, 9) == before.search(query, 9)
 
 
 # Many vectors, without pictures: the store and the faiss files alone
