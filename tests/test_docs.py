@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmkit.data.jsonl import read_jsonl
+from mmkit.data.jmere import JmereReader
 from mmkit.data.mnre import MnreReader
 from mmkit.recipe import load_recipe
 
@@ -36,6 +37,14 @@ def test_mnre_lines_are_read(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text(text, encoding="utf-8")
     reader = MnreReader(str(tmp_path), "x.txt")
     assert [example.relations[0].label for example in reader] == ["None"]
+    assert not reader.repairs
+
+
+def test_jmere_records_are_read(tmp_path: Path) -> None:
+    (text,) = (text for text in blocks(ROOT / "docs/data.md", "json") if "triple_list" in text)
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    reader = JmereReader(str(tmp_path), "x.json")
+    assert [relation.label for example in reader for relation in example.relations] == ["couple"]
     assert not reader.repairs
 
 
