@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +62,18 @@ class ImageIndex:
         Raises `DataError` for one that is missing, unfinished, damaged, or of a newer format.
         """
         facts, path = read_facts(folder), folder / DATABASE
-        with explained(folder, DataError), database_errors(path):
+        with explained(folder, DataError), database_errors(path), ExitStack() as on_error:
             database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+            on_error.callback(database.close)
             state = read_state(database)
             if state.generation != facts["generation"]:
                 raise DataError("the picture index is unfinished", where=folder, hint=AGAIN)
             check_vectors(folder, state)
             check_files(folder, facts)
             index = cls(folder, facts, database)
-        if not len(index) == state.rows == (len(index._nearest) if index._nearest else 0):
-            raise damaged(folder, "its files do not belong together")
+            if not len(index) == state.rows == (len(index._nearest) if index._nearest else 0):
+                raise damaged(folder, "its files do not belong together")
+            on_error.pop_all()
         return index
 
     def __len__(self) -> int:

@@ -121,7 +121,9 @@ class ImageRetrieval(PictureAnnotator):
             from mmkit_more.image_index import ImageIndex
 
             if self._searched is None or self._searched.identity != read_facts(self._folder)["identity"]:
-                self._searched = ImageIndex.open(self._folder)
+                if self._searched is not None:
+                    self._searched.close()
+                self._searched, self._clip = ImageIndex.open(self._folder), None
         assert self._searched is not None
         if self._clip is None and self._searched.model is not None:
             from mmkit_more.clip_pictures import clip_of

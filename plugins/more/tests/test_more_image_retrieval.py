@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -157,6 +158,10 @@ def test_results_are_those_of_the_index_as_it_is_now(
     before = annotate(annotator, [x])[0].notes[IMAGE_CONTEXT]
     build(tmp_path / "out", clip, [article("a", photos["PER"], lead="New.")])
     assert annotate(annotator, [x])[0].notes[IMAGE_CONTEXT] == "Seen: a. New." != before
+    shutil.rmtree(tmp_path / "out" / "images")
+    build(tmp_path / "out", str(write_tiny_clip(tmp_path / "other", 9, [])), [article("b", photos["PER"])])
+    (found,) = annotate(annotator, [x])[0].notes[SOURCES]
+    assert found["article"] == "b" and found["score"] == pytest.approx(1, abs=2e-3)
 
 
 def test_settings_that_change_results_change_the_fingerprint(index: str, clip: str) -> None:
