@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmkit.data.jsonl import read_jsonl
 from mmkit.data.jmere import JmereReader
+from mmkit.data.jsonl import read_jsonl
 from mmkit.data.mnre import MnreReader
 from mmkit.recipe import load_recipe
 

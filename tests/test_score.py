@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
+from mmkit.data.predictions import read_gold, read_predictions
 from mmkit.data.types import Entity, Example, Prediction, Relation, Span
+from mmkit.errors import DataError
 from mmkit.predict import describe
 
 TOKENS = ("Jordan", "visits", "Paris")
@@ -196,3 +200,30 @@ def test_the_published_predictions_give_the_published_figures(shared: Path) -> N
     found = figures(mmkit("score", path, path, *JOINT, "--match", "string"))
     assert found["examples"] == 475
     assert (round(100 * found["triple_f1"], 2), round(100 * found["entity_f1"], 2)) == (60.08, 82.32)
+
+
+VALUES = st.recursive(
+    st.none() | st.integers(-1, 4) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=6,
+)
+TOLD = describe(EXAMPLES[0], PREDICTIONS[0])
+LINE = st.one_of(
+    VALUES, st.fixed_dictionaries({}, optional=dict.fromkeys(TOLD, VALUES)).map(lambda x: TOLD | x)
+)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=40),
+        st.lists(LINE, max_size=3).map(lambda x: "\n".join(map(json.dumps, x)).encode()),
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+def test_any_bytes_are_read_or_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x").write_bytes(content)
+    for read in (read_gold, read_predictions):
+        try:
+            assert read(tmp_path / "x") is not None
+        except DataError as error:
+            assert str(error.where).startswith(str(tmp_path / "x"))

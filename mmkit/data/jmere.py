@@ -33,7 +33,7 @@ class JmereReader(Reader):
     two types is an entity of each. The scores may be missing; they become notes (`ITC_SCORE`, `ITM_SCORE`).
 
     The photo is `<root>/<images>/<img_id>`; `images = None` reads text alone. The id is the photo's name without its
-    ending, with `#2`, `#3`, ... where a photo comes again. The whole file is parsed before the first example; errors
+    ending, with `:2`, `:3`, ... where a photo comes again. The whole file is parsed before the first example; errors
     name the record by its number from 0.
     """
 
@@ -108,11 +108,11 @@ class Ids:
         self._repairs, self._seen = repairs, Counter[str]()
 
     def of(self, photo: str) -> str:
-        """The photo's name without its ending; with `#2`, `#3`, ... for those that come again."""
+        """The photo's name without its ending; with `:2`, `:3`, ... for those that come again."""
         name = id = photo.rpartition(".")[0] or photo
         while self._seen[id]:
             self._seen[name] += 1
-            id = f"{name}#{self._seen[name]}"
+            id = f"{name}:{self._seen[name]}"
         self._seen[id] += 1
         if id != name:
             self._repairs["photo that occurs again: its record is given an id of its own"] += 1

@@ -31,7 +31,7 @@ def written(folder: Path, value: Any) -> Path:
 
 def test_gold_and_predicted_items_are_words_without_places(tmp_path: Path) -> None:
     [(example, prediction), (again, _)] = read_jmere_predictions(written(tmp_path, [RECORD, RECORD]))
-    assert (example.id, prediction.id, again.id) == ("twitter_19", "twitter_19", "twitter_19#2")
+    assert (example.id, prediction.id, again.id) == ("twitter_19", "twitter_19", "twitter_19:2")
     assert example.text == RECORD["text"] and example.notes[ITC_SCORE] == 0.44
     assert not (example.spans or example.relations or prediction.spans or prediction.relations)
     gold, found = strings(example, example), strings(example, prediction)
