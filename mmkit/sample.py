@@ -51,7 +51,12 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
             folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"
             stand_in = recipe.build(f"{section}.{name}").sample(folder, SEED, train)
             overrides |= {f"{section}.{name}.{key}": value for key, value in stand_in.items()}
-    for name in _experts(recipe):
+    experts = _experts(recipe)
+    if experts:  # a mistake is said before they are trained
+        from mmkit.model import fitting_parts
+
+        fitting_parts(recipe.with_overrides({**overrides, **recipe.sample_overrides}))
+    for name in experts:
         section = f"model.encoders.{name}"
         overrides[f"{section}.run"] = str(_trained(recipe, section, tell))
     return recipe.with_overrides({**overrides, **recipe.sample_overrides})
