@@ -106,6 +106,12 @@ def test_other_metrics_and_a_second_annotation_are_scored_too(gold: Path, tmp_pa
     assert figures(mmkit("score", gold, found, "--metric", "mmkit.span_f1.v1", "--json"))["f1"] == 0.75
 
 
+def test_words_stay_with_examples_that_are_taken_as_predictions(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "gold.jsonl", read_gold(authors(tmp_path)), "examples")
+    found = figures(mmkit("score", authors(tmp_path), tmp_path / "gold.jsonl", *JOINT, "--match", "string"))
+    assert found["quintuple_f1"] == 1.0
+
+
 def test_links_are_scored_by_their_order(tmp_path: Path) -> None:
     examples = [Example.from_tokens("a", TOKENS, entity="Q1"), Example.from_tokens("b", TOKENS, entity="Q2")]
     write_jsonl(tmp_path / "gold.jsonl", examples, "examples")

@@ -23,7 +23,9 @@ from mmkit.cli.options import OVERRIDABLE, as_json, print_figures
 def score(
     context: click.Context, gold: Path, predictions: Path, name: str, in_order: bool, json_: bool
 ) -> None:
-    """Score PREDICTIONS against GOLD with any metric: --metric mmkit.joint_f1.v1 --match string
+    """Score PREDICTIONS against GOLD with any metric.
+
+    The metric's settings follow its name: --metric mmkit.joint_f1.v1 --match string
 
     GOLD is what `mmkit convert` writes. PREDICTIONS are a run's predictions/<split>.jsonl, the --output of `mmkit
     predict`, or canonical jsonlines of another origin. Either may be the JSON list that TESGA's authors publish, which

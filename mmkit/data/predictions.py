@@ -12,6 +12,7 @@ from mmkit.data.json_text import parse_line
 from mmkit.data.jsonl import Record, read_jsonl
 from mmkit.data.lines import numbered_lines
 from mmkit.data.records import Node
+from mmkit.data.strings import STRINGS
 from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.errors import DataError
 
@@ -161,7 +162,9 @@ def _told(record: Record, path: Path) -> Told:
         case Prediction():
             return Told(record, None)
         case Example():
-            return Told(Prediction.of(record), record.tokens)
+            told = Prediction.of(record)
+            notes = {key: note for key, note in record.notes.items() if key == STRINGS}
+            return Told(replace(told, notes={**told.notes, **notes}), record.tokens)
     raise DataError("the file holds entities, not predictions", where=path)
 
 
