@@ -31,7 +31,7 @@ from mmkit_more.ledger import Ledger, State
 from mmkit_more.source import Corpus
 
 if TYPE_CHECKING:
-    from mmkit_more.image_index import ImageWriter
+    from mmkit_more.image_writer import ImageWriter
     from mmkit_more.text_index import TextWriter
 
 FORMAT = 1
@@ -122,7 +122,7 @@ def build_index(
 
             words = stack.enter_context(closing(TextWriter(out / TEXT, memory_bytes)))
         if pictures:
-            from mmkit_more.image_index import ImageWriter
+            from mmkit_more.image_writer import ImageWriter
 
             looks = stack.enter_context(closing(ImageWriter(out / IMAGES, clip, revision, device)))
         build = Build(ledger, words, looks, progress or (lambda what, done, total: None))

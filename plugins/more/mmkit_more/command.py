@@ -99,7 +99,7 @@ def build_index(
             display.mmkit_note(f"{corpus}: {count:,} × {reason}")
         if summary.left:
             display.mmkit_note(
-                f"{summary.left:,} articles are not in {corpus} and stay; --prune takes them out"
+                f"{out}: {summary.left:,} × article that {corpus} does not have stays; --prune takes it out"
             )
     _print_table(f"{out}: built in {summary.seconds:.0f} s", _rows_of(summary))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mmkit.data.images import open_image
 from mmkit.data.types import Image
-from mmkit.errors import PartError
 from mmkit_more.retrieved import Retrieved
 
 
@@ -19,17 +18,11 @@ def find_like(
     or a picture that cannot be read, and `PartError` for another CLIP model than the index's.
     """
     from mmkit.training.devices import pick_device
-    from mmkit_more.clip_pictures import ClipPictures, same_model
+    from mmkit_more.clip_pictures import clip_of
     from mmkit_more.image_index import ImageIndex
 
     index, picture = ImageIndex.open(folder), open_image(Image(str(image)))
-    if index.model is None:
+    if index.model is None:  # an index without a picture
         return []
-    name, revision = (clip, None) if clip else (index.model.clip, index.model.revision)
-    network = ClipPictures(name, revision, str(pick_device(device)))
-    if not same_model(network.probe().tolist(), index.model.probe):
-        hint = "name a folder that holds the index's model"
-        raise PartError(
-            f"{name} is not the CLIP model of the index, {index.model.clip}", where=folder, hint=hint
-        )
+    network = clip_of(index.model, clip, str(pick_device(device)))
     return index.search(network.vectors([network.pixels(picture)]), top)[0]

@@ -11,7 +11,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from mmkit.cli import main
 from mmkit.data.sample import pictures
 from mmkit_more.build import build_index, read_facts
 from mmkit_more.image_index import ImageIndex
@@ -24,7 +26,7 @@ import os, signal, sys
 from pathlib import Path
 
 from mmkit.encoders import clip_sample
-from mmkit_more import build, clip_pictures, image_index, text_index
+from mmkit_more import build, clip_pictures, image_writer, text_index
 from mmkit_more.ledger import Ledger
 
 folder = Path(sys.argv[1])
@@ -44,7 +46,7 @@ def mortal(kind, name):
         return result
     setattr(kind, name, method)
 
-for kind in (text_index.TextWriter, image_index.ImageWriter, Ledger):
+for kind in (text_index.TextWriter, image_writer.ImageWriter, Ledger):
     for name in ("put", "commit", "finish"):
         if hasattr(kind, name):
             mortal(kind, name)
@@ -127,6 +129,28 @@ def test_a_killed_build_ends_as_a_whole_one(folder, step):
     killed, whole = folder / f"killed{step}", folder / "whole"
     assert contents(killed) == contents(whole)
     assert (killed / "index.json").read_bytes() == (whole / "index.json").read_bytes()
+
+
+def test_a_picture_of_the_index_is_found_by_itself(folder):
+    arguments = ["more", "search", folder / "whole", "--image", folder / "3.png", "--top", 2, "--json"]
+    done = CliRunner().invoke(main, [*map(str, arguments), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    best, _ = map(json.loads, done.stdout.splitlines())
+    assert (best["id"], best["caption"], best["text"]) == ("3#0", "caption 3", "word 3")
+    assert best["score"] == pytest.approx(1, abs=1e-3)
+
+
+def test_pictures_are_uploaded_to_milvus(folder, tmp_path):
+    pytest.importorskip("milvus_lite")
+    from mmkit_more.milvus import MilvusPictures
+
+    address = str(tmp_path / "milvus.db")
+    done = CliRunner().invoke(main, ["more", "upload", str(folder / "whole"), address, "pictures", "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert "20 pictures of" in done.stdout
+    assert (
+        MilvusPictures(address, "pictures").identity == ImageIndex.open(folder / "whole" / "images").identity
+    )
 
 
 def test_articles_are_added_changed_and_pruned_with_their_pictures(folder, tmp_path):

@@ -46,6 +46,14 @@ def test_a_record_becomes_an_article(tmp_path):
     assert not repairs
 
 
+def test_the_guides_example_is_read(tmp_path):
+    guide = (Path(__file__).parents[3] / "docs" / "retrieval.md").read_text(encoding="utf-8")
+    (tmp_path / "corpus.jsonl").write_text(guide.split("```json\n")[1].split("```")[0], encoding="utf-8")
+    articles, repairs = read(tmp_path / "corpus.jsonl")
+    assert [len(article.paragraphs) for article in articles] == [2, 2]
+    assert repairs == {"picture that does not exist left out": 1}
+
+
 def test_paragraphs_are_taken_as_they_are_cut(tmp_path):
     record = {"id": "1", "title": "T", "paragraphs": ["one\n\nparagraph", " ", "two"]}
     ((article,), _) = read(write(tmp_path, record))
