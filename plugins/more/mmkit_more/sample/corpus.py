@@ -15,7 +15,7 @@ from mmkit_more.sample.world import WORDS, Topic, World, picture_of
 
 def write_corpus(folder: Path, seed: int) -> Path:
     """The path of a `corpus.jsonl` below `folder`, its pictures beside it; written once."""
-    root = written_once(folder / f"corpus-v1-{seed}", lambda target: _write(target, seed))
+    root = written_once(folder / f"corpus-v2-{seed}", lambda target: _write(target, seed))
     return root / "corpus.jsonl"
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from mmkit.data.sample import names
 from mmkit_more.sample.world import Topic, World, events
 
-ROUNDS = {"train": 32, "dev": 5, "test": 9}
+ROUNDS = {"train": 64, "dev": 5, "test": 9}
 """Split → rounds. A round is a sentence of each sort with every kind, and the posts that tell theirs."""
 
 TOLD = 2

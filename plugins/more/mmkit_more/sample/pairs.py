@@ -25,7 +25,7 @@ TOLD_ALONE = (
 
 def mnre_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The sample as `more.mnre.v1` reads it: each split's constructor overrides."""
-    root = written_once(folder / f"pairs-v1-{seed}", lambda target: _write(target, seed))
+    root = written_once(folder / f"pairs-v2-{seed}", lambda target: _write(target, seed))
     return {
         split: {"root": str(root), "file": file, "images": f"img_org/{Path(file).stem}"}
         for split, file in FILES.items()

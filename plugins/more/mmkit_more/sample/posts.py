@@ -20,7 +20,7 @@ TOLD = ("{} is a <word>", "there is a <word> called {}")
 
 def conll_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The sample as `more.conll.v1` reads it, without contexts: each split's constructor overrides."""
-    root = written_once(folder / f"posts-v1-{seed}", lambda target: _write(target, seed))
+    root = written_once(folder / f"posts-v2-{seed}", lambda target: _write(target, seed))
     return {split: {"root": str(root), "file": file, "images": "images"} for split, file in FILES.items()}
 
 
