@@ -45,6 +45,8 @@ Progress = Callable[[str, int, int], None]
 
 _CHUNK, _CHARACTERS = 256, 2_000_000
 """Articles, and characters, that are looked at together."""
+_REMOVED = 4096
+"""Articles that are taken out together."""
 _COMMIT, _SECONDS = 50_000, 120
 """Articles, and seconds, from one commit to the next."""
 _STAMP = "text stamp"
@@ -110,7 +112,8 @@ def build_index(
             "neither text nor pictures are to be indexed", hint="leave --no-text or --no-images out"
         )
     started = time.monotonic()
-    settings = {"text": text, "images": pictures, "clip": clip if pictures else None, "revision": revision}
+    settings: dict[str, Any] = {"text": text, "images": pictures}
+    settings |= {"clip": clip, "revision": revision} if pictures else {"clip": None, "revision": None}
     source = open_corpus(corpus, format, images, pictures)
     _check_folder(out)
     with _explained(out), _alone(out), ExitStack() as stack:
@@ -167,10 +170,13 @@ class Build:
                     self.progress(f"finishing {name}", 0, 1)
                     writer.finish()
                     self.progress(f"finishing {name}", 1, 1)
-            except KeyboardInterrupt:
-                error = Interrupted(f"stopped by {stop.name} after {self.read:,} articles", hint=_AGAIN)
-                error.exit_code = stop.exit_code
-                raise error from None
+            except (KeyboardInterrupt, MMKitError) as error:
+                if isinstance(error, MMKitError) and not stop.received:
+                    raise
+                # the signal may have reached the processes that parse, too: then their end is no error
+                stopped = Interrupted(f"stopped by {stop.name} after {self.read:,} articles", hint=_AGAIN)
+                stopped.exit_code = stop.exit_code
+                raise stopped from None
         if not len(self.ledger):
             raise DataError("there is no article in the corpus", where=source.path)
 
@@ -221,7 +227,7 @@ class Build:
 
     def _take_out(self, prune: bool) -> None:
         """Remove articles that the corpus lacks: all, or those that a killed build left in doubt."""
-        for gone in self.ledger.unseen(_CHUNK, held=prune):
+        for gone in self.ledger.unseen(_REMOVED, held=prune):
             self.ledger.doubt(gone)
             self.ledger.commit()
             for writer in self.writers.values():

@@ -25,7 +25,7 @@ from mmkit_more.ledger import Ledger
 from mmkit_more.text_index import TextWriter
 
 corpus, out, moment = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-build._CHUNK, build._COMMIT = 4, 4  # a segment a chunk, so that tantivy merges some
+build._CHUNK, build._COMMIT, build._REMOVED = 4, 4, 4  # a segment a chunk, so that tantivy merges some
 TextWriter.commit = TextWriter.finish  # and is done with it before the next moment
 passed = 0
 
@@ -108,3 +108,17 @@ def test_killed_again_and_again(corpus, whole, tmp_path):
     assert done.returncode == 0, done.stderr
     assert killed >= 2
     assert answers(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("moment", [30, 60, 110])
+def test_killed_while_articles_are_taken_out(corpus, tmp_path, moment):
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    smaller, out = tmp_path / "smaller.jsonl", tmp_path / "out"
+    smaller.write_text("\n".join(lines[:5] + lines[50:]), encoding="utf-8")
+    assert run(corpus, out).returncode == 0
+    assert run(smaller, out, moment).returncode == -signal.SIGKILL
+    done = run(smaller, out)
+    assert done.returncode == 0, done.stderr
+    found = TextIndex.open(out / "text").search([" ".join(f"word{i}" for i in range(40))], 100, threads=1)[0]
+    assert sorted(int(hit.article) for hit in found) == [*range(5), *range(50, ARTICLES)]
+    assert json.loads((out / "index.json").read_text(encoding="utf-8"))["counts"]["articles"] == 15
