@@ -49,7 +49,7 @@ class TwoViews(Fuser):
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
         encoder, inputs = encoders[self.text], batch.inputs[self.text]
         states = States.of_text(encoder(inputs), inputs)
-        if self.training:
+        if self.training and batch.targets:  # a mixture that trains its experts along has none for them
             plain = of_view(inputs, self.view)
             second = States.of_text(encoder(plain), plain)
             states.tensors |= {name: second[name.removeprefix(PLAIN)] for name in SECOND}

@@ -39,7 +39,8 @@ def inputs_of(width: int, start: int) -> Features:
 @pytest.fixture
 def batch() -> Batch:
     main, second = inputs_of(7, 0), inputs_of(3, 100)
-    return Batch((), {"words": {**main, **{f"alone:{k}": v for k, v in second.items()}}})
+    targets = {"tags": torch.zeros(2, 3)}
+    return Batch((), {"words": {**main, **{f"alone:{k}": v for k, v in second.items()}}}, targets)
 
 
 def test_training_gives_both_views(batch: Batch) -> None:
@@ -63,6 +64,12 @@ def test_predicting_reads_the_main_view_alone(batch: Batch) -> None:
     expected = TextOnly("words")({"words": encoder}, batch)
     assert states.tensors.keys() == expected.tensors.keys()
     assert all(torch.equal(states[name], expected[name]) for name in expected.tensors)
+
+
+def test_without_targets_the_second_view_is_for_nothing(batch: Batch) -> None:
+    encoder, fuser = Doubling(), TwoViews("words", view="alone").train()
+    states = fuser({"words": encoder}, Batch((), batch.inputs))  # as an expert that is trained along
+    assert encoder.runs == 1 and states.tensors.keys() == TwoViews.provides - SECOND
 
 
 def test_it_needs_an_encoder_that_collates_the_view() -> None:
