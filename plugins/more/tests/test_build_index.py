@@ -15,6 +15,7 @@ from filelock import FileLock
 from mmkit.errors import DataError, Interrupted, MMKitError
 from mmkit_more import build as build_module
 from mmkit_more.build import LOCK, build_index, read_facts
+from mmkit_more.jsonl_corpus import JsonlCorpus
 from mmkit_more.text_index import TextIndex, TextWriter
 
 
@@ -207,3 +208,13 @@ def test_a_signal_keeps_what_was_read(tmp_path, monkeypatch, number):
     summary = build(corpus, out)
     assert (summary.unchanged, summary.added) == (4, 5)
     assert len(found(out, "word")) == 9
+
+
+def test_a_signal_that_also_ends_the_parsers_is_no_error(tmp_path, monkeypatch):
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise DataError("a process that parsed articles died")
+
+    monkeypatch.setattr(JsonlCorpus, "_article", die)
+    with pytest.raises(Interrupted, match="stopped by SIGINT"):
+        build(write(tmp_path / "corpus.jsonl", {"a": "one"}), tmp_path / "out")
