@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = {"hvpnet": "hvpnet_twitter15", "dwe": "dwe_wikimel", "dim": "dim_wikimel"}
+RECIPES = {
+    "hvpnet": "hvpnet_twitter15",
+    "dwe": "dwe_wikimel",
+    "dim": "dim_wikimel",
+    "more": "more_twitter15_text",
+}
 
 
 def environment_with(plugin: str, folder: Path) -> Path:

@@ -1,13 +1,14 @@
 """The drawn world of `--sample`: posts, pairs, and a corpus whose articles tell what an ambiguous name stands for.
 
-For half of the posts the article is found by the sentence, for the other half by the photo:
+Two posts of five are explained by an article that the sentence finds, two by one that the photo finds:
 
-- "reading about Jordan at Kovelo" has a word that occurs in one article, which says what Jordan is there; words of
+- "reading about Jordan at Kovefest" has a word that occurs in one article, which says what Jordan is there; such words of
   the development and test split never occur in training. The photo shows a lunch.
 - "look at Jordan !" comes with a photo that resembles one picture of the corpus; text retrieval finds one of the
   namesakes, and always the same one.
 
-So an expert that retrieves by one of the two is right on its half, and knows from the sentence which half that is.
+The fifth says itself what the name is. So an expert that retrieves by one of the two has to guess where the other
+knows, and the sentence tells which of them that is.
 """
 
 from mmkit_more.sample.corpus import write_corpus
