@@ -2,8 +2,8 @@
 
 Two posts of five are explained by an article that the sentence finds, two by one that the photo finds:
 
-- "reading about Jordan at Kovefest" has a word that occurs in one article, which says what Jordan is there; such words of
-  the development and test split never occur in training. The photo shows a lunch.
+- "reading about Jordan at Kovefest" has a word that occurs in one article, which says what Jordan is there; such
+  words of the development and test split never occur in training. The photo shows a meal.
 - "look at Jordan !" comes with a photo that resembles one picture of the corpus; text retrieval finds one of the
   namesakes, and always the same one.
 
