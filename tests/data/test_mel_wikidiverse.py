@@ -220,7 +220,7 @@ def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
         re.findall(r"^### [^\n]*`mmkit\.(\w+)\.v1`\n\n```json\n(.*?)```", text, re.DOTALL | re.MULTILINE)
     )
     readers = {"richpedia": WikimelReader, "wikidiverse": WikidiverseReader, "wikiperson": WikipersonReader}
-    assert set(blocks) == set(readers)
+    assert set(readers) <= set(blocks)
     for name, reader in readers.items():
         (tmp_path / "x.json").write_text(blocks[name], encoding="utf-8")
         instance = reader(str(tmp_path), "x.json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -92,5 +94,5 @@ def test_a_schedule_that_is_ahead_begins_its_warm_up_above_zero():
         schedule.set(step)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[4:]))
     assert rates[-1] == pytest.approx(0.0, abs=1e-9)

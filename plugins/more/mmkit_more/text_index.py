@@ -181,8 +181,8 @@ class TextIndex:
         """For each query, at most `top` paragraphs that share a word with it, best first.
 
         A query is plain text: nothing in it is an operator. Queries are searched on `threads` threads (by default
-        as many as there are cores); the result does not depend on their number. Paragraphs of equal score come in
-        the order they were written.
+        as many as there are cores); the result does not depend on their number. The order of paragraphs
+        of equal score is the index's own.
         """
         if top < 1:
             raise ValueError(f"top must be positive, not {top}")

@@ -87,10 +87,8 @@ class TextRetrieval(Annotator):
         return {"index": str(folder), "engine": "tantivy", "url": None, "ca_certs": None}
 
     def fingerprint(self) -> str:
-        """What is searched, how, and what becomes of it. Raises `DataError` where there is no index."""
-        searched = (
-            identity(self._folder) if self.engine == "tantivy" else [self.url, self.index, self.snapshot]
-        )
+        """What is searched, how, and what becomes of it. Raises `DataError` where there is no finished index."""
+        searched = [self.url, self.index, self.snapshot] if self.engine != "tantivy" else self._identity()
         settings = {"part": _PART, "engine": self.engine, "index": searched}
         return json.dumps({**settings, "top": self.top, "max_words": self.max_words}, sort_keys=True)
 
@@ -122,6 +120,12 @@ class TextRetrieval(Annotator):
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
         """`x` with the context as a note, and its sources."""
         return with_context(x, TEXT_CONTEXT, _PART, *unpacked(result))
+
+    def _identity(self) -> str:
+        from mmkit_more.build import read_facts
+
+        read_facts(Path(self.index))  # a build that was cut off has none
+        return identity(self._folder)
 
     @property
     def _folder(self) -> Path:

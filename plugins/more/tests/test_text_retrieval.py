@@ -13,8 +13,9 @@ from mmkit.data.conll import ConllImagesReader
 from mmkit.data.types import SOURCES, Example
 from mmkit.errors import DataError, PartError
 from mmkit_more.build import build_index
+from mmkit_more.corpus import Article
 from mmkit_more.retrieved import Retrieved
-from mmkit_more.text_index import TextIndex
+from mmkit_more.text_index import TextIndex, TextWriter
 from mmkit_more.text_retrieval import TextRetrieval
 
 NOTE = "more.text_context"
@@ -141,8 +142,19 @@ def test_stored_results_need_no_whole_index(index: str) -> None:
         annotate(TextRetrieval(index), [sentence("Paris")])
 
 
+def test_an_index_whose_build_was_cut_off_is_refused(tmp_path: Path) -> None:
+    writer = TextWriter(tmp_path / "text")
+    writer.put([Article("1", "Paris", ("Paris is a city.",))])
+    writer.commit()
+    writer.close()
+    (tmp_path / "articles.db").touch()
+    with pytest.raises(DataError, match="the index is unfinished") as error:
+        TextRetrieval(str(tmp_path)).fingerprint()
+    assert "again" in str(error.value)
+
+
 def test_an_index_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no text index") as error:
+    with pytest.raises(DataError, match="there is no index") as error:
         annotate(TextRetrieval(str(tmp_path / "nowhere")), [sentence("Jordan")])
     assert "nowhere" in error.value.where
     assert "build-index" in error.value.hint
