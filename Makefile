@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # Tests run on as many processes as there are cores; each then uses one thread.
 WORKERS ?= auto
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test matrix lint format clean
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ demo: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15
+
+# Every recipe on its sample, to the end: about a quarter of an hour on two cores.
+matrix: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_matrix.py -n $(WORKERS) --dist worksteal --durations 10
 
 lint: $(READY)
 	$(BIN)/ruff check .

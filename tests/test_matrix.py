@@ -1,0 +1,92 @@
+"""Every recipe that comes with mmkit, trained on its sample to the end, and README's table of them.
+
+The trainings take minutes, so they run only where they are asked for: `make matrix`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmkit.data.jsonl import read_jsonl
+from mmkit.recipe import known_recipes, load_recipe
+from mmkit.run import COMPLETE, Run
+from mmkit.sample import sampled
+from mmkit.training.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = {f.stem: f for files in known_recipes().values() for f in files if f.is_relative_to(ROOT)}
+
+FLOORS = {
+    "mmkit.span_f1.v1": ("f1", 0.25, 0.6),
+    "mmkit.relation_f1.v1": ("f1", 0.25, 0.6),
+    "mmkit.joint_f1.v1": ("quintuple_f1", 0.0, 0.8),
+    "mmkit.linking.v1": ("top1", 0.25, 0.8),
+}
+"""Of each metric a figure, and what it comes to at least: by the sentence alone, and with pictures or contexts.
+
+The samples' names mean one of four things. Who cannot tell which finds the names and guesses: a quarter or so is
+right, and nothing of a network that learned nothing.
+"""
+
+
+def by_sentence_alone(recipe: str) -> bool:
+    """Whether the recipe leaves out what decides in the sample: a twin to compare others with."""
+    return recipe.startswith("text_only_") or recipe.endswith("_baseline")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache for all processes, so that each sample, index and stored feature is made once."""
+    base = tmp_path_factory.getbasetemp()
+    session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMKIT_CACHE", str(session / "matrix-cache"))
+        yield
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_recipe_trains_on_its_sample_to_the_end(name: str, tmp_path: Path) -> None:
+    recipe = sampled(load_recipe(SHIPPED[name]))
+    figures = train(recipe, tmp_path / "run", device="cpu", quiet=True)["figures"]["test"]
+
+    run = Run(tmp_path / "run")
+    facts = run.facts()
+    assert facts["status"] in COMPLETE
+    assert facts["recipe"] == name
+    assert facts["figures"]["test"] == figures
+    assert run.weights_file.is_file()
+    logged = [json.loads(line) for line in run.metrics_file.read_text(encoding="utf-8").splitlines()]
+    assert [line["split"] for line in logged].count("test") == 1
+    predicted = [p.id for p in read_jsonl(run.folder / "predictions/test.jsonl")]
+    units = [unit.id for x in recipe.build("data.test") for unit in run.model().decoder.units(x)]
+    assert predicted == units
+
+    for metric in recipe.parts("metrics"):
+        figure, alone, helped = FLOORS[recipe.part(f"metrics.{metric}", "metrics")]
+        floor = alone if by_sentence_alone(name) else helped
+        assert figures[f"{metric}.{figure}"] >= floor, figures
+
+
+def cells(column: str) -> list[str]:
+    """The recipes that a column of README's table names."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    header = next(line for line in lines if line.startswith("| paper |"))
+    at = [cell.strip() for cell in header.split("|")].index(column)
+    table = lines[lines.index(header) + 2 :]
+    rows = table[: next(i for i, line in enumerate(table) if not line.startswith("|"))]
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[at])]
+
+
+def test_the_readme_names_every_recipe_once() -> None:
+    named, twins = Counter(cells("recipe")), set(cells("text-only twin"))
+    assert {name for name, count in named.items() if count > 1} == set()
+    assert not twins & set(named), "a recipe is one or the other"
+    assert {*named, *twins} == set(SHIPPED)
