@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -39,6 +40,9 @@ class TableDecoder(Decoder):
     drops those that share a word with a better one. A relation counts if entities begin at both its ends, and joins
     the best of them. `mask_padding` leaves padding out of the sentence's vector; the released code does not.
 
+    Few cells are marked, and a new network that holds half of them for marked must first unlearn that. With `prior`
+    its cells begin around that probability, as in focal loss (Lin et al., 2017, section 3.3); the paper's do not.
+
     Losses `entities`, `relations`: a sentence's binary cross-entropy summed over its table, over the padded length in
     subwords, mean over sentences. The paper sums over sentences: a weight of `batch_size` does.
     """
@@ -54,6 +58,7 @@ class TableDecoder(Decoder):
         overlaps: Literal["keep", "nested", "flat"] = "keep",
         dropout: float = 0.1,
         mask_padding: bool = True,
+        prior: float | None = None,
     ) -> None:
         super().__init__()
         self.tasks: list[Task] = tasks or ["entities", "relations"]
@@ -64,6 +69,8 @@ class TableDecoder(Decoder):
             )
         if not 0 < threshold < 1:
             raise RecipeError(f"threshold must lie between 0 and 1, not {threshold}")
+        if prior is not None and not 0 < prior < 1:
+            raise RecipeError(f"prior must lie between 0 and 1, not {prior}", hint="or leave it out")
         for name, labels in (("types", types), ("relations", relations)):
             if labels is not None and (not labels or len(set(labels)) < len(labels)):
                 raise RecipeError(f"{name} must be different names, not {labels}", hint="or leave them out")
@@ -71,6 +78,7 @@ class TableDecoder(Decoder):
         self.text, self.types, self.relations = text, types, relations
         self.threshold, self.dropout, self.mask_padding = threshold, dropout, mask_padding
         self.overlaps: Overlaps = overlaps
+        self.prior = prior
 
     def fit(self, examples: Iterable[Example]) -> Labels:
         examples = list(examples)
@@ -86,9 +94,13 @@ class TableDecoder(Decoder):
         self.tables = [Table("entities", labels["types"], upper=True)]
         if "relations" in self.tasks:
             self.tables.append(Table("relations", labels["relations"], upper=False))
-        self.heads = torch.nn.ModuleDict(
-            {t.task: TableHead(dims[t.task], len(t.labels), self.dropout) for t in self.tables}
-        )
+        heads: dict[str, TableHead] = {
+            t.task: TableHead(dims[t.task], len(t.labels), self.dropout) for t in self.tables
+        }
+        if self.prior is not None:
+            for head in heads.values():
+                torch.nn.init.constant_(head.labels.bias, math.log(self.prior / (1 - self.prior)))
+        self.heads = torch.nn.ModuleDict(heads)
         self._ids = {t.task: {name: i for i, name in enumerate(t.labels)} for t in self.tables}
 
     def check(self, examples: Sequence[Example]) -> None:

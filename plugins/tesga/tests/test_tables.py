@@ -99,6 +99,20 @@ def test_learns_labels() -> None:
     assert TableDecoder(types=["per", "loc"], relations=RELATIONS).fit(EXAMPLES)["types"] == ["per", "loc"]
 
 
+def test_cells_begin_around_the_prior() -> None:
+    made, states = decoder(prior=0.01), states_of()
+    for head in made.heads.values():
+        torch.nn.init.zeros_(head.labels.weight)
+    table = made.probabilities(states, "relations")
+    torch.testing.assert_close(table[0], torch.full_like(table[0], 0.01))
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_a_prior_is_a_probability_that_can_be_changed(prior: float) -> None:
+    with pytest.raises(RecipeError, match="prior must lie between 0 and 1"):
+        TableDecoder(prior=prior)
+
+
 def test_targets_are_the_cells_of_first_subwords() -> None:
     targets = decoder().targets(EXAMPLES, {"text": {"first_subword": FIRST}})
     assert {task: cells.tolist() for task, cells in targets.items()} == CELLS
