@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = {f.stem: f for files in known_recipes().values() for f in files if f.is_relative_to(ROOT)}
 
 FLOORS = {
-    "mmkit.span_f1.v1": ("f1", 0.25, 0.6),
-    "mmkit.relation_f1.v1": ("f1", 0.25, 0.6),
+    "mmkit.span_f1.v1": ("f1", 0.25, 0.5),
+    "mmkit.relation_f1.v1": ("f1", 0.25, 0.5),
     "mmkit.joint_f1.v1": ("quintuple_f1", 0.0, 0.8),
-    "mmkit.linking.v1": ("top1", 0.25, 0.8),
+    "mmkit.linking.v1": ("top1", 0.25, 0.75),
 }
 """Of each metric a figure, and what it comes to at least: by the sentence alone, and with pictures or contexts.
 

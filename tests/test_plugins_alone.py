@@ -9,9 +9,14 @@ import sys
 import sysconfig
 import tomllib
 import venv
+from collections.abc import Iterable
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = {
@@ -19,15 +24,39 @@ RECIPES = {
     "dwe": "dwe_wikimel",
     "dim": "dim_wikimel",
     "more": "more_twitter15_text",
+    "tesga": "tesga_twitter15",
 }
 
 
+def project(folder: Path) -> dict[str, Any]:
+    """The table `project` of a package."""
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    """The packages that are asked for."""
+    return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
+
+
+def optional(plugin: Path) -> set[str]:
+    """Files and folders in site-packages of what only the plugin's extras ask for."""
+    extras = project(plugin).get("optional-dependencies", {}).values()
+    needed = names([*project(plugin)["dependencies"], *project(ROOT)["dependencies"]])
+    only = names(requirement for extra in extras for requirement in extra) - needed
+    found = (package for name in only for package in distributions(name=name))
+    return {file.parts[0] for package in found for file in package.files or ()}
+
+
 def environment_with(plugin: str, folder: Path) -> Path:
-    """The programs' folder of a new environment: what mmkit depends on is linked, mmkit and the plugin installed."""
+    """The programs' folder of a new environment: what mmkit depends on is linked, mmkit and the plugin installed.
+
+    What only the plugin's extras ask for is left out.
+    """
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
+    left_out = {"__pycache__", *optional(ROOT / "plugins" / plugin)}
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "mmkit" not in entry.name and entry.name != "__pycache__":
+        if "mmkit" not in entry.name and entry.name not in left_out:
             (site / entry.name).symlink_to(entry)
     pip = [
         folder / "bin/python",
@@ -62,13 +91,11 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         assert found.returncode == 0, found.stderr
         return found.stdout
 
-    parts = json.loads(run("list-components", "--json"))
+    parts = json.loads(run("list-components", "--check", "--json"))  # none needs what was left out
     packages = {part["package"].split()[0] for part in parts}
     assert packages == {"mmkit", f"mmkit-{plugin}"}
-    named = tomllib.loads((ROOT / "plugins" / plugin / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
-    own = {name for group in named["entry-points"].values() for name in group} - {plugin}
+    entry_points = project(ROOT / "plugins" / plugin)["entry-points"]
+    own = {name for group in entry_points.values() for name in group} - {plugin}
     assert own <= {part["name"] for part in parts}
     options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
     run("train", RECIPES[plugin], *options)
