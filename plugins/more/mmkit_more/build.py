@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -19,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from mmkit.errors import DataError, Interrupted, MMKitError
-from mmkit.files import explained, write_json
+from mmkit.files import explained
 from mmkit.training.stopping import StopSignal
 from mmkit_more.corpora import open_corpus
 from mmkit_more.corpus import Article
 from mmkit_more.index import Writer
+from mmkit_more.index_folder import AGAIN, IMAGES, LEDGER, TEXT, alone, check_folder, settle, write_facts
 from mmkit_more.ledger import Ledger, State
 from mmkit_more.source import Corpus
 
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     from mmkit_more.image_writer import ImageWriter
     from mmkit_more.text_index import TextWriter
 
-FORMAT = 1
-INDEX, LEDGER, LOCK, TEXT, IMAGES = "index.json", "articles.db", ".lock", "text", "images"
 CLIP = "openai/clip-vit-base-patch32"
 MEMORY = 256 << 20
 """Bytes that the text index may gather before it writes them."""
@@ -50,7 +46,6 @@ _REMOVED = 4096
 _COMMIT, _SECONDS = 50_000, 120
 """Articles, and seconds, from one commit to the next."""
 _STAMP = "text stamp"
-_AGAIN = "run the same command again: it goes on where it stopped"
 
 
 @dataclass(frozen=True)
@@ -115,10 +110,10 @@ def build_index(
     settings: dict[str, Any] = {"text": text, "images": pictures}
     settings |= {"clip": clip, "revision": revision} if pictures else {"clip": None, "revision": None}
     source = open_corpus(corpus, format, images, pictures)
-    _check_folder(out)
-    with _explained(out), _alone(out), ExitStack() as stack:
+    check_folder(out)
+    with _explained(out), alone(out), ExitStack() as stack:
         ledger = stack.enter_context(closing(Ledger(out / LEDGER)))
-        _settle(ledger, settings, out)
+        settle(ledger, settings, out)
         words, looks = None, None
         if text:
             from mmkit_more.text_index import TextWriter
@@ -131,7 +126,7 @@ def build_index(
         build = Build(ledger, words, looks, progress or (lambda what, done, total: None))
         build.run(source, prune)
         summary = build.summary(source.repairs, time.monotonic() - started)
-        write_json(out / INDEX, _facts(source, settings, summary))
+        write_facts(out, _facts(source, settings, summary))
     return summary
 
 
@@ -174,7 +169,7 @@ class Build:
                 if isinstance(error, MMKitError) and not stop.received:
                     raise
                 # the signal may have reached the processes that parse, too: then their end is no error
-                stopped = Interrupted(f"stopped by {stop.name} after {self.read:,} articles", hint=_AGAIN)
+                stopped = Interrupted(f"stopped by {stop.name} after {self.read:,} articles", hint=AGAIN)
                 stopped.exit_code = stop.exit_code
                 raise stopped from None
         if not len(self.ledger):
@@ -278,78 +273,11 @@ def _chunks(source: Iterable[Article]) -> Generator[list[Article]]:
 def _facts(source: Corpus, settings: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
     counts = {name: getattr(summary, name) for name in ("articles", "paragraphs", "pictures", "unreadable")}
     return {
-        "format": FORMAT,
         "corpus": source.path.name,
         "settings": settings,
         "counts": counts,
         "repairs": dict(summary.repairs),
     }
-
-
-def read_facts(out: Path) -> dict[str, Any]:
-    """What `index.json` says. Raises `DataError` if there is no index, or it is unfinished, damaged or newer."""
-    try:
-        facts = json.loads((out / INDEX).read_text(encoding="utf-8"))
-        version = facts["format"]
-    except FileNotFoundError:
-        if (out / LEDGER).exists():
-            raise DataError("the index is unfinished", where=out, hint=_AGAIN) from None
-        hint = "make one: mmkit more build-index CORPUS OUT"
-        raise DataError("there is no index here", where=out, hint=hint) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the index is damaged: {error}", where=out / INDEX, hint="build it anew") from error
-    if version != FORMAT:
-        raise _newer(out, version)
-    return facts
-
-
-def _settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
-    """Keep what the index is made of, or compare. Which CLIP it is made with, the picture index knows itself."""
-    version, made = ledger.fact("format"), ledger.fact("settings")
-    if made is None:
-        ledger.note("format", FORMAT)
-        ledger.note("settings", settings)
-        ledger.commit()
-        return
-    if version != FORMAT:
-        raise _newer(out, version)
-    for key in ("text", "images"):
-        if made[key] != settings[key]:
-            has, wanted = ("with" if value else "without" for value in (made[key], settings[key]))
-            raise DataError(
-                f"the index was begun {has} {key}, and now it would go on {wanted} {key}",
-                where=out,
-                hint=f"build into another folder, or {'leave out' if made[key] else 'give'} --no-{key}",
-            )
-
-
-def _newer(out: Path, version: object) -> DataError:
-    what = f"the index has format {version}, and this version reads {FORMAT}"
-    return DataError(what, where=out, hint="update mmkit-more, or build the index anew")
-
-
-def _check_folder(out: Path) -> None:
-    """Raise `DataError` for a folder that holds anything but an index."""
-    with explained(out, DataError):
-        out.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in out.iterdir()} - {LOCK}
-    if names and LEDGER not in names:
-        hint = "name a new folder, or one that an index was built in"
-        raise DataError("the folder is not empty, and holds no index", where=out, hint=hint)
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        hint = "wait for it to end, or build into another folder"
-        raise DataError("another build is at work in this folder", where=out, hint=hint) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -361,7 +289,7 @@ def _explained(out: Path) -> Iterator[None]:
         except Exception as error:
             if not _is_full(error):
                 raise
-            hint = f"free some space and {_AGAIN}"
+            hint = f"free some space and {AGAIN}"
             raise DataError("the disk is full", where=out, hint=hint) from error
 
 

@@ -140,7 +140,7 @@ def search(
 @click.option("--json", "json_", is_flag=True, help="As JSON.")
 def info(index: Path, json_: bool) -> None:
     """Say what the index INDEX was made of, and how large it is."""
-    from mmkit_more.build import read_facts
+    from mmkit_more.index_folder import read_facts
 
     facts = read_facts(index)
     facts["bytes"] = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkit.errors import DataError
 from mmkit_more.checksums import checksum
-from mmkit_more.vectors import DATABASE, FORMAT, damaged
+from mmkit_more.vectors import check_format, damaged, is_index
 
 FACTS = "facts.json"
 AGAIN = "run `mmkit more build-index` again: it goes on where it stopped"
@@ -23,7 +23,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if (folder / DATABASE).exists():
+        if is_index(folder):
             raise DataError("the picture index is unfinished", where=folder, hint=AGAIN) from None
         hint = "make it with `mmkit more build-index`, without --no-images"
         raise DataError("there is no picture index here", where=folder, hint=hint) from None
@@ -31,12 +31,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise damaged(path, str(error)) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise damaged(path, "the file does not say its format")
-    if facts["format"] != FORMAT:
-        raise DataError(
-            f"the picture index has format {facts['format']}, and this version reads {FORMAT}",
-            where=path,
-            hint="update mmkit-more, or build the index again",
-        )
+    check_format(facts["format"], path)
     wanted = {"pictures", "unreadable", "model", "kind", "settings", "generation", "identity", "checks"}
     if missing := sorted(wanted - facts.keys()):
         raise damaged(path, f"the file lacks {missing[0]!r}")

@@ -28,6 +28,7 @@ from mmkit_more.vectors import (
     check_vectors,
     damaged,
     database_errors,
+    is_index,
     mapped,
     read_state,
 )
@@ -50,7 +51,7 @@ class ImageIndex:
         self.identity: str = facts["identity"]
         self.model = Model.of(facts["model"]) if facts["model"] else None
         self.probes, self.candidates = 32, 10
-        self._state = read_state(database)
+        self._state = read_state(database, folder / DATABASE)
         self._vectors = mapped(folder, self._state)
         names = sorted((n for n in facts["checks"] if n != DATABASE), key=lambda n: int(n[:-6].split("-")[2]))
         self._nearest = Nearest([folder / name for name in names], facts["kind"]) if names else None
@@ -62,10 +63,12 @@ class ImageIndex:
         Raises `DataError` for one that is missing, unfinished, damaged, or of a newer format.
         """
         facts, path = read_facts(folder), folder / DATABASE
+        if not is_index(folder):
+            raise damaged(path, "the file is missing")
         with explained(folder, DataError), database_errors(path), ExitStack() as on_error:
             database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
             on_error.callback(database.close)
-            state = read_state(database)
+            state = read_state(database, path)
             if state.generation != facts["generation"]:
                 raise DataError("the picture index is unfinished", where=folder, hint=AGAIN)
             check_vectors(folder, state)
@@ -143,7 +146,7 @@ class ImageIndex:
                     "caption": caption,
                     "image": path,
                 }
-            generation = read_state(self._database).generation
+            generation = read_state(self._database, self.folder / DATABASE).generation
         if generation != self._state.generation:
             raise DataError("the picture index has changed", where=self.folder, hint="open it again")
         return known

@@ -54,6 +54,8 @@ class JsonlCorpus(Corpus):
         """The picture, or None (and it is counted) if it does not exist."""
         if isinstance(image.value, str):
             path, caption = image, ""
+        elif not isinstance(image.value, dict):
+            image.fail("a path, or an object with a path and a caption")
         else:
             image.fields(("path", "file", "caption"))
             path = image["file"] if "file" in image.value else image["path"]

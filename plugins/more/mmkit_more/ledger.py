@@ -122,6 +122,12 @@ class Ledger:
             query = "SELECT count(*) FROM articles WHERE pass < ?"
             return int(self._database.execute(query, (self._pass,)).fetchone()[0])
 
+    def holds_any(self) -> bool:
+        """Whether the index has any article for certain."""
+        with self._explained():
+            query = "SELECT 1 FROM articles WHERE state = ? LIMIT 1"
+            return self._database.execute(query, (int(State.HELD),)).fetchone() is not None
+
     def commit(self) -> None:
         """Make everything so far durable."""
         with self._explained():

@@ -122,7 +122,7 @@ class TextRetrieval(Annotator):
         return with_context(x, TEXT_CONTEXT, _PART, *unpacked(result))
 
     def _identity(self) -> str:
-        from mmkit_more.build import read_facts
+        from mmkit_more.index_folder import read_facts
 
         read_facts(Path(self.index))  # a build that was cut off has none
         return identity(self._folder)

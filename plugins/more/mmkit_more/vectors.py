@@ -84,17 +84,16 @@ class State:
         return json.dumps({"format": FORMAT, **asdict(self)})
 
     @classmethod
-    def of(cls, text: str) -> State:
+    def of(cls, text: str, where: Path) -> State:
         facts = json.loads(text)
-        if facts.pop("format") != FORMAT:
-            raise ValueError("another format")
+        check_format(facts.pop("format"), where)
         model = facts.pop("model")
         return cls(model=Model.of(model) if model else None, **facts)
 
 
-def read_state(database: sqlite3.Connection) -> State:
-    """The state of the last commit."""
-    return State.of(database.execute("SELECT value FROM state").fetchone()[0])
+def read_state(database: sqlite3.Connection, path: Path) -> State:
+    """The state of the last commit. Raises `DataError`, which names `path`, for one that another version wrote."""
+    return State.of(database.execute("SELECT value FROM state").fetchone()[0], path)
 
 
 def mapped(folder: Path, state: State) -> Array:
@@ -115,12 +114,24 @@ def check_vectors(folder: Path, state: State) -> None:
         raise damaged(path, "its vectors are not those that were written")
 
 
+def is_index(folder: Path) -> bool:
+    """Whether a picture index was begun in `folder`."""
+    return (folder / DATABASE).exists()
+
+
+def check_format(found: int, where: Path) -> None:
+    """Raise `DataError` for a picture index that another version wrote."""
+    if found != FORMAT:
+        what = f"the picture index has format {found}, and this version reads {FORMAT}"
+        raise DataError(what, where=where, hint="update mmkit-more, or build the index again")
+
+
 def damaged(path: Path, what: str) -> DataError:
     """The error for a file of an index that cannot be used."""
     return DataError(
         f"the picture index is damaged: {what}",
         where=path,
-        hint="delete the folder and build the index again",
+        hint="delete the whole index folder, not images/ alone, and build it again",
     )
 
 
@@ -173,7 +184,7 @@ class VectorStore:
                 self._database.executescript(f"BEGIN; {_SCHEMA}")
                 self._database.execute("INSERT INTO state VALUES (?)", (State().to_json(),))
                 self._database.execute("COMMIT")
-            self.state = read_state(self._database)
+            self.state = read_state(self._database, self.folder / DATABASE)
             self.committed = len(self)
             check_vectors(self.folder, self.state)
             self._tidy()

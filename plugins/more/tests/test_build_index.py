@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from filelock import FileLock
 
 from mmkit.errors import DataError, Interrupted, MMKitError
 from mmkit_more import build as build_module
-from mmkit_more.build import LOCK, build_index, read_facts
+from mmkit_more import index_folder
+from mmkit_more.build import build_index
+from mmkit_more.index_folder import LOCK, read_facts
 from mmkit_more.jsonl_corpus import JsonlCorpus
 from mmkit_more.text_index import TextIndex, TextWriter
 
@@ -145,11 +148,34 @@ def test_settings_that_differ_are_refused(tmp_path):
         build(corpus, out, text=False)
 
 
+def test_a_build_that_put_nothing_decides_nothing(tmp_path, monkeypatch):
+    corpus, out = write(tmp_path / "corpus.jsonl", {"a": "one"}), tmp_path / "out"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "a.jpg").write_bytes(b"looked at once CLIP is there")
+    pictured = tmp_path / "pictured.jsonl"
+    pictured.write_text('{"id": "a", "title": "A", "images": ["a.jpg"]}', encoding="utf-8")
+    with pytest.raises(MMKitError, match="CLIP"):
+        build_index(pictured, out, clip=str(tmp_path / "none"))
+    assert build(corpus, out).paragraphs == 1
+    assert not (out / "images").exists()
+
+
+def test_an_index_that_lost_a_part_is_refused(tmp_path):
+    corpus, out = write(tmp_path / "corpus.jsonl", {"a": "one"}), tmp_path / "out"
+    build(corpus, out)
+    shutil.rmtree(out / "text")
+    with pytest.raises(DataError, match="has lost its folder text/") as error:
+        build(corpus, out)
+    assert "delete the whole index folder" in error.value.hint
+    shutil.rmtree(out)
+    assert build(corpus, out).paragraphs == 1
+
+
 def test_an_index_of_a_newer_format_is_refused(tmp_path, monkeypatch):
     corpus, out = write(tmp_path / "corpus.jsonl", {"a": "one"}), tmp_path / "out"
-    monkeypatch.setattr(build_module, "FORMAT", 2)
+    monkeypatch.setattr(index_folder, "FORMAT", 2)
     build(corpus, out)
-    monkeypatch.setattr(build_module, "FORMAT", 1)
+    monkeypatch.setattr(index_folder, "FORMAT", 1)
     with pytest.raises(DataError, match="format 2, and this version reads 1"):
         build(corpus, out)
     with pytest.raises(DataError, match="format 2, and this version reads 1"):

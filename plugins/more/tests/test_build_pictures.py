@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from mmkit.cli import main
 from mmkit.data.sample import pictures
-from mmkit_more.build import build_index, read_facts
+from mmkit_more.build import build_index
 from mmkit_more.image_index import ImageIndex
+from mmkit_more.index_folder import read_facts
 from mmkit_more.text_index import TextIndex
 
 ARTICLES = 10

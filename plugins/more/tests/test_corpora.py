@@ -90,6 +90,7 @@ def test_what_is_left_out_is_counted(tmp_path):
         ({"id": "1", "title": "T", "text": "x", "links": "U"}, "`links` must be a list of strings"),
         ({"id": "1", "title": "T", "images": [{"caption": "c"}]}, r"`images\[0\].path` is missing"),
         ({"id": "1", "title": "T", "images": [{"path": "a", "captoin": "c"}]}, "did you mean 'caption'"),
+        ({"id": "1", "title": "T", "images": [7]}, "must be a path, or an object with a path and a caption"),
         ({"id": "1", "title": "T", "images": ["../secret.jpg"]}, "leads out of the folder"),
         ({"id": "1", "title": "T", "images": ["/etc/passwd"]}, "leads out of the folder"),
     ],

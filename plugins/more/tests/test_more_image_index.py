@@ -209,7 +209,7 @@ def test_damage_is_noticed_when_it_is_opened(whole: Path, pattern: str, how: str
         path.unlink()
     else:
         path.write_bytes(data if how == "altered" else data[:-1])
-    with pytest.raises(DataError, match=r"damaged|cannot be used"):
+    with pytest.raises(DataError, match="damaged"):
         ImageIndex.open(whole)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmkit.errors import DataError
+from mmkit_more import vectors
 from mmkit_more.vectors import DATABASE, Model, VectorStore, check_vectors, mapped
 
 WIDTH = 4
@@ -114,7 +115,15 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"no database " * 1000)
     with pytest.raises(DataError, match="damaged") as caught:
         VectorStore(tmp_path)
-    assert "delete the folder" in caught.value.hint
+    assert "delete the whole index folder" in caught.value.hint
+
+
+def test_a_database_of_a_newer_format_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "FORMAT", 2)
+    VectorStore(tmp_path).close()
+    monkeypatch.setattr(vectors, "FORMAT", 1)
+    with pytest.raises(DataError, match="format 2, and this version reads 1"):
+        VectorStore(tmp_path)
 
 
 STEPS = st.one_of(
