@@ -44,7 +44,7 @@ def test_every_picture_is_there(folder: Path, reader: type[Reader]) -> None:
     examples = [x for split in splits.values() for x in split]
     report = scan_images(examples, decode=True)
     assert report.bad == 0 and report.present >= len(examples)
-    assert [len(x) for x in splits.values()] == [280, 60, 80]
+    assert [len(x) for x in splits.values()] == [400, 60, 80]
     assert Counter(len(x.relations) for x in examples).keys() == {1, 2}
 
 

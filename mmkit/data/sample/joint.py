@@ -13,7 +13,7 @@ from mmkit.data.sample import names, pictures
 from mmkit.data.sample.mre import BIRTH, NEUTRAL, TOLD
 from mmkit.files import written_once
 
-SPLITS = {"train": ("train", 56), "dev": ("val", 12), "test": ("test", 16)}
+SPLITS = {"train": ("train", 80), "dev": ("val", 12), "test": ("test", 16)}
 """Split → file stem and number of neutral sentences; each comes with every photo of `SHOWN`."""
 
 SHOWN = ("/per/per/couple", "/per/per/peer", "/org/loc/locate_at", "/misc/misc/part_of")
@@ -37,7 +37,7 @@ class Post:
 
 def jmere_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The sample as `mmkit.jmere.v1` reads it: each split's constructor overrides."""
-    root = written_once(folder / f"joint-v1-{seed}", lambda target: _write(target, seed, _write_jmere))
+    root = written_once(folder / f"joint-v2-{seed}", lambda target: _write(target, seed, _write_jmere))
     return {
         split: {"root": str(root), "file": f"{stem}.json", "images": f"img_org/{stem}"}
         for split, (stem, _) in SPLITS.items()
@@ -46,7 +46,7 @@ def jmere_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
 
 def mnre_joint_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The same, and sentences without a relation, as `mmkit.mnre_joint.v1` reads it."""
-    root = written_once(folder / f"joint-pairs-v1-{seed}", lambda target: _write(target, seed, _write_mnre))
+    root = written_once(folder / f"joint-pairs-v2-{seed}", lambda target: _write(target, seed, _write_mnre))
     return {
         split: {
             "root": str(root),
