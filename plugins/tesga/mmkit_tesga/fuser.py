@@ -37,7 +37,7 @@ class SimilarityGated(Fuser):
         dropconnect: share of the input layers' weights that are dropped in training.
         mask_padding: whether attention leaves out padding; the released code does not.
 
-    Where there is no photo the similarity is 0: nothing is added.
+    Where there is no photo the gate is shut, whatever similarity is given: the cross-attention adds nothing.
 
     States: `<task> [B, T, 2 · hidden]`, the enhanced and the fused states of each task side by side.
     """
@@ -57,10 +57,17 @@ class SimilarityGated(Fuser):
     ) -> None:
         super().__init__()
         self.text, self.visual, self.similarity = text, visual, similarity
-        self.tasks: list[Task] = tasks or ["entities", "relations"]
-        if len(set(self.tasks)) < len(self.tasks):
+        self.tasks: list[Task] = ["entities", "relations"] if tasks is None else tasks
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise PartError(
-                f"a task is named twice: {', '.join(self.tasks)}", where="tesga.similarity_gated.v1"
+                f"tasks name one or both of entities and relations, not {self.tasks}",
+                hint="or leave them out",
+            )
+        if hidden < 1 or heads < 1:
+            raise PartError(f"hidden and heads are at least 1, not {hidden} and {heads}")
+        if not 0 <= dropconnect < 1:
+            raise PartError(
+                f"dropconnect must lie between 0 and 1, not {dropconnect}", hint="0 drops nothing"
             )
         self.provides = frozenset({"mask", *self.tasks}) | ALIGNMENT
         self.hidden, self.heads, self.dropconnect, self.mask_padding = (
@@ -74,7 +81,7 @@ class SimilarityGated(Fuser):
     def requires(self) -> dict[str, frozenset[str]]:
         return {
             self.text: frozenset({"tokens", "mask"}),
-            self.visual: frozenset({"tokens", "lengths"}),
+            self.visual: frozenset({"tokens", "lengths", "mask"}),
             self.similarity: frozenset({"similarity", "mask"}),
         }
 
@@ -94,10 +101,10 @@ class SimilarityGated(Fuser):
         text = encoders[self.text](inputs)
         pair = encoders[self.visual](batch.inputs[self.visual])
         agreement = encoders[self.similarity](batch.inputs[self.similarity])
-        similarity = agreement["similarity"].squeeze(1) * agreement["mask"]
+        gate = agreement["similarity"].squeeze(1) * (agreement["mask"] & pair["mask"])
         visual, lengths = pair["tokens"].squeeze(1), pair["lengths"].squeeze(1)
         real = torch.arange(visual.shape[1], device=visual.device) < lengths.unsqueeze(1)
-        states = self.fuse(text["tokens"], text["mask"], visual, real, similarity)
+        states = self.fuse(text["tokens"], text["mask"], visual, real, gate)
         return States.of_text({"mask": text["mask"], **states}, inputs)
 
     def fuse(

@@ -104,7 +104,11 @@ def test_runs_on_what_the_encoders_give() -> None:
     made = fuser()
     inputs = {
         "text": {"tokens": text, "mask": mask, "first_subword": torch.zeros(B, 3, dtype=torch.long)},
-        "visual": {"tokens": visual.unsqueeze(1), "lengths": real.sum(1, keepdim=True)},
+        "visual": {
+            "tokens": visual.unsqueeze(1),
+            "lengths": real.sum(1, keepdim=True),
+            "mask": torch.tensor([[True], [True]]),
+        },
         "similarity": {"similarity": similarity.unsqueeze(1), "mask": torch.tensor([[True], [True]])},
     }
     states = made({name: Given(D) for name in inputs}, Batch((), inputs))
@@ -112,12 +116,25 @@ def test_runs_on_what_the_encoders_give() -> None:
         assert torch.equal(states[task], value)
     assert {"mask", "first_subword", "entities", "relations"} <= states.tensors.keys()
 
-    inputs["similarity"]["mask"] = torch.tensor([[True], [False]])
-    none = made({name: Given(D) for name in inputs}, Batch((), inputs))["entities"]
     absent = made.fuse(text, mask, visual, real, similarity * torch.tensor([[1.0], [0.0]]))["entities"]
-    assert torch.equal(none, absent), "a photo that is not there adds nothing"
+    for encoder in ("visual", "similarity"):  # given similarities are real where the photo is not
+        without = {**inputs, encoder: {**inputs[encoder], "mask": torch.tensor([[True], [False]])}}
+        none = made({name: Given(D) for name in inputs}, Batch((), without))["entities"]
+        assert torch.equal(none, absent), "a photo that is not there adds nothing"
 
 
-def test_a_task_named_twice_is_refused() -> None:
-    with pytest.raises(PartError, match="named twice"):
-        SimilarityGated(tasks=["entities", "entities"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tasks": ["entities", "entities"]},
+        {"tasks": []},
+        {"hidden": 0},
+        {"heads": 0},
+        {"dropconnect": 1.5},
+        {"dropconnect": -0.1},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
+    [name] = settings
+    with pytest.raises(PartError, match=name):
+        SimilarityGated(**settings)

@@ -49,13 +49,11 @@ def batch(golden: Features, targets: Features) -> Batch:
     mask = golden["mask"].T.bool()
     positions = torch.arange(mask.shape[1]).expand(mask.shape)
     lengths = torch.full((len(mask), 1), golden["visual"].shape[1])
+    photos = torch.ones(len(mask), 1, dtype=torch.bool)
     inputs = {
         "text": {"tokens": golden["text"], "mask": mask, "first_subword": positions, "word_index": positions},
-        "visual": {"tokens": golden["visual"].unsqueeze(1), "lengths": lengths},
-        "similarity": {
-            "similarity": golden["similarity"].unsqueeze(1),
-            "mask": torch.ones(len(mask), 1, dtype=torch.bool),
-        },
+        "visual": {"tokens": golden["visual"].unsqueeze(1), "lengths": lengths, "mask": photos},
+        "similarity": {"similarity": golden["similarity"].unsqueeze(1), "mask": photos},
     }
     return Batch((), inputs, targets)
 
