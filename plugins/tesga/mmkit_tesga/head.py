@@ -17,7 +17,8 @@ class TableHead(nn.Module):
     """Scores labels for a pair (i, j) of positions from [fused_i; fused_j; global] (paper, "Table decoder").
 
     The layer over the three is the sum of three layers, added by broadcasting; rows are scored a block at a time
-    and, in training, again when their gradient is asked for, so that memory grows with a block, not with T².
+    and, in training, again when their gradient is asked for, so that hidden states are held for a block, not for
+    all T² cells; their scores are.
     """
 
     def __init__(self, width: int, labels: int, dropout: float) -> None:

@@ -59,21 +59,21 @@ def read_tables(
 
 def chosen(spans: Scored, overlaps: Overlaps) -> Scored:
     """One type a span, the best; and of spans that share words those that `overlaps` keeps, better ones first."""
-    kept: Scored = {}
-    for span, score in sorted(spans.items(), key=lambda item: (-item[1], item[0])):
-        if all(_may_stand(span, other, overlaps) for other in kept):
-            kept[span] = score
-    return kept
+    kept: dict[tuple[int, int], Span] = {}
+    rivals = () if overlaps == "keep" else kept.values()  # untrained, a table may mark every stretch of words
+    for span in sorted(spans, key=lambda span: (-spans[span], span)):
+        place = span.start, span.end
+        if place not in kept and all(_may_stand(span, other, overlaps) for other in rivals):
+            kept[place] = span
+    return {span: spans[span] for span in kept.values()}
 
 
 def _may_stand(span: Span, other: Span, overlaps: Overlaps) -> bool:
-    if (span.start, span.end) == (other.start, other.end):
-        return False
     apart = span.end <= other.start or other.end <= span.start
     inside = (span.start <= other.start and other.end <= span.end) or (
         other.start <= span.start and span.end <= other.end
     )
-    return apart or overlaps == "keep" or (overlaps == "nested" and inside)
+    return apart or (overlaps == "nested" and inside)
 
 
 def _own(cells: Cells, row: int) -> Iterator[tuple[int, int, int, float]]:
@@ -81,7 +81,7 @@ def _own(cells: Cells, row: int) -> Iterator[tuple[int, int, int, float]]:
     for (_, first, second, label), score in zip(
         cells.where[own].tolist(), cells.score[own].tolist(), strict=True
     ):
-        yield first, second, label, min(score, 1.0)
+        yield first, second, label, score
 
 
 def _spans(

@@ -61,7 +61,7 @@ class TableDecoder(Decoder):
         prior: float | None = None,
     ) -> None:
         super().__init__()
-        self.tasks: list[Task] = tasks or ["entities", "relations"]
+        self.tasks: list[Task] = ["entities", "relations"] if tasks is None else tasks
         if "entities" not in self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise RecipeError(
                 'tasks are ["entities"] or ["entities", "relations"]',
@@ -69,6 +69,8 @@ class TableDecoder(Decoder):
             )
         if not 0 < threshold < 1:
             raise RecipeError(f"threshold must lie between 0 and 1, not {threshold}")
+        if not 0 <= dropout < 1:
+            raise RecipeError(f"dropout must lie between 0 and 1, not {dropout}", hint="0 drops nothing")
         if prior is not None and not 0 < prior < 1:
             raise RecipeError(f"prior must lie between 0 and 1, not {prior}", hint="or leave it out")
         for name, labels in (("types", types), ("relations", relations)):

@@ -227,7 +227,15 @@ def test_unknown_labels_name_the_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"threshold": 1.0}, {"tasks": ["relations"]}, {"types": ["per", "per"]}, {"relations": []}]
+    "settings",
+    [
+        {"threshold": 1.0},
+        {"tasks": ["relations"]},
+        {"tasks": []},
+        {"dropout": 1.5},
+        {"types": ["per", "per"]},
+        {"relations": []},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(RecipeError):
