@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmkit.data.predictions import matched, read_gold, read_predictions
 from mmkit.data.strings import need_positions
+from mmkit.errors import DataError
 from mmkit.metrics.base import Metric
 
 
@@ -15,9 +16,12 @@ def score_files(
     """The metric's figures of a file of predictions against a file of gold data, and the number of examples.
 
     Examples and predictions belong together by id or, `in_order`, by place. Raises `DataError` where they do not fit,
-    and where the metric needs positions that the files lack.
+    where there is no example, and
+    where the metric needs positions that the files lack.
     """
     examples = read_gold(gold)
+    if not examples:
+        raise DataError("there is no example to score", where=gold)
     found = matched(examples, read_predictions(predictions), predictions, in_order)
     if not metric.strings:
         for example, prediction in zip(examples, found, strict=True):

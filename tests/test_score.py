@@ -129,6 +129,19 @@ def test_figures_are_shown_as_a_table_of_percentages(gold: Path, tmp_path: Path)
     assert {name.strip(): value.strip() for name, value in rows}["joint_f1.entity_f1"] == "75.00"
 
 
+def test_files_without_examples_or_of_another_form_say_what_to_give(gold: Path, tmp_path: Path) -> None:
+    other = tmp_path / "x.json"
+    record = {"text": "a b", "img_id": "1.jpg", "triple_list": [], "ent_pair_list": []}
+    for text, said in (
+        ("[]", "there is no example to score"),
+        (json.dumps([record]), "mmkit convert"),
+        ('{\n "a": []}', "it may be jsonlines"),
+    ):
+        other.write_text(text, encoding="utf-8")
+        done = mmkit("score", other, gold, *JOINT)
+        assert done.exit_code == 2 and "x.json" in done.stderr and said in done.stderr
+
+
 def test_ids_decide_unless_the_order_is_to(gold: Path, tmp_path: Path) -> None:
     other = canonical(tmp_path, [Prediction(id, p.spans) for id, p in zip("xy", PREDICTIONS, strict=True)])
     done = mmkit("score", gold, other, *JOINT)

@@ -11,6 +11,7 @@ from mmkit.data.json_text import read_json
 from mmkit.data.records import Node
 from mmkit.data.strings import STRINGS, Quintuple, Strings
 from mmkit.data.types import Example, Prediction
+from mmkit.errors import DataError
 
 
 def read_jmere_predictions(path: Path | str) -> Iterator[tuple[Example, Prediction]]:
@@ -18,13 +19,18 @@ def read_jmere_predictions(path: Path | str) -> Iterator[tuple[Example, Predicti
 
     Both tell their entities and relations by words alone, in the note `STRINGS`; ids are those that `mmkit.jmere.v1`
     gives, and there are no pictures. Predicted triples have no types. Raises `DataError` with the record's number from
-    0.
+    0, and for JMERE's own files.
     """
     repairs = Counter[str]()
     ids = Ids(repairs)
     for number, item in enumerate(Node(read_json(Path(path)), str(path), "file").items()):
         record = Node(item.value, f"{path}, record {number}")
-        record.object()
+        if "target_list" not in record.object() and "triple_list" in record.object():
+            raise DataError(
+                "this is JMERE itself, without predictions",
+                where=path,
+                hint=f"as gold data convert it: mmkit convert {path} gold.jsonl --reader mmkit.jmere.v1",
+            )
         id = ids.of(record["img_id"].text())
         gold = Strings.of_relations(record["target_list"])
         note = {STRINGS: gold.to_note(), **scores(record)}

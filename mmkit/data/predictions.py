@@ -137,7 +137,10 @@ def _form(path: Path) -> Form:
         if line.lstrip().startswith("["):
             return "jmere"
         where = f"{path}:{number}"
-        record = parse_line(line, where)
+        try:
+            record = parse_line(line, where)
+        except DataError as error:
+            raise DataError(error.what, where=where, hint=error.hint or FORMS) from error
         if isinstance(record, dict) and "format" in record:
             return "canonical"
         if isinstance(record, dict) and record.keys() >= {"id", "text", "tokens"}:
