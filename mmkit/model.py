@@ -135,7 +135,11 @@ def assemble(
                 encoder.missing_images = recipe.config["data"]["missing_images"]
             _seed(recipe, f"encoders.{name}")
             folder = saved / "encoders" / name if saved else None
-            encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
+            try:
+                encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
+            except PartError as error:
+                where = error.where or f"{recipe.path}: [model.encoders.{name}]"
+                raise PartError(error.what, where=where, hint=error.hint) from error
             if encoder.frozen:
                 encoder.requires_grad_(False)
     _seed(recipe, "fuser")

@@ -94,7 +94,7 @@ class Recipe:
         settings = {name: copy.deepcopy(value) for name, value in node.items() if not name.startswith("@")}
         try:
             return registry.build_part(station, node[f"@{station}"], settings)
-        except PartError as error:
+        except (PartError, RecipeError) as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             raise RecipeError(what, where=f"{self.path}: [{dotted}]", hint=error.hint) from error
 
