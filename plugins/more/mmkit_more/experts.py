@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from mmkit.data.types import Example
 from mmkit.decoders.base import Decoder
 from mmkit.encoders.base import Encoder
-from mmkit.errors import RecipeError
+from mmkit.errors import DataError, RecipeError
 
 D = TypeVar("D", bound=Decoder)
 
@@ -68,6 +69,16 @@ def _check_labels(labels: Mapping[str, Sequence[str]]) -> None:
                 where=f"model.encoders.{name}",
                 hint="train the runs with the same labels, in the same order and scheme",
             )
+
+
+def check_data(experts: Sequence[str], decoders: Sequence[Decoder], examples: Sequence[Example]) -> None:
+    """Raise `DataError` for training examples that an expert cannot read, as those without its contexts."""
+    for name, decoder in zip(experts, decoders, strict=True):
+        try:
+            decoder.check(examples)
+        except DataError as error:
+            what = f"the expert {name!r} cannot read the data: {error.what}"
+            raise DataError(what, where=error.where, hint=error.hint) from error
 
 
 def check_known(learnt: Collection[str], known: Collection[str], what: str) -> None:

@@ -25,7 +25,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         if is_index(folder):
             raise DataError("the picture index is unfinished", where=folder, hint=AGAIN) from None
-        hint = "make it with `mmkit more build-index`, without --no-images"
+        hint = "make one with `mmkit more build-index`, without --no-images, or name where it is now"
         raise DataError("there is no picture index here", where=folder, hint=hint) from None
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from error

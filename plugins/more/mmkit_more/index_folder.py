@@ -30,7 +30,9 @@ def read_facts(out: Path) -> dict[str, Any]:
     except FileNotFoundError:
         if (out / LEDGER).exists():
             raise DataError("the index is unfinished", where=out, hint=AGAIN) from None
-        hint = "make one: mmkit more build-index CORPUS OUT"
+        hint = (
+            "make one with `mmkit more build-index`, or name where it is now (a run keeps its own recipe.cfg)"
+        )
         raise DataError("there is no index here", where=out, hint=hint) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"the index is damaged: {error}", where=out / INDEX, hint="build it anew") from error

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.batch import Features, States
-from mmkit.data.types import Entity
+from mmkit.data.types import Entity, Example
 from mmkit.decoders.base import Labels
 from mmkit.decoders.pair_classifier import PairClassifier
 from mmkit.decoders.pair_decoder import PairDecoder
 from mmkit.encoders.base import Encoder
-from mmkit_more.experts import check_known, check_names, decoders_of, mix
+from mmkit_more.experts import check_data, check_known, check_names, decoders_of, mix
 
 
 class MixtureClassifier(PairDecoder):
@@ -35,6 +35,7 @@ class MixtureClassifier(PairDecoder):
         super().__init__()
         check_names(experts, where="model.decoder.experts")
         self.experts = tuple(experts)
+        self._classifiers: tuple[PairClassifier, ...] = ()
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self._relations: list[str] = labels["relations"]
@@ -45,11 +46,15 @@ class MixtureClassifier(PairDecoder):
         Raises `RecipeError` for experts that do not classify pairs, whose relations differ, or that do not know
         a relation of the training data.
         """
-        classifiers = decoders_of(
+        self._classifiers = decoders_of(
             self.experts, encoders, PairClassifier, lambda classifier: classifier.labels, "a pair classifier"
         )
-        self.labels = classifiers[0].labels
+        self.labels = self._classifiers[0].labels
         check_known(self._relations, self.labels, "relations")
+
+    def check(self, examples: Sequence[Example]) -> None:
+        super().check(examples)
+        check_data(self.experts, self._classifiers, examples)
 
     def logits(self, states: States) -> Tensor:
         """Log-probabilities of the relations `[B, R]`, in float32 at least."""

@@ -17,7 +17,7 @@ from mmkit.decoders.tagging import TagSet, learn_types, padded
 from mmkit.encoders.base import Encoder
 from mmkit.errors import RecipeError
 from mmkit_more.crf_mixture import CrfMixture
-from mmkit_more.experts import check_known, check_names, decoders_of
+from mmkit_more.experts import check_data, check_known, check_names, decoders_of
 
 
 class MixtureTagger(Decoder):
@@ -65,6 +65,9 @@ class MixtureTagger(Decoder):
         )
         self.tags = self._taggers[0].tags
         check_known(self._types, self.tags.types, "span types")
+
+    def check(self, examples: Sequence[Example]) -> None:
+        check_data(self.experts, self._taggers, examples)
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """`tags [B, W]`, -1 after a sentence's last word."""

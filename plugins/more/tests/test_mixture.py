@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,9 +18,12 @@ from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.pair_classifier import PairClassifier
 from mmkit.decoders.softmax_tagger import SoftmaxTagger
 from mmkit.errors import DataError, RecipeError
+from mmkit_more.classifier import ContextClassifier
+from mmkit_more.contexts import TEXT_CONTEXT
 from mmkit_more.mixture import Mixture
 from mmkit_more.mixture_classifier import MixtureClassifier
 from mmkit_more.mixture_tagger import MixtureTagger
+from mmkit_more.tagger import ContextTagger
 
 DIM = 6
 NAMES = ("text", "image", "both")
@@ -55,9 +59,9 @@ def tagger(seed: int, examples=SENTENCES, kind=CrfTagger, **settings) -> Expert:
     return Expert(decoder)
 
 
-def classifier(seed: int, examples=PAIRS) -> Expert:
+def classifier(seed: int, examples=PAIRS, kind=PairClassifier, **settings) -> Expert:
     torch.manual_seed(seed)
-    decoder = PairClassifier()
+    decoder = kind(**settings)
     decoder.build({"tokens": DIM}, decoder.fit(examples))
     return Expert(decoder)
 
@@ -313,6 +317,25 @@ def test_an_example_with_several_pairs_becomes_as_many():
 def connect(decoder, examples, **encoders):
     decoder.build({}, decoder.fit(examples))
     decoder.connect(encoders)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "expert", "kind", "examples"),
+    [
+        (MixtureTagger, tagger, ContextTagger, SENTENCES),
+        (MixtureClassifier, classifier, ContextClassifier, PAIRS),
+    ],
+)
+def test_data_without_the_contexts_of_an_expert_are_refused(mixture, expert, kind, examples):
+    own = expert(0, kind=kind, context=TEXT_CONTEXT)
+    decoder = mixture()
+    connect(decoder, examples, text=own, image=expert(1, kind=kind, context=None))
+    with pytest.raises(
+        DataError, match="the expert 'text' cannot read the data: none of the 4 training"
+    ) as error:
+        decoder.check(examples)
+    assert "more.text_retrieval.v1" in error.value.hint
+    decoder.check([replace(examples[0], notes={TEXT_CONTEXT: "a river"}), *examples[1:]])
 
 
 @pytest.mark.parametrize("part", [Mixture, MixtureTagger, MixtureClassifier])

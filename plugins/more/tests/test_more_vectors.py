@@ -221,7 +221,7 @@ GOAL = {"a": [1, 2], "b": [3], "c": [4, 5, 6]}
 
 def test_a_kill_at_any_line_loses_only_what_was_not_committed(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "store"), "5"]
+    command = [sys.executable, "-c", KILLED, here, str(tmp_path / "store"), "11"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     states = json.loads(done.stdout)

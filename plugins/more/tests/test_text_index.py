@@ -31,6 +31,11 @@ LENGTHS = [
 """The lengths that Lucene's one byte can tell apart: four significant bits of what is above 24."""
 
 
+def kept(length: int) -> int:
+    """A length as an index keeps it."""
+    return max(known for known in LENGTHS if known <= length)
+
+
 class BruteForce:
     """BM25 by the book, over whole lists: title and text of each paragraph, their scores added up."""
 
@@ -39,17 +44,17 @@ class BruteForce:
         titles = [words(a.title) for a in articles for _ in a.paragraphs]
         texts = [words(text) for a in articles for text in a.paragraphs]
         self.fields = [[Counter(some) for some in field] for field in (titles, texts)]
+        self.lengths = [[kept(len(some)) for some in field] for field in (titles, texts)]
 
     def scores(self, query: str) -> dict[str, float]:
         """Scores of the paragraphs that share a word with the query."""
         total = dict.fromkeys(self.ids, 0.0)
-        for field in self.fields:
+        for field, lengths in zip(self.fields, self.lengths, strict=True):
             mean = sum(some.total() for some in field) / len(field)
             for word in words(query):
                 n = sum(word in some for some in field)
                 idf = math.log(1 + (len(field) - n + 0.5) / (n + 0.5))
-                for id, some in zip(self.ids, field, strict=True):
-                    length = max(known for known in LENGTHS if known <= some.total())
+                for id, some, length in zip(self.ids, field, lengths, strict=True):
                     norm = K1 * (1 - B + B * length / mean)
                     total[id] += idf * some[word] * (K1 + 1) / (some[word] + norm) if some[word] else 0.0
         return {id: score for id, score in total.items() if score > 0}
