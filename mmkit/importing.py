@@ -68,14 +68,11 @@ def import_checkpoint(
     importer = find_importer(paper)
     state = read_state_dict(file)
     try:  # before a backbone is fetched
-        named, labels, tensors = (
-            recipe or importer.recipe(state),
-            importer.labels(state),
-            importer.convert_state(state),
-        )
+        name = recipe or importer.recipe(state)
+        labels, tensors = importer.labels(state), importer.convert_state(state)
     except DataError as error:
         raise DataError(error.what, where=error.where or file, hint=error.hint) from error
-    chosen = load_recipe(named, overrides or {})
+    chosen = load_recipe(name, overrides or {})
     model = assemble(chosen, labels=labels)
     load_converted(model, tensors, Path(file))
     return save_run(out, chosen, model, {"imported_from": {"paper": paper, "file": Path(file).name}})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmkit.data.types import Example
-from mmkit.errors import RunError
+from mmkit.errors import DataError, RunError
 from mmkit.importing import import_checkpoint
 from mmkit.model import Model, assemble
 from mmkit.predict import Predictor
@@ -85,3 +85,10 @@ def test_another_width_is_refused_with_shapes(tmp_path: Path) -> None:
     wider = {**overrides, "model.fuser.hidden": 16}
     with pytest.raises(RunError, match=r"norm\.bias: \(12,\) in the file, \(16,\) in the model"):
         import_checkpoint("tesga", tmp_path / "best.pth", tmp_path / "run", wider)
+
+
+def test_another_checkpoint_is_refused_by_its_file(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "best.pth")
+    with pytest.raises(DataError, match="this is no TESGA checkpoint") as error:
+        import_checkpoint("tesga", tmp_path / "best.pth", tmp_path / "run")
+    assert error.value.where == str(tmp_path / "best.pth")

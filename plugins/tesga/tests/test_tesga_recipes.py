@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mmkit.errors import RecipeError
 from mmkit.model import fitting_parts
 from mmkit.recipe import load_recipe
 
@@ -34,5 +35,18 @@ def test_the_papers_settings(dataset: str) -> None:
 
 def test_a_fuser_without_the_decoders_task_is_refused() -> None:
     recipe = load_recipe("tesga_jmere").with_overrides({"model.fuser.tasks": ["entities"]})
-    with pytest.raises(Exception, match=r"tesga\.tables\.v1 needs relations"):
+    with pytest.raises(RecipeError, match=r"tesga\.tables\.v1 needs relations"):
         fitting_parts(recipe)
+
+
+@pytest.mark.parametrize(
+    ("part", "setting"),
+    [("fuser", {"heads": 0}), ("decoder", {"threshold": 2.0}), ("decoder", {"dropout": 2.0})],
+)
+def test_settings_that_a_part_refuses_are_told_with_their_section(
+    part: str, setting: dict[str, float]
+) -> None:
+    overrides = {f"model.{part}.{name}": value for name, value in setting.items()}
+    with pytest.raises(RecipeError) as error:
+        fitting_parts(load_recipe("tesga_jmere", overrides))
+    assert error.value.where.endswith(f"tesga_jmere.cfg: [model.{part}]")
