@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmkit.check_linking import LinkingReport, check_linking
 from mmkit.data.images import ImageReport, scan_images
 from mmkit.data.knowledge import KnowledgeBase
+from mmkit.errors import MMKitError
 from mmkit.splits import ENTITIES, Split, read_split
 
 if TYPE_CHECKING:
@@ -70,6 +71,18 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
             stand = "sentence stands" if leaked == 1 else "sentences stand"
             report.warnings.append(f"{leaked} {stand} in train too")
     return reports
+
+
+def lacking(recipe: Recipe) -> list[str]:
+    """What the recipe's encoders and annotators build on and is not on this machine: trained runs, indexes."""
+    problems = []
+    for section in ("model.encoders", "annotators"):
+        for name in recipe.parts(section):
+            try:
+                recipe.build(f"{section}.{name}").check_there()
+            except MMKitError as error:
+                problems.append(f"[{section}.{name}] {error}")
+    return problems
 
 
 def _report_linking(reports: dict[str, SplitReport]) -> None:

@@ -16,7 +16,6 @@ from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import BLANK, ItemEncoder, MissingImages
 from mmkit.errors import PartError, RunError
 from mmkit.model import Item, Model, assemble
-from mmkit.precision import full_float32
 from mmkit.recipe import Recipe
 from mmkit.run import COMPLETE, Run
 
@@ -73,6 +72,9 @@ class RunEncoder(ItemEncoder):
         self.ragged = frozenset({"emissions"}) & self.decoder.score_names
         self.dim = self.model.fuser.dims["pooled"]
         self.missing_images, self.replaced = self._missing_images, self._replaced
+
+    def check_there(self) -> None:
+        self._check_complete(Run(self.run))
 
     def _check_complete(self, run: Run) -> None:
         recipe = self.recipe or "its recipe"
@@ -227,12 +229,6 @@ class RunEncoder(ItemEncoder):
             inputs.setdefault(name, {})[key] = tensor
         states = self.model.fuser(self.model.named_encoders, Batch((), inputs))
         return {"pooled": states["pooled"], **self.decoder.scores(states)}
-
-    def encode(self, stack: Features) -> Features:  # type: ignore[override]
-        """Features of collated items on any device, as they are stored."""
-        inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in stack.items()}
-        with torch.no_grad(), full_float32(self.device):
-            return self.rounded(self.network(inputs))
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         own = {name: tensor for name, tensor in inputs.items() if name.startswith(OWN)}

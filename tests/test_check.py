@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
 from click.testing import CliRunner
 
+from mmkit.check import lacking
 from mmkit.cli import main
 from mmkit.recipe import load_recipe
 
@@ -101,3 +103,16 @@ def test_published_files_are_named(shared):
     assert [split["records"] for split in mnre.values()] == [12247, 1624, 1614]
     assert sum(split["labels"]["relations"]["None"] for split in mnre.values()) == 9718
     assert "MNRE" in mnre["test"]["files"][0]["variant"]
+
+
+def test_runs_that_a_recipe_builds_on_have_to_be_there(sample_recipe, tmp_path):
+    text = sample_recipe.read_text(encoding="utf-8")
+    run = tmp_path / "nowhere"
+    section = f'[model.encoders.text]\n@encoders = "mmkit.run.v1"\nrun = "{run}"\nrecipe = "own"\n\n'
+    changed = re.sub(r"\[model\.encoders\.text\].*?(?=\n\[)", section, text, flags=re.DOTALL)
+    other = tmp_path / "other.cfg"
+    other.write_text(changed, encoding="utf-8")
+    problems = lacking(load_recipe(other))
+    assert len(problems) == 1 and problems[0].startswith("[model.encoders.text]")
+    assert f"mmkit train own --output {run}" in problems[0]
+    assert lacking(load_recipe(sample_recipe)) == []

@@ -41,6 +41,9 @@ class Annotator(ABC):
         """Save tiny stand-ins for pretrained models to `folder`; return constructor overrides for `--sample`."""
         return {}
 
+    def check_there(self) -> None:  # noqa: B027 - a hook, not an abstract method
+        """Raise `MMKitError` if what it reads is not on this machine (an index, say). Loads nothing."""
+
     @abstractmethod
     def fingerprint(self) -> str:
         """A string that changes whenever results would: part version, model name, settings."""

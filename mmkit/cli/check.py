@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -33,14 +33,16 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
     """
     loaded = recipe_from(recipe, context, sample)
     from mmkit.check import check as check_recipe
+    from mmkit.check import lacking
     from mmkit.model import fitting_parts
     from mmkit.training.evaluation import checked_metrics
 
     fitting_parts(loaded)
     checked_metrics(loaded)
-    reports = check_recipe(loaded, decode)
+    reports, absent = check_recipe(loaded, decode), lacking(loaded)
     if json_:
-        click.echo(as_json({name: report.to_json() for name, report in reports.items()}))
+        parts = {"parts": {"problems": absent}} if absent else {}
+        click.echo(as_json({name: report.to_json() for name, report in reports.items()} | parts))
     else:
         from rich.console import Console
 
@@ -51,15 +53,19 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
         for table in _label_tables(reports):
             console.print()
             console.print(table)
-        console.print(f"\n{_verdict(reports)}")
-    if any(report.problems for report in reports.values()):
+        if absent:
+            console.print("\n[bold]what the recipe builds on[/bold]")
+            _show_problems(console, absent)
+        console.print(f"\n{_verdict(reports, len(absent))}")
+    if absent or any(report.problems for report in reports.values()):
         context.exit(1)
 
 
-def _verdict(reports: Mapping[str, SplitReport]) -> str:
+def _verdict(reports: Mapping[str, SplitReport], absent: int) -> str:
     problems, warnings = (
         sum(len(getattr(report, what)) for report in reports.values()) for what in ("problems", "warnings")
     )
+    problems += absent
     if not problems:
         said = f" ({warnings} warning{'' if warnings == 1 else 's'})" if warnings else ""
         return f"[green]ready to train[/green]{said}"
@@ -104,6 +110,10 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
     for warning in report.warnings:
         console.print("  [yellow]warning[/yellow] ", end="")
         console.print(warning, markup=False)
-    for problem in report.problems:
+    _show_problems(console, report.problems)
+
+
+def _show_problems(console: Console, problems: Iterable[str]) -> None:
+    for problem in problems:
         console.print("  [red]problem[/red] ", end="")
         console.print(problem, markup=False)

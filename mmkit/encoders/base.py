@@ -70,6 +70,9 @@ class Encoder(nn.Module, ABC):
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         """Raise `PartError` if such records have nothing of what this encoder is set to read."""
 
+    def check_there(self) -> None:
+        """Raise `MMKitError` if what it builds on is not on this machine (a trained run, say). Loads nothing."""
+
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """What an example costs this encoder, in subwords; batches are bucketed by it. 0: no matter."""
         return 0
@@ -140,7 +143,7 @@ class ItemEncoder(Encoder):
         return BLANK, self.blank()
 
     def stacked(self, loaded: Sequence[Any]) -> Any:
-        """Loaded items as `encode` takes them."""
+        """Loaded items as `encode` takes them: a tensor, or several by name."""
         return torch.stack(list(loaded))
 
     @abstractmethod
@@ -194,11 +197,15 @@ class ItemEncoder(Encoder):
             self.replaced[error.where] = error.what
             return self.load(self.stand_in(raw)[1]), False
 
-    def encode(self, stack: Tensor) -> Features:
+    def encode(self, stack: Any) -> Features:
         """Features of stacked items on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
-        stack = self.trimmed(stack) if stack.device.type == "cpu" else stack
+        if isinstance(stack, Tensor):
+            stack = self.trimmed(stack) if stack.device.type == "cpu" else stack
+            stack = stack.to(self.device, non_blocking=True)
+        else:
+            stack = {name: tensor.to(self.device, non_blocking=True) for name, tensor in stack.items()}
         with torch.no_grad(), full_float32(self.device):
-            return self.rounded(self.network(stack.to(self.device, non_blocking=True)))
+            return self.rounded(self.network(stack))
 
     def rounded(self, features: Features) -> Features:
         """Features in the precision they are stored in."""

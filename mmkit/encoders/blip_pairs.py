@@ -24,7 +24,6 @@ from mmkit.encoders.pictures import input_size, pixels_of
 from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
 from mmkit.encoders.texts import cutting, text_key, token_ids
 from mmkit.errors import ImageError, PartError
-from mmkit.precision import full_float32
 
 PAIR = "pair/"
 """Before the names of what `collate` loaded, as features that it found stored have names of their own."""
@@ -196,12 +195,6 @@ class BlipPairEncoder(ItemEncoder):
         inputs = self.stacked([item for item, _ in loaded])  # type: ignore[misc]
         mask = torch.tensor([[real] for _, real in loaded])
         return {**{PAIR + name: tensor for name, tensor in inputs.items()}, "mask": mask}
-
-    def encode(self, stack: Features) -> Features:  # type: ignore[override]
-        """Features of stacked pairs on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
-        inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in stack.items()}
-        with torch.no_grad(), full_float32(self.device):
-            return self.rounded(self.network(inputs))
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         own = {name.removeprefix(PAIR): x for name, x in inputs.items() if name.startswith(PAIR)}

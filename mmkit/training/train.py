@@ -14,8 +14,9 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from pluggy import PluginManager
 
+from mmkit.check import lacking
 from mmkit.data.types import Prediction
-from mmkit.errors import Interrupted
+from mmkit.errors import Interrupted, PartError
 from mmkit.hooks import registered
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.recipe import Recipe
@@ -89,6 +90,8 @@ class Session:
         if self.main:
             open_folder(self.run, self.recipe, resume)
         fitting_parts(self.recipe)  # a mistake is said before annotators run
+        if absent := lacking(self.recipe):
+            raise PartError("\n".join(absent), where=self.recipe.path)
         self.metrics = checked_metrics(self.recipe)
         splits = self._read()
         self.model = self._assemble(splits)

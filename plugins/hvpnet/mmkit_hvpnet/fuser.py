@@ -30,9 +30,7 @@ class VisualPrefix(Fuser):
         blocks: key-value pairs a visual token offers to the gates (in the paper: one a level of the pyramid).
     """
 
-    provides: frozenset[str] = frozenset(
-        {"tokens", "mask", "word_index", "first_subword", "marker_index"}
-    )
+    provides: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword", "marker_index"})
 
     def __init__(
         self, text: str = "text", vision: str = "vision", hidden: int = 800, blocks: int = 4

@@ -88,6 +88,10 @@ class ImageRetrieval(PictureAnnotator):
         make_once(folder, build)
         return {"index": str(folder), "engine": "faiss", "url": None, "clip": None}
 
+    def check_there(self) -> None:
+        if self.engine == "faiss":
+            read_facts(self._folder)
+
     def fingerprint(self) -> str:
         """What is searched, with what, and what becomes of it. Raises `DataError` where there is no index."""
         searched = read_facts(self._folder)["identity"] if self.engine == "faiss" else self._milvus().identity

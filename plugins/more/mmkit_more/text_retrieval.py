@@ -86,6 +86,10 @@ class TextRetrieval(Annotator):
         make_once(folder, build)
         return {"index": str(folder), "engine": "tantivy", "url": None, "ca_certs": None}
 
+    def check_there(self) -> None:
+        if self.engine == "tantivy":
+            self._identity()
+
     def fingerprint(self) -> str:
         """What is searched, how, and what becomes of it. Raises `DataError` where there is no finished index."""
         searched = [self.url, self.index, self.snapshot] if self.engine != "tantivy" else self._identity()
