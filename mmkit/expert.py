@@ -215,10 +215,8 @@ class RunEncoder(ItemEncoder):
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
         """Where stored features of the examples are, or what the run's encoders collate of them."""
-        if self.stored is not None:
-            found = self.stored.collate([self.identity(x) for x in examples])
-            if found is not None:
-                return found
+        if (found := self.from_store(examples)) is not None:
+            return found
         return self.stacked([self.load(self._one(x)) for x in examples])
 
     def network(self, stack: Features) -> Features:  # type: ignore[override]

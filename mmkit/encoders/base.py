@@ -225,10 +225,8 @@ class ItemEncoder(Encoder):
         Loaded: `items [B, slots, ...]` and `mask [B, slots]`. With blanks dropped, `items [N, ...]`, the first a
         blank one, `at [B, slots]`, the item in each slot, and `mask`.
         """
-        if self.stored is not None:
-            found = self.stored.collate([self.identity(x) for x in examples])
-            if found is not None:
-                return found
+        if (found := self.from_store(examples)) is not None:
+            return found
         if self.drops_blanks:
             return self._collate_real([self._real(x) for x in examples])
         loaded = [[self.load_or_blank(key, raw) for key, raw in self.items(x)] for x in examples]
@@ -236,6 +234,10 @@ class ItemEncoder(Encoder):
             "items": torch.stack([torch.stack([item for item, _ in slots]) for slots in loaded]),
             "mask": torch.tensor([[real for _, real in slots] for slots in loaded]),
         }
+
+    def from_store(self, examples: Sequence[Example | Entity]) -> dict[str, Tensor] | None:
+        """Where stored features of the examples are (see `StoredFeatures.collate`); None if one is not stored."""
+        return None if self.stored is None else self.stored.collate([self.identity(x) for x in examples])
 
     def _real(self, x: Example | Entity) -> list[Tensor]:
         loaded = (self.load_or_blank(key, raw) for key, raw in self.items(x) if key != BLANK)

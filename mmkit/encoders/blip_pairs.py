@@ -187,10 +187,8 @@ class BlipPairEncoder(ItemEncoder):
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
         """Where stored features of the examples are, or what `stacked` makes of them; and `mask [B, 1]`."""
-        if self.stored is not None:
-            found = self.stored.collate([self.identity(x) for x in examples])
-            if found is not None:
-                return found
+        if (found := self.from_store(examples)) is not None:
+            return found
         loaded = [self.load_or_blank(key, raw) for x in examples for key, raw in self.items(x)]
         inputs = self.stacked([item for item, _ in loaded])  # type: ignore[misc]
         mask = torch.tensor([[real] for _, real in loaded])
