@@ -56,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen.append((self.path, dict(self.headers), lines))
         index, _, action = self.path.split("?")[0].strip("/").partition("/")
         if index == "hanging":
-            self.server.released.wait(60)
+            self.server.released.wait(60)  # nobody listens any more
+            self.close_connection = True
+            return
         if action != "_msearch":
             self.answer(405, {"error": "no such action"})
         elif index in STATUSES:
