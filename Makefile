@@ -28,9 +28,9 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15
 
-# Every recipe on its sample, to the end: about a quarter of an hour on two cores.
+# Every recipe on its sample, to the end, and what pictures add to those that `make test` leaves out.
 matrix: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_matrix.py -n $(WORKERS) --dist worksteal --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist worksteal --durations 10
 
 lint: $(READY)
 	$(BIN)/ruff check .

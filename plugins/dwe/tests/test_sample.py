@@ -24,9 +24,3 @@ def test_photos_beat_blank_ones_and_text_alone(tmp_path: Path) -> None:
     assert with_photos >= 0.95
     assert with_photos >= 0.25 + top1_of("dwe_wikimel", tmp_path / "blank", blank=True)
     assert with_photos >= 0.25 + top1_of("text_only_wikimel", tmp_path / "text")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["richpedia", "wikidiverse", "wikiperson"])
-def test_the_other_recipes_train(dataset: str, tmp_path: Path) -> None:
-    assert top1_of(f"dwe_{dataset}", tmp_path / "run") >= 0.9

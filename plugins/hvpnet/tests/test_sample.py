@@ -10,7 +10,7 @@ from mmkit.recipe import load_recipe
 from mmkit.sample import sampled
 from mmkit.training.train import train
 
-FIGURE = {"twitter15": "spans.f1", "twitter17": "spans.f1", "mnre": "relations.f1"}
+FIGURE = {"twitter15": "spans.f1", "mnre": "relations.f1"}
 
 
 def f1_of(recipe: str, folder: Path, blank: bool = False) -> float:
@@ -22,14 +22,9 @@ def f1_of(recipe: str, folder: Path, blank: bool = False) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["twitter15", "mnre"])
+@pytest.mark.parametrize("dataset", ["twitter15", pytest.param("mnre", marks=pytest.mark.matrix)])
 def test_pictures_beat_blank_ones_and_text_alone(dataset, tmp_path):
     with_pictures = f1_of(f"hvpnet_{dataset}", tmp_path / "pictures")
     assert with_pictures >= 0.95
     assert with_pictures >= 0.25 + f1_of(f"hvpnet_{dataset}", tmp_path / "blank", blank=True)
     assert with_pictures > f1_of(f"text_only_{dataset}", tmp_path / "text")
-
-
-@pytest.mark.slow
-def test_the_twitter17_recipe_trains(tmp_path):
-    assert f1_of("hvpnet_twitter17", tmp_path / "run") >= 0.95

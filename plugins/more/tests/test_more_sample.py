@@ -93,7 +93,7 @@ def test_equal_seeds_give_equal_files(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["twitter15", "mnre"])
+@pytest.mark.parametrize("dataset", ["twitter15", pytest.param("mnre", marks=pytest.mark.matrix)])
 def test_contexts_help_and_the_mixture_beats_both_experts(dataset, tmp_path):
     mixture = sampled(load_recipe(f"more_{dataset}_moe"))  # trains the experts first
     runs = {name: Run(run["run"]) for name, run in mixture.config["model"]["encoders"].items()}
