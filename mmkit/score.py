@@ -16,8 +16,7 @@ def score_files(
     """The metric's figures of a file of predictions against a file of gold data, and the number of examples.
 
     Examples and predictions belong together by id or, `in_order`, by place. Raises `DataError` where they do not fit,
-    where there is no example, and
-    where the metric needs positions that the files lack.
+    where there is no example, and where the metric needs positions that the files lack.
     """
     examples = read_gold(gold)
     if not examples:

@@ -12,12 +12,15 @@ from random import Random
 
 import pytest
 
+from killing import MORTAL
 from mmkit_more.text_index import TextIndex
 
 ARTICLES = 60
 
-KILLED = """
-import os, signal, sys
+KILLED = (
+    MORTAL
+    + """
+import sys
 from pathlib import Path
 
 from mmkit_more import build
@@ -27,21 +30,6 @@ from mmkit_more.text_index import TextWriter
 corpus, out, moment = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 build._CHUNK, build._COMMIT, build._REMOVED = 4, 4, 4  # a segment a chunk, so that tantivy merges some
 TextWriter.commit = TextWriter.finish  # and is done with it before the next moment
-passed = 0
-
-def mortal(kind, name):
-    whole = getattr(kind, name)
-    def method(self, *arguments, **more):
-        global passed
-        for act in (None, whole):
-            passed += 1
-            if passed == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if act:
-                result = act(self, *arguments, **more)
-        return result
-    setattr(kind, name, method)
-
 for name in ("put", "commit", "finish", "remove"):
     mortal(TextWriter, name)
 for name in ("commit", "put"):
@@ -49,6 +37,7 @@ for name in ("commit", "put"):
 build.build_index(corpus, out, pictures=False, prune=True)
 print(passed)
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from killing import MORTAL
 from mmkit.cli import main
 from mmkit.data.sample import pictures
 from mmkit_more.build import build_index
@@ -22,8 +23,10 @@ from mmkit_more.text_index import TextIndex
 
 ARTICLES = 10
 
-SCRIPT = """
-import os, signal, sys
+SCRIPT = (
+    MORTAL
+    + """
+import os, sys
 from pathlib import Path
 
 from mmkit.encoders import clip_sample
@@ -32,21 +35,6 @@ from mmkit_more.ledger import Ledger
 
 folder = Path(sys.argv[1])
 build._CHUNK, build._COMMIT = 2, 4
-passed = moment = 0
-
-def mortal(kind, name):
-    whole = getattr(kind, name)
-    def method(self, *arguments, **more):
-        global passed
-        for act in (None, whole):
-            passed += 1
-            if passed == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if act:
-                result = act(self, *arguments, **more)
-        return result
-    setattr(kind, name, method)
-
 for kind in (text_index.TextWriter, image_writer.ImageWriter, Ledger):
     for name in ("put", "commit", "finish"):
         if hasattr(kind, name):
@@ -77,6 +65,7 @@ for step in (3, 5, 8):
     assert apart(one(f"killed{step}", at)) == -signal.SIGKILL, at
     assert apart(one(f"killed{step}")) == 0
 """
+)
 
 
 def record(folder: Path, number: int, rng: Random) -> dict[str, Any]:
