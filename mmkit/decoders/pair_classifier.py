@@ -9,14 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmkit.batch import Features, States
-from mmkit.data.types import Entity, Example, Span, TextView
+from mmkit.batch import States
+from mmkit.data.types import Entity, Example, TextView
 from mmkit.decoders.base import Labels
-from mmkit.decoders.pair_decoder import PairDecoder, pair_of
-from mmkit.errors import RecipeError
+from mmkit.decoders.marked_pairs import MarkedPairDecoder
 
 
-class PairClassifier(PairDecoder):
+class PairClassifier(MarkedPairDecoder):
     """Classifies the relation of two given spans by the states at markers put around them.
 
     The head stands between `head_markers`, the tail between `tail_markers` (Baldini Soares et al., 2019). The
@@ -30,7 +29,6 @@ class PairClassifier(PairDecoder):
     """
 
     requires: frozenset[str] = frozenset({"tokens", "mask", "marker_index"})
-    score_names: frozenset[str] = frozenset({"logits"})
 
     linear: nn.Linear
 
@@ -45,21 +43,11 @@ class PairClassifier(PairDecoder):
         layer_norm: bool = False,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(relations=relations, none_label=none_label)
-        markers = (*head_markers, *tail_markers)
-        if len(set(markers)) < 4 or not all(markers):
-            raise RecipeError(
-                f"head_markers and tail_markers must be four different tokens, not {list(markers)}",
-                hint='such as head_markers = ["<s>", "</s>"] and tail_markers = ["<o>", "</o>"]',
-            )
-        self.head_markers, self.tail_markers = head_markers, tail_markers
+        super().__init__(
+            relations=relations, none_label=none_label, head_markers=head_markers, tail_markers=tail_markers
+        )
         self.order, self.layer_norm = order, layer_norm
         self.dropout = nn.Dropout(dropout)
-
-    @property
-    def special_tokens(self) -> tuple[str, ...]:
-        """The four markers."""
-        return (*self.head_markers, *self.tail_markers)
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         super().build(dims, labels, entities)
@@ -68,11 +56,8 @@ class PairClassifier(PairDecoder):
 
     def views(self, example: Example) -> dict[str, TextView]:
         """`text`: the tokens with markers around both spans; `markers` are the two opening ones."""
-        pair = pair_of(example)
-        view = mark(example.tokens, [(pair.head, self.head_markers), (pair.tail, self.tail_markers)])
-        if self.order == "text":
-            view = replace(view, markers=tuple(sorted(view.markers)))
-        return {"text": view}
+        view = self.marked(example)
+        return {"text": replace(view, markers=tuple(sorted(view.markers))) if self.order == "text" else view}
 
     def logits(self, states: States) -> Tensor:
         """Scores of the relations `[B, R]`, in float32 at least."""
@@ -81,35 +66,3 @@ class PairClassifier(PairDecoder):
         marked = tokens.gather(1, position.unsqueeze(2).expand(-1, -1, tokens.shape[2]))  # [B, 2, D]
         scores = self.linear(self.norm(self.dropout(marked.flatten(1))))
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
-
-    def scores(self, states: States) -> Features:
-        """`logits [B, R]`."""
-        return {"logits": self.logits(states)}
-
-
-def mark(tokens: Sequence[str], marked: Sequence[tuple[Span, tuple[str, str]]]) -> TextView:
-    """The tokens with an opening and a closing marker around each span; `markers` are the opening ones.
-
-    Nested spans get nested markers and, of equal spans, the first is outside; where spans touch, one closes
-    before the other opens. Only spans that cross each other have crossing markers.
-    """
-    order = range(len(marked))
-    opening = sorted(order, key=lambda i: (marked[i][0].start, -marked[i][0].end, i))  # the outer first
-    closing = sorted(order, key=lambda i: (marked[i][0].end, -marked[i][0].start, -i))  # the inner first
-    words: list[str] = []
-    index: list[int] = []
-    markers = [0] * len(marked)
-    for position in range(len(tokens) + 1):
-        for i in closing:
-            if marked[i][0].end == position:
-                words.append(marked[i][1][1])
-                index.append(-1)
-        for i in opening:
-            if marked[i][0].start == position:
-                markers[i] = len(words)
-                words.append(marked[i][1][0])
-                index.append(-1)
-        if position < len(tokens):
-            words.append(tokens[position])
-            index.append(position)
-    return TextView(tuple(words), tuple(index), tuple(markers))

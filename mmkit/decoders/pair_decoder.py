@@ -25,6 +25,7 @@ class PairDecoder(Decoder):
     """
 
     pairs: ClassVar[bool] = True
+    score_names: frozenset[str] = frozenset({"logits"})
 
     labels: list[str]
 
@@ -65,6 +66,10 @@ class PairDecoder(Decoder):
     @abstractmethod
     def logits(self, states: States) -> Tensor:
         """Scores of the relations `[B, R]`, in float32 at least."""
+
+    def scores(self, states: States) -> Features:
+        """`logits [B, R]`."""
+        return {"logits": self.logits(states)}
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         return {"cross_entropy": F.cross_entropy(self.logits(states), targets["relation"])}

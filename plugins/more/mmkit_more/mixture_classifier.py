@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from mmkit.batch import Features, States
 from mmkit.data.types import Entity, Example
 from mmkit.decoders.base import Labels
-from mmkit.decoders.pair_classifier import PairClassifier
 from mmkit.decoders.pair_decoder import PairDecoder
 from mmkit.encoders.base import Encoder
 from mmkit_more.experts import check_data, check_known, check_names, decoders_of, mix
@@ -35,7 +34,7 @@ class MixtureClassifier(PairDecoder):
         super().__init__()
         check_names(experts, where="model.decoder.experts")
         self.experts = tuple(experts)
-        self._classifiers: tuple[PairClassifier, ...] = ()
+        self._classifiers: tuple[PairDecoder, ...] = ()
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self._relations: list[str] = labels["relations"]
@@ -47,7 +46,11 @@ class MixtureClassifier(PairDecoder):
         a relation of the training data.
         """
         self._classifiers = decoders_of(
-            self.experts, encoders, PairClassifier, lambda classifier: classifier.labels, "a pair classifier"
+            self.experts,
+            encoders,
+            PairDecoder,  # type: ignore[type-abstract]
+            lambda classifier: classifier.labels,
+            "a pair classifier",
         )
         self.labels = self._classifiers[0].labels
         check_known(self._relations, self.labels, "relations")

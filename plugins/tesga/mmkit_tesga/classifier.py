@@ -10,12 +10,12 @@ from torch import Tensor
 from mmkit.batch import States
 from mmkit.data.types import Entity
 from mmkit.decoders.base import Labels
-from mmkit.decoders.pair_classifier import PairClassifier
-from mmkit.decoders.pair_decoder import PairDecoder
+from mmkit.decoders.marked_pairs import MarkedPairDecoder
+from mmkit.errors import RecipeError
 from mmkit_tesga.head import TableHead
 
 
-class RelationClassifier(PairClassifier):
+class RelationClassifier(MarkedPairDecoder):
     """Classifies the relation of two marked spans from the whole sentence (TESGA; Wang et al., 2024).
 
     What the joint network computes for a cell of its relation table is computed once, from the maximum of the
@@ -38,17 +38,15 @@ class RelationClassifier(PairClassifier):
         mask_padding: bool = True,
     ) -> None:
         super().__init__(
-            relations=relations,
-            none_label=none_label,
-            head_markers=head_markers,
-            tail_markers=tail_markers,
-            dropout=dropout,
+            relations=relations, none_label=none_label, head_markers=head_markers, tail_markers=tail_markers
         )
-        self.mask_padding = mask_padding
+        if not 0 <= dropout < 1:
+            raise RecipeError(f"dropout must lie between 0 and 1, not {dropout}", hint="0 drops nothing")
+        self.dropout, self.mask_padding = dropout, mask_padding
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        PairDecoder.build(self, dims, labels, entities)  # the labels
-        self.head = TableHead(dims["relations"], len(self.labels), self.dropout.p)
+        super().build(dims, labels, entities)
+        self.head = TableHead(dims["relations"], len(self.labels), self.dropout)
 
     def logits(self, states: States) -> Tensor:
         mask = states["mask"].bool() if self.mask_padding else None

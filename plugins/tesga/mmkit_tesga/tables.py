@@ -67,6 +67,8 @@ class TableDecoder(Decoder):
                 'tasks are ["entities"] or ["entities", "relations"]',
                 hint="tesga.relation_classifier.v1 classifies relations alone",
             )
+        if relations is not None and "relations" not in self.tasks:
+            raise RecipeError("relations are named, but are not among the tasks", hint="leave them out")
         if not 0 < threshold < 1:
             raise RecipeError(f"threshold must lie between 0 and 1, not {threshold}")
         if not 0 <= dropout < 1:

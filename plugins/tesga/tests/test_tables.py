@@ -250,3 +250,8 @@ def test_scores_of_float_tables_stay_probabilities() -> None:
         "every stretch of words whose ends were not cut off"
     )
     assert np.isfinite([s for p in found for s in p.span_scores]).all()
+
+
+def test_relations_without_their_task_are_refused() -> None:
+    with pytest.raises(RecipeError, match="not among the tasks"):
+        TableDecoder(tasks=["entities"], relations=["peer"])
