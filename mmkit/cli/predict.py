@@ -171,7 +171,9 @@ def show(result: dict[str, Any]) -> None:
         console.print("  [dim]nothing found[/dim]")
     for source in result.get("sources", ()):
         about = shorten(source.get("caption") or source.get("text") or "", 70, placeholder=" ...")
+        number = source.get("score")
+        told = f"{number:.3f}" if isinstance(number, int | float) else "     "
         console.print(
-            f"  [dim]{source.get('score', 0):.3f}[/dim]  [cyan]{escape(str(source.get('title', '')))}[/cyan]  "
+            f"  [dim]{told}[/dim]  [cyan]{escape(str(source.get('title', '')))}[/cyan]  "
             f"[dim]{escape(about)}  ({escape(str(source.get('by', '')))})[/dim]"
         )
