@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mmkit_more.milvus import FACTS, MilvusPictures, checked_address, upload
 from mmkit_more.vectors import Model, VectorStore
 
 pymilvus = pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite")
+server_manager_instance = pytest.importorskip("milvus_lite.server_manager").server_manager_instance
 
 WIDTH = 16
 
@@ -42,8 +43,9 @@ def indexed(folder: Path, count: int, seed: int = 1) -> ImageIndex:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> str:
-    return str(tmp_path / "milvus.db")
+def server(tmp_path: Path) -> Iterator[str]:
+    yield str(tmp_path / "milvus.db")
+    server_manager_instance.release_all()  # else idle connections complain after minutes
 
 
 def test_milvus_finds_what_the_index_finds(tmp_path: Path, server: str) -> None:
