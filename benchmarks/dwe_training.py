@@ -38,12 +38,12 @@ from torch.utils.data import DataLoader, Dataset
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Image, Mention
 from mmkit.encoders.base import ItemEncoder
+from mmkit.inference.devices import make_accelerator, pick_device, pick_precision
+from mmkit.inference.features import prepare_entities, prepare_features
+from mmkit.inference.loader import Loader
 from mmkit.model import Model
 from mmkit.recipe import load_recipe
-from mmkit.training.batches import Loader
 from mmkit.training.checkpoint import Progress
-from mmkit.training.devices import make_accelerator, pick_device, pick_precision
-from mmkit.training.features import prepare_entities, prepare_features
 from mmkit.training.loop import Loop
 from mmkit.training.optimizer import make_optimizer
 
@@ -217,7 +217,7 @@ def train_per_example(
     model: Model, recipe: Any, examples: list[Example], epochs: int, folder: Path
 ) -> Iterator[float]:
     """The same layers and losses, its features read example by example, nothing masked."""
-    from mmkit.losses import clip_loss, n_pair_loss
+    from mmkit.ops.losses import clip_loss, n_pair_loss
 
     device = pick_device("auto")
     model.to(device).train()

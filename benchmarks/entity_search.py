@@ -31,8 +31,8 @@ from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.search import search
 from mmkit.encoders.entity_features import CHUNK, StoredEntities
 from mmkit.encoders.shards import read_shard, shard_bytes
-from mmkit.losses import unit
-from mmkit.training.memory import peak_memory
+from mmkit.inference.memory import peak_memory
+from mmkit.ops.losses import unit
 
 D, INNER, CENTRES, K = 512, 64, 2000, 20
 PROBES = (8, 32, 128)

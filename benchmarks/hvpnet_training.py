@@ -36,12 +36,12 @@ from timm.models import save_for_hf
 
 from mmkit.batch import Batch
 from mmkit.data.types import Example, Image, Span
+from mmkit.inference.devices import pick_device, pick_precision
+from mmkit.inference.evaluation import autocast
+from mmkit.inference.features import prepare_features
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
 from mmkit.training.batches import plan_epoch
-from mmkit.training.devices import pick_device, pick_precision
-from mmkit.training.evaluation import autocast
-from mmkit.training.features import prepare_features
 from mmkit.training.optimizer import make_optimizer
 
 TWEETS, BATCH, PADDED = 200, 8, 80

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from common import report
 
-from mmkit.training.memory import peak_memory
+from mmkit.inference.memory import peak_memory
 from mmkit_more import nearest
 from mmkit_more.image_index import ImageIndex
 from mmkit_more.image_writer import ImageWriter

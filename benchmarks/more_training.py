@@ -38,11 +38,11 @@ from torch.nn import functional as F
 
 from mmkit.batch import Batch
 from mmkit.data.types import Example, Span
+from mmkit.inference.devices import pick_device
+from mmkit.inference.evaluation import autocast
 from mmkit.model import Item, Model, assemble
 from mmkit.recipe import load_recipe
 from mmkit.training.batches import plan_epoch
-from mmkit.training.devices import pick_device
-from mmkit.training.evaluation import autocast
 from mmkit.training.optimizer import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent

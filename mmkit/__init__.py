@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mmkit import moved
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mmkit.predict import Predictor
+    from mmkit.inference.predictor import Predictor
+
+moved.install()
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -21,6 +25,6 @@ def load(run: str | Path, device: str = "auto", entities: str | Path | None = No
 
     A linker links to the knowledge base of its recipe, or to that in `entities`, a file of jsonlines.
     """
-    from mmkit.predict import Predictor  # torch is imported only when a model is wanted
+    from mmkit.inference.predictor import Predictor  # torch is imported only when a model is wanted
 
     return Predictor.from_run(run, device, entities)

@@ -52,7 +52,7 @@ class Specs:
 
     @hookspec
     def mmkit_importers(self) -> dict[str, Any]:  # type: ignore[empty-body]
-        """Paper name → `"module:Class"` of a `mmkit.importing.Importer`, for `import-checkpoint PAPER`."""
+        """Paper name → `"module:Class"` of a `mmkit.runs.importing.Importer`, for `import-checkpoint PAPER`."""
 
     @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:

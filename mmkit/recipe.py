@@ -19,10 +19,10 @@ from confection import SECTION_PREFIX
 from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
 from mmkit.config.parameters import MISSING
+from mmkit.config.settings import TrainingSettings
 from mmkit.config.text import Source, Tree, literal, parse_overrides, read, resolve, write
 from mmkit.config.values import Problem, Problems, construct, plain, shown
 from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
-from mmkit.training.settings import TrainingSettings
 
 __all__ = ["Recipe", "known_recipes", "load_recipe", "parse_overrides"]
 

@@ -91,8 +91,8 @@ score = "spans.f1"
 @pytest.fixture(scope="session")
 def sample_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A filled recipe on sample data that trains in seconds: a tagger with text and pictures."""
+    from mmkit.loading.sample import sampled
     from mmkit.recipe import load_recipe
-    from mmkit.sample import sampled
 
     path = tmp_path_factory.mktemp("recipe") / "concat_sample.cfg"
     path.write_text(RECIPE, encoding="utf-8")

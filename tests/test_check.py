@@ -9,7 +9,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
-from mmkit.check import lacking
+from mmkit.checking.check import lacking
 from mmkit.cli import main
 from mmkit.recipe import load_recipe
 

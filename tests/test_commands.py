@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 
 from mmkit.cli import main
 from mmkit.hooks import hookimpl, registered
-from mmkit.importing import Importer
-from mmkit.run import Run
+from mmkit.runs.folder import Run
+from mmkit.runs.importing import Importer
 
 
 def mmkit(*arguments: object) -> Result:
@@ -126,7 +126,7 @@ class Identity(Importer):
 
 def test_a_checkpoint_is_imported_with_the_recipe_that_is_named(trained, tmp_path, monkeypatch):
     folder, _ = trained
-    monkeypatch.setattr("mmkit.importing.find_importer", lambda paper: Identity())
+    monkeypatch.setattr("mmkit.runs.importing.find_importer", lambda paper: Identity())
     monkeypatch.setattr(Identity, "known", Run(folder).labels())
     torch.save(Run(folder).model().state_dict(), tmp_path / "theirs.pth")
     done = mmkit(

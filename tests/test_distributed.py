@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmkit.distributed import Gather, gathered, same_key
-from mmkit.losses import clip_loss, n_pair_loss
+from mmkit.ops.distributed import Gather, gathered, same_key
+from mmkit.ops.losses import clip_loss, n_pair_loss
 
 D = 6
 
@@ -52,7 +52,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, sys.argv[1])
 from test_distributed import SIZES, Towers, batch, gradients
-from mmkit.distributed import Gather, gathered, weightless
+from mmkit.ops.distributed import Gather, gathered, weightless
 from mmkit.training.batches import share
 
 dist.init_process_group("gloo")

@@ -12,12 +12,12 @@ from mmkit.batch import Batch
 from mmkit.data.types import Entity, Example
 from mmkit.encoders.store import prepare
 from mmkit.errors import PartError
-from mmkit.expert import RunEncoder
 from mmkit.files import write_json
+from mmkit.loading.sample import sampled
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
-from mmkit.run import Run, save_run
-from mmkit.sample import sampled
+from mmkit.runs.expert import RunEncoder
+from mmkit.runs.folder import Run, save_run
 
 
 def untrained(name: str, folder: Path, **overrides: object) -> tuple[Model, list[Example]]:

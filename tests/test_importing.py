@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from mmkit.errors import DataError, PartError
 from mmkit.hooks import hookimpl, registered
-from mmkit.importing import Importer, find_importer, read_state_dict
+from mmkit.runs.importing import Importer, find_importer, read_state_dict
 
 STATE = {"a.weight": torch.arange(4.0).reshape(2, 2), "a.bias": torch.ones(2)}
 

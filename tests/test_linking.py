@@ -15,12 +15,12 @@ from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
 from mmkit.data.kb_json import KbJsonReader
 from mmkit.errors import DataError, Interrupted, RecipeError
-from mmkit.evaluate import evaluate
 from mmkit.hooks import hookimpl
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.sample import sampled
+from mmkit.loading.splits import read_splits
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.run import Run
-from mmkit.sample import sampled
-from mmkit.splits import read_splits
+from mmkit.runs.folder import Run
 from mmkit.training.train import train
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss, unit
+from mmkit.ops.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss, unit
 
 B, D, M = 5, 7, 9
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from mmkit.data.jsonl import read_jsonl
+from mmkit.loading.sample import sampled
 from mmkit.recipe import known_recipes, load_recipe
-from mmkit.run import COMPLETE, Run
-from mmkit.sample import sampled
+from mmkit.runs.folder import COMPLETE, Run
 from mmkit.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,13 +22,13 @@ from mmkit.cli import main
 from mmkit.data.types import Entity, Example
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.errors import DataError, PartError, RecipeError, TrainingError
-from mmkit.evaluate import evaluate
 from mmkit.hooks import hookimpl
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.sample import sampled
+from mmkit.loading.splits import read_split
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.run import Run
-from mmkit.sample import sampled
-from mmkit.splits import read_split
+from mmkit.runs.folder import Run
 from mmkit.training.train import train
 
 HEADER = '{"format": 1, "kind": "examples"}\n'

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mmkit import hooks, registry
 from mmkit.annotators.base import Annotator
+from mmkit.config.settings import GroupSettings, TrainingSettings
 from mmkit.config.text import parse
 from mmkit.data.reader import Reader
 from mmkit.decoders.base import Decoder
@@ -24,7 +25,6 @@ from mmkit.errors import RecipeError
 from mmkit.fusers.base import Fuser
 from mmkit.metrics.base import Metric
 from mmkit.recipe import Recipe, known_recipes, load_recipe
-from mmkit.training.settings import GroupSettings, TrainingSettings
 
 
 def whole(base: type, **body: Any) -> type:

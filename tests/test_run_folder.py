@@ -14,10 +14,10 @@ import mmkit
 from mmkit.cli import main
 from mmkit.data.types import Image
 from mmkit.errors import DataError, RunError
-from mmkit.evaluate import evaluate
 from mmkit.hooks import hookimpl
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.splits import read_split
 from mmkit.recipe import load_recipe
-from mmkit.splits import read_split
 from mmkit.training.train import train
 
 

@@ -16,7 +16,7 @@ from mmkit.data.jsonl import write_jsonl
 from mmkit.data.predictions import read_gold, read_predictions
 from mmkit.data.types import Entity, Example, Prediction, Relation, Span
 from mmkit.errors import DataError
-from mmkit.predict import describe
+from mmkit.inference.predictor import describe
 
 TOKENS = ("Jordan", "visits", "Paris")
 JORDAN, PARIS = Span(0, 1, "per"), Span(2, 3, "loc")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmkit.check import SplitReport
+    from mmkit.checking.check import SplitReport
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -32,10 +32,10 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
     Exits with 1 if something would stop training.
     """
     loaded = recipe_from(recipe, context, sample)
-    from mmkit.check import check as check_recipe
-    from mmkit.check import lacking
+    from mmkit.checking.check import check as check_recipe
+    from mmkit.checking.check import lacking
+    from mmkit.inference.evaluation import checked_metrics
     from mmkit.model import fitting_parts
-    from mmkit.training.evaluation import checked_metrics
 
     fitting_parts(loaded)
     checked_metrics(loaded)

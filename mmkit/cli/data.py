@@ -30,8 +30,8 @@ def annotate(context: click.Context, recipe: str, sample: bool, device: str, qui
         click.echo(f"{loaded.path}: the recipe has no [annotators]")
         return
     quiet_libraries()
-    from mmkit.splits import read_splits
-    from mmkit.training.devices import pick_device
+    from mmkit.inference.devices import pick_device
+    from mmkit.loading.splits import read_splits
 
     with console_display(quiet) as display:
         splits = read_splits(loaded, loaded.parts("data"), str(pick_device(device)), display.mmkit_progress)
@@ -112,7 +112,7 @@ def import_checkpoint(
 
     overrides = parse_overrides(context.args)
     quiet_libraries()
-    from mmkit.importing import import_checkpoint as import_file
+    from mmkit.runs.importing import import_checkpoint as import_file
 
     run = import_file(paper, file, output, overrides, recipe)
     click.echo(f"{file} is now the run {run.folder}; try: mmkit predict {run.folder} --text ...")

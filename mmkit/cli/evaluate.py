@@ -33,11 +33,11 @@ def evaluate(
     --data.test.file other.txt --output scores/other
     """
     from mmkit.recipe import parse_overrides
-    from mmkit.run import Run
+    from mmkit.runs.folder import Run
 
     recipe = Run(run).recipe().with_overrides(parse_overrides(context.args))
     quiet_libraries()
-    from mmkit.evaluate import evaluate as evaluate_run
+    from mmkit.inference.evaluate import evaluate as evaluate_run
 
     with console_display(quiet) as display:
         figures, _ = evaluate_run(run, split, recipe=recipe, device=device, output=output, hooks=[display])

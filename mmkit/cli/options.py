@@ -28,7 +28,7 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
     recipe = load_recipe(source, {} if sample else parse_overrides(context.args))
     if not sample:
         return recipe
-    from mmkit.sample import sampled
+    from mmkit.loading.sample import sampled
 
     told = sampled(recipe, lambda message: click.echo(message, err=True))
     return told.with_overrides(parse_overrides(context.args))

@@ -82,8 +82,8 @@ def predict(
     quiet_libraries()
     import mmkit
     from mmkit.data.jsonl import JsonlReader
-    from mmkit.predict import describe
-    from mmkit.splits import check_split, read_split
+    from mmkit.inference.predictor import describe
+    from mmkit.loading.splits import check_split, read_split
 
     predictor = mmkit.load(run, device=device, entities=entities)
     if split is not None:

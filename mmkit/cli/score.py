@@ -31,9 +31,9 @@ def score(
     predict`, or canonical jsonlines of another origin. Either may be the JSON list that TESGA's authors publish, which
     holds both. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
     """
+    from mmkit.inference.score import score_files
     from mmkit.recipe import parse_overrides
     from mmkit.registry import build_part
-    from mmkit.score import score_files
 
     metric = build_part("metrics", name, parse_overrides(context.args))
     figures, examples = score_files(gold, predictions, metric, in_order=in_order)

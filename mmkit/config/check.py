@@ -12,9 +12,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from mmkit import registry
 from mmkit.config.parameters import parameters, takes_any
+from mmkit.config.settings import TrainingSettings
 from mmkit.config.values import UNRESOLVED, Problems, fit_arguments
 from mmkit.errors import PartError, did_you_mean
-from mmkit.training.settings import TrainingSettings
 
 FORMAT = 1
 Tree = dict[str, Any]

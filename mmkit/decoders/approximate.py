@@ -26,7 +26,7 @@ from mmkit.decoders.search import best_first, check_finite, cosine
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import MMKitError, PartError
 from mmkit.files import explained, written_once
-from mmkit.losses import unit
+from mmkit.ops.losses import unit
 
 FORMAT = 1
 FACTS = "facts.json"

@@ -16,10 +16,10 @@ from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
 from mmkit.decoders.search import rank_among, search
-from mmkit.distributed import gathered, same_key
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError
-from mmkit.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss
+from mmkit.ops.distributed import gathered, same_key
+from mmkit.ops.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss
 
 NOTE = "mmkit.entity_matcher"
 """Note key of a prediction: ranks of the gold entity, and what the whole knowledge base offers."""
@@ -34,7 +34,7 @@ EXACT_UP_TO = 1_000_000
 class EntityMatcher(Decoder):
     """Draws a query to its entity in training; ranks entities by cosine in prediction.
 
-    `entities` names the encoder that reads the knowledge base. Losses (`mmkit.losses`): `n_pair` with weight `l2`
+    `entities` names the encoder that reads the knowledge base. Losses (`mmkit.ops.losses`): `n_pair` with weight `l2`
     on the norms, `triplet` with `margin`, `circle` with `margin` and `scale`, and `clip`, symmetric over the batch
     with a learned scale. `negatives` are
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmkit.data.types import Entity
 from mmkit.encoders.entity_features import EntityFeatures
-from mmkit.losses import unit
+from mmkit.ops.losses import unit
 
 WORDS = 5
 """Words of an entity that stand for it: those with the highest TF-IDF."""

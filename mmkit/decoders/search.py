@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError
-from mmkit.precision import full_float32
+from mmkit.ops.precision import full_float32
 
 CELLS = 1 << 25
 """Numbers in a block of features, and in its scores: 128 MB each in float32."""

@@ -16,7 +16,7 @@ from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders.sharing import weights_hash
 from mmkit.errors import ImageError
-from mmkit.precision import full_float32
+from mmkit.ops.precision import full_float32
 
 if TYPE_CHECKING:
     from mmkit.encoders.stored import StoredFeatures

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmkit.batch import Batch
-from mmkit.distributed import weightless
+from mmkit.config.settings import TrainingSettings
 from mmkit.errors import RecipeError, did_you_mean
-from mmkit.training.batches import Loader, Share, plan_epoch, share
+from mmkit.inference.evaluation import autocast
+from mmkit.inference.loader import Loader
+from mmkit.ops.distributed import weightless
+from mmkit.training.batches import Share, plan_epoch, share
 from mmkit.training.checkpoint import Progress
-from mmkit.training.evaluation import autocast
 from mmkit.training.optimizer import Schedule
-from mmkit.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)

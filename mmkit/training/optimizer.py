@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
 
+from mmkit.config.settings import TrainingSettings
 from mmkit.errors import RecipeError
-from mmkit.training.settings import TrainingSettings
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:

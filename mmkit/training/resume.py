@@ -7,7 +7,7 @@ from typing import Any
 
 from mmkit.errors import RecipeError, RunError
 from mmkit.recipe import Recipe
-from mmkit.run import COMPLETE, Run
+from mmkit.runs.folder import COMPLETE, Run
 
 SECTIONS = ("recipe", "data", "annotators", "model", "metrics", "training")
 """What decides a run's result."""

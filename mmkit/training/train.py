@@ -14,21 +14,22 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from pluggy import PluginManager
 
-from mmkit.check import lacking
+from mmkit.checking.check import lacking
 from mmkit.data.types import Prediction
 from mmkit.errors import Interrupted, PartError
 from mmkit.hooks import registered
+from mmkit.inference.devices import make_accelerator, pick_precision
+from mmkit.inference.evaluation import checked_metrics, predict_items, score, weighted_score
+from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
+from mmkit.inference.loader import Loader
+from mmkit.inference.memory import memory_advice, peak_memory
+from mmkit.loading.splits import ENTITIES, Split, read_splits, split_names
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.recipe import Recipe
-from mmkit.run import Run, default_folder, environment
-from mmkit.splits import ENTITIES, Split, read_splits, split_names
-from mmkit.training.batches import Loader
-from mmkit.training.checkpoint import load_checkpoint, load_tensors, load_weights, save_checkpoint
-from mmkit.training.devices import make_accelerator, pick_precision
-from mmkit.training.evaluation import checked_metrics, predict_items, score, weighted_score
-from mmkit.training.features import check_mentions, check_pictures, prepare_entities, prepare_features
+from mmkit.runs.folder import Run, default_folder, environment
+from mmkit.runs.weights import load_tensors, load_weights
+from mmkit.training.checkpoint import load_checkpoint, save_checkpoint
 from mmkit.training.loop import Loop, Update
-from mmkit.training.memory import memory_advice, peak_memory
 from mmkit.training.metrics_log import MetricsLog, rewind
 from mmkit.training.optimizer import make_optimizer
 from mmkit.training.resume import check_data, open_folder

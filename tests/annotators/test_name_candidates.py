@@ -19,7 +19,7 @@ from mmkit.data.mel import CandidateLists
 from mmkit.data.melbench import RichpediaReader, WikimelReader
 from mmkit.data.types import Entity, Example, Mention
 from mmkit.errors import DataError, PartError
-from mmkit.splits import Split
+from mmkit.loading.splits import Split
 
 ENTITIES = [
     Entity("Q1", "Michael Jordan", ("Air Jordan",)),

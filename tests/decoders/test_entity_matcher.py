@@ -12,7 +12,7 @@ from mmkit.data.types import Entity, Example, Mention
 from mmkit.decoders.entity_matcher import NOTE, EntityMatcher
 from mmkit.encoders.entity_features import StoredEntities
 from mmkit.errors import DataError
-from mmkit.losses import n_pair_loss
+from mmkit.ops.losses import n_pair_loss
 
 SIZE, DIM = 9, 5
 

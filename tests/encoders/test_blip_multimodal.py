@@ -29,7 +29,7 @@ from mmkit.encoders.blip_similarity import BlipSimilarityEncoder
 from mmkit.encoders.sharing import sharing
 from mmkit.encoders.store import prepare
 from mmkit.errors import DataError, ImageError, PartError
-from mmkit.training.features import check_pictures
+from mmkit.inference.features import check_pictures
 
 TEXTS = ["Jordan scored 30 points in Chicago", "Paris", "a river , the Amazon", "naïve 日本 🏀 <3"]
 

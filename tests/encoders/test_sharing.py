@@ -17,11 +17,11 @@ from mmkit.encoders.clip_image import ClipImageEncoder
 from mmkit.encoders.clip_text import ClipTextEncoder
 from mmkit.encoders.sharing import shared, sharing, weights_hash
 from mmkit.encoders.transformer import TransformerEncoder
-from mmkit.knowledge import read_entities
+from mmkit.loading.knowledge import read_entities
+from mmkit.loading.splits import read_split
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.run import Run, save_run
-from mmkit.splits import read_split
+from mmkit.runs.folder import Run, save_run
 from mmkit.training.checkpoint import trained_state
 
 RECIPE = """

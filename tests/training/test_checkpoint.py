@@ -10,16 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmkit.errors import RunError
-from mmkit.training import checkpoint
-from mmkit.training.checkpoint import (
-    Progress,
-    load_checkpoint,
-    load_tensors,
-    load_weights,
-    read_metadata,
-    save_checkpoint,
-    save_tensors,
-)
+from mmkit.runs import weights
+from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
+from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 
 def trained(seed: int = 0, steps: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -64,7 +57,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(weights, "save_file", full)
     with pytest.raises(RunError, match="disk is full"):
         save_checkpoint(tmp_path, network, optimizer, Progress(step=4))
     assert [p.name for p in tmp_path.iterdir()] == ["step-000000003"]
@@ -127,7 +120,7 @@ def test_files_without_shared_tensors_are_as_ever(tmp_path):
 
 @pytest.mark.parametrize("same", ["{", "[1]", "3", "null", '{"b": "nowhere"}', '{"b": {}}', '"a"'])
 def test_damaged_names_are_an_error(tmp_path, same):
-    save_file({"a": torch.ones(2)}, tmp_path / "damaged", metadata={checkpoint.SAME: same})
+    save_file({"a": torch.ones(2)}, tmp_path / "damaged", metadata={weights.SAME: same})
     with pytest.raises(RunError, match="damaged"):
         load_tensors(tmp_path / "damaged")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
-from mmkit.sample import sampled
 
 CHILD = """
 import sys

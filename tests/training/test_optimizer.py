@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmkit.config.settings import GroupSettings, TrainingSettings
 from mmkit.errors import RecipeError
 from mmkit.training.optimizer import Schedule, make_optimizer
-from mmkit.training.settings import GroupSettings, TrainingSettings
 
 
 def model() -> nn.Module:

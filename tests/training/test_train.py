@@ -20,9 +20,9 @@ from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.encoders.base import ItemEncoder
 from mmkit.errors import DataError, Interrupted, RecipeError, RunError, TrainingError
 from mmkit.hooks import hookimpl
+from mmkit.loading.splits import read_split
 from mmkit.model import Model
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.splits import read_split
 from mmkit.training.metrics_log import rewind
 from mmkit.training.stopping import StopSignal
 from mmkit.training.train import train
@@ -342,7 +342,7 @@ def full(*_: Any, **__: Any) -> None:
 
 
 def test_a_full_disk_while_the_best_is_written_leaves_the_one_before(recipe, tmp_path, monkeypatch):
-    write, written = mmkit.training.checkpoint.save_file, []
+    write, written = mmkit.runs.weights.save_file, []
 
     def fill_up(tensors: Any, path: Path, **more: Any) -> None:
         write(tensors, path, **more)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mmkit.errors import DataError
-from mmkit.importing import Importer, rename
+from mmkit.runs.importing import Importer, rename
 
 NAMES = {
     "text_trans.0.weight": "fuser.project_text.0.weight",

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mmkit.errors import RunError
-from mmkit.evaluate import evaluate
-from mmkit.importing import import_checkpoint
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
-from mmkit.sample import sampled
+from mmkit.runs.importing import import_checkpoint
 from mmkit_dim.convert import NAMES
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmkit.errors import DataError
-from mmkit.importing import Importer, rename
+from mmkit.runs.importing import Importer, rename
 from mmkit_dwe.fuser import START_SCALE
 
 PROJECTION = ("0.weight", "0.bias", "2.weight", "2.bias")

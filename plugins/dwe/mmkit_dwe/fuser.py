@@ -15,7 +15,7 @@ from mmkit.fusers.attention import VectorAttention
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.pooled import shared_width, total, vectors
 from mmkit.fusers.projection import Projection, QueryHead, xavier_uniform_
-from mmkit.losses import clip_loss
+from mmkit.ops.losses import clip_loss
 
 START_SCALE = math.log(1 / 0.07)
 """The logarithm of the scale of both CLIP losses before training."""

@@ -15,9 +15,9 @@ from golden import CLOSE, authors_state, golden_files, salt_of
 from linking import Given, attach_golden, golden_features, golden_mentions, weighted
 from mmkit.batch import Batch
 from mmkit.decoders.entity_matcher import NOTE, EntityMatcher
-from mmkit.importing import load_converted
-from mmkit.losses import clip_loss, n_pair_loss
 from mmkit.model import Model
+from mmkit.ops.losses import clip_loss, n_pair_loss
+from mmkit.runs.importing import load_converted
 from mmkit_dwe.convert import convert_state
 from mmkit_dwe.fuser import DualWay
 

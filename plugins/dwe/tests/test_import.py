@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from mmkit.errors import RunError
-from mmkit.evaluate import evaluate
-from mmkit.importing import import_checkpoint
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
-from mmkit.run import Run
-from mmkit.sample import sampled
+from mmkit.runs.folder import Run
+from mmkit.runs.importing import import_checkpoint
 from mmkit_dwe.convert import NAMES
 
 HIDDEN = 16

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
-from mmkit.sample import sampled
 from mmkit.training.train import train
 
 

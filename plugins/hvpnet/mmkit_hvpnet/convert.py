@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmkit.errors import DataError
-from mmkit.importing import Importer, check_names
+from mmkit.runs.importing import Importer, check_names
 
 Task = Literal["ner", "re"]
 

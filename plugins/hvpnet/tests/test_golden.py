@@ -23,8 +23,8 @@ from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.pair_classifier import PairClassifier
 from mmkit.encoders.timm_pyramid import TimmPyramidEncoder
 from mmkit.encoders.transformer import TransformerEncoder
-from mmkit.importing import load_converted
 from mmkit.model import Model
+from mmkit.runs.importing import load_converted
 from mmkit_hvpnet.convert import HvpnetImporter, convert_state
 from mmkit_hvpnet.fuser import VisualPrefix
 

@@ -15,9 +15,9 @@ from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 import mmkit
 from mmkit.errors import RunError
-from mmkit.importing import import_checkpoint
 from mmkit.model import assemble
 from mmkit.recipe import load_recipe
+from mmkit.runs.importing import import_checkpoint
 from mmkit_hvpnet.convert import PREFIXES, TAGS, HvpnetImporter, Task, authors_names
 
 LAYERS = 2

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
+from mmkit.loading.splits import annotate_split, read_split
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.splits import annotate_split, read_split
 from mmkit_hvpnet.detector import Detector, Found
 
 DATASETS = ["twitter15", "twitter17", "mnre"]

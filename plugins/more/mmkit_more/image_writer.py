@@ -154,7 +154,7 @@ class ImageWriter:
     def _load(self) -> ClipPictures:
         """The CLIP model, which the index has to have been begun with."""
         if self._encoder is None:
-            from mmkit.training.devices import pick_device
+            from mmkit.inference.devices import pick_device
             from mmkit_more.clip_pictures import ClipPictures, same_model
 
             clip = ClipPictures(self.clip, self.revision, str(pick_device(self.device)), self.precision)

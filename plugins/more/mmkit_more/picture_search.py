@@ -17,7 +17,7 @@ def find_like(
     `clip` is a folder with the index's CLIP model, if it cannot be had by its name. Raises `DataError` for an index
     or a picture that cannot be read, and `PartError` for another CLIP model than the index's.
     """
-    from mmkit.training.devices import pick_device
+    from mmkit.inference.devices import pick_device
     from mmkit_more.clip_pictures import clip_of
     from mmkit_more.image_index import ImageIndex
 

@@ -12,10 +12,10 @@ from confection import Config
 import mmkit
 from mmkit.data.types import Example
 from mmkit.errors import RecipeError
+from mmkit.loading.sample import sampled
 from mmkit.model import assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.run import Run, save_run
-from mmkit.sample import sampled
+from mmkit.runs.folder import Run, save_run
 from mmkit.training.train import train
 
 BASES = {"tagger": "text_only_twitter15", "classifier": "text_only_mnre"}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mmkit.data.types import Example
+from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
-from mmkit.run import Run
-from mmkit.sample import sampled
+from mmkit.runs.folder import Run
 from mmkit.training.train import train
 from mmkit_more.conll import ConllContextsReader
 from mmkit_more.mnre import MnreContextsReader

@@ -16,8 +16,8 @@ from golden import CLOSE, authors_state, golden_files, salt_of
 from linking import Given
 from mmkit.batch import Batch, Features
 from mmkit.decoders.base import Decoder
-from mmkit.importing import load_converted
 from mmkit.model import Model
+from mmkit.runs.importing import load_converted
 from mmkit_tesga.classifier import RelationClassifier
 from mmkit_tesga.convert import TesgaImporter, convert_state
 from mmkit_tesga.fuser import SimilarityGated, Task

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mmkit.data.types import Example
 from mmkit.errors import DataError, RunError
-from mmkit.importing import import_checkpoint
+from mmkit.inference.predictor import Predictor
+from mmkit.loading.sample import sampled
 from mmkit.model import Model, assemble
-from mmkit.predict import Predictor
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.sample import sampled
+from mmkit.runs.importing import import_checkpoint
 from mmkit_tesga.convert import INPUT, KEPT, UNK, WORDS, Form, TesgaImporter, authors_names
 
 RECIPES = {"joint": "tesga_jmere", "entities": "tesga_twitter15", "relations": "tesga_mnre"}

@@ -16,12 +16,12 @@ from mmkit.data.types import SOURCES, Entity, Example, Image, Mention, Predictio
 from mmkit.decoders.entity_matcher import NOTE as RANKS
 from mmkit.encoders.base import ItemEncoder, MissingImages
 from mmkit.errors import DataError, ImageError
+from mmkit.inference.devices import pick_device, pick_precision
+from mmkit.inference.evaluation import predict_items
+from mmkit.inference.features import prepare_entities
 from mmkit.model import Model
 from mmkit.recipe import Recipe
-from mmkit.run import Run
-from mmkit.training.devices import pick_device, pick_precision
-from mmkit.training.evaluation import predict_items
-from mmkit.training.features import prepare_entities
+from mmkit.runs.folder import Run
 
 CHUNK = 1024
 """Examples of a stream that are batched by length together; bounds memory, whatever the stream's length."""

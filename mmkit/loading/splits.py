@@ -80,7 +80,7 @@ def read_split(recipe: Recipe, name: str) -> Split:
             f"the recipe has no split {name!r}", where=recipe.path, hint=did_you_mean(name, known)
         )
     if name == ENTITIES:
-        from mmkit.knowledge import read_knowledge_base
+        from mmkit.loading.knowledge import read_knowledge_base
 
         return read_knowledge_base(recipe, annotated=False)
     reader: Reader = recipe.build(f"data.{name}")
@@ -154,7 +154,7 @@ def read_splits(
     base: Sequence[Entity] = ()
     needed = ENTITIES in names or any(True for _ in annotators(recipe, "examples"))
     if needed and ENTITIES in recipe.parts("data"):
-        from mmkit.knowledge import read_knowledge_base
+        from mmkit.loading.knowledge import read_knowledge_base
 
         whole = read_knowledge_base(recipe, device, progress)
         base = whole.entities

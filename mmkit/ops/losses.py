@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkit.distributed import Gather
+from mmkit.ops.distributed import Gather
 
 NEVER = float("-inf")
 

@@ -9,10 +9,10 @@ import torch
 
 from mmkit.data.types import Example, Prediction
 from mmkit.errors import RecipeError
+from mmkit.inference.loader import Loader
 from mmkit.metrics.base import Metric
 from mmkit.model import Item, Model
 from mmkit.recipe import Recipe
-from mmkit.training.batches import Loader
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:

@@ -25,10 +25,10 @@ from mmkit.data.jsonl import write_jsonl
 from mmkit.data.types import Entity, Prediction
 from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json
-from mmkit.knowledge import read_entities
+from mmkit.loading.knowledge import read_entities
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.training.checkpoint import load_tensors, load_weights, read_metadata, save_tensors
+from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 
 FORMAT = 1
 COMPLETE = ("completed", "stopped")

@@ -9,13 +9,13 @@ from mmkit.data.types import Prediction
 from mmkit.errors import RunError
 from mmkit.files import write_json
 from mmkit.hooks import registered
+from mmkit.inference.devices import pick_device, pick_precision
+from mmkit.inference.evaluation import predict_items, score
+from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
+from mmkit.inference.memory import memory_advice
+from mmkit.loading.splits import ENTITIES, check_split, read_splits
 from mmkit.recipe import Recipe
-from mmkit.run import Run
-from mmkit.splits import ENTITIES, check_split, read_splits
-from mmkit.training.devices import pick_device, pick_precision
-from mmkit.training.evaluation import predict_items, score
-from mmkit.training.features import check_mentions, check_pictures, prepare_entities, prepare_features
-from mmkit.training.memory import memory_advice
+from mmkit.runs.folder import Run
 
 
 def evaluate(

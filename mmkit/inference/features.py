@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from mmkit.check_linking import check_linking
+from mmkit.checking.linking import check_linking
+from mmkit.config.settings import TrainingSettings
 from mmkit.data.images import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
@@ -15,9 +16,8 @@ from mmkit.encoders.base import ItemEncoder
 from mmkit.encoders.entity_features import TrainedEntities, encode_entities
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.errors import DataError
+from mmkit.inference.memory import free_memory
 from mmkit.model import Model
-from mmkit.training.memory import free_memory
-from mmkit.training.settings import TrainingSettings
 
 
 def prepare_features(

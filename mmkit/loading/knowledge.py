@@ -20,7 +20,7 @@ from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
 from mmkit.files import explained, is_undamaged
-from mmkit.splits import ENTITIES, Progress, Split, annotators, fingerprints
+from mmkit.loading.splits import ENTITIES, Progress, Split, annotators, fingerprints
 
 if TYPE_CHECKING:
     from mmkit.annotators.base import Annotator

@@ -20,8 +20,8 @@ from mmkit.hooks import call_each
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
 from mmkit.registry import plugin_hint
-from mmkit.run import Run, save_run
-from mmkit.training.checkpoint import load_weights
+from mmkit.runs.folder import Run, save_run
+from mmkit.runs.weights import load_weights
 
 State = Mapping[str, Tensor]
 

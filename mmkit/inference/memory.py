@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import psutil
 import torch
 
+from mmkit.config.settings import TrainingSettings
 from mmkit.errors import TrainingError
-from mmkit.training.settings import TrainingSettings
 
 
 def free_memory(device: torch.device) -> int:

@@ -17,7 +17,7 @@ from mmkit.encoders.base import BLANK, ItemEncoder, MissingImages
 from mmkit.errors import PartError, RunError
 from mmkit.model import Item, Model, assemble
 from mmkit.recipe import Recipe
-from mmkit.run import COMPLETE, Run
+from mmkit.runs.folder import COMPLETE, Run
 
 OWN = "expert/"
 """Before the names of inputs that the expert's own encoders collated: `expert/text/input_ids`."""

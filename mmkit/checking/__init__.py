@@ -1,0 +1,1 @@
+"""What `mmkit check` says of a recipe and its data."""

@@ -1,0 +1,1 @@
+"""From a recipe's `[data]` and `[annotators]` to records in memory."""

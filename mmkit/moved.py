@@ -1,0 +1,57 @@
+"""Old names of modules: an import of one still works, and says what the module is called now."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+MOVED = {
+    "mmkit.check_linking": "mmkit.checking.linking",
+    "mmkit.distributed": "mmkit.ops.distributed",
+    "mmkit.expert": "mmkit.runs.expert",
+    "mmkit.importing": "mmkit.runs.importing",
+    "mmkit.knowledge": "mmkit.loading.knowledge",
+    "mmkit.losses": "mmkit.ops.losses",
+    "mmkit.precision": "mmkit.ops.precision",
+    "mmkit.predict": "mmkit.inference.predictor",
+    "mmkit.run": "mmkit.runs.folder",
+    "mmkit.sample": "mmkit.loading.sample",
+    "mmkit.score": "mmkit.inference.score",
+    "mmkit.splits": "mmkit.loading.splits",
+    "mmkit.training.devices": "mmkit.inference.devices",
+    "mmkit.training.evaluation": "mmkit.inference.evaluation",
+    "mmkit.training.features": "mmkit.inference.features",
+    "mmkit.training.memory": "mmkit.inference.memory",
+    "mmkit.training.settings": "mmkit.config.settings",
+}
+"""What a module was called → what it is called now. `mmkit.check` and `mmkit.evaluate` are functions now."""
+
+
+class OldNames(MetaPathFinder, Loader):
+    """Finds a module under the name that it had before."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in MOVED else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = MOVED[spec.name]
+        warnings.warn(f"{spec.name} is now called {new}", DeprecationWarning, stacklevel=2)
+        module = ModuleType(spec.name, f"Now called {new}.")
+        module.__dict__.update({k: v for k, v in vars(importlib.import_module(new)).items() if k[:2] != "__"})
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is left to do: the module of the new name was executed."""
+
+
+def install() -> None:
+    """Let old names be imported from now on."""
+    if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
+        sys.meta_path.append(OldNames())

@@ -1,0 +1,1 @@
+"""What several stations need: losses, exact arithmetic, rows of all processes."""
