@@ -1,0 +1,1 @@
+"""Run folders: what a trained model needs on disk, and what is built on one."""

@@ -1,0 +1,118 @@
+"""Weights on disk: safetensors, complete or absent, no pickle."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmkit.errors import RunError, one_line
+from mmkit.files import replacing
+
+SAME = "same"
+"""Metadata key: JSON that says under which name a tensor is written that has several."""
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors, atomically; one that has several names (a shared network's) is written once.
+
+    Raises `RunError` if the disk refuses.
+    """
+    owned: dict[str, Tensor] = {}
+    first: dict[tuple[object, ...], str] = {}
+    same: dict[str, str] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        known = first.setdefault(_place(tensor), name)
+        if known != name:
+            same[name] = known
+            continue
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        owned[name] = (
+            tensor.clone() if storage in storages else tensor
+        )  # safetensors refuses overlapping ones
+        storages.add(storage)
+    facts = {**(metadata or {}), **({SAME: json.dumps(same)} if same else {})}
+    with replacing(path) as temporary:
+        try:
+            save_file(owned, temporary, metadata=facts or None)
+        except SafetensorError as error:  # safetensors wraps the system's error in text
+            full = "No space" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    """Equal for tensors that are the same memory, seen the same way."""
+    storage = tensor.untyped_storage().data_ptr()
+    return (tensor.device, storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; none if it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read what `save_tensors` wrote; names of one tensor get the same memory again.
+
+    Raises `RunError` if the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            same = json.loads((file.metadata() or {}).get(SAME, "{}"))
+        return tensors | {name: tensors[known] for name, known in same.items()}
+    except FileNotFoundError as error:
+        raise RunError(
+            "the weights are missing", where=path, hint="was training interrupted? try --resume"
+        ) from error
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise RunError(
+            f"the weights are damaged ({size} bytes): {one_line(error)}",
+            where=path,
+            hint="copy the file again, or train again (--resume goes on from the last complete checkpoint)",
+        ) from error
+
+
+def load_weights(
+    model: nn.Module, state: Mapping[str, Tensor], source: Path, only: set[str] | None = None
+) -> None:
+    """Load weights strictly (`only`: exactly these names). Raises `RunError` naming what does not fit."""
+    own = model.state_dict()
+    expected = set(own) if only is None else only
+    missing, unknown = sorted(expected - set(state)), sorted(set(state) - set(own))
+    shapes = [
+        f"{name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        for name in sorted(set(own) & set(state))
+        if own[name].shape != state[name].shape
+    ]
+    if missing or unknown or shapes:
+        problems = [f"missing {_few(missing)}"] if missing else []
+        problems += [f"unknown {_few(unknown)}"] if unknown else []
+        problems += [f"of another shape {_few(shapes)}"] if shapes else []
+        raise RunError(
+            "the weights do not fit the recipe's model: " + "; ".join(problems),
+            where=source,
+            hint="was recipe.cfg or labels.json edited after training?",
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def _few(names: list[str], n: int = 4) -> str:
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
