@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,8 @@ from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
+from mmkit.encoders.abilities import Prefix
 from mmkit.errors import PartError
-
-Prefix: TypeAlias = Sequence[tuple[Tensor, Tensor]]
-"""A key and a value for each layer, both `[B, heads, P, head_dim]`."""
 
 SDPA, EAGER = "mmkit_sdpa", "mmkit_eager"
 """The names the attention functions are registered under."""

@@ -26,6 +26,7 @@ from transformers import (
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders import prefix as prefixes
+from mmkit.encoders.abilities import Prefix
 from mmkit.encoders.pretrained import (
     LOADING_ERRORS,
     cannot_load,
@@ -258,7 +259,7 @@ class TransformerEncoder(PlainTextEncoder):
             self._prefix_shape = prefixes.prove(self.backbone)
         return self._prefix_shape
 
-    def forward(self, inputs: dict[str, Tensor], prefix: prefixes.Prefix | None = None) -> Features:
+    def forward(self, inputs: dict[str, Tensor], prefix: Prefix | None = None) -> Features:
         """Features of a collated batch.
 
         `prefix` holds, for each layer, a key and a value `[B, heads, P, head_dim]` put before the layer's own

@@ -117,6 +117,9 @@ class RunEncoder(ItemEncoder):
         """The run's own."""
         return self.model.decoder
 
+    def scoring_decoder(self) -> Decoder:
+        return self.model.decoder
+
     @property
     def labels(self) -> Labels:
         """The run's own."""

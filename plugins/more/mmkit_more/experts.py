@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from mmkit.data.types import Example
 from mmkit.decoders.base import Decoder
+from mmkit.encoders.abilities import GivesScores
 from mmkit.encoders.base import Encoder
 from mmkit.errors import DataError, RecipeError
 
@@ -47,14 +48,15 @@ def decoders_of(
         )
     found = []
     for name in experts:
-        encoder: Any = encoders[name]  # has a `decoder`, as "scores" in its `provides` promises
-        if not isinstance(encoder.decoder, kind):
+        encoder = encoders[name]
+        decoder = encoder.scoring_decoder() if isinstance(encoder, GivesScores) else None
+        if not isinstance(decoder, kind):
             raise RecipeError(
-                f"the run's decoder is a {type(encoder.decoder).__name__}, but the mixture needs {wanted}",
+                f"the run's decoder is a {type(decoder).__name__}, but the mixture needs {wanted}",
                 where=f"model.encoders.{name}",
                 hint="name a run that was trained with one",
             )
-        found.append(encoder.decoder)
+        found.append(decoder)
     _check_labels({name: labels(decoder) for name, decoder in zip(experts, found, strict=True)})
     return tuple(found)
 

@@ -49,6 +49,9 @@ class Expert(Given):
         super().__init__(DIM)
         self.decoder = decoder
 
+    def scoring_decoder(self) -> Decoder:
+        return self.decoder
+
 
 def tagger(seed: int, examples=SENTENCES, kind=CrfTagger, **settings) -> Expert:
     torch.manual_seed(seed)
