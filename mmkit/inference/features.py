@@ -9,7 +9,7 @@ import torch
 
 from mmkit.checking.linking import check_linking
 from mmkit.config.settings import TrainingSettings
-from mmkit.data.images import scan_images
+from mmkit.data.image_report import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
 from mmkit.encoders.base import ItemEncoder

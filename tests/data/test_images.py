@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from mmkit.data.images import MAX_PIXELS, content_key, open_image, scan_images
+from mmkit.data.image_report import scan_images
+from mmkit.data.images import MAX_PIXELS, content_key, open_image
 from mmkit.data.types import Example, Image
 from mmkit.errors import ImageError
 
@@ -184,7 +185,10 @@ def test_a_scan_counts_files_and_names_the_first_few(tmp_path: Path, jpeg: bytes
     assert report.names["missing"] == [i.path for i in missing[:3]]
     assert f"5 missing: {missing[0].path}, " in report.faults()
     assert f"1 empty: {bad[0].path};" in report.faults()
-    assert f"1 broken: {bad[2].path} (the file is not a picture of a known format)" in report.faults()
+    assert (
+        f"1 broken: {bad[2].path} (the file is text, not a picture → fetch the picture again)"
+        in report.faults()
+    )
     assert report.summary() == "9 files: 2 readable, 5 missing, 1 empty, 1 broken; 1 blank"
     assert scan_images(examples, decode=True).counts()["broken"] == 2
     assert scan_images([]).summary() == "none"

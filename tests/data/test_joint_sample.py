@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmkit.data.images import open_image, scan_images
+from mmkit.data.image_report import scan_images
+from mmkit.data.images import open_image
 from mmkit.data.jmere import ITC_SCORE, ITM_SCORE, JmereReader
 from mmkit.data.mnre_joint import MnreJointReader
 from mmkit.data.reader import Reader

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmkit.data.images import open_image, scan_images
+from mmkit.data.image_report import scan_images
+from mmkit.data.images import open_image
 from mmkit.data.kb_json import KbJsonReader
 from mmkit.data.kb_jsonl import KbJsonlReader
 from mmkit.data.kb_melbench import KbMelbenchReader

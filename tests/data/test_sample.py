@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mmkit.data.conll import ConllImagesReader
-from mmkit.data.images import open_image, scan_images
+from mmkit.data.image_report import scan_images
+from mmkit.data.images import open_image
 from mmkit.data.jsonl import JsonlReader
 from mmkit.data.mnre import MnreReader
 from mmkit.data.reader import Reader

@@ -1,0 +1,186 @@
+"""Image files from anywhere: what may be opened, within which bounds, and what a file is that is no image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from typing import IO
+
+from PIL import Image as Pillow
+
+from mmkit.errors import ImageError
+
+MAX_PIXELS = 64_000_000
+"""Pictures with more pixels are refused by their header, before a pixel is decoded (and takes 3 bytes)."""
+
+MAX_RATIO = 500
+"""Pictures longer than this many times their shorter side are refused: resizing makes them as many times larger."""
+
+NOT_RASTER = frozenset({"BUFR", "EPS", "FITS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"})
+"""Formats of Pillow that start another program, hold no pixels of their own, or are stubs."""
+
+HEIF_HINT = "install pillow-heif (pip install pillow-heif), or convert the picture to JPEG"
+
+# Pillow warns of odd metadata without naming the file. What is wrong with a file is told by name instead.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Pillow.Image]:
+    """The picture with its header read, found to be a regular file, of a raster format and within the bounds.
+
+    Raises `ImageError` that says what the file is where it is no picture.
+    """
+    with _regular(path) as file:
+        try:
+            picture = Pillow.open(file, formats=raster_formats())
+            _check_size(picture, path)
+        except ImageError:
+            raise
+        except Pillow.DecompressionBombError:
+            raise _too_large(path) from None
+        except Pillow.UnidentifiedImageError as error:
+            raise no_picture(file, path) from error
+        except Exception as error:  # a broken header makes Pillow raise almost anything
+            raise broken(path, error) from error
+        with picture:
+            yield picture
+
+
+def raster_formats() -> tuple[str, ...]:
+    """Names of the formats that are read: Pillow's without `NOT_RASTER`, and HEIF where pillow-heif is installed."""
+    Pillow.init()
+    _register_heif()
+    return tuple(sorted(Pillow.OPEN.keys() - NOT_RASTER))
+
+
+def _register_heif() -> None:
+    if "HEIF" in Pillow.OPEN:
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return
+    register_heif_opener()
+
+
+def _regular(path: str) -> IO[bytes]:
+    """The file, opened; a pipe or a device would make the reader wait for ever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError("this is a folder, not an image file", where=path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("this is not a regular file", where=path, hint="name an image file")
+        if status.st_size == 0:  # also files of /proc, which have no size and may never end
+            raise ImageError("the image file is empty (0 bytes)", where=path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_size(picture: Pillow.Image, path: str) -> None:
+    sizes = [picture.size]
+    icon = getattr(picture, "ico", None)
+    if icon is not None:  # an icon's own size is another than that of the picture inside it
+        sizes += [icon.frame(i).size for i in range(len(icon.entry))]
+    for width, height in sizes:
+        if width * height > MAX_PIXELS:
+            raise _too_large(path)
+        if max(width, height) > MAX_RATIO * min(width, height):
+            raise ImageError(
+                f"the image is {width} × {height} pixels, which is too long and thin",
+                where=path,
+                hint=f"cut it, so that one side is at most {MAX_RATIO} times the other",
+            )
+
+
+def no_picture(file: IO[bytes], path: str) -> ImageError:
+    """What a file is that Pillow cannot identify, by its first bytes."""
+    try:
+        file.seek(0)
+        head = file.read(1024)
+    except (OSError, ValueError):
+        head = b""
+    what, hint = kind_of(head)
+    said = f"the file is {what}" if what else "the file is not a picture of a known format"
+    return ImageError(said, where=path, hint=hint)
+
+
+def kind_of(head: bytes) -> tuple[str, str]:
+    """What a file that begins with `head` is, and what to do about it; empty strings where that is not known."""
+    if head[4:8] == b"ftyp":
+        return _of_brand(head[8:12])
+    for start, what, hint in _STARTS:
+        if head.startswith(start):
+            return what, hint
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "an HTML page, not a picture", "the download gave an error page: fetch the picture again"
+    if text.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")):
+        if b"<svg" in text or text.startswith(b"<!doctype svg"):
+            return "an SVG drawing, which has no pixels", "convert it to PNG"
+        return "an XML file, not a picture", "fetch the picture again"
+    if text.startswith((b"{", b"[")):
+        return "JSON, not a picture", "the download gave an error message: fetch the picture again"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the picture itself", "fetch the pictures with git lfs pull"
+    if head and not any(byte < 9 or 14 <= byte < 32 for byte in head):
+        return "text, not a picture", "fetch the picture again"
+    return "", ""
+
+
+def _of_brand(brand: bytes) -> tuple[str, str]:
+    """What a file of the ISO media family is, by its brand."""
+    if brand in (b"avif", b"avis"):
+        return (
+            "an AVIF picture, which this Pillow cannot decode",
+            "install a newer Pillow, or convert it to JPEG",
+        )
+    if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return "a HEIC picture (HEIF, as phones make them), which Pillow cannot decode", HEIF_HINT
+    return "a video, not a picture", "take a frame of it as JPEG"
+
+
+_STARTS = (
+    (b"%PDF", "a PDF document, not a picture", "convert its page to PNG"),
+    (b"%!PS", "an EPS drawing, which is a program and is not run", "convert it to PNG"),
+    (b"\xc5\xd0\xd3\xc6", "an EPS drawing, which is a program and is not run", "convert it to PNG"),
+    (b"PK\x03\x04", "a ZIP archive, not a picture", "unpack it"),
+    (b"\x1f\x8b", "a gzip archive, not a picture", "unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive, not a picture", "unpack it"),
+    (b"Rar!", "a RAR archive, not a picture", "unpack it"),
+    (b"\x1aE\xdf\xa3", "a video, not a picture", "take a frame of it as JPEG"),
+    (b"\xd7\xcd\xc6\x9a", "a WMF drawing, which has no pixels", "convert it to PNG"),
+    (b"\x93NUMPY", "a NumPy array, not a picture", "save it as PNG"),
+    (b"\x89HDF", "an HDF5 file, not a picture", "save its pictures as PNG"),
+)
+
+
+def unreadable(path: str, error: Exception) -> ImageError:
+    """The error of a file that cannot be opened."""
+    if isinstance(error, FileNotFoundError):
+        return ImageError("no such image", where=path)
+    if isinstance(error, OSError) and error.strerror:
+        return ImageError(f"the image cannot be read: {error.strerror}", where=path)
+    return ImageError(f"the image cannot be read: {error}", where=path)
+
+
+def broken(path: str, error: Exception) -> ImageError:
+    """The error of a picture that cannot be decoded."""
+    return ImageError(f"the image is broken: {error or type(error).__name__}", where=path)
+
+
+def _too_large(path: str) -> ImageError:
+    return ImageError(
+        f"the image has more than {MAX_PIXELS // 1_000_000} megapixels", where=path, hint="scale it down"
+    )

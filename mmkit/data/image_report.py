@@ -1,0 +1,108 @@
+"""What became of a dataset's pictures: how many are there, missing, empty or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmkit.data.image_files import opened
+from mmkit.data.images import open_image, orientation
+from mmkit.data.types import Entity, Example, Image
+from mmkit.errors import ImageError
+from mmkit.files import tidy
+
+UNORIENTED = "unoriented"
+"""The state of a picture that is present, but says in broken metadata how it is to be turned."""
+
+
+@dataclass
+class ImageReport:
+    """What became of the pictures of a dataset; a file is counted once, however often it is used."""
+
+    present: int = 0
+    missing: int = 0
+    empty: int = 0
+    broken: int = 0
+    blank: int = 0
+    """Pictures without a file."""
+    unoriented: int = 0
+    """Present ones whose EXIF or XMP data are broken: they are used as they lie in the file."""
+    photos: int = 0
+    """Files that are photos, not crops of them."""
+    photos_missing: int = 0
+    """Photos that do not exist."""
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """The first few "missing", "empty" and "broken" files, the last with their reason."""
+
+    @property
+    def bad(self) -> int:
+        """Files that cannot be used."""
+        return self.missing + self.empty + self.broken
+
+    @property
+    def total(self) -> int:
+        """All files."""
+        return self.present + self.bad
+
+    def counts(self) -> dict[str, int]:
+        """The five counts by name."""
+        return {state: getattr(self, state) for state in ("present", "missing", "empty", "broken", "blank")}
+
+    def summary(self) -> str:
+        """How many files are in which state, without their names: "9 files: 7 readable, 2 missing"."""
+        states = [f"{n} {state}" for state in ("missing", "empty", "broken") if (n := self.counts()[state])]
+        files = f"{self.total} file{'' if self.total == 1 else 's'}"
+        readable = f"{files}: {', '.join([f'{self.present} readable', *states])}" if states else ""
+        said = [readable or f"{files}, all readable"] if self.total else []
+        if self.unoriented:
+            said.append(f"{self.unoriented} with an unreadable orientation, used as they lie in the file")
+        return "; ".join(said + [f"{self.blank} blank"] * bool(self.blank)) or "none"
+
+    def faults(self) -> str:
+        """The files that cannot be used, by what is wrong: "2 missing: a.jpg, b.jpg"."""
+        return "; ".join(
+            f"{count} {state}: {', '.join(names)}" + (", ..." if count > len(names) else "")
+            for state, names in self.names.items()
+            for count in [self.counts()[state]]
+        )
+
+
+def scan_images(
+    examples: Iterable[Example | Entity], decode: bool = False, show: int = 3, threads: int = 8
+) -> ImageReport:
+    """Look at every picture file: its header, or with `decode` all of its pixels."""
+    images = [i for x in examples for i in x.images]
+    paths = list(dict.fromkeys(i.path for i in images if i.path is not None))
+    photos = {i.path for i in images if i.path is not None and i.role == "photo"}
+    report = ImageReport(blank=sum(i.path is None for i in images), photos=len(photos))
+    with ThreadPoolExecutor(threads) as pool:
+        for path, (state, reason) in zip(paths, pool.map(lambda p: _state(p, decode), paths), strict=True):
+            if state == UNORIENTED:
+                report.unoriented += 1
+                state = "present"
+            setattr(report, state, getattr(report, state) + 1)
+            report.photos_missing += state == "missing" and path in photos
+            if state != "present" and len(names := report.names.setdefault(state, [])) < show:
+                names.append(f"{tidy(path)} ({reason})" if reason else tidy(path))
+    return report
+
+
+def _state(path: str, decode: bool) -> tuple[str, str]:
+    """What an `ImageReport` calls the file, and the reason where that is "broken"."""
+    try:
+        if not Path(path).stat().st_size:
+            return "empty", ""
+    except FileNotFoundError:
+        return "missing", ""
+    except (OSError, ValueError) as error:
+        return "broken", str(error)
+    try:
+        with opened(path) as picture:
+            upright = orientation(picture) is not None
+        if decode:
+            open_image(Image(path))
+    except ImageError as error:
+        return "broken", f"{error.what} → {error.hint}" if error.hint else error.what
+    return ("present", "") if upright else (UNORIENTED, "")
