@@ -37,9 +37,9 @@ from timm.models import save_for_hf
 from mmkit.batch import Batch
 from mmkit.data.types import Example, Image, Span
 from mmkit.inference.devices import pick_device, pick_precision
-from mmkit.inference.evaluation import autocast
 from mmkit.inference.features import prepare_features
 from mmkit.model import Model, assemble
+from mmkit.ops.precision import computing
 from mmkit.recipe import load_recipe
 from mmkit.training.batches import plan_epoch
 from mmkit.training.optimizer import make_optimizer
@@ -143,7 +143,7 @@ def one_side(side: str, folder: Path, epochs: int) -> dict[str, Any]:
     start = time.perf_counter()
     for epoch in range(epochs):
         for batch in batches(model, items, epoch, authors):
-            with autocast(device, precision):
+            with computing(device, precision):
                 loss = sum(model(batch.to(device)).values())
             loss.backward()  # type: ignore[union-attr]
             optimizer.step()

@@ -39,8 +39,8 @@ from torch.nn import functional as F
 from mmkit.batch import Batch
 from mmkit.data.types import Example, Span
 from mmkit.inference.devices import pick_device
-from mmkit.inference.evaluation import autocast
 from mmkit.model import Item, Model, assemble
+from mmkit.ops.precision import computing
 from mmkit.recipe import load_recipe
 from mmkit.training.batches import plan_epoch
 from mmkit.training.optimizer import make_optimizer
@@ -124,7 +124,7 @@ def one_side(side: str, folder: Path, preset: dict[str, int]) -> dict[str, Any]:
     real, computed = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
 
     def update(batch: Batch) -> None:
-        with autocast(device, side.rpartition(" ")[2]):
+        with computing(device, side.rpartition(" ")[2]):
             losses = model(batch.to(device))
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()

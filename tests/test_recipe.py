@@ -384,7 +384,7 @@ def test_wrong_types_are_refused(make: Make, name: str, value: Any, says: str) -
         ("score", {"spans.f1": "much"}, "must be float"),
         ("score", "", "is missing: data.dev is scored with it"),
         ("loss_weights", {"aux": "x"}, "loss_weights.aux"),
-        ("precision", "fp16", '"auto" | "fp32" | "bf16"'),
+        ("precision", "fp16", '"auto" | "fp32" | "tf32" | "bf16"'),
         ("groups", {"a": {}}, "training.groups.a.pattern"),
         ("groups", {"a": {"pattern": "(", "learning_rate": -1}}, "no regular expression"),
     ],

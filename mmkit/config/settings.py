@@ -44,8 +44,10 @@ class TrainingSettings:
     """A fraction of all updates if below 1, else a number of updates (epochs with `schedule_every = epoch`)."""
     clip: float = 0.0
     """Largest gradient norm; 0 clips nothing."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 on a GPU that has it, fp32 elsewhere."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """auto: bf16 on a GPU that has it, fp32 elsewhere. fp32 is float32 in full, whatever PyTorch is set to. tf32
+    (NVIDIA GPUs) is float32 whose products and convolutions round their inputs to 10 bits; a run trained in it predicts
+    in fp32 on other devices."""
     compile: bool = False
     """Whether `torch.compile` compiles the encoders that compute in every batch."""
     score: str | dict[str, float] = ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 
-from mmkit.errors import MMKitError
+from mmkit.errors import MMKitError, RecipeError
+from mmkit.ops.precision import Precision
 
 
 def make_accelerator(device: str) -> Accelerator:
@@ -58,11 +60,23 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def pick_precision(wanted: str, device: torch.device) -> str:
-    """fp32 or bf16: what was asked for, or bf16 on a GPU that computes in it."""
-    if wanted != "auto":
-        return wanted
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+def pick_precision(wanted: str, device: torch.device, *, training: bool = False) -> Precision:
+    """What a model computes in on `device`: what was asked for; `auto` is bf16 on a GPU that computes in it.
+
+    NVIDIA's GPUs have TF32 from compute capability 8.0 on. Elsewhere a model that was trained in it predicts in
+    full float32, which TF32 approximates. Training in it there raises `RecipeError`.
+    """
+    if wanted == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if wanted == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
+        if training:
+            raise RecipeError(
+                f'training.precision = "tf32" means nothing on {device}: only NVIDIA GPUs from compute capability 8.0 '
+                "on have TF32",
+                hint='set training.precision = "fp32", or "auto" (bf16 where the GPU has it)',
+            )
+        return "fp32"
+    return cast(Precision, wanted)
 
 
 def _taken(device: str) -> MMKitError:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-
-import torch
 
 from mmkit.data.types import Example, Prediction
 from mmkit.errors import RecipeError
 from mmkit.inference.loader import Loader
 from mmkit.metrics.base import Metric
 from mmkit.model import Item, Model
+from mmkit.ops.precision import computing
 from mmkit.recipe import Recipe
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
-    """bf16 autocast on `device`, or nothing for fp32."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def plan_evaluation(items: Sequence[Item], batch_size: int) -> list[list[int]]:
@@ -48,7 +39,7 @@ def predict_items(
     model.eval()
     try:
         for chosen, batch in zip(plan, batches, strict=True):
-            with autocast(model.device, precision):
+            with computing(model.device, precision):
                 predictions = model.predict(batch.to(model.device))
             yield from zip(chosen, predictions, strict=True)
     finally:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 _weightless: ContextVar[bool] = ContextVar("weightless", default=False)
@@ -67,9 +67,25 @@ class Gather:
         if len(self.counts) == 1:
             return x
         missing = max(self.counts) - len(x)  # processes exchange tensors of one shape
-        parts = all_gather(F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)))
+        parts = _AllRows.apply(F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)))
         visible = [part[:count] for part, count in zip(parts, self.counts, strict=True)]
         return torch.cat([x, *visible] if self.hidden else visible)
+
+
+class _AllRows(torch.autograd.Function):
+    """Every process's tensor of one shape; the gradient of one's own is the sum of what all processes have for it."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> tuple[Tensor, ...]:
+        parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, own.contiguous())
+        return tuple(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        summed = torch.stack(gradients)  # a part that no loss looked at has zeros
+        dist.all_reduce(summed)
+        return summed[dist.get_rank()]
 
 
 def gathered(x: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from mmkit.batch import Batch
 from mmkit.config.settings import TrainingSettings
 from mmkit.errors import RecipeError, did_you_mean
-from mmkit.inference.evaluation import autocast
 from mmkit.inference.loader import Loader
 from mmkit.ops.distributed import weightless
+from mmkit.ops.precision import computing, products_of
 from mmkit.training.batches import Share, plan_epoch, share
 from mmkit.training.checkpoint import Progress
 from mmkit.training.optimizer import Schedule
@@ -91,7 +91,7 @@ class Loop:
         for part in parts:
             micro = next(batches).to(accelerator.device)
             with contextlib.nullcontext() if part is parts[-1] else accelerator.no_sync(self.model):
-                with weightless(part.weight == 0), autocast(accelerator.device, self.precision):
+                with weightless(part.weight == 0), computing(accelerator.device, self.precision):
                     losses = self.model(micro)
                 if unknown := settings.loss_weights.keys() - losses.keys():
                     raise RecipeError(
@@ -99,7 +99,8 @@ class Loop:
                         hint=did_you_mean(min(unknown), losses),
                     )
                 total = sum(loss * settings.loss_weights.get(name, 1.0) for name, loss in losses.items())
-                accelerator.backward(total * part.weight)
+                with products_of(self.precision):
+                    accelerator.backward(total * part.weight)
             for name, loss in {**losses, "loss": total}.items():
                 own = loss.detach() * (part.weight / accelerator.num_processes)
                 sums[name] = sums[name] + own if name in sums else own

@@ -87,7 +87,7 @@ class Session:
         """Data → model → features → updates with evaluations → test scores."""
         self.started = time.monotonic()
         self.settings, self.device = self.recipe.training, self.accelerator.device
-        self.precision = pick_precision(self.settings.precision, self.device)
+        self.precision = pick_precision(self.settings.precision, self.device, training=True)
         if self.main:
             open_folder(self.run, self.recipe, resume)
         fitting_parts(self.recipe)  # a mistake is said before annotators run
