@@ -49,7 +49,7 @@ def test_a_run_trained_in_tf32_predicts_in_fp32_elsewhere(gpu):
 
 def test_training_in_tf32_is_refused_where_it_means_nothing(tmp_path):
     recipe = sampled(load_recipe("text_only_twitter15")).with_overrides({"training.precision": "tf32"})
-    with pytest.raises(RecipeError, match="means nothing on cpu.*compute capability 8.0") as refused:
+    with pytest.raises(RecipeError, match=r"means nothing on cpu.*compute capability 8\.0") as refused:
         train(recipe, tmp_path / "run", device="cpu", quiet=True)
     assert 'training.precision = "fp32"' in refused.value.hint
     assert not (tmp_path / "run").exists()  # said before anything is written
