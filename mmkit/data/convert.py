@@ -8,16 +8,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from mmkit.data.jsonl import Kind, write_jsonl
 from mmkit.data.reader import Reader
-from mmkit.data.types import Entity, Example, Image
+from mmkit.data.types import Entity, Example, Image, Media
+
+M = TypeVar("M", Image, Media)
 
 
 def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
     """Write what `reader` reads to the jsonlines file `dst`, streaming; return counts of what was written.
 
-    Pictures below the destination's folder get paths relative to it (read the file with that folder as
+    Pictures and other media below the destination's folder get paths relative to it (read the file with that folder as
     `root`), all others absolute ones. What the reader skipped or mended is in its `repairs` afterwards.
     Raises `DataError` for data that cannot be read, and where the disk refuses.
     """
@@ -33,16 +36,17 @@ def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
             counts["images"] += len(x.images)
             if isinstance(x, Example):
                 counts.update(tokens=len(x.tokens), spans=len(x.spans), relations=len(x.relations))
-            yield replace(x, images=tuple(_moved(i, folder) for i in x.images))
+            images, media = (tuple(_moved(m, folder) for m in some) for some in (x.images, x.media))
+            yield replace(x, images=images, media=media)
 
     counts[kind] = 0
     write_jsonl(dst, moved(), kind)
     return dict(counts)
 
 
-def _moved(image: Image, folder: str) -> Image:
-    if image.path is None:
-        return image
-    path = os.path.abspath(image.path)  # noqa: PTH100 - thousands of them
+def _moved(medium: M, folder: str) -> M:
+    if medium.path is None:
+        return medium
+    path = os.path.abspath(medium.path)  # noqa: PTH100 - thousands of them
     below = os.path.join(folder, "")  # noqa: PTH118 - with a separator at its end
-    return replace(image, path=path.removeprefix(below))
+    return replace(medium, path=path.removeprefix(below))

@@ -1,7 +1,8 @@
 """Canonical jsonlines: the one file format that holds all of the data model.
 
-The first line is a header, `{"format": 1, "kind": "examples"}` (or "entities", "predictions"); each further
+The first line is a header, `{"format": 2, "kind": "examples"}` (or "entities", "predictions"); each further
 line is one record in the form of `mmkit.data.records`. Strings are Unicode text without unpaired surrogates.
+Format 2 added `media` and spans' `regions`; files of format 1 are read like it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = [
     "write_jsonl",
 ]
 
-FORMAT = 1
+FORMAT = 2
 Kind = Literal["examples", "entities", "predictions"]
 Record = Example | Entity | Prediction
 
@@ -47,7 +48,7 @@ _KINDS: dict[str, tuple[type, Callable[..., Record]]] = {
     "predictions": (Prediction, prediction_from_json),
 }
 _HEADER_HINT = (
-    'the first line of a jsonlines file is {"format": 1, "kind": "examples"} (or entities, predictions)'
+    'the first line of a jsonlines file is {"format": 2, "kind": "examples"} (or entities, predictions)'
 )
 
 

@@ -1,4 +1,7 @@
-"""The data model: frozen records without tensors, shared by every station."""
+"""The data model: frozen records without tensors, shared by every station.
+
+Each knows its JSON form: `to_dict` leaves out fields at their default, `read` takes it back from a `Node`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mmkit.data.node import Json, Node, plain_notes, without_defaults
 from mmkit.errors import DataError
 
 Role = Literal["photo", "object"]
@@ -21,17 +25,61 @@ Each is `{"by": part, "id": ..., "title": ..., "score": ..., "text": ...}`, and 
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A place in a picture: `box` is in pixels of the file of the example's `images[image]`."""
+
+    image: int
+    box: Box
+
+    def __post_init__(self) -> None:
+        if self.image < 0:
+            raise DataError(f"a region's image counts from 0, it cannot be {self.image}")
+        if len(self.box) != 4:
+            raise DataError(f"a region's box is (left, top, right, bottom), not {self.box}")
+
+    def to_dict(self) -> Json:
+        """As JSON."""
+        return {"image": self.image, "box": list(self.box)}
+
+    @classmethod
+    def read(cls, node: Node) -> Region:
+        """From JSON. Raises `DataError`."""
+        node.fields(("image", "box"))
+        return cls(node["image"].count(), _box(node["box"]))
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """A labelled stretch of tokens, `end` exclusive."""
+    """A labelled stretch of tokens, `end` exclusive, and the places in the pictures that show what it names.
+
+    `regions` say nothing about whether two spans are equal, or which comes first. What a span names may be shown at
+    several places, each of which is right, and metrics of spans compare bounds and labels; a metric of regions looks
+    at them itself.
+    """
 
     start: int
     end: int
     label: str
+    regions: tuple[Region, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise DataError(f"a span must have 0 <= start < end, not [{self.start}, {self.end})")
+
+    def to_dict(self) -> Json:
+        """As JSON."""
+        bounds = {"start": self.start, "end": self.end, "label": self.label}
+        return bounds | ({"regions": [r.to_dict() for r in self.regions]} if self.regions else {})
+
+    @classmethod
+    def read(cls, node: Node) -> Span:
+        """From JSON. Raises `DataError`."""
+        node.fields(("start", "end", "label", "regions"))
+        start, end = node["start"].count(), node["end"].count()
+        if start >= end:
+            node.fail("a span with start < end")
+        return cls(start, end, node["label"].text(), node.list("regions", Region.read))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +89,17 @@ class Relation:
     head: Span
     tail: Span
     label: str | None = None
+
+    def to_dict(self) -> Json:
+        """As JSON."""
+        label = {} if self.label is None else {"label": self.label}
+        return {"head": self.head.to_dict(), "tail": self.tail.to_dict(), **label}
+
+    @classmethod
+    def read(cls, node: Node) -> Relation:
+        """From JSON. Raises `DataError`."""
+        node.fields(("head", "tail", "label"))
+        return cls(Span.read(node["head"]), Span.read(node["tail"]), node.optional("label", Node.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +113,55 @@ class Image:
     role: Role = "photo"
     box: Box | None = None
 
+    def to_dict(self) -> Json:
+        """As JSON."""
+        return {"path": self.path, "role": self.role} | ({} if self.box is None else {"box": list(self.box)})
+
+    @classmethod
+    def read(cls, node: Node) -> Image:
+        """From JSON, or from a plain path. Raises `DataError`."""
+        if isinstance(node.value, str):
+            return cls(node.value)
+        node.fields(("path", "role", "box"))
+        path = node.optional("path", Node.text)
+        role = node.optional("role", Node.text) or "photo"
+        if role not in ("photo", "object"):
+            node["role"].fail("'photo' or 'object'")
+        return cls(path, role, node.optional("box", _box))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file of any other kind than pictures (`kind` is "audio", say), read by the parts that know the kind.
+
+    `role` tells several of one kind apart; it is up to the reader and the encoder. Pictures are `Image`s, in `images`.
+    """
+
+    path: str
+    kind: str
+    role: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.kind or self.kind == "image":
+            raise DataError(
+                f"media have a kind other than pictures, not {self.kind!r}",
+                where=self.path,
+                hint="pictures go into `images`",
+            )
+
+    def to_dict(self) -> Json:
+        """As JSON."""
+        return {"path": self.path, "kind": self.kind} | ({"role": self.role} if self.role else {})
+
+    @classmethod
+    def read(cls, node: Node) -> Media:
+        """From JSON. Raises `DataError`."""
+        node.fields(("path", "kind", "role"))
+        kind = node["kind"].text()
+        if kind in ("", "image"):
+            node["kind"].fail("a kind of media such as 'audio' (pictures go into `images`)")
+        return cls(node["path"].text(), kind, node.optional("role", Node.text) or "")
+
 
 @dataclass(frozen=True, slots=True)
 class Mention:
@@ -62,13 +170,24 @@ class Mention:
     text: str
     span: Span | None = None
 
+    def to_dict(self) -> Json:
+        """As JSON."""
+        return {"text": self.text} | ({} if self.span is None else {"span": self.span.to_dict()})
+
+    @classmethod
+    def read(cls, node: Node) -> Mention:
+        """From JSON. Raises `DataError`."""
+        node.fields(("text", "span"))
+        return cls(node["text"].text(), node.optional("span", Span.read))
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """One sentence with its pictures and, where known, its annotations.
 
     `offsets[i]` are the character bounds of `tokens[i]` in `text`. `notes` is JSON, its keys namespaced by the
-    part that wrote them. Raises `DataError` where spans or offsets do not fit the tokens.
+    part that wrote them. `media` are files of other kinds than pictures.
+    Raises `DataError` where spans or offsets do not fit the tokens, or regions the pictures.
     """
 
     id: str
@@ -82,6 +201,7 @@ class Example:
     entity: str | None = None
     candidates: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    media: tuple[Media, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.tokens):
@@ -92,6 +212,12 @@ class Example:
         if ends and max(ends) > len(self.tokens):
             raise DataError(
                 f"a span ends at token {max(ends)} of a sentence of {len(self.tokens)} tokens", where=self.id
+            )
+        shown = [region.image for span in self.spans for region in span.regions]
+        if shown and max(shown) >= len(self.images):
+            raise DataError(
+                f"a region is in images[{max(shown)}] of an example with {len(self.images)} pictures",
+                where=self.id,
             )
 
     @classmethod
@@ -114,6 +240,7 @@ class Entity:
     description: str = ""
     images: tuple[Image, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+    media: tuple[Media, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +275,35 @@ class Prediction:
             {ORPHANS: example.notes[ORPHANS]} if ORPHANS in example.notes else {},
         )
 
+    def to_dict(self) -> Json:
+        """As JSON, the record of a predictions file. Raises `DataError` for notes that JSON cannot hold."""
+        record: Json = {
+            "id": self.id,
+            "spans": [s.to_dict() for s in self.spans],
+            "span_scores": list(self.span_scores),
+            "relations": [r.to_dict() for r in self.relations],
+            "relation_scores": list(self.relation_scores),
+            "links": list(self.links),
+            "link_scores": list(self.link_scores),
+            "notes": plain_notes(self.notes, self.id),
+        }
+        return without_defaults(record)
+
+    @classmethod
+    def from_dict(cls, record: object, where: str = "", id: str = "") -> Prediction:
+        """From JSON; `id` is taken where the record has none. Raises `DataError` that says `where`, and the field."""
+        node = Node(record, where).fields(tuple(cls.__dataclass_fields__))
+        return cls(
+            id=node.id(id),
+            spans=node.list("spans", Span.read),
+            span_scores=node.list("span_scores", Node.number),
+            relations=node.list("relations", Relation.read),
+            relation_scores=node.list("relation_scores", Node.number),
+            links=node.list("links", Node.text),
+            link_scores=node.list("link_scores", Node.number),
+            notes=node.optional("notes", Node.object) or {},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TextView:
@@ -167,3 +323,10 @@ class TextView:
     def of(cls, example: Example) -> TextView:
         """The plain view: the example's tokens and nothing else."""
         return cls(words=example.tokens, index=tuple(range(len(example.tokens))))
+
+
+def _box(node: Node) -> Box:
+    numbers = tuple(Node.number(n) for n in node.items())
+    if len(numbers) != 4:
+        node.fail("[left, top, right, bottom]")
+    return numbers[0], numbers[1], numbers[2], numbers[3]

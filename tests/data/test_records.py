@@ -20,7 +20,7 @@ from mmkit.data.jsonl import (
     to_json,
     write_jsonl,
 )
-from mmkit.data.types import Entity, Example, Image, Mention, Prediction, Relation, Span
+from mmkit.data.types import Entity, Example, Image, Media, Mention, Prediction, Region, Relation, Span
 from mmkit.errors import DataError
 
 ODD = st.sampled_from(
@@ -41,7 +41,25 @@ BOXES = st.none() | st.tuples(FLOATS, FLOATS, FLOATS, FLOATS)
 IMAGES = st.lists(
     st.builds(Image, st.none() | TEXT, st.sampled_from(["photo", "object"]), BOXES), max_size=3
 ).map(tuple)
-LOOSE_SPANS = st.builds(lambda s, n, label: Span(s, s + n, label), st.integers(0, 9), st.integers(1, 9), TEXT)
+MEDIA = st.lists(
+    st.builds(Media, TEXT, TEXT.filter(lambda kind: kind not in ("", "image")), TEXT), max_size=2
+).map(tuple)
+CORNERS = st.tuples(FLOATS, FLOATS, FLOATS, FLOATS)
+
+
+def regions(pictures: int) -> st.SearchStrategy[tuple[Region, ...]]:
+    if not pictures:
+        return st.just(())
+    return st.lists(st.builds(Region, st.integers(0, pictures - 1), CORNERS), max_size=2).map(tuple)
+
+
+LOOSE_SPANS = st.builds(
+    lambda s, n, label, shown: Span(s, s + n, label, shown),
+    st.integers(0, 9),
+    st.integers(1, 9),
+    TEXT,
+    regions(4),
+)
 
 
 @st.composite
@@ -57,10 +75,16 @@ def examples(draw: st.DrawFn) -> Example:
             text += gap
             offsets += ((len(text), len(text) + len(token)),)
             text += token
+    images = draw(IMAGES)
     spans: st.SearchStrategy[Span] = st.nothing()
     if tokens:
         bounds = st.tuples(st.integers(0, len(tokens) - 1), st.integers(1, len(tokens)))
-        spans = st.builds(lambda b, label: Span(*b, label), bounds.filter(lambda b: b[0] < b[1]), TEXT)
+        spans = st.builds(
+            lambda b, label, shown: Span(*b, label, shown),
+            bounds.filter(lambda b: b[0] < b[1]),
+            TEXT,
+            regions(len(images)),
+        )
     maybe_span = st.none() | spans if tokens else st.none()
     relations = st.builds(Relation, spans, spans, st.none() | TEXT) if tokens else st.nothing()
     return Example(
@@ -68,17 +92,18 @@ def examples(draw: st.DrawFn) -> Example:
         text=text,
         tokens=tokens,
         offsets=offsets,
-        images=draw(IMAGES),
+        images=images,
         spans=tuple(draw(st.lists(spans, max_size=3) if tokens else st.just([]))),
         relations=tuple(draw(st.lists(relations, max_size=2) if tokens else st.just([]))),
         mention=draw(st.none() | st.builds(Mention, TEXT, maybe_span)),
         entity=draw(st.none() | TEXT),
         candidates=tuple(draw(st.lists(TEXT, max_size=3))),
         notes=draw(NOTES),
+        media=draw(MEDIA),
     )
 
 
-ENTITIES = st.builds(Entity, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), TEXT, IMAGES, NOTES)
+ENTITIES = st.builds(Entity, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), TEXT, IMAGES, NOTES, MEDIA)
 PREDICTIONS = st.builds(
     Prediction,
     TEXT,
@@ -97,7 +122,9 @@ PREDICTIONS = st.builds(
 def test_examples_come_back_from_a_file_as_they_were(tmp_path: Path, records: list[Example]) -> None:
     path = tmp_path / "x.jsonl"
     assert write_jsonl(path, records, "examples") == len(records)
-    assert list(read_jsonl(path)) == records
+    again = list(read_jsonl(path))
+    assert again == records
+    assert [[s.regions for s in x.spans] for x in again] == [[s.regions for s in x.spans] for x in records]
 
 
 @given(records=st.lists(ENTITIES, max_size=3))
@@ -111,13 +138,58 @@ def test_entities_come_back_from_a_file_as_they_were(tmp_path: Path, records: li
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_predictions_come_back_from_a_file_as_they_were(tmp_path: Path, records: list[Prediction]) -> None:
     write_jsonl(tmp_path / "x.jsonl", records, "predictions")
-    assert list(read_jsonl(tmp_path / "x.jsonl")) == records
+    again = list(read_jsonl(tmp_path / "x.jsonl"))
+    assert again == records
+    assert [[s.regions for s in x.spans] for x in again] == [[s.regions for s in x.spans] for x in records]
+    assert [Prediction.from_dict(json.loads(json.dumps(x.to_dict()))) for x in records] == records
 
 
 def test_an_image_keeps_every_field() -> None:
     images = (Image(None), Image("a//b.jpg", "object", (0.5, 1.0, 2.0, 3.25)), Image("./c.jpg"))
     example = Example.from_tokens("1", ["hi"], images=images)
     assert example_from_json(json.loads(json.dumps(to_json(example)))) == example
+
+
+def test_regions_say_nothing_about_which_spans_are_equal() -> None:
+    plain, shown = Span(0, 1, "PER"), Span(0, 1, "PER", (Region(0, (1.0, 2.0, 3.0, 4.0)),))
+    assert plain == shown and len({plain, shown}) == 1 and not plain < shown
+    assert shown.to_dict() == {
+        "start": 0,
+        "end": 1,
+        "label": "PER",
+        "regions": [{"image": 0, "box": [1.0, 2.0, 3.0, 4.0]}],
+    }
+
+
+def test_a_region_is_in_a_picture_of_its_example() -> None:
+    shown = Span(0, 1, "PER", (Region(1, (1.0, 2.0, 3.0, 4.0)),))
+    with pytest.raises(DataError, match=r"images\[1\] of an example with 1 pictures"):
+        Example.from_tokens("1", ["hi"], images=(Image("a.jpg"),), spans=(shown,))
+
+
+def test_media_lie_under_the_root_as_pictures_do() -> None:
+    record = {"id": "1", "text": "hi", "media": [{"path": "a.wav", "kind": "audio", "role": "speech"}]}
+    assert example_from_json(record, root="data").media == (Media("data/a.wav", "audio", "speech"),)
+    entity = {"id": "Q1", "name": "x", "media": [{"path": "/b.wav", "kind": "audio"}]}
+    assert entity_from_json(entity, root="data").media == (Media("/b.wav", "audio"),)
+
+
+def test_a_file_of_format_1_is_read(tmp_path: Path) -> None:
+    """As mmkit wrote it before there were media and regions."""
+    (tmp_path / "old.jsonl").write_text(
+        '{"format": 1, "kind": "examples"}\n'
+        '{"id": "17", "text": "a b", "tokens": ["a", "b"], "images": [{"path": "x.jpg", "role": "object", '
+        '"box": [40, 8, 96, 120]}], "spans": [{"start": 0, "end": 1, "label": "PER"}]}\n'
+    )
+    image = Image("x.jpg", "object", (40.0, 8.0, 96.0, 120.0))
+    old = Example.from_tokens("17", ["a", "b"], images=(image,), spans=(Span(0, 1, "PER"),))
+    assert list(read_jsonl(tmp_path / "old.jsonl")) == [old]
+    write_jsonl(tmp_path / "new.jsonl", [old], "examples")
+    header, *lines = (tmp_path / "new.jsonl").read_text().splitlines()
+    assert json.loads(header) == {"format": 2, "kind": "examples"}
+    assert [json.loads(line) for line in lines] == [
+        json.loads(line) for line in (tmp_path / "old.jsonl").read_text().splitlines()[1:]
+    ]
 
 
 def test_fields_at_their_default_are_left_out() -> None:
@@ -221,6 +293,13 @@ SPAN = {"start": 0, "end": 1, "label": "PER"}
         ({"images": [{"path": "a", "box": [1, 2, 3]}]}, "`images[0].box` must be [left, top, right, bottom]"),
         ({"images": [{"path": "a", "box": [1, 2, 3, "4"]}]}, "`images[0].box[3]` must be a number"),
         ({"images": [{"path": "a", "box": [1, 2, 3, 10**999]}]}, "`images[0].box[3]` must be a number"),
+        ({"spans": [{**SPAN, "regions": [{"image": 0}]}]}, "the field `spans[0].regions[0].box` is missing"),
+        (
+            {"spans": [{**SPAN, "regions": [{"image": -1}]}]},
+            "`spans[0].regions[0].image` must be a whole number",
+        ),
+        ({"media": [{"path": "a.wav"}]}, "the field `media[0].kind` is missing"),
+        ({"media": [{"path": "a.jpg", "kind": "image"}]}, "`media[0].kind` must be a kind of media"),
         ({"notes": []}, "`notes` must be an object"),
         ({"id": 7}, "`id` must be a string, not 7"),
     ],
@@ -281,8 +360,8 @@ HEADER = '{"format": 1, "kind": "examples"}'
         (['{"text": "a"}'], "x.jsonl:1: the header is missing"),
         (["[]"], "x.jsonl:1: the header is missing"),
         (
-            ['{"format": 2, "kind": "examples"}'],
-            "x.jsonl:1: the file has format 2; this version of mmkit reads up to 1",
+            ['{"format": 3, "kind": "examples"}'],
+            "x.jsonl:1: the file has format 3; this version of mmkit reads up to 2",
         ),
         (['{"format": "1", "kind": "examples"}'], "x.jsonl:1: `format` must be a whole number"),
         (['{"format": 1, "kind": "example"}'], "did you mean 'examples'?"),
