@@ -51,6 +51,15 @@ class Specs:
         """Folders of `*.cfg` recipes that come with the plugin; users name one by its file name."""
 
     @hookspec
+    def mmkit_upgrade(self, recipe: dict[str, Any]) -> None:
+        """Bring a recipe of an older form up to date, in place, before it is checked.
+
+        `recipe` is what the file says, section in section, with overrides applied and references resolved; nothing of
+        it is known to be right. A plugin changes what used to belong to another part and is its own now, so that older
+        recipes and runs stay what they were. `mmkit.config.upgrade.parts_named` finds the sections of a part.
+        """
+
+    @hookspec
     def mmkit_importers(self) -> dict[str, Any]:  # type: ignore[empty-body]
         """Paper name → `"module:Class"` of a `mmkit.runs.importing.Importer`, for `import-checkpoint PAPER`."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from confection import SECTION_PREFIX
 
 from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
+from mmkit.config.packages import setting_hint
 from mmkit.config.parameters import MISSING
 from mmkit.config.settings import TrainingSettings
 from mmkit.config.text import Source, Tree, literal, parse_overrides, read, resolve, write
@@ -135,9 +137,11 @@ class Recipe:
 
 def _checked(tree: Tree, overrides: Mapping[str, Any]) -> tuple[Tree, list[Problem]]:
     problems = Problems()
-    overridden = _overridden(tree, overrides, problems)
-    config = check(resolve(overridden, problems), problems)
-    return config, problems.found
+    resolved = resolve(_overridden(tree, overrides, problems), problems)
+    for _ in hooks.call_each("mmkit_upgrade", recipe=resolved):
+        pass  # it was changed in place
+    config = check(resolved, problems)
+    return config, [replace(p, hint=setting_hint(p.path) or p.hint) for p in problems.found]
 
 
 def _check_format(source: Source) -> None:

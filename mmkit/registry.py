@@ -14,12 +14,13 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import catalogue
 
 from mmkit.config import sources
+from mmkit.config.packages import part_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.values import Problems, construct, fit_arguments
 from mmkit.errors import PartError, did_you_mean, one_line
@@ -33,9 +34,6 @@ BASES = {
     "metrics": "mmkit.metrics.base:Metric",
 }
 """The registries in the order a model runs, each with the class its parts derive from."""
-
-PLUGINS = ("hvpnet", "tesga", "more", "dwe", "dim")
-"""First words of parts' names whose packages, `mmkit-<word>`, are in `plugins/` of mmkit's repository."""
 
 HERE = "(this process)"
 """The package of a part that was registered by a decorator rather than by an entry point."""
@@ -128,7 +126,7 @@ class Registry(catalogue.Registry):
                 return PartError(
                     f"{what}: it is one of the {other.name}", hint=did_you_mean(name, self.names())
                 )
-        return PartError(what, hint=plugin_hint(name) or did_you_mean(name, self.names()))
+        return PartError(what, hint=part_hint(name) or did_you_mean(name, self.names()))
 
 
 readers = Registry("readers")
@@ -158,23 +156,7 @@ def find(name: str) -> tuple[str, type]:
         if name in registry:
             return registry.name, registry.get(name)
     names = [known for registry in ALL.values() for known in registry.names()]
-    raise PartError(f"there is no part {name!r}", hint=plugin_hint(name) or did_you_mean(name, names))
-
-
-def install_hint(package: str, requirement: str = "") -> str:
-    """How to get a package (in a version, `package>=1`): mmkit's own plugins are on no package index."""
-    word = package.removeprefix("mmkit-")
-    if word in PLUGINS:
-        return f"pip install ./plugins/{word} from mmkit's repository"
-    return f'pip install "{requirement or package}"'
-
-
-def plugin_hint(name: str) -> str:
-    """How to get the plugin that brings a part of this name; empty if none is known or it is installed."""
-    word = name.partition(".")[0]
-    if word not in PLUGINS or is_installed(f"mmkit-{word}"):
-        return ""
-    return install_hint(f"mmkit-{word}")
+    raise PartError(f"there is no part {name!r}", hint=part_hint(name) or did_you_mean(name, names))
 
 
 def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:
@@ -226,15 +208,6 @@ def _installed_component(registry: str, entry: EntryPoint) -> Component:
     except sources.SourceError as error:
         problem = str(error)
     return Component(entry.name, registry, package, version, entry.value, summary, problem)
-
-
-def is_installed(package: str) -> bool:
-    """Whether a distribution of this name is installed."""
-    try:
-        distribution(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _package(entry: EntryPoint) -> tuple[str, str]:

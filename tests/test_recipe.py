@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 from mmkit import hooks, registry
 from mmkit.annotators.base import Annotator
+from mmkit.config import packages
 from mmkit.config.settings import GroupSettings, TrainingSettings
 from mmkit.config.text import parse
+from mmkit.config.upgrade import parts_named
+from mmkit.config.upgrade import section as section_of
 from mmkit.data.reader import Reader
 from mmkit.decoders.base import Decoder
 from mmkit.encoders.base import Encoder
@@ -428,9 +431,38 @@ def test_a_part_of_another_registry_is_said_to_be_one(make: Make) -> None:
 
 
 def test_a_known_plugin_that_is_missing_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "is_installed", lambda package: False)
+    monkeypatch.setattr(packages, "is_installed", lambda package: False)
     text = refusal(make, ('@fusers = "t.free.v1"', '@fusers = "tesga.graph_attention.v1"'))
     assert "pip install ./plugins/tesga from mmkit's repository" in text
+
+
+def test_a_known_plugin_that_brings_a_setting_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = packages.KnownPackage(
+        "mmkit-later", ("later",), "pip install mmkit-later", ("model.fuser.gates",)
+    )
+    monkeypatch.setattr(packages, "known_packages", lambda: (known,))
+    gates = ('@fusers = "mmkit.text_only.v1"', '@fusers = "mmkit.text_only.v1"\ngates = 2')
+    change = ('@fusers = "t.free.v1"', gates[1])
+    assert "there is no such setting; pip install mmkit-later" in refusal(make, change)
+    monkeypatch.setattr(packages, "is_installed", lambda package: True)
+    assert "mmkit-later" not in refusal(make, change)
+
+
+def test_a_plugin_brings_recipes_of_an_older_form_up_to_date(make: Make) -> None:
+    class Plugin:
+        @hooks.hookimpl
+        def mmkit_upgrade(self, recipe: dict[str, Any]) -> None:
+            for at, part in parts_named(recipe, "fusers", "t.former.v1"):
+                assert at == "model.fuser"
+                part["@fusers"] = "t.free.v1"
+            section_of(recipe, "training").pop("former", None)
+            section_of(recipe, "no_such_section")["x"] = 1
+
+    changes = (('@fusers = "t.free.v1"', '@fusers = "t.former.v1"'), ("[training]", "[training]\nformer = 1"))
+    with hooks.registered(Plugin()):
+        upgraded = make(*changes).config
+    assert upgraded == make().config
+    assert "t.former.v1" in refusal(make, *changes)
 
 
 def test_a_newer_format_is_refused_at_once(make: Make) -> None:

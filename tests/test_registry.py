@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from mmkit import hooks, registry
 from mmkit.cli.import_check import check_imports
-from mmkit.config import sources
+from mmkit.config import packages, sources
 from mmkit.errors import PartError
 from mmkit.metrics.base import Metric
 from mmkit.registry import Component, components
@@ -209,13 +211,20 @@ def test_finding_over_all_registries() -> None:
         registry.find("mmkit.json.v1")
 
 
-@pytest.mark.parametrize("plugin", registry.PLUGINS)
-def test_plugins_that_are_on_no_index_are_installed_from_the_repository(
-    monkeypatch: pytest.MonkeyPatch, plugin: str
+@pytest.mark.parametrize("known", packages.known_packages(), ids=lambda known: known.package)
+def test_a_known_package_that_is_lacking_is_named_with_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, known: packages.KnownPackage
 ) -> None:
-    monkeypatch.setattr(registry, "is_installed", lambda package: False)
-    with pytest.raises(PartError, match=rf"pip install \./plugins/{plugin} from mmkit's repository"):
-        registry.find(f"{plugin}.no_such_part.v1")
+    monkeypatch.setattr(packages, "is_installed", lambda package: False)
+    for word in known.parts:
+        with pytest.raises(PartError, match=re.escape(known.install)):
+            registry.find(f"{word}.no_such_part.v1")
+
+
+def test_the_known_packages_of_this_repository_are_all_there_are() -> None:
+    plugins = sorted((Path(__file__).resolve().parents[1] / "plugins").glob("*/pyproject.toml"))
+    names = {tomllib.loads(file.read_text(encoding="utf-8"))["project"]["name"] for file in plugins}
+    assert {known.package for known in packages.known_packages()} == names
 
 
 # -- finding sources -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 from mmkit import registry
+from mmkit.config.packages import install_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.settings import TrainingSettings
 from mmkit.config.values import UNRESOLVED, Problems, fit_arguments
@@ -199,7 +200,7 @@ def _check_requirement(text: str, problems: Problems) -> None:
     except InvalidRequirement:
         problems.add("recipe.requires", f'"{text}" is no package', 'write "name" or "name>=1.0"')
         return
-    hint = registry.install_hint(requirement.name, text)
+    hint = install_hint(requirement.name, text)
     try:
         installed = version(requirement.name)
     except PackageNotFoundError:

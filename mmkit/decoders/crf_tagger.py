@@ -11,18 +11,16 @@ from mmkit.batch import Features, States
 from mmkit.data.types import Entity
 from mmkit.decoders.base import Labels
 from mmkit.decoders.crf import LinearChainCRF
-from mmkit.decoders.tagger import Tagger
+from mmkit.decoders.tagger import Tagger, check_first
 from mmkit.decoders.tagging import Scheme, bio_constraints
-from mmkit.errors import RecipeError
 
 
 class CrfTagger(Tagger):
-    """Tags words, or subwords as HVPNeT does, with a linear-chain CRF; spans are scored by its marginals.
+    """Tags words with a linear-chain conditional random field; spans are scored by its marginals.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). `subwords`: "first" tags words by their first subword, "tagged" every subword (see `Tagger`).
-    With `constraints` only well-formed tag sequences have a probability; that needs `subwords = "first"`,
-    since an X does not tell which tags may follow it.
+    sorted). `subwords`: "first", the only value here, tags words by their first subword (see `Tagger`).
+    With `constraints` only well-formed tag sequences have a probability.
 
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
     """
@@ -35,17 +33,12 @@ class CrfTagger(Tagger):
         *,
         scheme: Scheme = "bio",
         types: list[str] | None = None,
-        subwords: Literal["first", "tagged"] = "first",
+        subwords: Literal["first"] = "first",
         dropout: float = 0.1,
         constraints: bool = False,
     ) -> None:
-        super().__init__(text, scheme=scheme, types=types, subwords=subwords, dropout=dropout)
-        if constraints and subwords == "tagged":
-            raise RecipeError(
-                'constraints cannot be had with subwords = "tagged"',
-                where="model.decoder.constraints",
-                hint='set subwords = "first" or constraints = false',
-            )
+        check_first(subwords)
+        super().__init__(text, scheme=scheme, types=types, dropout=dropout)
         self.constraints = constraints
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.batch import Features, States
-from mmkit.decoders.tagger import Tagger
+from mmkit.decoders.tagger import Tagger, check_first
+from mmkit.decoders.tagging import Scheme
 
 
 class SoftmaxTagger(Tagger):
-    """Tags each word, or each subword as HVPNeT does, on its own by a softmax over tags.
+    """Tags each word on its own by a softmax over tags.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). `subwords`: "first" tags words by their first subword, "tagged" every subword (see `Tagger`).
+    sorted). `subwords`: "first", the only value here, tags words by their first subword (see `Tagger`).
 
     Loss `cross_entropy`: mean over a sentence's positions, then over sentences, so that every sentence counts
     alike, however long.
     """
+
+    def __init__(
+        self,
+        text: str = "text",
+        *,
+        scheme: Scheme = "bio",
+        types: list[str] | None = None,
+        subwords: Literal["first"] = "first",
+        dropout: float = 0.1,
+    ) -> None:
+        check_first(subwords)
+        super().__init__(text, scheme=scheme, types=types, dropout=dropout)
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         emissions, mask = self.emissions(states)

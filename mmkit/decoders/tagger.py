@@ -1,10 +1,10 @@
-"""What the taggers share: word or subword emissions, targets from spans, and spans from tags."""
+"""What the taggers share: emissions of words, targets from spans, and spans from tags."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,28 +13,25 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.data.types import ORPHANS, Entity, Example, Prediction, Span
 from mmkit.decoders.base import Decoder, Labels
-from mmkit.decoders.tagging import Scheme, TagSet, learn_types, padded
+from mmkit.decoders.tagging import Ids, Scheme, TagSet, learn_types, padded
 from mmkit.errors import RecipeError, RunError, did_you_mean
-
-PAD, X, CLS, SEP = "[PAD]", "X", "[CLS]", "[SEP]"
 
 
 class Tagger(Decoder):
     """Tags words by a linear layer over the text's states; subclasses say how tags are scored together.
 
     `text` names the text encoder whose alignment is used, `types` are the span types in label order (default:
-    those of the training examples, sorted by name). `subwords` says what is tagged:
-
-    - "first": each word, by its first subword's state;
-    - "tagged": every subword, as HVPNeT does (Chen et al., 2022): a word's further subwords carry the tag X,
-      the special tokens around the text [CLS] and [SEP], a second text X; [PAD] is tag 0 and never occurs.
-      Spans are read off the first subwords.
+    those of the training examples, sorted by name). Each word is tagged by its first subword's state. A subclass
+    may tag other positions than words: it overrides `tag_set`, `position_tags`, `emissions` and `of_words`.
 
     Words cut off by the length limit have no tag in training and are predicted as O.
     """
 
     requires: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword"})
     score_names: frozenset[str] = frozenset({"emissions", "lengths"})
+
+    subwords: ClassVar[str] = "first"
+    """What is tagged, as `labels.json` keeps it."""
 
     linear: nn.Linear
 
@@ -44,24 +41,21 @@ class Tagger(Decoder):
         *,
         scheme: Scheme = "bio",
         types: list[str] | None = None,
-        subwords: Literal["first", "tagged"] = "first",
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         if types is not None and (not types or len(set(types)) < len(types)):
             raise RecipeError(f"types must be different names, not {types}", hint="or leave them out")
-        self.text, self.scheme, self.types, self.subwords = text, scheme, types, subwords
+        self.text, self.scheme, self.types = text, scheme, types
         self.dropout = nn.Dropout(dropout)
-        if subwords == "tagged":  # what it scores are not words
-            self.score_names = frozenset()
 
     def fit(self, examples: Iterable[Example]) -> Labels:
         types = learn_types(examples, self.types)
-        tags = self._tag_set(types).names
+        tags = self.tag_set(types).names
         return {"types": types, "scheme": self.scheme, "subwords": self.subwords, "tags": list(tags)}
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        self.tags = self._tag_set(labels["types"])
+        self.tags = self.tag_set(labels["types"])
         if list(self.tags.names) != labels["tags"]:
             raise RunError(
                 f"the labels' {len(labels['tags'])} tags are not the {len(self.tags)} that "
@@ -70,37 +64,23 @@ class Tagger(Decoder):
             )
         self.linear = nn.Linear(dims["tokens"], len(self.tags))
 
-    def _tag_set(self, types: Sequence[str]) -> TagSet:
-        if self.subwords == "tagged":
-            return TagSet(types, self.scheme, before=[PAD], after=[X, CLS, SEP])
+    def tag_set(self, types: Sequence[str]) -> TagSet:
+        """The tags over span types."""
         return TagSet(types, self.scheme)
 
     # Training
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
-        """`tags`: `[B, W]` for words, -1 after a sentence's last, or `[B, T]` for subwords."""
+        """`tags [B, S]` of what is tagged, -1 where nothing is."""
         alignment = self._alignment(inputs)
-        first = alignment["first_subword"].numpy()
-        words = padded([self.tags.encode(example) for example in examples], first.shape[1])
-        if self.subwords == "first":
-            return {"tags": _at_least_one(torch.from_numpy(words))}
-        mask = alignment["attention_mask"].bool().numpy()
-        return {
-            "tags": torch.from_numpy(self._of_subwords(words, first, alignment["word_index"].numpy(), mask))
-        }
+        words = padded(
+            [self.tags.encode(example) for example in examples], alignment["first_subword"].shape[1]
+        )
+        return {"tags": self.position_tags(words, alignment)}
 
-    def _of_subwords(
-        self, words: np.ndarray, first: np.ndarray, word_index: np.ndarray, mask: np.ndarray
-    ) -> np.ndarray:
-        """The tag of every subword `[B, T]`, from those of words `[B, W]`."""
-        tags = np.where(mask, self.tags.ids[X], self.tags.ids[PAD])
-        row, word = np.nonzero(first >= 0)
-        tags[row, first[row, word]] = words[row, word]
-        rows, last = np.arange(len(tags)), mask.sum(1) - 1
-        for position, tag in ((np.zeros_like(last), CLS), (last, SEP)):
-            special = word_index[rows, position] < 0
-            tags[rows[special], position[special]] = self.tags.ids[tag]
-        return tags
+    def position_tags(self, words: Ids, alignment: Features) -> Tensor:
+        """The tag of each position that is tagged `[B, S]`, from those of words `[B, W]`, -1 after the last."""
+        return at_least_one(torch.from_numpy(words))
 
     def _alignment(self, inputs: Mapping[str, Features]) -> Features:
         """The inputs of the text encoder, among them where its words are."""
@@ -117,12 +97,10 @@ class Tagger(Decoder):
     # Both
 
     def emissions(self, states: States) -> tuple[Tensor, Tensor]:
-        """Tag scores and their mask: `[B, W, K]`, `[B, W]` of words or `[B, T, K]`, `[B, T]` of subwords."""
+        """Tag scores of what is tagged and their mask: `[B, S, K]`, `[B, S]`; S = W, words, here."""
         scores = self.linear(self.dropout(states["tokens"]))
-        if self.subwords == "tagged":
-            return scores, states["mask"].bool()
-        first = _at_least_one(states["first_subword"])
-        return _gather(scores, first), first >= 0
+        first = at_least_one(states["first_subword"])
+        return at_positions(scores, first), first >= 0
 
     def scores(self, states: States) -> Features:
         """`emissions [B, W, K]` of the words that were not cut off, zero beyond `lengths [B]`."""
@@ -141,12 +119,22 @@ class Tagger(Decoder):
         A span's score is the geometric mean over its words of the probability of the tag each was given.
         """
         emissions, mask = self.emissions(states)
-        tags, log_probs = self.tag(emissions, mask)
-        if self.subwords == "tagged":
-            first = _at_least_one(states["first_subword"])
-            tags = _gather(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
-            log_probs = _gather(log_probs.unsqueeze(2), first).squeeze(2)
+        tags, log_probs = self.of_words(*self.tag(emissions, mask), states)
         return predicted_spans(self.tags, batch.examples, tags, log_probs)
+
+    def of_words(self, tags: Tensor, log_probs: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        """Words' tags `[B, W]`, -1 for none, and their log-probabilities, from those of what is tagged `[B, S]`."""
+        return tags, log_probs
+
+
+def check_first(subwords: str) -> None:
+    """Raise `RecipeError` unless `subwords` is "first"."""
+    if subwords != "first":
+        raise RecipeError(
+            f'must be "first", not {subwords!r}',
+            where="model.decoder.subwords",
+            hint="a tagger of all subwords is a part of its own: `mmkit list-components --registry decoders`",
+        )
 
 
 def predicted_spans(
@@ -176,11 +164,11 @@ def predicted_spans(
     return predictions
 
 
-def _gather(values: Tensor, positions: Tensor) -> Tensor:
+def at_positions(values: Tensor, positions: Tensor) -> Tensor:
     """`values [B, T, K]` at `positions [B, W]`; what stands at positions below 0 is arbitrary."""
     return values.gather(1, positions.clamp(min=0).unsqueeze(2).expand(-1, -1, values.shape[2]))
 
 
-def _at_least_one(words: Tensor) -> Tensor:
+def at_least_one(words: Tensor) -> Tensor:
     """`[B, W]` with W at least 1, for batches of nothing but empty sentences."""
     return words if words.shape[1] else nn.functional.pad(words, (0, 1), value=-1)

@@ -109,7 +109,7 @@ class RunEncoder(ItemEncoder):
             raise PartError(
                 f"the run gives no {' and no '.join(lacking)}, so that another model cannot build on it",
                 where=self.run,
-                hint='taggers with subwords = "first" and classifiers of pairs give scores',
+                hint="taggers of words and classifiers of pairs give scores",
             )
 
     @property

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mmkit.config.packages import part_hint
 from mmkit.decoders.base import Labels
 from mmkit.errors import DataError, PartError, RunError, did_you_mean, one_line
 from mmkit.hooks import call_each
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
-from mmkit.registry import plugin_hint
 from mmkit.runs.folder import Run, save_run
 from mmkit.runs.weights import load_weights
 
@@ -84,7 +84,7 @@ def find_importer(paper: str) -> Importer:
     if paper not in known:
         raise PartError(
             f"no plugin imports checkpoints of {paper!r}",
-            hint=plugin_hint(paper) or did_you_mean(paper, known),
+            hint=part_hint(paper) or did_you_mean(paper, known),
         )
     module, _, name = known[paper].partition(":")
     return getattr(importlib.import_module(module), name)()

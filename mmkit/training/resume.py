@@ -23,7 +23,7 @@ MAY_CHANGE = {
         "log_every",
         "feature_memory",
     )
-}
+} | {"recipe.requires"}
 """What does not (but for rounding), and may have to change for a run to go on: memory that ran out, say."""
 
 OF_THE_BATCH = "training.accumulate"

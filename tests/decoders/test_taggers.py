@@ -1,4 +1,4 @@
-"""The taggers: labels, targets, losses and predictions, over words and over subwords."""
+"""The taggers: labels, targets, losses and predictions, over words."""
 
 from __future__ import annotations
 
@@ -9,46 +9,13 @@ import torch
 from torch.nn import functional as F
 
 from mmkit.batch import Batch, States
-from mmkit.data.types import ORPHANS, Example, Span
+from mmkit.data.types import ORPHANS, Span
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.softmax_tagger import SoftmaxTagger
 from mmkit.errors import DataError, RecipeError, RunError
+from tagging import EXAMPLES, PIECES, WIDTH, built, force, sentence, text_inputs, text_states
 
-WIDTH = 8
-HVPNET_TYPES = ["MISC", "PER", "ORG", "LOC"]
-HVPNET_TAGS = ["[PAD]", "O", "B-MISC", "I-MISC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
-HVPNET_TAGS += ["X", "[CLS]", "[SEP]"]  # ids in the released code of Chen et al., 2022
 TAGGERS = [CrfTagger, SoftmaxTagger]
-
-
-def sentence(id: str, length: int, *spans: Span) -> Example:
-    return Example.from_tokens(id, [f"w{i}" for i in range(length)], spans=spans)
-
-
-EXAMPLES = [
-    sentence("a", 4, Span(0, 2, "PER"), Span(3, 4, "LOC")),
-    sentence("b", 2, Span(1, 2, "ORG")),
-    sentence("c", 1),
-]
-PIECES = [[1, 3, 1, 2], [2, 1], [1]]
-
-
-def built(tagger, examples=EXAMPLES):
-    torch.manual_seed(0)
-    tagger.build({"tokens": WIDTH}, tagger.fit(examples))
-    return tagger.eval()
-
-
-def force(tagger, states: States, tags: list[list[str]]) -> States:
-    """States whose emissions are +20 at the given tag of each position and 0 elsewhere (needs K <= WIDTH)."""
-    K = len(tagger.tags)
-    tagger.linear.weight.data = torch.eye(K, WIDTH) * 20
-    tagger.linear.bias.data.zero_()
-    tokens = torch.zeros_like(states["tokens"])
-    for b, row in enumerate(tags):
-        for t, name in enumerate(row):
-            tokens[b, t, tagger.tags.ids[name]] = 1
-    return States({**states.tensors, "tokens": tokens})
 
 
 # Labels
@@ -58,10 +25,6 @@ def test_labels_are_learnt_sorted():
     labels = CrfTagger().fit(EXAMPLES)
     tags = ["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"]
     assert labels == {"types": ["LOC", "ORG", "PER"], "scheme": "bio", "subwords": "first", "tags": tags}
-
-
-def test_tagged_labels_are_hvpnets_thirteen():
-    assert CrfTagger(types=HVPNET_TYPES, subwords="tagged").fit(EXAMPLES)["tags"] == HVPNET_TAGS
 
 
 def test_a_training_type_that_is_not_given_is_an_error():
@@ -75,56 +38,36 @@ def test_labels_of_another_scheme_are_refused():
         CrfTagger().build({"tokens": WIDTH}, labels)
 
 
+@pytest.mark.parametrize("tagger_class", TAGGERS)
+def test_words_alone_are_tagged(tagger_class):
+    with pytest.raises(RecipeError, match=r"model\.decoder\.subwords: must be") as error:
+        tagger_class(subwords="tagged")
+    assert "list-components" in error.value.hint
+
+
 @pytest.mark.parametrize("types", [[], ["PER", "PER"]])
 def test_types_must_differ(types):
     with pytest.raises(RecipeError, match="types must be different"):
         CrfTagger(types=types)
 
 
-def test_constraints_need_words():
-    with pytest.raises(RecipeError, match=r"model.decoder.constraints: .*tagged"):
-        CrfTagger(subwords="tagged", constraints=True)
-
-
 # Targets
 
 
-def test_word_targets(text_inputs):
+def test_word_targets():
     tagger = built(CrfTagger())
     tags = tagger.targets(EXAMPLES, {"text": text_inputs(PIECES)})["tags"]
     names = [[tagger.tags.names[i] if i >= 0 else "-" for i in row] for row in tags.tolist()]
     assert names == [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-ORG", "-", "-"], ["O", "-", "-", "-"]]
 
 
-def test_subword_targets_are_hvpnets(text_inputs):
-    tagger = built(CrfTagger(types=HVPNET_TYPES, subwords="tagged"))
-    tags = tagger.targets(EXAMPLES, {"text": text_inputs(PIECES)})["tags"]
-    names = [" ".join(HVPNET_TAGS[i] for i in row) for row in tags.tolist()]
-    assert names == [
-        "[CLS] B-PER I-PER X X O B-LOC X [SEP]",
-        "[CLS] O X B-ORG [SEP] [PAD] [PAD] [PAD] [PAD]",
-        "[CLS] O [SEP] [PAD] [PAD] [PAD] [PAD] [PAD] [PAD]",
-    ]
-
-
-def test_subword_targets_of_a_cut_sentence_and_of_a_second_text(text_inputs):
-    tagger = built(CrfTagger(types=HVPNET_TYPES, subwords="tagged"))
-    tags = tagger.targets(EXAMPLES[:1], {"text": text_inputs(PIECES[:1], limit=5)})["tags"]
-    assert [HVPNET_TAGS[i] for i in tags[0]] == ["[CLS]", "B-PER", "I-PER", "X", "[SEP]"]
-
-    inputs = text_inputs([[1, 2, 1]])  # the last word and [SEP] become a context of two subwords
-    inputs["word_index"][0, 4], inputs["first_subword"] = -1, torch.tensor([[1, 2]])
-    tags = tagger.targets([sentence("d", 2)], {"text": inputs})["tags"]
-    assert [HVPNET_TAGS[i] for i in tags[0]] == ["[CLS]", "O", "O", "X", "X", "[SEP]"]
-
-
-def test_an_unknown_type_at_prediction_time_names_the_example(text_inputs):
+def test_an_unknown_type_at_prediction_time_names_the_example():
     tagger = built(CrfTagger())
     with pytest.raises(DataError, match=r"z: the span type 'PERSON' is unknown"):
         tagger.targets([sentence("z", 2, Span(0, 1, "PERSON"))], {"text": text_inputs([[1, 1]])})
 
 
-def test_a_missing_text_encoder_is_named(text_inputs):
+def test_a_missing_text_encoder_is_named():
     tagger, inputs = built(CrfTagger(text="texts")), text_inputs(PIECES)
     with pytest.raises(RecipeError, match=r"the encoder 'texts' does not exist\n.*did you mean 'text'"):
         tagger.targets(EXAMPLES, {"text": inputs})
@@ -135,7 +78,7 @@ def test_a_missing_text_encoder_is_named(text_inputs):
 # Losses
 
 
-def test_crf_loss_is_the_mean_over_sentences_and_ignores_padding(text_inputs, text_states):
+def test_crf_loss_is_the_mean_over_sentences_and_ignores_padding():
     tagger = built(CrfTagger())
     inputs = text_inputs(PIECES)
     states, targets = text_states(inputs), tagger.targets(EXAMPLES, {"text": inputs})
@@ -147,23 +90,20 @@ def test_crf_loss_is_the_mean_over_sentences_and_ignores_padding(text_inputs, te
     torch.testing.assert_close(together, torch.stack(alone).mean())
 
 
-@pytest.mark.parametrize("subwords", ["first", "tagged"])
-def test_tagged_crf_scores_all_subwords_and_first_only_words(subwords, text_inputs, text_states):
-    tagger = built(CrfTagger(subwords=subwords))
+def test_a_crf_scores_the_first_subwords():
+    tagger = built(CrfTagger())
     inputs = text_inputs(PIECES)
     states, targets = text_states(inputs), tagger.targets(EXAMPLES, {"text": inputs})
     emissions = tagger.linear(states["tokens"])
     expected = []
     for b in range(3):
-        used = inputs["attention_mask"][b].nonzero()[:, 0]
-        if subwords == "first":
-            used = inputs["first_subword"][b][inputs["first_subword"][b] >= 0]
+        used = inputs["first_subword"][b][inputs["first_subword"][b] >= 0]
         tags, mask = targets["tags"][b : b + 1, : len(used)], torch.ones(1, len(used), dtype=torch.bool)
         expected.append(-tagger.crf.log_likelihood(emissions[b : b + 1, used], tags, mask))
     torch.testing.assert_close(tagger.loss(states, targets)["nll"], torch.cat(expected).mean())
 
 
-def test_softmax_loss_weighs_sentences_alike(text_inputs, text_states):
+def test_softmax_loss_weighs_sentences_alike():
     tagger = built(SoftmaxTagger())
     inputs = text_inputs(PIECES)
     states, targets = text_states(inputs), tagger.targets(EXAMPLES, {"text": inputs})
@@ -175,9 +115,8 @@ def test_softmax_loss_weighs_sentences_alike(text_inputs, text_states):
 
 
 @pytest.mark.parametrize("tagger_class", TAGGERS)
-@pytest.mark.parametrize("subwords", ["first", "tagged"])
-def test_taggers_learn_and_predict_their_training_data(tagger_class, subwords, text_inputs, text_states):
-    tagger = built(tagger_class(subwords=subwords)).train()
+def test_taggers_learn_and_predict_their_training_data(tagger_class):
+    tagger = built(tagger_class()).train()
     inputs = text_inputs(PIECES)
     states, targets = text_states(inputs), tagger.targets(EXAMPLES, {"text": inputs})
     optimizer = torch.optim.Adam(tagger.parameters(), lr=0.3)
@@ -192,7 +131,7 @@ def test_taggers_learn_and_predict_their_training_data(tagger_class, subwords, t
 
 
 def test_parameter_names_are_the_checkpoints():
-    names = {name for name, _ in built(CrfTagger(subwords="tagged")).named_parameters()}
+    names = {name for name, _ in built(CrfTagger()).named_parameters()}
     assert names == {"linear.weight", "linear.bias"} | {
         f"crf.{name}" for name in ("start_transitions", "end_transitions", "transitions")
     }
@@ -202,9 +141,8 @@ def test_parameter_names_are_the_checkpoints():
 
 
 @pytest.mark.parametrize("tagger_class", TAGGERS)
-@pytest.mark.parametrize("subwords", ["first", "tagged"])
-def test_words_that_were_cut_off_are_outside(tagger_class, subwords, text_inputs, text_states):
-    tagger = built(tagger_class(subwords=subwords))
+def test_words_that_were_cut_off_are_outside(tagger_class):
+    tagger = built(tagger_class())
     tagger.linear.weight.data.zero_()
     tagger.linear.bias.data = torch.zeros(len(tagger.tags))
     tagger.linear.bias.data[tagger.tags.ids["B-PER"]] = 50.0  # every word that has a state
@@ -218,10 +156,9 @@ def test_words_that_were_cut_off_are_outside(tagger_class, subwords, text_inputs
 
 
 @pytest.mark.parametrize("tagger_class", TAGGERS)
-@pytest.mark.parametrize("subwords", ["first", "tagged"])
 @pytest.mark.parametrize("pieces", [[[]], [[], [1, 1]]])
-def test_empty_sentences(tagger_class, subwords, pieces, text_inputs, text_states):
-    tagger = built(tagger_class(subwords=subwords))
+def test_empty_sentences(tagger_class, pieces):
+    tagger = built(tagger_class())
     inputs = text_inputs(pieces)
     examples = tuple(sentence(str(i), len(row)) for i, row in enumerate(pieces))
     states, targets = text_states(inputs), tagger.targets(examples, {"text": inputs})
@@ -234,7 +171,7 @@ def test_empty_sentences(tagger_class, subwords, pieces, text_inputs, text_state
 
 
 @pytest.mark.parametrize("tagger_class", TAGGERS)
-def test_spans_opened_by_a_continuing_tag_are_noted(tagger_class, text_inputs, text_states):
+def test_spans_opened_by_a_continuing_tag_are_noted(tagger_class):
     tagger = built(tagger_class())
     inputs = text_inputs([[1] * 5])
     tags = ["O", "I-PER", "I-PER", "O", "B-LOC", "I-ORG", "O"]  # with the special tokens around
@@ -244,7 +181,7 @@ def test_spans_opened_by_a_continuing_tag_are_noted(tagger_class, text_inputs, t
     assert prediction.notes == {ORPHANS: [[0, 2], [4, 5]]}
 
 
-def test_constrained_tagger_never_opens_a_span_by_a_continuing_tag(text_inputs, text_states):
+def test_constrained_tagger_never_opens_a_span_by_a_continuing_tag():
     tagger = built(CrfTagger(constraints=True))
     inputs = text_inputs([[1] * 5])
     states = force(tagger, text_states(inputs), [["O", "I-PER", "I-PER", "O", "B-LOC", "I-ORG", "O"]])
@@ -255,18 +192,7 @@ def test_constrained_tagger_never_opens_a_span_by_a_continuing_tag(text_inputs, 
     assert tagger.loss(states, targets)["nll"] < 1000
 
 
-@pytest.mark.parametrize("tagger_class", TAGGERS)
-def test_special_tags_at_a_words_first_subword_are_outside(tagger_class, text_inputs, text_states):
-    examples = [sentence("a", 5, Span(0, 1, "PER"))]
-    tagger = built(tagger_class(subwords="tagged"), examples)  # 7 tags
-    inputs = text_inputs([[1] * 5])
-    tags = ["B-PER", "[PAD]", "B-PER", "X", "[CLS]", "[SEP]", "B-PER"]
-    states = force(tagger, text_states(inputs), [tags])
-    (prediction,) = tagger.decode(states, Batch(tuple(examples), {"text": inputs}))
-    assert prediction.spans == (Span(1, 2, "PER"),)
-
-
-def test_a_spans_score_is_the_geometric_mean_of_its_tags_probabilities(text_inputs, text_states):
+def test_a_spans_score_is_the_geometric_mean_of_its_tags_probabilities():
     examples = [sentence("a", 2, Span(0, 2, "PER")), sentence("b", 4)]
     tagger = built(SoftmaxTagger(), examples)
     tagger.linear.weight.data = torch.eye(3, WIDTH)
@@ -281,9 +207,8 @@ def test_a_spans_score_is_the_geometric_mean_of_its_tags_probabilities(text_inpu
     assert prediction.span_scores == pytest.approx([math.sqrt(p * q)], abs=1e-6)
 
 
-@pytest.mark.parametrize("subwords", ["first", "tagged"])
-def test_alone_or_batched_gives_the_same(subwords, text_inputs, text_states):
-    tagger = built(CrfTagger(subwords=subwords, scheme="bioes"))
+def test_alone_or_batched_gives_the_same():
+    tagger = built(CrfTagger(scheme="bioes"))
     inputs = text_inputs(PIECES)
     states = text_states(inputs, seed=3)
     batched = tagger.decode(states, Batch(tuple(EXAMPLES), {"text": inputs}))
@@ -299,7 +224,7 @@ def test_alone_or_batched_gives_the_same(subwords, text_inputs, text_states):
 
 
 @pytest.mark.parametrize("tagger_class", TAGGERS)
-def test_bf16_autocast(tagger_class, text_inputs, text_states):
+def test_bf16_autocast(tagger_class):
     tagger = built(tagger_class())
     inputs = text_inputs(PIECES)
     states, targets = text_states(inputs), tagger.targets(EXAMPLES, {"text": inputs})

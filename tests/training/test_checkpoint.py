@@ -6,12 +6,12 @@ import errno
 
 import pytest
 import torch
-from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 from safetensors.torch import save_file
 from torch import nn
 
 from mmkit.errors import RunError
 from mmkit.runs import weights
+from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 

@@ -19,7 +19,6 @@ from transformers import BertConfig, BertTokenizer
 from golden import CLOSE, authors_state, golden_files, salt_of
 from mmkit.batch import Batch, Features
 from mmkit.decoders.base import Decoder
-from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.pair_classifier import PairClassifier
 from mmkit.encoders.timm_pyramid import TimmPyramidEncoder
 from mmkit.encoders.transformer import TransformerEncoder
@@ -27,6 +26,7 @@ from mmkit.model import Model
 from mmkit.runs.importing import load_converted
 from mmkit_hvpnet.convert import HvpnetImporter, convert_state
 from mmkit_hvpnet.fuser import VisualPrefix
+from mmkit_hvpnet.taggers import SubwordCrfTagger
 
 HEAD, TAIL = 196, 198  # ids of <s> and <o> in the golden vocabulary
 
@@ -96,7 +96,7 @@ def batch(golden: Features, items: Tensor, targets: Features) -> Batch:
 @pytest.mark.parametrize("file", golden_files("hvpnet_ner"))
 def test_golden_ner(file: Path, tmp_path: Path) -> None:
     golden, salt = load_file(file), salt_of(file)
-    decoder = CrfTagger(subwords="tagged", types=["MISC", "PER", "ORG", "LOC"])
+    decoder = SubwordCrfTagger(types=["MISC", "PER", "ORG", "LOC"])
     model = imported("ner", salt, tmp_path, decoder)
     given = batch(golden, pictures(salt), {"tags": golden["labels"]})
     with torch.no_grad():

@@ -1,0 +1,68 @@
+"""Hints on packages that bring parts and settings: `known_packages.json`, which nothing but messages reads.
+
+A package need not be listed there to be used. One that is listed is named to a user who lacks it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class KnownPackage:
+    """A package: the first words of its parts' names, how to install it, and the settings that it brings.
+
+    `settings` are dotted names of settings that the core does not take, or not with every value.
+    """
+
+    package: str
+    parts: tuple[str, ...]
+    install: str
+    settings: tuple[str, ...] = ()
+
+
+@cache
+def known_packages() -> tuple[KnownPackage, ...]:
+    """The packages of `known_packages.json`."""
+    text = (files("mmkit.config") / "known_packages.json").read_text(encoding="utf-8")
+    return tuple(
+        KnownPackage(entry["package"], tuple(entry["parts"]), entry["install"], tuple(entry["settings"]))
+        for entry in json.loads(text)
+    )
+
+
+def is_installed(package: str) -> bool:
+    """Whether a distribution of this name is installed."""
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def install_hint(package: str, requirement: str = "") -> str:
+    """How to get a package (in a version, `package>=1`)."""
+    for known in known_packages():
+        if known.package == package:
+            return known.install
+    return f'pip install "{requirement or package}"'
+
+
+def part_hint(name: str) -> str:
+    """How to get the package that brings a part of this name; empty if none is known or it is installed."""
+    word = name.partition(".")[0]
+    return _first(known for known in known_packages() if word in known.parts)
+
+
+def setting_hint(dotted: str) -> str:
+    """How to get the package that brings a setting; empty if none is known or it is installed."""
+    return _first(known for known in known_packages() if dotted in known.settings)
+
+
+def _first(found: Iterable[KnownPackage]) -> str:
+    return next((known.install for known in found if not is_installed(known.package)), "")
