@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mmkit.batch import Batch
-from mmkit.data.types import Entity, Example, Prediction, TextView
+from mmkit.data.types import Entity, Example, GoldRank, Prediction, TextView
+from mmkit.decoders.abilities import RanksGold
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder, ItemEncoder
 from mmkit.encoders.sharing import sharing
@@ -29,6 +30,8 @@ class Item:
     """An example with what is worked out about it once: the decoder's views and its length in subwords."""
 
     example: Example
+    question: Example
+    """The example without what is to be found in it: all that a prediction may follow from."""
     views: Mapping[str, TextView]
     length: int
 
@@ -73,12 +76,13 @@ class Model(nn.Module):
             for unit in self.decoder.units(example):
                 views = self.decoder.views(unit)
                 length = max((encoder.length(unit, views) for encoder in self.reading.values()), default=0)
-                result.append(Item(unit, views, length))
+                question = replace(unit, entity=None) if self.decoder.links else unit
+                result.append(Item(unit, question, views, length))
         return result
 
     def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
-        """A batch on the CPU; runs in a loader worker."""
-        examples = tuple(item.example for item in items)
+        """A batch on the CPU; runs in a loader worker. Without `targets` its examples know nothing of gold."""
+        examples = tuple(item.example if targets else item.question for item in items)
         views = [item.views for item in items]
         inputs = {name: encoder.collate(examples, views) for name, encoder in self.reading.items()}
         return Batch(examples, inputs, self.decoder.targets(examples, inputs) if targets else {})
@@ -92,6 +96,17 @@ class Model(nn.Module):
         """Predictions for a batch that is on the model's device; call it in evaluation mode."""
         with torch.inference_mode():
             return self.decoder.decode(self.fuser(self.named_encoders, batch), batch)
+
+    def predict_and_rank(
+        self, batch: Batch, gold: Sequence[Example]
+    ) -> tuple[list[Prediction], list[GoldRank | None]]:
+        """`predict`, and the ranks of the examples' `gold` where the decoder ranks, of one forward pass."""
+        with torch.inference_mode():
+            states = self.fuser(self.named_encoders, batch)
+            predictions = self.decoder.decode(states, batch)
+            if not isinstance(self.decoder, RanksGold):
+                return predictions, [None] * len(predictions)
+            return predictions, list(self.decoder.rank(states, gold))
 
     def compile_encoders(self) -> None:
         """Compile the encoders that compute in every batch; a decoder's loops over words would only unroll."""

@@ -306,6 +306,27 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class GoldRank:
+    """Where a model's ranking of entities puts an example's gold one: what is evaluated, never predicted.
+
+    A rank is 1 + the *other* entities that score at least as high, so that ties count against the model; None where
+    there is no gold entity, or the knowledge base lacks it. Raises `DataError` for a rank below 1.
+    """
+
+    among: int | None
+    """Among the example's candidates, the gold entity put among them where it is missing. Where the example lists
+    none, among the whole knowledge base."""
+    listed: bool
+    """Whether the gold entity is one of those candidates (or of the knowledge base, where none are listed)."""
+    overall: int | None
+    """Among the whole knowledge base."""
+
+    def __post_init__(self) -> None:
+        if min(self.among or 1, self.overall or 1) < 1 or 0 in (self.among, self.overall):
+            raise DataError(f"ranks begin at 1, not {self.among} and {self.overall}")
+
+
+@dataclass(frozen=True, slots=True)
 class TextView:
     """The words a text encoder is asked to encode for one example.
 

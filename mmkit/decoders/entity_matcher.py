@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
 from mmkit.data.knowledge import KnowledgeBase
-from mmkit.data.types import Entity, Example, Prediction
+from mmkit.data.types import Entity, Example, GoldRank, Prediction
 from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
@@ -21,14 +21,18 @@ from mmkit.errors import DataError
 from mmkit.ops.distributed import gathered, same_key
 from mmkit.ops.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss
 
-NOTE = "mmkit.entity_matcher"
-"""Note key of a prediction: ranks of the gold entity, and what the whole knowledge base offers."""
-
 NONE = -1
 """The row of an entity that is not in the knowledge base."""
 
 EXACT_UP_TO = 1_000_000
 """Entities that `search = "auto"` compares one by one on a CPU; beyond, and not on a GPU, it asks faiss."""
+
+
+class _Links(NamedTuple):
+    """Entities that a query comes near, best first."""
+
+    ids: list[str]
+    cosines: list[float]
 
 
 class EntityMatcher(Decoder):
@@ -48,7 +52,7 @@ class EntityMatcher(Decoder):
     it; an entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
 
     Predictions: see `docs/data.md`. Candidates are ranked where an example lists some, and the whole knowledge base
-    always: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given.
+    elsewhere: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given.
     """
 
     requires: frozenset[str] = frozenset({"query"})
@@ -179,41 +183,49 @@ class EntityMatcher(Decoder):
 
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """Ranked entities for each example; see the class."""
-        query, examples = states["query"].float(), batch.examples
-        gold = torch.tensor([self._gold_row(example) for example in examples], device=query.device)
-        everywhere = self._everywhere(query, gold)
-        among = self._among_candidates(query, gold, examples)
+        query, examples, base = states["query"].float(), batch.examples, self.knowledge
+        everywhere: list[_Links] = []
+        if not all(example.candidates for example in examples):
+            scores, rows = self._nearest(query)
+            everywhere = [
+                _Links(base.ids(row), score)
+                for score, row in zip(scores.tolist(), rows.tolist(), strict=True)
+            ]
+        among = self._best_candidates(query, examples)
         predictions = []
-        for example, found, listed in zip(examples, everywhere, among, strict=True):
-            links, scores = listed.pop("best") if listed else (found["links"], found["scores"])
-            notes = {"candidates": listed} if listed else {}
-            predictions.append(
-                Prediction(
-                    example.id,
-                    links=tuple(links),
-                    link_scores=tuple(scores),
-                    notes={NOTE: {**notes, "knowledge_base": found}},
-                )
-            )
+        for i, example in enumerate(examples):
+            links = among[i] if example.candidates else everywhere[i]
+            scores = tuple(_unit_interval(cosine) for cosine in links.cosines)
+            predictions.append(Prediction(example.id, links=tuple(links.ids), link_scores=scores))
         return predictions
 
-    def _everywhere(self, query: Tensor, gold: Tensor) -> list[dict[str, Any]]:
-        """What the whole knowledge base offers each query, as JSON."""
-        features, base = self._features, self.knowledge
+    def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
+        """Where the gold entities stand, exactly (with faiss: none where the gold is not among those found)."""
+        query = states["query"].float()
+        gold = torch.tensor([self._gold_row(example) for example in examples], device=query.device)
         if self._asks_faiss:
-            scores, rows, ranks = self._approximately(query, gold)
+            overall = self._approximate_ranks(query, gold)
         else:
-            found = search(query, features, min(self.top, len(features)), gold)
-            scores, rows, ranks = found.scores, found.rows, found.rank
+            overall = search(query, self._features, 0, gold).rank
+        rows = self._listed_rows(examples, query.device)
+        is_gold = (rows == gold[:, None]) & (rows != NONE)
+        _, among = self._compared(query, rows, gold, is_gold)
+        among = torch.where(gold == NONE, 0, among)
+        found = zip(overall.tolist(), among.tolist(), is_gold.any(1).tolist(), examples, strict=True)
         return [
-            {
-                "size": len(features),
-                "rank": rank if rank > 0 else None,
-                "links": base.ids(row),
-                "scores": [_unit_interval(s) for s in score],
-            }
-            for score, row, rank in zip(scores.tolist(), rows.tolist(), ranks.tolist(), strict=True)
+            GoldRank(listed_rank or None, has_gold, rank or None)
+            if example.candidates
+            else GoldRank(rank or None, rank > 0, rank or None)
+            for rank, listed_rank, has_gold, example in found
         ]
+
+    def _nearest(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and rows of the whole knowledge base's best `[B, top]`."""
+        if self._asks_faiss:
+            scores, rows = self._found(query)
+            return scores[:, : self.top], rows[:, : self.top]
+        found = search(query, self._features, self.top)
+        return found.scores, found.rows
 
     @property
     def _asks_faiss(self) -> bool:
@@ -221,53 +233,43 @@ class EntityMatcher(Decoder):
         large = len(features) > EXACT_UP_TO and features.device.type == "cpu"
         return self.search == "faiss" or (self.search == "auto" and large)
 
-    def _approximately(self, query: Tensor, gold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As exact search, but a gold entity that is not among those found has no rank (0)."""
+    def _found(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and rows of what faiss finds."""
         if self._index is None:
             self._index = ApproximateIndex.of(self._features)
-        scores, rows = self._index.search(query, max(self.top, 100))
+        return self._index.search(query, max(self.top, 100))
+
+    def _approximate_ranks(self, query: Tensor, gold: Tensor) -> Tensor:
+        """`[B]`; a gold entity that is not among those found has no rank (0)."""
+        scores, rows = self._found(query)
         hit = rows == gold[:, None].to(rows.device)
         own = torch.where(hit, scores, torch.inf).amin(1, keepdim=True)
         ranks = ((scores >= own) & ~hit).sum(1) + 1
-        ranks = torch.where(hit.any(1), ranks, 0)
-        return scores[:, : self.top], rows[:, : self.top], ranks
+        return torch.where(hit.any(1), ranks, 0)
 
-    def _among_candidates(
-        self, query: Tensor, gold: Tensor, examples: Sequence[Example]
-    ) -> list[dict[str, Any]]:
-        """What each example's candidates offer, as JSON and `best` (ids, scores); empty where it lists none."""
-        listed = [self._candidate_rows(example) for example in examples]
-        widest = max(map(len, listed))
-        if widest == 0:
-            return [{} for _ in examples]
-        padded = np.full((len(examples), widest), NONE)
-        for i, found in enumerate(listed):
-            padded[i, : len(found)] = found
-        rows = torch.from_numpy(padded).to(query.device)
-        is_gold = (rows == gold[:, None]) & (rows != NONE)
-        features = self._features.gather(rows.clamp(min=0))
-        own = self._features.gather(gold.clamp(min=0))
-        scores, ranks = rank_among(query, features, rows != NONE, own, is_gold)
-        best = scores.sort(dim=1, descending=True, stable=True)
-        results: list[dict[str, Any]] = []
-        for example, rank, known, has_gold, order, ordered in zip(
+    def _best_candidates(self, query: Tensor, examples: Sequence[Example]) -> list[_Links]:
+        """The best of each example's candidates; none where it lists none."""
+        rows = self._listed_rows(examples, query.device)
+        nobody = torch.full((len(examples),), NONE, device=query.device)
+        cosines, _ = self._compared(query, rows, nobody, torch.zeros_like(rows, dtype=torch.bool))
+        best = cosines.sort(dim=1, descending=True, stable=True)
+        found = zip(
             examples,
-            torch.where(gold == NONE, 0, ranks).tolist(),
             (rows != NONE).sum(1).tolist(),
-            is_gold.any(1).tolist(),
             best.indices[:, : self.top].tolist(),
             best.values[:, : self.top].tolist(),
             strict=True,
-        ):
-            if not example.candidates:
-                results.append({})
-                continue
-            kept = min(known, self.top)
-            ids = [example.candidates[i] for i in order[:kept]]
-            best_links = ids, [_unit_interval(s) for s in ordered[:kept]]
-            size = len(set(example.candidates))
-            results.append({"size": size, "found": has_gold, "rank": rank or None, "best": best_links})
-        return results
+        )
+        return [
+            _Links([example.candidates[i] for i in order[:known]], ordered[:known])
+            for example, known, order, ordered in found
+        ]
+
+    def _compared(self, query: Tensor, rows: Tensor, gold: Tensor, is_gold: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines `[B, C]` of candidates' `rows`, -inf for none, and the rank `[B]` of `gold [B]` among them."""
+        features = self._features.gather(rows.clamp(min=0))
+        own = self._features.gather(gold.clamp(min=0))
+        return rank_among(query, features, rows != NONE, own, is_gold)
 
     # rows
 
@@ -289,6 +291,14 @@ class EntityMatcher(Decoder):
             rows[first] = found[first]
             self._listed[example.candidates] = rows
         return self._listed[example.candidates]
+
+    def _listed_rows(self, examples: Sequence[Example], device: torch.device) -> Tensor:
+        """The rows of each example's candidates `[B, C]`, -1 for none; C is the most that one lists."""
+        listed = [self._candidate_rows(example) for example in examples]
+        padded = np.full((len(examples), max(map(len, listed), default=0)), NONE)
+        for i, found in enumerate(listed):
+            padded[i, : len(found)] = found
+        return torch.from_numpy(padded).to(device)
 
     @property
     def knowledge(self) -> KnowledgeBase:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.encoders.entity_features import EntityFeatures, KeepsNorms, norms
 from mmkit.errors import DataError
 from mmkit.ops.precision import full_float32
 
@@ -40,8 +40,8 @@ class Found(NamedTuple):
 def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None = None) -> Found:
     """The `k` entities nearest to each `query [B, D]`, and the ranks of the rows `gold [B]` (-1 for none).
 
-    Computes where the query is: blocks that lie elsewhere are copied there one by one. Raises `DataError` for
-    features that are not finite.
+    Computes where the query is: blocks that lie elsewhere are copied there one by one. With `k` = 0 it only ranks.
+    Raises `DataError` for features that are not finite.
     """
     k = min(k, len(entities))
     with full_float32(query.device):
@@ -50,7 +50,8 @@ def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None 
         above = torch.zeros(len(query), dtype=torch.long, device=query.device)
         for block in _blocks(entities, len(query), query.device):
             scores = wanted.scores(block)
-            best = best.merged(wanted, scores, block, k)
+            if k:
+                best = best.merged(wanted, scores, block, k)
             if gold is not None:
                 above += wanted.outranking(scores, block)
         above = torch.where(wanted.dead, len(entities) - 1, above)
@@ -212,10 +213,10 @@ class _Best(NamedTuple):
 def _blocks(entities: EntityFeatures, queries: int, device: torch.device) -> Iterator[_Block]:
     """Blocks of which neither features nor scores exceed `CELLS`."""
     size = max(1, CELLS // max(entities.dim, queries))
+    kept = entities.norms().to(device) if isinstance(entities, KeepsNorms) else None
     for first, stored in entities.blocks():
         for part in stored.split(size):
             features = part.to(device).float()
-            norm = torch.linalg.vector_norm(features, dim=1)
-            check_finite(norm, f"among entities {first} to {first + len(part) - 1}")
+            norm = norms(features, first) if kept is None else kept[first : first + len(part)]
             yield _Block(first, features, norm)
             first += len(part)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from mmkit.data.types import Entity
 from mmkit.encoders.base import BLANK, ItemEncoder
 from mmkit.encoders.shards import locked, read_shard, shard_bytes
 from mmkit.encoders.store import cores, load_ahead, refuse_pictures
-from mmkit.errors import ImageError, MMKitError, PartError
+from mmkit.errors import DataError, ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, write_json
 
 CHUNK = 16_384
@@ -59,6 +59,26 @@ class EntityFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsNorms(Protocol):
+    """Features that know how long each vector is, so that no search has to look at all of them for it."""
+
+    def norms(self) -> Tensor:
+        """`[N]`, float32, worked out once. Raises `DataError` for features that are not finite."""
+        ...
+
+
+def norms(features: Tensor, first: int = 0) -> Tensor:
+    """How long each vector `[n, D]` is, in float32; raises `DataError` if they are not finite, by rows from `first`."""
+    found = torch.linalg.vector_norm(features.float(), dim=1)
+    if not found.isfinite().all():
+        raise DataError(
+            f"features among entities {first} to {first + len(found) - 1} are not finite",
+            hint="look at what the encoder makes of these texts or pictures",
+        )
+    return found
+
+
 class StoredEntities:
     """Features that a frozen encoder made once: memory-mapped files, or after `place` one table on a device."""
 
@@ -67,6 +87,7 @@ class StoredEntities:
         self._length = sum(len(chunk) for chunk in self._chunks)
         self.dim = self._chunks[0].shape[1]
         self._table: Tensor | None = None
+        self._norms: Tensor | None = None
 
     def __len__(self) -> int:
         return self._length
@@ -82,7 +103,7 @@ class StoredEntities:
 
     def place(self, device: torch.device | str, budget_bytes: float) -> bool:
         """Copy all features to `device` if they take no more than `budget_bytes`; says whether they did."""
-        self._table = None
+        self._table = self._norms = None
         if self.nbytes > budget_bytes:
             return False
         table = torch.empty(len(self), self.dim, dtype=self._chunks[0].dtype, device=device)
@@ -96,6 +117,11 @@ class StoredEntities:
         for block in self._chunks if self._table is None else self._table.split(BLOCK):
             yield first, block
             first += len(block)
+
+    def norms(self) -> Tensor:
+        if self._norms is None:
+            self._norms = torch.cat([norms(block, first) for first, block in self.blocks()])
+        return self._norms
 
     def gather(self, rows: Tensor) -> Tensor:
         if self._table is not None:
@@ -239,6 +265,7 @@ class TrainedEntities:
         self._items = torch.stack([encoder.load(raw).to(torch.int32) for _, raw in items])
         self._real = torch.tensor([key != BLANK for key, _ in items])
         self._all: Tensor | None = None
+        self._norms: Tensor | None = None
         self._weights: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
@@ -262,6 +289,12 @@ class TrainedEntities:
             yield first, block
             first += len(block)
 
+    def norms(self) -> Tensor:
+        table = self._table()
+        if self._norms is None:
+            self._norms = norms(table)
+        return self._norms
+
     def _table(self) -> Tensor:
         """The features of all entities `[N, D]` with the weights as they are."""
         weights = tuple((tensor.data_ptr(), tensor._version) for tensor in self.encoder.state_dict().values())
@@ -269,7 +302,7 @@ class TrainedEntities:
             with torch.no_grad():
                 every = torch.arange(len(self)).split(self.batch_size)
                 self._all = torch.cat([self._encode(rows) for rows in every])
-            self._weights = weights
+            self._weights, self._norms = weights, None
         return self._all
 
     def _encode(self, rows: Tensor) -> Tensor:

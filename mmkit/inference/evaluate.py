@@ -10,7 +10,7 @@ from mmkit.errors import RunError
 from mmkit.files import write_json
 from mmkit.hooks import registered
 from mmkit.inference.devices import pick_device, pick_precision
-from mmkit.inference.evaluation import predict_items, score
+from mmkit.inference.evaluation import evaluate_items, score
 from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.inference.memory import memory_advice
 from mmkit.loading.splits import ENTITIES, check_split, read_splits
@@ -66,10 +66,12 @@ def evaluate(
             plugins.hook.mmkit_note(message=note)
         items = model.items(data.examples)
         precision = pick_precision(settings.precision, torch_device)
-        found = predict_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
-        predictions = [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])]
+        found = evaluate_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
+        evaluated = sorted(found, key=lambda one: one.index)
+        predictions = [one.prediction for one in evaluated]
     metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
-    figures = score(metrics, [item.example for item in items], predictions)
+    ranks = [one.rank for one in evaluated]
+    figures = score(metrics, [item.example for item in items], predictions, ranks)
     target = Run(output) if output is not None else folder
     target.save_predictions(split, predictions)
     summary = {"split": split, **figures, "data": data.origin}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-from mmkit.data.types import Example, Prediction
+from mmkit.batch import Batch
+from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.errors import RecipeError
 from mmkit.inference.loader import Loader
-from mmkit.metrics.base import Metric
+from mmkit.metrics.base import Metric, ReadsRanks
 from mmkit.model import Item, Model
 from mmkit.ops.precision import computing
 from mmkit.recipe import Recipe
+
+T = TypeVar("T")
 
 
 def plan_evaluation(items: Sequence[Item], batch_size: int) -> list[list[int]]:
@@ -19,7 +23,29 @@ def plan_evaluation(items: Sequence[Item], batch_size: int) -> list[list[int]]:
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
+class Evaluated(NamedTuple):
+    """What a model says of an item, and where it ranks the gold entity if its decoder does so."""
+
+    index: int
+    prediction: Prediction
+    rank: GoldRank | None
+
+
 def predict_items(
+    model: Model, items: Sequence[Item], batch_size: int, precision: str, *, workers: int = 0
+) -> Iterator[tuple[int, Prediction]]:
+    """(index, prediction) of `items`, batch by batch, in evaluation mode. Gold is looked at by nobody.
+
+    The model is left in the mode it was in, so that training goes on as before.
+    """
+
+    def predicted(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction]]:
+        return list(zip(chosen, model.predict(batch), strict=True))
+
+    yield from _over(model, items, batch_size, precision, predicted, workers)
+
+
+def evaluate_items(
     model: Model,
     items: Sequence[Item],
     batch_size: int,
@@ -28,32 +54,61 @@ def predict_items(
     workers: int = 0,
     rank: int = 0,
     processes: int = 1,
-) -> Iterator[tuple[int, Prediction]]:
-    """(index, prediction) for this process's share of `items`, batch by batch, in evaluation mode.
+) -> Iterator[Evaluated]:
+    """As `predict_items`, for process `rank`'s share of `items`, with the ranks of their gold entities."""
 
-    The model is left in the mode it was in, so that training goes on as before.
-    """
+    def evaluated(batch: Batch, chosen: Sequence[int]) -> list[Evaluated]:
+        found = model.predict_and_rank(batch, [items[i].example for i in chosen])
+        return [Evaluated(*one) for one in zip(chosen, *found, strict=True)]
+
+    yield from _over(model, items, batch_size, precision, evaluated, workers, rank, processes)
+
+
+def _over(
+    model: Model,
+    items: Sequence[Item],
+    batch_size: int,
+    precision: str,
+    call: Callable[[Batch, Sequence[int]], list[T]],
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[T]:
+    """What `call` makes of each batch on the model's device and the indices of its items."""
     plan = plan_evaluation(items, batch_size)[rank::processes]
     batches = Loader(model, items, workers, targets=False)(plan)
     training = model.training
     model.eval()
     try:
         for chosen, batch in zip(plan, batches, strict=True):
+<<<<<<< HEAD
             with computing(model.device, precision):
                 predictions = model.predict(batch.to(model.device))
             yield from zip(chosen, predictions, strict=True)
+=======
+            with autocast(model.device, precision):
+                found = call(batch.to(model.device), chosen)
+            yield from found
+>>>>>>> b0af1f0 (Rank gold entities for the evaluation alone)
     finally:
         model.train(training)
 
 
 def score(
-    metrics: Mapping[str, Metric], examples: Sequence[Example], predictions: Sequence[Prediction]
+    metrics: Mapping[str, Metric],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    ranks: Sequence[GoldRank | None] = (),
 ) -> dict[str, float]:
-    """Every metric's figures as `<metric>.<name>`."""
+    """Every metric's figures as `<metric>.<name>`. Metrics of ranks get `ranks` where all examples have one."""
+    ranked = [rank for rank in ranks if rank is not None]
     figures: dict[str, float] = {}
     for name, metric in metrics.items():
         metric.reset()
-        metric.update(examples, predictions)
+        if isinstance(metric, ReadsRanks) and len(ranked) == len(examples):
+            metric.update_ranks(examples, ranked)
+        else:
+            metric.update(examples, predictions)
         figures |= {f"{name}.{figure}": value for figure, value in metric.compute().items()}
     return figures
 

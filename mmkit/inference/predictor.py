@@ -13,7 +13,6 @@ from mmkit.annotators.run import annotate
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.tokenize import tokenize
 from mmkit.data.types import SOURCES, Entity, Example, Image, Mention, Prediction, Relation, Span
-from mmkit.decoders.entity_matcher import NOTE as RANKS
 from mmkit.encoders.base import ItemEncoder, MissingImages
 from mmkit.errors import DataError, ImageError
 from mmkit.inference.devices import pick_device, pick_precision
@@ -307,9 +306,8 @@ def describe(example: Example, prediction: Prediction, entities: Sequence[Entity
             {"entity": id, **_named(id, entities), "score": round(score, 6)}
             for id, score in zip(prediction.links, prediction.link_scores, strict=True)
         ]
-    notes = {key: note for key, note in prediction.notes.items() if key != RANKS}  # `links` says it already
-    if notes:
-        result["notes"] = notes
+    if prediction.notes:
+        result["notes"] = dict(prediction.notes)
     if SOURCES in example.notes:
         result["sources"] = example.notes[SOURCES]
     return result

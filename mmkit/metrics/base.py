@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
-from mmkit.data.types import Example, Prediction
+from mmkit.data.types import Example, GoldRank, Prediction
 
 
 class Metric(ABC):
@@ -25,3 +26,12 @@ class Metric(ABC):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """Figures by name, rates in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a label's own."""
+
+
+@runtime_checkable
+class ReadsRanks(Protocol):
+    """A metric of where a decoder's ranking puts the gold entities (see `mmkit.decoders.abilities.RanksGold`)."""
+
+    def update_ranks(self, examples: Sequence[Example], ranks: Sequence[GoldRank]) -> None:
+        """Add examples and their ranks, in order. Called in place of `update` where the decoder gives ranks."""
+        ...

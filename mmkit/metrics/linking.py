@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkit.data.types import Example, Prediction
+from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.errors import DataError, RecipeError
 from mmkit.metrics.base import Metric
 from mmkit.metrics.bootstrap import f1_interval
 from mmkit.metrics.f1 import pairs
 
-NOTE = "mmkit.entity_matcher"
-"""Note key under which a prediction brings its ranks."""
+OLD_NOTE = "mmkit.entity_matcher"
+"""The note with which predictions once brought the ranks of their gold entities. Files of them are still scored."""
 
 TOP = (1, 5, 10, 20)
 
@@ -33,10 +32,16 @@ class Linking(Metric):
       `recall` is the share of those that are not missing.
     - `kb_top1` ... `kb_mrr`: among the whole knowledge base.
 
-    An entity that the knowledge base lacks is never found, and counts. Ranks are those that the matcher noted. A
-    prediction of another origin is ranked by its `links` and their scores (without scores, by their order), and
-    what it does not list is not found. `bootstrap` is the number of resamples for a 95 % interval of `top1`, given
-    as `top1.low` and `top1.high`; 0 makes none.
+    An entity that the knowledge base lacks is never found, and counts.
+
+    `mmkit train` and `mmkit evaluate` take the ranks from the decoder. Saved predictions hold links alone: these are
+    ranked by their scores (without scores, by their order), and what a prediction does not list ranks below what
+    it lists. A figure that such lists leave open, of one example at least, is not given: `mrr` where a gold entity is
+    beyond the end of a list, `top20` where that list is shorter than 20, `kb_top1` where only candidates are listed.
+    A prediction without any link finds nothing.
+
+    `bootstrap` is the number of resamples for a 95 % interval of `top1`, given as `top1.low` and `top1.high`; 0 makes
+    none.
     """
 
     def __init__(self, bootstrap: int = 0) -> None:
@@ -51,23 +56,34 @@ class Linking(Metric):
         self._ranks: list[_Ranks] = []
 
     def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+        """Add what predictions list. Raises `DataError` if one has other than one score a link."""
         self._ranks += [
-            _noted(prediction.notes[NOTE], example)
-            if NOTE in prediction.notes
+            _told(_noted(prediction.notes[OLD_NOTE], example))
+            if OLD_NOTE in prediction.notes
             else _listed(prediction, example)
             for example, prediction in pairs(examples, predictions)
             if example.entity is not None
         ]
 
+    def update_ranks(self, examples: Sequence[Example], ranks: Sequence[GoldRank]) -> None:
+        """Add ranks that a decoder gave."""
+        self._ranks += [
+            _told(rank) for example, rank in zip(examples, ranks, strict=True) if example.entity is not None
+        ]
+
     def compute(self) -> dict[str, float]:
-        among, found, everywhere = np.array(self._ranks, dtype=np.float64).reshape(-1, 3).T
+        among, among_known, listed, overall, overall_known = (
+            np.array(self._ranks, dtype=np.float64).reshape(-1, len(_Ranks._fields)).T
+        )
+        missed = listed == 0
+        strict, strict_known = np.where(missed, np.inf, among), np.where(missed, 1.0, among_known)
         figures = {
-            **_rates(among, ""),
-            "recall": _mean(found),
-            **_rates(np.where(found, among, np.inf), "strict_"),
-            **_rates(everywhere, "kb_"),
+            **_rates(among, among_known, ""),
+            **({} if np.isnan(listed).any() else {"recall": _mean(listed)}),
+            **_rates(strict, strict_known, "strict_"),
+            **_rates(overall, overall_known, "kb_"),
         }
-        if self.bootstrap:
+        if self.bootstrap and "top1" in figures:
             ones = np.ones(len(among), dtype=np.int64)  # one entity is given and one sought: F1 is accuracy
             counts = np.stack([(among <= 1).astype(np.int64), ones, ones], axis=1)
             figures["top1.low"], figures["top1.high"] = f1_interval(counts, self.bootstrap)
@@ -75,37 +91,37 @@ class Linking(Metric):
 
 
 class _Ranks(NamedTuple):
-    """The gold entity's ranks in one example, infinite where it cannot be found."""
+    """The gold entity's ranks in one example, infinite where it is not found. One not known is at least so high."""
 
     among: float
     """Among the candidates, or everything where there are none."""
-    found: bool
-    """Whether it is one of them."""
-    everywhere: float
+    among_known: bool
+    listed: float
+    """Whether it is one of them; not a number where nobody knows."""
+    overall: float
+    overall_known: bool
 
 
-def _noted(note: Any, example: Example) -> _Ranks:
-    """The ranks of a matcher's note. Raises `DataError` where it has none."""
+def _told(rank: GoldRank) -> _Ranks:
+    """Ranks that somebody else worked out."""
+    among, overall = (np.inf if r is None else float(r) for r in (rank.among, rank.overall))
+    return _Ranks(among, True, rank.listed, overall, True)
+
+
+def _noted(note: Any, example: Example) -> GoldRank:
+    """The ranks of an old prediction's note. Raises `DataError` where it has none."""
     try:
-        everywhere = _or_infinite(note["knowledge_base"]["rank"])
+        overall = note["knowledge_base"]["rank"]
         if "candidates" not in note:
-            return _Ranks(everywhere, everywhere < np.inf, everywhere)
+            return GoldRank(overall, overall is not None, overall)
         candidates = note["candidates"]
-        return _Ranks(_or_infinite(candidates["rank"]), bool(candidates["found"]), everywhere)
-    except (KeyError, TypeError, ValueError) as error:
+        return GoldRank(candidates["rank"], bool(candidates["found"]), overall)
+    except (KeyError, TypeError, DataError) as error:
         raise DataError(
-            f"the note {NOTE!r} of its prediction lacks ranks",
+            f"the note {OLD_NOTE!r} of its prediction lacks ranks",
             where=example.id,
             hint="predict anew, or leave the note out to be scored by the links",
         ) from error
-
-
-def _or_infinite(rank: int | None) -> float:
-    if rank is None:
-        return np.inf
-    if rank < 1:
-        raise ValueError(f"rank {rank}")
-    return float(rank)
 
 
 def _listed(prediction: Prediction, example: Example) -> _Ranks:
@@ -113,30 +129,34 @@ def _listed(prediction: Prediction, example: Example) -> _Ranks:
     scores = prediction.link_scores or tuple(-float(i) for i in range(len(prediction.links)))
     if len(scores) != len(prediction.links):
         raise DataError(f"{len(prediction.links)} links but {len(scores)} scores", where=example.id)
+    if not prediction.links:
+        listed = float(example.entity in example.candidates) if example.candidates else np.nan
+        return _Ranks(np.inf, True, listed, np.inf, True)
     links: dict[str, float] = {}
     for link, score in zip(prediction.links, scores, strict=True):
         links[link] = max(score, links.get(link, score))
-    everywhere = _rank(links, example.entity, links.keys())
+    overall = _place(links, example.entity)
     if not example.candidates:
-        return _Ranks(everywhere, everywhere < np.inf, everywhere)
+        return _Ranks(*overall, 1.0 if example.entity in links else np.nan, *overall)
     candidates = frozenset(example.candidates)
-    return _Ranks(_rank(links, example.entity, candidates), example.entity in candidates, everywhere)
+    if links.keys() <= candidates:
+        overall = overall[0], False  # nothing is said of other entities
+    rivals = {link: score for link, score in links.items() if link in candidates or link == example.entity}
+    return _Ranks(*_place(rivals, example.entity), float(example.entity in candidates), *overall)
 
 
-def _rank(links: dict[str, float], gold: str | None, among: AbstractSet[str]) -> float:
-    """The rank of `gold` among those of the other links that count."""
-    if gold is None or gold not in links:
-        return np.inf
-    own = links[gold]
-    return 1.0 + sum(score >= own for link, score in links.items() if link != gold and link in among)
+def _place(links: Mapping[str, float], gold: str | None) -> tuple[float, bool]:
+    """The rank of `gold` by the scores of `links`; where it is none of them, the least it can be, and False."""
+    if gold in links:
+        return 1.0 + sum(score >= links[gold] for link, score in links.items() if link != gold), True
+    return 1.0 + len(links), False
 
 
-def _rates(ranks: NDArray[np.float64], prefix: str) -> dict[str, float]:
-    """Accuracy within the best of each length, and mean reciprocal rank; 0 over nothing."""
-    return {
-        **{f"{prefix}top{k}": _mean(ranks <= k) for k in TOP},
-        f"{prefix}mrr": _mean(1.0 / ranks),
-    }
+def _rates(ranks: NDArray[np.float64], known: NDArray[np.float64], prefix: str) -> dict[str, float]:
+    """Accuracy within the best of each length, and mean reciprocal rank, as far as they are known; 0 over nothing."""
+    sure = known.astype(bool)
+    rates = {f"{prefix}top{k}": _mean(ranks <= k) for k in TOP if (sure | (ranks > k)).all()}
+    return rates | ({f"{prefix}mrr": _mean(1.0 / ranks)} if sure.all() else {})
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -19,7 +19,7 @@ from mmkit.data.types import Prediction
 from mmkit.errors import Interrupted, PartError
 from mmkit.hooks import registered
 from mmkit.inference.devices import make_accelerator, pick_precision
-from mmkit.inference.evaluation import checked_metrics, predict_items, score, weighted_score
+from mmkit.inference.evaluation import checked_metrics, evaluate_items, score, weighted_score
 from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.inference.loader import Loader
 from mmkit.inference.memory import memory_advice, peak_memory
@@ -252,7 +252,7 @@ class Session:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         # not compiled, so that `mmkit evaluate` gives the same to the bit
         with torch.compiler.set_stance("force_eager") if self.settings.compile else nullcontext():
-            found = predict_items(
+            found = evaluate_items(
                 self.model,
                 items,
                 self.settings.eval_batch_size,
@@ -261,9 +261,9 @@ class Session:
                 rank=rank,
                 processes=processes,
             )
-            pairs = gather_object(list(found))
-        predictions = [prediction for _, prediction in sorted(pairs, key=lambda pair: pair[0])]
-        return score(self.metrics, [item.example for item in items], predictions), predictions
+            evaluated = sorted(gather_object(list(found)), key=lambda one: one.index)
+        predictions, ranks = [one.prediction for one in evaluated], [one.rank for one in evaluated]
+        return score(self.metrics, [item.example for item in items], predictions, ranks), predictions
 
     def _keep_as_best(self, epoch: int) -> None:
         self.progress.best_epoch, self.progress.best_step = epoch, self.progress.step

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mmkit.batch import Batch, States
 from mmkit.data.knowledge import KnowledgeBase
-from mmkit.data.types import Entity, Example, Mention
-from mmkit.decoders.entity_matcher import NOTE, EntityMatcher
+from mmkit.data.types import Entity, Example, GoldRank, Mention, Prediction
+from mmkit.decoders.abilities import RanksGold
+from mmkit.decoders.entity_matcher import EntityMatcher
 from mmkit.encoders.entity_features import StoredEntities
 from mmkit.errors import DataError
 from mmkit.ops.losses import n_pair_loss
@@ -43,7 +46,13 @@ def mention(i, entity, candidates=()):
 
 
 def predict(decoder, query, examples):
-    return decoder.decode(States({"query": query}), Batch(tuple(examples), {}))
+    """Predictions for the examples without their gold."""
+    questions = tuple(replace(example, entity=None) for example in examples)
+    return decoder.decode(States({"query": query}), Batch(questions, {}))
+
+
+def ranks(decoder, query, examples):
+    return decoder.rank(States({"query": query}), examples)
 
 
 def cosines(query, features):
@@ -56,13 +65,15 @@ def test_the_whole_knowledge_base_is_ranked(matcher, features):
     query = torch.randn(6, DIM, generator=torch.Generator().manual_seed(2))
     examples = [mention(i, f"Q{i}") for i in range(6)]
     scores = cosines(query, features)
-    for i, found in enumerate(predict(matcher(top=4), query, examples)):
+    decoder = matcher(top=4)
+    gold = ranks(decoder, query, examples)
+    for i, found in enumerate(predict(decoder, query, examples)):
         order = np.argsort(-scores[i], kind="stable")[:4]
         assert found.links == tuple(f"Q{r}" for r in order)
         assert found.link_scores == pytest.approx((1 + scores[i][order]) / 2, abs=1e-6)
-        whole = found.notes[NOTE]["knowledge_base"]
-        assert whole["rank"] == 1 + sum(scores[i][r] >= scores[i][i] for r in range(SIZE) if r != i)
-        assert whole["size"] == SIZE and "candidates" not in found.notes[NOTE]
+        assert found.notes == {}
+        rank = 1 + sum(scores[i][r] >= scores[i][i] for r in range(SIZE) if r != i)
+        assert gold[i] == GoldRank(rank, True, rank)
 
 
 def test_candidates_are_ranked_among_themselves(matcher, features):
@@ -70,29 +81,31 @@ def test_candidates_are_ranked_among_themselves(matcher, features):
     lists = [("Q4", "Q0", "Q7"), ("Q2", "Q3"), ()]
     examples = [mention(i, f"Q{i}", listed) for i, listed in enumerate(lists)]
     scores = cosines(query, features)
-    found = predict(matcher(), query, examples)
+    found, gold = predict(matcher(), query, examples), ranks(matcher(), query, examples)
     for i, listed in enumerate(lists[:2]):
         rows = [int(id[1:]) for id in listed]
         order = sorted(rows, key=lambda r: -scores[i][r])
         assert found[i].links == tuple(f"Q{r}" for r in order)
-        among = found[i].notes[NOTE]["candidates"]
-        assert among["rank"] == 1 + sum(scores[i][r] >= scores[i][i] for r in rows if r != i)
-        assert among["found"] == (i in rows) and among["size"] == len(rows)
+        among = 1 + sum(scores[i][r] >= scores[i][i] for r in rows if r != i)
+        overall = 1 + sum(scores[i][r] >= scores[i][i] for r in range(SIZE) if r != i)
+        assert gold[i] == GoldRank(among, i in rows, overall)
+    assert gold[2].among == gold[2].overall  # no list: the whole knowledge base
     assert len(found[2].links) == SIZE  # no list: the whole knowledge base
 
 
 def test_a_candidate_that_the_knowledge_base_lacks_is_no_link(matcher):
-    (found,) = predict(matcher(), torch.ones(1, DIM), [mention(0, "Q1", ("Q99", "Q1", "Q2"))])
+    lacking, without = mention(0, "Q1", ("Q99", "Q1", "Q2")), mention(0, "Q1", ("Q1", "Q2"))
+    (found,) = predict(matcher(), torch.ones(1, DIM), [lacking])
     assert set(found.links) == {"Q1", "Q2"}
-    assert found.notes[NOTE]["candidates"] == {"size": 3, "found": True, "rank": pytest.approx(1, abs=1)}
+    assert ranks(matcher(), torch.ones(1, DIM), [lacking]) == ranks(matcher(), torch.ones(1, DIM), [without])
 
 
 def test_a_candidate_listed_twice_competes_once(matcher):
     query = torch.randn(1, DIM, generator=torch.Generator().manual_seed(3))
     listed = tuple(f"Q{row}" for row in range(SIZE))
-    assert predict(matcher(), query, [mention(0, "Q4", listed * 3)]) == predict(
-        matcher(), query, [mention(0, "Q4", listed)]
-    )
+    for asked in (predict, ranks):
+        thrice, once = mention(0, "Q4", listed * 3), mention(0, "Q4", listed)
+        assert asked(matcher(), query, [thrice]) == asked(matcher(), query, [once])
 
 
 def test_ties_count_against_the_model(tmp_path):
@@ -100,16 +113,25 @@ def test_ties_count_against_the_model(tmp_path):
     decoder = EntityMatcher()
     decoder.build({"query": 2}, {}, base)
     decoder.attach(StoredEntities([torch.tensor([[1.0, 0], [2, 0], [0, 1]])]))
-    (found,) = predict(decoder, torch.tensor([[3.0, 0]]), [mention(0, "a", ("b", "c"))])
-    assert found.notes[NOTE]["knowledge_base"]["rank"] == 2
-    assert found.notes[NOTE]["candidates"]["rank"] == 2
+    (found,) = ranks(decoder, torch.tensor([[3.0, 0]]), [mention(0, "a", ("b", "c"))])
+    assert found == GoldRank(2, False, 2)
 
 
 @pytest.mark.parametrize("entity", [None, "Q77"])
 def test_a_gold_entity_that_is_not_there_has_no_rank(matcher, entity):
-    (found,) = predict(matcher(), torch.ones(1, DIM), [mention(0, entity, ("Q1",))])
-    assert found.notes[NOTE]["knowledge_base"]["rank"] is None
-    assert found.notes[NOTE]["candidates"]["rank"] is None
+    listed, everywhere = mention(0, entity, ("Q1",)), mention(1, entity)
+    found = ranks(matcher(), torch.ones(2, DIM), [listed, everywhere])
+    assert found == [GoldRank(None, False, None)] * 2
+
+
+def test_predictions_follow_from_no_gold(matcher):
+    query = torch.randn(4, DIM, generator=torch.Generator().manual_seed(5))
+    examples = [mention(i, f"Q{i}", ("Q1", "Q2", "Q3") if i % 2 else ()) for i in range(4)]
+    decoder = matcher()
+    assert isinstance(decoder, RanksGold)
+    with_gold = decoder.decode(States({"query": query}), Batch(tuple(examples), {}))
+    assert with_gold == predict(decoder, query, examples)
+    assert all(isinstance(p, Prediction) and not p.notes for p in with_gold)
 
 
 def test_training_needs_an_entity_that_is_there(matcher):

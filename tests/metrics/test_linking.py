@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmkit.data.types import Example, Prediction
+from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.decoders.search import rank_among
 from mmkit.errors import DataError, RecipeError
+from mmkit.metrics.base import ReadsRanks
 from mmkit.metrics.bootstrap import f1_interval
-from mmkit.metrics.linking import NOTE, TOP, Linking
+from mmkit.metrics.linking import OLD_NOTE, TOP, Linking
 
 NAMES = [
     f"{prefix}{name}" for prefix in ("", "strict_", "kb_") for name in (*(f"top{k}" for k in TOP), "mrr")
@@ -23,22 +24,35 @@ def example(id: str, entity: str | None = "gold", candidates: tuple[str, ...] = 
     return Example.from_tokens(id, ["w"], entity=entity, candidates=candidates)
 
 
-def noted(id: str, everywhere: int | None, among: int | None = None, found: bool | None = None) -> Prediction:
-    note: dict[str, Any] = {"knowledge_base": {"size": 99, "rank": everywhere, "links": [], "scores": []}}
-    if found is not None:
-        note["candidates"] = {"size": 9, "found": found, "rank": among}
-    return Prediction(id, notes={NOTE: note})
+def ranked(overall: int | None, among: int | None = None, listed: bool | None = None) -> GoldRank:
+    """Ranks as a decoder gives them; `listed` is None where the example lists no candidates."""
+    return (
+        GoldRank(overall, overall is not None, overall)
+        if listed is None
+        else GoldRank(among, listed, overall)
+    )
 
 
-def figures(*scored: tuple[Example, Prediction], **settings: Any) -> dict[str, float]:
+def noted(id: str, rank: GoldRank, lists: bool) -> Prediction:
+    """A prediction as old files have them."""
+    note: dict[str, Any] = {"knowledge_base": {"size": 99, "rank": rank.overall, "links": [], "scores": []}}
+    if lists:
+        note["candidates"] = {"size": 9, "found": rank.listed, "rank": rank.among}
+    return Prediction(id, notes={OLD_NOTE: note})
+
+
+def figures(*scored: tuple[Example, Prediction | GoldRank], **settings: Any) -> dict[str, float]:
     metric = Linking(**settings)
-    examples, predictions = zip(*scored, strict=True)
-    metric.update(examples, predictions)
+    for example, found in scored:
+        if isinstance(found, GoldRank):
+            metric.update_ranks([example], [found])
+        else:
+            metric.update([example], [found])
     return metric.compute()
 
 
 def test_equals_a_plain_float64_reference_on_random_data():
-    """Ranks as the matcher finds them, against loops over float64 cosines that know nothing of blocks or notes."""
+    """Ranks as the matcher finds them, against loops over float64 cosines that know nothing of blocks."""
     draw = np.random.default_rng(0)
     B, N, C, D = 60, 300, 12, 6
     features, query = draw.normal(size=(N, D)).astype(np.float32), draw.normal(size=(B, D)).astype(np.float32)
@@ -56,7 +70,7 @@ def test_equals_a_plain_float64_reference_on_random_data():
     _, among = rank_among(a, b[rows], valid[:, :C], b[own], rows == own[:, None])
     found = [g in row for g, row in zip(gold, lists.tolist(), strict=True)]
     cases = zip(ranks.tolist(), among.tolist(), found, strict=True)
-    computed = figures(*((example(str(i)), noted(str(i), *case)) for i, case in enumerate(cases)))
+    computed = figures(*((example(str(i)), ranked(*case)) for i, case in enumerate(cases)))
 
     wide = query.astype(np.float64), features.astype(np.float64)
     rates: dict[str, list[float]] = {name: [] for name in [*NAMES, "recall"]}
@@ -76,27 +90,41 @@ def test_equals_a_plain_float64_reference_on_random_data():
 
 
 def test_a_gold_entity_missing_from_its_candidates():
-    found = figures((example("a"), noted("a", 7, 2, False)), (example("b"), noted("b", 1, 1, True)))
+    found = figures((example("a"), ranked(7, 2, False)), (example("b"), ranked(1, 1, True)))
     assert (found["top1"], found["top5"], found["mrr"]) == (0.5, 1.0, 0.75)
     assert (found["strict_top1"], found["strict_top20"], found["strict_mrr"]) == (0.5, 0.5, 0.5)
     assert found["recall"] == 0.5
     assert (found["kb_top5"], found["kb_top10"]) == (0.5, 1.0)
 
 
+def test_old_predictions_bring_their_ranks_in_a_note():
+    draw = np.random.default_rng(1)
+    ranks = [
+        ranked(int(draw.integers(1, 40)), int(draw.integers(1, 20)), bool(draw.integers(2)))
+        for _ in range(30)
+    ]
+    ranks += [ranked(None, None, False), ranked(None), ranked(3), ranked(50)]
+    lists = [True] * 31 + [False] * 3
+    examples = [example(str(i), candidates=("x",) if lists[i] else ()) for i in range(34)]
+    old = [noted(x.id, rank, some) for x, rank, some in zip(examples, ranks, lists, strict=True)]
+    assert figures(*zip(examples, old, strict=True)) == figures(*zip(examples, ranks, strict=True))
+    assert isinstance(Linking(), ReadsRanks)
+
+
 def test_an_entity_that_the_knowledge_base_lacks_counts_as_wrong():
-    found = figures((example("a"), noted("a", None, None, False)), (example("b"), noted("b", None)))
+    found = figures((example("a"), ranked(None, None, False)), (example("b"), ranked(None)))
     assert set(found.values()) == {0.0}
 
 
 def test_without_candidates_the_whole_knowledge_base_is_ranked():
-    found = figures(*((example(str(i)), noted(str(i), rank)) for i, rank in enumerate([1, 4, 30, None])))
+    found = figures(*((example(str(i)), ranked(rank)) for i, rank in enumerate([1, 4, 30, None])))
     assert found["top1"] == found["strict_top1"] == found["kb_top1"] == 0.25
     assert found["mrr"] == found["kb_mrr"] == pytest.approx((1 + 1 / 4 + 1 / 30) / 4)
     assert found["recall"] == 0.75
 
 
 def test_examples_without_an_entity_are_not_counted():
-    found = figures((example("a", entity=None), Prediction("a")), (example("b"), noted("b", 1)))
+    found = figures((example("a", entity=None), Prediction("a")), (example("b"), ranked(1)))
     assert found["top1"] == 1.0
 
 
@@ -105,12 +133,12 @@ def test_all_figures_are_there_before_anything_is_counted():
     assert nothing.keys() == {*NAMES, "recall"}
     assert set(nothing.values()) == {0.0}
     metric = Linking()
-    metric.update([example("a")], [noted("a", 1)])
+    metric.update_ranks([example("a")], [ranked(1)])
     metric.reset()
     assert metric.compute() == nothing
 
 
-# Predictions of another origin
+# Predictions that bring no ranks
 
 
 def test_links_are_ranked_by_their_scores_with_ties_against_the_model():
@@ -133,10 +161,33 @@ def test_only_links_among_the_candidates_compete_there():
     assert (found["mrr"], found["strict_mrr"], found["recall"]) == (0.5, 0.0, 0.0)
 
 
-def test_what_is_not_listed_is_not_found():
-    found = figures((example("a", candidates=("x", "gold")), Prediction("a", links=("x",))))
-    assert found.pop("recall") == 1.0  # which is about the candidates, not about the prediction
-    assert set(found.values()) == {0.0}
+def test_a_list_of_candidates_says_nothing_of_the_whole_knowledge_base():
+    found = figures((example("a", candidates=("x", "gold")), Prediction("a", links=("x", "gold"))))
+    assert (found["top1"], found["mrr"]) == (0.0, 0.5)
+    assert found["kb_top1"] == 0.0  # one of the candidates is better
+    assert not {"kb_top5", "kb_mrr"} & found.keys()
+
+
+def test_a_gold_entity_beyond_the_end_of_its_list_leaves_figures_open():
+    """Seven are better; whether it is the eighth or the hundredth the prediction does not say."""
+    seven = Prediction("b", links=tuple(f"x{i}" for i in range(7)))
+    right = Prediction("a", links=("gold",))
+    found = figures((example("a"), right), (example("b"), seven))
+    assert found == {f"{prefix}{name}": 0.5 for prefix in ("", "strict_", "kb_") for name in ("top1", "top5")}
+    candidates = ("gold", *seven.links)
+    found = figures((example("b", candidates=candidates), seven))
+    assert found["top5"] == found["strict_top5"] == 0.0 and found["recall"] == 1.0
+    assert not {"top10", "mrr", "strict_mrr"} & found.keys()
+    found = figures((example("b", candidates=seven.links), seven))
+    assert (
+        found["strict_mrr"] == found["recall"] == 0.0
+    )  # not listed is not found, whatever its rank would be
+    assert not {"top10", "mrr"} & found.keys()
+
+
+def test_a_prediction_without_links_finds_nothing():
+    found = figures((example("a"), Prediction("a")), (example("b"), Prediction("b", links=("gold",))))
+    assert {found[name] for name in NAMES} == {0.5}
 
 
 def test_an_entity_listed_twice_does_not_compete_with_itself():
@@ -146,7 +197,9 @@ def test_an_entity_listed_twice_does_not_compete_with_itself():
 
 def test_the_right_answer_is_right():
     gold = example("a", candidates=("x", "gold"))
-    assert set(figures((gold, Prediction.of(gold))).values()) == {1.0}
+    found = figures((gold, Prediction.of(gold)))
+    assert found["top1"] == found["strict_mrr"] == 1.0
+    assert set(found.values()) == {1.0}
 
 
 # Intervals and refusals
@@ -154,7 +207,7 @@ def test_the_right_answer_is_right():
 
 def test_the_interval_is_that_of_the_accuracy():
     ranks = [1, 1, 2, 1, 9, 1, 1, 3] * 5
-    found = figures(*((example(str(i)), noted(str(i), r)) for i, r in enumerate(ranks)), bootstrap=200)
+    found = figures(*((example(str(i)), ranked(r)) for i, r in enumerate(ranks)), bootstrap=200)
     hits = np.array([[r == 1, 1, 1] for r in ranks], dtype=np.int64)
     assert (found["top1.low"], found["top1.high"]) == f1_interval(hits, 200)
     assert found["top1.low"] < found["top1"] == 0.625 < found["top1.high"]
@@ -168,4 +221,4 @@ def test_refusals():
         figures((example("a"), Prediction("a", links=("x", "y"), link_scores=(0.5,))))
     for note in ({}, {"knowledge_base": {"rank": "first"}}, {"knowledge_base": {"rank": 0}}, []):
         with pytest.raises(DataError, match="lacks ranks"):
-            figures((example("a"), Prediction("a", notes={NOTE: note})))
+            figures((example("a"), Prediction("a", notes={OLD_NOTE: note})))

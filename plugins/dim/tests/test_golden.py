@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from golden import CLOSE, authors_state, golden_files, salt_of
 from linking import Given, attach_golden, golden_features, golden_mentions, weighted
 from mmkit.batch import Batch
-from mmkit.decoders.entity_matcher import NOTE, EntityMatcher
+from mmkit.decoders.entity_matcher import EntityMatcher
 from mmkit.model import Model
 from mmkit.ops.losses import n_pair_loss
 from mmkit.runs.importing import load_converted
@@ -54,8 +54,7 @@ def test_golden_model(file: Path, tmp_path: Path) -> None:
         examples = golden_mentions(golden, "negative")
         batch = Batch(examples, golden_features(golden, ROLES), model.decoder.targets(examples, {}))
         losses = model(batch)
-        predictions = model.predict(
-            Batch(golden_mentions(golden, "candidates"), golden_features(golden, ROLES))
-        )
+        asked = golden_mentions(golden, "candidates")
+        _, ranks = model.predict_and_rank(Batch(asked, golden_features(golden, ROLES)), asked)
     torch.testing.assert_close(weighted(losses, "dim_wikimel"), golden["loss"], **CLOSE)
-    assert [p.notes[NOTE]["candidates"]["rank"] for p in predictions] == golden["rank"].tolist()
+    assert [rank.among for rank in ranks if rank is not None] == golden["rank"].tolist()
