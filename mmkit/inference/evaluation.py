@@ -81,15 +81,9 @@ def _over(
     model.eval()
     try:
         for chosen, batch in zip(plan, batches, strict=True):
-<<<<<<< HEAD
             with computing(model.device, precision):
-                predictions = model.predict(batch.to(model.device))
-            yield from zip(chosen, predictions, strict=True)
-=======
-            with autocast(model.device, precision):
                 found = call(batch.to(model.device), chosen)
             yield from found
->>>>>>> b0af1f0 (Rank gold entities for the evaluation alone)
     finally:
         model.train(training)
 
