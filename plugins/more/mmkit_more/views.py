@@ -9,11 +9,17 @@ from dataclasses import dataclass, replace
 from mmkit.data.types import Example, TextView
 from mmkit.errors import DataError
 from mmkit_more.contexts import IMAGE_CONTEXT, TEXT_CONTEXT
+from mmkit_retrieval.annotators import contexts
 
 SEPARATOR = "<EOS>"
 """What stands between sentence and context, as in the authors' data: a word like any other."""
 
-WRITERS = {TEXT_CONTEXT: "more.text_retrieval.v1", IMAGE_CONTEXT: "more.image_retrieval.v1"}
+WRITERS = {
+    TEXT_CONTEXT: "more.text_retrieval.v1",
+    IMAGE_CONTEXT: "more.image_retrieval.v1",
+    contexts.TEXT_CONTEXT: "retrieval.text.v1",
+    contexts.IMAGE_CONTEXT: "retrieval.pictures.v1",
+}
 """Note key → the annotator that writes it."""
 
 

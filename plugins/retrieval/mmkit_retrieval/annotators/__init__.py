@@ -1,0 +1,1 @@
+"""Annotators: what was retrieved becomes the context of an example."""

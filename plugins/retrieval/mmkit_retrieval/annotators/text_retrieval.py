@@ -1,0 +1,153 @@
+"""`retrieval.text.v1`: the paragraphs of a corpus that are most like a sentence, as its context."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from mmkit.annotators.base import Annotator
+from mmkit.data.types import Example
+from mmkit.errors import PartError
+from mmkit_retrieval.annotators.contexts import (
+    SPARE,
+    TEXT_CONTEXT,
+    choose,
+    join,
+    packed,
+    unpacked,
+    with_context,
+)
+from mmkit_retrieval.annotators.sample_corpus import write_corpus
+from mmkit_retrieval.servers.search_servers import SearchServer, checked_url
+from mmkit_retrieval.text.text_files import identity
+
+if TYPE_CHECKING:
+    from mmkit_retrieval.text.text_index import TextIndex
+
+
+class TextRetrieval(Annotator):
+    """Retrieves paragraphs by BM25, with the sentence as the query, and notes their texts (`retrieval.text_context`).
+
+    MoRe (Wang et al., EMNLP Findings 2022) searches Wikipedia's paragraphs in this way. The note is the texts of the
+    `top` best, joined. A paragraph that is the sentence itself is left out (`annotators/contexts.py`, `choose`), and
+    there is no note where nothing is found. `mmkit.sources` says which paragraphs they are.
+
+    A subclass may write another note, under a part name of its own: see `part`, `note` and `write_sample_corpus`.
+
+    Args:
+        index: the folder that `mmkit retrieval build-index` wrote, or the name of a search server's index.
+        top: the most paragraphs of a context.
+        max_words: the most words of a context, parted by white space. Encoders cut it further where it is too long.
+        engine: what searches: `tantivy` an index on disk, the others a server (`servers/search_servers.py`).
+        url: the server's address, without credentials: those come from environment variables.
+        snapshot: for servers, a name of your choice for what the index holds. Results are stored under it, and a
+            server does not tell that its index has changed: change it when you change the index.
+        timeout: seconds until a server that does not answer is given up.
+        ca_certs: a file of certificates to trust, for servers that have their own.
+        threads: searches at a time, or a server's requests: by default as many as there are cores, or 4 requests.
+    """
+
+    part: ClassVar[str] = "retrieval.text.v1"
+    """The name that it is registered under: results are stored under it, and sources say that they are by it."""
+    note: ClassVar[str] = TEXT_CONTEXT
+    """The key of the note."""
+    batch_size = 1024
+
+    def __init__(
+        self,
+        index: str,
+        top: int = 10,
+        max_words: int = 400,
+        engine: Literal["tantivy", "elasticsearch", "opensearch"] = "tantivy",
+        url: str | None = None,
+        snapshot: str = "",
+        timeout: float = 30.0,
+        ca_certs: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        for name, value in {
+            "top": top,
+            "max_words": max_words,
+            "timeout": timeout,
+            "threads": threads,
+        }.items():
+            if value is not None and value <= 0:
+                raise PartError(f"{name} = {value}, but it must be positive", where=self.part)
+        if (engine == "tantivy") != (url is None):
+            what = "needs a `url`" if url is None else "searches a folder, and takes no `url`"
+            raise PartError(f'engine = "{engine}" {what}', where=self.part)
+        self.index, self.top, self.max_words = index, top, max_words
+        self.engine, self.url, self.snapshot = engine, checked_url(url) if url is not None else None, snapshot
+        self.timeout, self.ca_certs, self.threads = timeout, ca_certs, threads
+        self._searched: TextIndex | SearchServer | None = None
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Build the sample corpus's text index."""
+        from mmkit.encoders.sampling import make_once
+        from mmkit_retrieval.indexing.build import build_index
+
+        corpus = cls.write_sample_corpus(folder.with_name(f"{folder.name}-corpus"), seed, examples)
+
+        def build(made: Path) -> None:
+            build_index(corpus, made, pictures=False)
+
+        make_once(folder, build)
+        return {"index": str(folder), "engine": "tantivy", "url": None, "ca_certs": None}
+
+    @classmethod
+    def write_sample_corpus(cls, folder: Path, seed: int, examples: Sequence[Example]) -> Path:
+        """Write the corpus of `--sample` to `folder`, unless it is there; return its path."""
+        return write_corpus(folder, examples)
+
+    def check_there(self) -> None:
+        if self.engine == "tantivy":
+            self._identity()
+
+    def fingerprint(self) -> str:
+        """What is searched, how, and what becomes of it. Raises `DataError` where there is no finished index."""
+        searched = [self.url, self.index, self.snapshot] if self.engine != "tantivy" else self._identity()
+        settings = {"part": self.part, "engine": self.engine, "index": searched}
+        return json.dumps({**settings, "top": self.top, "max_words": self.max_words}, sort_keys=True)
+
+    def key(self, x: Example) -> str:
+        """A hash of the sentence; empty for one without a word."""
+        return hashlib.sha256(x.text.encode("utf-8", "surrogatepass")).hexdigest() if x.text.strip() else ""
+
+    def prepare(self, device: str) -> None:
+        """Open the index, again if it has changed, or make the server's client."""
+        if self.engine != "tantivy":
+            if self._searched is None:
+                assert self.url is not None
+                self._searched = SearchServer(
+                    self.engine, self.url, self.index, timeout=self.timeout, ca_certs=self.ca_certs
+                )
+            return
+        from mmkit_retrieval.text.text_index import TextIndex
+
+        if not isinstance(self._searched, TextIndex) or self._searched.identity != identity(self._folder):
+            self._searched = TextIndex.open(self._folder)
+
+    def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
+        """For each example its `context` and what was `found`."""
+        assert self._searched is not None, "prepare() comes first"
+        hits = self._searched.search([x.text for x in batch], self.top + SPARE, self.threads)
+        chosen = [choose(found, x, self.top) for x, found in zip(batch, hits, strict=True)]
+        return [packed(found, join(found, self.max_words)) for found in chosen]
+
+    def apply(self, x: Example, result: dict[str, Any]) -> Example:
+        """`x` with the context as a note, and its sources."""
+        return with_context(x, self.note, self.part, *unpacked(result))
+
+    def _identity(self) -> str:
+        from mmkit_retrieval.indexing.index_folder import read_facts
+
+        read_facts(Path(self.index))  # a build that was cut off has none
+        return identity(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.index) / "text"

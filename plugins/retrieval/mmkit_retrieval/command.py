@@ -1,0 +1,220 @@
+"""`mmkit retrieval`: what the plugin adds to the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmkit.cli.options import as_json, console_display, device_option, quiet_libraries
+
+if TYPE_CHECKING:
+    from mmkit_retrieval.indexing.build import Summary
+    from mmkit_retrieval.retrieved import Retrieved
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def retrieval() -> None:
+    """Build indexes of a corpus, and search them."""
+
+
+@retrieval.command("build-index")
+@click.argument("corpus", type=_PATH)
+@click.argument("out", type=_PATH)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", "jsonl", "wikipedia"]),
+    default="auto",
+    show_default=True,
+    help="What CORPUS is: jsonlines, or a MediaWiki export (.gz and .bz2 too).",
+)
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of pictures; default the corpus's own.")
+@click.option("--no-text", is_flag=True, help="Index pictures alone.")
+@click.option("--no-images", is_flag=True, help="Index text alone.")
+@click.option(
+    "--clip",
+    default="openai/clip-vit-base-patch32",
+    show_default=True,
+    metavar="NAME",
+    help="The CLIP model that encodes pictures, of the Hub or in a folder.",
+)
+@click.option("--revision", help="The CLIP model's revision on the Hub.")
+@click.option(
+    "--memory",
+    type=click.IntRange(min=16),
+    default=256,
+    show_default=True,
+    metavar="MB",
+    help="What the text index may gather before it writes.",
+)
+@device_option
+@click.option("--prune", is_flag=True, help="Take out articles that CORPUS does not have.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def build_index(
+    corpus: Path,
+    out: Path,
+    format_: str,
+    images: Path | None,
+    no_text: bool,
+    no_images: bool,
+    clip: str,
+    revision: str | None,
+    memory: int,
+    device: str,
+    prune: bool,
+    quiet: bool,
+) -> None:
+    """Index the articles of CORPUS in the folder OUT: paragraphs for text, captioned pictures for photos.
+
+    A build that was cut off goes on with the same command. OUT may hold an index already: what is new in CORPUS is
+    added and what has changed is replaced; what is gone stays, unless --prune is given.
+    """
+    if not no_images:
+        quiet_libraries()
+    from mmkit_retrieval.indexing.build import build_index as build
+
+    with console_display(quiet) as display:
+        summary = build(
+            corpus,
+            out,
+            format=format_,
+            images=images,
+            text=not no_text,
+            pictures=not no_images,
+            clip=clip,
+            revision=revision,
+            memory_bytes=memory << 20,
+            device=device,
+            prune=prune,
+            progress=display.mmkit_progress,
+        )
+        for reason, count in summary.repairs.items():
+            display.mmkit_note(f"{corpus}: {count:,} × {reason}")
+        if summary.left:
+            display.mmkit_note(
+                f"{out}: {summary.left:,} × article that {corpus} does not have stays; --prune takes it out"
+            )
+    _print_table(f"{out}: built in {summary.seconds:.0f} s", _rows_of(summary))
+
+
+@retrieval.command()
+@click.argument("index", type=_PATH)
+@click.option("--text", help="A sentence.")
+@click.option("--image", type=_PATH, help="A picture.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many are wanted.")
+@click.option("--clip", metavar="DIR", help="Where the index's CLIP model is, if not where it was.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
+@device_option
+def search(
+    index: Path, text: str | None, image: Path | None, top: int, clip: str | None, json_: bool, device: str
+) -> None:
+    """Print what the index INDEX finds for a sentence, or for a picture."""
+    if (text is None) == (image is None):
+        raise click.UsageError("give either --text or --image")
+    if text is not None:
+        from mmkit_retrieval.text.text_index import TextIndex
+
+        found = TextIndex.open(index / "text", check=False).search([text], top)[0]
+    else:
+        assert image is not None
+        quiet_libraries()
+        from mmkit_retrieval.pictures.picture_search import find_like
+
+        found = find_like(index / "images", image, top, clip, device)
+    if json_:
+        for hit in found:
+            click.echo(json.dumps(asdict(hit), ensure_ascii=False))
+    else:
+        _print_found(found)
+
+
+@retrieval.command()
+@click.argument("index", type=_PATH)
+@click.option("--json", "json_", is_flag=True, help="As JSON.")
+def info(index: Path, json_: bool) -> None:
+    """Say what the index INDEX was made of, and how large it is."""
+    from mmkit_retrieval.indexing.index_folder import read_facts
+
+    facts = read_facts(index)
+    facts["bytes"] = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
+    if json_:
+        click.echo(as_json(facts))
+        return
+    rows = {name: f"{count:,}" for name, count in facts["counts"].items() if count or name == "articles"}
+    rows |= {name: facts["settings"][name] for name in ("clip", "revision") if facts["settings"][name]}
+    _print_table(str(index), {**rows, "corpus": facts["corpus"], "on disk": _size(facts["bytes"])})
+
+
+@retrieval.command()
+@click.argument("index", type=_PATH)
+@click.argument("address")
+@click.argument("collection")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def upload(index: Path, address: str, collection: str, quiet: bool) -> None:
+    """Copy INDEX's pictures to the COLLECTION of a Milvus server, or of a file of milvus-lite, at ADDRESS.
+
+    The collection then holds these pictures and no others. Credentials come from the variable MILVUS_TOKEN.
+    """
+    from mmkit_retrieval.pictures.image_index import ImageIndex
+    from mmkit_retrieval.servers.milvus import upload as upload_pictures
+
+    pictures = ImageIndex.open(index / "images")
+    with console_display(quiet) as display:
+        label = f"{collection} (pictures)"
+        progress = display.mmkit_progress
+        upload_pictures(
+            pictures, address, collection, progress=lambda done, total: progress(label, done, total)
+        )
+    click.echo(f"{len(pictures):,} pictures of {index} are in the collection {collection}")
+
+
+def _rows_of(summary: Summary) -> dict[str, str]:
+    parts = {name: getattr(summary, name) for name in ("added", "changed", "unchanged", "removed", "left")}
+    within = ", ".join(f"{count:,} {name}" for name, count in parts.items() if count)
+    rows = {"articles": f"{summary.articles:,}" + (f" ({within})" if within else "")}
+    if summary.paragraphs is not None:
+        rows["paragraphs"] = f"{summary.paragraphs:,}"
+    if summary.pictures is not None:
+        bad = f" ({summary.unreadable:,} more cannot be read)" if summary.unreadable else ""
+        rows["pictures"] = f"{summary.pictures:,}{bad}"
+    return rows
+
+
+def _print_table(title: str, rows: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _print_found(found: Sequence[Retrieved]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("score", "article", "text", show_lines=True)
+    for hit in found:
+        texts = [hit.image, hit.caption, hit.text]
+        shown = "\n".join(escape(text) for text in texts if text)
+        table.add_row(f"{hit.score:.3f}", escape(f"{hit.title}\n{hit.id}"), shown)
+    Console().print(table if found else "nothing is found")
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,116 @@
+"""A corpus as a file: opened, decompressed, and how far it has been read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os.path
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from mmkit.data.crops import under
+from mmkit.errors import DataError
+from mmkit_retrieval.corpora.article import Article
+
+_BUFFER = 1 << 18
+
+
+class Corpus(ABC):
+    """The articles of one file, in memory that does not grow with it, and from the start on every iteration.
+
+    Pictures are looked for in the folder `images` (default: the file's own); without `pictures` articles have none.
+    Errors are `DataError`s that name file and line. What an iteration skipped, or read with leniency, is counted in
+    `repairs` (reason → count).
+    """
+
+    def __init__(self, path: Path, images: Path | None = None, pictures: bool = True) -> None:
+        self.path = path
+        # absolute, so that articles stay the same when the command is given in another folder
+        self.images = os.path.abspath(images or path.parent) if pictures else None  # noqa: PTH100
+        self.repairs: Counter[str] = Counter()
+        self._bytes: Bytes | None = None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Article]: ...
+
+    def files(self) -> list[Path]:
+        """The files whose bytes decide what is read; pictures are not among them."""
+        return [self.path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file as it lies on the disk."""
+        return self.path.stat().st_size
+
+    @property
+    def position(self) -> int:
+        """How many of them the current iteration has read."""
+        return 0 if self._bytes is None else self._bytes.position
+
+    def opened(self) -> BinaryIO:
+        """The file's bytes, decompressed. Raises `DataError` if it cannot be opened."""
+        self._bytes = open_bytes(self.path)
+        return cast(BinaryIO, io.BufferedReader(self._bytes, _BUFFER))
+
+
+class Bytes(io.RawIOBase):
+    """A file's bytes; gzip and bzip2 are known by their first bytes and decompressed.
+
+    Damaged compression raises `OSError`, as a damaged disk does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        start = self._file.peek(3)
+        self._plain: IO[bytes] = self._file
+        if start.startswith(b"\x1f\x8b"):
+            self._plain = cast(IO[bytes], gzip.GzipFile(fileobj=self._file))
+        elif start.startswith(b"BZh"):
+            self._plain = cast(IO[bytes], bz2.BZ2File(self._file))
+        self.position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        """Fill the buffer as far as there is something to fill it with."""
+        try:
+            data = self._plain.read(len(buffer))
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"the compressed data are cut off or damaged ({error})") from error
+        buffer[: len(data)] = data
+        self.position = self._file.tell()
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file, and the decompression around it."""
+        if not self.closed:
+            self._plain.close()
+            self._file.close()
+        super().close()
+
+
+def open_bytes(path: Path) -> Bytes:
+    """A corpus's bytes. Raises `DataError` if there is no such file, or it cannot be opened."""
+    try:
+        return Bytes(path)
+    except FileNotFoundError:
+        hint = "name a file of jsonlines, or a dump that dumps.wikimedia.org publishes"
+        raise DataError("no such corpus", where=path, hint=hint) from None
+    except IsADirectoryError:
+        hint = "name a file; several files go into one index by one command each"
+        raise DataError("the corpus is a folder", where=path, hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"the corpus cannot be read: {error}", where=path) from error
+
+
+def inside(folder: str, path: str) -> str | None:
+    """`path` in `folder`, or None if it leads out of it. Symbolic links are the user's own, and followed."""
+    whole = os.path.normpath(under(folder, path))
+    return whole if whole.startswith(os.path.join(folder, "")) else None  # noqa: PTH118

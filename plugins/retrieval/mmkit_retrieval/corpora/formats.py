@@ -1,0 +1,45 @@
+"""Which reader a corpus needs."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from mmkit.errors import DataError, did_you_mean
+from mmkit_retrieval.corpora.corpus import Corpus, open_bytes
+from mmkit_retrieval.corpora.jsonl_corpus import JsonlCorpus
+from mmkit_retrieval.corpora.wikipedia import WikipediaCorpus
+
+FORMATS: dict[str, type[Corpus]] = {"jsonl": JsonlCorpus, "wikipedia": WikipediaCorpus}
+
+_HINT = "a corpus is jsonlines ({) or a MediaWiki export (<mediawiki>), as it is or in .gz or .bz2"
+
+
+def open_corpus(
+    path: Path, format: str = "auto", images: Path | None = None, pictures: bool = True
+) -> Corpus:
+    """The corpus in the file `path`; "auto" tells its format by its first characters.
+
+    `images` is the folder of pictures (default: the file's own); without `pictures` articles have none.
+    Raises `DataError` for a file that is missing or of neither format, and for a folder that does not exist.
+    """
+    if pictures and images is not None and not images.is_dir():
+        raise DataError("no such folder of pictures", where=images, hint="look at --images")
+    kind = _told(path) if format == "auto" else format
+    if kind not in FORMATS:
+        raise DataError(f"no corpus has the format {format!r}", hint=did_you_mean(format, ("auto", *FORMATS)))
+    return FORMATS[kind](path, images, pictures)
+
+
+def _told(path: Path) -> str:
+    try:
+        with open_bytes(path) as file:
+            start = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
+    except OSError as error:
+        raise DataError(f"the corpus cannot be read: {error}", where=path) from error
+    if start.startswith(b"{"):
+        return "jsonl"
+    if start.startswith(b"<"):
+        return "wikipedia"
+    what = "this is no corpus" if start else "the corpus is empty"
+    raise DataError(what, where=path, hint=_HINT)

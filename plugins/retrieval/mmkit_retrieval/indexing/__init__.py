@@ -1,0 +1,1 @@
+"""From a corpus to an index folder, in steps that may be cut off anywhere."""

@@ -1,0 +1,108 @@
+"""An index folder as a whole: what it says of itself, what it was begun with, and who may write to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mmkit.errors import DataError
+from mmkit.files import explained, write_json
+from mmkit_retrieval.indexing.ledger import Ledger
+from mmkit_retrieval.pictures import vectors
+from mmkit_retrieval.text import text_files
+
+FORMAT = 1
+INDEX, LEDGER, LOCK, TEXT, IMAGES = "index.json", "articles.db", ".lock", "text", "images"
+AGAIN = "run the same command again: it goes on where it stopped"
+"""A hint."""
+
+
+def read_facts(out: Path) -> dict[str, Any]:
+    """What `index.json` says. Raises `DataError` if there is no index, or it is unfinished, damaged or newer."""
+    try:
+        facts = json.loads((out / INDEX).read_text(encoding="utf-8"))
+        version = facts["format"]
+    except FileNotFoundError:
+        if (out / LEDGER).exists():
+            raise DataError("the index is unfinished", where=out, hint=AGAIN) from None
+        hint = "make one with `mmkit retrieval build-index`, or name where it is now (a run keeps its own recipe.cfg)"
+        raise DataError("there is no index here", where=out, hint=hint) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the index is damaged: {error}", where=out / INDEX, hint="build it anew") from error
+    if version != FORMAT:
+        raise _newer(out, version)
+    return facts
+
+
+def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
+    """Write `index.json`, which says that the index is finished."""
+    write_json(out / INDEX, {"format": FORMAT, **facts})
+
+
+def check_folder(out: Path) -> None:
+    """Make the folder. Raises `DataError` for one that holds anything but an index."""
+    with explained(out, DataError):
+        out.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in out.iterdir()} - {LOCK}
+    if names and LEDGER not in names:
+        hint = "name a new folder, or one that an index was built in"
+        raise DataError("the folder is not empty, and holds no index", where=out, hint=hint)
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other builds out of the folder. Raises `DataError` if one is at work there."""
+    lock = FileLock(out / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        hint = "wait for it to end, or build into another folder"
+        raise DataError("another build is at work in this folder", where=out, hint=hint) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
+    """Keep what the index is made of, or compare. Which CLIP it is made with, the picture index knows itself.
+
+    While no article is in all of its parts nothing is decided: a first build that failed, for want of a CLIP model
+    say, may be begun otherwise. Raises `DataError` for an index of another format or other parts, and for one that
+    has lost a part: what the list of articles says is there would never be put again.
+    """
+    version, made = ledger.fact("format"), ledger.fact("settings")
+    if made is not None and version != FORMAT:
+        raise _newer(out, version)
+    if made is not None and len(ledger):
+        for part, is_there in ((TEXT, text_files.is_index), (IMAGES, vectors.is_index)):
+            if made[part] and settings[part] and not is_there(out / part):
+                what = f"the index has lost its folder {part}/, which {LEDGER} says is filled"
+                raise DataError(what, where=out, hint="delete the whole index folder, and build it anew")
+    if made is None or not ledger.holds_any():
+        for part in (TEXT, IMAGES):
+            if not settings[part] and (out / part).is_dir():
+                shutil.rmtree(out / part)
+        ledger.note("format", FORMAT)
+        ledger.note("settings", settings)
+        ledger.commit()
+        return
+    for part in (TEXT, IMAGES):
+        if made[part] != settings[part]:
+            has, wanted = ("with" if value else "without" for value in (made[part], settings[part]))
+            raise DataError(
+                f"the index was begun {has} {part}, and now it would go on {wanted} {part}",
+                where=out,
+                hint=f"build into another folder, or {'leave out' if made[part] else 'give'} --no-{part}",
+            )
+
+
+def _newer(out: Path, version: object) -> DataError:
+    what = f"the index has format {version}, and this version reads {FORMAT}"
+    return DataError(what, where=out, hint="update mmkit-retrieval, or build the index anew")

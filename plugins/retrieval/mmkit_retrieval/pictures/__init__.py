@@ -1,0 +1,1 @@
+"""Images as CLIP vectors, in an index on disk."""

@@ -1,0 +1,87 @@
+"""Pictures as unit vectors, through the image tower of a CLIP model (Radford et al., 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from mmkit.encoders.clip_image import ClipImageEncoder
+from mmkit.errors import PartError
+from mmkit_retrieval.pictures.vectors import Model
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class ClipPictures:
+    """CLIP's normalised projections of pictures.
+
+    Args:
+        name: a CLIP model of the Hub, or a folder that holds one.
+        revision: the model's revision on the Hub.
+        device: a torch device.
+        precision: of the network; "auto" is float16 on a GPU and float32 elsewhere.
+
+    Raises `PartError` for a model that cannot be had or is no CLIP.
+    """
+
+    def __init__(
+        self, name: str, revision: str | None = None, device: str = "cpu", precision: Precision = "auto"
+    ) -> None:
+        on_gpu = torch.device(device).type == "cuda"
+        if precision == "auto":
+            precision = "float16" if on_gpu else "float32"
+        self.dtype: torch.dtype = getattr(torch, precision)
+        self._encoder = ClipImageEncoder(name, revision=revision, store=False)
+        self._encoder.build()
+        self._encoder.to(device)
+        self._encoder.backbone.to(self.dtype)
+
+    @property
+    def width(self) -> int:
+        """D, the width of a vector."""
+        return self._encoder.dim
+
+    def pixels(self, picture: Pillow.Image) -> Tensor:
+        """A picture as the network takes it, `[3, H, W]` on the CPU; threads may do so side by side."""
+        return self._encoder.transform(picture)
+
+    def vectors(self, pixels: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The vectors `[N, D]` of such pictures, of length 1."""
+        if not pixels:
+            return np.empty((0, self.width), np.float32)
+        pooled = self._encoder.encode(torch.stack(list(pixels)).to(self.dtype))["pooled"]
+        return torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
+
+    def probe(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The vector `[D]` of a fixed picture: what tells this model from others, wherever its files lie."""
+        across, down = np.meshgrid(np.arange(224), np.arange(224))
+        stripes = np.stack([across, down, 255 * ((across // 28 + down // 28) % 2)], axis=2)
+        return self.vectors([self.pixels(Pillow.fromarray(stripes.astype(np.uint8)))])[0]
+
+
+def same_model(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two probes come from the same weights; precisions and devices change them by less than this."""
+    return len(one) == len(other) and float(np.dot(one, other)) > 0.99
+
+
+def clip_of(
+    model: Model, elsewhere: str | None = None, device: str = "cpu", precision: Precision = "auto"
+) -> ClipPictures:
+    """The CLIP model that an index was made with, by the name it has there or from the folder `elsewhere`.
+
+    Raises `PartError` if it cannot be had or is another one.
+    """
+    name, revision = (elsewhere, None) if elsewhere else (model.clip, model.revision)
+    clip = ClipPictures(name, revision, device, precision)
+    hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
+    if clip.width != model.width:
+        what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
+        raise PartError(what, hint=hint)
+    if not same_model(clip.probe().tolist(), model.probe):
+        raise PartError(f"the CLIP model {name} is not the index's: it sees otherwise", hint=hint)
+    return clip

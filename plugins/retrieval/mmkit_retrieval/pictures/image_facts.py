@@ -1,0 +1,48 @@
+"""What a finished picture index says of itself, and whether its files are what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmkit.errors import DataError
+from mmkit_retrieval.checksums import checksum
+from mmkit_retrieval.pictures.vectors import check_format, damaged, is_index
+
+FACTS = "facts.json"
+AGAIN = "run `mmkit retrieval build-index` again: it goes on where it stopped"
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a finished index says of itself; its files are not looked at.
+
+    Raises `DataError` where there is no index, or an unfinished, damaged or newer one.
+    """
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if is_index(folder):
+            raise DataError("the picture index is unfinished", where=folder, hint=AGAIN) from None
+        hint = "make one with `mmkit retrieval build-index`, without --no-images, or name where it is now"
+        raise DataError("there is no picture index here", where=folder, hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+        raise damaged(path, "the file does not say its format")
+    check_format(facts["format"], path)
+    wanted = {"pictures", "unreadable", "model", "kind", "settings", "generation", "identity", "checks"}
+    if missing := sorted(wanted - facts.keys()):
+        raise damaged(path, f"the file lacks {missing[0]!r}")
+    return facts
+
+
+def check_files(folder: Path, facts: dict[str, Any]) -> None:
+    """Raise `DataError` unless all files but the vectors are those that were written."""
+    for name, check in facts["checks"].items():
+        path = folder / name
+        if not path.is_file():
+            raise damaged(path, "the file is missing")
+        if checksum(path) != check:
+            raise damaged(path, "the file is not what was written")

@@ -1,0 +1,178 @@
+"""The pictures of a corpus, found by their likeness to another: an index folder's `images/`.
+
+facts.json              what the folder holds and the checksums of its files; written last
+nearest-<n>-<m>.faiss   see `nearest.py`
+vectors-<n>.f16, pictures.db   see `vectors.py`
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmkit.errors import DataError
+from mmkit.files import explained
+from mmkit_retrieval.pictures.image_facts import AGAIN, check_files, read_facts
+from mmkit_retrieval.pictures.image_writer import ImageWriter
+from mmkit_retrieval.pictures.nearest import Nearest
+from mmkit_retrieval.pictures.vectors import (
+    DATABASE,
+    Array,
+    Model,
+    check_vectors,
+    damaged,
+    database_errors,
+    is_index,
+    mapped,
+    read_state,
+)
+from mmkit_retrieval.retrieved import Retrieved
+
+QUERIES = 64
+"""Queries whose findings are compared at once."""
+
+__all__ = ["ImageIndex", "ImageWriter"]
+
+
+class ImageIndex:
+    """The pictures that an `ImageWriter` finished, memory-mapped: memory hardly grows with them.
+
+    `model` names the CLIP model that queries have to come from (None where there is no picture), `identity` changes
+    with the contents, `facts` are those of the file, and `probes` inverted lists are searched for a query.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], database: sqlite3.Connection) -> None:
+        self.folder, self.facts, self._database = folder, facts, database
+        self.identity: str = facts["identity"]
+        self.model = Model.of(facts["model"]) if facts["model"] else None
+        self.probes, self.candidates = 32, 10
+        self._state = read_state(database, folder / DATABASE)
+        self._vectors = mapped(folder, self._state)
+        names = sorted((n for n in facts["checks"] if n != DATABASE), key=lambda n: int(n[:-6].split("-")[2]))
+        self._nearest = Nearest([folder / name for name in names], facts["kind"]) if names else None
+
+    @classmethod
+    def open(cls, folder: Path) -> ImageIndex:
+        """The index in `folder`, after a look at every byte of it.
+
+        Raises `DataError` for one that is missing, unfinished, damaged, or of a newer format.
+        """
+        facts, path = read_facts(folder), folder / DATABASE
+        if not is_index(folder):
+            raise damaged(path, "the file is missing")
+        with explained(folder, DataError), database_errors(path), ExitStack() as on_error:
+            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+            on_error.callback(database.close)
+            state = read_state(database, path)
+            if state.generation != facts["generation"]:
+                raise DataError("the picture index is unfinished", where=folder, hint=AGAIN)
+            check_vectors(folder, state)
+            check_files(folder, facts)
+            index = cls(folder, facts, database)
+            if not len(index) == state.rows == (len(index._nearest) if index._nearest else 0):
+                raise damaged(folder, "its files do not belong together")
+            on_error.pop_all()
+        return index
+
+    def __len__(self) -> int:
+        """Pictures."""
+        return int(self.facts["pictures"])
+
+    def search(self, vectors: Array, top: int) -> list[list[Retrieved]]:
+        """The `top` pictures nearest to each of `vectors [N, D]`, best first; the score is their cosine, in [-1, 1].
+
+        Equal ones come in the order they were put. What inverted lists find, `candidates` times as many, is compared
+        exactly, with the vectors as they are stored. Raises `DataError` for vectors of another width or not finite,
+        and where the index has changed since it was opened.
+        """
+        queries = np.ascontiguousarray(vectors, np.float32)
+        if self._nearest is None or not len(queries):
+            return [[] for _ in queries]
+        self._check_queries(queries)
+        queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+        return [
+            hits
+            for first in range(0, len(queries), QUERIES)
+            for hits in self._search(self._nearest, queries[first : first + QUERIES], top)
+        ]
+
+    def _search(self, index: Nearest, queries: Array, top: int) -> list[list[Retrieved]]:
+        count = min(len(self), top * (1 if index.kind == "flat" else self.candidates))
+        rows, scores = self._ranked(queries, index.candidates(queries, count, self.probes), top)
+        known = self._known(sorted({int(row) for row in rows.ravel() if row >= 0}))
+        return [
+            [
+                Retrieved(score=float(score), **known[int(row)])
+                for row, score in zip(*each, strict=True)
+                if row >= 0
+            ]
+            for each in zip(rows, scores, strict=True)
+        ]
+
+    def _check_queries(self, queries: Array) -> None:
+        width = self._vectors.shape[1]
+        if queries.ndim != 2 or queries.shape[1] != width:
+            raise DataError(
+                f"the index holds vectors of width {width}, not {queries.shape[-1]}",
+                where=self.folder,
+                hint=f"make queries with {self.model.clip}" if self.model else "",
+            )
+        if not np.isfinite(queries).all():
+            raise DataError("a query is not finite", where=self.folder)
+
+    def _ranked(self, queries: Array, found: Array, top: int) -> tuple[Array, Array]:
+        """The best `top` of the rows found for each query, with their exact cosines."""
+        stored = self._vectors[np.maximum(found, 0)].astype(np.float32)
+        scores = np.where(found >= 0, np.einsum("nd,ncd->nc", queries, stored), -np.inf)
+        order = np.lexsort((found, -scores), axis=1)[:, :top]
+        rows, scores = (np.take_along_axis(each, order, axis=1) for each in (found, scores))
+        return rows, scores.clip(-1, 1)
+
+    def _known(self, rows: Sequence[int]) -> dict[int, dict[str, str]]:
+        """What the database says of rows."""
+        known = {}
+        with database_errors(self.folder / DATABASE):
+            for row, article, number, path, caption, title, lead in self._rows(rows):
+                known[row] = {
+                    "id": f"{article}#{number}",
+                    "article": article,
+                    "title": title,
+                    "text": lead,
+                    "caption": caption,
+                    "image": path,
+                }
+            generation = read_state(self._database, self.folder / DATABASE).generation
+        if generation != self._state.generation:
+            raise DataError("the picture index has changed", where=self.folder, hint="open it again")
+        return known
+
+    def _rows(self, rows: Sequence[int]) -> Iterator[Any]:
+        columns = "row, article, number, path, caption, title, lead"
+        for start in range(0, len(rows), 500):  # well under SQLite's limit on parameters of a statement
+            some = rows[start : start + 500]
+            marks = ",".join("?" * len(some))
+            statement = f"SELECT {columns} FROM pictures JOIN articles ON article = id WHERE row IN ({marks})"
+            yield from self._database.execute(statement, some)
+
+    def blocks(self, size: int) -> Iterator[tuple[list[dict[str, str]], Array]]:
+        """All pictures in turn: what is known of each, and their vectors `[n, D]` in float32; n is at most `size`."""
+        for first in range(0, len(self), size):
+            rows = range(first, min(first + size, len(self)))
+            known = self._known(rows)
+            yield [known[row] for row in rows], self._vectors[rows.start : rows.stop].astype(np.float32)
+
+    def unreadable(self) -> list[tuple[str, str, str]]:
+        """Article id, path and reason of each picture that could not be read."""
+        with database_errors(self.folder / DATABASE):
+            return list(
+                self._database.execute("SELECT article, path, reason FROM unreadable ORDER BY article, path")
+            )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()

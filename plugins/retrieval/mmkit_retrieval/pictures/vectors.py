@@ -1,0 +1,342 @@
+"""Vectors of pictures on disk and what is known of each: added, replaced and removed, whole after any kill.
+
+    vectors-<n>.f16   float16, one row after another; only ever appended to
+    pictures.db       SQLite: articles, pictures with the row of their vector, pictures without one, and the state
+
+The transaction in `pictures.db` decides. `commit` first makes the appended vectors durable, and then, in the
+transaction that holds the pictures, how many there are and their checksum. What a killed process appended beyond
+that is cut off by the next writer and never seen by a reader. A picture taken out leaves its vector behind until
+`compact` writes those in use to a new file, which the same kind of transaction puts in the old one's place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from mmkit.errors import DataError
+from mmkit.files import explained, sync_folder
+from mmkit_retrieval.checksums import checksum
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FORMAT = 1
+DATABASE = "pictures.db"
+BLOCK = 1 << 14
+"""Vectors that are copied at once."""
+
+_SCHEMA = """
+CREATE TABLE state (value TEXT NOT NULL);
+CREATE TABLE articles (id TEXT PRIMARY KEY, title TEXT NOT NULL, lead TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE pictures (
+    row INTEGER PRIMARY KEY, article TEXT NOT NULL, number INTEGER NOT NULL, content TEXT NOT NULL,
+    path TEXT NOT NULL, caption TEXT NOT NULL
+);
+CREATE TABLE unreadable (article TEXT NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE UNIQUE INDEX pictures_by_article ON pictures (article, number);
+CREATE INDEX pictures_by_content ON pictures (content);
+CREATE INDEX unreadable_by_article ON unreadable (article);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The CLIP model that vectors come from: its name, what it makes of a fixed picture, and their width."""
+
+    clip: str
+    revision: str | None
+    probe: tuple[float, ...]
+
+    @property
+    def width(self) -> int:
+        return len(self.probe)
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Model:
+        return cls(facts["clip"], facts["revision"], tuple(facts["probe"]))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the database says of the vectors' file, and whom they come from; `generation` counts commits."""
+
+    generation: int = 0
+    file: int = 0
+    rows: int = 0
+    check: int = 0
+    model: Model | None = None
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"vectors-{self.file}.f16"
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def of(cls, text: str, where: Path) -> State:
+        facts = json.loads(text)
+        check_format(facts.pop("format"), where)
+        model = facts.pop("model")
+        return cls(model=Model.of(model) if model else None, **facts)
+
+
+def read_state(database: sqlite3.Connection, path: Path) -> State:
+    """The state of the last commit. Raises `DataError`, which names `path`, for one that another version wrote."""
+    return State.of(database.execute("SELECT value FROM state").fetchone()[0], path)
+
+
+def mapped(folder: Path, state: State) -> Array:
+    """The vectors `[rows, D]` in float16, memory-mapped. Raises `DataError` for a file that is missing or too short."""
+    if state.model is None or not state.rows:
+        return np.empty((0, state.model.width if state.model else 0), np.float16)
+    shape, path = (state.rows, state.model.width), state.path(folder)
+    try:
+        return np.memmap(path, np.float16, "r", shape=shape)
+    except (OSError, ValueError) as error:
+        raise damaged(path, "it is missing or too short") from error
+
+
+def check_vectors(folder: Path, state: State) -> None:
+    """Raise `DataError` unless the vectors are those that were written."""
+    vectors, path = mapped(folder, state), state.path(folder)
+    if len(vectors) and checksum(path, vectors.nbytes) != state.check:
+        raise damaged(path, "its vectors are not those that were written")
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a picture index was begun in `folder`."""
+    return (folder / DATABASE).exists()
+
+
+def check_format(found: int, where: Path) -> None:
+    """Raise `DataError` for a picture index that another version wrote."""
+    if found != FORMAT:
+        what = f"the picture index has format {found}, and this version reads {FORMAT}"
+        raise DataError(what, where=where, hint="update mmkit-retrieval, or build the index again")
+
+
+def damaged(path: Path, what: str) -> DataError:
+    """The error for a file of an index that cannot be used."""
+    return DataError(
+        f"the picture index is damaged: {what}",
+        where=path,
+        hint="delete the whole index folder, not images/ alone, and build it again",
+    )
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors, and a state that is none, into `DataError`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        hint = (
+            "see that the disk has room and may be written to, and that no other process is writing the index"
+        )
+        raise DataError(f"the picture index cannot be used: {error}", where=path, hint=hint) from error
+    except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
+        raise damaged(path, str(error) or type(error).__name__) from error
+
+
+def storable(text: str) -> str:
+    """`text` with lone surrogates, which UTF-8 has no form for, spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class VectorStore:
+    """The files of a folder, opened to be written by one process at a time.
+
+    `state`, and how many pictures are `committed`, are those of the last commit; `model` may be set before the first
+    vector is added. Raises `DataError` if another process writes there, what is there is damaged, or the disk refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with explained(folder, DataError):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / ".lock")
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                hint = "wait for it to end"
+                raise DataError("another process is writing this index", where=folder, hint=hint) from None
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self) -> None:
+        with self._errors():
+            self._database = sqlite3.connect(self.folder / DATABASE, isolation_level=None)
+            if not self._database.execute("SELECT name FROM sqlite_master").fetchone():
+                self._database.executescript(f"BEGIN; {_SCHEMA}")
+                self._database.execute("INSERT INTO state VALUES (?)", (State().to_json(),))
+                self._database.execute("COMMIT")
+            self.state = read_state(self._database, self.folder / DATABASE)
+            self.committed = len(self)
+            check_vectors(self.folder, self.state)
+            self._tidy()
+            self._begin()
+
+    def _tidy(self) -> None:
+        """Remove what a killed process left: half-written files, and vectors that the state does not name."""
+        for path in [*self.folder.glob("vectors-*.f16"), *self.folder.glob(".*.tmp")]:
+            if path != self.state.path(self.folder):
+                path.unlink()
+
+    def _begin(self) -> None:
+        """Open the vectors' file, cut to its state, and a transaction."""
+        path = self.state.path(self.folder)
+        is_new = not path.exists()
+        self._file: IO[bytes] = path.open("a+b", buffering=0)
+        size = self.state.rows * self.width * 2
+        if path.stat().st_size > size:
+            self._file.truncate(size)
+        if is_new:
+            sync_folder(self.folder)
+        self.model = self.state.model
+        self._rows, self._check, self._changed = self.state.rows, self.state.check, False
+        self._database.execute("BEGIN IMMEDIATE")
+
+    @property
+    def width(self) -> int:
+        """D, or 0 before the first vector."""
+        return self.state.model.width if self.state.model else 0
+
+    def __len__(self) -> int:
+        """Pictures that have a vector, committed or not."""
+        return int(self._query("SELECT count(*) FROM pictures").fetchone()[0])
+
+    def rows(self, statement: str) -> Iterator[Any]:
+        """What a SELECT gives."""
+        yield from self._query(statement)
+
+    def unreadable(self) -> int:
+        """Pictures that have none."""
+        return int(self._query("SELECT count(*) FROM unreadable").fetchone()[0])
+
+    def remove(self, articles: Iterable[str]) -> None:
+        """Take articles and their pictures out."""
+        for id in map(storable, articles):
+            for table, column in (("articles", "id"), ("pictures", "article"), ("unreadable", "article")):
+                done = self._query(f"DELETE FROM {table} WHERE {column} = ?", id)
+                self._changed |= done.rowcount > 0
+
+    def add_article(self, id: str, title: str, lead: str) -> None:
+        """Add an article, whose pictures follow."""
+        self._query("INSERT INTO articles VALUES (?, ?, ?)", storable(id), storable(title), storable(lead))
+        self._changed = True
+
+    def add_unreadable(self, article: str, path: str, reason: str) -> None:
+        """Note a picture that has no vector, and why."""
+        self._query("INSERT INTO unreadable VALUES (?, ?, ?)", *map(storable, (article, path, reason)))
+        self._changed = True
+
+    def vector_of(self, content: str) -> Array | None:
+        """The vector `[D]` of a picture of the same content, if there is one."""
+        found = self._query("SELECT row FROM pictures WHERE content = ? LIMIT 1", content).fetchone()
+        if found is None or self.model is None:
+            return None
+        size = 2 * self.model.width
+        return np.frombuffer(os.pread(self._file.fileno(), size, found[0] * size), np.float16)
+
+    def add(self, pictures: Sequence[tuple[str, int, str, str, str]], vectors: Array) -> None:
+        """Add pictures (article, number, content, path, caption) with their vectors `[N, D]`."""
+        data = np.ascontiguousarray(vectors, np.float16).tobytes()
+        with explained(self.folder, DataError):
+            written = self._file.write(data)
+        if written != len(data):
+            hint = "free some space, or name another folder"
+            raise DataError("cannot write: the disk is full", where=self.folder, hint=hint)
+        fields = [
+            (row, storable(article), number, content, storable(path), storable(caption))
+            for row, (article, number, content, path, caption) in enumerate(pictures, self._rows)
+        ]
+        with self._errors():
+            self._database.executemany("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?)", fields)
+        self._rows += len(fields)
+        self._check, self._changed = zlib.crc32(data, self._check), True
+
+    def commit(self) -> None:
+        """Make everything so far durable: first the vectors, then the transaction that knows of them."""
+        if not self._changed:
+            return
+        with self._errors():
+            os.fsync(self._file.fileno())
+            file = self.state.file
+            self._store(State(self.state.generation + 1, file, self._rows, self._check, self.model))
+            self._changed = False
+            self._database.execute("BEGIN IMMEDIATE")
+
+    def compact(self) -> None:
+        """Commit, and leave out the vectors of pictures that were taken out: rows are then 0, 1, 2 and so on."""
+        self.commit()
+        if len(self) == self.state.rows:
+            return
+        old = self.state.path(self.folder)
+        kept = np.array([row for (row,) in self._query("SELECT row FROM pictures ORDER BY row")], np.int64)
+        file = self.state.file + 1
+        state = State(self.state.generation + 1, file, len(kept), self._copy(kept, file), self.model)
+        with self._errors():
+            # ascending, and to rows that are lower or equal: no two pictures meet
+            moves = [(new, int(row)) for new, row in enumerate(kept) if new != row]
+            self._database.executemany("UPDATE pictures SET row = ? WHERE row = ?", moves)
+            self._store(state)
+            self._file.close()
+            old.unlink()
+            self._begin()
+
+    def _copy(self, rows: Array, file: int) -> int:
+        """Write the vectors of these rows to a new file, durably; return its checksum."""
+        vectors, check = mapped(self.folder, self.state), 0
+        path = State(file=file).path(self.folder)
+        with explained(path, DataError), path.open("wb") as target:
+            for first in range(0, len(rows), BLOCK):
+                data = vectors[rows[first : first + BLOCK]].tobytes()
+                check = zlib.crc32(data, check)
+                target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+        sync_folder(self.folder)
+        return check
+
+    def _store(self, state: State) -> None:
+        self._database.execute("UPDATE state SET value = ?", (state.to_json(),))
+        count = len(self)
+        self._database.execute("COMMIT")
+        self.state, self.committed = state, count
+
+    def close(self) -> None:
+        """Let go of the files; what was not committed is gone."""
+        self._database.close()
+        self._file.close()
+        self._lock.release()
+
+    def __enter__(self) -> VectorStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _query(self, statement: str, *fields: Any) -> sqlite3.Cursor:
+        with self._errors():
+            return self._database.execute(statement, fields)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with explained(self.folder, DataError), database_errors(self.folder / DATABASE):
+            yield

@@ -1,0 +1,1 @@
+"""Servers that hold what outgrows one machine: Elasticsearch, OpenSearch and Milvus."""

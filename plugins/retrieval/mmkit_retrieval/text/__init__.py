@@ -1,0 +1,1 @@
+"""Paragraphs in a full-text index on disk."""

@@ -1,0 +1,148 @@
+"""The files of a text index: what is there, whether it is whole, and a name for its contents.
+
+tantivy writes a file of a segment once, and closes it with a footer: JSON with the CRC-32 of what comes before, the
+JSON's length and a magic number (both little-endian, 32 bits). Its Python package does not offer the check of these
+sums, so this module does it. `meta.json` names the segments that count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmkit.errors import DataError
+from mmkit.files import write_json
+from mmkit_retrieval.checksums import checksum
+
+FORMAT = 1
+"""Counted up when the fields, or the way words are cut, change."""
+
+REBUILD = "build the index again with `mmkit retrieval build-index`, into a new folder"
+"""A hint."""
+
+_OURS, _META = "format.json", "meta.json"
+_PARTS = ("idx", "pos", "store", "term", "fast", "fieldnorm")
+_TAIL = struct.Struct("<II")
+_MAGIC = 1337
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a text index was begun in `folder`."""
+    return (folder / _OURS).exists()
+
+
+def is_written(folder: Path) -> bool:
+    """Whether tantivy has written there, too: a process may have been killed before."""
+    return (folder / _META).exists() or any(folder.glob("*.store"))
+
+
+def write_format(folder: Path) -> None:
+    """Say what `folder` is to be."""
+    write_json(folder / _OURS, {"what": "mmkit-retrieval text index", "format": FORMAT})
+
+
+def let_others_read(folder: Path) -> None:
+    """Give tantivy's lists, which it writes as the user's alone, the permissions that new files have."""
+    mode = (folder / _OURS).stat().st_mode
+    for name in (_META, ".managed.json"):
+        (folder / name).chmod(mode)
+
+
+def check_format(folder: Path) -> None:
+    """Raise `DataError` unless `folder` holds a text index of this version's format."""
+    if not is_index(folder):
+        hint = "name the folder that `mmkit retrieval build-index` wrote, or let it write one"
+        raise DataError("there is no text index", where=folder, hint=hint)
+    found = _read_json(folder / _OURS).get("format")
+    if found != FORMAT:
+        what = (
+            f"this text index has format {found!r}, and this version of mmkit-retrieval reads format {FORMAT}"
+        )
+        raise DataError(what, where=folder, hint=f"use the version that wrote it, or {REBUILD}")
+
+
+def identity(folder: Path) -> str:
+    """A name for what a search can find, without opening the index: it changes with every addition and removal.
+
+    It is made of the names of tantivy's segments, which are random and whose files never change, and of what is
+    deleted in them. An index built twice from one corpus has two. Raises `DataError` as `check_format` does.
+    """
+    check_format(folder)
+    segments = sorted((s["segment_id"], s["max_doc"], str(s["deletes"])) for s in _segments(folder))
+    return hashlib.sha256(json.dumps([FORMAT, segments]).encode()).hexdigest()[:32]
+
+
+def commit_stamp(folder: Path) -> int:
+    """The number of the last commit with changes; unlike segments, it stays the same when they are merged."""
+    return int(_read_json(folder / _META).get("opstamp", 0))
+
+
+def check_files(folder: Path, contents: bool = True) -> None:
+    """Raise `DataError` if a file of the index is missing, truncated or, where `contents` are read, damaged."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda path: _check_file(path, contents), list(_files(folder))):
+            pass
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for segment in _segments(folder):
+        name = segment["segment_id"].replace("-", "")
+        yield from (folder / f"{name}.{part}" for part in _PARTS)
+        if segment["deletes"]:
+            yield folder / f"{name}.{segment['deletes']['opstamp']}.del"
+
+
+def _check_file(path: Path, contents: bool) -> None:
+    try:
+        size, crc = _footer(path)
+        if contents and checksum(path, size) != crc:
+            raise _damage(path, "is damaged: its checksum is another than when it was written")
+    except FileNotFoundError as error:
+        raise _damage(path, "is missing") from error
+    except OSError as error:
+        raise _damage(path, f"cannot be read ({error.strerror})") from error
+
+
+def _footer(path: Path) -> tuple[int, int]:
+    """How many bytes come before the footer, and their checksum as it was when they were written."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 4096))
+        end = file.read()
+    try:
+        length, magic = _TAIL.unpack(end[-_TAIL.size :])
+        footer = json.loads(end[-_TAIL.size - length : -_TAIL.size])
+        if magic == _MAGIC:
+            return size - _TAIL.size - length, int(footer["crc"])
+    except (struct.error, ValueError, KeyError, TypeError):
+        pass
+    raise _damage(path, "is truncated or damaged: it does not end as tantivy's files do")
+
+
+def _segments(folder: Path) -> list[dict[str, Any]]:
+    segments = _read_json(folder / _META).get("segments")
+    if not isinstance(segments, list):
+        raise _damage(folder / _META, "is damaged: it lists no segments")
+    return segments
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _damage(path, "is missing") from error
+    except OSError as error:
+        raise _damage(path, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise _damage(path, "is damaged: it is no JSON") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _damage(path: Path, how: str) -> DataError:
+    return DataError(f"the text index is not whole: {path.name} {how}", where=path.parent, hint=REBUILD)
