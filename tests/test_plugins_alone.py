@@ -1,4 +1,4 @@
-"""Each paper's plugin, installed beside the core and nothing else of mmkit, in an environment that shares torch."""
+"""Each plugin, installed beside the core and the plugins it depends on, in an environment that shares torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import tomllib
 import venv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = {
+RECIPES: dict[str, str | None] = {
     "hvpnet": "hvpnet_twitter15",
     "dwe": "dwe_wikimel",
     "dim": "dim_wikimel",
     "more": "more_twitter15_text",
     "tesga": "tesga_twitter15",
+    "retrieval": None,
 }
+"""Plugin → a recipe of its own, if it has any."""
 
 
 def project(folder: Path) -> dict[str, Any]:
@@ -38,10 +40,17 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {canonicalize_name(Requirement(requirement).name) for requirement in requirements}
 
 
-def optional(plugin: Path) -> set[str]:
-    """Files and folders in site-packages of what only the plugin's extras ask for."""
-    extras = project(plugin).get("optional-dependencies", {}).values()
-    needed = names([*project(plugin)["dependencies"], *project(ROOT)["dependencies"]])
+def with_needed(plugin: str) -> list[Path]:
+    """The plugin's folder, and those of the plugins that it depends on."""
+    folder = ROOT / "plugins" / plugin
+    words = [name.removeprefix("mmkit-") for name in sorted(names(project(folder)["dependencies"]))]
+    return [folder, *(f for word in words if (ROOT / "plugins" / word).is_dir() for f in with_needed(word))]
+
+
+def optional(plugins: Sequence[Path]) -> set[str]:
+    """Files and folders in site-packages of what only the plugins' extras ask for."""
+    extras = [extra for p in plugins for extra in project(p).get("optional-dependencies", {}).values()]
+    needed = names(requirement for p in (ROOT, *plugins) for requirement in project(p)["dependencies"])
     only = names(requirement for extra in extras for requirement in extra) - needed
     found = (package for name in only for package in distributions(name=name))
     return {file.parts[0] for package in found for file in package.files or ()}
@@ -50,11 +59,12 @@ def optional(plugin: Path) -> set[str]:
 def environment_with(plugin: str, folder: Path) -> Path:
     """The programs' folder of a new environment: what mmkit depends on is linked, mmkit and the plugin installed.
 
-    What only the plugin's extras ask for is left out.
+    The plugins that it depends on are installed, too; what only extras ask for is left out.
     """
+    plugins = with_needed(plugin)
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python*/site-packages"))
-    left_out = {"__pycache__", *optional(ROOT / "plugins" / plugin)}
+    left_out = {"__pycache__", *optional(plugins)}
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if "mmkit" not in entry.name and entry.name not in left_out:
             (site / entry.name).symlink_to(entry)
@@ -68,7 +78,7 @@ def environment_with(plugin: str, folder: Path) -> Path:
         "--no-index",
     ]
     options = ["--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, *options, str(ROOT), str(ROOT / "plugins" / plugin)], check=True)
+    subprocess.run([*pip, *options, *map(str, (ROOT, *plugins))], check=True)
     return folder / "bin"
 
 
@@ -93,11 +103,18 @@ def test_a_plugin_works_alone(plugin, tmp_path):
 
     parts = json.loads(run("list-components", "--check", "--json"))  # none needs what was left out
     packages = {part["package"].split()[0] for part in parts}
-    assert packages == {"mmkit", f"mmkit-{plugin}"}
+    assert packages == {"mmkit", *(f"mmkit-{folder.name}" for folder in with_needed(plugin))}
     entry_points = project(ROOT / "plugins" / plugin)["entry-points"]
     own = {name for group in entry_points.values() for name in group} - {plugin}
     assert own <= {part["name"] for part in parts}
+    recipe = RECIPES[plugin]
+    if recipe is None:
+        (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Jordan", "text": "A river ."}')
+        run("retrieval", "build-index", "corpus.jsonl", "index", "--no-images", "--quiet")
+        found = run("retrieval", "search", "index", "--text", "river", "--json")
+        assert json.loads(found)["title"] == "Jordan"
+        return
     options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
-    run("train", RECIPES[plugin], *options)
+    run("train", recipe, *options)
     assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "completed"
     assert run("predict", "run", "--split", "test", "--limit", "2", "--json").count("\n") == 2

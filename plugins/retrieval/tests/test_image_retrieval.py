@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from mmkit.annotators.run import annotate
 from mmkit.data.sample import pictures
-from mmkit.data.types import SOURCES, Example, Image
+from mmkit.data.types import SOURCES, Example, Image, Span
 from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.errors import DataError, PartError
 from mmkit_retrieval.annotators.contexts import IMAGE_CONTEXT
@@ -235,8 +236,12 @@ def test_an_index_that_is_not_there_is_named(tmp_path: Path, photos: dict[str, s
 
 
 def test_the_sample_runs_offline(tmp_path: Path, photos: dict[str, str]) -> None:
-    posts = [post("a"), post("b", text="who")]
+    posts = [
+        replace(post(kind, Image(path), text=f"{kind} here"), spans=(Span(0, 1, "MISC"),))
+        for kind, path in photos.items()
+    ]
     overrides = ImageRetrieval.sample(tmp_path / BY, 5, posts)
     assert ImageRetrieval.sample(tmp_path / BY, 5, posts) == overrides
-    (x,) = annotate(ImageRetrieval(**overrides), [post("a", Image(photos["PER"]))])
-    assert x.notes[IMAGE_CONTEXT] and len(x.notes[SOURCES]) == 10
+    (x,) = annotate(ImageRetrieval(**overrides), [post("a", Image(photos["LOC"]))])
+    assert x.notes[IMAGE_CONTEXT].startswith("LOC , MISC . LOC : MISC .")
+    assert len(x.notes[SOURCES]) == len(photos)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mmkit.annotators.run import annotate
 from mmkit.data.conll import ConllImagesReader
-from mmkit.data.types import SOURCES, Example
+from mmkit.data.types import SOURCES, Example, Span
 from mmkit.errors import DataError, PartError
 from mmkit_retrieval.annotators.text_retrieval import TextRetrieval
 from mmkit_retrieval.corpora.article import Article
@@ -168,9 +169,16 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, int]) -> No
 
 def test_the_sample_is_built_once_and_searched(tmp_path: Path) -> None:
     folder = tmp_path / "retrieval.text.v1-1-abc"
-    overrides = TextRetrieval.sample(folder, 1, [])
+    labelled = replace(sentence("Jordan scores"), spans=(Span(0, 1, "PER"),))
+    overrides = TextRetrieval.sample(folder, 1, [labelled, labelled])
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert TextRetrieval.sample(folder, 1, []) == overrides
+    assert TextRetrieval.sample(folder, 1, [labelled]) == overrides
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == written
     (noted,) = annotate(TextRetrieval(**overrides), [sentence("reading about Jordan")])
-    assert "Jordan" in noted.notes[NOTE]
+    assert noted.notes[NOTE] == "Jordan : PER ."
+
+
+def test_the_sample_of_examples_without_spans_is_about_their_words(tmp_path: Path) -> None:
+    overrides = TextRetrieval.sample(tmp_path / "retrieval.text.v1-1-abc", 1, [sentence("Jordan scores")])
+    (noted,) = annotate(TextRetrieval(**overrides), [sentence("reading about Jordan")])
+    assert noted.notes[NOTE] == "Jordan : word ."

@@ -165,7 +165,7 @@ KILLED = """
 import json, os, sys, shutil
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import test_more_vectors as t
+import test_vectors as t
 from mmkit_retrieval.pictures import vectors
 
 folder, every = Path(sys.argv[2]), int(sys.argv[3])
