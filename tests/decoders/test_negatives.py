@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,11 +50,16 @@ def test_shared_words_lead_to_entities_that_share_one():
         assert share > len(kin[entity]) / 4 + 0.1, entity
 
 
-def test_without_sharing_any_other_is_drawn():
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95, 1.0])
+def test_the_share_decides_how_often_words_lead(share):
+    """Each of Syria's three words belongs to it and to Jordan: half of what a word leads to is Syria itself."""
     torch.manual_seed(0)
     words = SharedWords.of(ENTITIES, ENTITIES)
-    drawn = words.draw(torch.full((2000,), 3), 1, share=0.0).flatten()
-    assert set(drawn.tolist()) == {0, 1, 2, 4}
+    drawn = torch.bincount(words.draw(torch.full((4000,), 3), 2, share).flatten(), minlength=5) / 8000
+    by_word = share / 2
+    assert drawn[3] == 0
+    assert drawn[1].item() == pytest.approx(by_word + (1 - by_word) / 4, abs=0.02)
+    assert drawn[[0, 2, 4]].tolist() == pytest.approx([(1 - by_word) / 4] * 3, abs=0.02)
 
 
 def test_an_entity_whose_words_nobody_shares_gets_any_other():

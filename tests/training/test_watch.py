@@ -1,0 +1,61 @@
+"""What is no longer finite is noticed, in the losses and in the weights alike."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from mmkit.errors import TrainingError
+from mmkit.training.loop import Update
+from mmkit.training.watch import Watch
+
+
+def update(step: int, loss: float, *examples: str) -> Update:
+    value = torch.tensor(loss)
+    return Update(1, step, False, examples, {"nll": value}, 2 * value)
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=True)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_not_finite_is_noticed_while_losses_are(accelerator, broken):
+    weights = [torch.zeros(3, requires_grad=True), torch.ones(2, 2, requires_grad=True)]
+    watch = Watch(accelerator, weights)
+    watch.add(update(1, 0.5, "a", "b"))
+    watch.check()
+    weights[1].data[0, 1] = broken
+    watch.add(update(2, 0.5, "c"))
+    watch.add(update(3, 0.5, "d"))
+    with pytest.raises(TrainingError, match="between updates 2 and 3") as caught:
+        watch.check()
+    assert caught.value.where == "examples c, d"  # those of before led to weights that were finite
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_noticed_among_others(accelerator, broken):
+    watch = Watch(accelerator, [torch.ones(2)])
+    for step, loss in enumerate((0.5, broken, 0.5), start=7):
+        watch.add(update(step, loss, str(step)))
+    with pytest.raises(TrainingError, match="between updates 7 and 9"):
+        watch.check()
+
+
+def test_nothing_new_is_nothing_to_check(accelerator):
+    watch = Watch(accelerator, [torch.tensor([math.nan])])
+    watch.check()
+
+
+def test_the_log_gets_means_over_updates_since_the_last_look(accelerator):
+    watch = Watch(accelerator, [torch.ones(2)])
+    watch.add(update(1, 1.0, "a", "b"))
+    watch.add(update(2, 2.0, "c"))
+    first = watch.figures()
+    assert first["nll"] == 1.5 and first["loss"] == 3.0 and first["examples_per_second"] > 0
+    watch.add(update(3, 5.0, "d"))
+    assert watch.figures()["nll"] == 5.0
