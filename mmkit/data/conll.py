@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mmkit.data.crops import CropTable, crop_table_files, post_images, under
+from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
 from mmkit.data.types import ORPHANS, Example, Image, Span
@@ -38,7 +40,8 @@ class Sentence:
 class ConllImagesReader(Reader):
     """Reads sentences of `token TAB tag` lines, each headed by `IMGID:<name>` and ended by an empty line.
 
-    A post's photo is `<root>/<images>/<name>.jpg`; `images = None` reads text alone. `crops` is a table of
+    A post's photo is the file `<name>` in `<root>/<images>`, whatever its ending (`.jpg` where several exist is not
+    guessed: see `mmkit.data.image_paths.Photos`); `images = None` reads text alone. `crops` is a table of
     object crops (see `CropTable`) whose files lie in `crop_images`; all these paths are relative to `root`.
     `missing_crops = "none"` counts a table that does not exist instead of stopping.
     `rename` maps labels of the file to others, for example `{"OTHER": "MISC"}`.
@@ -80,9 +83,10 @@ class ConllImagesReader(Reader):
     def __iter__(self) -> Iterator[Example]:
         self.repairs.clear()
         crops = CropTable.of_reader(self)
+        photos = Photos(under(self.root, self.images or ""), self.repairs)
         seen: Counter[str] = Counter()
         for index, sentence in enumerate(self.sentences()):
-            yield self._example(sentence, index, crops, seen)
+            yield self._example(sentence, index, crops, photos, seen)
 
     def tag_table(self) -> TagTable:
         """The tags that the file may hold."""
@@ -133,7 +137,9 @@ class ConllImagesReader(Reader):
             self.repairs["sentence not ended by an empty line"] += 1
         yield sentence
 
-    def _example(self, sentence: Sentence, index: int, crops: CropTable, seen: Counter[str]) -> Example:
+    def _example(
+        self, sentence: Sentence, index: int, crops: CropTable, photos: Photos, seen: Counter[str]
+    ) -> Example:
         spans, orphans = chunks(sentence.tags)
         if orphans:
             spans = self._mended(spans, orphans, sentence)
@@ -141,9 +147,10 @@ class ConllImagesReader(Reader):
             self.repairs["token without characters"] += sentence.tokens.count("")
         images: tuple[Image, ...] = ()
         if sentence.post is not None and self.images is not None:
-            name = f"{sentence.post}.jpg"
-            photo = under(self.root, self.images, name)
-            images = post_images(photo, crops.files(name, sentence.post, index), self.blank_images)
+            where = f"{self.path}:{sentence.line}"
+            photo = photos.path(sentence.post, where)
+            keys = (f"{sentence.post}.jpg", sentence.post, os.path.basename(photo), index)  # noqa: PTH119
+            images = post_images(photo, crops.files(*keys), self.blank_images)
         notes = sentence.notes
         if orphans and self.orphan_tags == "open":
             notes[ORPHANS] = [[s.start, s.end] for s in orphans]

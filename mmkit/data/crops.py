@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from mmkit.data.image_paths import meant
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import DataError
 
@@ -105,6 +106,15 @@ def post_images(photo: str, crops: Sequence[str], blank: bool) -> tuple[Image, .
 def blanked(x: X) -> X:
     """`x` with each of its pictures replaced by a blank one of the same role."""
     return replace(x, images=tuple(Image(None, i.role) for i in x.images))
+
+
+def found(x: X, repairs: Counter[str]) -> X:
+    """`x` with each of its pictures at the file that its path means (see `mmkit.data.image_paths.meant`)."""
+    paths = [None if image.path is None else meant(image.path, repairs) for image in x.images]
+    if all(path == image.path for path, image in zip(paths, x.images, strict=True)):
+        return x
+    pairs = zip(paths, x.images, strict=True)
+    return replace(x, images=tuple(replace(image, path=path) for path, image in pairs))
 
 
 def _load_torch(path: Path) -> Any:

@@ -11,6 +11,7 @@ from typing import IO
 
 from PIL import Image as Pillow
 
+from mmkit.data.image_paths import why_missing
 from mmkit.errors import ImageError
 
 MAX_PIXELS = 64_000_000
@@ -21,6 +22,9 @@ MAX_RATIO = 500
 
 NOT_RASTER = frozenset({"BUFR", "EPS", "FITS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"})
 """Formats of Pillow that start another program, hold no pixels of their own, or are stubs."""
+
+COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Formats that are tried first: some of the others recognise a file by little."""
 
 HEIF_HINT = "install pillow-heif (pip install pillow-heif), or convert the picture to JPEG"
 
@@ -55,7 +59,8 @@ def raster_formats() -> tuple[str, ...]:
     """Names of the formats that are read: Pillow's without `NOT_RASTER`, and HEIF where pillow-heif is installed."""
     Pillow.init()
     _register_heif()
-    return tuple(sorted(Pillow.OPEN.keys() - NOT_RASTER))
+    first = [name for name in COMMON if name in Pillow.OPEN]
+    return (*first, *sorted(Pillow.OPEN.keys() - NOT_RASTER - set(first)))
 
 
 def _register_heif() -> None:
@@ -169,7 +174,7 @@ _STARTS = (
 def unreadable(path: str, error: Exception) -> ImageError:
     """The error of a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
-        return ImageError("no such image", where=path)
+        return ImageError("no such image", where=path, hint=why_missing(path))
     if isinstance(error, OSError) and error.strerror:
         return ImageError(f"the image cannot be read: {error.strerror}", where=path)
     return ImageError(f"the image cannot be read: {error}", where=path)

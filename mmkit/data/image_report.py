@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmkit.data.image_files import opened
+from mmkit.data.image_paths import why_missing
 from mmkit.data.images import open_image, orientation
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import ImageError
@@ -95,7 +96,7 @@ def _state(path: str, decode: bool) -> tuple[str, str]:
         if not Path(path).stat().st_size:
             return "empty", ""
     except FileNotFoundError:
-        return "missing", ""
+        return "missing", why_missing(path)
     except (OSError, ValueError) as error:
         return "broken", str(error)
     try:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmkit.data.crops import post_images, under
+from mmkit.data.image_paths import Photos
 from mmkit.data.joint import joint
 from mmkit.data.json_text import read_json
 from mmkit.data.reader import Reader
 from mmkit.data.records import Node
-from mmkit.data.types import Example, Relation, Span
+from mmkit.data.types import Example, Image, Relation, Span
 from mmkit.errors import DataError
 
 ITC_SCORE = "mmkit.jmere.itc_score"
@@ -60,9 +61,10 @@ class JmereReader(Reader):
     def _example(self, record: Node, ids: Ids) -> Example:
         tokens = words(record, self.repairs)
         photo = record["img_id"].text()
-        images = (
-            post_images(under(self.root, self.images, photo), (), self.blank_images) if self.images else ()
-        )
+        images: tuple[Image, ...] = ()
+        if self.images:
+            path = Photos(under(self.root, self.images), self.repairs, "").path(photo, record.where)
+            images = post_images(path, (), self.blank_images)
         return Example.from_tokens(
             ids.of(photo),
             tokens,

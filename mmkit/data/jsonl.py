@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from mmkit.data.crops import blanked
+from mmkit.data.crops import blanked, found
 from mmkit.data.json_text import parse_line, surrogates
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
@@ -70,7 +70,7 @@ class JsonlReader(Reader):
             seen.add(x.id)
             if isinstance(x, Example) and not x.tokens and x.mention is None and x.entity is None:
                 raise DataError("an empty sentence", where=where, hint="remove the line or give it some text")
-            yield blanked(x) if self.blank_images else x  # type: ignore[misc]
+            yield blanked(x) if self.blank_images else found(x, self.repairs)  # type: ignore[misc]
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

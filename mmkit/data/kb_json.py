@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from mmkit.data.crops import blanked, under
+from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS
 from mmkit.data.melbench import links
@@ -83,7 +84,8 @@ class KbJsonReader(Reader):
         others = [alias for alias in dict.fromkeys([*others, *aliases]) if alias and alias != name]
         images: tuple[Image, ...] = ()
         if self.images is not None:
-            images = (Image(under(self.root, self.images, f"{entry.id}.jpg")),)
+            photos = Photos(under(self.root, self.images), self.repairs)
+            images = (Image(photos.path(entry.id, str(self.path))),)
         entity = Entity(entry.id, name, tuple(others), entry.text, images)
         return blanked(entity) if self.blank_images else entity
 

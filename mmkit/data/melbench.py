@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from mmkit.data.crops import under
+from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS, MelReader, Sentence, split_of
 from mmkit.data.reader import Reader
@@ -93,7 +94,7 @@ class _MelbenchReader(MelReader):
         """The pictures that a record names."""
 
     def _file(self, name: str) -> str:
-        return under(self.root, self.images or "", name)
+        return Photos(under(self.root, self.images or ""), self.repairs, "").path(name, str(self.path))
 
 
 class WikimelReader(_MelbenchReader):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mmkit.data.crops import CropTable, crop_table_files, post_images, under
+from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
 from mmkit.data.types import Example, Image, Relation, Span
@@ -81,7 +82,7 @@ class MnreReader(Reader):
         images: tuple[Image, ...] = ()
         if self.images is not None:
             name, index = record.text("img_id"), number - 1
-            photo = under(self.root, self.images, name)
+            photo = Photos(under(self.root, self.images), self.repairs, "").path(name, record.where)
             images = post_images(photo, crops.files(index, str(index), name), self.blank_images)
         relation = Relation(head, tail, record.text("relation"))
         return Example.from_tokens(

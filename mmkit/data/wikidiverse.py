@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from mmkit.data.crops import under
+from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS, Listed, MelReader, Sentence
 from mmkit.data.records import Node
@@ -99,7 +100,8 @@ class WikidiverseReader(MelReader):
         sentence = Sentence(caption.sentence, self.repairs)
         images: tuple[Image, ...] = ()
         if self.images is not None and caption.picture:
-            images = (Image(under(self.root, self.images, caption.picture)),)
+            photos = Photos(under(self.root, self.images), self.repairs, "")
+            images = (Image(photos.path(caption.picture, id)),)
         for i, link in enumerate(caption.links):
             if not link.entity or not link.text:
                 missing = "article" if link.text else "text"

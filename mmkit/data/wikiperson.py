@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmkit.data.crops import under
+from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import parse_line, read_json
 from mmkit.data.mel import AUTHORS, Listed, MelReader
 from mmkit.data.records import Node
@@ -44,7 +45,8 @@ class WikipersonReader(MelReader):
         box = _box(node["boundingbox"])
         if self.images is None:
             return ()
-        path = under(self.root, self.images, node["image"].text())
+        photos = Photos(under(self.root, self.images), self.repairs, "")
+        path = photos.path(node["image"].text(), node.where)
         return Image(path), Image(path, "object", box)
 
     @classmethod

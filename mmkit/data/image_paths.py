@@ -1,0 +1,199 @@
+"""Paths of images as people and tools write them, and the files that are meant."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from mmkit.errors import DataError
+
+ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".heic",
+    ".jfif",
+    ".jpe",
+)
+"""Endings of image files, in lower case; one of them, or none, follows a photo's name."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+
+
+def meant(path: str, repairs: Counter[str] | None = None) -> str:
+    """The file that `path` means: itself if it exists, or the one that another way of writing it names.
+
+    Tried are `file://` addresses, `~`, back slashes, percent codes, the other Unicode form of the same characters,
+    and other case where one file alone fits. What is found so is counted in `repairs`; where nothing is found, the
+    path is returned as it is. Nothing is ever fetched.
+    """
+    if _exists(path):
+        return path
+    for how, other in _other_forms(path):
+        if other != path and _exists(other):
+            if repairs is not None:
+                repairs[f"image path found {how}"] += 1
+            return other
+    return path
+
+
+def why_missing(path: str) -> str:
+    """What a user may do about a path that no file has; empty where the path gives no clue."""
+    address = _URL.search(path)
+    if address and not address[0].endswith("file://"):
+        return "this is a web address, and mmkit fetches nothing: download the picture and give its path"
+    if address:
+        return "this file:// address names no file here: give the path of the file on this machine"
+    if _DRIVE.search(path):
+        return "this is a path of a Windows machine: give the path of the file here, relative to the reader's root"
+    if "\\" in path:
+        return "paths here have forward slashes, and no file has this name with those either"
+    if path.startswith("~"):
+        return "no such file in the home folder"
+    if "%" in path:
+        return "the path holds percent codes, and no file has the decoded name either"
+    folder = Path(path).parent
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist"
+    same = sorted(_names(str(folder)).get(_folded(Path(path).name), ()))
+    if len(same) > 1:
+        return f"several files differ from it in case only: {', '.join(same[:3])}"
+    stems = sorted(_stems(str(folder)).get(_folded(Path(path).stem), ()))
+    return f"there is {stems[0]}: give its ending" if stems else ""
+
+
+class Photos:
+    """The photos of a folder, found by the name that a dataset gives them, whatever their ending.
+
+    `name` may come with an ending or without, and with folders before it. A name that several files have in common
+    is an error. A name without a file stays the path with `default` behind it: a missing picture.
+    """
+
+    def __init__(self, folder: str, repairs: Counter[str], default: str = ".jpg") -> None:
+        self.folder, self.repairs, self.default = folder, repairs, default
+
+    def path(self, name: str, where: str = "") -> str:
+        """The file of a photo. Raises `DataError` if several files could be it."""
+        plain = os.path.join(self.folder, f"{name}{self.default}")  # noqa: PTH118 - pathlib would tidy the path
+        if _exists(plain):  # the common case first
+            return plain
+        for candidate in self._whole(name):
+            if _exists(candidate):
+                return candidate
+        found = self._by_stem(name)
+        if len(found) > 1:
+            raise DataError(
+                f"the photo {name!r} could be {' or '.join(sorted(found))}",
+                where=where,
+                hint=f"keep one of them in {self.folder}, or write the ending in the data",
+            )
+        if found:
+            self.repairs["photo found by its name with another ending"] += 1
+            return found[0]
+        return plain if not name.lower().endswith(ENDINGS) else self._whole(name)[0]
+
+    def _whole(self, name: str) -> list[str]:
+        """The paths that the name may be as it stands: in the folder, or with the folder's name in it."""
+        name = name.replace("\\", "/")
+        own = os.path.basename(os.path.normpath(self.folder))  # noqa: PTH119
+        inside = [name, name.rpartition("/")[2]] if "/" in name else [name]
+        if name.startswith(f"{own}/"):
+            inside.insert(0, name.removeprefix(f"{own}/"))
+        paths = [os.path.join(self.folder, part) for part in inside]  # noqa: PTH118
+        return [
+            p
+            for path in paths
+            for p in ((path,) if path.lower().endswith(ENDINGS) else (path + self.default,))
+        ]
+
+    def _by_stem(self, name: str) -> list[str]:
+        """The files of the folder whose name without its ending is that of the photo."""
+        last = name.replace("\\", "/").rpartition("/")[2]
+        stem = last.rpartition(".")[0] if last.lower().endswith(ENDINGS) else last
+        names = _stems(self.folder).get(_folded(stem), ())
+        exact = [found for found in names if found.rpartition(".")[0] == stem]
+        return [os.path.join(self.folder, found) for found in exact or names]  # noqa: PTH118
+
+
+def _other_forms(path: str) -> Iterator[tuple[str, str]]:
+    """(how, path) of other ways to write a path, the likeliest first."""
+    if address := _URL.search(path):  # it may stand behind a root that was put before it
+        if address[0] == "file://":
+            yield "from a file:// address", unquote(urlsplit(path[address.start() :]).path)
+        return
+    if "~" in path:
+        yield "in the home folder", os.path.expanduser("~" + path.partition("~")[2])  # noqa: PTH111
+    slashed = path.replace("\\", "/")
+    yield "with forward slashes", slashed
+    yield "without percent codes", unquote(slashed)
+    for form in ("NFC", "NFD"):
+        yield "in the other Unicode form", unicodedata.normalize(form, slashed)
+    folder, name = os.path.split(slashed)
+    same = _names(folder or ".").get(_folded(name), ())
+    if len(same) == 1:
+        yield "in other case", os.path.join(folder, same[0])  # noqa: PTH118
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.exists(path)  # noqa: PTH110 - several times as fast, and called once an image
+    except ValueError:
+        return False
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+@lru_cache(maxsize=64)
+def _listing(folder: str, changed: int) -> tuple[str, ...]:
+    """The names in a folder, kept for as long as it looks unchanged."""
+    return tuple(sorted(os.listdir(folder)))  # noqa: PTH208
+
+
+def _names(folder: str) -> dict[str, tuple[str, ...]]:
+    """Folded name → the names of a folder that fold to it."""
+    return _folded_names(folder, *_changed(folder))
+
+
+def _stems(folder: str) -> dict[str, tuple[str, ...]]:
+    """Folded name without its ending → the image files of a folder that have it."""
+    return _folded_stems(folder, *_changed(folder))
+
+
+def _changed(folder: str) -> tuple[int]:
+    try:
+        return (os.stat(folder).st_mtime_ns,)  # noqa: PTH116
+    except (OSError, ValueError):
+        return (-1,)
+
+
+@lru_cache(maxsize=64)
+def _folded_names(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name in _listing(folder, changed) if changed >= 0 else ():
+        found[_folded(name)] = (*found.get(_folded(name), ()), name)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _folded_stems(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name in _listing(folder, changed) if changed >= 0 else ():
+        stem, dot, ending = name.rpartition(".")
+        if dot and f".{ending.lower()}" in ENDINGS:
+            found[_folded(stem)] = (*found.get(_folded(stem), ()), name)
+    return found
