@@ -149,8 +149,9 @@ class ConllImagesReader(Reader):
         if sentence.post is not None and self.images is not None:
             where = f"{self.path}:{sentence.line}"
             photo = photos.path(sentence.post, where)
-            keys = (f"{sentence.post}.jpg", sentence.post, os.path.basename(photo), index)  # noqa: PTH119
-            images = post_images(photo, crops.files(*keys), self.blank_images)
+            name = os.path.basename(photo)  # noqa: PTH119
+            keys = (f"{sentence.post}.jpg", sentence.post, name, f"{name.rpartition('.')[0]}.jpg", index)
+            images = post_images(photo, crops.files(*keys, repairs=self.repairs), self.blank_images)
         notes = sentence.notes
         if orphans and self.orphan_tags == "open":
             notes[ORPHANS] = [[s.start, s.end] for s in orphans]

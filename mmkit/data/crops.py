@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,18 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from mmkit.data.image_paths import meant
+from mmkit.data.json_text import read_json
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import DataError
 
 X = TypeVar("X", bound=Example | Entity)
 
 _SHAPE = "a crop table maps a picture's file name, or a line's index from 0, to a list of crop files"
+
+
+_NO_TABLE = (
+    'fetch the table that comes with the pictures, or set `missing_crops = "none"` to go without crops'
+)
 
 
 class ReadsCrops(Protocol):
@@ -53,10 +58,16 @@ class CropTable:
         A torch file is read without executing pickled code. Raises `DataError` for anything but such a table.
         """
         try:
-            table = json.loads(path.read_bytes()) if path.suffix == ".json" else _load_torch(path)
+            table = read_json(path) if path.suffix == ".json" else _load_torch(path)
+        except DataError as error:
+            if path.exists():
+                what = f"the crop table cannot be read: {error.what}"
+                raise DataError(
+                    what, where=error.where, hint=f"{error.hint}; {_SHAPE}" if error.hint else _SHAPE
+                ) from None
+            raise DataError("no such crop table", where=path, hint=_NO_TABLE) from None
         except FileNotFoundError:
-            hint = 'fetch the table that comes with the pictures, or set `missing_crops = "none"` to go without crops'
-            raise DataError("no such crop table", where=path, hint=hint) from None
+            raise DataError("no such crop table", where=path, hint=_NO_TABLE) from None
         except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"the crop table cannot be read: {error}", where=path, hint=_SHAPE) from error
         _check(table, path)
@@ -76,11 +87,16 @@ class CropTable:
             return cls({})
         return cls.load(path, under(reader.root, reader.crop_images), reader.max_crops)
 
-    def files(self, *keys: str | int) -> list[str]:
-        """The crop files under the first of `keys` that the table has; none if it has none of them."""
+    def files(self, *keys: str | int, repairs: Counter[str] | None = None) -> list[str]:
+        """The crop files under the first of `keys` that the table has; none if it has none of them.
+
+        A post that a table does not name is counted in `repairs`.
+        """
         for key in keys:
             if key in self.entries:
                 return [under(self.folder, name) for name in self.entries[key][: self.limit]]
+        if self.entries and repairs is not None:
+            repairs["post that the crop table does not name, so it has no object crops"] += 1
         return []
 
 

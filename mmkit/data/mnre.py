@@ -83,7 +83,9 @@ class MnreReader(Reader):
         if self.images is not None:
             name, index = record.text("img_id"), number - 1
             photo = Photos(under(self.root, self.images), self.repairs, "").path(name, record.where)
-            images = post_images(photo, crops.files(index, str(index), name), self.blank_images)
+            images = post_images(
+                photo, crops.files(index, str(index), name, repairs=self.repairs), self.blank_images
+            )
         relation = Relation(head, tail, record.text("relation"))
         return Example.from_tokens(
             f"{self.path.stem}:{number}", tokens, images=images, relations=(relation,), notes=notes
