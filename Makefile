@@ -6,10 +6,11 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 # A plugin as pip is to install it: with its extra `dev` (what its tests need), if it has one.
 installed = --editable "./$(1)$(if $(shell grep -s '^dev = ' $(1)/pyproject.toml),[dev])"
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs-ready
 # Tests run on as many processes as there are cores; each then uses one thread.
 WORKERS ?= auto
 
-.PHONY: setup demo test matrix lint format clean
+.PHONY: setup demo test matrix lint docs format clean
 
 setup: $(READY)
 
@@ -37,9 +38,17 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation site in site/, with a reference made from the docstrings; a broken link is an error.
+docs: $(READY) $(DOCS)
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
