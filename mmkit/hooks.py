@@ -20,6 +20,7 @@ Under several processes, run hooks are called in the main one only.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -62,6 +63,18 @@ class Specs:
     @hookspec
     def mmkit_importers(self) -> dict[str, Any]:  # type: ignore[empty-body]
         """Paper name → `"module:Class"` of a `mmkit.runs.importing.Importer`, for `import-checkpoint PAPER`."""
+
+    @hookspec
+    def mmkit_prediction_forms(self) -> dict[str, str]:  # type: ignore[empty-body]
+        """Name → `"module:Class"` of a `mmkit.data.predictions.PublishedForm`, which `mmkit score` reads too."""
+
+    @hookspec
+    def mmkit_schedules(self) -> dict[str, str]:  # type: ignore[empty-body]
+        """Name → `"module:function"`: a course of the learning rate that `training.schedule` may name.
+
+        The function is given `total` and `warmup`, numbers of updates (or epochs), and returns one that gives the
+        factor of the learning rate for the update after `n`: `Callable[[int, int], Callable[[int], float]]`.
+        """
 
     @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
@@ -152,6 +165,12 @@ def call_each(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
                 yield name, result
         except Exception as error:  # a plugin may raise anything
             broken[name] = f"{hook}: {one_line(error)}"
+
+
+def load_target(target: str) -> Any:
+    """What `"module:name"` names, as hooks give it for what is imported only when it is wanted."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ FLOORS = {
     "mmkit.span_f1.v1": ("f1", 0.5),
     "mmkit.relation_f1.v1": ("f1", 0.5),
     "mmkit.joint_f1.v1": ("quintuple_f1", 0.8),
+    "tesga.joint_f1.v1": ("quintuple_f1", 0.8),
     "mmkit.linking.v1": ("top1", 0.75),
 }
 """A figure of each metric, and what it comes to at least with pictures or contexts."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
-from mmkit.data.jmere_predictions import read_jmere_predictions
 from mmkit.data.json_text import parse_line
 from mmkit.data.jsonl import Record, read_jsonl
 from mmkit.data.lines import numbered_lines
@@ -16,12 +15,22 @@ from mmkit.data.strings import STRINGS
 from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.errors import DataError
 
-Form = Literal["canonical", "described", "jmere"]
 
-FORMS = (
-    "it may be jsonlines as `mmkit convert` and predictions/<split>.jsonl have them, the output of `mmkit predict`, "
-    "or the JSON list of TESGA's authors"
-)
+class PublishedForm(Protocol):
+    """A form in which somebody publishes predictions, beside gold data. A plugin brings it: `mmkit_prediction_forms`."""
+
+    description: str
+    """What such a file is called in messages: "the JSON list that ... publish"."""
+
+    def claims(self, line: str) -> bool:
+        """Whether a file that begins with this line, which is not empty, is of the form."""
+
+    def read(self, path: Path) -> Iterable[tuple[Example, Prediction]]:
+        """Each example with its gold annotations, and what was predicted for it. Raises `DataError`."""
+
+
+Form = Literal["canonical", "described"] | PublishedForm
+Forms = Sequence[PublishedForm]
 
 
 class Told(NamedTuple):
@@ -31,36 +40,37 @@ class Told(NamedTuple):
     tokens: tuple[str, ...] | None
 
 
-def read_gold(path: Path) -> list[Example]:
-    """The examples of canonical jsonlines (`mmkit convert` makes them), or of a JSON list of TESGA's authors.
+def read_gold(path: Path, forms: Forms = ()) -> list[Example]:
+    """The examples of canonical jsonlines (`mmkit convert` makes them), or of a file in one of the `forms`.
 
     Raises `DataError` for any other file, and where an id occurs twice.
     """
-    match _form(path):
-        case "jmere":
-            examples = [example for example, _ in read_jmere_predictions(path)]
+    match _form(path, forms):
         case "canonical":
             examples = [_example(record, path) for record in read_jsonl(path)]
         case "described":
             raise DataError(
                 "the file holds predictions", where=path, hint="gold data are what `mmkit convert` writes"
             )
+        case form:
+            examples = [example for example, _ in form.read(path)]
     _refuse_twice((example.id for example in examples), path)
     return examples
 
 
-def read_predictions(path: Path) -> list[Told]:
-    """The predictions of a file in any of the forms that `FORMS` lists; examples are taken as predictions too.
+def read_predictions(path: Path, forms: Forms = ()) -> list[Told]:
+    """The predictions of jsonlines, of the output of `mmkit predict`, or of a file in one of the `forms`.
 
-    Raises `DataError` for any other file, and where there are two predictions for one id.
+    Examples are taken as predictions too. Raises `DataError` for any other file, and where there are two predictions
+    for one id.
     """
-    match _form(path):
-        case "jmere":
-            found = [Told(prediction, None) for _, prediction in read_jmere_predictions(path)]
+    match _form(path, forms):
         case "canonical":
             found = [_told(record, path) for record in read_jsonl(path)]
         case "described":
             found = list(_described(path))
+        case form:
+            found = [Told(prediction, None) for _, prediction in form.read(path)]
     _refuse_twice((prediction.id for prediction, _ in found), path)
     return found
 
@@ -129,24 +139,31 @@ def _refuse_twice(ids: Iterable[str], where: Path) -> None:
         seen.add(id)
 
 
-def _form(path: Path) -> Form:
+def _form(path: Path, forms: Forms) -> Form:
     """What a file is, by the line it begins with."""
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
-        if line.lstrip().startswith("["):
-            return "jmere"
+        for form in forms:
+            if form.claims(line.strip()):
+                return form
         where = f"{path}:{number}"
         try:
             record = parse_line(line, where)
         except DataError as error:
-            raise DataError(error.what, where=where, hint=error.hint or FORMS) from error
+            raise DataError(error.what, where=where, hint=error.hint or _known(forms)) from error
         if isinstance(record, dict) and "format" in record:
             return "canonical"
         if isinstance(record, dict) and record.keys() >= {"id", "text", "tokens"}:
             return "described"
-        raise DataError("neither a header of jsonlines nor a prediction", where=where, hint=FORMS)
-    raise DataError("the file is empty", where=path, hint=FORMS)
+        raise DataError("neither a header of jsonlines nor a prediction", where=where, hint=_known(forms))
+    raise DataError("the file is empty", where=path, hint=_known(forms))
+
+
+def _known(forms: Forms) -> str:
+    jsonlines = "jsonlines as `mmkit convert` and predictions/<split>.jsonl have them"
+    others = ["the output of `mmkit predict`", *(form.description for form in forms)]
+    return f"it may be {', '.join([jsonlines, *others[:-1]])} or {others[-1]}; a plugin may read further forms"
 
 
 def _example(record: Record, path: Path) -> Example:

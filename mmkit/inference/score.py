@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmkit.data.predictions import matched, read_gold, read_predictions
+from mmkit.data.predictions import PublishedForm, matched, read_gold, read_predictions
 from mmkit.data.strings import need_positions
 from mmkit.errors import DataError
+from mmkit.hooks import call_each, load_target
 from mmkit.metrics.base import Metric
+
+
+def published_forms() -> list[PublishedForm]:
+    """The forms of files of predictions that plugins read."""
+    targets = [target for _, found in call_each("mmkit_prediction_forms") for target in found.values()]
+    return [load_target(target)() for target in targets]
 
 
 def score_files(
@@ -18,10 +25,11 @@ def score_files(
     Examples and predictions belong together by id or, `in_order`, by place. Raises `DataError` where they do not fit,
     where there is no example, and where the metric needs positions that the files lack.
     """
-    examples = read_gold(gold)
+    forms = published_forms()
+    examples = read_gold(gold, forms)
     if not examples:
         raise DataError("there is no example to score", where=gold)
-    found = matched(examples, read_predictions(predictions), predictions, in_order)
+    found = matched(examples, read_predictions(predictions, forms), predictions, in_order)
     if not metric.strings:
         for example, prediction in zip(examples, found, strict=True):
             need_positions(example.id, example.notes, prediction.notes)

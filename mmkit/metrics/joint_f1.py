@@ -21,8 +21,6 @@ class JointF1(Metric):
     - `entity`: right if its place and its type are.
     - `triple`: head, relation and tail; the types do not matter.
     - `quintuple`: head, head type, relation, tail, tail type.
-    - `start` (by position only): the figure by which TESGA's authors choose their epoch. A triple is its relation and
-      the first tokens of head and tail, and right only if at both of them an entity was found exactly, type and all.
 
     With `match` "position" an entity is where its tokens are. With "string" it is its words, and equal ones in a
     sentence count once, as published figures of JMERE are counted; so predictions without positions can be scored too
@@ -31,7 +29,14 @@ class JointF1(Metric):
     Figures: of each kind `entity_f1`, `entity_precision`, `entity_recall` (micro) and `entity_macro_f1`, the mean over
     types (of triples and quintuples over relations); with `per_type`, `entity_f1.per`, `triple_f1.couple` and so on;
     with `bootstrap`, a number of resamples, the bounds of a 95 % interval, `entity_f1.low` and `entity_f1.high`.
+
+    A subclass may count further kinds: it adds to `kinds` and `items`.
     """
+
+    kinds: tuple[str, ...] = ("entity", "triple", "quintuple")
+    """What is counted, in the order of the figures."""
+    untyped: frozenset[str] = frozenset()
+    """Kinds that `per_type` tells nothing about."""
 
     def __init__(
         self,
@@ -45,36 +50,34 @@ class JointF1(Metric):
         self.reset()
 
     def reset(self) -> None:
-        kinds = ["entity", "triple", "quintuple", *([] if self.strings else ["start"])]
         self._counts = {
-            kind: F1Counts(bootstrap=self.bootstrap, per_label=self.per_type and kind != "start")
-            for kind in kinds
+            kind: F1Counts(bootstrap=self.bootstrap, per_label=self.per_type and kind not in self.untyped)
+            for kind in self.kinds
         }
 
     def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
         for example, prediction in pairs(examples, predictions):
-            if self.strings:
-                gold, predicted = (self._by_string(example, told) for told in (example, prediction))
-            else:
-                need_positions(example.id, example.notes, prediction.notes)
-                gold, predicted = (self._by_position(example, told) for told in (example, prediction))
-                right = {span.start for span in {*example.spans} & {*prediction.spans}}
-                gold["start"] = {(*item, True) for item in gold["start"]}
-                predicted["start"] = {(*item, right.issuperset(item[1:])) for item in predicted["start"]}
+            gold, predicted = self.items(example, prediction)
             for kind, counts in self._counts.items():
                 counts.add(gold[kind], predicted[kind])
 
+    def items(self, example: Example, prediction: Prediction) -> tuple[Items, Items]:
+        """The gold and the predicted items of each kind; one that is among both is right."""
+        if self.strings:
+            return self._by_string(example, example), self._by_string(example, prediction)
+        need_positions(example.id, example.notes, prediction.notes)
+        return self._by_position(example, example), self._by_position(example, prediction)
+
     def _by_position(self, example: Example, told: Example | Prediction) -> Items:
-        relations = self._labelled(told.relations, example)
+        relations = self.labelled(told.relations, example)
         return {
             "entity": {(s.label, s.start, s.end) for s in told.spans},
             "triple": {(r.label, r.head.start, r.head.end, r.tail.start, r.tail.end) for r in relations},
             "quintuple": {(r.label, r.head, r.tail) for r in relations},
-            "start": {(r.label, r.head.start, r.tail.start) for r in relations},
         }
 
     def _by_string(self, example: Example, told: Example | Prediction) -> Items:
-        self._labelled(told.relations, example)
+        self.labelled(told.relations, example)
         found = strings(example, told)
         return {
             "entity": {(type, words) for words, type in found.entities},
@@ -86,7 +89,8 @@ class JointF1(Metric):
             },
         }
 
-    def _labelled(self, relations: Sequence[Relation], example: Example) -> list[Relation]:
+    def labelled(self, relations: Sequence[Relation], example: Example) -> list[Relation]:
+        """The relations that are counted as triples. Raises `DataError` for one without a label."""
         if any(relation.label is None for relation in relations):
             raise DataError("a relation without a label cannot be scored", where=example.id)
         return [relation for relation in relations if relation.label != self.none_label]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import re
 from abc import ABC, abstractmethod
@@ -17,7 +16,7 @@ from torch import Tensor
 from mmkit.config.packages import part_hint
 from mmkit.decoders.base import Labels
 from mmkit.errors import DataError, PartError, RunError, did_you_mean, one_line
-from mmkit.hooks import call_each
+from mmkit.hooks import call_each, load_target
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run, save_run
@@ -86,8 +85,7 @@ def find_importer(paper: str) -> Importer:
             f"no plugin imports checkpoints of {paper!r}",
             hint=part_hint(paper) or did_you_mean(paper, known),
         )
-    module, _, name = known[paper].partition(":")
-    return getattr(importlib.import_module(module), name)()
+    return load_target(known[paper])()
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:

@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from mmkit.config.upgrade import parts_named, section
 from mmkit.hooks import hookimpl
+
+
+@hookimpl
+def mmkit_upgrade(recipe: dict[str, Any]) -> None:
+    """What the core counted and scheduled for TESGA is this plugin's now."""
+    training = section(recipe, "training")
+    if training.get("schedule_offset") == 1 and training.get("schedule") == "cosine":
+        training["schedule"] = "tesga.cosine.v1"
+        del training["schedule_offset"]
+    score = training.get("score")
+    scored = score if isinstance(score, Mapping) else [score]
+    for at, part in parts_named(recipe, "metrics", "mmkit.joint_f1.v1"):
+        if any(str(figure).startswith(f"{at.removeprefix('metrics.')}.start_") for figure in scored):
+            part["@metrics"] = "tesga.joint_f1.v1"
 
 
 @hookimpl
 def mmkit_importers() -> dict[str, str]:
     return {"tesga": "mmkit_tesga.convert:TesgaImporter"}
+
+
+@hookimpl
+def mmkit_prediction_forms() -> dict[str, str]:
+    return {"tesga": "mmkit_tesga.published:PublishedForm"}
+
+
+@hookimpl
+def mmkit_schedules() -> dict[str, str]:
+    return {"tesga.cosine.v1": "mmkit_tesga.schedule:ahead"}

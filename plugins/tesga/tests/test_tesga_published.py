@@ -1,3 +1,5 @@
+"""What TESGA's authors publish: gold data and predictions without places, and their figures."""
+
 from __future__ import annotations
 
 import json
@@ -9,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmkit.data.jmere import ITC_SCORE
-from mmkit.data.jmere_predictions import read_jmere_predictions
 from mmkit.data.records import example_from_json, prediction_from_json, to_json
 from mmkit.data.strings import STRINGS, Strings, strings
 from mmkit.errors import DataError
+from mmkit_tesga.published import read_published
 
 RECORD: dict[str, Any] = {
     "text": "Rafael Nadal engaged to Mery Perello",
@@ -30,7 +32,7 @@ def written(folder: Path, value: Any) -> Path:
 
 
 def test_gold_and_predicted_items_are_words_without_places(tmp_path: Path) -> None:
-    [(example, prediction), (again, _)] = read_jmere_predictions(written(tmp_path, [RECORD, RECORD]))
+    [(example, prediction), (again, _)] = read_published(written(tmp_path, [RECORD, RECORD]))
     assert (example.id, prediction.id, again.id) == ("twitter_19", "twitter_19", "twitter_19:2")
     assert example.text == RECORD["text"] and example.notes[ITC_SCORE] == 0.44
     assert not (example.spans or example.relations or prediction.spans or prediction.relations)
@@ -43,7 +45,7 @@ def test_gold_and_predicted_items_are_words_without_places(tmp_path: Path) -> No
 
 
 def test_strings_are_kept_in_jsonlines(tmp_path: Path) -> None:
-    [(example, prediction)] = read_jmere_predictions(written(tmp_path, [RECORD]))
+    [(example, prediction)] = read_published(written(tmp_path, [RECORD]))
     assert example_from_json(to_json(example)) == example
     assert prediction_from_json(to_json(prediction)) == prediction
     assert Strings.from_note(prediction.notes[STRINGS], "").to_note() == prediction.notes[STRINGS]
@@ -67,7 +69,7 @@ def test_strings_are_kept_in_jsonlines(tmp_path: Path) -> None:
 def test_a_wrong_record_says_file_number_and_reason(tmp_path: Path, record: Any, message: str) -> None:
     path = written(tmp_path, [RECORD, record])
     with pytest.raises(DataError) as error:
-        list(read_jmere_predictions(path))
+        list(read_published(path))
     assert error.value.where == f"{path}, record 1"
     assert message in error.value.what
 
@@ -91,7 +93,7 @@ NEARLY = st.fixed_dictionaries({}, optional=dict.fromkeys(RECORD, VALUES)).map(
 def test_any_bytes_are_read_or_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
     try:
-        pairs = list(read_jmere_predictions(tmp_path / "x.json"))
+        pairs = list(read_published(tmp_path / "x.json"))
     except DataError as error:
         assert error.where.startswith(str(tmp_path / "x.json"))
     else:

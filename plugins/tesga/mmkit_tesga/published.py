@@ -14,7 +14,19 @@ from mmkit.data.types import Example, Prediction
 from mmkit.errors import DataError
 
 
-def read_jmere_predictions(path: Path | str) -> Iterator[tuple[Example, Prediction]]:
+class PublishedForm:
+    """For the hook `mmkit_prediction_forms`: a JSON list, which holds gold data and predictions."""
+
+    description = "the JSON list that TESGA's authors publish"
+
+    def claims(self, line: str) -> bool:
+        return line.startswith("[")
+
+    def read(self, path: Path) -> Iterator[tuple[Example, Prediction]]:
+        return read_published(path)
+
+
+def read_published(path: Path | str) -> Iterator[tuple[Example, Prediction]]:
     """Each record's sentence with its gold annotations, and what was predicted for it.
 
     Both tell their entities and relations by words alone, in the note `STRINGS`; ids are those that `mmkit.jmere.v1`
