@@ -19,10 +19,11 @@ from confection import SECTION_PREFIX
 
 from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
-from mmkit.config.packages import setting_hint
+from mmkit.config.packages import part_hint, setting_hint
 from mmkit.config.parameters import MISSING
-from mmkit.config.settings import TrainingSettings
+from mmkit.config.settings import SCHEDULES, TrainingSettings
 from mmkit.config.text import Source, Tree, literal, parse_overrides, read, resolve, write
+from mmkit.config.upgrade import upgrade
 from mmkit.config.values import Problem, Problems, construct, plain, shown
 from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
 
@@ -81,6 +82,10 @@ class Recipe:
         """The registered name of the part that stands in a section (`data.train`, `readers`)."""
         return str(self._within(dotted)[f"@{station}"])
 
+    def part_class(self, dotted: str, station: str) -> Any:
+        """The class of the part that stands in a section. Raises `PartError` if it cannot be had any more."""
+        return registry.get(station, self.part(dotted, station))
+
     def build(self, dotted: str) -> Any:
         """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
 
@@ -138,10 +143,24 @@ class Recipe:
 def _checked(tree: Tree, overrides: Mapping[str, Any]) -> tuple[Tree, list[Problem]]:
     problems = Problems()
     resolved = resolve(_overridden(tree, overrides, problems), problems)
+    upgrade(resolved)
     for _ in hooks.call_each("mmkit_upgrade", recipe=resolved):
         pass  # it was changed in place
     config = check(resolved, problems)
+    _check_schedule(config["training"].get("schedule"), problems)
     return config, [replace(p, hint=setting_hint(p.path) or p.hint) for p in problems.found]
+
+
+def _check_schedule(name: Any, problems: Problems) -> None:
+    known = [*SCHEDULES, *known_schedules()]
+    if isinstance(name, str) and name not in known:
+        hint = part_hint(name) or did_you_mean(name, known)
+        problems.add("training.schedule", f"there is no schedule {shown(name)}", hint)
+
+
+def known_schedules() -> dict[str, str]:
+    """The schedules that plugins bring: name → `"module:function"`."""
+    return {name: target for _, found in hooks.call_each("mmkit_schedules") for name, target in found.items()}
 
 
 def _check_format(source: Source) -> None:

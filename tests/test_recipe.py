@@ -475,7 +475,7 @@ def test_a_newer_format_is_refused_at_once(make: Make) -> None:
     ("requires", "says"),
     [
         ('["mmkit-nowhere"]', 'pip install "mmkit-nowhere"'),
-        ('["mmkit-more>=900"]', "pip install ./plugins/more from mmkit's repository"),
+        ('["mmkit-more>=900"]', "pip install ./plugins/retrieval ./plugins/more from mmkit's repository"),
         ('["mmkit>=0.0.1", "mmkit>900"]', "mmkit>900 is needed, but"),
         ('["no package!"]', "is no package"),
         ('"mmkit"', "must be list[str]"),

@@ -17,6 +17,7 @@ from mmkit.data.predictions import read_gold, read_predictions
 from mmkit.data.types import Entity, Example, Prediction, Relation, Span
 from mmkit.errors import DataError
 from mmkit.inference.predictor import describe
+from mmkit.inference.score import published_forms
 
 TOKENS = ("Jordan", "visits", "Paris")
 JORDAN, PARIS = Span(0, 1, "per"), Span(2, 3, "loc")
@@ -29,7 +30,7 @@ PREDICTIONS = [
     Prediction.of(EXAMPLES[0]),
     Prediction("b", (JORDAN, ORG), (0.9, 0.8), (Relation(JORDAN, ORG, "visits"),), (0.7,)),
 ]
-EXPECTED = {"entity_f1": 0.75, "triple_f1": 1.0, "quintuple_f1": 0.5, "start_f1": 0.5}
+EXPECTED = {"entity_f1": 0.75, "triple_f1": 1.0, "quintuple_f1": 0.5}
 JOINT = ("--metric", "mmkit.joint_f1.v1", "--per_type", "false", "--json")
 
 
@@ -93,11 +94,9 @@ def test_predictions_are_scored_by_position_in_whatever_order(gold: Path, tmp_pa
 
 @pytest.mark.parametrize("write", [canonical, described, lambda folder, _: authors(folder)])
 def test_predictions_of_every_origin_are_scored_by_string(gold: Path, tmp_path: Path, write: Any) -> None:
-    by_string = {name: value for name, value in EXPECTED.items() if name != "start_f1"}
     for truth in (gold, authors(tmp_path)):
         found = figures(mmkit("score", truth, write(tmp_path, PREDICTIONS), *JOINT, "--match", "string"))
-        assert {name: found[name] for name in by_string} == by_string
-        assert "start_f1" not in found
+        assert {name: found[name] for name in EXPECTED} == EXPECTED
 
 
 def test_other_metrics_and_a_second_annotation_are_scored_too(gold: Path, tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_other_metrics_and_a_second_annotation_are_scored_too(gold: Path, tmp_pa
 
 
 def test_words_stay_with_examples_that_are_taken_as_predictions(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "gold.jsonl", read_gold(authors(tmp_path)), "examples")
+    write_jsonl(tmp_path / "gold.jsonl", read_gold(authors(tmp_path), published_forms()), "examples")
     found = figures(mmkit("score", authors(tmp_path), tmp_path / "gold.jsonl", *JOINT, "--match", "string"))
     assert found["quintuple_f1"] == 1.0
 
@@ -241,8 +240,9 @@ LINE = st.one_of(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 def test_any_bytes_are_read_or_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
+    forms = published_forms()
     for read in (read_gold, read_predictions):
         try:
-            assert read(tmp_path / "x") is not None
+            assert read(tmp_path / "x", forms) is not None
         except DataError as error:
             assert str(error.where).startswith(str(tmp_path / "x"))

@@ -28,7 +28,8 @@ def score(
     The metric's settings follow its name: --metric mmkit.joint_f1.v1 --match string
 
     GOLD is what `mmkit convert` writes. PREDICTIONS are a run's predictions/<split>.jsonl, the --output of `mmkit
-    predict`, or canonical jsonlines of another origin. Either may be a file in a form that a plugin reads. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
+    predict`, or canonical jsonlines of another origin. Either may be a file in a form that a
+    plugin reads. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
     """
     from mmkit.inference.score import score_files
     from mmkit.recipe import parse_overrides

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+SCHEDULES = ("linear", "cosine", "constant")
+"""How the learning rate goes on after its warm-up."""
+
 
 @dataclass
 class GroupSettings:
@@ -35,11 +38,9 @@ class TrainingSettings:
     """Regular expression of parameter names without weight decay, e.g. `bias|LayerNorm`; empty: decay on all."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     groups: dict[str, GroupSettings] = field(default_factory=dict)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: str = "linear"
+    """One of `SCHEDULES`, or one that a plugin brings (the hook `mmkit_schedules`)."""
     schedule_every: Literal["step", "epoch"] = "step"
-    schedule_offset: int = 0
-    """Steps by which the schedule is ahead: 1 where a paper's code steps it before an epoch, so that warm-up does not
-    begin at a rate of 0."""
     warmup: float = 0.0
     """A fraction of all updates if below 1, else a number of updates (epochs with `schedule_every = epoch`)."""
     clip: float = 0.0

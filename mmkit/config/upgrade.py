@@ -1,4 +1,4 @@
-"""For `mmkit_upgrade`, the hook that brings recipes of an older form up to date."""
+"""Recipes of an older form, brought up to date: what the core changed here, what plugins did by `mmkit_upgrade`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 Tree = dict[str, Any]
+
+
+def upgrade(recipe: Tree) -> None:
+    """Drop, in place, settings that are gone and were at the value that filled recipes say by default."""
+    training = section(recipe, "training")
+    if training.get("schedule_offset") == 0:
+        del training["schedule_offset"]
 
 
 def parts_named(recipe: Tree, station: str, name: str) -> Iterator[tuple[str, Tree]]:

@@ -17,7 +17,7 @@ from mmkit.errors import DataError
 
 
 class PublishedForm(Protocol):
-    """A form in which somebody publishes predictions, beside gold data. A plugin brings it: `mmkit_prediction_forms`."""
+    """A form in which somebody publishes predictions beside gold data; a plugin names it: `mmkit_prediction_forms`."""
 
     description: str
     """What such a file is called in messages: "the JSON list that ... publish"."""
@@ -163,7 +163,9 @@ def _form(path: Path, forms: Forms) -> Form:
 def _known(forms: Forms) -> str:
     jsonlines = "jsonlines as `mmkit convert` and predictions/<split>.jsonl have them"
     others = ["the output of `mmkit predict`", *(form.description for form in forms)]
-    return f"it may be {', '.join([jsonlines, *others[:-1]])} or {others[-1]}; a plugin may read further forms"
+    return (
+        f"it may be {', '.join([jsonlines, *others[:-1]])} or {others[-1]}; a plugin may read further forms"
+    )
 
 
 def _example(record: Record, path: Path) -> Example:

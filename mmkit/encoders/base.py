@@ -42,6 +42,8 @@ class Encoder(nn.Module, ABC):
     provides: frozenset[str] = frozenset()
     frozen: bool = False
     dim: int = 0
+    is_run: ClassVar[bool] = False
+    """Whether it is a trained run: its setting `run` names the folder, and `recipe` the recipe that trains one."""
     reads_pictures: bool = False
     """Whether an example's pictures have to be there; where features are not stored, they are looked at first."""
 

@@ -76,8 +76,8 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
 
 def _experts(recipe: Recipe) -> list[str]:
     """The encoders that are trained runs."""
-    names = recipe.parts("model.encoders")
-    return [name for name in names if recipe.part(f"model.encoders.{name}", "encoders") == "mmkit.run.v1"]
+    sections = {name: f"model.encoders.{name}" for name in recipe.parts("model.encoders")}
+    return [name for name, at in sections.items() if recipe.part_class(at, "encoders").is_run]
 
 
 def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:

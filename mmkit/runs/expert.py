@@ -24,7 +24,7 @@ OWN = "expert/"
 
 
 class RunEncoder(ItemEncoder):
-    """A trained model that another one reads: an expert of a mixture, say (MoRe; Wang et al., 2022).
+    """A trained model that another one reads: an expert of a mixture, say.
 
     `run` is the folder that `mmkit train` wrote; its weights, labels and recipe are copied into the new run.
     `recipe` is the recipe it is trained with: it tells users what to train, and with `--sample` it is trained
@@ -37,6 +37,7 @@ class RunEncoder(ItemEncoder):
 
     provides = frozenset({"pooled", "mask", "scores"})
     version: ClassVar[str] = "mmkit.run.v1"
+    is_run: ClassVar[bool] = True
 
     model: Model
 

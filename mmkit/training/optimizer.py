@@ -9,11 +9,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import get_scheduler
 
 from mmkit.config.settings import TrainingSettings
 from mmkit.errors import RecipeError
+from mmkit.training.schedules import course
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
@@ -64,23 +63,15 @@ class Schedule:
     """The learning rate as a function of the number of updates made, so that it resumes from that number alone."""
 
     def __init__(self, optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> None:
-        self.per_epoch, self.offset = settings.schedule_every == "epoch", settings.schedule_offset
+        self.per_epoch = settings.schedule_every == "epoch"
         self.steps_per_epoch = max(1, steps_per_epoch)
         total = settings.epochs if self.per_epoch else settings.epochs * self.steps_per_epoch
         warmup = settings.warmup * total if settings.warmup < 1 else settings.warmup
-        scheduler = get_scheduler(
-            "constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-            optimizer,
-            num_warmup_steps=math.ceil(warmup),
-            num_training_steps=total,
-        )
-        if not isinstance(scheduler, LambdaLR):
-            raise TypeError(f"{settings.schedule} is no function of the number of updates")
-        self.optimizer, self.scheduler = optimizer, scheduler
+        self.factor = course(settings.schedule, total, math.ceil(warmup))
+        self.optimizer, self.rates = optimizer, [group["lr"] for group in optimizer.param_groups]
 
     def set(self, step: int) -> None:
         """Set the rates for the update that follows `step` updates."""
-        at = self.offset + (step // self.steps_per_epoch if self.per_epoch else step)
-        bases, factors = self.scheduler.base_lrs, self.scheduler.lr_lambdas
-        for group, base, factor in zip(self.optimizer.param_groups, bases, factors, strict=True):
-            group["lr"] = base * factor(at)
+        factor = self.factor(step // self.steps_per_epoch if self.per_epoch else step)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor

@@ -139,8 +139,8 @@ def test_mnre_has_its_published_counts(
 def test_the_published_test_set_of_jmere_is_mnre_joined(shared: Path) -> None:
     """Its gold data, by words; it has 15 sentences as two records each, which are joined here too."""
     published: dict[str, list[Any]] = {}
-    published = pytest.importorskip("mmkit_tesga.published")
-    for example, _ in published.read_published(shared / "data" / "jmere" / "published_test_predictions.json"):
+    tesga = pytest.importorskip("mmkit_tesga.published")
+    for example, _ in tesga.read_published(shared / "data" / "jmere" / "published_test_predictions.json"):
         published.setdefault(example.text, []).extend(strings(example, example).relations)
     ours = {
         x.text: sorted(Strings.of(x, x.spans, x.relations).relations, key=repr)

@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmkit.data.jmere_predictions import read_jmere_predictions
+from joint import TOKENS, records, sentences
 from mmkit.data.strings import STRINGS
 from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.errors import DataError, RecipeError
 from mmkit.metrics.joint_f1 import JointF1
 from mmkit.metrics.relation_f1 import RelationF1
 from mmkit.metrics.span_f1 import SpanF1
-
-TOKENS = ("Jordan", "and", "Jordan", "in", "Paris", "Paris")  # the same words at several places
-spans = st.builds(
-    lambda start, length, label: Span(start, min(start + length, len(TOKENS)), label),
-    st.integers(0, len(TOKENS) - 1),
-    st.integers(1, 2),
-    st.sampled_from(["per", "loc"]),
-)
-relations = st.builds(Relation, spans, spans, st.sampled_from(["couple", "peer", "None"]))
-sides = st.tuples(st.lists(spans, max_size=5).map(tuple), st.lists(relations, max_size=4).map(tuple))
-
-
-Side = tuple[tuple[Span, ...], tuple[Relation, ...]]
-
-
-def joint(relations: tuple[Relation, ...]) -> Side:
-    return tuple({end: None for r in relations for end in (r.head, r.tail)}), relations
-
-
-def pair(gold: Side, found: Side, right: bool) -> tuple[Side, Side]:
-    """Gold and predicted items; `right`: all that is gold was found, too."""
-    return gold, (gold[0] + found[0], gold[1] + found[1]) if right else found
-
-
-golds = sides | st.lists(relations, max_size=3).map(tuple).map(joint)
-sentences = st.lists(st.builds(pair, golds, sides, st.booleans()), max_size=5)
-
-
-def records(batch: list[Any]) -> tuple[list[Example], list[Prediction]]:
-    gold = [
-        Example.from_tokens(str(i), TOKENS, spans=spans, relations=relations)
-        for i, ((spans, relations), _) in enumerate(batch)
-    ]
-    return gold, [Prediction(str(i), spans=s, relations=r) for i, (_, (s, r)) in enumerate(batch)]
 
 
 def figures(gold: list[Example], predicted: list[Prediction], **options: Any) -> dict[str, float]:
@@ -105,28 +69,7 @@ def test_equals_a_plain_computation_over_sets(batch: list[Any], match: Any) -> N
         for name, value in plain([(items(*g), items(*p)) for g, p in batch], lambda item: item[-1]).items()
     }
     computed = figures(*records(batch), match=match)
-    assert {k: v for k, v in computed.items() if not k.startswith("start_")} == pytest.approx(expected)
-    assert any(k.startswith("start_") for k in computed) == (match == "position")
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(batch=sentences)
-def test_a_start_is_right_where_an_exact_entity_begins(batch: list[Any]) -> None:
-    """Cell by cell, as a table of relations between first tokens is scored."""
-    right = predicted = gold = 0
-    for (gold_spans, gold_relations), (spans, relations) in batch:
-        exact = set(gold_spans) & set(spans)
-        for head, tail, label in product(range(len(TOKENS)), range(len(TOKENS)), ("couple", "peer")):
-            told, true = (
-                any((r.head.start, r.tail.start, r.label) == (head, tail, label) for r in some)
-                for some in (relations, gold_relations)
-            )
-            found = all(any(s.start == start for s in exact) for start in (head, tail))
-            right, predicted, gold = right + (told and true and found), predicted + told, gold + true
-    computed = figures(*records(batch))
-    assert computed["start_precision"] == pytest.approx(right / predicted if predicted else 0.0)
-    assert computed["start_recall"] == pytest.approx(right / gold if gold else 0.0)
-    assert computed["start_f1"] == pytest.approx(2 * right / (predicted + gold) if predicted + gold else 0.0)
+    assert computed == pytest.approx(expected)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -151,25 +94,17 @@ def of(**found: Any) -> dict[str, float]:
 
 def test_entities_alone_and_relations_alone_are_scored() -> None:
     alone = of(spans=GOLD.spans)
-    assert (alone["entity_f1"], alone["triple_f1"], alone["quintuple_f1"], alone["start_f1"]) == (1, 0, 0, 0)
+    assert (alone["entity_f1"], alone["triple_f1"], alone["quintuple_f1"]) == (1, 0, 0)
     untyped = Relation(Span(0, 1, "head"), Span(4, 5, "tail"), "born")
     alone = of(relations=(untyped,))
-    assert (alone["entity_f1"], alone["triple_f1"], alone["quintuple_f1"], alone["start_f1"]) == (0, 1, 0, 0)
+    assert (alone["entity_f1"], alone["triple_f1"], alone["quintuple_f1"]) == (0, 1, 0)
     assert set(of(spans=GOLD.spans, relations=GOLD.relations).values()) == {1.0}
 
 
-def test_types_matter_to_quintuples_and_starts_alone() -> None:
+def test_types_matter_to_quintuples_alone() -> None:
     wrong = Span(4, 5, "org")
     found = of(spans=(JORDAN, wrong), relations=(Relation(JORDAN, wrong, "born"),))
-    assert (found["entity_f1"], found["triple_f1"], found["quintuple_f1"], found["start_f1"]) == (
-        0.5,
-        1,
-        0,
-        0,
-    )
-    longer = Span(0, 2, "per")  # begins where the gold one does, which was found too
-    found = of(spans=(JORDAN, longer, PARIS), relations=(Relation(longer, PARIS, "born"),))
-    assert (found["triple_f1"], found["quintuple_f1"], found["start_f1"]) == (0, 0, 1)
+    assert (found["entity_f1"], found["triple_f1"], found["quintuple_f1"]) == (0.5, 1, 0)
 
 
 def test_by_string_equal_words_count_once_wherever_they_stand() -> None:
@@ -240,22 +175,4 @@ def test_settings_reach_the_counts() -> None:
 def test_without_examples_every_figure_is_there_and_0() -> None:
     for match in ("position", "string"):
         assert set(JointF1(match).compute().values()) == {0.0}  # type: ignore[arg-type]
-    assert {"entity_f1", "triple_f1", "quintuple_f1", "start_f1"} <= JointF1().compute().keys()
-
-
-@pytest.mark.real_data
-def test_the_published_predictions_give_the_published_figures(shared: Path) -> None:
-    path = shared / "data" / "jmere" / "published_test_predictions.json"
-    examples, predictions = map(list, zip(*read_jmere_predictions(path), strict=True))
-    found = figures(examples, predictions, match="string")  # type: ignore[arg-type]
-    names = [f"{kind}_{name}" for kind in ("triple", "entity") for name in ("precision", "recall", "f1")]
-    assert [f"{100 * found[name]:.2f}" for name in names] == [
-        "58.10",
-        "62.19",
-        "60.08",
-        "79.62",
-        "85.21",
-        "82.32",
-    ]
-    assert found["entity_precision"] == 887 / 1114
-    assert found["entity_recall"] == 887 / 1041
+    assert {"entity_f1", "triple_f1", "quintuple_f1"} <= JointF1().compute().keys()

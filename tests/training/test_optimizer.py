@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from mmkit.config.settings import GroupSettings, TrainingSettings
 from mmkit.errors import RecipeError
+from mmkit.hooks import hookimpl, registered
 from mmkit.training.optimizer import Schedule, make_optimizer
 
 
@@ -83,16 +85,26 @@ def test_a_schedule_by_epoch_is_flat_within_one():
     assert seen == [1.0] * 3 + [0.75] * 3 + [0.5] * 3 + [0.25] * 3
 
 
-def test_a_schedule_that_is_ahead_begins_its_warm_up_above_zero():
-    settings = TrainingSettings(
-        epochs=60, schedule="cosine", schedule_every="epoch", warmup=5, schedule_offset=1, learning_rate=1.0
-    )
+def test_a_plugin_brings_a_schedule():
+    class Plugin:
+        @hookimpl
+        def mmkit_schedules(self):
+            return {"mine.stairs.v1": f"{__name__}:stairs"}
+
+    settings = TrainingSettings(epochs=3, schedule="mine.stairs.v1", warmup=1, learning_rate=0.5)
     optimizer = make_optimizer(nn.Linear(2, 2), settings)
-    schedule = Schedule(optimizer, settings, steps_per_epoch=3)
-    rates = []
-    for step in range(0, 180, 3):
+    with pytest.raises(RecipeError, match=r"there is no schedule 'mine\.stairs\.v1'"):
+        Schedule(optimizer, settings, steps_per_epoch=2)
+    with registered(Plugin()), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, __name__, SimpleNamespace(stairs=stairs))
+        schedule = Schedule(optimizer, settings, steps_per_epoch=2)
+    seen = []
+    for step in (0, 3, 5):
         schedule.set(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert all(a > b for a, b in pairwise(rates[4:]))
-    assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+        seen.append(optimizer.param_groups[0]["lr"])
+    assert seen == [3.0, 4.5, 5.5]
+
+
+def stairs(total: int, warmup: int):
+    assert (total, warmup) == (6, 1)
+    return lambda n: float(n + total)

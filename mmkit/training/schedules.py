@@ -1,0 +1,45 @@
+"""Courses of the learning rate, by name: the core's, and those that plugins bring (`mmkit_schedules`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_scheduler
+
+from mmkit.config.settings import SCHEDULES
+from mmkit.errors import RecipeError, did_you_mean
+from mmkit.hooks import load_target
+from mmkit.recipe import known_schedules
+
+Factor = Callable[[int], float]
+"""What the learning rate is multiplied by for the update (or epoch) after `n`."""
+
+
+def course(name: str, total: int, warmup: int) -> Factor:
+    """The course called `name` over `total` updates (or epochs), the first `warmup` of which the rate rises.
+
+    Raises `RecipeError` for a name that nobody knows.
+    """
+    if name in SCHEDULES:
+        return _of_transformers(name, total, warmup)
+    known = known_schedules()
+    if name not in known:
+        raise RecipeError(
+            f"there is no schedule {name!r}", where="training.schedule", hint=did_you_mean(name, known)
+        )
+    return load_target(known[name])(total, warmup)
+
+
+def _of_transformers(name: str, total: int, warmup: int) -> Factor:
+    scheduler = get_scheduler(
+        "constant_with_warmup" if name == "constant" else name,
+        SGD([torch.zeros(1)]),  # any: the factors alone are wanted
+        num_warmup_steps=warmup,
+        num_training_steps=total,
+    )
+    if not isinstance(scheduler, LambdaLR):
+        raise TypeError(f"{name} is no function of the number of updates")
+    return scheduler.lr_lambdas[0]
