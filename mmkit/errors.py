@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -57,6 +58,22 @@ def one_line(error: BaseException) -> str:
     """An exception's type and message on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text from data for a terminal: characters that would control it become visible ones, but for those to `keep`.
+
+    Replaced are control characters (escape sequences begin with one) and those that turn the direction of writing.
+    """
+    return _CONTROLS.sub(lambda m: m[0] if m[0] in keep else _visible(m[0]), text)
+
+
+_CONTROLS = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    return chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"\\u{code:04x}"
 
 
 def near_misses(name: str, known: Iterable[str], n: int = 3) -> list[str]:

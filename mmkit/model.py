@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An example with what is worked out about it once: the decoder's views and its length in subwords."""
+    """An example with what is worked out about it once: the decoder's views and its length in subwords.
+
+    `question` is the example without what is to be found; it is all that the decoder sees when it predicts.
+    """
 
     example: Example
     question: Example
@@ -74,9 +77,9 @@ class Model(nn.Module):
         result = []
         for example in examples:
             for unit in self.decoder.units(example):
-                views = self.decoder.views(unit)
+                question = self.decoder.task.question(unit)
+                views = self.decoder.views(question)
                 length = max((encoder.length(unit, views) for encoder in self.reading.values()), default=0)
-                question = replace(unit, entity=None) if self.decoder.links else unit
                 result.append(Item(unit, question, views, length))
         return result
 

@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED = {
-    "mmkit.check_linking": "mmkit.checking.linking",
+    "mmkit.check_linking": "mmkit.tasks.link_report",
     "mmkit.distributed": "mmkit.ops.distributed",
     "mmkit.expert": "mmkit.runs.expert",
     "mmkit.importing": "mmkit.runs.importing",

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mmkit.checking.linking import LinkingReport, check_linking
 from mmkit.data.image_report import ImageReport, scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.errors import MMKitError
 from mmkit.loading.splits import ENTITIES, Split, read_split
+from mmkit.tasks.link_report import LinkingReport, check_linking
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe

@@ -82,7 +82,6 @@ def predict(
     quiet_libraries()
     import mmkit
     from mmkit.data.jsonl import JsonlReader
-    from mmkit.inference.predictor import describe
     from mmkit.loading.splits import check_split, read_split
 
     predictor = mmkit.load(run, device=device, entities=entities)
@@ -94,13 +93,14 @@ def predict(
         predictor.missing_images = predictor.recipe.config["data"]["missing_images"]
     examples: Iterator[Example]
     if text is not None:
-        examples = iter([predictor.example(text, images, head, tail, mention, candidates)])
+        given = {"head": head, "tail": tail, "mention": mention, "candidates": candidates}
+        examples = iter([predictor.task.example(text, images, given, predictor.model.entities)])
     elif split is not None:
         examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
         examples = only_examples(JsonlReader(root=str(input_.parent), file=input_.name), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
-    results = (describe(example, prediction, predictor.model.entities) for example, prediction in found)
+    results = (predictor.answer(example, prediction).to_dict() for example, prediction in found)
     if output is not None:
         write(output, results)
     else:

@@ -12,7 +12,7 @@ from mmkit.data.jsonl import Record, read_jsonl
 from mmkit.data.lines import numbered_lines
 from mmkit.data.records import Node
 from mmkit.data.strings import STRINGS
-from mmkit.data.types import Example, Prediction, Relation, Span
+from mmkit.data.types import Example, Prediction, Region, Relation, Span
 from mmkit.errors import DataError
 
 
@@ -228,4 +228,8 @@ def _span(node: Node) -> Span:
     start, end = (_object(node)[key].count() for key in ("start", "end"))
     if start >= end:
         node.fail("a span with start < end")
-    return Span(start, end, node["label"].text())
+    return Span(start, end, node["label"].text(), node.list("regions", _region))
+
+
+def _region(node: Node) -> Region:
+    return Region.read(Node({k: v for k, v in node.object().items() if k != "path"}, node.where, node.name))

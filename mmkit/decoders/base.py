@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,8 +13,12 @@ from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Entity, Example, Prediction, TextView
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.tasks import JointTask, LinkTask, PairTask, Task
 
 Labels = dict[str, Any]
+
+_OLD_FLAGS: Mapping[str, Task] = {"pairs": PairTask(), "links": LinkTask()}
+"""Class flags that decoders set before they had a task, and what they stood for."""
 
 
 class Decoder(nn.Module, ABC):
@@ -21,14 +26,30 @@ class Decoder(nn.Module, ABC):
 
     requires: frozenset[str] = frozenset()
     """States that the fuser must provide; settings may add to it."""
-    pairs: ClassVar[bool] = False
-    """Whether it classifies pairs of spans that the examples bring, so that one must be given to predict."""
-    links: ClassVar[bool] = False
-    """Whether it links mentions to entities of a knowledge base, so that one must be given to predict."""
+    task: Task = JointTask()
+    """What it is asked and what it answers; settings may choose it. One that says nothing finds spans and relations."""
+    compares_examples: ClassVar[bool] = False
+    """Whether its loss compares the examples of a micro-batch, so that their number changes the result."""
     entity_encoder: str | None = None
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
     score_names: frozenset[str] = frozenset()
     """What `scores` gives; empty if another model cannot read this decoder's."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Give a decoder with the class flags of before the task they stood for."""
+        super().__init_subclass__(**arguments)
+        if "task" in vars(cls):
+            return
+        for flag, task in _OLD_FLAGS.items():
+            if vars(cls).get(flag) is True:
+                cls.task = task
+                cls.compares_examples = cls.compares_examples or flag == "links"
+                warnings.warn(
+                    f"{cls.__qualname__}: a decoder's `{flag} = True` is now `task = {type(task).__name__}()` "
+                    "(mmkit.tasks)",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
@@ -62,7 +83,7 @@ class Decoder(nn.Module, ABC):
         return [example]
 
     def views(self, example: Example) -> dict[str, TextView]:
-        """The texts an encoder may be asked for, by name."""
+        """The texts an encoder may be asked for, by name. `example` is the task's question."""
         return {"text": TextView.of(example)}
 
     @abstractmethod
@@ -85,4 +106,7 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
-        """A prediction for each of `batch.examples`, in order."""
+        """A prediction for each of `batch.examples`, in order.
+
+        They are the task's questions: what is to be found is not in them.
+        """

@@ -20,6 +20,7 @@ from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import DataError
 from mmkit.ops.distributed import gathered, same_key
 from mmkit.ops.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss
+from mmkit.tasks import LinkTask, Task
 
 NONE = -1
 """The row of an entity that is not in the knowledge base."""
@@ -56,7 +57,8 @@ class EntityMatcher(Decoder):
     """
 
     requires: frozenset[str] = frozenset({"query"})
-    links: ClassVar[bool] = True
+    task: Task = LinkTask()
+    compares_examples: ClassVar[bool] = True
 
     def __init__(
         self,

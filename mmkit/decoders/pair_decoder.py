@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Entity, Example, Prediction, Relation
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.errors import DataError, RecipeError, did_you_mean
+from mmkit.tasks import PairTask, Task
 
 
 class PairDecoder(Decoder):
@@ -24,7 +24,7 @@ class PairDecoder(Decoder):
     example with several pairs becomes as many, `id#0`, `id#1` and so on. Loss `cross_entropy`: mean over pairs.
     """
 
-    pairs: ClassVar[bool] = True
+    task: Task = PairTask()
     score_names: frozenset[str] = frozenset({"logits"})
 
     labels: list[str]

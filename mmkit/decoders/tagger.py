@@ -15,6 +15,7 @@ from mmkit.data.types import ORPHANS, Entity, Example, Prediction, Span
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.tagging import Ids, Scheme, TagSet, learn_types, padded
 from mmkit.errors import RecipeError, RunError, did_you_mean
+from mmkit.tasks import SpanTask, Task
 
 
 class Tagger(Decoder):
@@ -29,6 +30,7 @@ class Tagger(Decoder):
 
     requires: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword"})
     score_names: frozenset[str] = frozenset({"emissions", "lengths"})
+    task: Task = SpanTask()
 
     subwords: ClassVar[str] = "first"
     """What is tagged, as `labels.json` keeps it."""

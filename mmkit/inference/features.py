@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from mmkit.checking.linking import check_linking
 from mmkit.config.settings import TrainingSettings
 from mmkit.data.image_report import scan_images
 from mmkit.data.knowledge import KnowledgeBase
@@ -18,6 +17,7 @@ from mmkit.encoders.store import Preparation, prepare
 from mmkit.errors import DataError
 from mmkit.inference.memory import free_memory
 from mmkit.model import Model
+from mmkit.tasks.link_report import check_linking
 
 
 def prepare_features(
@@ -86,7 +86,7 @@ def prepare_entities(
 
 def check_mentions(model: Model, split: str, examples: Iterable[Example]) -> list[str]:
     """What a split's mentions have no entity for, where the model links them; as notes, for it counts as wrong."""
-    if not (model.decoder.links and isinstance(model.entities, KnowledgeBase)):
+    if not (model.decoder.task.reads_entities and isinstance(model.entities, KnowledgeBase)):
         return []
     found = check_linking(list(examples), model.entities)
     return [f"data.{split}: warning: {problem}" for problem in found.problems()]

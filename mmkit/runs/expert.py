@@ -101,7 +101,7 @@ class RunEncoder(ItemEncoder):
         lacking = [
             what
             for what, there in (
-                ("scores of labels", decoder.score_names and not decoder.links),
+                ("scores of labels", decoder.score_names),
                 ("a sentence's vector (`pooled`)", "pooled" in fuser.provides),
             )
             if not there

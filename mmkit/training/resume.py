@@ -41,7 +41,9 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
         run.create()
         return
     saved = run.recipe()
-    may_change = MAY_CHANGE - {OF_THE_BATCH} if recipe.build("model.decoder").links else MAY_CHANGE
+    may_change = (
+        MAY_CHANGE - {OF_THE_BATCH} if recipe.build("model.decoder").compares_examples else MAY_CHANGE
+    )
     changes = [
         change
         for section in SECTIONS

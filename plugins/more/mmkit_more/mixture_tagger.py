@@ -16,6 +16,7 @@ from mmkit.decoders.tagger import predicted_spans
 from mmkit.decoders.tagging import TagSet, learn_types, padded
 from mmkit.encoders.base import Encoder
 from mmkit.errors import RecipeError
+from mmkit.tasks import SpanTask, Task
 from mmkit_more.crf_mixture import CrfMixture
 from mmkit_more.experts import check_data, check_known, check_names, decoders_of
 
@@ -36,6 +37,7 @@ class MixtureTagger(Decoder):
     """
 
     requires: frozenset[str] = frozenset({"gate"})
+    task: Task = SpanTask()
 
     tags: TagSet
 

@@ -15,6 +15,7 @@ from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.tagging import learn_types
 from mmkit.errors import DataError, RecipeError, did_you_mean
+from mmkit.tasks import JointTask, SpanTask
 from mmkit_tesga.fuser import Task
 from mmkit_tesga.head import TableHead
 from mmkit_tesga.reading import Cells, Overlaps, read_tables
@@ -82,6 +83,7 @@ class TableDecoder(Decoder):
         self.text, self.types, self.relations = text, types, relations
         self.threshold, self.dropout, self.mask_padding = threshold, dropout, mask_padding
         self.overlaps: Overlaps = overlaps
+        self.task = JointTask() if "relations" in self.tasks else SpanTask()
         self.prior = prior
 
     def fit(self, examples: Iterable[Example]) -> Labels:

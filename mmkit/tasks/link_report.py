@@ -1,4 +1,4 @@
-"""What `mmkit check` says of linking: are the entities of the mentions there, and among the candidates?"""
+"""Mentions compared with a knowledge base: are their entities there, and among the candidates?"""
 
 from __future__ import annotations
 

@@ -1,0 +1,210 @@
+"""What a task answers: dataclasses that are their own JSON and know its schema."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from mmkit.data.types import SOURCES, Box, Example, Prediction, Span
+
+Schema = dict[str, Any]
+
+DIGITS = 6
+"""Decimal places of scores in answers."""
+
+
+class Found(Mapping[str, Any]):
+    """A part of an answer: a frozen dataclass with `kw_only=True, eq=False` that can be read as its JSON too.
+
+    `found["label"]` is what `found.to_dict()["label"]` is. Fields with a default are left out of the JSON where they
+    have it; all others are always there.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: objects, lists, strings and numbers."""
+        return {f.name: _plain(getattr(self, f.name)) for f in _fields(self) if not _at_default(self, f)}
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """The JSON schema (2020-12) of `to_dict()`, made from the fields' type hints.
+
+        Raises `TypeError` for a hint that JSON has no type for.
+        """
+        return _schema_of_fields(cls)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_dict()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown(Found):
+    """A place in a picture: in pixels of the file `path`, which is the example's `images[image]`."""
+
+    image: int
+    path: str | None
+    box: Box
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Words(Found):
+    """Labelled words of the sentence: bounds in tokens and in characters, ends exclusive."""
+
+    text: str
+    label: str
+    start: int
+    end: int
+    start_char: int
+    end_char: int
+    regions: tuple[Shown, ...] = ()
+    """Where the pictures show what the words name."""
+
+    @classmethod
+    def of(cls, example: Example, span: Span, **more: Any) -> Self:
+        """The words of a span, and `more` fields of a subclass."""
+        first, last = example.offsets[span.start][0], example.offsets[span.end - 1][1]
+        shown = (Shown(image=r.image, path=example.images[r.image].path, box=r.box) for r in span.regions)
+        return cls(
+            text=example.text[first:last],
+            label=span.label,
+            start=span.start,
+            end=span.end,
+            start_char=first,
+            end_char=last,
+            regions=tuple(shown),
+            **more,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundSpan(Words):
+    """Words that the model found, and how sure it is, from 0 to 1."""
+
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundRelation(Found):
+    """A relation between two spans, and how sure the model is, from 0 to 1."""
+
+    head: Words
+    tail: Words
+    label: str | None
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer(Found):
+    """What every answer says of the sentence it is about. Subclasses add what their task finds."""
+
+    id: str
+    text: str
+    tokens: tuple[str, ...]
+    images: tuple[str | None, ...]
+    """The photos; None is a blank one."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the decoder noted."""
+    sources: tuple[Any, ...] = ()
+    """What annotators retrieved for the sentence (`mmkit.data.types.SOURCES`)."""
+
+    @classmethod
+    def of(cls, example: Example, prediction: Prediction, **found: Any) -> Self:
+        """The answer about an example: what `found` holds, beside what every answer says."""
+        return cls(
+            id=example.id,
+            text=example.text,
+            tokens=example.tokens,
+            images=tuple(image.path for image in example.images if image.role == "photo"),
+            notes=dict(prediction.notes),
+            sources=tuple(example.notes.get(SOURCES, ())),
+            **found,
+        )
+
+
+def found_spans(example: Example, prediction: Prediction) -> tuple[FoundSpan, ...]:
+    """A prediction's spans with their words."""
+    scored = zip(prediction.spans, prediction.span_scores, strict=True)
+    return tuple(FoundSpan.of(example, span, score=round(score, DIGITS)) for span, score in scored)
+
+
+def found_relations(example: Example, prediction: Prediction) -> tuple[FoundRelation, ...]:
+    """A prediction's relations with the words of heads and tails."""
+    return tuple(
+        FoundRelation(
+            head=Words.of(example, relation.head),
+            tail=Words.of(example, relation.tail),
+            label=relation.label,
+            score=round(score, DIGITS),
+        )
+        for relation, score in zip(prediction.relations, prediction.relation_scores, strict=True)
+    )
+
+
+def _fields(x: Any) -> tuple[dataclasses.Field[Any], ...]:
+    return fields(x)
+
+
+def _at_default(x: Any, f: dataclasses.Field[Any]) -> bool:
+    if f.default is not MISSING:
+        return bool(getattr(x, f.name) == f.default)
+    return f.default_factory is not MISSING and bool(getattr(x, f.name) == f.default_factory())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Found):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+_SIMPLE: dict[Any, Schema] = {
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    type(None): {"type": "null"},
+    Any: {},
+}
+
+
+def _schema_of_fields(cls: type) -> Schema:
+    hints = get_type_hints(cls)
+    known = _fields(cls)
+    about = (cls.__doc__ or "").strip().splitlines()
+    return {
+        "type": "object",
+        **({"description": about[0]} if about else {}),
+        "properties": {f.name: _schema(hints[f.name], f"{cls.__name__}.{f.name}") for f in known},
+        "required": [f.name for f in known if f.default is MISSING and f.default_factory is MISSING],
+        "additionalProperties": False,
+    }
+
+
+def _schema(hint: Any, where: str) -> Schema:
+    """The JSON schema of a type hint."""
+    if hint in _SIMPLE:
+        return dict(_SIMPLE[hint])
+    if isinstance(hint, type) and issubclass(hint, Found):
+        return _schema_of_fields(hint)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return {"enum": list(inner)}
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [_schema(h, where) for h in inner]}
+    if origin is tuple and inner[-1:] != (...,):
+        items = [_schema(h, where) for h in inner]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "items": False}
+    if origin in (tuple, list, Sequence):
+        return {"type": "array", "items": _schema(inner[0], where)}
+    if origin in (dict, Mapping):
+        return {"type": "object", "additionalProperties": _schema(inner[1], where)}
+    raise TypeError(f"{where}: JSON has no type for {hint}")

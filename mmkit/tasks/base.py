@@ -1,0 +1,286 @@
+"""The contract of a task: what a user gives a model, what becomes of it, and what the answer looks like."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape as escape_html
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmkit.data.types import Entity, Example, Image, Prediction
+from mmkit.errors import DataError, PartError, did_you_mean, printable
+from mmkit.tasks.answer import Answer, Schema
+from mmkit.tasks.sentence import plain_example
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Kind = Literal["words", "text", "id", "number", "json"]
+
+TAKEN = frozenset(
+    {
+        *("text", "image", "images", "input", "run", "split", "output", "entities", "missing_images"),
+        *("batch_size", "limit", "json", "device", "top", "help", "debug"),
+    }
+)
+"""Names of what every model is given, in Python or on the command line: no input of a task can have one."""
+
+SHORT = 70
+"""Characters of a description or a source that are shown on a terminal."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something that a task asks for beside text and pictures.
+
+    It is the keyword argument `name` of `Predictor.predict`, and `--name` (or `--option`) of `mmkit predict`. Kinds:
+    `words` of the text (in Python also token bounds [start, end)), any `text`, the `id` of an entity, a `number`, or
+    `json` of any form. With `many` it is a list, and the option may be repeated.
+    """
+
+    name: str
+    help: str
+    kind: Kind = "text"
+    many: bool = False
+    required: bool = False
+    option: str = ""
+
+    def __post_init__(self) -> None:
+        clash = TAKEN & {self.name, self.option or self.name}
+        if clash or not self.name.isidentifier():
+            raise PartError(f"a task's input cannot be called {self.name!r}", hint="choose another name")
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return "--" + (self.option or self.name).replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a task sees in a split of a dataset before training."""
+
+    lines: tuple[str, ...] = ()
+    """What is there, for people."""
+    problems: tuple[str, ...] = ()
+    """What keeps examples from being trained on; of other splits, what counts as wrong."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know of."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same as JSON."""
+
+
+class Task(ABC):
+    """What a decoder does, for everything around it: prediction, checks, the command line, reports, servers.
+
+    A task is asked in this order: `example` makes a user's request an `Example` (or a reader has made one),
+    `check_input` says whether the decoder can work on it, `question` takes out what is to be found, and `answer` reads
+    the decoder's `Prediction`. Instances hold no state that changes; none imports torch.
+    """
+
+    name: str
+    """What it finds, in a word or two: "relations"."""
+    does_not: str
+    """What is said of a model with another task that is given this one's inputs: "classifies no pairs"."""
+    answer_type: type[Answer]
+    """The class of its answers."""
+    inputs: tuple[Input, ...] = ()
+    """What it asks for beside text and pictures."""
+    metrics: tuple[str, ...] = ()
+    """Registered metrics that fit, the usual one first."""
+    reads_entities: bool = False
+    """Whether its answers are entities of a knowledge base, which a user may replace by another."""
+    finds: frozenset[str] = frozenset()
+    """Which fields of a prediction its answers hold: of `spans`, `relations` and `links`."""
+
+    # What it is asked
+
+    def example(
+        self,
+        text: str | Sequence[str],
+        images: Sequence[str | Path | Image | None] | None = (),
+        given: Mapping[str, Any] | None = None,
+        entities: Sequence[Entity] = (),
+        id: str = "input",
+    ) -> Example:
+        """An example of a user's own: a sentence (or its tokens), pictures, and the task's inputs by name.
+
+        Raises `DataError`: first for what this task does not know, then for what it lacks, then for what is wrong.
+        """
+        given = {name: value for name, value in (given or {}).items() if not _nothing(value)}
+        self.check_names(given, id)
+        self.check_given(given, id)
+        example = self.asked(plain_example(text, images, id), given, entities)
+        self.check_words(example, given)
+        self.check_input(example)
+        return example
+
+    def check_names(self, given: Mapping[str, Any], where: str) -> None:
+        """Refuse inputs that this task does not have, and say if another task has them."""
+        unknown = [name for name in given if name not in {i.name for i in self.inputs}]
+        if not unknown:
+            return
+        for other in _kinds_of(Task):
+            flags = {i.name: i.flag for i in _inputs_of(other)}
+            theirs = [name for name in unknown if name in flags]
+            if theirs:
+                raise DataError(
+                    f"this model {other.does_not}, so {_listed(theirs)} mean nothing to it",
+                    where=where,
+                    hint=f"leave out {_listed([flags[name] for name in theirs])}",
+                )
+        known = [i.name for i in self.inputs]
+        raise DataError(
+            f"this model has no input {unknown[0]!r}",
+            where=where,
+            hint=did_you_mean(unknown[0], known) if known else "it is given a text and pictures, and no more",
+        )
+
+    def check_given(self, given: Mapping[str, Any], where: str) -> None:
+        """Refuse a request that lacks an input."""
+        lacking = [i for i in self.inputs if i.required and i.name not in given]
+        if lacking:
+            raise DataError(
+                f"this model needs {_listed([i.name for i in lacking])} too",
+                where=where,
+                hint=f"give {_listed([i.flag for i in lacking])}, or {lacking[0].name}=... in Python",
+            )
+
+    def asked(self, example: Example, given: Mapping[str, Any], entities: Sequence[Entity]) -> Example:
+        """The example with the inputs put into it. Raises `DataError` for what does not fit the example."""
+        return example
+
+    def check_words(self, example: Example, given: Mapping[str, Any]) -> None:
+        """Refuse a user's sentence without words."""
+        if not example.tokens:
+            raise DataError("the text has no words", where=example.id, hint="give a sentence")
+
+    def check_input(self, example: Example) -> None:  # noqa: B027 - few tasks need more than a sentence
+        """Raise `DataError` for an example, of whatever origin, that lacks what this task needs."""
+
+    @abstractmethod
+    def question(self, example: Example) -> Example:
+        """The example without what is to be found: all that the decoder sees of it when it predicts."""
+
+    # What it answers
+
+    def answer(self, example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> Answer:
+        """A prediction with the words and names that people want to see.
+
+        Raises `PartError` for a decoder that predicts what this task has no place for: nothing is lost unseen.
+        """
+        for kind in ("spans", "relations", "links"):
+            if kind not in self.finds and getattr(prediction, kind):
+                raise PartError(
+                    f"the decoder predicts {kind}, but its task ({self.name}) has no place for them",
+                    where=example.id,
+                    hint="the decoder's author has to set a `task` that fits",
+                )
+        return self.answered(example, prediction, entities)
+
+    @abstractmethod
+    def answered(self, example: Example, prediction: Prediction, entities: Sequence[Entity]) -> Answer:
+        """The answer, made with `answer_type.of`."""
+
+    def schema(self) -> Schema:
+        """The JSON schema of `answer(...).to_dict()`."""
+        dialect = "https://json-schema.org/draft/2020-12/schema"
+        return {"$schema": dialect, "title": self.answer_type.__name__, **self.answer_type.schema()}
+
+    def render(self, answer: Answer, console: Console) -> None:
+        """Show a person an answer on a terminal: the sentence, its pictures, what was found and what it is based on."""
+        console.print(f"[bold]{shown(answer.text)}[/bold]")
+        for path in answer.images:
+            console.print(f"  [dim]{shown(path or 'a blank picture')}[/dim]")
+        lines = list(self.lines(answer))
+        for line in lines or ["[dim]nothing found[/dim]"]:
+            console.print(f"  {line}")
+        for source in answer.sources:
+            console.print(f"  {_source(source)}")
+
+    def lines(self, answer: Answer) -> Iterator[str]:
+        """What was found, as lines of rich's markup; data go through `shown`. By default, the answer's own fields."""
+        for name, value in _own(answer).items():
+            yield f"{shown(name)}: {shown(json.dumps(value, ensure_ascii=False))}"
+
+    def html(self, answer: Answer) -> str:
+        """The answer as HTML: an `article` without scripts or styles, data escaped."""
+        photos = "".join(
+            f"<figure><figcaption>{escape_html(path or 'a blank picture')}</figcaption></figure>"
+            for path in answer.images
+        )
+        return f'<article class="mmkit-answer">{self.html_of(answer)}{photos}</article>'
+
+    def html_of(self, answer: Answer) -> str:
+        """The part of `html` that shows the sentence and what was found in it."""
+        rows = "".join(
+            f"<dt>{escape_html(name)}</dt><dd>{escape_html(json.dumps(value, ensure_ascii=False))}</dd>"
+            for name, value in _own(answer).items()
+        )
+        return f"<p>{escape_html(answer.text)}</p><dl>{rows}</dl>"
+
+    # What it is trained on
+
+    def labels(self, example: Example) -> Iterator[tuple[str, str]]:
+        """(kind, label) of everything that an example's annotations name: `("spans", "PER")`."""
+        yield from ()
+
+    def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
+        """What is in a split, and what examples lack to be trained on."""
+        return Survey()
+
+    def check_training(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> list[str]:
+        """What keeps these examples from being trained on."""
+        return list(self.survey(examples, entities).problems)
+
+
+def shown(text: object) -> str:
+    """Data for a terminal: without control characters, and safe in rich's markup."""
+    from rich.markup import escape
+
+    return escape(printable(str(text)))
+
+
+def shortened(text: object) -> str:
+    """The beginning of a long text for a terminal, cut at a word."""
+    from textwrap import shorten
+
+    return shown(shorten(str(text), SHORT, placeholder=" ..."))
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    number = source.get("score")
+    told = f"{number:.3f}" if isinstance(number, int | float) else "     "
+    about = shortened(source.get("caption") or source.get("text") or "")
+    title, by = shown(source.get("title", "")), shown(source.get("by", ""))
+    return f"[dim]{told}[/dim]  [cyan]{title}[/cyan]  [dim]{about}  ({by})[/dim]"
+
+
+def _own(answer: Answer) -> dict[str, Any]:
+    """An answer's fields beside those that every answer has."""
+    common = Answer.__dataclass_fields__
+    return {name: value for name, value in answer.to_dict().items() if name not in common}
+
+
+def _nothing(value: Any) -> bool:
+    """Whether an input was left out: None, or an empty list."""
+    return value is None or (isinstance(value, list | tuple) and not value)
+
+
+def _kinds_of(cls: type) -> Iterator[type]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _kinds_of(sub)
+
+
+def _inputs_of(task: type) -> tuple[Input, ...]:
+    """The inputs of a kind of task, where they do not depend on its settings."""
+    inputs = getattr(task, "inputs", ())
+    return inputs if isinstance(inputs, tuple) else ()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

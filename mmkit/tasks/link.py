@@ -1,0 +1,151 @@
+"""The task of entity linkers: which entity of a knowledge base a mention stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from typing import Any
+
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.types import Entity, Example, Mention, Prediction
+from mmkit.errors import DataError
+from mmkit.tasks.answer import DIGITS, Answer, Found
+from mmkit.tasks.base import Input, Survey, Task, shortened, shown
+from mmkit.tasks.link_report import check_linking
+from mmkit.tasks.sentence import find_span
+
+BEST = 5
+"""Links that are shown to people; JSON has all of them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Link(Found):
+    """An entity that the mention may stand for. `score` is from 0 to 1."""
+
+    entity: str
+    name: str | None = None
+    """None where the knowledge base does not know the entity."""
+    description: str | None = None
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinkAnswer(Answer):
+    """Entities of a knowledge base that a mention may stand for, the best first."""
+
+    mention: str
+    """The words that are linked; empty where it is the picture alone."""
+    links: tuple[Link, ...]
+
+
+class LinkTask(Task):
+    """Links a mention to entities: among the candidates that an example lists, or in the whole knowledge base."""
+
+    name = "links"
+    does_not = "links no mentions"
+    answer_type: type[Answer] = LinkAnswer
+    inputs = (
+        Input("mention", "the words to link; they need not stand in the text", "words", required=True),
+        Input("candidates", "an entity's id", "id", many=True, option="candidate"),
+    )
+    metrics = ("mmkit.linking.v1",)
+    reads_entities = True
+    finds = frozenset({"links"})
+
+    def check_given(self, given: Mapping[str, Any], where: str) -> None:
+        if "mention" not in given:
+            raise DataError(
+                "there is no mention to link",
+                where=where,
+                hint="give its words as --mention, or mention=... in Python",
+            )
+
+    def asked(self, example: Example, given: Mapping[str, Any], entities: Sequence[Entity]) -> Example:
+        candidates = given.get("candidates", ())
+        if isinstance(candidates, str):
+            raise DataError(
+                "candidates is one id, not a list of them",
+                where=example.id,
+                hint=f"candidates=[{candidates!r}]",
+            )
+        unknown = [id for id in candidates if id not in entities]
+        if unknown:
+            raise DataError(
+                f"the knowledge base has no entity {', '.join(map(repr, unknown[:5]))}",
+                where=example.id,
+                hint="candidates are ids of [data.entities]",
+            )
+        mention = _mention(example, given["mention"])
+        return replace(example, mention=mention, candidates=tuple(dict.fromkeys(candidates)))
+
+    def check_words(self, example: Example, given: Mapping[str, Any]) -> None:
+        """A picture may be linked without a word."""
+        if not example.images:
+            super().check_words(example, given)
+
+    def question(self, example: Example) -> Example:
+        """The mention and its candidates without the entity."""
+        return replace(example, entity=None)
+
+    def answered(self, example: Example, prediction: Prediction, entities: Sequence[Entity]) -> Answer:
+        return LinkAnswer.of(
+            example,
+            prediction,
+            mention=example.mention.text if example.mention is not None else "",
+            links=tuple(
+                Link(entity=id, **_named(id, entities), score=round(score, DIGITS))
+                for id, score in zip(prediction.links, prediction.link_scores, strict=True)
+            ),
+        )
+
+    def lines(self, answer: Answer) -> Iterator[str]:
+        assert isinstance(answer, LinkAnswer)
+        if answer.links:
+            yield f"{shown(answer.mention or 'the picture')} is"
+        for link in answer.links[:BEST]:
+            name = f"{shown(link.name)}  " if link.name is not None else ""
+            about = shortened(link.description or "")
+            yield f"{link.score:.3f}  [green]{shown(link.entity)}[/green]  {name}[dim]{about}[/dim]"
+
+    def html_of(self, answer: Answer) -> str:
+        assert isinstance(answer, LinkAnswer)
+        rows = "".join(
+            f"<li><b>{escape(link.name or link.entity)}</b> ({escape(link.entity)}, {link.score:.3f})"
+            f"{' ' + escape(link.description) if link.description else ''}</li>"
+            for link in answer.links[:BEST]
+        )
+        return f"<p>{escape(answer.text)}</p><p>{escape(answer.mention or 'the picture')}</p><ol>{rows}</ol>"
+
+    def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
+        """Counts of mentions, and which of their entities the knowledge base lacks; nothing without one."""
+        if not isinstance(entities, KnowledgeBase):
+            return Survey()
+        found = check_linking(examples, entities)
+        absent = f"the knowledge base lacks {found.absent:,} entities that are candidates"
+        return Survey(
+            lines=(found.summary(),),
+            problems=tuple(found.problems()),
+            warnings=(absent,) if found.absent else (),
+            facts={"linking": asdict(found)},
+        )
+
+
+def _mention(example: Example, wanted: str | tuple[int, int]) -> Mention | None:
+    """What to link: token bounds, or words, which need not stand in the text; no words: the picture alone."""
+    if isinstance(wanted, str) and not wanted.strip():
+        return None
+    try:
+        span = find_span(example, wanted, "mention")
+    except DataError:
+        if not isinstance(wanted, str):
+            raise
+        return Mention(wanted)
+    first, last = example.offsets[span.start][0], example.offsets[span.end - 1][1]
+    return Mention(wanted if isinstance(wanted, str) else example.text[first:last], span)
+
+
+def _named(id: str, entities: Sequence[Entity]) -> dict[str, str]:
+    """Name and description of an entity, if it is known."""
+    row = int(entities.rows([id])[0]) if isinstance(entities, KnowledgeBase) else -1
+    return {} if row < 0 else {"name": entities[row].name, "description": entities[row].description}
