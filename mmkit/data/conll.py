@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os.path
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,13 +14,18 @@ from mmkit.data.crops import CropTable, crop_table_files, post_images, under
 from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
+from mmkit.data.tags import Tag, TagTable, chunks, looks_like_iob1
 from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
 
-Tag = tuple[str, str]
-"""Prefix ("B", "I" or "O"; of BIOES also "E" and "S") and label."""
+SNIFFED = 1000
+"""Sentences that are looked at to tell IOB1 from BIO."""
 
-OUTSIDE: Tag = ("O", "")
+POST = "IMGID:"
+"""How a line begins that names the photo of the sentence after it."""
+
+DOCSTART = "-DOCSTART-"
+"""The token of a line that begins a document and is no word of it."""
 
 
 @dataclass
@@ -46,9 +52,13 @@ class ConllImagesReader(Reader):
     `missing_crops = "none"` counts a table that does not exist instead of stopping.
     `rename` maps labels of the file to others, for example `{"OTHER": "MISC"}`.
 
-    Tags are read as conlleval does: an `I-` that continues nothing opens a span. `orphan_tags` says what
-    becomes of such a span: "open" keeps it and lists it in `notes[ORPHANS]`, so that strict scoring can drop
-    it; "drop" reads it as outside; "error" stops.
+    Lines have two columns; of files with more, `tag_column` says which one holds the tag, from 0 or, from the end,
+    -1. Lines of `-DOCSTART-` are skipped.
+
+    Tags may be BIO, IOB1, BIOES, BILOU or BMES. They are read as conlleval does: an `I-` that continues nothing opens
+    a span. In a file of IOB1 that is how spans are written; elsewhere `orphan_tags` says what becomes of such a span:
+    "open" keeps it and lists it in `notes[ORPHANS]`, so that strict scoring can drop it; "drop" reads it as outside;
+    "error" stops.
 
     Readers of files that hold more beside the sentence extend `sentences` and `tag_table`.
     """
@@ -70,9 +80,11 @@ class ConllImagesReader(Reader):
         missing_crops: Literal["error", "none"] = "error",
         rename: dict[str, str] | None = None,
         orphan_tags: Literal["open", "drop", "error"] = "open",
+        tag_column: int | None = None,
         blank_images: bool = False,
     ) -> None:
         super().__init__(root, file, blank_images)
+        self.tag_column = tag_column
         self.images, self.crops, self.crop_images, self.max_crops = images, crops, crop_images, max_crops
         self.missing_crops = missing_crops
         self.rename, self.orphan_tags = dict(rename or {}), orphan_tags
@@ -85,8 +97,24 @@ class ConllImagesReader(Reader):
         crops = CropTable.of_reader(self)
         photos = Photos(under(self.root, self.images or ""), self.repairs)
         seen: Counter[str] = Counter()
+        iob1 = self._is_iob1()
+        posts = named = 0
         for index, sentence in enumerate(self.sentences()):
-            yield self._example(sentence, index, crops, photos, seen)
+            example = self._example(sentence, index, crops, photos, seen, iob1)
+            posts, named = posts + 1, named + (len(example.images) > 1)
+            yield example
+        crops.count_unused(posts, named, self.repairs)
+
+    def _is_iob1(self) -> bool:
+        """Whether the file's first sentences are tagged in IOB1; said in `repairs`."""
+        before = self.repairs.copy()
+        first = itertools.islice(self.sentences(), SNIFFED)
+        found = looks_like_iob1(sentence.tags for sentence in first)
+        self.repairs.clear()
+        self.repairs.update(before)
+        if found:
+            self.repairs["file read as IOB1, where an I- tag opens a span"] += 1
+        return found
 
     def tag_table(self) -> TagTable:
         """The tags that the file may hold."""
@@ -99,24 +127,56 @@ class ConllImagesReader(Reader):
         sentence = Sentence(line=1)
         for number, line in lines:
             token, tab, tag = line.partition("\t")
-            if tab and tag in tags:  # the common case first
+            if (
+                tab and tag in tags and token != DOCSTART and not token.startswith(POST)
+            ):  # the common case first
                 sentence.tokens.append(token)
                 sentence.tags.append(tags[tag])
-            elif line.startswith("IMGID:") and not tab:
+            elif line.startswith(POST) and not (tab and sentence.tokens):
                 yield from self._closed(sentence, by_blank=False)
                 sentence = Sentence(line=number, post=self._post(line, number))
             elif not line.strip(" \t"):
                 yield from self._closed(sentence, by_blank=True)
                 sentence = Sentence(line=number + 1)
+            elif line.startswith(DOCSTART) and line.split(maxsplit=1)[0] == DOCSTART:
+                self.repairs[f"{DOCSTART} line skipped"] += 1
+                yield from self._closed(sentence, by_blank=False)
+                sentence = Sentence(line=number + 1)
             else:
                 where = f"{self.path}:{number}"
-                token, tag = _columns(line, where)
+                token, tag = self._columns(line, where)
                 sentence.tokens.append(token)
                 sentence.tags.append(tags.parsed(tag, where))
         yield from self._closed(sentence, by_blank=True)
 
+    def _columns(self, line: str, where: str) -> tuple[str, str]:
+        """Token and tag of a line; columns stand between tabs or, where there is none, between white space."""
+        parts = line.split("\t") if "\t" in line else line.split() or [line]
+        columns = [parts[0], *(part.strip() for part in parts[1:] if part.strip())]
+        if parts[1:] != columns[1:] and len(columns) > 1:
+            self.repairs["line with blanks or tabs beside its columns"] += 1
+        if len(columns) < 2:
+            raise DataError(f"a line without a tag: {line[:60]!r}", where=where, hint=_hint_of(line))
+        if self.tag_column is None and len(columns) > 2:
+            raise DataError(
+                f"a line of {len(columns)} columns: {line[:60]!r}",
+                where=where,
+                hint=_hint_of(line)
+                + "; or say which column holds the tag: tag_column = -1 (the last), for example",
+            )
+        at = 1 if self.tag_column is None else self.tag_column
+        if not -len(columns) <= at < len(columns):
+            raise DataError(
+                f"there is no column {at} on a line of {len(columns)}",
+                where=where,
+                hint="columns count from 0",
+            )
+        return columns[0], columns[at]
+
     def _post(self, line: str, number: int) -> str:
-        post = line.removeprefix("IMGID:").strip()
+        post, tab, _ = line.removeprefix(POST).strip().partition("\t")
+        if tab:
+            self.repairs[f"{POST} line with a tag"] += 1
         if not post:
             raise DataError("`IMGID:` without a name", where=f"{self.path}:{number}")
         return post
@@ -138,9 +198,10 @@ class ConllImagesReader(Reader):
         yield sentence
 
     def _example(
-        self, sentence: Sentence, index: int, crops: CropTable, photos: Photos, seen: Counter[str]
+        self, sentence: Sentence, index: int, crops: CropTable, photos: Photos, seen: Counter[str], iob1: bool
     ) -> Example:
         spans, orphans = chunks(sentence.tags)
+        orphans = [] if iob1 else orphans
         if orphans:
             spans = self._mended(spans, orphans, sentence)
         if "" in sentence.tokens:
@@ -151,7 +212,7 @@ class ConllImagesReader(Reader):
             photo = photos.path(sentence.post, where)
             name = os.path.basename(photo)  # noqa: PTH119
             keys = (f"{sentence.post}.jpg", sentence.post, name, f"{name.rpartition('.')[0]}.jpg", index)
-            images = post_images(photo, crops.files(*keys, repairs=self.repairs), self.blank_images)
+            images = post_images(photo, crops.files(*keys), self.blank_images)
         notes = sentence.notes
         if orphans and self.orphan_tags == "open":
             notes[ORPHANS] = [[s.start, s.end] for s in orphans]
@@ -190,57 +251,10 @@ class ConllImagesReader(Reader):
         return conll_sample(folder, seed)
 
 
-def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
-    """Spans as conlleval reads them, and those among them that an `I-` or `E-` opened.
-
-    A span ends after E- and S-, and before O, B-, S- and an `I-` or `E-` of another label, which opens the next.
-    """
-    spans: list[Span] = []
-    orphans: list[int] = []  # their places among the spans
-    start, opener = 0, OUTSIDE
-    for i, tag in enumerate((*tags, OUTSIDE)):
-        if tag is opener and tag is OUTSIDE:  # the common case first
-            continue
-        prefix, label = tag
-        if label != opener[1] or prefix in "BS":
-            if opener is not OUTSIDE:
-                spans.append(Span(start, i, opener[1]))
-            start, opener = i, (OUTSIDE if prefix == "O" else tag)
-            if prefix in "IE":
-                orphans.append(len(spans))
-        if prefix in "ES" and opener is not OUTSIDE:
-            spans.append(Span(start, i + 1, opener[1]))
-            opener = OUTSIDE
-    return spans, [spans[i] for i in orphans]
-
-
-class TagTable(dict[str, Tag]):
-    """Tag as written → tag, filled as new ones are met; `prefixes` are those of a span's tags."""
-
-    def __init__(self, rename: Mapping[str, str], prefixes: Sequence[str] = ("B", "I")) -> None:
-        super().__init__({"O": OUTSIDE})
-        self.rename, self.prefixes = rename, prefixes
-
-    def parsed(self, tag: str, where: str) -> Tag:
-        """The tag as written on a line that is not in the table yet. Raises `DataError` if it is none."""
-        if tag not in self:
-            prefix, _, label = tag.partition("-")
-            if prefix not in self.prefixes or label.split() != [label]:
-                *others, last = (f"{known}-TYPE" for known in self.prefixes)
-                hint = f"tags are O, {', '.join(others)} and {last}"
-                raise DataError(f"unknown tag {tag!r}", where=where, hint=hint)
-            self[tag] = (prefix, self.rename.get(label, label))
-        return self[tag]
-
-
-def _columns(line: str, where: str) -> tuple[str, str]:
-    """Token and tag of a line, between which stands a tab or, failing that, white space."""
-    columns = line.split("\t") if "\t" in line else line.split()
-    if len(columns) != 2 or not columns[1]:
-        what = (
-            "a line without a tag"
-            if len(columns) < 2 or not columns[1]
-            else f"a line of {len(columns)} columns"
-        )
-        raise DataError(f"{what}: {line[:60]!r}", where=where, hint="each line is a token, a tab and its tag")
-    return columns[0], columns[1]
+def _hint_of(line: str) -> str:
+    """What to do about a line without a tag."""
+    if "\r" in line:
+        return "the lines end with a carriage return alone, as on old Macs: write them with \\n"
+    if line.lstrip().startswith(("{", "[")):
+        return "this looks like JSON: is it a file for mmkit.jsonl.v1, or MNRE's (mmkit.mnre.v1)?"
+    return "each line is a token, a tab and its tag"

@@ -87,17 +87,17 @@ class CropTable:
             return cls({})
         return cls.load(path, under(reader.root, reader.crop_images), reader.max_crops)
 
-    def files(self, *keys: str | int, repairs: Counter[str] | None = None) -> list[str]:
-        """The crop files under the first of `keys` that the table has; none if it has none of them.
-
-        A post that a table does not name is counted in `repairs`.
-        """
+    def files(self, *keys: str | int) -> list[str]:
+        """The crop files under the first of `keys` that the table has; none if it has none of them."""
         for key in keys:
             if key in self.entries:
                 return [under(self.folder, name) for name in self.entries[key][: self.limit]]
-        if self.entries and repairs is not None:
-            repairs["post that the crop table does not name, so it has no object crops"] += 1
         return []
+
+    def count_unused(self, posts: int, named: int, repairs: Counter[str]) -> None:
+        """Count in `repairs` the posts of a file, if the table names none of them: it belongs to another file."""
+        if self.entries and posts and not named:
+            repairs["post, none of which the crop table names, so that no object crops are used"] += posts
 
 
 def crop_table_files(reader: ReadsCrops) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from mmkit.data.encodings import advice, guesses
 from mmkit.errors import DataError
 
 
@@ -23,6 +24,8 @@ def numbered_lines(
     done = 0  # bytes of the lines before this one
     with file or _open(path, source) as opened:
         for number, raw in enumerate(_chunks(opened, path), 1):
+            if number == 1 and b"\0" in raw and guesses(path):  # UTF-16 of plain English passes for UTF-8
+                raise DataError("not UTF-8: every other byte is 0", where=f"{path}:1", hint=advice(path))
             body = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             if body is not raw and len(body) < len(raw) and repairs is not None:
                 repairs["byte order mark dropped"] += 1
@@ -33,7 +36,7 @@ def numbered_lines(
                 raise DataError(
                     f"not UTF-8: 0x{raw[at]:02x} at byte {at + 1} of the line, {done + at + 1} of the file",
                     where=f"{path}:{number}",
-                    hint="save the file as UTF-8, for example with `iconv -f LATIN1 -t UTF-8`",
+                    hint=advice(path),
                 ) from None
             done += len(raw)
             if line.endswith("\n"):

@@ -64,14 +64,17 @@ class MnreReader(Reader):
     def instances(self) -> Iterator[tuple[Record, Example]]:
         """Each line's dictionary, with the example that it becomes."""
         self.repairs.clear()
-        crops = CropTable.of_reader(self)
+        crops, posts, named = CropTable.of_reader(self), 0, 0
         for number, line in numbered_lines(self.path, self.source, self.repairs):
             if line.strip():
                 where = f"{self.path}:{number}"
                 record = Record(_literal(line, where), where)
-                yield record, self._example(record, number, crops)
+                example = self._example(record, number, crops)
+                posts, named = posts + 1, named + (len(example.images) > 1)
+                yield record, example
             else:
                 self.repairs["empty line skipped"] += 1
+        crops.count_unused(posts, named, self.repairs)
 
     def _example(self, record: Record, number: int, crops: CropTable) -> Example:
         tokens, notes = self.split(record.tokens(), record.where)
@@ -83,9 +86,7 @@ class MnreReader(Reader):
         if self.images is not None:
             name, index = record.text("img_id"), number - 1
             photo = Photos(under(self.root, self.images), self.repairs, "").path(name, record.where)
-            images = post_images(
-                photo, crops.files(index, str(index), name, repairs=self.repairs), self.blank_images
-            )
+            images = post_images(photo, crops.files(index, str(index), name), self.blank_images)
         relation = Relation(head, tail, record.text("relation"))
         return Example.from_tokens(
             f"{self.path.stem}:{number}", tokens, images=images, relations=(relation,), notes=notes

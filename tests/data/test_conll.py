@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from mmkit.data.conll import OUTSIDE, ConllImagesReader, chunks
+from mmkit.data.conll import ConllImagesReader
+from mmkit.data.tags import OUTSIDE, chunks
 from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
 
@@ -110,9 +111,9 @@ def test_text_alone_needs_no_post(tmp_path: Path) -> None:
         ("IMGID:1\nParis\t\n", "x.txt:2: a line without a tag"),
         ("IMGID:1\nEU NNP I-NP I-ORG\n", "x.txt:2: a line of 4 columns"),
         ("IMGID:1\na\tb\tO\n", "x.txt:2: a line of 3 columns"),
-        ("IMGID:1\na\tO\nb\tS-PER\n", "x.txt:3: unknown tag 'S-PER'"),
+        ("IMGID:1\na\tO\nb\tQ-PER\n", "x.txt:3: unknown tag 'Q-PER'"),
         ("IMGID:1\na\tB-\n", "x.txt:2: unknown tag 'B-'"),
-        ("IMGID:1\na\tB-PER \n", "x.txt:2: unknown tag 'B-PER '"),
+        ("IMGID:1\na\tB- PER\n", "x.txt:2: unknown tag 'B- PER'"),
         ("IMGID:1\na\to\n", "x.txt:2: unknown tag 'o'"),
         ("IMGID:\na\tO\n", "x.txt:1: `IMGID:` without a name"),
         ("IMGID:1\na\tO\n\nb\tO\n", "x.txt:4: a sentence without an `IMGID:` line before it"),
@@ -251,3 +252,112 @@ def test_twitter2017_is_clean(shared: Path, file: str, tweets: int) -> None:
     if file == "test.txt":
         counts = Counter(s.label for e in examples for s in e.spans)
         assert counts == {"PER": 621, "ORG": 395, "LOC": 178, "MISC": 157}
+
+
+MARA = (Span(0, 2, "PER"), Span(3, 4, "LOC"))
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "E2-conll"
+
+
+def lines_of(rows: str, glue: str = "\t") -> str:
+    return "".join(line.replace(" ", glue) + "\n" for line in rows.split(" / "))
+
+
+@pytest.mark.parametrize(
+    ("content", "repair"),
+    [
+        (lines_of("Mara B-PER / Okafor E-PER / visits O / Lisbon S-LOC / . O"), ""),
+        (lines_of("Mara B-PER / Okafor L-PER / visits O / Lisbon U-LOC / . O"), ""),
+        (
+            lines_of("Mara B-PER / Okafor I-PER / visits O / Lisbon B-LOC / . O").replace("\n", " \n"),
+            "blanks or tabs",
+        ),
+        (
+            lines_of("Mara B-PER / Okafor I-PER / visits O / Lisbon B-LOC / . O").replace("\n", "\t\n"),
+            "blanks or tabs",
+        ),
+        (lines_of("Mara B-PER / Okafor I-PER / visits O / Lisbon B-LOC / . O", "\t\t"), "blanks or tabs"),
+        (lines_of("Mara B-PER / Okafor I-PER / visits O / Lisbon B-LOC / . O", "\t "), "blanks or tabs"),
+        (
+            "-DOCSTART-\tO\n\n" + lines_of("Mara B-PER / Okafor I-PER / visits O / Lisbon B-LOC / . O"),
+            "-DOCSTART-",
+        ),
+        (
+            "-DOCSTART- -X- O\n\n" + lines_of("Mara B-PER / Okafor I-PER / visits O / Lisbon B-LOC / . O"),
+            "-DOCSTART-",
+        ),
+    ],
+)
+def test_quirks_of_conll_files_are_read_and_counted(tmp_path: Path, content: str, repair: str) -> None:
+    (tmp_path / "train.txt").write_text(content)
+    reader = ConllImagesReader(str(tmp_path), "train.txt", images=None)
+    (example,) = reader
+    assert (example.spans, example.tokens[:2]) == (MARA, ("Mara", "Okafor"))
+    assert not example.notes
+    assert any(repair in said for said in reader.repairs) if repair else not reader.repairs
+
+
+@pytest.mark.parametrize("column", [3, -1])
+def test_a_setting_says_which_column_holds_the_tag(tmp_path: Path, column: int) -> None:
+    rows = "Mara NNP B-NP B-PER\nOkafor NNP I-NP I-PER\nvisits VBZ B-VP O\nLisbon NNP B-NP B-LOC\n. . O O\n"
+    (tmp_path / "train.txt").write_text("-DOCSTART- -X- -X- O\n\n" + rows)
+    (example,) = ConllImagesReader(str(tmp_path), "train.txt", images=None, tag_column=column)
+    assert example.spans == MARA
+    with pytest.raises(DataError, match=r"train.txt:3: a line of 4 columns") as caught:
+        list(ConllImagesReader(str(tmp_path), "train.txt", images=None))
+    assert "tag_column = -1" in caught.value.hint
+    with pytest.raises(DataError, match="no column 9"):
+        list(ConllImagesReader(str(tmp_path), "train.txt", images=None, tag_column=9))
+
+
+def test_a_photo_line_with_a_tag_names_the_photo(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("IMGID:101\tO\n" + lines_of("Mara B-PER / visits O"))
+    reader = ConllImagesReader(str(tmp_path), "train.txt", images="photos")
+    (example,) = reader
+    assert (example.id, example.tokens) == ("101", ("Mara", "visits"))
+    assert reader.repairs == {"IMGID: line with a tag": 1}
+
+
+def test_a_type_of_two_words_is_a_type(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("Mara\tB-Job Title\nOkafor\tI-Job Title\n")
+    (example,) = ConllImagesReader(str(tmp_path), "train.txt", images=None)
+    assert example.spans == (Span(0, 2, "Job Title"),)
+
+
+def test_iob1_is_recognised(tmp_path: Path) -> None:
+    block = lines_of("Mara I-PER / Okafor I-PER / Lisbon B-PER / sees O / Rome I-LOC") + "\n"
+    (tmp_path / "train.txt").write_text(block * 15)
+    reader = ConllImagesReader(str(tmp_path), "train.txt", images=None)
+    examples = list(reader)
+    assert examples[0].spans == (Span(0, 2, "PER"), Span(2, 3, "PER"), Span(4, 5, "LOC"))
+    assert not examples[0].notes
+    assert reader.repairs == {"file read as IOB1, where an I- tag opens a span": 1}
+    (tmp_path / "train.txt").write_text(block * 15 + lines_of("Rome B-LOC"))  # BIO, with many unopened spans
+    reader = ConllImagesReader(str(tmp_path), "train.txt", images=None)
+    first, *_ = reader
+    assert first.notes[ORPHANS] == [[0, 2], [4, 5]]
+    assert reader.repairs["chunk without B- kept"] == 30
+
+
+def test_carriage_returns_alone_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(b"Mara\tB-PER\rOkafor\tI-PER\r\r")
+    with pytest.raises(DataError) as caught:
+        list(ConllImagesReader(str(tmp_path), "train.txt", images=None))
+    assert "carriage return" in caught.value.hint
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not CASES.is_dir(), reason="the cases are not beside the project")
+@pytest.mark.parametrize("path", sorted(CASES.glob("*.txt")), ids=lambda path: path.stem)
+def test_the_cases_of_conll_files(path: Path) -> None:
+    columns = {"docstart4": -1, "ls": -1}.get(path.stem)
+    with_photo = path.stem in ("docstart_imgid", "img_tab")
+    reader = ConllImagesReader(
+        str(path.parent), path.name, images="photos" if with_photo else None, tag_column=columns
+    )
+    if path.stem == "cr":
+        with pytest.raises(DataError):
+            list(reader)
+        return
+    examples = list(reader)
+    assert examples and all("DOCSTART" not in " ".join(example.tokens) for example in examples)
+    assert examples[0].spans and examples[0].tokens[0] == "Mara"

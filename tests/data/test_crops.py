@@ -27,16 +27,18 @@ def test_a_missing_table_stops_or_is_counted(tmp_path, kind):
     assert reader.files() == [tmp_path / "train.txt"]
 
 
-def test_posts_that_a_table_does_not_name_are_counted(tmp_path):
+@pytest.mark.parametrize("named", [True, False])
+def test_a_table_that_names_none_of_the_posts_is_told(tmp_path, named):
     (tmp_path / "train.txt").write_text("IMGID:1\na\tO\n\nIMGID:2\nb\tO\n\n")
-    (tmp_path / "crops.json").write_text('{"1.jpg": ["c.jpg"], "9.jpg": ["d.jpg"]}')
+    (tmp_path / "crops.json").write_text('{"%s.jpg": ["c.jpg"], "9.jpg": ["d.jpg"]}' % (1 if named else 8))
     reader = ConllImagesReader(str(tmp_path), "train.txt", crops="crops.json")
     first, second = reader
-    assert [len(first.images), len(second.images)] == [2, 1]
-    assert reader.repairs == {"post that the crop table does not name, so it has no object crops": 1}
+    assert [len(first.images), len(second.images)] == [1 + named, 1]
+    told = {"post, none of which the crop table names, so that no object crops are used": 2}
+    assert reader.repairs == ({} if named else told)
 
 
 def test_a_post_that_stands_twice_in_a_table_is_an_error(tmp_path):
     (tmp_path / "crops.json").write_text('{"1.jpg": ["c.jpg"],\n "1.jpg": ["d.jpg"]}')
-    with pytest.raises(DataError, match="'1.jpg' occurs twice"):
+    with pytest.raises(DataError, match=r"'1\.jpg' occurs twice"):
         CropTable.load(tmp_path / "crops.json")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from mmkit.data.conll import OUTSIDE, ConllImagesReader, Sentence, Tag, TagTable
+from mmkit.data.conll import ConllImagesReader, Sentence
+from mmkit.data.tags import OUTSIDE, Tag, TagTable
 from mmkit.errors import DataError
 from mmkit_more.contexts import TEXT_CONTEXT
 from mmkit_more.views import SEPARATOR
@@ -43,15 +44,22 @@ class ConllContextsReader(ConllImagesReader):
         images: str | None = "images",
         rename: dict[str, str] | None = None,
         orphan_tags: Literal["open", "drop", "error"] = "open",
+        tag_column: int | None = None,
         blank_images: bool = False,
     ) -> None:
         super().__init__(
-            root, file, images=images, rename=rename, orphan_tags=orphan_tags, blank_images=blank_images
+            root,
+            file,
+            images=images,
+            rename=rename,
+            orphan_tags=orphan_tags,
+            tag_column=tag_column,
+            blank_images=blank_images,
         )
         self.context = context
 
     def tag_table(self) -> TagTable:
-        table = TagTable(self.rename, prefixes=("B", "I", "E", "S"))
+        table = TagTable(self.rename)
         table.update(dict.fromkeys(PADDING, CONTEXT))
         return table
 

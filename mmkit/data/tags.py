@@ -1,0 +1,82 @@
+"""Tags of CoNLL files: BIO, IOB1, BIOES, BILOU and BMES, and the spans that they mark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmkit.data.types import Span
+from mmkit.errors import DataError
+
+Tag = tuple[str, str]
+"""Prefix ("B", "I", "E", "S" or "O") and label."""
+
+OUTSIDE: Tag = ("O", "")
+
+PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "W": "S", "M": "I"}
+"""What stands before a label in any of the schemes → the same in BIOES: `L` and `U` are BILOU's, `M` is BMES's."""
+
+
+def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
+    """Spans as conlleval reads them, and those among them that an `I-` or `E-` opened.
+
+    A span ends after E- and S-, and before O, B-, S- and an `I-` or `E-` of another label, which opens the next.
+    """
+    spans: list[Span] = []
+    orphans: list[int] = []  # their places among the spans
+    start, opener = 0, OUTSIDE
+    for i, tag in enumerate((*tags, OUTSIDE)):
+        if tag is opener and tag is OUTSIDE:  # the common case first
+            continue
+        prefix, label = tag
+        if label != opener[1] or prefix in "BS":
+            if opener is not OUTSIDE:
+                spans.append(Span(start, i, opener[1]))
+            start, opener = i, (OUTSIDE if prefix == "O" else tag)
+            if prefix in "IE":
+                orphans.append(len(spans))
+        if prefix in "ES" and opener is not OUTSIDE:
+            spans.append(Span(start, i + 1, opener[1]))
+            opener = OUTSIDE
+    return spans, [spans[i] for i in orphans]
+
+
+def looks_like_iob1(sentences: Iterable[Sequence[Tag]]) -> bool:
+    """Whether tags are IOB1 (Ramshaw and Marcus, 1995): `I-` opens a span, `B-` only where one touches another.
+
+    Said of files with 20 spans or more, all of whose `B-` stand right behind a span of the same label.
+    """
+    opened_by_i = touching = 0
+    for tags in sentences:
+        before = OUTSIDE
+        for tag in tags:
+            prefix, label = tag
+            if prefix == "I" and label != before[1]:
+                opened_by_i += 1
+            elif prefix == "B":
+                if label != before[1]:
+                    return False
+                touching += 1
+            elif prefix in "ES":
+                return False
+            before = tag
+    return opened_by_i >= 20 and touching <= opened_by_i
+
+
+class TagTable(dict[str, Tag]):
+    """Tag as written → tag, filled as new ones are met; `prefixes` are those that a span's tags may have."""
+
+    def __init__(self, rename: Mapping[str, str], prefixes: Iterable[str] = PREFIXES) -> None:
+        super().__init__({"O": OUTSIDE})
+        self.rename, self.prefixes = rename, tuple(prefixes)
+
+    def parsed(self, tag: str, where: str) -> Tag:
+        """The tag as written on a line that is not in the table yet. Raises `DataError` if it is none."""
+        if tag not in self:
+            prefix, _, label = tag.partition("-")
+            if prefix not in self.prefixes or not label.strip() or label != label.strip():
+                hint = "tags are O, B-TYPE and I-TYPE, or those of BIOES (E-, S-) and BILOU (L-, U-)"
+                if prefix == tag and prefix.upper() in self.prefixes:
+                    hint = f"the type is missing behind {prefix!r}: {prefix}-TYPE"
+                raise DataError(f"unknown tag {tag!r}", where=where, hint=hint)
+            self[tag] = (PREFIXES[prefix], self.rename.get(label, label))
+        return self[tag]
