@@ -24,8 +24,6 @@ def numbered_lines(
     done = 0  # bytes of the lines before this one
     with file or _open(path, source) as opened:
         for number, raw in enumerate(_chunks(opened, path), 1):
-            if number == 1 and b"\0" in raw and guesses(path):  # UTF-16 of plain English passes for UTF-8
-                raise DataError("not UTF-8: every other byte is 0", where=f"{path}:1", hint=advice(path))
             body = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             if body is not raw and len(body) < len(raw) and repairs is not None:
                 repairs["byte order mark dropped"] += 1
@@ -38,6 +36,8 @@ def numbered_lines(
                     where=f"{path}:{number}",
                     hint=advice(path),
                 ) from None
+            if number == 1 and b"\0" in raw and guesses(path):  # UTF-16 of plain English passes for UTF-8
+                raise DataError("not UTF-8: every other byte is 0", where=f"{path}:1", hint=advice(path))
             done += len(raw)
             if line.endswith("\n"):
                 line = line[:-2] if line.endswith("\r\n") else line[:-1]
