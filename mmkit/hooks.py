@@ -173,6 +173,15 @@ def load_target(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def recipes_of(file: str | Path) -> list[Path]:
+    """For `mmkit_recipe_folders`: the folder `recipes` beside the module `file`, as a wheel has it.
+
+    Where there is none, that at the top of the repository in which `plugins/NAME/PACKAGE/` is the module's folder.
+    """
+    package = Path(file).resolve().parent
+    return [folder for folder in (package / "recipes", package.parents[2] / "recipes") if folder.is_dir()][:1]
+
+
 @contextmanager
 def registered(*implementations: object) -> Iterator[pluggy.PluginManager]:
     """The manager, with `implementations` (objects or modules with hookimpls) added for a block's time."""

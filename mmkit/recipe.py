@@ -250,11 +250,13 @@ def recipe_folders() -> list[Path]:
 
 
 def known_recipes() -> dict[str, list[Path]]:
-    """File name → the recipes of that name."""
+    """File name → the recipes of that name. Copies of one (a package's and the repository's) are one."""
     known: dict[str, list[Path]] = {}
     for folder in recipe_folders():
         for file in sorted(folder.glob("*.cfg")):
-            known.setdefault(file.name, []).append(file)
+            same_name = known.setdefault(file.name, [])
+            if not any(file.read_bytes() == other.read_bytes() for other in same_name):
+                same_name.append(file)
     return known
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from mmkit.hooks import hookimpl
+from pathlib import Path
+
+from mmkit.hooks import hookimpl, recipes_of
 
 
 @hookimpl
 def mmkit_importers() -> dict[str, str]:
     return {"dwe": "mmkit_dwe.convert:DweImporter"}
+
+
+@hookimpl
+def mmkit_recipe_folders() -> list[Path]:
+    return recipes_of(__file__)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmkit.config.upgrade import parts_named
-from mmkit.hooks import hookimpl
+from mmkit.hooks import hookimpl, recipes_of
 
 TAGGERS = {
     "mmkit.crf_tagger.v1": "hvpnet.crf_tagger.v1",
@@ -32,3 +33,8 @@ def mmkit_upgrade(recipe: dict[str, Any]) -> None:
 @hookimpl
 def mmkit_importers() -> dict[str, str]:
     return {"hvpnet": "mmkit_hvpnet.convert:HvpnetImporter"}
+
+
+@hookimpl
+def mmkit_recipe_folders() -> list[Path]:
+    return recipes_of(__file__)

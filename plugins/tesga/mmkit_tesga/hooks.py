@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmkit.config.upgrade import parts_named, section
-from mmkit.hooks import hookimpl
+from mmkit.hooks import hookimpl, recipes_of
 
 
 @hookimpl
@@ -36,3 +37,8 @@ def mmkit_prediction_forms() -> dict[str, str]:
 @hookimpl
 def mmkit_schedules() -> dict[str, str]:
     return {"tesga.cosine.v1": "mmkit_tesga.schedule:ahead"}
+
+
+@hookimpl
+def mmkit_recipe_folders() -> list[Path]:
+    return recipes_of(__file__)
