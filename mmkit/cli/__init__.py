@@ -13,7 +13,7 @@ import click
 
 from mmkit import __version__, hooks
 from mmkit.config import sources
-from mmkit.errors import Interrupted, MMKitError, did_you_mean, one_line
+from mmkit.errors import Interrupted, MMKitError, did_you_mean
 
 COMMANDS = {
     "train": "mmkit.cli.train:train",
@@ -118,9 +118,11 @@ def report(error: Exception) -> int:
         case click.Abort():  # what click makes of Ctrl-C
             click.echo("interrupted", err=True)
             return INTERRUPTED
+    from mmkit.cli.blame import blame  # reads what is registered, which takes a while
+
     click.echo(
-        f"{click.style('unexpected error:', fg='red', bold=True)} {one_line(error)}\n"
-        "  → this is a bug in mmkit or a plugin: run again with --debug and report what it shows",
+        f"{click.style('unexpected error:', fg='red', bold=True)} {blame(error)}\n"
+        "  → run again with --debug to see the traceback, and send it to the package's author",
         err=True,
     )
     return 1
