@@ -67,4 +67,4 @@ class Annotator(ABC):
         """`x` with its result put in (`dataclasses.replace`)."""
 
     def finish(self) -> None:  # noqa: B027 - a hook, not an abstract method
-        """Called after the last `apply` of a split: write what is kept outside the store."""
+        """Called after the last `apply` of each split: write what is kept outside the store."""

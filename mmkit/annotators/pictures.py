@@ -37,6 +37,7 @@ class PictureAnnotator(Annotator):
     def __init__(self) -> None:
         self.unreadable: dict[str, str] = {}
         """Path → reason of pictures that could not be read."""
+        self._reported: set[str] = set()
 
     def opened(
         self, images: Iterable[tuple[int, Image]], unreadable: list[list[Any]]
@@ -61,11 +62,11 @@ class PictureAnnotator(Annotator):
             self.unreadable[str(images[position].path)] = reason
 
     def finish(self) -> None:
-        """Report the pictures that could not be read."""
+        """Report the pictures that could not be read, each once."""
         log = logging.getLogger(type(self).__module__)
-        for path, reason in list(self.unreadable.items())[:_NAMED]:
+        new = {path: reason for path, reason in self.unreadable.items() if path not in self._reported}
+        for path, reason in list(new.items())[:_NAMED]:
             log.warning("%s: %s; it has %s", path, reason, self.without)
-        if len(self.unreadable) > _NAMED:
-            log.warning(
-                "%d pictures in all could not be read and have %s", len(self.unreadable), self.without
-            )
+        if len(new) > _NAMED:
+            log.warning("%d pictures in all could not be read and have %s", len(new), self.without)
+        self._reported.update(new)

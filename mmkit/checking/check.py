@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mmkit.data.image_report import ImageReport, scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.errors import MMKitError
-from mmkit.loading.splits import ENTITIES, Split, read_split
+from mmkit.loading.split import ENTITIES, Split
+from mmkit.loading.splits import read_split
 from mmkit.tasks.link_report import LinkingReport, check_linking
 
 if TYPE_CHECKING:

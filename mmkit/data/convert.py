@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from mmkit.data.jsonl import Kind, write_jsonl
+from mmkit.data.jsonlines import Kind, write_jsonl
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image, Media
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkit.data.crops import blanked
 from mmkit.data.json_text import parse_line
-from mmkit.data.jsonl import check_header
+from mmkit.data.jsonlines import check_header
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Reader
 from mmkit.data.records import entity_from_json

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from mmkit.data.json_text import parse_line
-from mmkit.data.jsonl import Record, read_jsonl
+from mmkit.data.jsonlines import Record, read_jsonl
 from mmkit.data.lines import numbered_lines
 from mmkit.data.records import Node
 from mmkit.data.strings import STRINGS

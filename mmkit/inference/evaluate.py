@@ -13,7 +13,8 @@ from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.evaluation import evaluate_items, score
 from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.inference.memory import memory_advice
-from mmkit.loading.splits import ENTITIES, check_split, read_splits
+from mmkit.loading.split import ENTITIES
+from mmkit.loading.splits import check_split, read_splits
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 

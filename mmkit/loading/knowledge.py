@@ -7,9 +7,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
@@ -20,29 +19,22 @@ from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
 from mmkit.files import explained, is_undamaged
-from mmkit.loading.splits import ENTITIES, Progress, Split, annotators, fingerprints
-
-if TYPE_CHECKING:
-    from mmkit.annotators.base import Annotator
-    from mmkit.recipe import Recipe
-
-CHUNK = 4096
-"""Entities that are annotated together: memory stays bounded, and what was computed is stored all along."""
+from mmkit.loading.annotation import Annotation
+from mmkit.loading.split import ENTITIES, Split, fingerprints
+from mmkit.recipe import Recipe
 
 
 def read_knowledge_base(
     recipe: Recipe,
-    device: str = "cpu",
-    progress: Progress | None = None,
+    annotation: Annotation | None = None,
     *,
-    annotated: bool = True,
     other: Path | None = None,
 ) -> Split:
     """The recipe's knowledge base: read once, and kept in the cache for as long as its files are the same.
 
-    Reading streams: memory does not grow with it. With annotators over entities it is read again each time, but
-    what they computed is stored. `other`, a file of entities for `mmkit.kb_jsonl.v1`, takes the place of the recipe's.
-    Raises `DataError` for a damaged file, two entities with one id, or entities that
+    Reading streams: memory does not grow with it. With annotators over entities in `annotation` it is read again each
+    time, but what they computed is stored. `other`, a file of entities for `mmkit.kb_jsonl.v1`, takes the place of the
+    recipe's. Raises `DataError` for a damaged file, two entities with one id, or entities that
     an annotator failed on.
     """
     config: Any = recipe.config["data"].get(ENTITIES)
@@ -53,11 +45,10 @@ def read_knowledge_base(
         reader = KbJsonlReader(str(other.parent), other.name)
         config = {"@readers": "mmkit.kb_jsonl.v1", "root": reader.root, "file": reader.file}
     split = Split(ENTITIES, files=fingerprints(reader))
-    found = list(annotators(recipe, ENTITIES)) if annotated else []
     folder = cache_dir("knowledge")
     try:
-        if found:
-            entities = _annotated(_read(reader), found, device, progress, split.failures)
+        if annotation is not None and annotation.over("entities"):
+            entities = annotation.annotated_entities(_read(reader), split.failures)
             split.entities = base = _newly_built(folder, entities, reader)
         else:
             key = _key(config, split)
@@ -74,10 +65,13 @@ def read_knowledge_base(
 
 
 def read_entities(recipe: Recipe, other: Path | None = None) -> Sequence[Entity]:
-    """The recipe's knowledge base (or the `other` file's), annotated; nothing if it has no `[data.entities]`."""
+    """The recipe's knowledge base (or the `other` file's), annotated; nothing if it has no `[data.entities]`.
+
+    Annotators write nothing but their store: the recipe may be that of a run from elsewhere.
+    """
     if other is None and ENTITIES not in recipe.parts("data"):
         return ()
-    return read_knowledge_base(recipe, other=other).entities
+    return read_knowledge_base(recipe, Annotation.of(recipe, writing=False), other=other).entities
 
 
 def _read(reader: Reader) -> Iterator[Entity]:
@@ -105,34 +99,3 @@ def _newly_built(folder: Path, entities: Iterable[Entity], reader: Reader) -> Kn
                 shutil.rmtree(final, ignore_errors=True)
                 base.folder.rename(final)
         return KnowledgeBase(final)
-
-
-def _annotated(
-    entities: Iterable[Entity],
-    found: list[tuple[str, Annotator]],
-    device: str,
-    progress: Progress | None,
-    failures: dict[str, str],
-) -> Iterator[Entity]:
-    """Entities with every annotation, chunk by chunk; what failed is said at the end, when the rest is stored."""
-    from mmkit.annotators.run import annotate, refuse
-
-    strict = [annotator for _, annotator in found if not annotator.keep_going]
-    unforgiven: dict[str, str] = {}
-    remaining, done = iter(entities), 0
-    while records := list(islice(remaining, CHUNK)):
-        for name, annotator in found:
-
-            def report(computed: int, total: int, name: str = name, before: int = done) -> None:
-                if progress:
-                    progress(f"{name} (entities from {before:,} on)", computed, total)
-
-            forgiving, annotator.keep_going = annotator.keep_going, True
-            try:
-                records = annotate(annotator, records, device, report)
-            finally:
-                annotator.keep_going = forgiving
-            (unforgiven if annotator in strict else failures).update(annotator.failures)
-        done += len(records)
-        yield from records
-    refuse(unforgiven)

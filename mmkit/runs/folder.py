@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from packaging.requirements import Requirement
 
-from mmkit.data.jsonl import write_jsonl
+from mmkit.data.jsonlines import write_jsonl
 from mmkit.data.types import Entity, Prediction
 from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json

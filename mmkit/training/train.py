@@ -23,7 +23,8 @@ from mmkit.inference.evaluation import checked_metrics, evaluate_items, score, w
 from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
 from mmkit.inference.loader import Loader
 from mmkit.inference.memory import memory_advice, peak_memory
-from mmkit.loading.splits import ENTITIES, Split, read_splits, split_names
+from mmkit.loading.split import ENTITIES, Split
+from mmkit.loading.splits import read_splits, split_names
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run, default_folder, environment

@@ -259,7 +259,7 @@ def _write_candidates(folder: Path, things: Sequence[Thing], rng: Random) -> Non
 
 def _write_entities(folder: Path, things: Sequence[Thing], rng: Random) -> None:
     """The knowledge base with each of the texts that DWE and DIM describe entities by."""
-    from mmkit.data.jsonl import write_jsonl
+    from mmkit.data.jsonlines import write_jsonl
 
     static = {t.id: f"{t.name} is a {t.is_a} of {t.country}, known as a {t.role}." for t in things}
     brief = {t.id: f"{t.title} [SEP]. {t.name}, a {t.is_a}: {t.role} of {t.country}" for t in things}

@@ -26,13 +26,7 @@ T = TypeVar("T")
 def conll_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """The sample as `mmkit.conll_images.v1` reads it: each split's constructor overrides."""
     root = written_once(folder / f"tweets-v1-{seed}", lambda target: write(target, seed))
-    return _overrides(root)
-
-
-def jsonl_sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
-    """The same in canonical jsonlines."""
-    root = written_once(folder / f"tweets-jsonl-v1-{seed}", lambda target: _write_jsonl(target, seed))
-    return {split: {"root": str(root), "file": f"{stem}.jsonl"} for split, (stem, _) in SPLITS.items()}
+    return overrides(root)
 
 
 def write(folder: Path, seed: int) -> None:
@@ -55,7 +49,8 @@ def write(folder: Path, seed: int) -> None:
         (folder / f"{stem}_crops.json").write_text(json.dumps(table, indent=0), encoding="utf-8")
 
 
-def _overrides(root: Path) -> dict[str, dict[str, Any]]:
+def overrides(root: Path) -> dict[str, dict[str, Any]]:
+    """Each split's constructor overrides for the files that `write` wrote to `root`."""
     return {
         split: {
             "root": str(root),
@@ -66,16 +61,6 @@ def _overrides(root: Path) -> dict[str, dict[str, Any]]:
         }
         for split, (stem, _) in SPLITS.items()
     }
-
-
-def _write_jsonl(folder: Path, seed: int) -> None:
-    from mmkit.data.conll import ConllImagesReader
-    from mmkit.data.convert import convert
-
-    write(folder, seed)
-    for overrides in _overrides(folder).values():
-        reader = ConllImagesReader(**overrides)
-        convert(reader, folder / f"{reader.path.stem}.jsonl")
 
 
 def _posts(count: int, rng: Random) -> list[Post]:

@@ -57,6 +57,7 @@ class PublishedParts(Annotator):
         self.missing = missing
         self.missed: set[str] = set()
         """Files that the map asks for and that do not exist."""
+        self._reported = 0
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
@@ -90,8 +91,9 @@ class PublishedParts(Annotator):
         return replace(x, images=(*x.images, *parts), notes={**x.notes, **notes})
 
     def finish(self) -> None:
-        """Report the files that do not exist."""
-        if self.missed:
+        """Report the files that do not exist, where there are more than at the last report."""
+        if len(self.missed) > self._reported:
+            self._reported = len(self.missed)
             log.warning(
                 "%d files that %s asks for do not exist, %s the first",
                 len(self.missed),

@@ -1,0 +1,103 @@
+"""A recipe's annotators at work: each is built once, and goes over every split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from mmkit.annotators.base import Annotator
+from mmkit.annotators.run import annotate, refuse
+from mmkit.data.types import Entity, Example
+from mmkit.loading.split import Progress, Split
+from mmkit.recipe import Recipe
+
+CHUNK = 4096
+"""Entities that are annotated together: memory stays bounded, and what was computed is stored all along."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The annotators of a recipe by name, and the device that their models run on."""
+
+    annotators: Mapping[str, Annotator]
+    device: str = "cpu"
+    progress: Progress | None = None
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, device: str = "cpu", progress: Progress | None = None, *, writing: bool = True
+    ) -> Annotation:
+        """A recipe's annotators, in its order. Unless `writing`, without what they would write beside the store: a
+        run from elsewhere may name any path."""
+        built = {name: _built(recipe, name, writing) for name in recipe.parts("annotators")}
+        return cls(built, device, progress)
+
+    def over(self, what: Literal["examples", "entities"]) -> dict[str, Annotator]:
+        """The annotators of examples, or of entities."""
+        return {name: annotator for name, annotator in self.annotators.items() if annotator.over == what}
+
+    def annotate_split(self, split: Split, entities: Sequence[Entity] = ()) -> None:
+        """Put a split's annotated examples in place of them; `entities` is the recipe's knowledge base.
+
+        Raises what `mmkit.annotators.run.annotate` raises.
+        """
+        split.examples = self.annotated(split.examples, entities, split.name)
+        for annotator in self.over("examples").values():
+            split.failures |= annotator.failures
+
+    def annotated(
+        self, examples: Sequence[Example], entities: Sequence[Entity] = (), called: str = "examples"
+    ) -> list[Example]:
+        """Examples with every annotation, in order; progress is told under the name they are `called` by."""
+        done = list(examples)
+        for name, annotator in self.over("examples").items():
+            annotator.entities = entities
+            done = annotate(annotator, done, self.device, self._reporter(f"{name} ({called})"))
+        return done
+
+    def annotated_entities(self, entities: Iterable[Entity], failures: dict[str, str]) -> Iterator[Entity]:
+        """Entities with every annotation, chunk by chunk.
+
+        Record ids of what failed where that is no error go to `failures`; what is one is raised at the end, when the
+        rest is stored.
+        """
+        found = self.over("entities")
+        strict = {name for name, annotator in found.items() if not annotator.keep_going}
+        unforgiven: dict[str, str] = {}
+        remaining, done = iter(entities), 0
+        while records := list(islice(remaining, CHUNK)):
+            for name, annotator in found.items():
+                report = self._reporter(f"{name} (entities from {done:,} on)")
+                forgiving, annotator.keep_going = annotator.keep_going, True
+                try:
+                    records = annotate(annotator, records, self.device, report)
+                finally:
+                    annotator.keep_going = forgiving
+                (unforgiven if name in strict else failures).update(annotator.failures)
+            done += len(records)
+            yield from records
+        refuse(unforgiven)
+
+    def _reporter(self, label: str) -> _Reporter | None:
+        return None if self.progress is None else _Reporter(self.progress, label)
+
+
+@dataclass(frozen=True)
+class _Reporter:
+    """Tells `progress` how much of one thing is done."""
+
+    progress: Progress
+    label: str
+
+    def __call__(self, done: int, total: int) -> None:
+        self.progress(self.label, done, total)
+
+
+def _built(recipe: Recipe, name: str, writing: bool) -> Annotator:
+    annotator: Annotator = recipe.build(f"annotators.{name}")
+    if writing or not annotator.writes:
+        return annotator
+    unwritten = {f"annotators.{name}.{argument}": None for argument in annotator.writes}
+    return recipe.with_overrides(unwritten).build(f"annotators.{name}")  # type: ignore[no-any-return]

@@ -1,0 +1,67 @@
+"""One split of a recipe's data in memory, with what was read and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmkit.data.candidates import candidate_recall, recall_in_words
+from mmkit.data.fingerprints import file_sha256, known_variant
+from mmkit.data.reader import Reader
+from mmkit.data.types import Entity, Example
+from mmkit.errors import DataError
+
+ENTITIES = "entities"
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is, and how much there is."""
+
+
+@dataclass
+class Split:
+    """One split's records, and what a run's `run.json` keeps of their origin.
+
+    The split of entities is a knowledge base: its records stay on disk (`mmkit.data.knowledge`).
+    """
+
+    name: str
+    examples: list[Example] = field(default_factory=list)
+    entities: Sequence[Entity] = ()
+    repairs: dict[str, int] = field(default_factory=dict)
+    files: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Record id → why an annotator could not annotate it, where that is no error."""
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self.examples) or len(self.entities)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Counts, file fingerprints and repairs as JSON."""
+        return {"records": len(self), "files": self.files, "repairs": dict(self.repairs)}
+
+    def notes(self) -> list[str]:
+        """What was read and from where, what was skipped or read with leniency, and candidate recall, for the user."""
+        main = self.files[0]
+        variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
+        read = f"data.{self.name}: {len(self)} records from {main['file']} ({variant})"
+        counted = [f"data.{self.name}: {count} × {reason}" for reason, count in self.repairs.items()]
+        failed = [f"data.{self.name}: {id} is not annotated: {why}" for id, why in self.failures.items()]
+        listed = any(x.candidates for x in self.examples)
+        recall = candidate_recall(self.examples) if listed else {}
+        told = [f"data.{self.name}: {recall_in_words(recall)}"] if recall else []
+        return [read, *counted, *failed, *told]
+
+
+def fingerprints(reader: Reader) -> list[dict[str, Any]]:
+    """A reader's files with their hashes and, where known, the variant of the dataset they are.
+
+    Raises `DataError` that says where the dataset comes from if one is missing.
+    """
+    try:
+        hashes = {path: file_sha256(path) for path in reader.files()}
+    except DataError as error:
+        raise DataError(error.what, where=error.where, hint=error.hint or reader.source) from error
+    return [{"file": str(path), "sha256": sha, "variant": known_variant(sha)} for path, sha in hashes.items()]
