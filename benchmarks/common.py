@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -36,6 +37,65 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_each(
+    call: Callable[[], object], repeats: int, device: torch.device, warm_up: int = 3
+) -> list[float]:
+    """Seconds of each of `repeats` calls, after some to warm up: by CUDA's own clock on a GPU."""
+    for _ in range(warm_up):
+        call()
+    synchronize(device)
+    if device.type != "cuda":
+        return [_wall_seconds(call) for _ in range(repeats)]
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    for start, end in events:
+        start.record()
+        call()
+        end.record()
+    synchronize(device)
+    return [start.elapsed_time(end) / 1e3 for start, end in events]
+
+
+def _wall_seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+class GpuMemory:
+    """Peaks of a GPU's allocated memory, of parts of a process and of all of it."""
+
+    def __init__(self) -> None:
+        self._highest = 0
+
+    def begin(self, device: torch.device) -> int:
+        """Begin a part with a peak of its own; returns the bytes that are allocated now."""
+        if device.type != "cuda":
+            return 0
+        gc.collect()
+        torch.cuda.empty_cache()
+        self._highest = self.highest(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+
+    def peak(self, device: torch.device) -> int:
+        """The most bytes since the last `begin`; 0 where the device is no GPU."""
+        return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+    def highest(self, device: torch.device) -> int:
+        """The most bytes of the whole process."""
+        return max(self._highest, self.peak(device))
+
+
+GPU_MEMORY = GpuMemory()
+"""This process's."""
 
 
 def median_seconds(call: Callable[[], object], repeats: int) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torchcrf
-from common import report
+from common import report, synchronize
 from torch import Tensor
 
 from mmkit.decoders.crf import LinearChainCRF
@@ -30,16 +30,21 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=60)
     arguments = options.parse_args()
     device = torch.device(arguments.device)
+    rows = measured(device, arguments.repeats)
+    report("crf", rows, device=str(device), batch=B, length=T, tags=K, repeats=arguments.repeats)
 
+
+def measured(device: torch.device, repeats: int, batch: int = B, length: int = T) -> list[dict[str, Any]]:
+    """A row for each task, with lengths alike and ragged ones."""
     torch.manual_seed(0)
     theirs = torchcrf.CRF(K, batch_first=True).to(device)
     ours = LinearChainCRF(K).to(device)
     ours.load_state_dict(theirs.state_dict())
     rows = []
     for lengths in ("all valid", "ragged"):
-        emissions, tags, mask = inputs(lengths, device)
+        emissions, tags, mask = inputs(lengths, device, batch, length)
         for what, calls in tasks(ours, theirs, emissions, tags, mask).items():
-            mine, others = side_by_side(calls, device, arguments.repeats)
+            mine, others = side_by_side(calls, device, repeats)
             rows.append(
                 {
                     "what": what,
@@ -49,14 +54,17 @@ def main() -> None:
                     "times faster": statistics.median(b / a for a, b in zip(mine, others, strict=True)),
                 }
             )
-    report("crf", rows, device=str(device), batch=B, length=T, tags=K, repeats=arguments.repeats)
+    return rows
 
 
-def inputs(lengths: str, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Random emissions, tags and mask; ragged lengths are uniform from 1 to T."""
-    valid = torch.full((B, 1), T) if lengths == "all valid" else torch.randint(1, T + 1, (B, 1))
-    mask = torch.arange(T) < valid
-    return torch.randn(B, T, K).to(device), torch.randint(K, (B, T)).to(device), mask.to(device)
+def inputs(lengths: str, device: torch.device, batch: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random emissions, tags and mask; ragged lengths are uniform from 1 to `length`."""
+    valid = torch.full((batch, 1), length)
+    if lengths == "ragged":
+        valid = torch.randint(1, length + 1, (batch, 1))
+    mask = torch.arange(length) < valid
+    emissions, tags = torch.randn(batch, length, K), torch.randint(K, (batch, length))
+    return emissions.to(device), tags.to(device), mask.to(device)
 
 
 def tasks(
@@ -92,8 +100,7 @@ def side_by_side(
         for call, times in zip(calls, seconds, strict=True):
             start = time.perf_counter()
             call()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            synchronize(device)
             if turn >= 3:  # the first turns warm up
                 times.append(time.perf_counter() - start)
     return seconds

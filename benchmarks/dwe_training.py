@@ -26,12 +26,12 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 import torch
-from common import report
+from common import GPU_MEMORY, report, synchronize
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -47,10 +47,17 @@ from mmkit.training.checkpoint import Progress
 from mmkit.training.loop import Loop
 from mmkit.training.optimizer import make_optimizer
 
-MENTIONS, ENTITIES, WIDTH, BATCH, PARTS = 18_000, 17_000, 512, 128, 3
+WIDTH, BATCH, PARTS = 512, 128, 3
 EPOCHS = 300
 SIDES = ("mmkit", "per example")
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Size(NamedTuple):
+    """How much there is; WikiMEL's."""
+
+    mentions: int = 18_000
+    entities: int = 17_000
 
 
 class Drawn(ItemEncoder):
@@ -91,23 +98,23 @@ class Drawn(ItemEncoder):
         return {"kind": self.kind}
 
 
-def make_data(folder: Path) -> tuple[list[Example], KnowledgeBase]:
+def make_data(folder: Path, size: Size) -> tuple[list[Example], KnowledgeBase]:
     """Mentions with 0 to `PARTS` parts, and entities with words to share."""
     draw = random.Random(0)
     words = [f"word{i}" for i in range(4000)]
     base = KnowledgeBase.build(
         folder / "base",
-        [Entity(f"Q{i}", f"name {i}", (), " ".join(draw.sample(words, 12))) for i in range(ENTITIES)],
+        [Entity(f"Q{i}", f"name {i}", (), " ".join(draw.sample(words, 12))) for i in range(size.entities)],
     )
     examples = []
-    for i in range(MENTIONS):
+    for i in range(size.mentions):
         parts = tuple(Image(f"{i}_{k}.jpg", "object") for k in range(draw.randint(0, PARTS)))
         example = Example.from_tokens(
             str(i),
             ["mention", str(i)],
             images=(Image(f"{i}.jpg"), *parts),
             mention=Mention(f"mention {i}"),
-            entity=f"Q{draw.randrange(ENTITIES)}",
+            entity=f"Q{draw.randrange(size.entities)}",
         )
         examples.append(example)
     return examples, base
@@ -124,9 +131,11 @@ def make_model(base: KnowledgeBase) -> tuple[Model, Any]:
     return Model(encoders, fuser, decoder, {}, base), recipe
 
 
-def train_with_mmkit(model: Model, recipe: Any, examples: list[Example], epochs: int) -> Iterator[float]:
+def train_with_mmkit(
+    model: Model, recipe: Any, examples: list[Example], epochs: int, device_name: str
+) -> Iterator[float]:
     """Epochs of the loop that `mmkit train` runs; yields the last loss of each."""
-    accelerator = make_accelerator("auto")
+    accelerator = make_accelerator(device_name)
     device, settings = accelerator.device, recipe.training
     model.to(device)
     prepare_features(model, examples, device, settings, None)
@@ -163,7 +172,7 @@ class PerExample(Dataset[dict[str, Tensor]]):
             ]
             self.features[name] = rows
         with h5py.File(folder / "entities.h5", "w") as file:
-            drawn = np.random.default_rng(0).standard_normal((ENTITIES, WIDTH), dtype=np.float32)
+            drawn = np.random.default_rng(0).standard_normal((len(model.entities), WIDTH), dtype=np.float32)
             file["features"] = drawn
         self.table = h5py.File(folder / "entities.h5")["features"]
         self.gold = [int(str(x.entity)[1:]) for x in examples]
@@ -180,7 +189,7 @@ class PerExample(Dataset[dict[str, Tensor]]):
     def _negative(self, gold: int) -> int:
         while True:
             if random.random() > 0.95:
-                row = random.randrange(ENTITIES)
+                row = random.randrange(len(self.words))
             else:
                 row = random.choice(self.sharing[random.choice(self.words[gold])])
             if row != gold:
@@ -214,12 +223,11 @@ def stacked(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def train_per_example(
-    model: Model, recipe: Any, examples: list[Example], epochs: int, folder: Path
+    model: Model, recipe: Any, examples: list[Example], epochs: int, folder: Path, device: torch.device
 ) -> Iterator[float]:
     """The same layers and losses, its features read example by example, nothing masked."""
     from mmkit.ops.losses import clip_loss, n_pair_loss
 
-    device = pick_device("auto")
     model.to(device).train()
     data = PerExample(model, examples, folder)
     optimizer = make_optimizer(model, recipe.training)
@@ -254,28 +262,33 @@ def train_per_example(
         yield last
 
 
-def one_side(side: str, folder: Path, epochs: int) -> dict[str, Any]:
-    """Time one side; run in a process of its own."""
-    examples, base = make_data(folder)
+def one_side(
+    side: str, folder: Path, epochs: int, device_name: str = "auto", size: Size | None = None
+) -> dict[str, Any]:
+    """Time one side; on a CPU, run it in a process of its own, so that peak memory is its own."""
+    size, device = size or Size(), pick_device(device_name)
+    GPU_MEMORY.begin(device)
+    examples, base = make_data(folder, size)
     model, recipe = make_model(base)
     if side == "mmkit":
-        training = train_with_mmkit(model, recipe, examples, epochs)
+        training = train_with_mmkit(model, recipe, examples, epochs, device_name)
     else:
-        training = train_per_example(model, recipe, examples, epochs, folder)
+        training = train_per_example(model, recipe, examples, epochs, folder, device)
     next(training)
+    synchronize(device)
     start = time.perf_counter()
     losses = list(training)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronize(device)
     seconds = time.perf_counter() - start
     return {
         "side": side,
         "s an epoch": seconds / epochs,
-        "updates/s": epochs * -(-MENTIONS // BATCH) / seconds,
+        "updates/s": epochs * -(-size.mentions // BATCH) / seconds,
         "minutes": seconds / 60,
         "epochs": epochs,
         "last loss": losses[-1],
         "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30,
     }
 
 

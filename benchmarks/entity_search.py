@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +66,39 @@ def main() -> None:
 
 def write(folder: Path, entities: int, queries: int) -> None:
     """Features in files of `CHUNK` rows, and queries with the row each one comes from."""
-    draw = torch.Generator().manual_seed(0)
-    centres, outwards = torch.randn(CENTRES, INNER, generator=draw), torch.randn(INNER, D, generator=draw)
-    gold = torch.randint(entities, (queries,), generator=draw)
-    query = torch.empty(queries, D)
-    for first in range(0, entities, CHUNK):
-        count = min(CHUNK, entities - first)
-        inner = centres[torch.randint(CENTRES, (count,), generator=draw)]
-        inner = inner + 0.7 * torch.randn(count, INNER, generator=draw)
-        features = (inner @ outwards + 2 * torch.randn(count, D, generator=draw)).half()
-        (folder / f"{first // CHUNK:05}.safetensors").write_bytes(shard_bytes([], {"pooled": features}))
-        here = ((gold >= first) & (gold < first + count)).nonzero().squeeze(1)
-        noise = 25 * torch.randn(len(here), D, generator=draw)
-        query[here] = features[gold[here] - first].float() + noise
+    chunks, query, gold = drawn(entities, queries, torch.device("cpu"))
+    for number, features in enumerate(chunks):
+        (folder / f"{number:05}.safetensors").write_bytes(shard_bytes([], {"pooled": features}))
     torch.save({"query": query, "gold": gold}, folder / "queries.pt")
+
+
+def drawn(
+    entities: int, queries: int, device: torch.device, width: int = D
+) -> tuple[Iterator[Tensor], Tensor, Tensor]:
+    """Features in chunks of `CHUNK` rows, queries, and the row each query comes from.
+
+    Queries are whole when the last chunk was taken.
+    """
+    draw = torch.Generator(device).manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw, device=device)
+
+    centres, outwards = normal(CENTRES, INNER), normal(INNER, width)
+    gold = torch.randint(entities, (queries,), generator=draw, device=device)
+    query = torch.empty(queries, width, device=device)
+
+    def chunks() -> Iterator[Tensor]:
+        for first in range(0, entities, CHUNK):
+            count = min(CHUNK, entities - first)
+            inner = centres[torch.randint(CENTRES, (count,), generator=draw, device=device)]
+            inner = inner + 0.7 * normal(count, INNER)
+            features = (inner @ outwards + 2 * normal(count, width)).half()
+            here = ((gold >= first) & (gold < first + count)).nonzero().squeeze(1)
+            query[here] = features[gold[here] - first].float() + 25 * normal(len(here), width)
+            yield features
+
+    return chunks(), query, gold
 
 
 def opened(folder: Path) -> tuple[StoredEntities, Tensor, Tensor]:

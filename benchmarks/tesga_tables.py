@@ -18,7 +18,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
-from common import report
+from common import GPU_MEMORY, report, synchronize
 from torch import Tensor
 
 from mmkit.batch import States
@@ -51,7 +51,10 @@ def main() -> None:
     )
     arguments = options.parse_args()
     if arguments.form:
-        print(json.dumps(measured(arguments)))
+        device = torch.device(arguments.device)
+        print(
+            json.dumps(measured(arguments.form, device, arguments.batch, arguments.length, arguments.repeats))
+        )
         return
     found = {form: in_a_process(form) for form in ("direct", "blocks")}
     assert abs(found["direct"]["loss"] - found["blocks"]["loss"]) < 1e-3 * found["direct"]["loss"]
@@ -70,13 +73,13 @@ def in_a_process(form: str) -> dict[str, float]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def measured(arguments: argparse.Namespace) -> dict[str, float]:
-    device, batch, length = torch.device(arguments.device), arguments.batch, arguments.length
+def measured(form: str, device: torch.device, batch: int, length: int, repeats: int) -> dict[str, float]:
+    """Seconds, peak memory and loss of one form's training step."""
     torch.manual_seed(0)
     decoder = TableDecoder(dropout=0.0)
     labels = {"types": list(map(str, range(TYPES))), "relations": list(map(str, range(RELATIONS)))}
     decoder.build({"entities": 2 * HIDDEN, "relations": 2 * HIDDEN}, labels)
-    if arguments.form == "direct":
+    if form == "direct":
         for head in decoder.heads.values():
             head.__class__ = DirectHead
     decoder.to(device).train()
@@ -98,22 +101,26 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
         loss.backward()
         return loss.detach()
 
-    before, loss, seconds = peak(device), torch.zeros(()), []
-    for _ in range(arguments.repeats):
+    before, loss, seconds = begin(device), torch.zeros(()), []
+    for _ in range(repeats):
         torch.manual_seed(0)
         start = perf_counter()
         loss = step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         seconds.append(perf_counter() - start)
     own = (peak(device) - before) / 2**30
     return {"seconds a step": median(seconds), "own peak GiB": own, "loss": float(loss)}
 
 
+def begin(device: torch.device) -> int:
+    """Bytes that are in use before the first step: the GPU's, or the process's peak."""
+    return GPU_MEMORY.begin(device) if device.type == "cuda" else peak(device)
+
+
 def peak(device: torch.device) -> int:
     """Peak memory in bytes: the GPU's, or the process's."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return GPU_MEMORY.peak(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
