@@ -23,9 +23,9 @@ from torch import Tensor
 from gpu_sections.context import Context, Skip
 from gpu_sections.process import module
 from mmkit.batch import Batch, States
-from mmkit.losses import clip_loss, n_pair_loss
-from mmkit.precision import full_float32
-from mmkit.training.evaluation import autocast
+from mmkit.inference.evaluation import autocast
+from mmkit.ops.losses import clip_loss, n_pair_loss
+from mmkit.ops.precision import full_float32
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOAT32 = 1e-4

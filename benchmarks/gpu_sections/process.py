@@ -19,7 +19,7 @@ from typing import Any
 from gpu_sections import Section
 from gpu_sections.context import Context, Skip
 
-PRELOAD = ("torch", "transformers", "timm", "mmkit.training.train", "mmkit.sample")
+PRELOAD = ("torch", "transformers", "timm", "mmkit.training.train", "mmkit.loading.sample")
 """Imported before the first section, so that forked processes have them at once."""
 
 

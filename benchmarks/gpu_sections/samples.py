@@ -14,11 +14,11 @@ import torch
 
 from gpu_sections.context import Context
 from mmkit.errors import Interrupted
-from mmkit.evaluate import evaluate
 from mmkit.hooks import hookimpl
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.sample import sampled
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.run import Run
-from mmkit.sample import sampled
+from mmkit.runs.folder import Run
 from mmkit.training.train import train
 
 APART = 0.1

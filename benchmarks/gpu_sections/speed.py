@@ -101,7 +101,7 @@ def entity_search(context: Context) -> None:
 
     from mmkit.decoders.search import search
     from mmkit.encoders.entity_features import StoredEntities
-    from mmkit.losses import unit
+    from mmkit.ops.losses import unit
 
     entities, queries, repeats = (40_000, 16, 1) if context.tiny else (1_000_000, 256, 5)
     width = 64 if context.tiny else D
