@@ -246,11 +246,12 @@ def linking(context: Context) -> None:
             features = test.golden_features(moved, test.ROLES)
             examples = test.golden_mentions(golden, "negative")
             batch = Batch(examples, features, model.decoder.targets(examples, {})).to(device)
-            asked = Batch(test.golden_mentions(golden, "candidates"), features)
+            asked = test.golden_mentions(golden, "candidates")
 
             def forward() -> Compared:
                 query, losses = losses_of(model.fuser, features, moved)
-                ranks = [p.notes[test.NOTE]["candidates"]["rank"] for p in model.predict(asked)]
+                found = model.predict_and_rank(Batch(asked, features), asked)[1]
+                ranks = [rank and rank.among for rank in found]
                 close = {
                     "query": (query, golden["query"]),
                     "loss": (test.weighted(losses, recipe), golden["loss"]),

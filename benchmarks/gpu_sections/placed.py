@@ -9,7 +9,7 @@ import torch
 
 from gpu_sections.context import Context
 from mmkit.config.settings import TrainingSettings
-from mmkit.inference.evaluation import predict_items
+from mmkit.inference.evaluation import evaluate_items
 from mmkit.inference.features import prepare_entities, prepare_features
 from mmkit.loading.sample import sampled
 from mmkit.loading.splits import ENTITIES, read_splits
@@ -55,18 +55,18 @@ def run(context: Context) -> None:
             difference = largest_difference(anew[key], features) / largest
             context.check(f"{name}: {key}, computed beside disk", difference, COMPUTED)
         scores = unlike(found["device"]["predictions"], found["disk"]["predictions"])
-        context.check(f"{name}: predictions, device beside disk", scores, SCORES)
+        context.check(f"{name}: predictions and ranks, device beside disk", scores, SCORES)
         context.row(recipe=name, examples=len(items), features=len(anew))
 
 
 def outputs(
     model: Model, items: list[Item], settings: TrainingSettings, device: torch.device
 ) -> dict[str, Any]:
-    """Features and predictions with stored features where `settings.feature_memory` lets them lie."""
+    """Features, predictions and ranks with stored features where `settings.feature_memory` lets them lie."""
     examples = [item.example for item in items]
     prepare_features(model, examples, device, settings, None)
     prepare_entities(model, device, settings)
-    predictions = [p for _, p in sorted(predict_items(model, items, 16, "fp32"), key=lambda pair: pair[0])]
+    predictions = sorted(evaluate_items(model, items, 16, "fp32"), key=lambda found: found.index)
     return {"features": encoded(model, items, device), "predictions": predictions}
 
 
