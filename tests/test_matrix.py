@@ -1,4 +1,4 @@
-"""Every recipe that comes with mmkit, trained on its sample to the end, and README's table of them.
+"""Every recipe that comes with mmkit, trained on its sample to the end, and the documentation's table of them.
 
 The trainings take minutes, so they run only where they are asked for: `make matrix`.
 """
@@ -78,8 +78,8 @@ def test_a_recipe_trains_on_its_sample_to_the_end(name: str, tmp_path: Path) -> 
 
 
 def cells(column: str) -> list[str]:
-    """The recipes that a column of README's table names."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    """The recipes that a column of the documentation's table names."""
+    lines = (ROOT / "docs" / "recipes_shipped.md").read_text(encoding="utf-8").splitlines()
     header = next(line for line in lines if line.startswith("| paper |"))
     at = [cell.strip() for cell in header.split("|")].index(column)
     table = lines[lines.index(header) + 2 :]
@@ -87,7 +87,7 @@ def cells(column: str) -> list[str]:
     return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[at])]
 
 
-def test_the_readme_names_every_recipe_once() -> None:
+def test_the_documentation_names_every_recipe_once() -> None:
     named, twins = Counter(cells("recipe")), set(cells("text-only twin"))
     assert {name for name, count in named.items() if count > 1} == set()
     assert not twins & set(named), "a recipe is one or the other"
