@@ -49,18 +49,32 @@ def explained(path: Path, error: type[MMKitError] = RunError) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path, error: type[MMKitError] = RunError) -> Iterator[Path]:
-    """A temporary file beside `path` that replaces it when the block ends well, and vanishes otherwise."""
+    """A temporary file that replaces `path` when the block ends well, and vanishes otherwise.
+
+    A link is followed: the file that it names is replaced. What is no regular file (a device, a pipe) is never
+    replaced: what the block wrote is copied into it.
+    """
     with explained(path, error):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        through = target.exists() and not target.is_file()
+        if through and target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = Path(tempfile.gettempdir()) if through else target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".tmp")
         os.close(descriptor)
         temporary = Path(name)
         try:
             yield temporary
+            if through:
+                with temporary.open("rb") as source, target.open("wb", buffering=0) as sink:
+                    shutil.copyfileobj(source, sink)
+                temporary.unlink()
+                return
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())  # what any new file gets, not a temporary one's 0600
-            temporary.replace(path)
+            temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -30,6 +32,8 @@ COMMANDS = {
 """Command → where its click command is, imported when it is called."""
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell gives for a program that SIGPIPE ended."""
 
 
 class LazyGroup(click.Group):
@@ -95,6 +99,7 @@ class LazyGroup(click.Group):
         try:
             result = super().main(args, *rest, **extra)
             code = result if isinstance(result, int) else 0
+            sys.stdout.flush()  # a full disk shows here, not when Python ends
         except Exception as error:
             if debug and not isinstance(error, click.ClickException | click.Abort):
                 traceback.print_exception(error)
@@ -115,6 +120,19 @@ def report(error: Exception) -> int:
         case click.ClickException():
             error.show()
             return error.exit_code
+        case BrokenPipeError():  # who read the output has gone (`| head`)
+            _drop_output()
+            return BROKEN_PIPE
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _drop_output()
+            what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
+            where = f"{error.filename}: " if error.filename else "standard output: "
+            click.echo(
+                f"{click.style('error:', fg='red', bold=True)} {where}cannot write: {what}\n"
+                "  → free some space, or write elsewhere",
+                err=True,
+            )
+            return 2
         case click.Abort():  # what click makes of Ctrl-C
             click.echo("interrupted", err=True)
             return INTERRUPTED
@@ -126,6 +144,12 @@ def report(error: Exception) -> int:
         err=True,
     )
     return 1
+
+
+def _drop_output() -> None:
+    """Keep Python from writing what is left to a standard output that takes nothing."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
