@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
+    "mmkit.check": "mmkit.checking.check",
     "mmkit.check_linking": "mmkit.tasks.link_report",
     "mmkit.distributed": "mmkit.ops.distributed",
+    "mmkit.evaluate": "mmkit.inference.evaluate",
     "mmkit.expert": "mmkit.runs.expert",
     "mmkit.importing": "mmkit.runs.importing",
     "mmkit.knowledge": "mmkit.loading.knowledge",
@@ -29,7 +33,17 @@ MOVED = {
     "mmkit.training.memory": "mmkit.inference.memory",
     "mmkit.training.settings": "mmkit.config.settings",
 }
-"""What a module was called → what it is called now. `mmkit.check` and `mmkit.evaluate` are functions now."""
+"""What a module was called → what it is called now."""
+
+
+class CallableModule(ModuleType):
+    """A module under a name that is a function's now, `mmkit.check` say: it can be called as that.
+
+    Importing it puts it where the function was, in the package.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__wrapped__(*args, **kwargs)
 
 
 class OldNames(MetaPathFinder, Loader):
@@ -46,8 +60,12 @@ class OldNames(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new = self.moved[spec.name]
         warnings.warn(f"{spec.name} is now called {new}", DeprecationWarning, stacklevel=2)
-        module = ModuleType(spec.name, f"Now called {new}.")
-        module.__dict__.update({k: v for k, v in vars(importlib.import_module(new)).items() if k[:2] != "__"})
+        content = {k: v for k, v in vars(importlib.import_module(new)).items() if k[:2] != "__"}
+        function = content.get(spec.name.rpartition(".")[2])
+        module = (ModuleType if function is None else CallableModule)(spec.name, f"Now called {new}.")
+        module.__dict__.update(content)
+        if function is not None:
+            module.__dict__.update(__wrapped__=function, __signature__=inspect.signature(function))
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""The small trained layers of fusers for entity linking (DWE, DIM), and how they start."""
+"""The small trained layers of fusers for entity linking, and how they start."""
 
 from __future__ import annotations
 

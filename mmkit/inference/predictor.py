@@ -25,6 +25,14 @@ CHUNK = 1024
 """Examples of a stream that are batched by length together; bounds memory, whatever the stream's length."""
 
 
+def load(run: str | Path, device: str = "auto", entities: str | Path | None = None) -> Predictor:
+    """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged.
+
+    A linker links to the knowledge base of its recipe, or to that in `entities`, a file of jsonlines.
+    """
+    return Predictor.from_run(run, device, entities)
+
+
 class Predictor:
     """A trained model ready to predict. Made by `mmkit.load(run)`.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmkit.data.jmere import Ids, scores, words
 from mmkit.data.json_text import read_json
-from mmkit.data.records import Node
+from mmkit.data.node import Node
 from mmkit.data.strings import STRINGS, Quintuple, Strings
 from mmkit.data.types import Example, Prediction
 from mmkit.errors import DataError

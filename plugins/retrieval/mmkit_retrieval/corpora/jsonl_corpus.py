@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mmkit.data.json_text import parse_line
 from mmkit.data.lines import numbered_lines
-from mmkit.data.records import Node
+from mmkit.data.node import Node
 from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article, Picture
 from mmkit_retrieval.corpora.corpus import Corpus, inside

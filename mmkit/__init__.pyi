@@ -1,0 +1,55 @@
+"""What `mmkit` exports: the one list of it. `__init__.py` reads it, and imports a name when it is first asked for."""
+
+from mmkit import testing as testing
+from mmkit.annotators.base import Annotator as Annotator
+from mmkit.annotators.base import Failed as Failed
+from mmkit.batch import Batch as Batch
+from mmkit.batch import Features as Features
+from mmkit.batch import States as States
+from mmkit.checking.check import check as check
+from mmkit.data.reader import Reader as Reader
+from mmkit.data.types import Box as Box
+from mmkit.data.types import Entity as Entity
+from mmkit.data.types import Example as Example
+from mmkit.data.types import GoldRank as GoldRank
+from mmkit.data.types import Image as Image
+from mmkit.data.types import Media as Media
+from mmkit.data.types import Mention as Mention
+from mmkit.data.types import Prediction as Prediction
+from mmkit.data.types import Region as Region
+from mmkit.data.types import Relation as Relation
+from mmkit.data.types import Span as Span
+from mmkit.data.types import TextView as TextView
+from mmkit.decoders.base import Decoder as Decoder
+from mmkit.decoders.base import Labels as Labels
+from mmkit.encoders.base import Encoder as Encoder
+from mmkit.encoders.base import ItemEncoder as ItemEncoder
+from mmkit.errors import DataError as DataError
+from mmkit.errors import ImageError as ImageError
+from mmkit.errors import Interrupted as Interrupted
+from mmkit.errors import MMKitError as MMKitError
+from mmkit.errors import PartError as PartError
+from mmkit.errors import RecipeError as RecipeError
+from mmkit.errors import RunError as RunError
+from mmkit.errors import TrainingError as TrainingError
+from mmkit.fusers.base import Fuser as Fuser
+from mmkit.hooks import hookimpl as hookimpl
+from mmkit.inference.evaluate import evaluate as evaluate
+from mmkit.inference.predictor import Predictor as Predictor
+from mmkit.inference.predictor import load as load
+from mmkit.loading.reading import read as read
+from mmkit.loading.sample import sampled as sampled
+from mmkit.metrics.base import Metric as Metric
+from mmkit.recipe import Recipe as Recipe
+from mmkit.recipe import load_recipe as load_recipe
+from mmkit.registry import build_part as build_part
+from mmkit.tasks.answer import Answer as Answer
+from mmkit.tasks.base import Input as Input
+from mmkit.tasks.base import Task as Task
+from mmkit.tasks.joint import JointTask as JointTask
+from mmkit.tasks.link import LinkTask as LinkTask
+from mmkit.tasks.pair import PairTask as PairTask
+from mmkit.tasks.span import SpanTask as SpanTask
+from mmkit.training.train import train as train
+
+__version__: str

@@ -1,0 +1,23 @@
+"""Reading a data file without a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmkit.data.reader import Reader
+from mmkit.registry import build_part
+
+
+def read(path: str | Path, reader: str = "mmkit.jsonl.v1", **settings: Any) -> Reader:
+    """The reader of a data file: going over it gives `Example`s, or `Entity`s of a knowledge base.
+
+    `reader` is a registered reader's name and `settings` are its own; paths in them are relative to the file's folder.
+    After a pass, `repairs` counts what was skipped or read with leniency. Raises `PartError` for an unknown reader and
+    for settings that it does not take; going over it raises `DataError`.
+
+        for example in mmkit.read("posts.jsonl"):
+            print(example.text)
+    """
+    file = Path(path)
+    return build_part("readers", reader, {"root": str(file.parent), "file": file.name, **settings})
