@@ -5,19 +5,28 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Self
 
 
 class MMKitError(Exception):
-    """An error the user can mend; the command line prints it without a traceback and exits with 2.
+    """An error the user can fix; the command line prints it without a traceback and exits with 2.
 
-    `what` is one sentence, `where` a place (file:line, recipe section, part), `hint` what to do next.
+    `what` is one sentence, `where` a place (file:line, recipe section, part), `hint` what to do next. `code` says
+    which error it is, for programs and for a search: `area.problem` (`file.missing`), the same whatever the wording.
+    An error without a code of its own has its class's. docs/errors.md lists all codes.
     """
 
     exit_code = 2
+    code: str = "error"
 
-    def __init__(self, what: str, *, where: object = "", hint: str = "") -> None:
+    def __init__(self, what: str, *, where: object = "", hint: str = "", code: str = "") -> None:
         super().__init__(what)
         self.what, self.where, self.hint = what, str(where), hint
+        self.code = code or type(self).code
+
+    def at(self, where: object, hint: str = "") -> Self:
+        """The same error, of the same code, at another place and with other advice (if given)."""
+        return type(self)(self.what, where=where, hint=hint or self.hint, code=self.code)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -27,31 +36,44 @@ class MMKitError(Exception):
 class RecipeError(MMKitError):
     """A recipe that cannot be used: unknown keys, wrong types, parts that do not fit."""
 
+    code = "recipe"
+
 
 class PartError(MMKitError):
     """A registered part or plugin that is missing, broken or of the wrong kind."""
+
+    code = "part"
 
 
 class DataError(MMKitError):
     """A data file or record that cannot be read as what it claims to be."""
 
+    code = "data"
+
 
 class ImageError(DataError):
     """A picture that is missing, empty, truncated, too large or not a picture."""
+
+    code = "image"
 
 
 class RunError(MMKitError):
     """A run folder that cannot be written, loaded or resumed."""
 
+    code = "run"
+
 
 class TrainingError(MMKitError):
     """Training that cannot go on: a loss that is not finite, memory that ran out."""
+
+    code = "training"
 
 
 class Interrupted(MMKitError):  # noqa: N818 - no error of anyone
     """The user or the system asked to stop; everything was saved."""
 
     exit_code = 130
+    code = "interrupted"
 
 
 def one_line(error: BaseException) -> str:

@@ -44,7 +44,7 @@ def explained(path: Path, error: type[MMKitError] = RunError) -> Iterator[None]:
         yield
     except OSError as reason:
         what, hint = _ADVICE.get(reason.errno or 0, (reason.strerror or str(reason), "look at the folder"))
-        raise error(f"cannot write: {what}", where=path, hint=hint) from reason
+        raise error(f"cannot write: {what}", where=path, hint=hint, code="file.unwritable") from reason
 
 
 @contextlib.contextmanager

@@ -146,12 +146,16 @@ def _load_entry_points(plugins: pluggy.PluginManager) -> None:
 def _register(plugins: pluggy.PluginManager, implementation: object, name: str | None = None) -> None:
     """Register, refusing a hook that no specification knows: pluggy would never call it, nor say so."""
     if plugins.register(implementation, name=name) is None:
-        raise PartError(f"hook implementation {implementation!r} is blocked")
+        raise PartError(f"hook implementation {implementation!r} is blocked", code="plugin.hook-blocked")
     for hook in plugins.get_hookcallers(implementation) or ():
         if not hook.has_spec():
             plugins.unregister(implementation)
             known = [known for known in vars(Specs) if known.startswith("mmkit_")]
-            raise PartError(f"there is no hook {hook.name!r}", hint=did_you_mean(hook.name, known))
+            raise PartError(
+                f"there is no hook {hook.name!r}",
+                hint=did_you_mean(hook.name, known),
+                code="plugin.unknown-hook",
+            )
 
 
 def call_each(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:

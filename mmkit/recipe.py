@@ -96,14 +96,18 @@ class Recipe:
         if not station:
             known = [f"{section}.{name}" for section in COLLECTIONS for name in self.parts(section)]
             raise RecipeError(
-                f"there is no part at {dotted!r}", where=self.path, hint=did_you_mean(dotted, known)
+                f"there is no part at {dotted!r}",
+                where=self.path,
+                hint=did_you_mean(dotted, known),
+                code="recipe.no-part",
             )
         settings = {name: copy.deepcopy(value) for name, value in node.items() if not name.startswith("@")}
         try:
             return registry.build_part(station, node[f"@{station}"], settings)
         except (PartError, RecipeError) as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
-            raise RecipeError(what, where=f"{self.path}: [{dotted}]", hint=error.hint) from error
+            where = f"{self.path}: [{dotted}]"
+            raise RecipeError(what, where=where, hint=error.hint, code=error.code) from error
 
     def _within(self, dotted: str) -> Tree:
         """What a section holds; nothing if there is no such section."""
@@ -124,8 +128,10 @@ class Recipe:
         in_order = sorted(dict.fromkeys(problems), key=lambda p: self._line(p.path))
         lines = [f"{p.path}{self._place(p.path)}: {p}" for p in in_order]
         if len(lines) == 1:
-            return RecipeError(lines[0], where=self.path)
-        return RecipeError(f"{len(lines)} problems\n  " + "\n  ".join(lines), where=self.path)
+            return RecipeError(lines[0], where=self.path, code="recipe.invalid")
+        return RecipeError(
+            f"{len(lines)} problems\n  " + "\n  ".join(lines), where=self.path, code="recipe.invalid"
+        )
 
     def _place(self, dotted: str) -> str:
         setting = dotted.partition("[")[0]
@@ -171,6 +177,7 @@ def _check_format(source: Source) -> None:
             f"the recipe has format {given}, and this mmkit knows {FORMAT}",
             where=source.path,
             hint="pip install --upgrade mmkit",
+            code="recipe.format",
         )
 
 
@@ -265,7 +272,7 @@ def _locate(source: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise RecipeError("is a folder, not a recipe", where=path)
+        raise RecipeError("is a folder, not a recipe", where=path, code="recipe.is-a-folder")
     known = known_recipes()
     name = path.name if path.suffix else f"{path.name}.cfg"
     found = known.get(name, []) if path.parent == Path() else []
@@ -273,7 +280,9 @@ def _locate(source: str | Path) -> Path:
         return found[0]
     if found:
         raise RecipeError(
-            f"several recipes are called {name}: {', '.join(map(str, found))}", hint="give the path of one"
+            f"several recipes are called {name}: {', '.join(map(str, found))}",
+            hint="give the path of one",
+            code="recipe.ambiguous",
         )
     near = [name] if name in known else near_misses(name, known)
     hint = (
@@ -281,4 +290,4 @@ def _locate(source: str | Path) -> Path:
         if near
         else f"recipes that come with mmkit: {', '.join(sorted(known)) or 'none'}"
     )
-    raise RecipeError("there is no such recipe", where=path, hint=hint)
+    raise RecipeError("there is no such recipe", where=path, hint=hint, code="recipe.missing")

@@ -86,7 +86,10 @@ class Registry(catalogue.Registry):
             raise self._unknown(name)
         if len(providers) > 1:
             raise PartError(
-                f"{name!r} is provided by {_listed(providers)}", where=name, hint="uninstall one of them"
+                f"{name!r} is provided by {_listed(providers)}",
+                where=name,
+                hint="uninstall one of them",
+                code="part.provided-twice",
             )
         part = self._load(entries[0]) if entries else self.here()[name]
         self._check(name, part, providers[0])
@@ -101,6 +104,7 @@ class Registry(catalogue.Registry):
                 f"cannot be loaded from package {package} {version} ({entry.value}): {one_line(error)}",
                 where=entry.name,
                 hint=f"repair or uninstall {package}; `mmkit list-components --check` tries every part",
+                code="part.unloadable",
             ) from error
 
     def _check(self, name: str, part: Any, package: str) -> None:
@@ -111,12 +115,14 @@ class Registry(catalogue.Registry):
                 f"is among the {self.name} of {package}, but is no subclass of {module}.{attribute}",
                 where=name,
                 hint="this is for the package's author to mend",
+                code="part.wrong-class",
             )
         if missing := sorted(getattr(part, "__abstractmethods__", ())):
             raise PartError(
                 f"{part.__qualname__} of package {package} lacks {_listed(missing)}",
                 where=name,
                 hint=f"a part of the {self.name} must define them: see {module}.{attribute}",
+                code="part.incomplete",
             )
 
     def _unknown(self, name: str) -> PartError:
@@ -124,9 +130,11 @@ class Registry(catalogue.Registry):
         for other in ALL.values():
             if other is not self and name in other:
                 return PartError(
-                    f"{what}: it is one of the {other.name}", hint=did_you_mean(name, self.names())
+                    f"{what}: it is one of the {other.name}",
+                    hint=did_you_mean(name, self.names()),
+                    code="part.unknown",
                 )
-        return PartError(what, hint=part_hint(name) or did_you_mean(name, self.names()))
+        return PartError(what, hint=part_hint(name) or did_you_mean(name, self.names()), code="part.unknown")
 
 
 readers = Registry("readers")
@@ -141,7 +149,9 @@ ALL: dict[str, Registry] = {r.name: r for r in (readers, annotators, encoders, f
 def registry_of(name: str) -> Registry:
     """The registry called `name`. Raises `PartError`."""
     if name not in ALL:
-        raise PartError(f"there is no registry {name!r}", hint=did_you_mean(name, ALL))
+        raise PartError(
+            f"there is no registry {name!r}", hint=did_you_mean(name, ALL), code="part.no-registry"
+        )
     return ALL[name]
 
 
@@ -156,7 +166,9 @@ def find(name: str) -> tuple[str, type]:
         if name in registry:
             return registry.name, registry.get(name)
     names = [known for registry in ALL.values() for known in registry.names()]
-    raise PartError(f"there is no part {name!r}", hint=part_hint(name) or did_you_mean(name, names))
+    raise PartError(
+        f"there is no part {name!r}", hint=part_hint(name) or did_you_mean(name, names), code="part.unknown"
+    )
 
 
 def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:
@@ -169,12 +181,14 @@ def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:
     problems = Problems()
     fitted = fit_arguments(settings, known, name, problems, free=takes_any(part))
     if problems.found:
-        raise PartError("\n  ".join(f"{p.path}: {p}" for p in problems.found), where=f"@{registry}")
+        raise PartError(
+            "\n  ".join(f"{p.path}: {p}" for p in problems.found), where=f"@{registry}", code="part.invalid"
+        )
     arguments = {k: construct(value, known[k].hint) if k in known else value for k, value in fitted.items()}
     try:
         return part(**arguments)
     except ValueError as error:
-        raise PartError(str(error), where=name) from error
+        raise PartError(str(error), where=name, code="part.refused") from error
 
 
 def components(registry: str | None = None) -> list[Component]:

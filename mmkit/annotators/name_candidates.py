@@ -42,7 +42,9 @@ class NameCandidates(Annotator):
 
     def __init__(self, top: int = 100, replace: bool = False, output: str | None = None) -> None:
         if top < 1:
-            raise PartError(f"top = {top}, but a mention needs at least one candidate", where=_PART)
+            raise PartError(
+                f"top = {top}, but a mention needs at least one candidate", where=_PART, code="part.setting"
+            )
         self.top, self.replace = top, replace
         self.output = Path(output) if output else None
         self._lists: dict[str, list[str]] = {}
@@ -65,6 +67,7 @@ class NameCandidates(Annotator):
                 "there are no entities to choose candidates from",
                 where=_PART,
                 hint="name the knowledge base in the recipe's [data.entities]",
+                code="annotator.no-entities",
             )
         return getattr(self.entities, "fingerprint", None) or _hash_of_names(self.entities)
 

@@ -34,4 +34,6 @@ def loading(what: str, name: str, hint: str) -> Iterator[None]:
         yield
     except LOADING_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PartError(f"cannot load {what} {name!r}: {reason}", hint=hint) from error
+        raise PartError(
+            f"cannot load {what} {name!r}: {reason}", hint=hint, code="part.model-unloadable"
+        ) from error

@@ -63,6 +63,7 @@ def refuse(failures: Mapping[str, str]) -> None:
     raise DataError(
         "\n  ".join([f"{count} could not be annotated; all other results are stored", *named, *rest]),
         hint="run this again to try only these again, or let the annotator pass over them (keep_going = true)",
+        code="annotator.records-failed",
     )
 
 
@@ -100,5 +101,6 @@ def _compute(annotator: Annotator, missing: Mapping[str, T], device: str) -> Ite
             raise PartError(
                 f"{type(annotator).__name__} returned {len(results)} results for {len(batch)} records",
                 hint="this is a mistake in the annotator: report it to its author",
+                code="annotator.result-count",
             )
         yield dict(zip(keys[start : start + len(batch)], results, strict=True))

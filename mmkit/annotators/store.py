@@ -80,4 +80,5 @@ class ResultStore:
                 f"the store of annotation results cannot be used: {reason}",
                 where=self.path,
                 hint="see that the disk has room and may be written to; if the file is damaged, delete it",
+                code="annotator.store-unusable",
             ) from reason

@@ -115,7 +115,8 @@ def report(error: Exception) -> int:
             click.echo(str(error), err=True)
             return error.exit_code
         case MMKitError():
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+            code = click.style(f"[{error.code}]", dim=True)
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}\n  {code}", err=True)
             return error.exit_code
         case click.ClickException():
             error.show()

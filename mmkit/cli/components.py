@@ -51,7 +51,9 @@ def list_components(only: str | None, as_json: bool, check: bool) -> None:
             out.print(lines)
     if check and broken:
         names = ", ".join(f"{c.name} ({c.package})" for c in broken)
-        raise PartError(f"{len(broken)} of {len(components)} parts cannot be used: {names}")
+        raise PartError(
+            f"{len(broken)} of {len(components)} parts cannot be used: {names}", code="part.broken-parts"
+        )
 
 
 def _checked(components: list[Component]) -> list[Component]:

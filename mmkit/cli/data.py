@@ -67,7 +67,7 @@ def convert(
     path = Path(source)
     if reader_name is None:
         if _holds_data(path):
-            raise DataError("this is no recipe", where=path, hint=_READER_HINT)
+            raise DataError("this is no recipe", where=path, hint=_READER_HINT, code="recipe.not-a-recipe")
         reader = recipe_from(source, context, sample).build(f"data.{split}")
     elif sample:
         raise click.UsageError("--sample goes with a recipe, not with --reader")

@@ -124,6 +124,7 @@ def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator
                 "the file holds entities, not examples",
                 where=source,
                 hint="to link to these entities, give the file as --entities",
+                code="file.wrong-kind",
             )
         yield record
 

@@ -52,9 +52,11 @@ def read(path: Path) -> Source:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"is not UTF-8 text: {error}", where=path) from error
+        raise RecipeError(f"is not UTF-8 text: {error}", where=path, code="recipe.not-utf8") from error
     except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}", where=path) from error
+        raise RecipeError(
+            f"cannot be read: {error.strerror}", where=path, code="recipe.unreadable"
+        ) from error
     return parse(text, path)
 
 
@@ -75,7 +77,7 @@ def parse(text: str, path: Path) -> Source:
         elif raw.has_option(parent, name):
             bad.append(f"line {lines[section]}: {section} is a setting as well as a section")
     if bad:
-        raise RecipeError("\n  ".join(bad), where=path)
+        raise RecipeError("\n  ".join(bad), where=path, code="recipe.syntax")
     tree = Config().from_str("\n".join(text for _, text in prepared), interpolate=False)
     return Source(path, _as_written(tree, raw), lines)
 
@@ -91,10 +93,16 @@ def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, in
         if header := SECTION.match(line):
             section = header["name"].strip()
             if not SECTION_NAME.fullmatch(section) or section == "DEFAULT":
-                raise RecipeError(f"[{section}] is not a section's name", where=f"{path}:{number}")
+                raise RecipeError(
+                    f"[{section}] is not a section's name",
+                    where=f"{path}:{number}",
+                    code="recipe.section-name",
+                )
             if section in put_in:
                 raise RecipeError(
-                    f"[{section}] must come before the sections in it", where=f"{path}:{number}"
+                    f"[{section}] must come before the sections in it",
+                    where=f"{path}:{number}",
+                    code="recipe.section-order",
                 )
             for parent in (parent for parent in _parents(section) if parent not in lines):
                 prepared.append((number, f"[{parent}]"))
@@ -126,7 +134,9 @@ def _raw_values(prepared: Sequence[tuple[int, str]], path: Path) -> ConfigParser
     except (DuplicateSectionError, DuplicateOptionError) as error:
         name = getattr(error, "option", None) or f"[{error.section}]"
         number = prepared[(error.lineno or 1) - 1][0]
-        raise RecipeError(f"{name} is here a second time", where=f"{path}:{number}") from error
+        raise RecipeError(
+            f"{name} is here a second time", where=f"{path}:{number}", code="recipe.duplicate"
+        ) from error
     except ParsingError as error:
         at = error.errors[0][0] if getattr(error, "errors", None) else getattr(error, "lineno", 1)
         number, line = prepared[at - 1]
@@ -134,6 +144,7 @@ def _raw_values(prepared: Sequence[tuple[int, str]], path: Path) -> ConfigParser
             f"cannot be read: {line.strip()!r}",
             where=f"{path}:{number}",
             hint="write `[section]` or `key = value`, and indent the further lines of a value",
+            code="recipe.syntax",
         ) from error
     return parser
 
@@ -265,11 +276,17 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         name, equals, value = option.removeprefix("--").partition("=")
         if not option.startswith("--") or not name:
             raise RecipeError(
-                f"cannot read the argument {option!r}", hint="settings are overridden as --section.key value"
+                f"cannot read the argument {option!r}",
+                hint="settings are overridden as --section.key value",
+                code="recipe.override",
             )
         if not equals:
             if not left or re.match(r"--[\w-]+(\.|$)", left[0]):
-                raise RecipeError(f"{option} needs a value", hint=f"{option} VALUE, or {option}=VALUE")
+                raise RecipeError(
+                    f"{option} needs a value",
+                    hint=f"{option} VALUE, or {option}=VALUE",
+                    code="recipe.override",
+                )
             value = left.pop(0)
         overrides[name] = try_load_json(value)
     return overrides

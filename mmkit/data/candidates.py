@@ -62,4 +62,5 @@ def _not_lists(path: Path, reason: str) -> DataError:
         f"candidate lists cannot be added to this file: {reason}",
         where=path,
         hint="name another file, or delete this one",
+        code="data.candidate-lists",
     )

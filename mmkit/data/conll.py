@@ -156,13 +156,16 @@ class ConllImagesReader(Reader):
         if parts[1:] != columns[1:] and len(columns) > 1:
             self.repairs["line with blanks or tabs beside its columns"] += 1
         if len(columns) < 2:
-            raise DataError(f"a line without a tag: {line[:60]!r}", where=where, hint=_hint_of(line))
+            raise DataError(
+                f"a line without a tag: {line[:60]!r}", where=where, hint=_hint_of(line), code="conll.columns"
+            )
         if self.tag_column is None and len(columns) > 2:
             raise DataError(
                 f"a line of {len(columns)} columns: {line[:60]!r}",
                 where=where,
                 hint=_hint_of(line)
                 + "; or say which column holds the tag: tag_column = -1 (the last), for example",
+                code="conll.columns",
             )
         at = 1 if self.tag_column is None else self.tag_column
         if not -len(columns) <= at < len(columns):
@@ -170,6 +173,7 @@ class ConllImagesReader(Reader):
                 f"there is no column {at} on a line of {len(columns)}",
                 where=where,
                 hint="columns count from 0",
+                code="conll.columns",
             )
         return columns[0], columns[at]
 
@@ -178,7 +182,9 @@ class ConllImagesReader(Reader):
         if tab:
             self.repairs[f"{POST} line with a tag"] += 1
         if not post:
-            raise DataError("`IMGID:` without a name", where=f"{self.path}:{number}")
+            raise DataError(
+                "`IMGID:` without a name", where=f"{self.path}:{number}", code="conll.no-image-name"
+            )
         return post
 
     def _closed(self, sentence: Sentence, by_blank: bool) -> Iterator[Sentence]:
@@ -192,6 +198,7 @@ class ConllImagesReader(Reader):
                 "a sentence without an `IMGID:` line before it",
                 where=f"{self.path}:{sentence.line}",
                 hint="set `images = null` to read a file without pictures",
+                code="conll.no-image-line",
             )
         if not by_blank:
             self.repairs["sentence not ended by an empty line"] += 1
@@ -228,6 +235,7 @@ class ConllImagesReader(Reader):
                 f"`{prefix}-{label}` without a `B-{label}` before it",
                 where=f"{self.path}:{sentence.line_of(first.start)}",
                 hint='orphan_tags = "open" or "drop" reads such tags',
+                code="conll.orphan-tag",
             )
         if self.orphan_tags == "drop":
             self.repairs["chunk without B- dropped"] += len(orphans)

@@ -49,7 +49,7 @@ class CropTable:
 
     def __post_init__(self) -> None:
         if self.limit < 0:
-            raise DataError(f"the number of crops must be 0 or more, not {self.limit}")
+            raise DataError(f"the number of crops must be 0 or more, not {self.limit}", code="part.setting")
 
     @classmethod
     def load(cls, path: Path, folder: str = "", limit: int = 3) -> CropTable:
@@ -62,14 +62,15 @@ class CropTable:
         except DataError as error:
             if path.exists():
                 what = f"the crop table cannot be read: {error.what}"
-                raise DataError(
-                    what, where=error.where, hint=f"{error.hint}; {_SHAPE}" if error.hint else _SHAPE
-                ) from None
-            raise DataError("no such crop table", where=path, hint=_NO_TABLE) from None
+                hint = f"{error.hint}; {_SHAPE}" if error.hint else _SHAPE
+                raise DataError(what, where=error.where, hint=hint, code="crops.unreadable") from None
+            raise DataError("no such crop table", where=path, hint=_NO_TABLE, code="crops.missing") from None
         except FileNotFoundError:
-            raise DataError("no such crop table", where=path, hint=_NO_TABLE) from None
+            raise DataError("no such crop table", where=path, hint=_NO_TABLE, code="crops.missing") from None
         except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"the crop table cannot be read: {error}", where=path, hint=_SHAPE) from error
+            raise DataError(
+                f"the crop table cannot be read: {error}", where=path, hint=_SHAPE, code="crops.unreadable"
+            ) from error
         _check(table, path)
         return cls(table, folder, limit)
 
@@ -148,11 +149,17 @@ def _load_torch(path: Path) -> Any:
 def _check(table: Any, path: Path) -> None:
     if not isinstance(table, dict):
         raise DataError(
-            f"the crop table is a {type(table).__name__}, not a dictionary", where=path, hint=_SHAPE
+            f"the crop table is a {type(table).__name__}, not a dictionary",
+            where=path,
+            hint=_SHAPE,
+            code="crops.not-a-table",
         )
     for key, names in table.items():
         listed = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
         if not isinstance(key, (str, int)) or not listed:
             raise DataError(
-                f"the entry {key!r} of the crop table is no list of files", where=path, hint=_SHAPE
+                f"the entry {key!r} of the crop table is no list of files",
+                where=path,
+                hint=_SHAPE,
+                code="crops.not-a-table",
             )

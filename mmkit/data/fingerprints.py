@@ -30,9 +30,9 @@ def file_sha256(path: Path | str) -> str:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise DataError("no such data file", where=path) from None
+        raise DataError("no such data file", where=path, code="file.missing") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"the file cannot be read: {error}", where=path) from error
+        raise DataError(f"the file cannot be read: {error}", where=path, code="file.unreadable") from error
 
 
 def known_variant(sha: str) -> str | None:

@@ -82,11 +82,13 @@ def _regular(path: str) -> IO[bytes]:
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError("this is a folder, not an image file", where=path)
+            raise ImageError("this is a folder, not an image file", where=path, code="image.not-a-file")
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError("this is not a regular file", where=path, hint="name an image file")
+            raise ImageError(
+                "this is not a regular file", where=path, hint="name an image file", code="image.not-a-file"
+            )
         if status.st_size == 0:  # also files of /proc, which have no size and may never end
-            raise ImageError("the image file is empty (0 bytes)", where=path)
+            raise ImageError("the image file is empty (0 bytes)", where=path, code="image.empty")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -106,6 +108,7 @@ def _check_size(picture: Pillow.Image, path: str) -> None:
                 f"the image is {width} × {height} pixels, which is too long and thin",
                 where=path,
                 hint=f"cut it, so that one side is at most {MAX_RATIO} times the other",
+                code="image.too-thin",
             )
 
 
@@ -118,7 +121,7 @@ def no_picture(file: IO[bytes], path: str) -> ImageError:
         head = b""
     what, hint = kind_of(head)
     said = f"the file is {what}" if what else "the file is not a picture of a known format"
-    return ImageError(said, where=path, hint=hint)
+    return ImageError(said, where=path, hint=hint, code="image.format")
 
 
 def kind_of(head: bytes) -> tuple[str, str]:
@@ -174,18 +177,23 @@ _STARTS = (
 def unreadable(path: str, error: Exception) -> ImageError:
     """The error of a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
-        return ImageError("no such image", where=path, hint=why_missing(path))
+        return ImageError("no such image", where=path, hint=why_missing(path), code="image.missing")
     if isinstance(error, OSError) and error.strerror:
-        return ImageError(f"the image cannot be read: {error.strerror}", where=path)
-    return ImageError(f"the image cannot be read: {error}", where=path)
+        return ImageError(f"the image cannot be read: {error.strerror}", where=path, code="image.unreadable")
+    return ImageError(f"the image cannot be read: {error}", where=path, code="image.unreadable")
 
 
 def broken(path: str, error: Exception) -> ImageError:
     """The error of a picture that cannot be decoded."""
-    return ImageError(f"the image is broken: {error or type(error).__name__}", where=path)
+    return ImageError(
+        f"the image is broken: {error or type(error).__name__}", where=path, code="image.broken"
+    )
 
 
 def _too_large(path: str) -> ImageError:
     return ImageError(
-        f"the image has more than {MAX_PIXELS // 1_000_000} megapixels", where=path, hint="scale it down"
+        f"the image has more than {MAX_PIXELS // 1_000_000} megapixels",
+        where=path,
+        hint="scale it down",
+        code="image.too-large",
     )

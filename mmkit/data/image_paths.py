@@ -99,6 +99,7 @@ class Photos:
                 f"the photo {name!r} could be {' or '.join(sorted(found))}",
                 where=where,
                 hint=f"keep one of them in {self.folder}, or write the ending in the data",
+                code="image.ambiguous",
             )
         if found:
             self.repairs["photo found by its name with another ending"] += 1

@@ -42,7 +42,7 @@ def open_image(image: Image) -> Pillow.Image:
     empty, truncated, no regular file, no picture, or beyond the bounds of `mmkit.data.image_files`.
     """
     if image.path is None:
-        raise ImageError("a blank image has no file to open")
+        raise ImageError("a blank image has no file to open", code="image.blank")
     with opened(image.path) as file:
         turn = _TURNS.get(orientation(file) or 1)
         try:
@@ -130,5 +130,9 @@ def _on_white(band: Pillow.Image) -> Pillow.Image:
 def _clipped(box: Box, size: tuple[int, int], path: str) -> tuple[int, int, int, int]:
     pixels = whole_pixels(box, size)
     if pixels is None:
-        raise ImageError(f"the box {box} holds no pixel of a {size[0]}×{size[1]} picture", where=path)
+        raise ImageError(
+            f"the box {box} holds no pixel of a {size[0]}×{size[1]} picture",
+            where=path,
+            code="image.empty-box",
+        )
     return pixels

@@ -79,6 +79,7 @@ class JmereReader(Reader):
             raise DataError(
                 f"{len(triples)} triples in `triple_list`, but {len(pairs)} pairs of places in `ent_pair_list`",
                 where=record.where,
+                code="jmere.pair-count",
             )
         return [self._relation(*both, tokens) for both in zip(triples, pairs, strict=True)]
 
@@ -125,7 +126,7 @@ def words(record: Node, repairs: Counter[str]) -> list[str]:
     """The words of a record's `text`; empty ones, between two spaces, count as words and are told in `repairs`."""
     tokens = record["text"].text().split(" ")
     if not any(tokens):
-        raise DataError("an empty sentence", where=record.where)
+        raise DataError("an empty sentence", where=record.where, code="data.empty-sentence")
     if "" in tokens:
         repairs["word without characters"] += tokens.count("")
     return tokens

@@ -21,7 +21,7 @@ def parse_line(line: str, where: str) -> Any:
     try:
         return _value(line, where)
     except json.JSONDecodeError as error:
-        raise DataError(_syntax(error), where=where) from None
+        raise DataError(_syntax(error), where=where, code="json.syntax") from None
 
 
 def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None) -> Any:
@@ -34,7 +34,7 @@ def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None)
     try:
         return _value(text, str(path))
     except json.JSONDecodeError as error:
-        raise DataError(_syntax(error), where=f"{path}:{error.lineno}") from None
+        raise DataError(_syntax(error), where=f"{path}:{error.lineno}", code="json.syntax") from None
 
 
 def surrogates(value: Any, where: str) -> DataError:
@@ -43,6 +43,7 @@ def surrogates(value: Any, where: str) -> DataError:
         f"`{_surrogate_field(value)}` holds an unpaired surrogate, which is no character",
         where=where,
         hint="replace it, for example with text.encode('utf-8', 'replace').decode()",
+        code="json.surrogate",
     )
 
 
@@ -53,7 +54,7 @@ def _value(text: str, where: str) -> Any:
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON that can be read: {error}", where=where) from None
+        raise DataError(f"not JSON that can be read: {error}", where=where, code="json.unreadable") from None
     if _SURROGATE_ESCAPE.search(text) and _surrogate_field(value) is not None:
         raise surrogates(value, where)
     return value

@@ -40,12 +40,19 @@ class JsonlReader(Reader):
         seen: set[str] = set()
         for where, x in located_records(self.path, None, self.root, self.repairs):
             if isinstance(x, Prediction):
-                raise DataError("the file holds predictions, not examples", where=self.path)
+                raise DataError(
+                    "the file holds predictions, not examples", where=self.path, code="file.wrong-kind"
+                )
             if x.id in seen:
-                raise DataError(f"the id {x.id!r} occurs twice", where=where)
+                raise DataError(f"the id {x.id!r} occurs twice", where=where, code="data.duplicate-id")
             seen.add(x.id)
             if isinstance(x, Example) and not x.tokens and x.mention is None and x.entity is None:
-                raise DataError("an empty sentence", where=where, hint="remove the line or give it some text")
+                raise DataError(
+                    "an empty sentence",
+                    where=where,
+                    hint="remove the line or give it some text",
+                    code="data.empty-sentence",
+                )
             yield blanked(x) if self.blank_images else found(x, self.repairs)  # type: ignore[misc]
 
     @classmethod

@@ -59,7 +59,11 @@ def write_jsonl(path: Path | str, records: Iterable[Record], kind: Kind) -> int:
         file.write(_encoded({"format": FORMAT, "kind": kind}, ""))
         for x in records:
             if not isinstance(x, expected):
-                raise DataError(f"a file of {kind} cannot hold a {type(x).__name__}", where=path)
+                raise DataError(
+                    f"a file of {kind} cannot hold a {type(x).__name__}",
+                    where=path,
+                    code="jsonl.wrong-record",
+                )
             file.write(_encoded(to_json(x), x.id))
             count += 1
     return count
@@ -71,7 +75,7 @@ def _encoded(record: dict[str, Any], id: str) -> bytes:
     except UnicodeEncodeError:
         raise surrogates(record, repr(id)) from None
     except (TypeError, ValueError) as error:
-        raise DataError(f"it cannot be written as JSON: {error}", where=id) from error
+        raise DataError(f"it cannot be written as JSON: {error}", where=id, code="json.unwritable") from error
 
 
 def located_records(
@@ -81,7 +85,7 @@ def located_records(
     lines = numbered_lines(path, repairs=repairs)
     first = next(lines, None)
     if first is None:
-        raise DataError("the file is empty", where=path, hint=_HEADER_HINT)
+        raise DataError("the file is empty", where=path, hint=_HEADER_HINT, code="file.empty")
     read = _KINDS[check_header(parse_line(first[1], f"{path}:1"), f"{path}:1", kind)][1]
     for number, line in lines:
         where = f"{path}:{number}"
@@ -94,20 +98,29 @@ def located_records(
 def check_header(header: Any, where: str, expected: Kind | None) -> str:
     """The kind of records that a file's first line announces. Raises `DataError` if it is no header."""
     if not isinstance(header, dict) or "format" not in header:
-        raise DataError("the header is missing", where=where, hint=_HEADER_HINT)
+        raise DataError("the header is missing", where=where, hint=_HEADER_HINT, code="jsonl.no-header")
     version, kind = header["format"], header.get("kind")
     if type(version) is not int or version < 1:
         raise DataError(
-            f"`format` must be a whole number from 1, not {version!r}", where=where, hint=_HEADER_HINT
+            f"`format` must be a whole number from 1, not {version!r}",
+            where=where,
+            hint=_HEADER_HINT,
+            code="jsonl.format",
         )
     if version > FORMAT:
         raise DataError(
             f"the file has format {version}; this version of mmkit reads up to {FORMAT}",
             where=where,
             hint="update mmkit: pip install --upgrade mmkit",
+            code="jsonl.newer-format",
         )
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise DataError(f"unknown kind {kind!r}", where=where, hint=did_you_mean(str(kind), _KINDS))
+        raise DataError(
+            f"unknown kind {kind!r}",
+            where=where,
+            hint=did_you_mean(str(kind), _KINDS),
+            code="jsonl.unknown-kind",
+        )
     if expected not in (None, kind):
-        raise DataError(f"the file holds {kind}, not {expected}", where=where)
+        raise DataError(f"the file holds {kind}, not {expected}", where=where, code="file.wrong-kind")
     return kind

@@ -46,7 +46,10 @@ class KnowledgeBase(Sequence[Entity]):
             self.repairs: dict[str, int] = facts["repairs"]
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
-                f"the stored knowledge base is damaged: {error}", where=folder, hint="delete this folder"
+                f"the stored knowledge base is damaged: {error}",
+                where=folder,
+                hint="delete this folder",
+                code="knowledge.damaged",
             ) from error
 
     @classmethod
@@ -150,7 +153,7 @@ def _write(
             if progress is not None and count % _CHUNK == 0:
                 progress(count)
     if not hashes:
-        raise DataError("there is no entity in it")
+        raise DataError("there is no entity in it", code="knowledge.no-entity")
     values = np.frombuffer(hashes, dtype=np.uint64)
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -163,7 +166,7 @@ def _write(
         what = (
             f"two entities have the id {one!r}" if one == other else f"the ids {one!r} and {other!r} collide"
         )
-        raise DataError(what, hint="make ids unique")
+        raise DataError(what, hint="make ids unique", code="knowledge.duplicate-id")
 
 
 class _Writer:

@@ -35,9 +35,15 @@ def numbered_lines(
                     f"not UTF-8: 0x{raw[at]:02x} at byte {at + 1} of the line, {done + at + 1} of the file",
                     where=f"{path}:{number}",
                     hint=advice(path),
+                    code="file.not-utf8",
                 ) from None
             if number == 1 and b"\0" in raw and guesses(path):  # UTF-16 of plain English passes for UTF-8
-                raise DataError("not UTF-8: every other byte is 0", where=f"{path}:1", hint=advice(path))
+                raise DataError(
+                    "not UTF-8: every other byte is 0",
+                    where=f"{path}:1",
+                    hint=advice(path),
+                    code="file.not-utf8",
+                )
             done += len(raw)
             if line.endswith("\n"):
                 line = line[:-2] if line.endswith("\r\n") else line[:-1]
@@ -48,13 +54,17 @@ def _open(path: Path, source: str) -> BinaryIO:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise DataError("no such data file", where=path, hint=source) from None
+        raise DataError("no such data file", where=path, hint=source, code="file.missing") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DataError(f"the data file cannot be read: {error}", where=path, hint=source) from error
+        raise DataError(
+            f"the data file cannot be read: {error}", where=path, hint=source, code="file.unreadable"
+        ) from error
 
 
 def _chunks(file: BinaryIO, path: Path) -> Iterator[bytes]:
     try:
         yield from file
     except OSError as error:
-        raise DataError(f"the data file cannot be read: {error}", where=path) from error
+        raise DataError(
+            f"the data file cannot be read: {error}", where=path, code="file.unreadable"
+        ) from error

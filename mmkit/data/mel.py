@@ -149,7 +149,7 @@ class MelReader(Reader):
     ) -> None:
         super().__init__(root, file, blank_images)
         if max_candidates is not None and max_candidates < 1:
-            raise DataError(f"max_candidates must be at least 1, not {max_candidates}")
+            raise DataError(f"max_candidates must be at least 1, not {max_candidates}", code="part.setting")
         self.images, self.candidates, self.max_candidates = images, candidates, max_candidates
         self.missing_candidates = missing_candidates
 

@@ -50,6 +50,7 @@ def links(record: Node) -> list[Link]:
         raise DataError(
             f"{len(mentions)} `mentions`, {len(titles)} `entities`, {len(answers)} `answer`",
             where=record.where,
+            code="melbench.lengths",
         )
     return [Link(*fields) for fields in zip(mentions, titles, answers, strict=True)]
 

@@ -108,26 +108,32 @@ class Record:
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
-            raise DataError(f"the line holds a {type(value).__name__}, not a dictionary", where=where)
+            raise DataError(
+                f"the line holds a {type(value).__name__}, not a dictionary",
+                where=where,
+                code="mnre.not-a-dictionary",
+            )
         self.value, self.where = value, where
 
     def _field(self, key: str) -> Any:
         if key not in self.value:
-            raise DataError(f"the field {key!r} is missing", where=self.where)
+            raise DataError(f"the field {key!r} is missing", where=self.where, code="json.missing-field")
         return self.value[key]
 
     def text(self, key: str) -> str:
         value = self._field(key)
         if not isinstance(value, str):
-            raise DataError(f"{key!r} must be a string, not {value!r:.60}", where=self.where)
+            raise DataError(
+                f"{key!r} must be a string, not {value!r:.60}", where=self.where, code="json.wrong-type"
+            )
         return value
 
     def tokens(self) -> list[str]:
         tokens = self._field("token")
         if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-            raise DataError("'token' must be a list of strings", where=self.where)
+            raise DataError("'token' must be a list of strings", where=self.where, code="json.wrong-type")
         if not tokens:
-            raise DataError("an empty sentence", where=self.where)
+            raise DataError("an empty sentence", where=self.where, code="data.empty-sentence")
         return tokens
 
     def span(self, key: str, label: str, tokens: list[str]) -> Span:
@@ -135,11 +141,15 @@ class Record:
         bounds = entity.get("pos") if isinstance(entity, dict) else None
         two = isinstance(bounds, (list, tuple)) and len(bounds) == 2 and all(type(b) is int for b in bounds)
         if not isinstance(bounds, (list, tuple)) or not two:
-            raise DataError(f"{key!r} must hold 'pos': [start, end] in tokens", where=self.where)
+            raise DataError(
+                f"{key!r} must hold 'pos': [start, end] in tokens", where=self.where, code="json.wrong-type"
+            )
         start, end = bounds
         if not 0 <= start < end <= len(tokens):
             raise DataError(
-                f"{key!r} lies at tokens [{start}, {end}) of a sentence of {len(tokens)}", where=self.where
+                f"{key!r} lies at tokens [{start}, {end}) of a sentence of {len(tokens)}",
+                where=self.where,
+                code="data.span-outside",
             )
         return Span(start, end, label)
 
@@ -147,7 +157,11 @@ class Record:
 def _literal(line: str, where: str) -> Any:
     """The Python literal on a line; nothing is executed."""
     if len(line) > MAX_LINE:
-        raise DataError(f"a line of {len(line)} characters; at most {MAX_LINE} are read", where=where)
+        raise DataError(
+            f"a line of {len(line)} characters; at most {MAX_LINE} are read",
+            where=where,
+            code="mnre.line-too-long",
+        )
     try:
         if "\\" not in line:
             return ast.literal_eval(line)
@@ -160,4 +174,5 @@ def _literal(line: str, where: str) -> Any:
             f"not a Python literal: {reason}",
             where=where,
             hint="each line is one dictionary, as MNRE publishes them",
+            code="mnre.syntax",
         ) from None

@@ -59,6 +59,7 @@ def _typed(relation: Relation, where: str) -> Relation:
             f"the relation {label!r} does not name the types of its entities",
             where=where,
             hint="names are /HEAD TYPE/TAIL TYPE/RELATION, such as /per/loc/place_of_birth, or None",
+            code="mnre.untyped-relation",
         )
     head, tail, name = names
     return Relation(replace(relation.head, label=head), replace(relation.tail, label=tail), name)

@@ -26,20 +26,29 @@ class Node:
         except RecursionError:
             shown = f"a {type(self.value).__name__} nested too deep to show"
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        raise DataError(f"`{self.name or 'record'}` must be {expected}, not {shown}", where=self.where)
+        raise DataError(
+            f"`{self.name or 'record'}` must be {expected}, not {shown}",
+            where=self.where,
+            code="json.wrong-type",
+        )
 
     def fields(self, known: tuple[str, ...]) -> Node:
         """Itself, checked to be an object with none but `known` fields."""
         for key in self.object():
             if key not in known:
                 raise DataError(
-                    f"unknown field `{self._inside(key)}`", where=self.where, hint=did_you_mean(key, known)
+                    f"unknown field `{self._inside(key)}`",
+                    where=self.where,
+                    hint=did_you_mean(key, known),
+                    code="json.unknown-field",
                 )
         return self
 
     def __getitem__(self, key: str) -> Node:
         if key not in self.value:
-            raise DataError(f"the field `{self._inside(key)}` is missing", where=self.where)
+            raise DataError(
+                f"the field `{self._inside(key)}` is missing", where=self.where, code="json.missing-field"
+            )
         return Node(self.value[key], self.where, self._inside(key))
 
     def optional(self, key: str, read: Callable[[Node], T]) -> T | None:
@@ -92,9 +101,11 @@ def plain_notes(notes: Mapping[str, Any], id: str) -> Json:
     try:
         same = not plain or json.loads(json.dumps(plain, allow_nan=False)) == plain
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"its notes are not JSON: {error}", where=id) from error
+        raise DataError(f"its notes are not JSON: {error}", where=id, code="json.notes") from error
     if not same:
-        raise DataError("its notes are not JSON: tuples, or keys that are no strings", where=id)
+        raise DataError(
+            "its notes are not JSON: tuples, or keys that are no strings", where=id, code="json.notes"
+        )
     return plain
 
 

@@ -50,7 +50,10 @@ def read_gold(path: Path, forms: Forms = ()) -> list[Example]:
             examples = [_example(record, path) for record in read_jsonl(path)]
         case "described":
             raise DataError(
-                "the file holds predictions", where=path, hint="gold data are what `mmkit convert` writes"
+                "the file holds predictions",
+                where=path,
+                hint="gold data are what `mmkit convert` writes",
+                code="file.wrong-kind",
             )
         case form:
             examples = [example for example, _ in form.read(path)]
@@ -85,7 +88,9 @@ def matched(
     if not in_order:
         told = _by_id(examples, told, where)
     elif len(told) != len(examples):
-        raise DataError(f"{len(told)} predictions for {len(examples)} examples", where=where)
+        raise DataError(
+            f"{len(told)} predictions for {len(examples)} examples", where=where, code="predictions.count"
+        )
     return [_fitting(example, some, where) for example, some in zip(examples, told, strict=True)]
 
 
@@ -105,6 +110,7 @@ def _by_id(examples: Sequence[Example], told: Sequence[Told], where: Path) -> li
         "; ".join(problems),
         where=where,
         hint="every example needs its prediction; if the ids alone differ, --in-order pairs them by their places",
+        code="predictions.unmatched",
     )
 
 
@@ -120,6 +126,7 @@ def _fitting(example: Example, told: Told, where: Path) -> Prediction:
             f"the prediction for {example.id!r} was made of other tokens than the example has",
             where=where,
             hint="predict from the gold file itself: mmkit predict RUN --input GOLD --output FILE",
+            code="predictions.other-tokens",
         )
     spans = [*prediction.spans, *(end for r in prediction.relations for end in (r.head, r.tail))]
     last = max((span.end for span in spans), default=0)
@@ -127,6 +134,7 @@ def _fitting(example: Example, told: Told, where: Path) -> Prediction:
         raise DataError(
             f"a span predicted for {example.id!r} ends at token {last} of a sentence of {len(example.tokens)} tokens",
             where=where,
+            code="data.span-outside",
         )
     return prediction if prediction.id == example.id else replace(prediction, id=example.id)
 
@@ -135,7 +143,7 @@ def _refuse_twice(ids: Iterable[str], where: Path) -> None:
     seen = set()
     for id in ids:
         if id in seen:
-            raise DataError(f"the id {id!r} occurs twice", where=where)
+            raise DataError(f"the id {id!r} occurs twice", where=where, code="data.duplicate-id")
         seen.add(id)
 
 
@@ -151,13 +159,18 @@ def _form(path: Path, forms: Forms) -> Form:
         try:
             record = parse_line(line, where)
         except DataError as error:
-            raise DataError(error.what, where=where, hint=error.hint or _known(forms)) from error
+            raise error.at(where, error.hint or _known(forms)) from error
         if isinstance(record, dict) and "format" in record:
             return "canonical"
         if isinstance(record, dict) and record.keys() >= {"id", "text", "tokens"}:
             return "described"
-        raise DataError("neither a header of jsonlines nor a prediction", where=where, hint=_known(forms))
-    raise DataError("the file is empty", where=path, hint=_known(forms))
+        raise DataError(
+            "neither a header of jsonlines nor a prediction",
+            where=where,
+            hint=_known(forms),
+            code="predictions.unknown-form",
+        )
+    raise DataError("the file is empty", where=path, hint=_known(forms), code="file.empty")
 
 
 def _known(forms: Forms) -> str:
@@ -175,6 +188,7 @@ def _example(record: Record, path: Path) -> Example:
             f"the file holds {held}, not examples",
             where=path,
             hint="gold data are what `mmkit convert` writes",
+            code="file.wrong-kind",
         )
     return record
 
@@ -187,7 +201,7 @@ def _told(record: Record, path: Path) -> Told:
             told = Prediction.of(record)
             notes = {key: note for key, note in record.notes.items() if key == STRINGS}
             return Told(replace(told, notes={**told.notes, **notes}), record.tokens)
-    raise DataError("the file holds entities, not predictions", where=path)
+    raise DataError("the file holds entities, not predictions", where=path, code="file.wrong-kind")
 
 
 def _described(path: Path) -> Iterator[Told]:

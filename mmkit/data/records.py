@@ -74,7 +74,7 @@ def example_from_json(record: object, where: str = "", root: str = "", id: str =
     try:
         return Example(node.id(id), text, tokens, offsets, **fields)
     except DataError as error:
-        raise DataError(error.what, where=where or error.where) from None
+        raise error.at(where or error.where) from None
 
 
 def entity_from_json(record: object, where: str = "", root: str = "", id: str = "") -> Entity:
@@ -101,11 +101,14 @@ def _words(node: Node) -> tuple[str, tuple[str, ...], tuple[tuple[int, int], ...
     text = node.optional("text", Node.text)
     if node.value.get("tokens") is None:
         if text is None:
-            raise DataError("it has neither `text` nor `tokens`", where=node.where)
+            raise DataError("it has neither `text` nor `tokens`", where=node.where, code="data.no-text")
         for key in ("offsets", "spans", "relations"):
             if node.value.get(key):
                 raise DataError(
-                    f"`{key}` without `tokens`", where=node.where, hint="they count tokens: give `tokens` too"
+                    f"`{key}` without `tokens`",
+                    where=node.where,
+                    hint="they count tokens: give `tokens` too",
+                    code="data.no-tokens",
                 )
         return text, *tokenize(text)
     tokens = node["tokens"].strings()
@@ -128,7 +131,9 @@ def _found_offsets(text: str, tokens: tuple[str, ...], where: str) -> tuple[tupl
         start = text.find(token, at)
         if start < 0:
             raise DataError(
-                f"`tokens[{i}]` ({token!r}) does not occur in `text` after character {at}", where=where
+                f"`tokens[{i}]` ({token!r}) does not occur in `text` after character {at}",
+                where=where,
+                code="data.token-not-in-text",
             )
         at = start + len(token)
         offsets.append((start, at))

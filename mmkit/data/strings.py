@@ -92,6 +92,7 @@ def need_positions(id: str, *notes: Mapping[str, Any]) -> None:
             "its entities are told by their words, not by their places",
             where=id,
             hint='count them by words: mmkit.joint_f1.v1 with match = "string"',
+            code="data.no-positions",
         )
 
 

@@ -77,6 +77,6 @@ class TagTable(dict[str, Tag]):
                 hint = "tags are O, B-TYPE and I-TYPE, or those of BIOES (E-, S-) and BILOU (L-, U-)"
                 if prefix == tag and prefix.upper() in self.prefixes:
                     hint = f"the type is missing behind {prefix!r}: {prefix}-TYPE"
-                raise DataError(f"unknown tag {tag!r}", where=where, hint=hint)
+                raise DataError(f"unknown tag {tag!r}", where=where, hint=hint, code="conll.unknown-tag")
             self[tag] = (PREFIXES[prefix], self.rename.get(label, label))
         return self[tag]

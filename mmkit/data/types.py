@@ -34,9 +34,11 @@ class Region:
 
     def __post_init__(self) -> None:
         if self.image < 0:
-            raise DataError(f"a region's image counts from 0, it cannot be {self.image}")
+            raise DataError(f"a region's image counts from 0, it cannot be {self.image}", code="data.region")
         if len(self.box) != 4:
-            raise DataError(f"a region's box is (left, top, right, bottom), not {self.box}")
+            raise DataError(
+                f"a region's box is (left, top, right, bottom), not {self.box}", code="data.region"
+            )
 
     def to_dict(self) -> Json:
         """As JSON."""
@@ -65,7 +67,9 @@ class Span:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
-            raise DataError(f"a span must have 0 <= start < end, not [{self.start}, {self.end})")
+            raise DataError(
+                f"a span must have 0 <= start < end, not [{self.start}, {self.end})", code="data.span-bounds"
+            )
 
     def to_dict(self) -> Json:
         """As JSON."""
@@ -147,6 +151,7 @@ class Media:
                 f"media have a kind other than pictures, not {self.kind!r}",
                 where=self.path,
                 hint="pictures go into `images`",
+                code="data.media-kind",
             )
 
     def to_dict(self) -> Json:
@@ -205,19 +210,26 @@ class Example:
 
     def __post_init__(self) -> None:
         if len(self.offsets) != len(self.tokens):
-            raise DataError(f"{len(self.tokens)} tokens but {len(self.offsets)} offsets", where=self.id)
+            raise DataError(
+                f"{len(self.tokens)} tokens but {len(self.offsets)} offsets",
+                where=self.id,
+                code="data.offset-count",
+            )
         ends = [s.end for s in self.spans] + [s.end for r in self.relations for s in (r.head, r.tail)]
         if self.mention is not None and self.mention.span is not None:
             ends.append(self.mention.span.end)
         if ends and max(ends) > len(self.tokens):
             raise DataError(
-                f"a span ends at token {max(ends)} of a sentence of {len(self.tokens)} tokens", where=self.id
+                f"a span ends at token {max(ends)} of a sentence of {len(self.tokens)} tokens",
+                where=self.id,
+                code="data.span-outside",
             )
         shown = [region.image for span in self.spans for region in span.regions]
         if shown and max(shown) >= len(self.images):
             raise DataError(
                 f"a region is in images[{max(shown)}] of an example with {len(self.images)} pictures",
                 where=self.id,
+                code="data.region-image",
             )
 
     @classmethod
@@ -323,7 +335,7 @@ class GoldRank:
 
     def __post_init__(self) -> None:
         if min(self.among or 1, self.overall or 1) < 1 or 0 in (self.among, self.overall):
-            raise DataError(f"ranks begin at 1, not {self.among} and {self.overall}")
+            raise DataError(f"ranks begin at 1, not {self.among} and {self.overall}", code="data.rank")
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,7 @@ class WikidiverseReader(MelReader):
             f"a record of {len(fields)} fields",
             where=node.where,
             hint="published are 4 and 11, or named fields",
+            code="wikidiverse.fields",
         )
 
     def _published(self, node: Node) -> _Link:

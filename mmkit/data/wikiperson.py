@@ -69,5 +69,5 @@ def _box(node: Node) -> Box:
         node.fail("[left, top, right, bottom]")
     left, top, right, bottom = numbers
     if left >= right or top >= bottom:
-        raise DataError(f"the box {numbers} is empty", where=node.where)
+        raise DataError(f"the box {numbers} is empty", where=node.where, code="wikiperson.empty-box")
     return left, top, right, bottom

@@ -66,7 +66,12 @@ class ApproximateIndex:
                 written_once(folder, lambda target: _build(target, entities, lists))
                 names = _undamaged(folder)
             if names is None:
-                raise MMKitError("what was just written reads otherwise", where=folder, hint="check the disk")
+                raise MMKitError(
+                    "what was just written reads otherwise",
+                    where=folder,
+                    hint="check the disk",
+                    code="cache.unreliable",
+                )
             return cls(
                 [faiss.read_index(str(folder / n), faiss.IO_FLAG_MMAP) for n in names], entities, probes
             )
@@ -170,6 +175,8 @@ def _faiss() -> Any:
         import faiss
     except ImportError as error:
         raise PartError(
-            "searching many entities on a CPU needs faiss", hint='pip install "mmkit[faiss]"'
+            "searching many entities on a CPU needs faiss",
+            hint='pip install "mmkit[faiss]"',
+            code="part.needs-package",
         ) from error
     return faiss

@@ -29,6 +29,7 @@ class MarkedPairDecoder(PairDecoder):
             raise RecipeError(
                 f"head_markers and tail_markers must be four different tokens, not {list(markers)}",
                 hint='such as head_markers = ["<s>", "</s>"] and tail_markers = ["<o>", "</o>"]',
+                code="part.markers",
             )
         self.head_markers, self.tail_markers = head_markers, tail_markers
 

@@ -32,7 +32,11 @@ class PairDecoder(Decoder):
     def __init__(self, *, relations: list[str] | None = None, none_label: str = "None") -> None:
         super().__init__()
         if relations is not None and (not relations or len(set(relations)) < len(relations)):
-            raise RecipeError(f"relations must be different names, not {relations}", hint="or leave them out")
+            raise RecipeError(
+                f"relations must be different names, not {relations}",
+                hint="or leave them out",
+                code="part.label-names",
+            )
         self.relations, self.none_label = relations, none_label
 
     def fit(self, examples: Iterable[Example]) -> Labels:
@@ -40,7 +44,9 @@ class PairDecoder(Decoder):
         for example in examples:
             found |= {_label(relation, example, self.relations) for relation in example.relations}
         if not found:
-            raise DataError("no training example has a relation", hint="is this the right file?")
+            raise DataError(
+                "no training example has a relation", hint="is this the right file?", code="task.no-relations"
+            )
         return {
             "relations": self.relations or sorted(found, key=lambda name: (name != self.none_label, name))
         }
@@ -92,7 +98,10 @@ def pair_of(example: Example) -> Relation:
     """The pair of an example that is one unit. Raises `DataError` if it has none."""
     if not example.relations:
         raise DataError(
-            "there is no pair of spans to classify", where=example.id, hint="give a head and a tail span"
+            "there is no pair of spans to classify",
+            where=example.id,
+            hint="give a head and a tail span",
+            code="task.no-pair",
         )
     return example.relations[0]
 
@@ -100,11 +109,14 @@ def pair_of(example: Example) -> Relation:
 def _label(relation: Relation, example: Example, known: Sequence[str] | None) -> str:
     """A gold pair's label. Raises `DataError` if it has none, or none of the `known`."""
     if relation.label is None:
-        raise DataError("a relation without a label cannot be trained on", where=example.id)
+        raise DataError(
+            "a relation without a label cannot be trained on", where=example.id, code="task.no-label"
+        )
     if known is not None and relation.label not in known:
         raise DataError(
             f"the relation {relation.label!r} is unknown",
             where=example.id,
             hint=did_you_mean(relation.label, known),
+            code="task.unknown-relation",
         )
     return relation.label

@@ -100,6 +100,7 @@ def check_finite(x: Tensor, whose: str) -> None:
         raise DataError(
             f"features {whose} are not finite",
             hint="look at what the encoder makes of these texts or pictures",
+            code="features.not-finite",
         )
 
 

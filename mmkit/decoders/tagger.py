@@ -47,7 +47,11 @@ class Tagger(Decoder):
     ) -> None:
         super().__init__()
         if types is not None and (not types or len(set(types)) < len(types)):
-            raise RecipeError(f"types must be different names, not {types}", hint="or leave them out")
+            raise RecipeError(
+                f"types must be different names, not {types}",
+                hint="or leave them out",
+                code="part.label-names",
+            )
         self.text, self.scheme, self.types = text, scheme, types
         self.dropout = nn.Dropout(dropout)
 
@@ -63,6 +67,7 @@ class Tagger(Decoder):
                 f"the labels' {len(labels['tags'])} tags are not the {len(self.tags)} that "
                 f"scheme = {self.scheme!r} and subwords = {self.subwords!r} give",
                 hint="use the recipe the labels come from",
+                code="run.other-tags",
             )
         self.linear = nn.Linear(dims["tokens"], len(self.tags))
 
@@ -93,6 +98,7 @@ class Tagger(Decoder):
                 f"the encoder {self.text!r} {problem}",
                 where="model.decoder.text",
                 hint=did_you_mean(self.text, texts),
+                code="part.no-word-encoder",
             )
         return inputs[self.text]
 
@@ -136,6 +142,7 @@ def check_first(subwords: str) -> None:
             f'must be "first", not {subwords!r}',
             where="model.decoder.subwords",
             hint="a tagger of all subwords is a part of its own: `mmkit list-components --registry decoders`",
+            code="part.setting",
         )
 
 

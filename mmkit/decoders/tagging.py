@@ -73,6 +73,7 @@ class TagSet:
                     f"the span [{span.start}, {span.end}) overlaps another one; tags cannot say that",
                     where=example.id,
                     hint="remove nested and overlapping spans from the data",
+                    code="task.span-overlap",
                 )
             begin, inside = self.ids[f"B-{label}"], self.ids[f"I-{label}"]
             ids[covered] = inside
@@ -127,13 +128,22 @@ def learn_types(examples: Iterable[Example], given: Sequence[str] | None) -> lis
                 raise unknown_type(span.label, given, example)
             found.add(span.label)
     if not found:
-        raise DataError("no training example has a span", hint="is this the right file, with its labels?")
+        raise DataError(
+            "no training example has a span",
+            hint="is this the right file, with its labels?",
+            code="task.no-spans",
+        )
     return list(given) if given is not None else sorted(found)
 
 
 def unknown_type(label: str, known: Iterable[str], example: Example) -> DataError:
     """The error for a span whose type the decoder does not know."""
-    return DataError(f"the span type {label!r} is unknown", where=example.id, hint=did_you_mean(label, known))
+    return DataError(
+        f"the span type {label!r} is unknown",
+        where=example.id,
+        hint=did_you_mean(label, known),
+        code="task.unknown-span-type",
+    )
 
 
 def padded(rows: Sequence[Ids], width: int) -> NDArray[Any]:

@@ -41,6 +41,7 @@ def load_network(
             f"the weights of {source!r} lack {len(missing)} tensors of {type(network).__name__}, "
             f"{missing[0]} the first",
             hint="are they another model's?",
+            code="encoder.missing-weights",
         )
     return network
 
@@ -49,7 +50,11 @@ def load_tokenizer(source: str, **options: Any) -> PreTrainedTokenizerFast:
     """A fast tokenizer. Raises `PartError` if it is another kind, and `LOADING_ERRORS`."""
     tokenizer = AutoTokenizer.from_pretrained(source, **options)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise PartError(f"the tokenizer of {source!r} is not a fast one", hint="take another model")
+        raise PartError(
+            f"the tokenizer of {source!r} is not a fast one",
+            hint="take another model",
+            code="encoder.slow-tokenizer",
+        )
     return tokenizer
 
 
@@ -68,7 +73,9 @@ def cannot_load(what: str, source: str, known: Iterable[str], files: str, error:
             "check the name; a model of the Hub needs the network once, or give a local folder's path"
         )
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return PartError(f"cannot load {what} {source!r}: {reason}", hint="; ".join(hints))
+    return PartError(
+        f"cannot load {what} {source!r}: {reason}", hint="; ".join(hints), code="encoder.unloadable"
+    )
 
 
 def described(network: PreTrainedModel) -> dict[str, Any]:

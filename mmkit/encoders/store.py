@@ -248,6 +248,7 @@ def refuse_pictures(encoder: ItemEncoder, files: Mapping[str, str], how: str) ->
         raise DataError(
             f"{len(files):,} pictures are {how}:{shown}{more}",
             hint='mend or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+            code="image.unusable",
         )
 
 

@@ -24,6 +24,7 @@ class VectorAttention(nn.Module):
             raise PartError(
                 f"an attention {width} wide cannot be cut into {heads} heads",
                 hint="change `heads` of the fuser",
+                code="part.heads",
             )
         self.heads = heads
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)

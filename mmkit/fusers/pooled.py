@@ -38,5 +38,6 @@ def shared_width(encoders: Mapping[str, Encoder], names: list[str], part: str) -
             f"the encoders that share a layer differ in width: {listed}",
             where=part,
             hint="give them one backbone, or backbones of one width",
+            code="part.widths",
         )
     return next(iter(widths.values()))

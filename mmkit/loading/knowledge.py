@@ -59,7 +59,7 @@ def read_knowledge_base(
             if other
             else ""
         )
-        raise DataError(error.what, where=error.where or reader.path, hint=error.hint or advice) from error
+        raise error.at(error.where or reader.path, error.hint or advice) from error
     split.repairs = base.repairs
     return split
 
@@ -77,7 +77,9 @@ def read_entities(recipe: Recipe, other: Path | None = None) -> Sequence[Entity]
 def _read(reader: Reader) -> Iterator[Entity]:
     for record in reader:
         if not isinstance(record, Entity):
-            raise DataError(f"data.{ENTITIES} needs entities, but its reader gives examples")
+            raise DataError(
+                f"data.{ENTITIES} needs entities, but its reader gives examples", code="data.wrong-reader"
+            )
         yield record
 
 

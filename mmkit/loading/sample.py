@@ -38,7 +38,11 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
         if name not in written:
             written[name] = _write_dataset(recipe, split, name)
         if split not in written[name]:
-            raise PartError(f"{name} brings sample data, but none for data.{split}", where=recipe.path)
+            raise PartError(
+                f"{name} brings sample data, but none for data.{split}",
+                where=recipe.path,
+                code="sample.no-split",
+            )
         overrides |= {f"data.{split}.{key}": value for key, value in written[name][split].items()}
     recipe = recipe.with_overrides(overrides)
     train = list(recipe.build("data.train"))
@@ -71,6 +75,7 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
             f"{name} brings no sample data",
             where=recipe.path,
             hint="a reader's `sample` classmethod writes it",
+            code="sample.none",
         ) from error
 
 
@@ -90,6 +95,7 @@ def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
             "no recipe says how this run is trained",
             where=f"{recipe.path}: [{section}]",
             hint='name it: recipe = "more_twitter15_text", say',
+            code="sample.no-recipe",
         )
     needed = load_recipe(name)
     filled = sampled(needed, tell).to_str() + "".join(version(p) for p in ("mmkit", "torch", "transformers"))
@@ -120,4 +126,5 @@ def _train(recipe: Path, folder: Path) -> None:
             f"it could not be trained on its sample: {said}",
             where=recipe,
             hint=f"see what mmkit train {recipe} --sample says",
+            code="sample.untrainable",
         )

@@ -63,5 +63,5 @@ def fingerprints(reader: Reader) -> list[dict[str, Any]]:
     try:
         hashes = {path: file_sha256(path) for path in reader.files()}
     except DataError as error:
-        raise DataError(error.what, where=error.where, hint=error.hint or reader.source) from error
+        raise error.at(error.where, error.hint or reader.source) from error
     return [{"file": str(path), "sha256": sha, "variant": known_variant(sha)} for path, sha in hashes.items()]

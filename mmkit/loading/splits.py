@@ -23,7 +23,9 @@ def check_split(recipe: Recipe, name: str) -> None:
     known = split_names(recipe)
     if name not in known:
         what = "holds entities, not examples" if name == ENTITIES else "is no split of the recipe"
-        raise DataError(f"{name!r} {what}", where=recipe.path, hint=did_you_mean(name, known))
+        raise DataError(
+            f"{name!r} {what}", where=recipe.path, hint=did_you_mean(name, known), code="data.no-split"
+        )
 
 
 def read_split(recipe: Recipe, name: str) -> Split:
@@ -31,7 +33,10 @@ def read_split(recipe: Recipe, name: str) -> Split:
     known = recipe.parts("data")
     if name not in known:
         raise DataError(
-            f"the recipe has no split {name!r}", where=recipe.path, hint=did_you_mean(name, known)
+            f"the recipe has no split {name!r}",
+            where=recipe.path,
+            hint=did_you_mean(name, known),
+            code="data.no-split",
         )
     if name == ENTITIES:
         return read_knowledge_base(recipe)
@@ -40,15 +45,22 @@ def read_split(recipe: Recipe, name: str) -> Split:
     seen: set[str] = set()
     for record in reader:
         if isinstance(record, Entity):
-            raise DataError(f"data.{name} needs examples, but its reader gives entities", where=reader.path)
+            raise DataError(
+                f"data.{name} needs examples, but its reader gives entities",
+                where=reader.path,
+                code="data.wrong-reader",
+            )
         if record.id in seen:
             raise DataError(
-                f"two records have the id {record.id!r}", where=reader.path, hint="make ids unique"
+                f"two records have the id {record.id!r}",
+                where=reader.path,
+                hint="make ids unique",
+                code="data.duplicate-id",
             )
         seen.add(record.id)
         split.examples.append(record)
     if not seen:
-        raise DataError("there is no record in this file", where=reader.path)
+        raise DataError("there is no record in this file", where=reader.path, code="data.no-records")
     split.repairs = dict(reader.repairs)
     split.files = fingerprints(reader)
     return split

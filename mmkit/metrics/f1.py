@@ -26,7 +26,9 @@ class F1Counts:
     def __init__(self, *, bootstrap: int, per_label: bool) -> None:
         if bootstrap < 0:
             raise RecipeError(
-                f"bootstrap is a number of resamples, not {bootstrap}", hint="0 for no interval"
+                f"bootstrap is a number of resamples, not {bootstrap}",
+                hint="0 for no interval",
+                code="part.setting",
             )
         self.bootstrap, self.per_label = bootstrap, per_label
         self._examples: list[tuple[int, int, int]] = []
@@ -70,11 +72,15 @@ def pairs(
 ) -> Iterator[tuple[Example, Prediction]]:
     """Each example with its prediction. Raises `DataError` where they do not belong together."""
     if len(examples) != len(predictions):
-        raise DataError(f"{len(examples)} examples but {len(predictions)} predictions cannot be scored")
+        raise DataError(
+            f"{len(examples)} examples but {len(predictions)} predictions cannot be scored",
+            code="predictions.count",
+        )
     for i, (example, prediction) in enumerate(zip(examples, predictions, strict=True)):
         if example.id != prediction.id:
             raise DataError(
                 f"number {i} of the predictions is for {prediction.id!r}, but the example is {example.id!r}",
                 hint="score predictions beside the examples they were made for, in the same order",
+                code="predictions.order",
             )
         yield example, prediction

@@ -92,7 +92,9 @@ class JointF1(Metric):
     def labelled(self, relations: Sequence[Relation], example: Example) -> list[Relation]:
         """The relations that are counted as triples. Raises `DataError` for one without a label."""
         if any(relation.label is None for relation in relations):
-            raise DataError("a relation without a label cannot be scored", where=example.id)
+            raise DataError(
+                "a relation without a label cannot be scored", where=example.id, code="metric.no-label"
+            )
         return [relation for relation in relations if relation.label != self.none_label]
 
     def compute(self) -> dict[str, float]:

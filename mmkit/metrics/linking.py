@@ -47,7 +47,9 @@ class Linking(Metric):
     def __init__(self, bootstrap: int = 0) -> None:
         if bootstrap < 0:
             raise RecipeError(
-                f"bootstrap is a number of resamples, not {bootstrap}", hint="0 for no interval"
+                f"bootstrap is a number of resamples, not {bootstrap}",
+                hint="0 for no interval",
+                code="part.setting",
             )
         self.bootstrap = bootstrap
         self.reset()
@@ -121,6 +123,7 @@ def _noted(note: Any, example: Example) -> GoldRank:
             f"the note {OLD_NOTE!r} of its prediction lacks ranks",
             where=example.id,
             hint="predict anew, or leave the note out to be scored by the links",
+            code="predictions.no-ranks",
         ) from error
 
 
@@ -128,7 +131,11 @@ def _listed(prediction: Prediction, example: Example) -> _Ranks:
     """Ranks by what a prediction lists. Raises `DataError` if it has other than one score a link."""
     scores = prediction.link_scores or tuple(-float(i) for i in range(len(prediction.links)))
     if len(scores) != len(prediction.links):
-        raise DataError(f"{len(prediction.links)} links but {len(scores)} scores", where=example.id)
+        raise DataError(
+            f"{len(prediction.links)} links but {len(scores)} scores",
+            where=example.id,
+            code="predictions.link-scores",
+        )
     if not prediction.links:
         listed = float(example.entity in example.candidates) if example.candidates else np.nan
         return _Ranks(np.inf, True, listed, np.inf, True)

@@ -45,7 +45,9 @@ class RelationF1(Metric):
     def _items(self, relations: Sequence[Relation], example: Example) -> set[Item]:
         for relation in relations:
             if relation.label is None:
-                raise DataError("a relation without a label cannot be scored", where=example.id)
+                raise DataError(
+                    "a relation without a label cannot be scored", where=example.id, code="metric.no-label"
+                )
         return {(r.label, r.head, r.tail) for r in relations}
 
     def _real(self, items: set[Item]) -> set[Item]:

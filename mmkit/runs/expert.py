@@ -84,6 +84,7 @@ class RunEncoder(ItemEncoder):
                 "there is no trained run to build on",
                 where=self.run,
                 hint=f"train it first: mmkit train {recipe} --output {self.run}",
+                code="expert.no-run",
             )
         try:
             status = run.facts().get("status")
@@ -94,6 +95,7 @@ class RunEncoder(ItemEncoder):
                 f"the run to build on is {status}",
                 where=self.run,
                 hint=f"finish it: mmkit train {run.recipe_file} --resume --output {self.run}",
+                code="expert.unfinished-run",
             )
 
     def _check_readable(self, recipe: Recipe) -> None:
@@ -111,6 +113,7 @@ class RunEncoder(ItemEncoder):
                 f"the run gives no {' and no '.join(lacking)}, so that another model cannot build on it",
                 where=self.run,
                 hint="taggers of words and classifiers of pairs give scores",
+                code="expert.gives-nothing",
             )
 
     @property
@@ -176,19 +179,22 @@ class RunEncoder(ItemEncoder):
 
     def _one(self, x: Example | Entity) -> Example:
         if isinstance(x, Entity):
-            raise PartError("a run reads examples, not entities", where=self.run)
+            raise PartError("a run reads examples, not entities", where=self.run, code="expert.no-entities")
         units = self.decoder.units(x)
         if len(units) != 1:
             raise PartError(
                 f"the run makes {len(units)} examples of one",
                 where=x.id,
                 hint="use a decoder that does so too",
+                code="expert.several-units",
             )
         return units[0]
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         if kind is Entity:
-            raise PartError("a run reads examples, not entities", hint="name another encoder")
+            raise PartError(
+                "a run reads examples, not entities", hint="name another encoder", code="expert.no-entities"
+            )
 
     def blank(self) -> Example:
         """An example without words. No item of a run is blank, but each encoder of items needs one."""

@@ -63,6 +63,7 @@ class Run:
                     "the output folder is not empty",
                     where=self.folder,
                     hint="name another --output, or add --resume to go on with the run in it",
+                    code="run.folder-taken",
                 )
             with atomic(self.folder / ".writable") as probe:  # a full or read-only disk shows before any work
                 probe.write("")
@@ -120,7 +121,9 @@ class Run:
                 if not self.folder.exists()
                 else "this is not a run folder (no recipe.cfg)"
             )
-            raise RunError(what, where=self.folder, hint="name the folder that `mmkit train` wrote")
+            raise RunError(
+                what, where=self.folder, hint="name the folder that `mmkit train` wrote", code="run.not-a-run"
+            )
         return load_recipe(self.recipe_file)
 
     def labels(self) -> dict[str, Any]:
@@ -136,6 +139,7 @@ class Run:
                 f"this run has format {found}, this mmkit reads up to {FORMAT}",
                 where=self.json_file,
                 hint="upgrade mmkit",
+                code="run.newer-format",
             )
         return facts
 
@@ -173,12 +177,16 @@ class Run:
         except FileNotFoundError as error:
             raise _missing(self.folder, path.name) from error
         except (OSError, ValueError) as error:
-            raise RunError(f"{path.name} is damaged: {error}", where=self.folder) from error
+            raise RunError(
+                f"{path.name} is damaged: {error}", where=self.folder, code="run.damaged"
+            ) from error
         return content
 
 
 def _missing(folder: Path, name: str) -> RunError:
-    return RunError(f"{name} is missing", where=folder, hint="the run folder is incomplete")
+    return RunError(
+        f"{name} is missing", where=folder, hint="the run folder is incomplete", code="run.missing-file"
+    )
 
 
 def _names_without_frozen(model: Model) -> set[str]:

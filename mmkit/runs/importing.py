@@ -70,7 +70,7 @@ def import_checkpoint(
         name = recipe or importer.recipe(state)
         labels, tensors = importer.labels(state), importer.convert_state(state)
     except DataError as error:
-        raise DataError(error.what, where=error.where or file, hint=error.hint) from error
+        raise error.at(error.where or file) from error
     chosen = load_recipe(name, overrides or {})
     model = assemble(chosen, labels=labels)
     load_converted(model, tensors, Path(file))
@@ -84,6 +84,7 @@ def find_importer(paper: str) -> Importer:
         raise PartError(
             f"no plugin imports checkpoints of {paper!r}",
             hint=part_hint(paper) or did_you_mean(paper, known),
+            code="import.unknown-paper",
         )
     return load_target(known[paper])()
 
@@ -101,7 +102,11 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
         if isinstance(inner, Mapping):
             content = inner
     if not isinstance(content, Mapping) or not any(isinstance(v, Tensor) for v in content.values()):
-        raise DataError(f"there is no state dict in this file, but a {type(content).__name__}", where=path)
+        raise DataError(
+            f"there is no state dict in this file, but a {type(content).__name__}",
+            where=path,
+            code="import.no-state-dict",
+        )
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if all(name.startswith(PARALLEL) for name in state):
         return {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
@@ -110,7 +115,7 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> Any:
     if not path.is_file():
-        raise DataError("there is no such file", where=path)
+        raise DataError("there is no such file", where=path, code="file.missing")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -118,18 +123,23 @@ def _read(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         called = re.search(r"Unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+)", str(error))
         if called is None:  # torch's own message would advise to let the file run code
-            raise DataError("this is not a checkpoint of torch or safetensors", where=path) from error
+            raise DataError(
+                "this is not a checkpoint of torch or safetensors", where=path, code="import.not-a-checkpoint"
+            ) from error
         raise DataError(
             f"this file asks to run code when it is read ({called[1] or called[2]}), which mmkit never does",
             where=path,
             hint="if you trust it, load it elsewhere and save its tensors alone, as safetensors",
+            code="import.runs-code",
         ) from error
     except Exception as error:  # torch and safetensors raise all kinds on a damaged file
         raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"the file is damaged or no checkpoint ({one_line(error)[:200]})", where=path)
+    return DataError(
+        f"the file is damaged or no checkpoint ({one_line(error)[:200]})", where=path, code="import.damaged"
+    )
 
 
 def rename(state: State, names: Mapping[str, str], unused: tuple[str, ...], paper: str) -> dict[str, Tensor]:
@@ -154,6 +164,7 @@ def check_names(there: Iterable[str], expected: Iterable[str], paper: str, hint:
         raise DataError(
             f"this is no {paper} checkpoint as the authors' code writes it; tensors " + "; ".join(problems),
             hint=hint or "only checkpoints of the authors' own models can be imported",
+            code="import.not-of-paper",
         )
 
 
@@ -175,8 +186,6 @@ def load_converted(model: Model, state: State, source: Path) -> None:
     try:
         load_weights(model, state, source, only=expected)
     except RunError as error:
-        raise RunError(
-            error.what,
-            where=source,
-            hint="override the recipe's backbones with those the file was trained with",
+        raise error.at(
+            source, "override the recipe's backbones with those the file was trained with"
         ) from error

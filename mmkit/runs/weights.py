@@ -77,7 +77,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return tensors | {name: tensors[known] for name, known in same.items()}
     except FileNotFoundError as error:
         raise RunError(
-            "the weights are missing", where=path, hint="was training interrupted? try --resume"
+            "the weights are missing",
+            where=path,
+            hint="was training interrupted? try --resume",
+            code="run.missing-file",
         ) from error
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         size = path.stat().st_size if path.exists() else 0
@@ -85,6 +88,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             f"the weights are damaged ({size} bytes): {one_line(error)}",
             where=path,
             hint="copy the file again, or train again (--resume goes on from the last complete checkpoint)",
+            code="run.damaged",
         ) from error
 
 
@@ -108,6 +112,7 @@ def load_weights(
             "the weights do not fit the recipe's model: " + "; ".join(problems),
             where=source,
             hint="was recipe.cfg or labels.json edited after training?",
+            code="run.weights-do-not-fit",
         )
     with torch.no_grad():
         for name, tensor in state.items():

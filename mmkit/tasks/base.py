@@ -51,7 +51,9 @@ class Input:
     def __post_init__(self) -> None:
         clash = TAKEN & {self.name, self.option or self.name}
         if clash or not self.name.isidentifier():
-            raise PartError(f"a task's input cannot be called {self.name!r}", hint="choose another name")
+            raise PartError(
+                f"a task's input cannot be called {self.name!r}", hint="choose another name", code="part.task"
+            )
 
     @property
     def flag(self) -> str:
@@ -131,12 +133,14 @@ class Task(ABC):
                     f"this model {other.does_not}, so {_listed(theirs)} mean nothing to it",
                     where=where,
                     hint=f"leave out {_listed([flags[name] for name in theirs])}",
+                    code="input.not-for-task",
                 )
         known = [i.name for i in self.inputs]
         raise DataError(
             f"this model has no input {unknown[0]!r}",
             where=where,
             hint=did_you_mean(unknown[0], known) if known else "it is given a text and pictures, and no more",
+            code="input.unknown",
         )
 
     def check_given(self, given: Mapping[str, Any], where: str) -> None:
@@ -147,6 +151,7 @@ class Task(ABC):
                 f"this model needs {_listed([i.name for i in lacking])} too",
                 where=where,
                 hint=f"give {_listed([i.flag for i in lacking])}, or {lacking[0].name}=... in Python",
+                code="input.missing",
             )
 
     def asked(self, example: Example, given: Mapping[str, Any], entities: Sequence[Entity]) -> Example:
@@ -156,7 +161,9 @@ class Task(ABC):
     def check_words(self, example: Example, given: Mapping[str, Any]) -> None:
         """Refuse a user's sentence without words."""
         if not example.tokens:
-            raise DataError("the text has no words", where=example.id, hint="give a sentence")
+            raise DataError(
+                "the text has no words", where=example.id, hint="give a sentence", code="input.no-words"
+            )
 
     def check_input(self, example: Example) -> None:  # noqa: B027 - few tasks need more than a sentence
         """Raise `DataError` for an example, of whatever origin, that lacks what this task needs."""
@@ -178,6 +185,7 @@ class Task(ABC):
                     f"the decoder predicts {kind}, but its task ({self.name}) has no place for them",
                     where=example.id,
                     hint="the decoder's author has to set a `task` that fits",
+                    code="part.task",
                 )
         return self.answered(example, prediction, entities)
 

@@ -59,6 +59,7 @@ class LinkTask(Task):
                 "there is no mention to link",
                 where=where,
                 hint="give its words as --mention, or mention=... in Python",
+                code="input.no-mention",
             )
 
     def asked(self, example: Example, given: Mapping[str, Any], entities: Sequence[Entity]) -> Example:
@@ -68,6 +69,7 @@ class LinkTask(Task):
                 "candidates is one id, not a list of them",
                 where=example.id,
                 hint=f"candidates=[{candidates!r}]",
+                code="input.candidates",
             )
         unknown = [id for id in candidates if id not in entities]
         if unknown:
@@ -75,6 +77,7 @@ class LinkTask(Task):
                 f"the knowledge base has no entity {', '.join(map(repr, unknown[:5]))}",
                 where=example.id,
                 hint="candidates are ids of [data.entities]",
+                code="input.unknown-entity",
             )
         mention = _mention(example, given["mention"])
         return replace(example, mention=mention, candidates=tuple(dict.fromkeys(candidates)))

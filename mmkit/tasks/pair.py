@@ -39,9 +39,15 @@ class PairTask(Task):
                 "there is no pair of spans to classify",
                 where=where,
                 hint="give words of the text as --head and --tail",
+                code="task.no-pair",
             )
         if len(given) == 1:
-            raise DataError("a pair needs both head and tail", where=where, hint="give --head and --tail")
+            raise DataError(
+                "a pair needs both head and tail",
+                where=where,
+                hint="give --head and --tail",
+                code="input.half-pair",
+            )
 
     def asked(self, example: Example, given: Mapping[str, Any], entities: Sequence[Entity]) -> Example:
         head, tail = (find_span(example, given[role], role) for role in ("head", "tail"))
@@ -50,7 +56,10 @@ class PairTask(Task):
     def check_input(self, example: Example) -> None:
         if not example.relations:
             raise DataError(
-                "there is no pair of spans to classify", where=example.id, hint="give a head and a tail span"
+                "there is no pair of spans to classify",
+                where=example.id,
+                hint="give a head and a tail span",
+                code="task.no-pair",
             )
 
     def question(self, example: Example) -> Example:

@@ -22,7 +22,9 @@ def plain_example(
     try:
         "".join([text] if isinstance(text, str) else text).encode()
     except UnicodeEncodeError as error:
-        raise DataError("the text is no valid Unicode", where=id, hint="give it in UTF-8") from error
+        raise DataError(
+            "the text is no valid Unicode", where=id, hint="give it in UTF-8", code="input.not-unicode"
+        ) from error
     pictures = _pictures(images, id)
     if tokens is not None:
         return Example.from_tokens(id, tokens, images=pictures)
@@ -38,6 +40,7 @@ def _tokens(tokens: Sequence[str], id: str) -> tuple[str, ...]:
                 f"a sentence is a string, or a list of its tokens, not of {token!r}",
                 where=id,
                 hint='predict("Jordan scores again")',
+                code="input.text",
             )
     sizes = [len(token.split()) for token in tokens]
     if sizes and (max(sizes) > 2 or min(sizes) > 1):
@@ -45,6 +48,7 @@ def _tokens(tokens: Sequence[str], id: str) -> tuple[str, ...]:
             "this is a list of sentences, not of one sentence's tokens",
             where=id,
             hint="for several, call predict_batch([model.example(sentence) for sentence in sentences])",
+            code="input.text",
         )
     return tuple(tokens)
 
@@ -54,7 +58,10 @@ def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tu
         return ()
     if isinstance(images, str | os.PathLike | Image):
         raise DataError(
-            "images is one path, not a list of them", where=id, hint=f"images=[{_path(images)!r}]"
+            "images is one path, not a list of them",
+            where=id,
+            hint=f"images=[{_path(images)!r}]",
+            code="input.images",
         )
     pictures = []
     for image in images:
@@ -65,6 +72,7 @@ def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tu
                 f"a picture is a path or an Image, not a {type(image).__name__}",
                 where=id,
                 hint="save it to a file first",
+                code="input.images",
             )
         pictures.append(image if isinstance(image, Image) else Image(str(image)))
     return tuple(pictures)
@@ -82,7 +90,11 @@ def find_span(example: Example, wanted: str | tuple[int, int], role: str) -> Spa
     if not isinstance(wanted, str):
         start, end = wanted
         if end > len(example.tokens):
-            raise DataError(f"{role} ends at token {end} of {len(example.tokens)}", where=example.id)
+            raise DataError(
+                f"{role} ends at token {end} of {len(example.tokens)}",
+                where=example.id,
+                code="input.span-outside",
+            )
         return Span(start, end, role)
     words, _ = tokenize(wanted)
     for start in range(len(example.tokens) - len(words) + 1 if words else 0):
@@ -92,4 +104,5 @@ def find_span(example: Example, wanted: str | tuple[int, int], role: str) -> Spa
         f"{role} {wanted!r} does not occur in the text as whole words",
         where=example.id,
         hint="tokens are: " + " | ".join(example.tokens),
+        code="input.not-in-text",
     )

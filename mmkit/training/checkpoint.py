@@ -109,7 +109,9 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
         kind, _, name = key.partition("/")
         if name not in by_name:
             raise RunError(
-                f"the checkpoint's optimiser knows a parameter {name} that the model lacks", where=newest
+                f"the checkpoint's optimiser knows a parameter {name} that the model lacks",
+                where=newest,
+                code="run.weights-do-not-fit",
             )
         parameter = by_name[name]
         on_device = kind != "step" or optimizer.defaults.get("fused", False)
@@ -123,7 +125,10 @@ def _read_progress(checkpoint: Path) -> Progress:
         return Progress(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
         raise RunError(
-            f"the checkpoint is damaged: {error}", where=path, hint="remove it and start again"
+            f"the checkpoint is damaged: {error}",
+            where=path,
+            hint="remove it and start again",
+            code="run.damaged",
         ) from error
 
 

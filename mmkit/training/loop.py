@@ -97,6 +97,7 @@ class Loop:
                     raise RecipeError(
                         f"training.loss_weights names {', '.join(sorted(unknown))}, which the model has not",
                         hint=did_you_mean(min(unknown), losses),
+                        code="recipe.unknown-loss",
                     )
                 total = sum(loss * settings.loss_weights.get(name, 1.0) for name, loss in losses.items())
                 with products_of(self.precision):

@@ -42,9 +42,14 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
             + ", ".join(f"training.groups.{k}" for k in idle),
             hint="names look like "
             + ", ".join(_some_names(n for n, p in model.named_parameters() if p.requires_grad)),
+            code="recipe.idle-group",
         )
     if not groups:
-        raise RecipeError("nothing to train: every parameter is frozen", hint="unfreeze an encoder")
+        raise RecipeError(
+            "nothing to train: every parameter is frozen",
+            hint="unfreeze an encoder",
+            code="recipe.nothing-to-train",
+        )
     make = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     first, second = settings.betas
     return make(

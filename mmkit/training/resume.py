@@ -55,9 +55,12 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
             "the recipe is not the run's:\n  " + "\n  ".join(changes),
             where=run.folder,
             hint=f"resume with the run's own: mmkit train {run.recipe_file} --resume --output {run.folder}",
+            code="run.other-recipe",
         )
     if run.json_file.exists() and run.facts().get("status") in COMPLETE:
-        raise RunError("this run is complete", where=run.folder, hint="train into another --output")
+        raise RunError(
+            "this run is complete", where=run.folder, hint="train into another --output", code="run.complete"
+        )
 
 
 def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -70,6 +73,7 @@ def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                     f"data.{split}: this file has changed since the run began",
                     where=file["file"],
                     hint="put the file back, or train into another --output",
+                    code="run.other-data",
                 )
 
 

@@ -28,7 +28,10 @@ def course(name: str, total: int, warmup: int) -> Factor:
     known = known_schedules()
     if name not in known:
         raise RecipeError(
-            f"there is no schedule {name!r}", where="training.schedule", hint=did_you_mean(name, known)
+            f"there is no schedule {name!r}",
+            where="training.schedule",
+            hint=did_you_mean(name, known),
+            code="part.setting",
         )
     return load_target(known[name])(total, warmup)
 

@@ -52,6 +52,7 @@ class Watch:
                 where=f"examples {_few([i for update in updates for i in update.examples])}",
                 hint="lower training.learning_rate, set training.clip = 1.0, or look at these examples; "
                 "nothing was saved since the last checkpoint",
+                code="training.not-finite",
             )
 
     def figures(self) -> dict[str, float]:

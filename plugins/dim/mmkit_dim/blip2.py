@@ -36,6 +36,7 @@ class Captioner:
             raise PartError(
                 f"the BLIP-2 model {name!r} keeps no places for the picture in its prompt",
                 hint="it was saved for an older transformers: name a newer revision",
+                code="dim.blip2-prompt",
             )
 
     @torch.inference_mode()

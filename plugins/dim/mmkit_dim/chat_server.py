@@ -151,7 +151,9 @@ class ChatServer:
         return Failed(reason)
 
     def _stop(self, what: str, hint: str) -> MMKitError:
-        return MMKitError(what, where=f"{self.endpoint.url}, model {self.model!r}", hint=hint)
+        return MMKitError(
+            what, where=f"{self.endpoint.url}, model {self.model!r}", hint=hint, code="dim.chat-server"
+        )
 
 
 class MalformedError(Exception):

@@ -33,6 +33,7 @@ class DimImporter(Importer):
             raise DataError(
                 "this is no DIM checkpoint: it lacks the layer that makes the query, pedia_out_trans",
                 hint="give the file with the authors' `nel_model`",
+                code="import.not-of-paper",
             )
         return "dim_wikimel"
 

@@ -106,21 +106,28 @@ class EntityDescriptions(Annotator):
             raise PartError(
                 "the prompt must ask for {name}, and may hold {description}, but no other field",
                 hint="write a brace that is meant as such twice",
+                code="dim.prompt",
             )
         if self.backend == "local" and self.temperature:
             raise PartError(
-                "a local model answers with the likeliest words", hint="set temperature = 0, or use a server"
+                "a local model answers with the likeliest words",
+                hint="set temperature = 0, or use a server",
+                code="part.setting",
             )
         numbers = {"max_tokens": self.max_tokens, "parallel": self.parallel, "timeout": self.timeout}
         for name, number in numbers.items():
             if number <= 0:
-                raise PartError(f"{name} must be more than 0, not {number}")
+                raise PartError(f"{name} must be more than 0, not {number}", code="part.setting")
         if self.retries < 0 or (self.requests_per_minute is not None and self.requests_per_minute <= 0):
-            raise PartError("retries must not be negative, and requests_per_minute must be more than 0")
+            raise PartError(
+                "retries must not be negative, and requests_per_minute must be more than 0",
+                code="part.setting",
+            )
         if self.base_url and "@" in self.base_url:
             raise PartError(
                 "base_url holds credentials, and recipes are copied into runs",
                 hint="leave base_url out, and put the whole address into OPENAI_BASE_URL",
+                code="dim.credentials",
             )
 
     @classmethod
@@ -143,6 +150,7 @@ class EntityDescriptions(Annotator):
                 "no language model is named",
                 where="dim.entity_descriptions.v1",
                 hint=f"set `model`, or ${MODEL}",
+                code="dim.no-model",
             )
         return model
 

@@ -36,7 +36,12 @@ class Endpoint:
         key = os.environ.get(KEY, "").strip()
         parts = split_url(given)
         if not (key.isascii() and key.isprintable()):
-            raise MMKitError("the key has characters that no key has", where=f"${KEY}", hint="copy it anew")
+            raise MMKitError(
+                "the key has characters that no key has",
+                where=f"${KEY}",
+                hint="copy it anew",
+                code="dim.server-key",
+            )
         if parts.username is not None:
             user, password = unquote(parts.username), unquote(parts.password or "")
             basic = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -47,7 +52,10 @@ class Endpoint:
         url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         if authorization is None and url == PUBLIC:
             raise MMKitError(
-                "this server needs a key", where=PUBLIC, hint=f"set {KEY}, or name another server by {URL}"
+                "this server needs a key",
+                where=PUBLIC,
+                hint=f"set {KEY}, or name another server by {URL}",
+                code="dim.no-server-key",
             )
         return cls(url, authorization, tuple(sorted({s for s in secrets if s}, key=len, reverse=True)))
 
@@ -69,5 +77,6 @@ def split_url(url: str) -> SplitResult:
         raise MMKitError(
             "the chat server's address is no web address",
             hint=f"give one like {PUBLIC}, by base_url or ${URL}",
+            code="dim.server-address",
         )
     return parts

@@ -41,6 +41,7 @@ class DweImporter(Importer):
             raise DataError(
                 "this is no DWE checkpoint: it lacks the layer that makes the query, pedia_out_trans",
                 hint="give the file with the authors' `nel_model`",
+                code="import.not-of-paper",
             )
         return "dwe_wikimel"
 

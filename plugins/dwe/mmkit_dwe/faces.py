@@ -52,6 +52,7 @@ class FaceAnalyser:
                 where="dwe.profiles.v1",
                 hint='pip install "mmkit-dwe[faces]"; or name image classifiers under `classifiers`, or read '
                 "the authors' profiles with dwe.published_parts.v1",
+                code="part.needs-package",
             ) from error
         self._analyse = DeepFace.analyze
         self.attributes, self.face_detector = list(attributes), face_detector
@@ -73,6 +74,7 @@ class FaceAnalyser:
                 where="dwe.profiles.v1",
                 hint="its models are fetched when they are first used; see that they and the face detector "
                 f"{self.face_detector!r} work in Python",
+                code="dwe.face-analyser",
             ) from error
         # Where no face is found, the whole picture comes back as one with confidence 0; "skip" asks for that.
         found = [f for f in faces if self.face_detector == "skip" or f["face_confidence"] != 0]

@@ -77,7 +77,9 @@ class Finder:
             self.segments = _segments(config, task)
             if self.segments and config.model_type not in SEGMENTERS:
                 what = f"{name!r} is a {config.model_type} model, which is not known to segment instances"
-                raise PartError(what, hint=f"take one of {', '.join(SEGMENTERS)}")
+                raise PartError(
+                    what, hint=f"take one of {', '.join(SEGMENTERS)}", code="part.model-unloadable"
+                )
             self.processor = AutoImageProcessor.from_pretrained(name, **options)
             kind = AutoModelForUniversalSegmentation if self.segments else AutoModelForObjectDetection
             network: Any = load_network(kind, name, config, **options)
@@ -166,7 +168,11 @@ def _known(labels: Sequence[str], names: Mapping[int, str], model: str) -> dict[
     known = {str(name).lower(): (int(number), str(name)) for number, name in names.items()}
     for label in labels:
         if label.lower() not in known:
-            raise PartError(f"{model!r} knows no label {label!r}", hint=did_you_mean(label.lower(), known))
+            raise PartError(
+                f"{model!r} knows no label {label!r}",
+                hint=did_you_mean(label.lower(), known),
+                code="dwe.unknown-label",
+            )
     return dict(known[label.lower()] for label in labels)
 
 

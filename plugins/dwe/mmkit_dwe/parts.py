@@ -60,7 +60,9 @@ class Parts(PictureAnnotator):
     ) -> None:
         super().__init__()
         if not labels or max_parts < 1 or batch < 1:
-            raise PartError("dwe.parts.v1 needs a label, and max_parts and batch of at least 1")
+            raise PartError(
+                "dwe.parts.v1 needs a label, and max_parts and batch of at least 1", code="part.setting"
+            )
         self.name, self.revision, self.labels = name, revision, tuple(labels)
         self.task: Literal["auto", "detection", "segmentation"] = task
         self.threshold, self.max_parts, self.batch_size = threshold, max_parts, batch

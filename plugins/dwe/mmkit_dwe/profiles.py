@@ -70,10 +70,15 @@ class Profiles(PictureAnnotator):
             for name in names:
                 if name not in known:
                     raise PartError(
-                        f"{what} {name!r}", where="dwe.profiles.v1", hint=did_you_mean(name, known)
+                        f"{what} {name!r}",
+                        where="dwe.profiles.v1",
+                        hint=did_you_mean(name, known),
+                        code="part.setting",
                     )
         if not self.attributes or batch < 1:
-            raise PartError("needs an attribute and a batch of at least 1", where="dwe.profiles.v1")
+            raise PartError(
+                "needs an attribute and a batch of at least 1", where="dwe.profiles.v1", code="part.setting"
+            )
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:

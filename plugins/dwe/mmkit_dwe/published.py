@@ -107,13 +107,21 @@ class PublishedParts(Annotator):
         path = Path(self.root) / self.map
         table = read_json(path, SOURCE)
         if not isinstance(table, dict):
-            raise DataError(f"the map of parts is a {type(table).__name__}", where=path, hint=SHAPE)
+            raise DataError(
+                f"the map of parts is a {type(table).__name__}", where=path, hint=SHAPE, code="dwe.parts-map"
+            )
         for photo, names in table.items():
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise DataError(f"the entry {photo!r} is no list of names", where=path, hint=SHAPE)
+                raise DataError(
+                    f"the entry {photo!r} is no list of names", where=path, hint=SHAPE, code="dwe.parts-map"
+                )
             for name in names:
                 if not _is_inside(name):
-                    raise DataError(f"the part {name!r} of {photo!r} leads out of its folder", where=path)
+                    raise DataError(
+                        f"the part {name!r} of {photo!r} leads out of its folder",
+                        where=path,
+                        code="dwe.part-outside",
+                    )
         return table
 
     def _named(self, x: Example) -> list[tuple[str, str]]:
@@ -145,7 +153,7 @@ class PublishedParts(Annotator):
     def _there(self, path: Path, lack: str) -> bool:
         if not path.is_file() and self.missing == "error":
             hint = f'{SOURCE}; or set `missing = "none"` to go without'
-            raise DataError(lack, where=path, hint=hint)
+            raise DataError(lack, where=path, hint=hint, code="dwe.no-attribute")
         return path.is_file()
 
     def _picture(self, name: str) -> Path:
@@ -174,8 +182,13 @@ def _profile(path: Path) -> str:
     """The profile of the first face in a face file, "" where there is none."""
     faces = read_json(path)
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces[:1]):
-        raise DataError("this is no list of faces", where=path, hint="deepface's analysis as JSON is one")
+        raise DataError(
+            "this is no list of faces",
+            where=path,
+            hint="deepface's analysis as JSON is one",
+            code="dwe.faces-file",
+        )
     try:
         return face_profile(faces[0]) if faces else ""
     except ValueError as error:
-        raise DataError(str(error), where=path) from None
+        raise DataError(str(error), where=path, code="dwe.faces-file") from None

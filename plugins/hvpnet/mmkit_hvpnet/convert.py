@@ -108,6 +108,7 @@ def task_of(state: Mapping[str, Tensor]) -> Task:
     raise DataError(
         "this is no HVPNeT checkpoint: it has neither a CRF (entities) nor a classifier (relations)",
         hint="give the file that the authors' training code wrote, best_model.pth",
+        code="import.not-of-paper",
     )
 
 

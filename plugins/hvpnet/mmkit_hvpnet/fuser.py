@@ -56,6 +56,7 @@ class VisualPrefix(Fuser):
                 f"encoder {self.text!r} has layers of different widths (heads, width of a head): {shapes}",
                 where="hvpnet.visual_prefix.v1",
                 hint="the visual prefix needs a text encoder whose layers all have the same attention heads",
+                code="hvpnet.layer-widths",
             )
         self.heads, head_dim = shapes[0]
         pair = 2 * self.heads * head_dim

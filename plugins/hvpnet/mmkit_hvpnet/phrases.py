@@ -75,9 +75,14 @@ class PosTagger:
             raise PartError(
                 f"{name!r} tags no nouns; its labels are {', '.join(map(str, labels.values()))}",
                 hint="take a model with universal (NOUN, PROPN) or Penn Treebank (NN, NNP) tags",
+                code="hvpnet.no-nouns",
             )
         if not self.tokenizer.is_fast:
-            raise PartError(f"the tokenizer of {name!r} is not a fast one", hint="take another model")
+            raise PartError(
+                f"the tokenizer of {name!r} is not a fast one",
+                hint="take another model",
+                code="encoder.slow-tokenizer",
+            )
 
     @torch.inference_mode()
     def __call__(self, tokens: Sequence[str]) -> list[str]:

@@ -42,10 +42,13 @@ def check_two_views(context: str | None, two_views: bool, temperature: float) ->
             "two_views = true, but without a context both views are the same",
             where="model.decoder.two_views",
             hint="name the note that holds the context, or set two_views = false",
+            code="more.one-view",
         )
     if temperature <= 0:
         raise RecipeError(
-            f"temperature must be more than 0, not {temperature}", where="model.decoder.temperature"
+            f"temperature must be more than 0, not {temperature}",
+            where="model.decoder.temperature",
+            code="part.setting",
         )
 
 

@@ -82,6 +82,7 @@ class ConllContextsReader(ConllImagesReader):
                     f"the tag {_written(tag)!r} stands behind the beginning of a context",
                     where=f"{self.path}:{sentence.line_of(i)}",
                     hint=f"the context began on line {sentence.line_of(start)}; its tokens are all labelled X",
+                    code="more.context-tag",
                 )
         words = sentence.tokens[start:]
         if words[0] == SEPARATOR:
@@ -105,6 +106,7 @@ class ConllContextsReader(ConllImagesReader):
                     f"the separator {SEPARATOR} carries the tag {_written(tag)!r}",
                     where=f"{self.path}:{sentence.line_of(i)}",
                     hint="where a context begins it carries the label X",
+                    code="more.separator-tag",
                 )
             self.repairs[f"{SEPARATOR} without a context kept as a word"] += 1
 

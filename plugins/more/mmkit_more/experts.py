@@ -24,6 +24,7 @@ def check_names(experts: Sequence[str], where: str) -> None:
             f"a mixture needs two or more different experts, not {list(experts)}",
             where=where,
             hint="name the encoders that read the runs",
+            code="more.few-experts",
         )
 
 
@@ -45,6 +46,7 @@ def decoders_of(
             f"the decoder mixes {', '.join(experts)}, but the fuser mixes {', '.join(encoders)}",
             where="model.decoder.experts",
             hint="name the same experts in the fuser and in the decoder",
+            code="more.other-experts",
         )
     found = []
     for name in experts:
@@ -55,6 +57,7 @@ def decoders_of(
                 f"the run's decoder is a {type(decoder).__name__}, but the mixture needs {wanted}",
                 where=f"model.encoders.{name}",
                 hint="name a run that was trained with one",
+                code="more.expert-decoder",
             )
         found.append(decoder)
     _check_labels({name: labels(decoder) for name, decoder in zip(experts, found, strict=True)})
@@ -70,6 +73,7 @@ def _check_labels(labels: Mapping[str, Sequence[str]]) -> None:
                 f"{name!r} has {', '.join(own)}",
                 where=f"model.encoders.{name}",
                 hint="train the runs with the same labels, in the same order and scheme",
+                code="more.expert-labels",
             )
 
 
@@ -80,7 +84,7 @@ def check_data(experts: Sequence[str], decoders: Sequence[Decoder], examples: Se
             decoder.check(examples)
         except DataError as error:
             what = f"the expert {name!r} cannot read the data: {error.what}"
-            raise DataError(what, where=error.where, hint=error.hint) from error
+            raise DataError(what, where=error.where, hint=error.hint, code="more.expert-data") from error
 
 
 def check_known(learnt: Collection[str], known: Collection[str], what: str) -> None:
@@ -91,6 +95,7 @@ def check_known(learnt: Collection[str], known: Collection[str], what: str) -> N
             f"the training data has {what} that the experts do not know: {', '.join(unknown)}",
             where="model.decoder",
             hint=f"they were trained on {', '.join(sorted(known))}",
+            code="more.unknown-labels",
         )
 
 

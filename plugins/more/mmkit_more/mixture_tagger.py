@@ -45,7 +45,9 @@ class MixtureTagger(Decoder):
         super().__init__()
         check_names(experts, where="model.decoder.experts")
         if n_best < 1:
-            raise RecipeError(f"n_best must be at least 1, not {n_best}", where="model.decoder.n_best")
+            raise RecipeError(
+                f"n_best must be at least 1, not {n_best}", where="model.decoder.n_best", code="part.setting"
+            )
         self.experts, self.n_best = tuple(experts), n_best
         self._taggers: tuple[CrfTagger, ...] = ()
 

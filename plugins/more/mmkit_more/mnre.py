@@ -38,7 +38,11 @@ class MnreContextsReader(MnreReader):
             return tokens, {}
         end = tokens.index(SEPARATOR)
         if end == 0:
-            raise DataError(f"a context without a sentence: {SEPARATOR} is the first token", where=where)
+            raise DataError(
+                f"a context without a sentence: {SEPARATOR} is the first token",
+                where=where,
+                code="more.no-sentence",
+            )
         words = tokens[end + 1 :]
         return tokens[:end], {self.context: " ".join(words)} if words else {}
 

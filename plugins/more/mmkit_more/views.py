@@ -49,6 +49,7 @@ class Contexts:
                 f"the note {self.key!r} must be a text, not a {type(found).__name__}",
                 where=example.id,
                 hint="join what was retrieved into one text",
+                code="more.wrong-note",
             )
         return found
 
@@ -62,6 +63,7 @@ class Contexts:
             f"none of the {len(examples)} training examples has a context, the note {self.key!r}",
             where="model.decoder.context",
             hint=f"add {source} to the recipe, read data that hold contexts, or set context = null for the baseline",
+            code="more.no-context",
         )
 
 

@@ -21,6 +21,7 @@ class WordDropout(nn.Module):
             raise RecipeError(
                 f"word_dropout must be at least 0 and less than 1, not {p}",
                 where="model.decoder.word_dropout",
+                code="part.setting",
             )
         self.p = p
 

@@ -41,7 +41,11 @@ class RelationClassifier(MarkedPairDecoder):
             relations=relations, none_label=none_label, head_markers=head_markers, tail_markers=tail_markers
         )
         if not 0 <= dropout < 1:
-            raise RecipeError(f"dropout must lie between 0 and 1, not {dropout}", hint="0 drops nothing")
+            raise RecipeError(
+                f"dropout must lie between 0 and 1, not {dropout}",
+                hint="0 drops nothing",
+                code="part.setting",
+            )
         self.dropout, self.mask_padding = dropout, mask_padding
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:

@@ -78,6 +78,7 @@ def form_of(state: Mapping[str, Tensor]) -> Form:
         raise DataError(
             "this is no TESGA checkpoint: it has neither selftransNER nor selftransRE",
             hint="give the state dict that the authors' training code wrote",
+            code="import.not-of-paper",
         )
     return "joint" if len(there) == 2 else "entities" if "entities" in there else "relations"
 

@@ -62,12 +62,15 @@ class SimilarityGated(Fuser):
             raise PartError(
                 f"tasks name one or both of entities and relations, not {self.tasks}",
                 hint="or leave them out",
+                code="part.setting",
             )
         if hidden < 1 or heads < 1:
-            raise PartError(f"hidden and heads are at least 1, not {hidden} and {heads}")
+            raise PartError(f"hidden and heads are at least 1, not {hidden} and {heads}", code="part.setting")
         if not 0 <= dropconnect < 1:
             raise PartError(
-                f"dropconnect must lie between 0 and 1, not {dropconnect}", hint="0 drops nothing"
+                f"dropconnect must lie between 0 and 1, not {dropconnect}",
+                hint="0 drops nothing",
+                code="part.setting",
             )
         self.provides = frozenset({"mask", *self.tasks}) | ALIGNMENT
         self.hidden, self.heads, self.dropconnect, self.mask_padding = (

@@ -42,6 +42,7 @@ def read_published(path: Path | str) -> Iterator[tuple[Example, Prediction]]:
                 "this is JMERE itself, without predictions",
                 where=path,
                 hint=f"as gold data convert it: mmkit convert {path} gold.jsonl --reader mmkit.jmere.v1",
+                code="tesga.no-predictions",
             )
         id = ids.of(record["img_id"].text())
         gold = Strings.of_relations(record["target_list"])

@@ -67,18 +67,31 @@ class TableDecoder(Decoder):
             raise RecipeError(
                 'tasks are ["entities"] or ["entities", "relations"]',
                 hint="tesga.relation_classifier.v1 classifies relations alone",
+                code="part.setting",
             )
         if relations is not None and "relations" not in self.tasks:
-            raise RecipeError("relations are named, but are not among the tasks", hint="leave them out")
+            raise RecipeError(
+                "relations are named, but are not among the tasks", hint="leave them out", code="part.setting"
+            )
         if not 0 < threshold < 1:
-            raise RecipeError(f"threshold must lie between 0 and 1, not {threshold}")
+            raise RecipeError(f"threshold must lie between 0 and 1, not {threshold}", code="part.setting")
         if not 0 <= dropout < 1:
-            raise RecipeError(f"dropout must lie between 0 and 1, not {dropout}", hint="0 drops nothing")
+            raise RecipeError(
+                f"dropout must lie between 0 and 1, not {dropout}",
+                hint="0 drops nothing",
+                code="part.setting",
+            )
         if prior is not None and not 0 < prior < 1:
-            raise RecipeError(f"prior must lie between 0 and 1, not {prior}", hint="or leave it out")
+            raise RecipeError(
+                f"prior must lie between 0 and 1, not {prior}", hint="or leave it out", code="part.setting"
+            )
         for name, labels in (("types", types), ("relations", relations)):
             if labels is not None and (not labels or len(set(labels)) < len(labels)):
-                raise RecipeError(f"{name} must be different names, not {labels}", hint="or leave them out")
+                raise RecipeError(
+                    f"{name} must be different names, not {labels}",
+                    hint="or leave them out",
+                    code="part.label-names",
+                )
         self.requires = frozenset({"mask", "first_subword", *self.tasks})
         self.text, self.types, self.relations = text, types, relations
         self.threshold, self.dropout, self.mask_padding = threshold, dropout, mask_padding
@@ -92,7 +105,11 @@ class TableDecoder(Decoder):
         if "relations" in self.tasks:
             found = {_label(r.label, x) for x in examples for r in x.relations}
             if not found and self.relations is None:
-                raise DataError("no training example has a relation", hint="is this the right file?")
+                raise DataError(
+                    "no training example has a relation",
+                    hint="is this the right file?",
+                    code="task.no-relations",
+                )
             labels["relations"] = self.relations or sorted(found)
         return labels
 
@@ -130,6 +147,7 @@ class TableDecoder(Decoder):
                 f"the encoder {self.text!r} encodes no words",
                 where="model.decoder.text",
                 hint=did_you_mean(self.text, texts),
+                code="part.no-word-encoder",
             )
         return inputs[self.text]["first_subword"]
 
@@ -157,7 +175,10 @@ class TableDecoder(Decoder):
         if label not in ids:
             what = "type" if task == "entities" else "relation"
             raise DataError(
-                f"the {what} {label!r} is unknown", where=example.id, hint=did_you_mean(label, ids)
+                f"the {what} {label!r} is unknown",
+                where=example.id,
+                hint=did_you_mean(label, ids),
+                code="tesga.unknown-label",
             )
         return ids[label]
 
@@ -224,5 +245,7 @@ def _real(mask: Tensor, upper: bool, rows: slice, columns: slice) -> Tensor:
 
 def _label(label: str | None, example: Example) -> str:
     if label is None:
-        raise DataError("a relation without a label cannot be trained on", where=example.id)
+        raise DataError(
+            "a relation without a label cannot be trained on", where=example.id, code="task.no-label"
+        )
     return label
