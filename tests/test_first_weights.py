@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmkit import registry
 from mmkit.encoders.base import Encoder
+from mmkit.fusers.text_only import TextOnly
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
 
@@ -64,15 +65,24 @@ class Drawn(Encoder):
         raise NotImplementedError
 
 
+class Drawing(TextOnly):
+    """As `mmkit.text_only.v1`, but it draws a random number."""
+
+    def build(self, encoders):
+        super().build(encoders)
+        torch.rand(1)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _registered():
     registry.encoders.register("t.drawn.v1", func=Drawn)
+    registry.fusers.register("t.drawing.v1", func=Drawing)
 
 
-def made(folder: Path, *encoders: str, seed: int = 3, more: int = 0) -> Model:
+def made(folder: Path, *encoders: str, seed: int = 3, more: int = 0, fuser: str = "") -> Model:
     """A tagger of that text encoder alone, or of that and another encoder of the same shape."""
     sections = [f'[model.encoders.{n}]\n@encoders = "t.drawn.v1"\nmore = {more}' for n in encoders]
-    fuser = "mmkit.text_only.v1" if len(encoders) == 1 else "mmkit.concat.v1"
+    fuser = fuser or "mmkit.text_only.v1" if len(encoders) == 1 else "mmkit.concat.v1"
     path = folder / "x.cfg"
     path.write_text(RECIPE.format(seed=seed, encoders="\n\n".join(sections), fuser=fuser), encoding="utf-8")
     return assemble(load_recipe(path), labels={"types": ["PER"], "tags": ["O", "B-PER", "I-PER"]})
@@ -95,6 +105,14 @@ def test_two_parts_of_one_shape_differ(tmp_path):
 def test_what_earlier_parts_draw_changes_no_later_one(tmp_path):
     one, other = (made(tmp_path, "text", "vision", more=more).state_dict() for more in (0, 5))
     assert any(name.startswith("fuser.") for name in one) and any(n.startswith("decoder.") for n in one)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_the_fuser_draws_changes_no_decoder(tmp_path):
+    one, other = (
+        made(tmp_path, "text", fuser=fuser).state_dict() for fuser in ("mmkit.text_only.v1", "t.drawing.v1")
+    )
+    assert any(name.startswith("decoder.") for name in one)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 

@@ -318,6 +318,13 @@ def test_tags_of_another_shape_are_refused(shape):
         LinearChainCRF(3).score(emissions, torch.zeros(shape, dtype=torch.long), mask)
 
 
+def test_new_weights_are_small_and_differ():
+    torch.manual_seed(0)
+    weights = torch.cat([p.flatten() for p in LinearChainCRF(30).parameters()])
+    assert weights.abs().max() <= 0.1
+    assert weights.std().item() == pytest.approx(0.2 / 12**0.5, rel=0.1)  # as pytorch-crf draws them
+
+
 def test_wrong_constructions_are_refused():
     with pytest.raises(ValueError, match="at least one tag"):
         LinearChainCRF(0)

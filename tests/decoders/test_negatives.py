@@ -62,6 +62,18 @@ def test_the_share_decides_how_often_words_lead(share):
     assert drawn[[0, 2, 4]].tolist() == pytest.approx([(1 - by_word) / 4] * 3, abs=0.02)
 
 
+def test_the_most_telling_words_lead():
+    """A word told twice weighs double, one that every entity has weighs nothing, and five count."""
+    telling = ["vega", "wolf", "xenon", "yard", "zinc"]
+    first = Entity("0", " ".join(["mars", "pond", *telling, *telling, "aster", "aster"]))
+    others = [Entity(word, f"{word} aster {word}") for word in (*telling, "pond", "mars")]
+    entities = [first, *others]
+    words = SharedWords.of(entities, entities)
+    own = words.words[words.word_starts[0] : words.word_starts[1]].tolist()
+    lists = [words.entities[words.entity_starts[w] : words.entity_starts[w + 1]].tolist() for w in own]
+    assert sorted(lists) == [[0, 1], [0, 2], [0, 3], [0, 4], [0, 5]]
+
+
 def test_an_entity_whose_words_nobody_shares_gets_any_other():
     torch.manual_seed(0)
     words = SharedWords.of(ENTITIES, ENTITIES)

@@ -182,6 +182,13 @@ def test_scores_come_from_the_two_opening_markers(layer_norm):
     torch.testing.assert_close(loss, F.cross_entropy(expected, targets["relation"]))
 
 
+def test_dropout_is_of_the_states_and_in_training_alone():
+    classifier, given = built(PairClassifier(dropout=1.0)), states([[1, 4], [6, 2]])
+    dropped = classifier.train().logits(given)
+    assert torch.equal(dropped, classifier.linear.bias.expand(2, -1))
+    assert not torch.equal(classifier.eval().logits(given), dropped)
+
+
 def test_a_marker_that_was_cut_off_takes_the_first_position():
     classifier = built(PairClassifier())
     cut, first = states([[3, -1], [-1, -1]]), states([[3, 0], [0, 0]])

@@ -78,6 +78,15 @@ def test_a_missing_text_encoder_is_named():
 # Losses
 
 
+@pytest.mark.parametrize("tagger_class", TAGGERS)
+def test_dropout_is_of_the_states_and_in_training_alone(tagger_class):
+    tagger, states = built(tagger_class(dropout=1.0)), text_states(text_inputs(PIECES))
+    dropped, mask = tagger.train().emissions(states)
+    assert torch.equal(dropped[mask], tagger.linear.bias.expand_as(dropped[mask]))
+    kept, _ = tagger.eval().emissions(states)
+    assert not torch.equal(kept[mask], dropped[mask])
+
+
 def test_crf_loss_is_the_mean_over_sentences_and_ignores_padding():
     tagger = built(CrfTagger())
     inputs = text_inputs(PIECES)
