@@ -41,6 +41,7 @@ lint: $(READY)
 # The documentation site in site/, with a reference made from the docstrings; a broken link is an error.
 docs: $(READY) $(DOCS)
 	$(BIN)/python docs/site/errors.py
+	$(BIN)/python docs/site/api.py
 	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 $(DOCS): $(READY)

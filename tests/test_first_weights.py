@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmkit import registry
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.text_only import TextOnly
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
+from mmkit.testing import registered_parts
 
 RECIPE = """
 [recipe]
@@ -75,8 +75,8 @@ class Drawing(TextOnly):
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered():
-    registry.encoders.register("t.drawn.v1", func=Drawn)
-    registry.fusers.register("t.drawing.v1", func=Drawing)
+    with registered_parts(encoders={"t.drawn.v1": Drawn}, fusers={"t.drawing.v1": Drawing}):
+        yield
 
 
 def made(folder: Path, *encoders: str, seed: int = 3, more: int = 0, fuser: str = "") -> Model:
