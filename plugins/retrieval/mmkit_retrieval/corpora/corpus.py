@@ -18,6 +18,8 @@ from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article
 
 _BUFFER = 1 << 18
+LONGEST_LINE = 16 << 20
+"""Bytes of a line at most: far more than an article has."""
 
 
 class Corpus(ABC):
@@ -55,7 +57,28 @@ class Corpus(ABC):
     def opened(self) -> BinaryIO:
         """The file's bytes, decompressed. Raises `DataError` if it cannot be opened."""
         self._bytes = open_bytes(self.path)
-        return cast(BinaryIO, io.BufferedReader(self._bytes, _BUFFER))
+        return cast(BinaryIO, Lines(self._bytes, self.path))
+
+
+class Lines(io.BufferedReader):
+    """Bytes that may be read line by line. Raises `DataError` for a line of more than `LONGEST_LINE` bytes."""
+
+    def __init__(self, raw: Bytes, path: Path) -> None:
+        super().__init__(raw, _BUFFER)
+        self._path, self._number = path, 0
+
+    def __next__(self) -> bytes:
+        self._number += 1
+        line = self.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise DataError(
+                f"a line of more than {LONGEST_LINE:,} bytes",
+                where=f"{self._path}:{self._number}",
+                hint="an article is a line; cut a text that is longer into several articles",
+            )
+        if not line:
+            raise StopIteration
+        return line
 
 
 class Bytes(io.RawIOBase):

@@ -1,11 +1,12 @@
 """MediaWiki's XML export, page by page (https://www.mediawiki.org/wiki/Help:Export).
 
-Memory does not grow with the file. A dump has no document type, so one that has is refused: no entity is ever
-expanded, and no other file read.
+Memory does not grow with the file, whatever is in it: everything that is kept has a limit far beyond what MediaWiki
+writes. A dump has no document type, so one that has is refused: no entity is ever expanded, and no other file read.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,18 @@ from mmkit.errors import DataError
 LONGEST = 8_000_000
 """Characters of a page at most; MediaWiki itself refuses more than two million bytes."""
 
+_ENDLESS = 10 * LONGEST
+"""Characters of an element beyond which reading on is pointless."""
+_NAME = 1000
+"""Characters of a title, an id or a namespace's name; MediaWiki allows 255 bytes."""
+_TAG = 1 << 20
+"""Bytes of a tag with its attributes, or of a comment."""
+_DEEP = 64
+"""Elements inside one another; an export has five."""
+_NAMESPACES = 1000
+"""Namespaces of a wiki; large ones have a hundred."""
 _CHUNK = 1 << 17
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _CANONICAL = {"file": 6, "image": 6, "category": 14}
 """Names that every wiki knows, whatever its language."""
 
@@ -44,7 +56,8 @@ class Dump:
     """Reads the articles of an export; `site` is known when the first one comes.
 
     Redirects, pages of other namespaces, and those that are not wikitext are skipped and counted in `repairs`.
-    Raises `DataError` with file and line for XML that is broken, cut off, has a document type, or is no export.
+    Raises `DataError` with file and line for XML that is broken, cut off, has a document type, or is no export, and
+    for what no export has: huge tags and elements, deep nesting, thousands of namespaces.
     """
 
     def __init__(self, path: Path, repairs: Counter[str]) -> None:
@@ -55,7 +68,7 @@ class Dump:
         self._wanted = False
         self._namespace = 0
         self._fields: dict[str, str] = {}
-        self._length = 0
+        self._length = self._fed = 0
         self._done: list[Page] = []
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
@@ -73,6 +86,7 @@ class Dump:
                     data = file.read(_CHUNK)
                     ended = not data
                     self._parser.Parse(data, ended)
+                    self._check_tag(len(data))
                 except expat.ExpatError as error:
                     raise self._error(error, ended) from None
                 except OSError as error:
@@ -84,6 +98,15 @@ class Dump:
         if ended:
             return DataError("the dump is cut off", where=self._where(), hint="fetch the file again")
         return DataError(f"not XML: {expat.ErrorString(error.code)}", where=self._where())
+
+    def _check_tag(self, size: int) -> None:
+        """Raise `DataError` for a tag that does not end: the parser keeps all of it. `size` bytes were parsed now."""
+        self._fed += size
+        if self._fed - self._parser.CurrentByteIndex > _TAG:
+            raise self._absurd(f"a tag or a comment of more than {_TAG:,} bytes")
+
+    def _absurd(self, what: str) -> DataError:
+        return DataError(what, where=self._where(), hint="no wiki writes such a dump: fetch the file again")
 
     def _where(self) -> str:
         return f"{self.path}:{self._parser.CurrentLineNumber}"
@@ -97,6 +120,8 @@ class Dump:
             raise DataError(f"this XML is no MediaWiki export: it begins with <{name}>", where=self._where())
         parent = self._elements[-1] if self._elements else ""
         self._elements.append(name)
+        if len(self._elements) > _DEEP:
+            raise self._absurd(f"more than {_DEEP} elements inside one another")
         self._text.clear()
         self._length = 0
         self._wanted = (parent, name) in _HANDLED
@@ -105,11 +130,23 @@ class Dump:
         elif name == "redirect":
             self._fields[name] = "yes"
         elif name == "namespace":
-            self._namespace = int(attributes.get("key", "0"))
+            self._namespace = self._key(attributes.get("key", "0"))
+
+    def _key(self, written: str) -> int:
+        """The number of a namespace, which may be negative."""
+        if not _NUMBER.fullmatch(written):
+            what = f"the key of a namespace is a number, not {written[:20]!r}"
+            raise DataError(what, where=self._where())
+        return int(written)
 
     def _characters(self, text: str) -> None:
+        self._length += len(text)
+        if self._length > _ENDLESS:
+            raise self._absurd(f"an element of more than {_ENDLESS:,} characters")
         if self._wanted:
-            self._length += len(text)
+            name = self._elements[-1]
+            if name != "text" and self._length > _NAME:
+                raise self._absurd(f"<{name}> with more than {_NAME:,} characters")
             if self._length <= LONGEST:
                 self._text.append(text)
 
@@ -121,9 +158,11 @@ class Dump:
                 self.site = Site(self.site.namespaces, text == "first-letter")
             elif name == "namespace":
                 self.site.namespaces[text.lower()] = self._namespace
+                if len(self.site.namespaces) > _NAMESPACES:
+                    raise self._absurd(f"more than {_NAMESPACES:,} namespaces")
             else:
                 self._fields[name] = text
-                if name == "text" and self._length > LONGEST:
+                if self._length > LONGEST:
                     self._fields["too long"] = "yes"
         elif name == "page":
             self._page()

@@ -12,6 +12,7 @@ from mmkit_retrieval.corpora.article import Article, Picture
 from mmkit_retrieval.corpora.corpus import Corpus
 from mmkit_retrieval.corpora.media_files import find_file
 from mmkit_retrieval.corpora.mediawiki_xml import Dump, Page, Site
+from mmkit_retrieval.corpora.time_limit import OutOfTime, can_limit, time_limit
 from mmkit_retrieval.corpora.workers import in_order
 
 _BATCH = 250_000
@@ -19,6 +20,8 @@ _BATCH = 250_000
 _SMALL = 2_000_000
 """Bytes of a file below which starting processes takes longer than parsing."""
 _MOST = 16
+SECONDS = 10
+"""Processor time that parsing an article may take; the longest ones of Wikipedia need two seconds."""
 
 
 class Batch(NamedTuple):
@@ -34,7 +37,7 @@ class WikipediaCorpus(Corpus):
 
     Pictures are what `[[File:...|caption]]`, galleries and infoboxes name, if the file lies under `images` by
     MediaWiki's rules (`find_file`); others are counted. `workers` processes parse (default: one a processor but one,
-    and none for a small file).
+    and none for a small file). An article whose wikitext takes more than `SECONDS` to parse is skipped and counted.
     """
 
     def __init__(
@@ -53,9 +56,10 @@ class WikipediaCorpus(Corpus):
             yield from articles
 
     def _processes(self) -> int:
-        if self.workers is not None:
-            return self.workers
-        return 0 if self.size < _SMALL else min(_MOST, (os.cpu_count() or 1) - 1)
+        processes = self.workers
+        if processes is None:
+            processes = 0 if self.size < _SMALL else min(_MOST, (os.cpu_count() or 1) - 1)
+        return processes if can_limit() else max(1, processes)  # in a process of its own time can be limited
 
 
 def parse_batch(batch: Batch) -> tuple[list[Article], Counter[str]]:
@@ -71,7 +75,11 @@ def _article(page: Page, batch: Batch, counts: Counter[str]) -> Article | None:
     from mmkit_retrieval.corpora.wikitext import read_wikitext
 
     try:
-        content = read_wikitext(page.wikitext, batch.site)
+        with time_limit(SECONDS):
+            content = read_wikitext(page.wikitext, batch.site)
+    except OutOfTime:
+        counts[f"article that takes more than {SECONDS} seconds to parse skipped"] += 1
+        return None
     except (ParserError, RecursionError):
         counts["article that could not be parsed skipped"] += 1
         return None

@@ -50,18 +50,19 @@ _BREAK = "\n\n"
 _BREAKS = frozenset(("p", "div", "blockquote", "center", "hr", "ul", "ol", "dl", "poem"))
 _QUOTES = re.compile(r"'{2,5}")
 _SWITCH = re.compile(r"__[A-Z]+__")
-_LEFTOVER = re.compile(r"^\s*(\{\||\||!|\}\}).*$", re.MULTILINE)
+# A stranger writes what these patterns search: each of them takes time that grows no faster than its text.
+_LEFTOVER = re.compile(r"^[^\S\n]*(\{\||\||!|\}\}).*$", re.MULTILINE)
 """A line of a table that no one closed."""
 _HOLLOW = re.compile(r"\s?[(（][,;:·\s]*[)）]")
 """Brackets that held nothing but a template: `Paris ({{IPA|...}}) is`."""
 _OPENING = re.compile(r"([(（])[\s,;]+")
-_BEFORE_COMMA = re.compile(r"\s+(?=[,.;](?:\s|$))")
+_BEFORE_COMMA = re.compile(r"(?<!\s)\s+(?=[,.;](?:\s|$))")
 _EMPTY_LINES = re.compile(r"\n\s*\n")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*")
 _PICTURE = re.compile(r".+\.(jpe?g|png|gif|webp|tiff?|bmp)", re.IGNORECASE)
 _ANY_FILE = re.compile(r"[^|\[\]{}<>\n]+\.(jpe?g|png|gif|webp|tiff?|bmp)", re.IGNORECASE)
 _OPTION = re.compile(
-    r"(\d*x?\d+\s*px|upright.*|(alt|link|page|lang|class|thumb|thumbnail|frame)\s*=.*|thumb|thumbnail|frame|framed|"
+    r"((\d+|\d*x\d+)\s*px|upright.*|(alt|link|page|lang|class|thumb|thumbnail|frame)\s*=.*|thumb|thumbnail|frame|framed|"
     r"frameless|border|left|right|center|centre|none|baseline|sub|super|top|text-top|middle|bottom|text-bottom|"
     # the same in a few other languages
     r"mini|miniatur|gerahmt|rahmenlos|links|rechts|zentriert|hochkant.*|vignette|gauche|droite|centré|redresse.*|"
@@ -100,9 +101,12 @@ def _tidy(text: str) -> str:
 
 
 class _Reader:
-    """Walks over an article's nodes, and gathers links and pictures in `content`."""
+    """Walks over an article's nodes, and gathers links and pictures in `content`.
 
-    def __init__(self, site: Site, content: Content) -> None:
+    Without `content` it reads a caption: links and pictures in it are not the article's, and are not looked into.
+    """
+
+    def __init__(self, site: Site, content: Content | None = None) -> None:
         self.site, self.content = site, content
         self._readers: dict[type, Callable[[Any], str]] = {
             Text: lambda node: node.value,
@@ -124,8 +128,8 @@ class _Reader:
         return "".join(pieces)
 
     def _plain(self, code: Wikicode) -> str:
-        """A caption: links and pictures in it are not the article's."""
-        return _tidy(_Reader(self.site, Content()).text(code))
+        """A caption."""
+        return _tidy(_Reader(self.site).text(code))
 
     def _link(self, link: Wikilink) -> str:
         target = self.text(link.title).strip()
@@ -145,7 +149,7 @@ class _Reader:
 
     def _linked(self, target: str) -> None:
         title = " ".join(target.partition("#")[0].replace("_", " ").split())
-        if title:
+        if title and self.content is not None:
             self.content.links.append(title[0].upper() + title[1:] if self.site.capitals else title)
 
     def _tag(self, tag: Tag) -> str:
@@ -167,6 +171,8 @@ class _Reader:
 
     def _gallery(self, lines: str) -> None:
         """A gallery's lines: `File:Name.jpg|options|caption`."""
+        if self.content is None:
+            return
         for line in lines.splitlines():
             name, _, options = line.partition("|")
             prefix, colon, rest = name.strip().partition(":")
@@ -175,7 +181,10 @@ class _Reader:
 
     def _template(self, template: Template) -> str:
         """Templates show nothing here, but those beside an article (infoboxes) name its main picture."""
+        if self.content is None:
+            return ""
         values = {str(p.name).strip(): p.value for p in template.params}
+        captions: dict[str, str] = {}
         for name, value in values.items():
             for node in value.nodes:
                 if isinstance(node, Template):
@@ -187,11 +196,15 @@ class _Reader:
             written = str(value).strip()
             if _ANY_FILE.fullmatch(written):
                 keys = (name.replace("image", "caption"), f"{name}_caption", "caption")
-                caption = next((values[k] for k in keys if k in values and k != name), None)
-                self._add(written.split(":", 1)[-1], self._plain(caption) if caption is not None else "")
+                key = next((k for k in keys if k in values and k != name), None)
+                if key is not None and key not in captions:
+                    captions[key] = self._plain(values[key])
+                self._add(written.split(":", 1)[-1], captions[key] if key is not None else "")
         return ""
 
     def _picture(self, name: str, options: Wikicode | None) -> None:
+        if self.content is None:
+            return
         caption, instead = "", ""
         for part in self._parts(options):
             if part.lower().startswith("alt="):
@@ -204,18 +217,20 @@ class _Reader:
         """What stands between the `|` of a link to a file, apart from those inside other links."""
         if options is None:
             return []
-        reader = _Reader(self.site, Content())
+        reader = _Reader(self.site)
         reader._readers[Text] = lambda node: node.value.replace("|", "\0")
         return [part for part in map(_tidy, reader.text(options).split("\0")) if part]
 
     def _add(self, name: str, caption: str) -> None:
         name = name.strip()
-        if _PICTURE.fullmatch(name):
+        if self.content is not None and _PICTURE.fullmatch(name):
             self.content.pictures[name] = self.content.pictures.get(name) or caption
 
 
 def _character(entity: HTMLEntity) -> str:
+    """The character; as in HTML, U+FFFD for a number that stands for none."""
     try:
-        return entity.normalize()
-    except (ValueError, OverflowError):  # a number beyond Unicode
-        return ""
+        character = entity.normalize()
+    except (ValueError, OverflowError):  # beyond Unicode
+        return "\ufffd"
+    return "\ufffd" if "\ud800" <= character <= "\udfff" else character
