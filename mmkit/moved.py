@@ -62,9 +62,9 @@ class OldNames(MetaPathFinder, Loader):
         warnings.warn(f"{spec.name} is now called {new}", DeprecationWarning, stacklevel=2)
         content = {k: v for k, v in vars(importlib.import_module(new)).items() if k[:2] != "__"}
         function = content.get(spec.name.rpartition(".")[2])
-        module = (ModuleType if function is None else CallableModule)(spec.name, f"Now called {new}.")
+        module = (CallableModule if callable(function) else ModuleType)(spec.name, f"Now called {new}.")
         module.__dict__.update(content)
-        if function is not None:
+        if callable(function):
             module.__dict__.update(__wrapped__=function, __signature__=inspect.signature(function))
         return module
 
