@@ -18,6 +18,8 @@ from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.splits import read_split
 from mmkit.recipe import load_recipe
+from mmkit.runs.folder import Run
+from mmkit.runs.weights import load_tensors, read_metadata, save_tensors
 from mmkit.training.train import train
 
 
@@ -300,3 +302,24 @@ def test_evaluating_within_an_epoch_changes_no_update(sample_recipe, tmp_path):
         losses.append([line["loss"] for line in lines if line["split"] == "train"])
     assert losses[0] == losses[1]
     assert len(losses[0]) == 5
+
+
+def test_equal_weights_are_equal_files(tmp_path):
+    tensors = {name: torch.arange(4.0) for name in ("b", "a", "c")}
+    for i in range(8):
+        save_tensors(tmp_path / str(i), tensors, {"step": "3", "mmkit": "0.1", "x": "ü"})
+    assert len({(tmp_path / str(i)).read_bytes() for i in range(8)}) == 1
+    assert read_metadata(tmp_path / "0") == {"step": "3", "mmkit": "0.1", "x": "ü"}
+    assert torch.equal(load_tensors(tmp_path / "0")["b"], tensors["b"])
+
+
+def test_what_a_killed_beginning_left_is_no_run(tmp_path):
+    for name in (".writable", ".recipe.cfg.abc.tmp", "..writable.x.tmp"):
+        (tmp_path / name).touch()
+    run = Run(tmp_path)
+    assert run.is_empty() and Run(tmp_path / "none").is_empty()
+    run.create()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(RunError, match="not empty"):
+        run.create()

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -97,7 +99,8 @@ class LazyGroup(click.Group):
         args = [arg for arg in args if arg != "--debug"]
         extra["standalone_mode"] = False
         try:
-            result = super().main(args, *rest, **extra)
+            with _cleaning_up():
+                result = super().main(args, *rest, **extra)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()  # a full disk shows here, not when Python ends
         except Exception as error:
@@ -145,6 +148,27 @@ def report(error: Exception) -> int:
         err=True,
     )
     return 1
+
+
+class Terminated(SystemExit):
+    """SIGTERM, raised so that temporary files are removed on the way out."""
+
+
+@contextlib.contextmanager
+def _cleaning_up() -> Iterator[None]:
+    """Let SIGTERM end the program by an exception. Training, which saves first, has a handler of its own."""
+
+    def end(number: int, _frame: object) -> None:
+        raise Terminated(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _drop_output() -> None:

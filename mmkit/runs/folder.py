@@ -33,6 +33,8 @@ from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_t
 FORMAT = 1
 COMPLETE = ("completed", "stopped")
 """The states of a run that is over, `stopped` by early stopping."""
+PROBE = ".writable"
+"""A file that is written and removed to see whether the folder can be written."""
 PACKAGES = ("mmkit", "torch", "transformers", "timm", "accelerate", "numpy")
 
 
@@ -49,8 +51,10 @@ class Run:
         self.checkpoint = self.folder / "checkpoint"
 
     def is_empty(self) -> bool:
-        """Whether the folder is there, with nothing in it."""
-        return self.folder.is_dir() and not any(self.folder.iterdir())
+        """Whether there is no folder, or nothing in it but what a killed process had begun to write."""
+        return not self.folder.exists() or (
+            self.folder.is_dir() and all(_is_leftover(path) for path in self.folder.iterdir())
+        )
 
     # writing
 
@@ -58,16 +62,23 @@ class Run:
         """Make the folder. Raises `RunError` if there is anything in it, or if it cannot be written."""
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.iterdir()):
+            if not self.is_empty():
                 raise RunError(
                     "the output folder is not empty",
                     where=self.folder,
                     hint="name another --output, or add --resume to go on with the run in it",
                     code="run.folder-taken",
                 )
-            with atomic(self.folder / ".writable") as probe:  # a full or read-only disk shows before any work
+            self.remove_leftovers()
+            with atomic(self.folder / PROBE) as probe:  # a full or read-only disk shows before any work
                 probe.write("")
-            (self.folder / ".writable").unlink()
+            (self.folder / PROBE).unlink()
+
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files that a killed process left behind."""
+        for path in self.folder.rglob(".*"):
+            if _is_leftover(path):
+                path.unlink(missing_ok=True)
 
     def discard_if_empty(self) -> None:
         """Remove the folder if nothing came of the run."""
@@ -110,6 +121,7 @@ class Run:
     def remove_checkpoint(self) -> None:
         """Drop what only resuming needs."""
         shutil.rmtree(self.checkpoint, ignore_errors=True)
+        self.remove_leftovers()
 
     # reading
 
@@ -181,6 +193,11 @@ class Run:
                 f"{path.name} is damaged: {error}", where=self.folder, code="run.damaged"
             ) from error
         return content
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a file is one that `mmkit.files.replacing` was about to put in place, or the probe of `create`."""
+    return path.is_file() and (path.name == PROBE or (path.name[0] == "." and path.suffix == ".tmp"))
 
 
 def _missing(folder: Path, name: str) -> RunError:

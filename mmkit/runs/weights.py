@@ -45,9 +45,24 @@ def save_tensors(
     with replacing(path) as temporary:
         try:
             save_file(owned, temporary, metadata=facts or None)
+            _order_header(temporary)
         except SafetensorError as error:  # safetensors wraps the system's error in text
             full = "No space" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+
+
+def _order_header(path: Path) -> None:
+    """Write the header's keys in order, so that equal weights are equal files: safetensors' own order is random."""
+    with path.open("rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        metadata = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items()))}
+        ordered = {k: v for k, v in metadata.items() if v} | dict(sorted(header.items()))
+        text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > size:  # safetensors writes JSON as short
+            raise SafetensorError(f"a header of {len(text)} bytes in place of {size}")
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:

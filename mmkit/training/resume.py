@@ -33,7 +33,8 @@ OF_THE_BATCH = "training.accumulate"
 def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
     """Make the run's folder; with `resume`, see instead that the run in it is this one, and not over.
 
-    A run that was killed before its first checkpoint begins again in its folder, also if nothing is in it yet.
+    A run that was killed before its first checkpoint begins again in its folder, also if nothing is in it yet, or
+    there is no folder.
     Raises `RunError` for a folder that is taken, is no run's or holds a run that is complete, and `RecipeError`
     for another recipe than the run's.
     """
@@ -58,6 +59,7 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
             code="run.other-recipe",
         )
     if run.json_file.exists() and run.facts().get("status") in COMPLETE:
+        run.remove_checkpoint()  # a kill between the last two steps leaves it
         raise RunError(
             "this run is complete", where=run.folder, hint="train into another --output", code="run.complete"
         )
