@@ -30,6 +30,7 @@ COMMANDS = {
     "import-checkpoint": "mmkit.cli.data:import_checkpoint",
     "list-components": "mmkit.cli.components:list_components",
     "describe": "mmkit.cli.components:describe",
+    "new-plugin": "mmkit.cli.new_plugin:new_plugin",
 }
 """Command → where its click command is, imported when it is called."""
 

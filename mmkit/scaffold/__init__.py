@@ -1,0 +1,1 @@
+"""Packages to start from: what `mmkit new-plugin` writes."""
