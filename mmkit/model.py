@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ from mmkit.decoders.abilities import RanksGold
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder, ItemEncoder
 from mmkit.encoders.sharing import sharing
+from mmkit.entities.side import EntitySide
 from mmkit.errors import PartError, RecipeError, did_you_mean
 from mmkit.fusers.base import Fuser
+from mmkit.model_entities import build_entity_encoders, build_entity_side, entity_problems, entity_side
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -49,6 +52,7 @@ class Model(nn.Module):
         decoder: Decoder,
         labels: Labels,
         entities: Sequence[Entity] = (),
+        entity_side: EntitySide | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -56,6 +60,8 @@ class Model(nn.Module):
         self.decoder = decoder
         self.labels = labels
         self.entities = entities
+        self.entity_side = entity_side
+        """What makes entities comparable with queries, where the decoder links."""
 
     @property
     def named_encoders(self) -> dict[str, Encoder]:
@@ -64,8 +70,14 @@ class Model(nn.Module):
 
     @property
     def reading(self) -> dict[str, Encoder]:
-        """The encoders that read examples: all but the decoder's own, which reads the knowledge base."""
-        return {n: e for n, e in self.named_encoders.items() if n != self.decoder.entity_encoder}
+        """The encoders that read examples: all but one that only reads the knowledge base."""
+        lent = {} if self.entity_side is None else self.entity_side.lent
+        return {n: e for n, e in self.named_encoders.items() if n not in lent}
+
+    @property
+    def entity_encoders(self) -> dict[str, Encoder]:
+        """The encoders of `[model.entities]`, which read entities alone."""
+        return {} if self.entity_side is None else self.entity_side.own_encoders
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +154,7 @@ def assemble(
     exception of frozen encoders: they are built by name, with their weights.
     Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
     """
-    encoders, fuser, decoder = fitting_parts(recipe)
+    encoders, fuser, decoder, side = fitting_parts(recipe)
     if labels is None:
         if examples is None:
             raise ValueError("assemble needs examples to learn labels from, or the labels")
@@ -160,16 +172,21 @@ def assemble(
                 raise PartError(error.what, where=where, hint=error.hint) from error
             if encoder.frozen:
                 encoder.requires_grad_(False)
+        if side is not None:
+            build_entity_encoders(
+                side, recipe, encoders, decoder.special_tokens, saved, fetch_frozen, partial(_seed, recipe)
+            )
     _seed(recipe, "fuser")
     fuser.build(encoders)
+    if side is not None:
+        build_entity_side(side, recipe, fuser, partial(_seed, recipe))
     _seed(recipe, "decoder")
     decoder.build(fuser.dims, labels, entities)
     decoder.connect(encoders)
-    _check_widths(recipe, fuser, decoder, encoders)
-    return Model(encoders, fuser, decoder, labels, entities)
+    return Model(encoders, fuser, decoder, labels, entities, side)
 
 
-def fitting_parts(recipe: Recipe) -> tuple[dict[str, Encoder], Fuser, Decoder]:
+def fitting_parts(recipe: Recipe) -> tuple[dict[str, Encoder], Fuser, Decoder, EntitySide | None]:
     """A recipe's parts before they are built: what can be said of them without data or weights.
 
     Raises `RecipeError` where they do not fit.
@@ -179,8 +196,9 @@ def fitting_parts(recipe: Recipe) -> tuple[dict[str, Encoder], Fuser, Decoder]:
     }
     fuser: Fuser = recipe.build("model.fuser")
     decoder: Decoder = recipe.build("model.decoder")
-    check_fit(recipe, encoders, fuser, decoder)
-    return encoders, fuser, decoder
+    side = entity_side(recipe, encoders, decoder)
+    check_fit(recipe, encoders, fuser, decoder, side)
+    return encoders, fuser, decoder, side
 
 
 def _seed(recipe: Recipe, part: str) -> None:
@@ -189,7 +207,13 @@ def _seed(recipe: Recipe, part: str) -> None:
     torch.manual_seed(int.from_bytes(digest, "big"))
 
 
-def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder) -> None:
+def check_fit(
+    recipe: Recipe,
+    encoders: Mapping[str, Encoder],
+    fuser: Fuser,
+    decoder: Decoder,
+    side: EntitySide | None = None,
+) -> None:
     """Refuse parts that do not fit, naming both sides of every mismatch at once."""
 
     def part(section: str, kind: str) -> str:
@@ -216,9 +240,13 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
                 f"model.encoders.{name}: {fuser_name} needs {', '.join(lacking)} from it, "
                 f"but {part(f'encoders.{name}', 'encoders')} provides {', '.join(sorted(encoders[name].provides))}"
             )
-    problems += _entity_problems(part, encoders, fuser, decoder)
-    problems += _source_problems(encoders, decoder)
-    for name in sorted(set(encoders) - set(fuser.requires()) - {decoder.entity_encoder}):
+    alone = {decoder.entity_encoder} if side is None or side.lent else set()
+    if "entities" not in recipe.config["model"]:
+        problems += _entity_problems(part, encoders, fuser, decoder)
+    if side is not None:
+        problems += entity_problems(side, encoders, fuser, decoder, part)
+    problems += _source_problems({n: e for n, e in encoders.items() if n not in alone})
+    for name in sorted(set(encoders) - set(fuser.requires()) - alone):
         problems.append(
             f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it"
         )
@@ -232,12 +260,12 @@ def check_fit(recipe: Recipe, encoders: Mapping[str, Encoder], fuser: Fuser, dec
         raise RecipeError("the parts do not fit:\n  " + "\n  ".join(problems), where=recipe.path)
 
 
-def _source_problems(encoders: Mapping[str, Encoder], decoder: Decoder) -> list[str]:
-    """Encoders that are set to read what their records have not."""
+def _source_problems(encoders: Mapping[str, Encoder]) -> list[str]:
+    """Encoders that are set to read what examples have not."""
     problems = []
     for name, encoder in encoders.items():
         try:
-            encoder.check_reads(Entity if name == decoder.entity_encoder else Example)
+            encoder.check_reads(Example)
         except PartError as error:
             problems.append(f"model.encoders.{name}: {error.what}; {error.hint}")
     return problems
@@ -267,17 +295,3 @@ def _entity_problems(
             f"which {part(f'encoders.{name}', 'encoders')} does not give (a text encoder needs a `source`)"
         ]
     return []
-
-
-def _check_widths(recipe: Recipe, fuser: Fuser, decoder: Decoder, encoders: Mapping[str, Encoder]) -> None:
-    """Refuse a query that is not as wide as the features of entities it is compared with."""
-    name = decoder.entity_encoder
-    if name is None:
-        return
-    query, entity = fuser.dims.get("query"), encoders[name].dim
-    if query != entity:
-        raise RecipeError(
-            f"the query is {query} wide, but model.encoders.{name} makes entities {entity} wide",
-            where=recipe.path,
-            hint=f"set model.fuser.dim to {entity}",
-        )

@@ -1,4 +1,4 @@
-"""The six registries: parts are found by name, through entry points, wherever they are installed.
+"""The registries: parts are found by name, through entry points, wherever they are installed.
 
     [project.entry-points.mmkit_fusers]
     "mypackage.gate.v1" = "mypackage.gate:Gate"
@@ -30,6 +30,7 @@ BASES = {
     "annotators": "mmkit.annotators.base:Annotator",
     "encoders": "mmkit.encoders.base:Encoder",
     "fusers": "mmkit.fusers.base:Fuser",
+    "scorers": "mmkit.scorers.base:Scorer",
     "decoders": "mmkit.decoders.base:Decoder",
     "metrics": "mmkit.metrics.base:Metric",
 }
@@ -141,9 +142,12 @@ readers = Registry("readers")
 annotators = Registry("annotators")
 encoders = Registry("encoders")
 fusers = Registry("fusers")
+scorers = Registry("scorers")
 decoders = Registry("decoders")
 metrics = Registry("metrics")
-ALL: dict[str, Registry] = {r.name: r for r in (readers, annotators, encoders, fusers, decoders, metrics)}
+ALL: dict[str, Registry] = {
+    r.name: r for r in (readers, annotators, encoders, fusers, scorers, decoders, metrics)
+}
 
 
 def registry_of(name: str) -> Registry:

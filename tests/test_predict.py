@@ -349,7 +349,7 @@ def test_evaluating_out_of_memory_says_what_to_lower(tagger, tmp_path, monkeypat
     def predict(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Model, "predict", predict)
+    monkeypatch.setattr(Model, "predict_and_rank", predict)
     with pytest.raises(TrainingError, match="out of memory with 64 examples at a time") as caught:
         evaluate(tagger, device="cpu", output=tmp_path)
     assert "eval_batch_size" in caught.value.hint and "accumulate" not in caught.value.hint

@@ -77,7 +77,7 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
 def lacking(recipe: Recipe) -> list[str]:
     """What the recipe's encoders and annotators build on and is not on this machine: trained runs, indexes."""
     problems = []
-    for section in ("model.encoders", "annotators"):
+    for section in ("model.encoders", "model.entities.encoders", "annotators"):
         for name in recipe.parts(section):
             try:
                 recipe.build(f"{section}.{name}").check_there()

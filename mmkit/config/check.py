@@ -11,6 +11,7 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 
 from mmkit import registry
+from mmkit.config.entities import EntitySettings
 from mmkit.config.packages import install_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.settings import TrainingSettings
@@ -41,7 +42,15 @@ SPLITS = ("train", "dev", "test", "entities")
 FREE = ("paths", "backbones")
 """Sections whose settings the recipe makes up, to refer to."""
 SECTIONS = ("recipe", *FREE, "data", "annotators", "model", "metrics", "training", "sample")
-COLLECTIONS = ("data", "annotators", "model", "model.encoders", "metrics")
+COLLECTIONS = (
+    "data",
+    "annotators",
+    "model",
+    "model.encoders",
+    "model.entities",
+    "model.entities.encoders",
+    "metrics",
+)
 """Sections whose subsections each name a part, so that none can be begun by overriding a setting in it."""
 
 AT_LEAST = {
@@ -117,9 +126,9 @@ def _data(given: Tree, problems: Problems) -> Tree:
 
 def _model(given: Tree, problems: Problems) -> Tree:
     filled: Tree = {}
+    known = ("encoders", "fuser", "decoder", "entities")
     for name in given:
-        if name not in ("encoders", "fuser", "decoder"):
-            known = ("encoders", "fuser", "decoder")
+        if name not in known:
             problems.add(f"model.{name}", "there is no such section", did_you_mean(name, known))
     filled["encoders"] = _slots(given.get("encoders", {}), "encoders", "model.encoders", problems)
     if not given.get("encoders"):
@@ -128,6 +137,26 @@ def _model(given: Tree, problems: Problems) -> Tree:
         _need(name, given, f"{name}s", "model", problems)
         if name in given:
             filled[name] = _part(given[name], f"{name}s", f"model.{name}", problems)
+    if "entities" in given:
+        filled["entities"] = _entities(given["entities"], problems)
+    return filled
+
+
+def _entities(given: Any, problems: Problems) -> Tree:
+    """`[model.entities]`: settings, and the parts that make entities comparable."""
+    at = "model.entities"
+    if not isinstance(given, dict):
+        problems.add(at, "must be a section")
+        return {}
+    stations = {"fuser": "fusers", "scorer": "scorers", "reranker": "scorers"}
+    settings = {name: value for name, value in given.items() if name not in ("encoders", *stations)}
+    filled = _settings(EntitySettings, settings, at, problems)
+    for name in ("batch_size", "block", "refresh", "depth"):
+        _check_at_least(f"{at}.{name}", filled.get(name), 1, problems)
+    filled["encoders"] = _slots(given.get("encoders", {}), "encoders", f"{at}.encoders", problems)
+    for name, station in stations.items():
+        if name in given:
+            filled[name] = _part(given[name], station, f"{at}.{name}", problems)
     return filled
 
 

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from mmkit.batch import States
 from mmkit.data.types import Example, GoldRank
+from mmkit.entities.linked import LinkedEntities
+from mmkit.scorers.base import Scorer
 
 
 @runtime_checkable
@@ -19,4 +21,20 @@ class RanksGold(Protocol):
 
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
         """The rank of each example's gold entity; the examples are the batch's, in order, with their gold."""
+        ...
+
+
+@runtime_checkable
+class LinksEntities(Protocol):
+    """A decoder that links to the entities of a knowledge base."""
+
+    entity_encoder: str | None
+    """The encoder of `[model.encoders]` that reads them, in a recipe without `[model.entities]`."""
+
+    def link_to(self, entities: LinkedEntities) -> None:
+        """Take the entities, after `build` and before the first batch."""
+        ...
+
+    def check_scorer(self, scorer: Scorer) -> None:
+        """Raise `PartError` for a scorer that it cannot be trained or ranked with."""
         ...

@@ -1,9 +1,9 @@
-"""`mmkit.entity_matcher.v1`: links a mention to the entity whose features are nearest to its query."""
+"""`mmkit.entity_matcher.v1`: links a mention to the entity that fits it best."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,42 +12,36 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, GoldRank, Prediction
-from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.base import Decoder, Labels
-from mmkit.decoders.negatives import SharedWords, hard_rows, random_rows
-from mmkit.decoders.search import rank_among, search
+from mmkit.decoders.negatives import SharedWords, hard_rows, hardest, pool_rows, random_rows
+from mmkit.decoders.ranking import NONE, CosineRanking, ScoredRanking
 from mmkit.encoders.entity_features import EntityFeatures
-from mmkit.errors import DataError
-from mmkit.ops.distributed import gathered, same_key
-from mmkit.ops.losses import circle_loss, clip_loss, n_pair_loss, triplet_loss
+from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
+from mmkit.errors import DataError, PartError
+from mmkit.ops.distributed import Gather, gathered, same_key
+from mmkit.ops.losses import circle_loss, clip_loss, n_pair_loss, softmax_loss, triplet_loss
+from mmkit.scorers.base import SCORE, Scorer
 from mmkit.tasks import LinkTask, Task
-
-NONE = -1
-"""The row of an entity that is not in the knowledge base."""
-
-EXACT_UP_TO = 1_000_000
-"""Entities that `search = "auto"` compares one by one on a CPU; beyond, and not on a GPU, it asks faiss."""
-
-
-class _Links(NamedTuple):
-    """Entities that a query comes near, best first."""
-
-    ids: list[str]
-    cosines: list[float]
 
 
 class EntityMatcher(Decoder):
-    """Draws a query to its entity in training; ranks entities by cosine in prediction.
+    """Draws a query to its entity in training; ranks entities in prediction.
 
-    `entities` names the encoder that reads the knowledge base. Losses (`mmkit.ops.losses`): `n_pair` with weight `l2`
-    on the norms, `triplet` with `margin`, `circle` with `margin` and `scale`, and `clip`, symmetric over the batch
-    with a learned scale. `negatives` are
+    What entities are compared by, `[model.entities]` says. In a recipe without that section `entities` names the
+    encoder of `[model.encoders]` that reads the knowledge base, and its vectors are compared by cosine with the state
+    `query`.
+
+    Losses (`mmkit.ops.losses`) of vectors: `n_pair` with weight `l2` on the norms, `triplet` with `margin`, `circle`
+    with `margin` and `scale`, and `clip`, symmetric over the batch with a learned scale. Of any scorer:
+    `cross_entropy` over the gold entity and its negatives, called `matching`, and one more for each part that the
+    scorer scores by itself, called as it is, and for a reranker that learns (`reranking`). `negatives` are
 
     - `batch`: the other mentions' entities (the only ones `clip` knows);
     - `random`: `count` entities a mention;
     - `tfidf`: the same, with probability `share` one that has a telling word in common with the gold (DWE);
     - `listed`: the first `count` of a mention's candidates that are not the gold;
-    - `hard`: the `count` most similar now among `pool` random entities.
+    - `hard`: the `count` most similar now among `pool` random entities (by their tensors of the last evaluation, where
+      a scorer that is no cosine is trained).
 
     With `shared`, a mention's negatives are those of all mentions of the batch, over all processes, as N-pair has
     it; an entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
@@ -56,7 +50,6 @@ class EntityMatcher(Decoder):
     elsewhere: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given.
     """
 
-    requires: frozenset[str] = frozenset({"query"})
     task: Task = LinkTask()
     compares_examples: ClassVar[bool] = True
 
@@ -64,7 +57,7 @@ class EntityMatcher(Decoder):
         self,
         entities: str = "entity",
         *,
-        loss: Literal["n_pair", "clip", "triplet", "circle"] = "n_pair",
+        loss: Literal["n_pair", "clip", "triplet", "circle", "cross_entropy"] = "n_pair",
         negatives: Literal["batch", "random", "tfidf", "listed", "hard"] = "batch",
         count: int = 1,
         shared: bool = True,
@@ -87,12 +80,12 @@ class EntityMatcher(Decoder):
         self.loss_name, self.negatives, self.count, self.shared = loss, negatives, count, shared
         self.share, self.pool, self.l2, self.margin, self.circle_scale = share, pool, l2, margin, scale
         self.top, self.search = top, search
+        self.linked: LinkedEntities | None = None
+        self._ranks_by: CosineRanking | ScoredRanking | None = None
         if loss == "clip":
             self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.base: KnowledgeBase | None = None
-        self.features: EntityFeatures | None = None
         self._words: SharedWords | None = None
-        self._index: ApproximateIndex | None = None
         self._gold: dict[str, int] = {}
         self._listed: dict[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]]] = {}
 
@@ -101,12 +94,38 @@ class EntityMatcher(Decoder):
         return {}
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        """Take the knowledge base. A model without one (an imported checkpoint) can be saved, and no more."""
+        """Take the knowledge base. A model without one (an imported checkpoint) can be saved, and no more.
+
+        Raises `DataError` for entities that are no `KnowledgeBase`.
+        """
+        if len(entities) and not isinstance(entities, KnowledgeBase):
+            raise DataError(
+                f"entities are looked up by row and by id, which a {type(entities).__name__} of them cannot",
+                hint="make a knowledge base of them: mmkit.data.knowledge.KnowledgeBase.build(folder, entities)",
+            )
         self.base = entities if isinstance(entities, KnowledgeBase) else None
 
+    def check_scorer(self, scorer: Scorer) -> None:
+        """Raise `PartError` for a scorer that the loss cannot use."""
+        if scorer.vectors is None and self.loss_name != "cross_entropy":
+            raise PartError(
+                f"the loss {self.loss_name!r} compares one vector a mention with one an entity, but "
+                f"{type(scorer).__name__} compares otherwise",
+                hint='set loss = "cross_entropy" in [model.decoder]',
+            )
+
+    def link_to(self, entities: LinkedEntities) -> None:
+        """Take the entities' tensors, and what compares them."""
+        self.linked, self._words = entities, None
+        self._ranks_by = (
+            ScoredRanking(entities)
+            if entities.vectors is None or entities.reranker is not None
+            else CosineRanking(entities.vectors, entities.scorer, self.search)
+        )
+
     def attach(self, features: EntityFeatures) -> None:
-        """Take the features of the knowledge base, row by row."""
-        self.features, self._words, self._index = features, None, None
+        """Take one vector for each entity of the knowledge base, to be compared with `query` by cosine."""
+        self.link_to(LinkedEntities.of_vectors(features))
 
     # training
 
@@ -144,12 +163,14 @@ class EntityMatcher(Decoder):
         return targets
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
-        """`matching`: the chosen loss of `states["query"] [B, D]`."""
-        query, gold = states["query"], targets["gold"]
+        """`matching`: the chosen loss of the mentions' states; see the class for others."""
+        if self.loss_name == "cross_entropy":
+            return self._cross_entropies(states, targets)
+        query, gold = states[self._vectors[0]], targets["gold"]
         positive = self._features.gather(gold)
         if self.loss_name == "clip":
             return {"matching": clip_loss(query, positive, self.log_scale, same=same_key(gold))}
-        rows = self._negative_rows(query, gold, targets)
+        rows = self._negative_rows(states, targets)
         if self.shared or self.negatives == "batch":
             rows = gathered(rows.reshape(-1))  # [M]
             excluded = (rows[None] == gold[:, None]) | (rows < 0)[None]
@@ -166,95 +187,104 @@ class EntityMatcher(Decoder):
             )
         return {"matching": matching}
 
-    def _negative_rows(self, query: Tensor, gold: Tensor, targets: Features) -> Tensor:
+    def _cross_entropies(self, states: States, targets: Features) -> dict[str, Tensor]:
+        """One of each of the scorer's scores, over columns of entities that are every mention's, or each one's own."""
+        linked, gold = self._linked, targets["gold"]
+        drawn = (
+            gold.new_empty(len(gold), 0)
+            if self.negatives == "batch"
+            else self._negative_rows(states, targets)
+        )
+        everybodys = self.shared or self.negatives == "batch"
+        if everybodys:
+            own_rows = torch.cat([gold, drawn.reshape(-1)])
+            gather = Gather.of(len(own_rows), gold.device)
+            rows = gather(own_rows)  # [M], those of all processes
+            own = torch.arange(len(gold), device=gold.device) + gather.offset
+            excluded = (rows[None] == gold[:, None]) | (rows < 0)[None]
+        else:
+            rows, own = torch.cat([gold[:, None], drawn], dim=1), torch.zeros_like(gold)
+            excluded = (rows == gold[:, None]) | (rows < 0)
+        tensors = linked.tensors.gather(rows.clamp(min=0))
+
+        def scores(scorer: Scorer, entities: Features) -> Features:
+            return (scorer.scores if everybodys else scorer.pairs)(scorer.query(states), entities)
+
+        found = scores(linked.scorer, of_scorer(tensors))
+        losses = {"matching" if name == SCORE else name: score for name, score in found.items()}
+        if linked.reranker is not None and any(p.requires_grad for p in linked.reranker.parameters()):
+            losses["reranking"] = scores(linked.reranker, of_reranker(tensors))[SCORE]
+        return {name: softmax_loss(score, own, excluded=excluded) for name, score in losses.items()}
+
+    def _negative_rows(self, states: States, targets: Features) -> Tensor:
         """`[B, n]` rows, -1 for none."""
+        gold = targets["gold"]
         if self.negatives == "batch":
             return gold[:, None]
         if self.negatives == "listed":
             return targets["listed"]
         if self.negatives == "hard":
-            return hard_rows(query, gold, self._features, self.count, self.pool)
+            return self._hard_rows(states, gold)
         if self.negatives == "random":
-            return random_rows(gold, len(self._features), self.count)
+            return random_rows(gold, len(self.knowledge), self.count)
         if self._words is None:
             base = self.knowledge
             self._words = SharedWords.of(base, base).to(gold.device)
         return self._words.draw(gold, self.count, self.share)
 
+    def _hard_rows(self, states: States, gold: Tensor) -> Tensor:
+        if self._linked.vectors is not None:
+            return hard_rows(states[self._vectors[0]], gold, self._features, self.count, self.pool)
+        rows = pool_rows(len(self.knowledge), self.pool, gold.device)
+        assert isinstance(self._ranking, ScoredRanking)
+        return hardest(self._ranking.recent(states, rows), rows, gold, self.count)
+
     # prediction
 
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """Ranked entities for each example; see the class."""
-        query, examples, base = states["query"].float(), batch.examples, self.knowledge
-        everywhere: list[_Links] = []
+        base, examples = self.knowledge, batch.examples
+        device = next(iter(states.tensors.values())).device
+        everywhere: list[list[tuple[str, float]]] = []
         if not all(example.candidates for example in examples):
-            scores, rows = self._nearest(query)
+            scores, rows = self._ranking.best(states, self.top)
             everywhere = [
-                _Links(base.ids(row), score)
+                list(zip(base.ids(row), score, strict=True))
                 for score, row in zip(scores.tolist(), rows.tolist(), strict=True)
             ]
-        among = self._best_candidates(query, examples)
+        among = self._best_candidates(states, examples, device)
         predictions = []
         for i, example in enumerate(examples):
             links = among[i] if example.candidates else everywhere[i]
-            scores = tuple(_unit_interval(cosine) for cosine in links.cosines)
-            predictions.append(Prediction(example.id, links=tuple(links.ids), link_scores=scores))
+            ids, units = tuple(id for id, _ in links), tuple(self._ranking.unit(score) for _, score in links)
+            predictions.append(Prediction(example.id, links=ids, link_scores=units))
         return predictions
 
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
         """Where the gold entities stand, exactly (with faiss: none where the gold is not among those found)."""
-        query = states["query"].float()
-        gold = torch.tensor([self._gold_row(example) for example in examples], device=query.device)
-        if self._asks_faiss:
-            overall = self._approximate_ranks(query, gold)
-        else:
-            overall = search(query, self._features, 0, gold).rank
-        rows = self._listed_rows(examples, query.device)
-        is_gold = (rows == gold[:, None]) & (rows != NONE)
-        _, among = self._compared(query, rows, gold, is_gold)
-        among = torch.where(gold == NONE, 0, among)
-        found = zip(overall.tolist(), among.tolist(), is_gold.any(1).tolist(), examples, strict=True)
+        device = next(iter(states.tensors.values())).device
+        gold = torch.tensor([self._gold_row(example) for example in examples], device=device)
+        rows = self._listed_rows(examples, device)
+        overall = self._ranking.overall(states, gold, self.top)
+        _, among = self._ranking.listed(states, rows, gold)
+        has_gold = ((rows == gold[:, None]) & (rows != NONE)).any(1)
+        found = zip(overall.tolist(), among.tolist(), has_gold.tolist(), examples, strict=True)
         return [
-            GoldRank(listed_rank or None, has_gold, rank or None)
+            GoldRank(listed_rank or None, listed, rank or None)
             if example.candidates
             else GoldRank(rank or None, rank > 0, rank or None)
-            for rank, listed_rank, has_gold, example in found
+            for rank, listed_rank, listed, example in found
         ]
 
-    def _nearest(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and rows of the whole knowledge base's best `[B, top]`."""
-        if self._asks_faiss:
-            scores, rows = self._found(query)
-            return scores[:, : self.top], rows[:, : self.top]
-        found = search(query, self._features, self.top)
-        return found.scores, found.rows
-
-    @property
-    def _asks_faiss(self) -> bool:
-        features = self._features
-        large = len(features) > EXACT_UP_TO and features.device.type == "cpu"
-        return self.search == "faiss" or (self.search == "auto" and large)
-
-    def _found(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and rows of what faiss finds."""
-        if self._index is None:
-            self._index = ApproximateIndex.of(self._features)
-        return self._index.search(query, max(self.top, 100))
-
-    def _approximate_ranks(self, query: Tensor, gold: Tensor) -> Tensor:
-        """`[B]`; a gold entity that is not among those found has no rank (0)."""
-        scores, rows = self._found(query)
-        hit = rows == gold[:, None].to(rows.device)
-        own = torch.where(hit, scores, torch.inf).amin(1, keepdim=True)
-        ranks = ((scores >= own) & ~hit).sum(1) + 1
-        return torch.where(hit.any(1), ranks, 0)
-
-    def _best_candidates(self, query: Tensor, examples: Sequence[Example]) -> list[_Links]:
+    def _best_candidates(
+        self, states: States, examples: Sequence[Example], device: torch.device
+    ) -> list[list[tuple[str, float]]]:
         """The best of each example's candidates; none where it lists none."""
-        rows = self._listed_rows(examples, query.device)
-        nobody = torch.full((len(examples),), NONE, device=query.device)
-        cosines, _ = self._compared(query, rows, nobody, torch.zeros_like(rows, dtype=torch.bool))
-        best = cosines.sort(dim=1, descending=True, stable=True)
+        rows = self._listed_rows(examples, device)
+        if not rows.numel():
+            return [[] for _ in examples]
+        scores, _ = self._ranking.listed(states, rows, rows.new_full((len(examples),), NONE))
+        best = scores.sort(dim=1, descending=True, stable=True)
         found = zip(
             examples,
             (rows != NONE).sum(1).tolist(),
@@ -263,15 +293,9 @@ class EntityMatcher(Decoder):
             strict=True,
         )
         return [
-            _Links([example.candidates[i] for i in order[:known]], ordered[:known])
+            [(example.candidates[i], score) for i, score in zip(order[:known], ordered[:known], strict=True)]
             for example, known, order, ordered in found
         ]
-
-    def _compared(self, query: Tensor, rows: Tensor, gold: Tensor, is_gold: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines `[B, C]` of candidates' `rows`, -inf for none, and the rank `[B]` of `gold [B]` among them."""
-        features = self._features.gather(rows.clamp(min=0))
-        own = self._features.gather(gold.clamp(min=0))
-        return rank_among(query, features, rows != NONE, own, is_gold)
 
     # rows
 
@@ -314,12 +338,26 @@ class EntityMatcher(Decoder):
         return self.base
 
     @property
+    def _ranking(self) -> CosineRanking | ScoredRanking:
+        if self._ranks_by is None:
+            raise RuntimeError("the entities of the knowledge base were not given")
+        return self._ranks_by
+
+    @property
+    def _linked(self) -> LinkedEntities:
+        if self.linked is None:
+            raise RuntimeError("the entities of the knowledge base were not given")
+        return self.linked
+
+    @property
     def _features(self) -> EntityFeatures:
-        if self.features is None:
-            raise RuntimeError("the features of the knowledge base were not attached")
-        return self.features
+        """The vectors by whose cosine entities are found."""
+        vectors = self._linked.vectors
+        assert vectors is not None, "check_scorer"
+        return vectors
 
-
-def _unit_interval(cosine: float) -> float:
-    """A cosine as a score in [0, 1]."""
-    return min(1.0, max(0.0, (1 + cosine) / 2))
+    @property
+    def _vectors(self) -> tuple[str, str]:
+        names = self._linked.scorer.vectors
+        assert names is not None, "check_scorer"
+        return names

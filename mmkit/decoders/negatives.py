@@ -38,15 +38,21 @@ def hard_rows(query: Tensor, gold: Tensor, features: EntityFeatures, count: int,
 
     Fewer than `count` others: the rest is -1.
     """
-    size = len(features)
-    if size <= pool:
-        rows = torch.arange(size, device=gold.device)
-    else:
-        rows = torch.randperm(size, device=gold.device)[:pool]  # each at most once: it would be chosen twice
+    rows = pool_rows(len(features), pool, gold.device)
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
         cosines = unit(query.float()) @ unit(features.gather(rows)).t()
-        cosines = cosines.masked_fill(rows[None] == gold[:, None], float("-inf"))
-        best = cosines.topk(min(count, len(rows)), dim=1)
+    return hardest(cosines, rows, gold, count)
+
+
+def pool_rows(size: int, pool: int, device: torch.device) -> Tensor:
+    """At most `pool` random rows of `size`, each once: it would be chosen twice."""
+    return torch.arange(size, device=device) if size <= pool else torch.randperm(size, device=device)[:pool]
+
+
+def hardest(scores: Tensor, rows: Tensor, gold: Tensor, count: int) -> Tensor:
+    """`[B, count]` of the `rows [P]` with the highest `scores [B, P]`, each one's `gold [B]` left out; -1 for none."""
+    scores = scores.masked_fill(rows[None] == gold[:, None], float("-inf"))
+    best = scores.topk(min(count, len(rows)), dim=1)
     found = torch.where(best.values > float("-inf"), rows[best.indices], -1)
     return torch.nn.functional.pad(found, (0, count - found.shape[1]), value=-1)
 

@@ -212,12 +212,19 @@ def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
     return shard.tensors["pooled"] if not shard.keys or encoder.missing_images == "blank" else None
 
 
+def has_one_item(encoder: ItemEncoder, entity: Entity) -> bool:
+    """Whether an encoder reads one item an entity, of which one vector can be stored by row."""
+    return len(encoder.items(entity)) == 1
+
+
 def _only_item(encoder: ItemEncoder, entity: Entity) -> tuple[str, Any]:
     """An entity's item. Raises `PartError` if the encoder takes several."""
     items = encoder.items(entity)
     if len(items) > 1:
         raise PartError(
-            "an entity is compared as one vector", where=entity.id, hint="set the encoder's slots to 1"
+            "an entity is compared as one vector",
+            where=entity.id,
+            hint="set the encoder's slots to 1, or say what becomes of several in [model.entities.fuser]",
         )
     return items[0]
 
@@ -266,6 +273,7 @@ class TrainedEntities:
         self._real = torch.tensor([key != BLANK for key, _ in items])
         self._all: Tensor | None = None
         self._norms: Tensor | None = None
+        self._version = 0
         self._weights: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
@@ -289,6 +297,12 @@ class TrainedEntities:
             yield first, block
             first += len(block)
 
+    @property
+    def version(self) -> int:
+        """Changes with the features."""
+        self._table()
+        return self._version
+
     def norms(self) -> Tensor:
         table = self._table()
         if self._norms is None:
@@ -303,6 +317,7 @@ class TrainedEntities:
                 every = torch.arange(len(self)).split(self.batch_size)
                 self._all = torch.cat([self._encode(rows) for rows in every])
             self._weights, self._norms = weights, None
+            self._version += 1
         return self._all
 
     def _encode(self, rows: Tensor) -> Tensor:

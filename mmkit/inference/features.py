@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 
@@ -11,9 +10,10 @@ from mmkit.config.settings import TrainingSettings
 from mmkit.data.image_report import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
+from mmkit.decoders.abilities import LinksEntities
 from mmkit.encoders.base import ItemEncoder
-from mmkit.encoders.entity_features import TrainedEntities, encode_entities
 from mmkit.encoders.store import Preparation, prepare
+from mmkit.entities.prepare import linked_entities
 from mmkit.errors import DataError
 from mmkit.inference.memory import free_memory
 from mmkit.model import Model
@@ -56,32 +56,21 @@ def prepare_entities(
 
     Returns notes for the user. Raises `DataError` if the model has no knowledge base.
     """
-    name = model.decoder.entity_encoder
-    if name is None:
+    if model.entity_side is None:
         return []
-    encoder: Any = model.named_encoders[name]  # an `ItemEncoder`, as assembly made sure
     if not isinstance(model.entities, KnowledgeBase):
         raise DataError(
             "there is no knowledge base to link to",
             where="data.entities",
             hint="add a [data.entities] section with a reader of entities to the recipe",
         )
-    if not encoder.frozen:
-        model.decoder.attach(TrainedEntities(encoder, model.entities))
-        return []
-
-    def report(done: int, total: int) -> None:
-        if progress:
-            progress(f"entity features of {name}", done, total)
-
-    features = encode_entities(encoder, model.entities, progress=report)
-    features.place(device, settings.feature_memory * free_memory(device))
-    model.decoder.attach(features)
-    if any(block.any() for _, block in features.blocks()):
-        return []
-    return [
-        f"model.encoders.{name}: warning: no entity has what this encoder reads, so they are all alike to it"
-    ]
+    budget = settings.feature_memory * free_memory(device)
+    linked, notes = linked_entities(model.entity_side, model.entities, device, budget, progress)
+    if isinstance(model.decoder, LinksEntities):
+        model.decoder.link_to(linked)
+    elif linked.vectors is not None:  # a decoder that was written for one vector an entity
+        model.decoder.attach(linked.vectors)
+    return notes
 
 
 def check_mentions(model: Model, split: str, examples: Iterable[Example]) -> list[str]:

@@ -71,7 +71,7 @@ class Predictor:
     @missing_images.setter
     def missing_images(self, policy: MissingImages) -> None:
         self._missing_images = policy
-        for encoder in self.model.named_encoders.values():
+        for encoder in (*self.model.named_encoders.values(), *self.model.entity_encoders.values()):
             if isinstance(encoder, ItemEncoder):
                 encoder.missing_images = policy
 

@@ -49,7 +49,12 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
     digest = hashlib.sha256("\0".join(e.text for e in train).encode("utf-8", "surrogatepass")).hexdigest()[
         :12
     ]
-    for section, station in (("model.encoders", "encoders"), ("annotators", "annotators")):
+    sections = {
+        "model.encoders": "encoders",
+        "model.entities.encoders": "encoders",
+        "annotators": "annotators",
+    }
+    for section, station in sections.items():
         for name in recipe.parts(section):
             part = recipe.part(f"{section}.{name}", station)
             folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"

@@ -76,6 +76,18 @@ def circle_loss(
         return _log_one_plus_sum(scale * (push - pull.unsqueeze(1)), excluded).mean()
 
 
+def softmax_loss(scores: Tensor, own: Tensor, *, excluded: Tensor | None = None) -> Tensor:
+    """The mean cross-entropy of `scores [B, M]`, of which the right one is in the column `own [B]`.
+
+    `excluded [B, M]` marks scores that weigh nothing; the right ones are never excluded.
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        scores = _exact(scores)
+        if excluded is not None:
+            scores = scores.masked_fill(excluded.scatter(1, own.unsqueeze(1), False), NEVER)
+        return F.cross_entropy(scores, own)
+
+
 def clip_loss(left: Tensor, right: Tensor, scale: Tensor, *, same: Tensor | None = None) -> Tensor:
     """The symmetric cross-entropy of CLIP (Radford et al., 2021): `left[i]` belongs to `right[i]` and no other.
 

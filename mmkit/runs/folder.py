@@ -90,11 +90,12 @@ class Run:
         with atomic(self.recipe_file) as file:
             file.write(recipe.to_str())
         write_json(self.labels_file, model.labels)
-        for name, encoder in model.named_encoders.items():
-            folder = self.folder / "encoders" / name
-            with explained(folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                encoder.save(folder)
+        for kind, encoders in (("encoders", model.named_encoders), ("entities", model.entity_encoders)):
+            for name, encoder in encoders.items():
+                folder = self.folder / kind / name
+                with explained(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    encoder.save(folder)
 
     def save_weights(self, model: Model, keep_frozen: bool = True, step: int = 0) -> None:
         """Write `model.safetensors`: all weights, or all but frozen encoders', and the update they are of."""
@@ -163,9 +164,10 @@ class Run:
         Raises `RunError` if a file is missing or damaged.
         """
         recipe = recipe or self.recipe()
-        for name in recipe.parts("model.encoders"):
-            if not (self.folder / "encoders" / name).is_dir():
-                raise _missing(self.folder, f"encoders/{name}")
+        for kind, section in (("encoders", "model.encoders"), ("entities", "model.entities.encoders")):
+            for name in recipe.parts(section):
+                if not (self.folder / kind / name).is_dir():
+                    raise _missing(self.folder, f"{kind}/{name}")
         state = load_tensors(self.weights_file)
         if entities is None or isinstance(entities, Path):
             entities = read_entities(recipe, entities)
@@ -207,7 +209,9 @@ def _missing(folder: Path, name: str) -> RunError:
 
 
 def _names_without_frozen(model: Model) -> set[str]:
-    frozen = tuple(f"encoders.{name}." for name, encoder in model.named_encoders.items() if encoder.frozen)
+    named = {f"encoders.{name}.": encoder for name, encoder in model.named_encoders.items()}
+    named |= {f"entity_side.encoders.{name}.": encoder for name, encoder in model.entity_encoders.items()}
+    frozen = tuple(prefix for prefix, encoder in named.items() if encoder.frozen)
     return {name for name in model.state_dict() if not name.startswith(frozen)}
 
 

@@ -1,0 +1,213 @@
+"""Ranking entities for queries: by the exact cosine of vectors, or by whatever a scorer compares."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features, States
+from mmkit.decoders.approximate import ApproximateIndex
+from mmkit.decoders.search import rank_among, search
+from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
+from mmkit.errors import DataError
+from mmkit.ops.precision import full_float32
+from mmkit.scorers.base import SCORE, Scorer
+
+NONE = -1
+"""The row of an entity that is not in the knowledge base."""
+
+EXACT_UP_TO = 1_000_000
+"""Entities that `search = "auto"` compares one by one on a CPU; beyond, and not on a GPU, it asks faiss."""
+
+CELLS = 1 << 25
+"""Scores that are held at once: 128 MB."""
+
+
+class Ranking(Protocol):
+    """How a matcher ranks. Rows of `NONE` are no entities; `gold [B]` rows of `NONE` have the rank 0."""
+
+    def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
+        """Scores and rows of each query's best entities `[B, count]`, best first (fewer if there are fewer)."""
+        ...
+
+    def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
+        """`[B]`: 1 + the other entities that score at least as high as the gold one, or 0 where nobody knows.
+
+        `count` is how many `best` is asked for.
+        """
+        ...
+
+    def listed(self, states: States, rows: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores `[B, C]` of each query's own `rows [B, C]`, -inf of none, and the rank of the gold among them."""
+        ...
+
+    def unit(self, score: float) -> float:
+        """A score in [0, 1]."""
+        ...
+
+
+class CosineRanking:
+    """By the cosine of a state and one vector an entity, exactly; with `search = "faiss"` nearly so."""
+
+    def __init__(
+        self,
+        features: EntityFeatures,
+        scorer: Scorer,
+        search: Literal["auto", "exact", "faiss"] = "auto",
+    ) -> None:
+        assert scorer.vectors is not None
+        self.features, self.scorer, self.search = features, scorer, search
+        self._state = scorer.vectors[0]
+        self._index: tuple[int, ApproximateIndex] | None = None
+
+    def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
+        if self._asks_faiss:
+            scores, rows = self._found(self._query(states), count)
+            return scores[:, :count], rows[:, :count]
+        found = search(self._query(states), self.features, count)
+        return found.scores, found.rows
+
+    def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
+        if not self._asks_faiss:
+            return search(self._query(states), self.features, 0, gold).rank
+        scores, rows = self._found(self._query(states), count)
+        hit = rows == gold[:, None].to(rows.device)
+        own = torch.where(hit, scores, torch.inf).amin(1, keepdim=True)
+        ranks = ((scores >= own) & ~hit).sum(1) + 1
+        return torch.where(hit.any(1), ranks, 0)  # a gold entity that is not among those found has no rank
+
+    def listed(self, states: States, rows: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+        candidates, own = self.features.gather(rows.clamp(min=0)), self.features.gather(gold.clamp(min=0))
+        is_gold = (rows == gold[:, None]) & (rows != NONE)
+        scores, ranks = rank_among(self._query(states), candidates, rows != NONE, own, is_gold)
+        return scores, torch.where(gold == NONE, 0, ranks)
+
+    def unit(self, score: float) -> float:
+        return self.scorer.unit(score)
+
+    def _query(self, states: States) -> Tensor:
+        return states[self._state].float()
+
+    @property
+    def _asks_faiss(self) -> bool:
+        large = len(self.features) > EXACT_UP_TO and self.features.device.type == "cpu"
+        return self.search == "faiss" or (self.search == "auto" and large)
+
+    def _found(self, query: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Cosines and rows of what faiss finds."""
+        version = getattr(self.features, "version", 0)  # features of trained encoders change
+        if self._index is None or self._index[0] != version:
+            self._index = version, ApproximateIndex.of(self.features)
+        return self._index[1].search(query, max(count, 100))
+
+
+class ScoredRanking:
+    """By a scorer's score of each entity, and the best of them by a reranker's.
+
+    Equal scores come by row, but where they meet the end of a list any of them may be on it.
+    """
+
+    def __init__(self, entities: LinkedEntities) -> None:
+        self.entities, self.scorer, self.reranker = entities, entities.scorer, entities.reranker
+        self._last: tuple[weakref.ref[States], Tensor] | None = None
+
+    @torch.no_grad()
+    def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
+        scores = self._all(states)
+        if self.reranker is None:
+            return _highest(scores, count)
+        _, rows = _highest(scores, max(count, self.entities.depth))
+        order = self._reranked(states, rows).sort(dim=1, descending=True, stable=True)
+        return order.values[:, :count], rows.gather(1, order.indices)[:, :count]
+
+    @torch.no_grad()
+    def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
+        scores, known = self._all(states), gold != NONE
+        own = scores.gather(1, gold.clamp(min=0)[:, None])
+        ranks = (scores >= own).sum(1)  # the gold one itself among them
+        if self.reranker is not None:
+            _, rows = _highest(scores, max(count, self.entities.depth))
+            anew, is_gold = self._reranked(states, rows), rows == gold[:, None]
+            best = torch.where(is_gold, anew, -torch.inf).amax(1, keepdim=True)
+            among = (anew >= best).sum(1)
+            ranks = torch.where(is_gold.any(1), among, ranks.clamp(min=rows.shape[1] + 1))
+        return torch.where(known, ranks, 0)
+
+    @torch.no_grad()
+    def listed(self, states: States, rows: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+        real, wanted = rows != NONE, torch.cat([rows, gold[:, None]], dim=1).clamp(min=0)
+        if self.reranker is not None:
+            scores = self._reranked(states, wanted)
+        else:
+            distinct, back = wanted.unique(return_inverse=True)
+            scores = self._of(states, self.entities.tensors.gather(distinct)).gather(1, back)
+        scores, own = scores[:, :-1], scores[:, -1:]
+        above = (scores >= own) & real & (rows != gold[:, None])
+        return scores.masked_fill(~real, -torch.inf), torch.where(gold == NONE, 0, 1 + above.sum(1))
+
+    @torch.no_grad()
+    def recent(self, states: States, rows: Tensor) -> Tensor:
+        """The scorer's scores `[B, P]` of `rows [P]`, by tensors that may be older than the weights."""
+        return self._of(states, self.entities.tensors.recent(rows))
+
+    def unit(self, score: float) -> float:
+        return (self.reranker or self.scorer).unit(score)
+
+    def _all(self, states: States) -> Tensor:
+        """`[B, N]`. Those of the last states are kept: predictions and ranks are of the same ones."""
+        if self._last is not None and self._last[0]() is states:
+            return self._last[1]
+        query, device = self._query(states, self.scorer), next(iter(states.tensors.values())).device
+        size = max(1, CELLS // max(1, len(self.entities.tensors)))
+        batches = [{k: v[at : at + size] for k, v in query.items()} for at in range(0, _length(query), size)]
+        parts: list[list[Tensor]] = [[] for _ in batches]
+        with full_float32(device):
+            for _, block in self.entities.tensors.blocks():
+                wide = _wide(of_scorer(block))
+                for part, some in zip(parts, batches, strict=True):
+                    part.append(self.scorer.scores(some, wide)[SCORE].float())
+        scores = torch.cat([torch.cat(part, dim=1) for part in parts])
+        if not scores.isfinite().all():
+            raise DataError(
+                "scores of entities are not finite",
+                hint="look at what the encoders make of texts and pictures",
+            )
+        self._last = weakref.ref(states), scores
+        return scores
+
+    def _reranked(self, states: States, rows: Tensor) -> Tensor:
+        """The reranker's scores `[B, C]` of each query's own entities."""
+        assert self.reranker is not None
+        query, entities = self._query(states, self.reranker), of_reranker(self.entities.tensors.gather(rows))
+        with full_float32(rows.device):
+            return self.reranker.pairs(query, entities)[SCORE].float()
+
+    def _of(self, states: States, entities: Features) -> Tensor:
+        """The scorer's `[B, n]` of entities that are every query's."""
+        query = self._query(states, self.scorer)
+        with full_float32(next(iter(query.values())).device):
+            return self.scorer.scores(query, of_scorer(entities))[SCORE].float()
+
+    def _query(self, states: States, scorer: Scorer) -> Features:
+        with full_float32(next(iter(states.tensors.values())).device):
+            return scorer.query(States(_wide(states.tensors)))
+
+
+def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest of `scores [B, N]`, and where they are; equal ones in order of place."""
+    found = scores.topk(min(count, scores.shape[1]), dim=1)
+    rows = found.indices.sort(dim=1).values
+    order = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
+    return order.values, rows.gather(1, order.indices)
+
+
+def _wide(features: Features) -> Features:
+    return {name: t.float() if t.is_floating_point() else t for name, t in features.items()}
+
+
+def _length(features: Features) -> int:
+    return len(next(iter(features.values())))

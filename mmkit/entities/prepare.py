@@ -1,0 +1,85 @@
+"""Before the first batch: what frozen encoders make of entities is stored, and a decoder gets all to link to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.encoders.base import ItemEncoder
+from mmkit.encoders.entity_features import (
+    EntityFeatures,
+    TrainedEntities,
+    encode_entities,
+    has_one_item,
+)
+from mmkit.encoders.store import prepare
+from mmkit.entities.linked import LinkedEntities
+from mmkit.entities.side import EntitySide
+from mmkit.entities.tensors import EntityTensors, Vectors
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many are done, and how many there are."""
+
+
+def linked_entities(
+    side: EntitySide,
+    base: KnowledgeBase,
+    device: torch.device,
+    budget_bytes: float,
+    progress: Progress | None = None,
+) -> tuple[LinkedEntities, list[str]]:
+    """What a decoder links to, and notes for the user. What fits into `budget_bytes` is kept on `device`."""
+    at = "model.encoders" if side.lent else "model.entities.encoders"
+    for name, encoder in side.named_encoders.items():
+        alone = side.only_vectors is encoder and isinstance(encoder, ItemEncoder)
+        if alone and (encoder.frozen or not encoder.reads_pictures) and has_one_item(encoder, base[0]):
+            features, notes = vectors_of(encoder, f"{at}.{name}", base, device, budget_bytes, progress)
+            return LinkedEntities.of_vectors(features, side.scorer), notes
+    notes = []
+    for name, encoder in side.named_encoders.items():
+        if not (isinstance(encoder, ItemEncoder) and encoder.frozen and encoder.store):
+            continue
+
+        def report(done: int, total: int, name: str = name) -> None:
+            if progress:
+                progress(f"entity features of {name}", done, total)
+
+        found = prepare(encoder, base, progress=report)
+        notes.append(f"{at}.{name}: {found}")
+    budget = budget_bytes / 2  # stored features that are read once need no room on the device
+
+    def encoded(done: int, total: int) -> None:
+        if progress:
+            progress("entities", done, total)
+
+    tensors = EntityTensors(side, base, device, budget, encoded)
+    vectors: EntityFeatures | None = None
+    if side.scorer.vectors is not None:
+        name = side.scorer.vectors[1]
+        vectors = Vectors(tensors, name, side.fuser.dims[name])
+    return LinkedEntities(tensors, side.scorer, vectors, side.reranker, side.settings.depth), notes
+
+
+def vectors_of(
+    encoder: ItemEncoder,
+    where: str,
+    base: KnowledgeBase,
+    device: torch.device,
+    budget_bytes: float,
+    progress: Progress | None = None,
+) -> tuple[EntityFeatures, list[str]]:
+    """One vector an entity, of an encoder whose section is `where`; and notes for the user."""
+    if not encoder.frozen:
+        return TrainedEntities(encoder, base), []
+
+    def report(done: int, total: int) -> None:
+        if progress:
+            progress(f"entity features of {where.rpartition('.')[2]}", done, total)
+
+    features = encode_entities(encoder, base, progress=report)
+    features.place(device, budget_bytes)
+    if any(block.any() for _, block in features.blocks()):
+        return features, []
+    return features, [f"{where}: warning: no entity has what this encoder reads, so they are all alike to it"]

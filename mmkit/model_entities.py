@@ -1,0 +1,208 @@
+"""From a recipe to the entity side of its model, and what keeps the parts from fitting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmkit.config.entities import EntitySettings
+from mmkit.config.values import construct
+from mmkit.data.types import Entity
+from mmkit.decoders.abilities import LinksEntities
+from mmkit.decoders.base import Decoder
+from mmkit.encoders.base import Encoder, ItemEncoder
+from mmkit.entities.one_vector import OneVector
+from mmkit.entities.side import EntitySide
+from mmkit.errors import PartError, RecipeError, did_you_mean
+from mmkit.fusers.base import Fuser
+from mmkit.scorers.cosine import CosineScorer
+
+if TYPE_CHECKING:
+    from mmkit.recipe import Recipe
+
+SECTION = "model.entities"
+PARTS = ("encoders", "fuser", "scorer", "reranker")
+
+
+def entity_side(recipe: Recipe, encoders: Mapping[str, Encoder], decoder: Decoder) -> EntitySide | None:
+    """The entity side of a recipe, unbuilt; None for a decoder that links nothing.
+
+    Without `[model.entities]` it is the encoder of `[model.encoders]` that the decoder names, and a cosine. Raises
+    `RecipeError` for a section without encoders, or with several and no fuser.
+    """
+    config = recipe.config["model"].get("entities")
+    if config is None:
+        name = decoder.entity_encoder
+        if name is None or name not in encoders:
+            return None  # or there is nothing of that name, which is said elsewhere
+        return EntitySide({name: encoders[name]}, OneVector(name), CosineScorer(), lent=True)
+    own: dict[str, Encoder] = {
+        name: recipe.build(f"{SECTION}.encoders.{name}") for name in recipe.parts(f"{SECTION}.encoders")
+    }
+    if not own or ("fuser" not in config and len(own) > 1):
+        lacks = "a fuser, for it has several encoders" if own else "an encoder"
+        raise RecipeError(
+            f"[{SECTION}] needs {lacks}",
+            where=recipe.path,
+            hint=f"add [{SECTION}.{'fuser' if own else 'encoders.text'}]",
+        )
+    fuser = recipe.build(f"{SECTION}.fuser") if "fuser" in config else OneVector(next(iter(own)))
+    scorer = recipe.build(f"{SECTION}.scorer") if "scorer" in config else CosineScorer()
+    reranker = recipe.build(f"{SECTION}.reranker") if "reranker" in config else None
+    settings = construct({k: v for k, v in config.items() if k not in PARTS}, EntitySettings)
+    return EntitySide(own, fuser, scorer, reranker, settings)
+
+
+def entity_problems(
+    side: EntitySide,
+    encoders: Mapping[str, Encoder],
+    fuser: Fuser,
+    decoder: Decoder,
+    part: Callable[[str, str], str],
+) -> list[str]:
+    """What keeps an entity side from fitting the rest of a model, a line each; `part` names the part of a section."""
+    problems: list[str] = []
+    if not side.lent and not isinstance(decoder, LinksEntities):
+        return [f"{SECTION}: {part('decoder', 'decoders')} links to no entities; remove this section"]
+    at = "model.encoders" if side.lent else f"{SECTION}.encoders"
+    own = side.named_encoders
+    for name, encoder in own.items():
+        if not side.lent and not isinstance(encoder, ItemEncoder):
+            problems.append(
+                f"{at}.{name}: this encoder cannot read entities (a text encoder needs a `source`)"
+            )
+            continue
+        try:
+            encoder.check_reads(Entity)
+        except PartError as error:
+            problems.append(f"{at}.{name}: {error.what}; {error.hint}")
+    for name, other in side.settings.share.items():
+        if name not in own:
+            problems.append(f"{SECTION}.share: there is no [{at}.{name}]; {did_you_mean(name, own)}")
+        if other not in encoders:
+            problems.append(
+                f"{SECTION}.share: there is no [model.encoders.{other}]; {did_you_mean(other, encoders)}"
+            )
+    problems += _fuser_problems(side, part)
+    if isinstance(decoder, LinksEntities):
+        problems += _scorer_problems(side, fuser, decoder, part)
+    return problems
+
+
+def _fuser_problems(side: EntitySide, part: Callable[[str, str], str]) -> list[str]:
+    if side.lent:
+        return []
+    problems, own = [], side.own_encoders
+    name = _named(side.fuser, "entities.fuser", "fusers", part)
+    wanted: Mapping[str, Any] = side.fuser.requires()
+    for encoder, needs in wanted.items():
+        if encoder not in own:
+            problems.append(
+                f"{SECTION}.fuser: {name} asks for an encoder named {encoder!r}; {did_you_mean(encoder, own)}"
+            )
+            continue
+        lacking = sorted(frozenset(getattr(needs, "features", needs)) - own[encoder].provides)
+        if lacking:
+            problems.append(
+                f"{SECTION}.encoders.{encoder}: {name} needs {', '.join(lacking)} from it, but it provides "
+                f"{', '.join(sorted(own[encoder].provides))}"
+            )
+    for encoder in sorted(set(own) - set(wanted)):
+        problems.append(
+            f"{SECTION}.encoders.{encoder}: {name} does not use this encoder; remove it or name it"
+        )
+    return problems
+
+
+def _scorer_problems(
+    side: EntitySide, fuser: Fuser, decoder: LinksEntities, part: Callable[[str, str], str]
+) -> list[str]:
+    problems = []
+    for section, scorer in (("scorer", side.scorer), ("reranker", side.reranker)):
+        if scorer is None:
+            continue
+        name = (
+            part("decoder", "decoders")
+            if side.lent
+            else _named(scorer, f"entities.{section}", "scorers", part)
+        )
+        at = "model.decoder" if side.lent else f"{SECTION}.{section}"
+        lacking = sorted(scorer.requires - fuser.provides)
+        if lacking:
+            problems.append(
+                f"{at}: {name} needs {', '.join(lacking)}, but {part('fuser', 'fusers')} provides "
+                f"{', '.join(sorted(fuser.provides))}"
+            )
+        lacking = sorted(scorer.entity_requires - side.fuser.provides)
+        if lacking and not side.lent:
+            problems.append(
+                f"{at}: {name} needs {', '.join(lacking)} of entities, but "
+                f"{_named(side.fuser, 'entities.fuser', 'fusers', part)} provides "
+                f"{', '.join(sorted(side.fuser.provides))}"
+            )
+    try:
+        decoder.check_scorer(side.scorer)
+    except PartError as error:
+        problems.append(f"model.decoder: {error.what}; {error.hint}")
+    return problems
+
+
+def _named(built: Any, section: str, station: str, part: Callable[[str, str], str]) -> str:
+    """The registered name of a part; that of its class where the recipe left the section out."""
+    try:
+        return part(section, station)
+    except KeyError:
+        return type(built).__name__
+
+
+def build_entity_encoders(
+    side: EntitySide,
+    recipe: Recipe,
+    encoders: Mapping[str, Encoder],
+    special_tokens: Sequence[str],
+    saved: Path | None,
+    fetch_frozen: bool,
+    seed: Callable[[str], None],
+) -> None:
+    """Build the side's own encoders after the model's `encoders`, whose networks they may share; as `assemble` does."""
+    for name, encoder in side.own_encoders.items():
+        if isinstance(encoder, ItemEncoder):
+            encoder.missing_images = recipe.config["data"]["missing_images"]
+        seed(f"entities.encoders.{name}")
+        folder = saved / "entities" / name if saved else None
+        try:
+            encoder.build(special_tokens, None if encoder.frozen and fetch_frozen else folder)
+        except PartError as error:
+            where = error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]"
+            raise PartError(error.what, where=where, hint=error.hint) from error
+        if encoder.frozen:
+            encoder.requires_grad_(False)
+    side.share(encoders)
+
+
+def build_entity_side(side: EntitySide, recipe: Recipe, fuser: Fuser, seed: Callable[[str], None]) -> None:
+    """Build the side's fuser and scorers, now that the mentions' `fuser` is built; `seed` seeds by name.
+
+    Raises `PartError`, and `RecipeError` for widths that cannot be compared.
+    """
+    seed("entities.fuser")
+    side.fuser.build(side.named_encoders)
+    for name, scorer in (("scorer", side.scorer), ("reranker", side.reranker)):
+        if scorer is None:
+            continue
+        seed(f"entities.{name}")
+        try:
+            scorer.build(fuser.dims, side.fuser.dims)
+        except PartError as error:
+            if not side.lent:
+                raise PartError(
+                    error.what, where=error.where or f"{recipe.path}: [{SECTION}.{name}]", hint=error.hint
+                ) from error
+            encoder = next(iter(side.named_encoders))
+            query, entity = fuser.dims.get("query"), side.fuser.dims["pooled"]
+            raise RecipeError(
+                f"the query is {query} wide, but model.encoders.{encoder} makes entities {entity} wide",
+                where=recipe.path,
+                hint=f"set model.fuser.dim to {entity}",
+            ) from error

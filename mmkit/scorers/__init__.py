@@ -1,0 +1,1 @@
+"""Scorers: how well an entity fits a query."""
