@@ -68,7 +68,10 @@ def entity_problems(
     at = "model.encoders" if side.lent else f"{SECTION}.encoders"
     own = side.named_encoders
     for name, encoder in own.items():
-        if not side.lent and not isinstance(encoder, ItemEncoder):
+        says_nothing = type(encoder).check_reads is Encoder.check_reads and not isinstance(
+            encoder, ItemEncoder
+        )
+        if not side.lent and says_nothing:  # an encoder of a view's words, say
             problems.append(
                 f"{at}.{name}: this encoder cannot read entities (a text encoder needs a `source`)"
             )
