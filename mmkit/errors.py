@@ -83,14 +83,13 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text from data for a terminal: characters that would control it become visible ones, but for those to `keep`.
-
-    Replaced are control characters (escape sequences begin with one) and those that turn the direction of writing.
-    """
-    return _CONTROLS.sub(lambda m: m[0] if m[0] in keep else _visible(m[0]), text)
+    """Text from data for a terminal: characters that would control it become visible ones, but for those to `keep`."""
+    return CONTROLS.sub(lambda m: m[0] if m[0] in keep else _visible(m[0]), text)
 
 
-_CONTROLS = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+"""Characters that control a terminal: escape sequences begin with one, and some turn the direction of writing."""
 
 
 def _visible(character: str) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmkit.data.image_report import ImageReport, scan_images
-from mmkit.data.knowledge import KnowledgeBase
 from mmkit.errors import MMKitError
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.loading.splits import read_split
-from mmkit.tasks.link_report import LinkingReport, check_linking
+from mmkit.tasks import Survey, Task
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -23,7 +23,7 @@ class SplitReport:
 
     split: Split
     labels: dict[str, Counter[str]]
-    """`spans`, `relations` and the like → label → count."""
+    """Kind, as the task calls it (`spans`, `relations`), → label → count."""
     tokens: int
     longest: int
     images: ImageReport
@@ -31,8 +31,10 @@ class SplitReport:
     """What would stop training."""
     warnings: list[str] = field(default_factory=list)
     """What a user should know of."""
-    linking: LinkingReport | None = None
-    """Of mentions, where the recipe has a knowledge base."""
+    lines: tuple[str, ...] = ()
+    """What the task sees in it."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The same as JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -42,7 +44,7 @@ class SplitReport:
             "tokens": self.tokens,
             "longest_sentence": self.longest,
             "images": self.images.counts(),
-            **({"linking": asdict(self.linking)} if self.linking is not None else {}),
+            **self.facts,
             "problems": self.problems,
             "warnings": self.warnings,
         }
@@ -53,11 +55,12 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
 
     Raises `DataError` where a file cannot be read at all.
     """
-    reports: dict[str, SplitReport] = {}
-    for name in recipe.parts("data"):
-        reports[name] = _report(recipe, read_split(recipe, name), decode)
-    if ENTITIES in reports:
-        _report_linking(reports)
+    task: Task = recipe.build("model.decoder").task
+    reports = {name: _report(recipe, task, read_split(recipe, name), decode) for name in recipe.parts("data")}
+    base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
+    for name, report in reports.items():
+        if name != ENTITIES:
+            _survey(report, task.survey(report.split.examples, base), name == "train")
     train = reports["train"]
     train_texts = {example.text for example in train.split.examples}
     for name, report in reports.items():
@@ -86,30 +89,18 @@ def lacking(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _report_linking(reports: dict[str, SplitReport]) -> None:
-    """Look for the entities of all mentions: what training lacks is a problem, elsewhere it counts as wrong."""
-    base = reports[ENTITIES].split.entities
-    assert isinstance(base, KnowledgeBase)
-    for name, report in reports.items():
-        if name == ENTITIES:
-            continue
-        report.linking = check_linking(report.split.examples, base)
-        found = report.problems if name == "train" else report.warnings
-        found += report.linking.problems()
-        if report.linking.absent:
-            report.warnings.append(
-                f"the knowledge base lacks {report.linking.absent:,} entities that are candidates"
-            )
+def _survey(report: SplitReport, found: Survey, trained_on: bool) -> None:
+    """Add what the task sees: what training lacks is a problem, elsewhere it counts as wrong."""
+    report.lines, report.facts = found.lines, found.facts
+    (report.problems if trained_on else report.warnings).extend(found.problems)
+    report.warnings.extend(found.warnings)
 
 
-def _report(recipe: Recipe, split: Split, decode: bool) -> SplitReport:
+def _report(recipe: Recipe, task: Task, split: Split, decode: bool) -> SplitReport:
     labels: dict[str, Counter[str]] = {}
     for example in split.examples:
-        for span in example.spans:
-            labels.setdefault("spans", Counter())[span.label] += 1
-        for relation in example.relations:
-            if relation.label is not None:
-                labels.setdefault("relations", Counter())[relation.label] += 1
+        for kind, label in task.labels(example):
+            labels.setdefault(kind, Counter())[label] += 1
     lengths = [len(example.tokens) for example in split.examples]
     images = scan_images(split.examples or split.entities, decode=decode)
     report = SplitReport(split, labels, sum(lengths), max(lengths, default=0), images)

@@ -17,7 +17,7 @@ import click
 
 from mmkit import __version__, hooks
 from mmkit.config import sources
-from mmkit.errors import Interrupted, MMKitError, did_you_mean
+from mmkit.errors import Interrupted, MMKitError, did_you_mean, printable
 
 COMMANDS = {
     "train": "mmkit.cli.train:train",
@@ -37,6 +37,9 @@ COMMANDS = {
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell gives for a program that SIGPIPE ended."""
+
+LINES = "\n\t"
+"""Control characters that errors may have."""
 
 
 class LazyGroup(click.Group):
@@ -120,7 +123,9 @@ def report(error: Exception) -> int:
             return error.exit_code
         case MMKitError():
             code = click.style(f"[{error.code}]", dim=True)
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {error}\n  {code}", err=True)
+            said = printable(str(error), keep=LINES)
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {said}
+  {code}", err=True)
             return error.exit_code
         case click.ClickException():
             error.show()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmkit.cli.options import OVERRIDABLE, as_json, recipe_from
+from mmkit.errors import printable
 from mmkit.files import tidy
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
         for name in counts:
             table.add_column(name, justify="right")
         for label, _ in sum(counts.values(), Counter()).most_common():
-            table.add_row(escape(label), *(str(split[label]) for split in counts.values()))
+            table.add_row(escape(printable(label)), *(str(split[label]) for split in counts.values()))
         table.add_row("all", *(str(split.total()) for split in counts.values()), style="dim")
         yield table
 
@@ -102,18 +103,18 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
         console.print(f"  {len(split.examples)} examples, {words}")
     else:
         console.print(f"  {len(split)} entities")
-    if report.linking is not None:
-        console.print(f"  {report.linking.summary()}", markup=False)
+    for line in report.lines:
+        console.print(f"  {printable(line)}", markup=False)
     console.print(f"  pictures: {report.images.summary()}", markup=False)
     for reason, count in split.repairs.items():
-        console.print(f"  read with leniency: {count} × {reason}", markup=False)
+        console.print(printable(f"  read with leniency: {count} × {reason}"), markup=False)
     for warning in report.warnings:
         console.print("  [yellow]warning[/yellow] ", end="")
-        console.print(warning, markup=False)
+        console.print(printable(warning), markup=False)
     _show_problems(console, report.problems)
 
 
 def _show_problems(console: Console, problems: Iterable[str]) -> None:
     for problem in problems:
         console.print("  [red]problem[/red] ", end="")
-        console.print(problem, markup=False)
+        console.print(printable(problem, keep="\n"), markup=False)

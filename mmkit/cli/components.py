@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -103,6 +103,7 @@ def describe(name: str, as_json: bool) -> None:
     station, part = registry.find(name)
     component = next(c for c in registry.components(station) if c.name == name)
     arguments = parameters(part)
+    task = getattr(part, "task", None)
     file, line = _source(part)
     docstring = inspect.getdoc(part) or ""
     if as_json:
@@ -112,6 +113,7 @@ def describe(name: str, as_json: bool) -> None:
             "file": file,
             "line": line,
             "parameters": [_as_json(p) for p in arguments.values()],
+            **({"task": task.describe()} if task is not None else {}),
         }
         click.echo(json.dumps(about, indent=2, ensure_ascii=False, default=repr))
         return
@@ -122,6 +124,15 @@ def describe(name: str, as_json: bool) -> None:
     out.print(f"{escape(file)}:{line}", style="dim", soft_wrap=True)
     out.print(f"\n{escape(_unwrapped(docstring))}\n")
     out.print(_parameter_table(arguments) if arguments else "It takes no parameters.")
+    if task is not None:
+        out.print(f"\n{escape(_about_task(task.describe()))}")
+
+
+def _about_task(task: Mapping[str, Any]) -> str:
+    """What a decoder's task is, in words."""
+    asked = ["a sentence", "pictures", *(f"{i['option']} ({i['help']})" for i in task["inputs"])]
+    metrics = f" Metrics that fit: {', '.join(task['metrics'])}." if task["metrics"] else ""
+    return f"It finds {task['name']}. It is given {', '.join(asked[:-1])} and {asked[-1]}.{metrics}"
 
 
 def _unwrapped(docstring: str) -> str:

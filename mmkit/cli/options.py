@@ -82,8 +82,11 @@ class _OneLineOfRetries(logging.Filter):
 _one_line_of_retries = _OneLineOfRetries()
 
 
-def as_json(value: Any) -> str:
-    """JSON for people and programs."""
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """JSON for people and programs: readable, but for characters that would control a terminal."""
     import json
 
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    from mmkit.errors import CONTROLS
+
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return CONTROLS.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)

@@ -7,36 +7,29 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmkit.cli.options import as_json, device_option, quiet_libraries
+from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
+from mmkit.errors import printable
 
 if TYPE_CHECKING:
     from mmkit.data.types import Entity, Example
     from mmkit.encoders.base import MissingImages
+    from mmkit.tasks import Answer, Task
 
 
-SHOWN = 5
-"""Links that are printed; JSON has all of them."""
-
-
-@click.command()
+@click.command(cls=TaskCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", help="A sentence.")
 @click.option("--image", "images", multiple=True, help="A picture of the sentence; may be repeated.")
-@click.option("--head", help="For relations: the head's words, as they stand in the text.")
-@click.option("--tail", help="For relations: the tail's words.")
-@click.option("--mention", help="For linking: the words to link; they need not stand in the text.")
-@click.option(
-    "--candidate", "candidates", multiple=True, help="For linking: an entity's id; may be repeated."
-)
 @click.option(
     "--entities",
     type=click.Path(path_type=Path),
-    help="For linking: a knowledge base of jsonlines (`mmkit convert` makes them) in place of the one trained with.",
+    help="For a model that answers from a knowledge base: one of jsonlines (`mmkit convert` makes them) in place of "
+    "the one it was trained with.",
 )
 @click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
 @click.option("--split", help="Examples of a split of the run's own recipe (test, say).")
@@ -51,15 +44,14 @@ SHOWN = 5
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of this run's answers, and no more.")
 @device_option
+@click.pass_context
 def predict(
+    context: click.Context,
     run: Path,
     text: str | None,
     images: tuple[str, ...],
-    head: str | None,
-    tail: str | None,
-    mention: str | None,
-    candidates: tuple[str, ...],
     entities: Path | None,
     input_: Path | None,
     split: str | None,
@@ -68,17 +60,29 @@ def predict(
     batch_size: int | None,
     limit: int | None,
     json_: bool,
+    schema: bool,
     device: str,
+    **options: Any,
 ) -> None:
     """Extract with the trained model in the folder RUN, from --text, from --input or from a --split.
 
-    A line of --input needs `text` (or `tokens`) and may have `id`, `images` and, for relations, `relations`, for
-    linking, `mention` and `candidates`.
+    What else a model asks for is among the options below: a relation classifier for a pair, a linker for a mention. A
+    line of --input needs `text` (or `tokens`) and may have `id`, `images` and what the model asks for: `relations`,
+    `mention` and `candidates`.
     """
+    task = context.meta.get(TASK) or task_of(run)
+    given = given_to(options)
+    task.check_names(given, "input")
+    if schema:
+        click.echo(as_json(task.schema()))
+        return
     if sum(source is not None for source in (text, input_, split)) != 1:
         raise click.UsageError("give one of --text, --input and --split")
-    if text is None and (images or head or tail or mention is not None or candidates):
-        raise click.UsageError("--image, --head, --tail, --mention and --candidate go with --text")
+    if text is None and (images or given):
+        own = " and ".join(["--image", *(i.flag for i in task.inputs)])
+        raise click.UsageError(f"{own} go with --text")
+    if text is not None:
+        task.check_given(given, "input")
     quiet_libraries()
     import mmkit
     from mmkit.data.jsonl import JsonlReader
@@ -93,24 +97,22 @@ def predict(
         predictor.missing_images = predictor.recipe.config["data"]["missing_images"]
     examples: Iterator[Example]
     if text is not None:
-        given = {"head": head, "tail": tail, "mention": mention, "candidates": candidates}
-        examples = iter([predictor.task.example(text, images, given, predictor.model.entities)])
+        examples = iter([predictor.example(text, images, **given)])
     elif split is not None:
         examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
         examples = only_examples(JsonlReader(root=str(input_.parent), file=input_.name), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
-    results = (predictor.answer(example, prediction).to_dict() for example, prediction in found)
+    answers = (predictor.answer(example, prediction) for example, prediction in found)
     if output is not None:
-        write(output, results)
+        write(output, answers)
+    elif json_:
+        for answer in answers:
+            click.echo(as_json(answer.to_dict(), indent=2 if text is not None else None))
     else:
-        for result in results:
-            if json_:
-                click.echo(as_json(result) if text is not None else json.dumps(result, ensure_ascii=False))
-            else:
-                show(result)
+        show(task, answers)
     for path, reason in predictor.replaced.items():
-        click.echo(f"a blank picture stood in for {path}: {reason}", err=True)
+        click.echo(printable(f"a blank picture stood in for {path}: {reason}"), err=True)
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:
@@ -129,52 +131,22 @@ def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator
         yield record
 
 
-def write(output: Path, results: Iterable[dict[str, Any]]) -> None:
-    """The results as jsonlines, in a file that appears when all of them are in it."""
+def write(output: Path, answers: Iterable[Answer]) -> None:
+    """The answers as jsonlines, in a file that appears when all of them are in it."""
     from mmkit.files import atomic
 
     count = 0
     with atomic(output) as file:
-        for result in results:
-            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+        for answer in answers:
+            file.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
             count += 1
     click.echo(f"{count} predictions written to {output}", err=True)
 
 
-def show(result: dict[str, Any]) -> None:
-    """One result for a person: the sentence, and a line for everything found in it."""
+def show(task: Task, answers: Iterable[Answer]) -> None:
+    """Answers for a person, as their task shows them."""
     from rich.console import Console
-    from rich.markup import escape
 
     console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
-    console.print(f"[bold]{escape(result['text'])}[/bold]")
-    for path in result["images"]:
-        console.print(f"  [dim]{escape(path or 'a blank picture')}[/dim]")
-    for entity in result.get("entities", ()):
-        bounds = f"tokens {entity['start']}:{entity['end']}, characters {entity['start_char']}:{entity['end_char']}"
-        console.print(
-            f"  [green]{escape(entity['label'])}[/green] {escape(entity['text'])}  ({bounds})  {entity['score']:.3f}"
-        )
-    for relation in result.get("relations", ()):
-        head, tail = escape(relation["head"]["text"]), escape(relation["tail"]["text"])
-        console.print(
-            f"  {head} → [green]{escape(str(relation['label']))}[/green] → {tail}  {relation['score']:.3f}"
-        )
-    if "links" in result:
-        console.print(f"  {escape(result['mention'] or 'the picture')} is")
-    for link in result.get("links", ())[:SHOWN]:
-        name = f"{escape(link['name'])}  " if "name" in link else ""
-        about = escape(shorten(link.get("description", ""), 70, placeholder=" ..."))
-        console.print(
-            f"  {link['score']:.3f}  [green]{escape(link['entity'])}[/green]  {name}[dim]{about}[/dim]"
-        )
-    if not (result.get("entities") or result.get("relations") or result.get("links")):
-        console.print("  [dim]nothing found[/dim]")
-    for source in result.get("sources", ()):
-        about = shorten(source.get("caption") or source.get("text") or "", 70, placeholder=" ...")
-        number = source.get("score")
-        told = f"{number:.3f}" if isinstance(number, int | float) else "     "
-        console.print(
-            f"  [dim]{told}[/dim]  [cyan]{escape(str(source.get('title', '')))}[/cyan]  "
-            f"[dim]{escape(about)}  ({escape(str(source.get('by', '')))})[/dim]"
-        )
+    for answer in answers:
+        task.render(answer, console)

@@ -17,7 +17,6 @@ from mmkit.entities.prepare import linked_entities
 from mmkit.errors import DataError
 from mmkit.inference.memory import free_memory
 from mmkit.model import Model
-from mmkit.tasks.link_report import check_linking
 
 
 def prepare_features(
@@ -74,11 +73,9 @@ def prepare_entities(
 
 
 def check_mentions(model: Model, split: str, examples: Iterable[Example]) -> list[str]:
-    """What a split's mentions have no entity for, where the model links them; as notes, for it counts as wrong."""
-    if not (model.decoder.task.reads_entities and isinstance(model.entities, KnowledgeBase)):
-        return []
-    found = check_linking(list(examples), model.entities)
-    return [f"data.{split}: warning: {problem}" for problem in found.problems()]
+    """What a split's examples lack (a mention its entity, say); as notes, for it counts as wrong."""
+    lacking = model.decoder.task.check_training(list(examples), model.entities)
+    return [f"data.{split}: warning: {problem}" for problem in lacking]
 
 
 def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:

@@ -56,11 +56,11 @@ class Predictor:
         """Load a run folder; see `mmkit.load`."""
         folder = Run(run)
         recipe = folder.recipe()
-        model = folder.model(recipe, None if entities is None else Path(entities))
-        if entities is not None and not model.decoder.task.reads_entities:
+        if entities is not None and not recipe.build("model.decoder").task.reads_entities:
             raise DataError(
                 "this model answers from no knowledge base, so entities mean nothing to it", where=entities
             )
+        model = folder.model(recipe, None if entities is None else Path(entities))
         return cls(model, recipe, device)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmkit.tasks.answer import Answer, Found
-from mmkit.tasks.base import Input, Survey, Task
+from mmkit.tasks.base import Input, Survey, Task, known_tasks
 from mmkit.tasks.joint import JointAnswer, JointTask
 from mmkit.tasks.link import LinkAnswer, LinkTask
 from mmkit.tasks.pair import PairAnswer, PairTask
@@ -23,4 +23,5 @@ __all__ = [
     "SpanTask",
     "Survey",
     "Task",
+    "known_tasks",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ Kind = Literal["words", "text", "id", "number", "json"]
 TAKEN = frozenset(
     {
         *("text", "image", "images", "input", "run", "split", "output", "entities", "missing_images"),
-        *("batch_size", "limit", "json", "device", "top", "help", "debug"),
+        *("batch_size", "limit", "json", "device", "schema", "top", "help", "debug"),
     }
 )
 """Names of what every model is given, in Python or on the command line: no input of a task can have one."""
@@ -125,8 +126,8 @@ class Task(ABC):
         unknown = [name for name in given if name not in {i.name for i in self.inputs}]
         if not unknown:
             return
-        for other in _kinds_of(Task):
-            flags = {i.name: i.flag for i in _inputs_of(other)}
+        for other in known_tasks():
+            flags = {i.name: i.flag for i in other.inputs}
             theirs = [name for name in unknown if name in flags]
             if theirs:
                 raise DataError(
@@ -197,6 +198,21 @@ class Task(ABC):
         """The JSON schema of `answer(...).to_dict()`."""
         dialect = "https://json-schema.org/draft/2020-12/schema"
         return {"$schema": dialect, "title": self.answer_type.__name__, **self.answer_type.schema()}
+
+    def describe(self) -> dict[str, Any]:
+        """What the task is, as JSON."""
+        inputs = [
+            {
+                "name": i.name,
+                "option": i.flag,
+                "help": i.help,
+                "kind": i.kind,
+                "many": i.many,
+                "required": i.required,
+            }
+            for i in self.inputs
+        ]
+        return {"name": self.name, "inputs": inputs, "metrics": list(self.metrics), "answer": self.schema()}
 
     def render(self, answer: Answer, console: Console) -> None:
         """Show a person an answer on a terminal: the sentence, its pictures, what was found and what it is based on."""
@@ -278,16 +294,19 @@ def _nothing(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple) and not value)
 
 
+def known_tasks() -> list[Task]:
+    """A task of each kind that has been imported and needs no settings: the core's, and those of plugins at hand."""
+    return [
+        kind()
+        for kind in _kinds_of(Task)
+        if not inspect.isabstract(kind) and not inspect.signature(kind).parameters
+    ]
+
+
 def _kinds_of(cls: type) -> Iterator[type]:
     for sub in cls.__subclasses__():
         yield sub
         yield from _kinds_of(sub)
-
-
-def _inputs_of(task: type) -> tuple[Input, ...]:
-    """The inputs of a kind of task, where they do not depend on its settings."""
-    inputs = getattr(task, "inputs", ())
-    return inputs if isinstance(inputs, tuple) else ()
 
 
 def _listed(names: Sequence[str]) -> str:

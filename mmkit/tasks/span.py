@@ -49,7 +49,7 @@ class SpanTask(Task):
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
         if any(example.spans for example in examples):
             return Survey()
-        return Survey(problems=("no example has a span",))
+        return Survey(warnings=("no example has a span",))
 
 
 def found(answer: Answer, field: str) -> tuple[FoundSpan, ...]:

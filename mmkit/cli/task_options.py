@@ -1,0 +1,119 @@
+"""Options that a run's task asks for: those of `mmkit predict` beside the ones that every run has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mmkit.tasks import Input, Task
+
+TASK = "mmkit.task"
+"""Where a command's context keeps the task of the run that was named."""
+
+_PREFIX = "given_"
+"""What names of options' values begin with, so that no general one has the same."""
+
+
+class TaskCommand(click.Command):
+    """A command on a run that takes the inputs of the run's task as options, and lists them in `RUN --help`.
+
+    Options of other tasks are known too, so that a request to the wrong model is told what this one does not do, and
+    not that there is no such option. Without a run, the help lists those of all tasks that come with mmkit.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for the run, then read all of the line with its task's options among the known ones."""
+        run = self._run_among(ctx, args)
+        if run is not None and not ctx.resilient_parsing:
+            ctx.meta[TASK] = task_of(run)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The general options, the run's own, and those of other tasks."""
+        *general, help_option = super().get_params(ctx)
+        return [*general, *(option for _, options in _groups(ctx) for option in options), help_option]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The general options, then those of the run's task; without a run, of each task."""
+        options = (param for param in super().get_params(ctx) if isinstance(param, click.Option))
+        general = [option.get_help_record(ctx) for option in options]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in general if record is not None])
+        own = ctx.meta.get(TASK)
+        for task, options in _groups(ctx):
+            rows = [record for option in options if (record := option.get_help_record(ctx))]
+            if rows and own in (None, task):
+                with formatter.section(f"To find {task.name}"):
+                    formatter.write_dl(rows)
+        if own is None:
+            formatter.write_paragraph()
+            formatter.write_text("A run may have options of its own: mmkit predict RUN --help lists them.")
+
+    def _run_among(self, ctx: click.Context, args: Sequence[str]) -> Path | None:
+        """The run folder on the command line: the first word that is one and is no value of a general option."""
+        with_value = {
+            flag
+            for param in super().get_params(ctx)
+            if isinstance(param, click.Option) and not param.is_flag and not param.count
+            for flag in param.opts
+        }
+        words = iter(args)
+        for word in words:
+            if word in with_value:
+                next(words, None)
+            elif not word.startswith("-") and (Path(word) / "recipe.cfg").is_file():
+                return Path(word)
+        return None
+
+
+def task_of(run: Path) -> Task:
+    """The task of a run's decoder. Raises `RunError` or `RecipeError` for a run that cannot be used."""
+    from mmkit.runs.folder import Run
+
+    return Run(run).recipe().build("model.decoder").task
+
+
+def given_to(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of tasks among a command's options, by name, without those that were left out."""
+    inputs = {key.removeprefix(_PREFIX): value for key, value in options.items() if key.startswith(_PREFIX)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in inputs.items() if v not in (None, ())}
+
+
+def _groups(ctx: click.Context) -> Iterator[tuple[Task, list[click.Option]]]:
+    """Each task with its options, the run's own first; no option twice."""
+    from mmkit.tasks import known_tasks
+
+    own = ctx.meta.get(TASK)
+    seen: set[str] = set()
+    for task in [*([own] if own is not None else []), *known_tasks()]:
+        new = [i for i in task.inputs if not seen & {i.name, i.flag}]
+        seen.update(name for i in new for name in (i.name, i.flag))
+        yield task, [_option(i) for i in new]
+
+
+def _option(wanted: Input) -> click.Option:
+    repeated = "; may be repeated" if wanted.many else ""
+    return click.Option(
+        [wanted.flag, _PREFIX + wanted.name],
+        multiple=wanted.many,
+        type=float if wanted.kind == "number" else _Json() if wanted.kind == "json" else str,
+        metavar=wanted.kind.upper(),
+        help=f"{wanted.help[:1].upper()}{wanted.help[1:]}{repeated}.",
+    )
+
+
+class _Json(click.ParamType):
+    """JSON on the command line."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            self.fail(f"this is no JSON: {error}", param, ctx)
