@@ -40,8 +40,8 @@ class TaskCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The general options, then those of the run's task; without a run, of each task."""
-        options = (param for param in super().get_params(ctx) if isinstance(param, click.Option))
-        general = [option.get_help_record(ctx) for option in options]
+        params = (param for param in super().get_params(ctx) if isinstance(param, click.Option))
+        general = [param.get_help_record(ctx) for param in params]
         with formatter.section("Options"):
             formatter.write_dl([record for record in general if record is not None])
         own = ctx.meta.get(TASK)

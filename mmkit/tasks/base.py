@@ -303,7 +303,7 @@ def known_tasks() -> list[Task]:
     ]
 
 
-def _kinds_of(cls: type) -> Iterator[type]:
+def _kinds_of(cls: type[Task]) -> Iterator[type[Task]]:
     for sub in cls.__subclasses__():
         yield sub
         yield from _kinds_of(sub)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmkit.data.tokenize import tokenize
 from mmkit.data.types import Example, Image, Span
@@ -20,7 +21,7 @@ def plain_example(
     """
     tokens = None if isinstance(text, str) else _tokens(text, id)
     try:
-        "".join([text] if isinstance(text, str) else text).encode()
+        "".join([text] if isinstance(text, str) else tokens or ()).encode()
     except UnicodeEncodeError as error:
         raise DataError(
             "the text is no valid Unicode", where=id, hint="give it in UTF-8", code="input.not-unicode"
@@ -32,16 +33,19 @@ def plain_example(
     return Example(id, str(text), tuple(found), tuple(offsets), pictures)
 
 
-def _tokens(tokens: Sequence[str], id: str) -> tuple[str, ...]:
+def _tokens(text: Any, id: str) -> tuple[str, ...]:
     """The tokens of one sentence, and no sentences."""
-    for token in tokens:
-        if not isinstance(token, str):
-            raise DataError(
-                f"a sentence is a string, or a list of its tokens, not of {token!r}",
-                where=id,
-                hint='predict("Jordan scores again")',
-                code="input.text",
-            )
+    wrong = (
+        [text] if not isinstance(text, Iterable) else [token for token in text if not isinstance(token, str)]
+    )
+    if wrong:
+        raise DataError(
+            f"a sentence is a string, or a list of its tokens, not {wrong[0]!r}",
+            where=id,
+            hint='predict("Jordan scores again")',
+            code="input.text",
+        )
+    tokens = tuple(text)
     sizes = [len(token.split()) for token in tokens]
     if sizes and (max(sizes) > 2 or min(sizes) > 1):
         raise DataError(
@@ -50,7 +54,7 @@ def _tokens(tokens: Sequence[str], id: str) -> tuple[str, ...]:
             hint="for several, call predict_batch([model.example(sentence) for sentence in sentences])",
             code="input.text",
         )
-    return tuple(tokens)
+    return tokens
 
 
 def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tuple[Image, ...]:
