@@ -124,8 +124,7 @@ def report(error: Exception) -> int:
         case MMKitError():
             code = click.style(f"[{error.code}]", dim=True)
             said = printable(str(error), keep=LINES)
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {said}
-  {code}", err=True)
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {said}\n  {code}", err=True)
             return error.exit_code
         case click.ClickException():
             error.show()

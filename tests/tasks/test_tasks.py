@@ -128,12 +128,12 @@ def test_a_request_that_cannot_be_met_says_why(
 
 
 def test_what_a_model_cannot_do_is_said_before_what_is_wrong() -> None:
-    for task, given in [
+    for task, asked in [
         (SpanTask(), {"mention": "Rome"}),
         (PairTask(), {"mention": "Rome", "head": "nobody"}),
     ]:
         with pytest.raises(DataError, match="links no mentions, so mention mean") as caught:
-            task.example("", ["none.jpg"], given)
+            task.example("", ["none.jpg"], asked)
         assert caught.value.code == "input.not-for-task"
 
 
