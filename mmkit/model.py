@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,6 @@ class Item:
 
     example: Example
     question: Example
-    """The example without what is to be found in it: all that a prediction may follow from."""
     views: Mapping[str, TextView]
     length: int
 
@@ -58,6 +58,11 @@ class Model(nn.Module):
         self.encoders = nn.ModuleDict(encoders)
         self.fuser = fuser
         self.decoder = decoder
+        self._with_encoders = frozenset(
+            name
+            for name in ("loss", "decode")
+            if "encoders" in inspect.signature(getattr(decoder, name)).parameters
+        )
         self.labels = labels
         self.entities = entities
         self.entity_side = entity_side
@@ -105,12 +110,13 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a batch with targets, each a mean over its examples; the fuser's own are among them."""
         states = self.fuser(self.named_encoders, batch)
-        return {**states.losses, **self.decoder.loss(states, batch.targets)}
+        return {**states.losses, **self.decoder.loss(states, batch.targets, **self._asked_for("loss"))}
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """Predictions for a batch that is on the model's device; call it in evaluation mode."""
         with torch.inference_mode():
-            return self.decoder.decode(self.fuser(self.named_encoders, batch), batch)
+            states = self.fuser(self.named_encoders, batch)
+            return self.decoder.decode(states, batch, **self._asked_for("decode"))
 
     def predict_and_rank(
         self, batch: Batch, gold: Sequence[Example]
@@ -118,10 +124,14 @@ class Model(nn.Module):
         """`predict`, and the ranks of the examples' `gold` where the decoder ranks, of one forward pass."""
         with torch.inference_mode():
             states = self.fuser(self.named_encoders, batch)
-            predictions = self.decoder.decode(states, batch)
+            predictions = self.decoder.decode(states, batch, **self._asked_for("decode"))
             if not isinstance(self.decoder, RanksGold):
                 return predictions, [None] * len(predictions)
             return predictions, list(self.decoder.rank(states, gold))
+
+    def _asked_for(self, method: str) -> dict[str, dict[str, Encoder]]:
+        """The encoders, for a method of the decoder that has a parameter of this name."""
+        return {"encoders": self.named_encoders} if method in self._with_encoders else {}
 
     def compile_encoders(self) -> None:
         """Compile the encoders that compute in every batch; a decoder's loops over words would only unroll."""

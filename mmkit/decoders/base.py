@@ -95,7 +95,11 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
-        """Named scalar losses, each a mean over the batch's examples (so that shards of a batch can be weighted)."""
+        """Named scalar losses, each a mean over the batch's examples (so that shards of a batch can be weighted).
+
+        With a third parameter, `encoders`, it is given the encoders by name: a decoder that generates computes with
+        their embeddings or their network. So is `decode`.
+        """
 
     def scores(self, states: States) -> Features:
         """The labels' scores, for `mmkit.run.v1` to give to another model.
