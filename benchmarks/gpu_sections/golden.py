@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gpu_sections.context import Context, Skip
 from gpu_sections.process import module
-from mmkit.batch import Batch, States
+from mmkit import Batch, States
 from mmkit.ops.losses import clip_loss, n_pair_loss
 from mmkit.ops.precision import computing
 

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from gpu_sections.context import Context
+from mmkit import load_recipe, sampled
 from mmkit.config.settings import TrainingSettings
 from mmkit.inference.evaluation import evaluate_items
 from mmkit.inference.features import prepare_entities, prepare_features
-from mmkit.loading.sample import sampled
 from mmkit.loading.splits import ENTITIES, read_splits
 from mmkit.model import Item, Model, assemble
-from mmkit.recipe import load_recipe
 
 RECIPES = ("hvpnet_twitter15", "tesga_twitter15", "dwe_wikimel")
 """Grids of fixed slots; features as long as their text; items without blanks, and a knowledge base."""

@@ -13,13 +13,8 @@ from typing import Any
 import torch
 
 from gpu_sections.context import Context
-from mmkit.errors import Interrupted
-from mmkit.hooks import hookimpl
-from mmkit.inference.evaluate import evaluate
-from mmkit.loading.sample import sampled
-from mmkit.recipe import Recipe, load_recipe
+from mmkit import Interrupted, Recipe, evaluate, hookimpl, load_recipe, sampled, train
 from mmkit.runs.folder import Run
-from mmkit.training.train import train
 
 APART = 0.1
 """What scores of a resumed run may be off the whole one's on a GPU, whose sums have no fixed order; 0 on a CPU."""
