@@ -43,6 +43,7 @@ from mmkit.metrics.base import Metric as Metric
 from mmkit.recipe import Recipe as Recipe
 from mmkit.recipe import load_recipe as load_recipe
 from mmkit.registry import build_part as build_part
+from mmkit.scorers.base import Scorer as Scorer
 from mmkit.tasks.answer import Answer as Answer
 from mmkit.tasks.base import Input as Input
 from mmkit.tasks.base import Task as Task

@@ -15,8 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from confection import SECTION_PREFIX
-
 from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
 from mmkit.config.packages import part_hint, setting_hint
@@ -197,7 +195,7 @@ def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) ->
     tree = copy.deepcopy(tree)
     for dotted, given in overrides.items():
         value = plain(given)
-        if value is MISSING or SECTION_PREFIX in shown(value, cut=False):
+        if value is MISSING:
             problems.add(dotted, f"cannot be {shown(given)}", "a recipe holds JSON")
             continue
         section, _, key = dotted.rpartition(".")

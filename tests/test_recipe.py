@@ -499,9 +499,7 @@ def test_the_sample_block_is_checked_like_the_settings_it_names(make: Make) -> N
 
 
 SPOILS = """3 | -1 | null | true | "x" | [] | ["a", 1] | {} | {"a": {"b": 1}} | ${data} | ${paths.data} | ${nothing}
-| $ | x y | [1, | 's' | [data] | [sample.x] | [DEFAULT] | __SECTION__:a | = |""".replace("\n", " ").split(
-    " | "
-)
+| $ | x y | [1, | 's' | [data] | [sample.x] | [DEFAULT] | = |""".replace("\n", " ").split(" | ")
 EDITS = st.lists(
     st.tuples(
         st.integers(0, len(RECIPE.splitlines()) - 1),
@@ -547,9 +545,7 @@ def test_overrides_are_seen_by_references(make: Make) -> None:
     assert recipe.training.epochs == 9
 
 
-@pytest.mark.parametrize(
-    "value", [float("inf"), object(), {"a": [float("nan")]}, {1: 2}, "__SECTION__:paths"]
-)
+@pytest.mark.parametrize("value", [float("inf"), object(), {"a": [float("nan")]}, {1: 2}])
 def test_an_override_that_no_recipe_can_hold_is_refused(make: Make, value: Any) -> None:
     assert "model.encoders.text.loose (override): cannot be" in refusal(
         make, model__encoders__text__loose=value

@@ -95,7 +95,6 @@ def test_the_order_of_sections_is_kept() -> None:
         ("[a]\ns =   # only a comment\n", 2, "no value"),
         ('[a]\ns = "unclosed\n', 2, "no valid JSON"),
         ("[a]\nx = NaN\n", 2, "not finite"),
-        ("[a]\nx = __SECTION__:b\n", 2, "keeps for itself"),
         ("[a]\nx = [1e999]\n", 2, "not finite"),
         ("[DEFAULT]\nx = 1\n", 1, "not a section's name"),
         ("[a..b]\n", 1, "not a section's name"),

@@ -50,8 +50,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("TextView", "GoldRank"),
     ),
     "Stations: what a plugin's parts derive from": (
-        *("Reader", "Annotator", "Failed", "Encoder", "ItemEncoder", "Fuser", "Decoder", "Labels", "Metric"),
-        *("Batch", "Features", "States"),
+        *("Reader", "Annotator", "Failed", "Encoder", "ItemEncoder", "Fuser", "Scorer", "Decoder", "Labels"),
+        *("Metric", "Batch", "Features", "States"),
     ),
     "Tasks: what a decoder is asked, and what it answers": (
         *("Task", "Input", "Answer", "SpanTask", "PairTask", "JointTask", "LinkTask"),
@@ -121,6 +121,7 @@ PUBLIC_MODULES = (
     "mmkit.ops.losses",
     "mmkit.registry",
     "mmkit.runs.importing",
+    "mmkit.scorers.base",
     "mmkit.tasks",
     "mmkit.testing",
     "mmkit.training.schedules",

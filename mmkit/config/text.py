@@ -1,9 +1,8 @@
 """A recipe's text: reading it, resolving `${...}`, putting overrides in, and writing it again.
 
-The syntax is confection's (sections, `key = JSON`), which parses it. Around that: comments may follow a
-value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and
-every problem has a line. References are resolved here, on parsed values: confection resolves them in the
-text, where a quotation mark or a backslash breaks the value around it, and stops at the first that is wrong.
+The syntax is `[section.name]` and `key = JSON`, as Python's `configparser` reads it. Around that: comments may follow
+a value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and every
+problem has a line. References are resolved on parsed values, so that a quotation mark in one breaks nothing around it.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from configparser import ConfigParser, DuplicateOptionError, DuplicateSectionErr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from confection import SECTION_PREFIX, Config, try_load_json
 
 from mmkit.config.values import UNRESOLVED, Problems
 from mmkit.errors import RecipeError, did_you_mean, near_misses
@@ -78,8 +75,7 @@ def parse(text: str, path: Path) -> Source:
             bad.append(f"line {lines[section]}: {section} is a setting as well as a section")
     if bad:
         raise RecipeError("\n  ".join(bad), where=path, code="recipe.syntax")
-    tree = Config().from_str("\n".join(text for _, text in prepared), interpolate=False)
-    return Source(path, _as_written(tree, raw), lines)
+    return Source(path, _tree(raw), lines)
 
 
 def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, int]]:
@@ -126,7 +122,7 @@ def _parents(section: str) -> list[str]:
 
 
 def _raw_values(prepared: Sequence[tuple[int, str]], path: Path) -> ConfigParser:
-    """The values as text, from the parser confection uses too: here its errors still know their lines."""
+    """The values as text."""
     parser = ConfigParser(interpolation=None)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     try:
@@ -161,8 +157,6 @@ def _not_a_value(raw: str) -> str:
         value = raw
         if raw[0] in '"[{':
             return f"is no valid JSON ({error})"
-    if SECTION_PREFIX in raw:
-        return f"holds {SECTION_PREFIX}, which confection keeps for itself"
     return "" if _is_finite(value) else "holds a number that is not finite"
 
 
@@ -174,14 +168,30 @@ def _is_finite(value: Any) -> bool:
     return True
 
 
-def _as_written(tree: Tree, raw: ConfigParser) -> Tree:
-    """Text values as JSON says: confection leaves the quotation marks on those with a reference in them."""
+def _tree(raw: ConfigParser) -> Tree:
+    """Sections in sections, with values as JSON says."""
+    tree: Tree = {}
+    for (
+        section
+    ) in raw.sections():  # first, so that a section's sections come before its values, in their order
+        node = tree
+        for name in section.split("."):
+            node = node.setdefault(name, {})
     for section in raw.sections():
-        node = _node(tree, section)
-        for key, text in raw.items(section):
-            if isinstance(node[key], str):
-                node[key] = try_load_json(text)
+        _node(tree, section).update({key: _value(text) for key, text in raw.items(section)})
     return tree
+
+
+PYTHONS = {"True": True, "False": False, "None": None}
+"""Words that are no JSON and meant as such."""
+
+
+def _value(text: str) -> Any:
+    """A value as JSON, or as Python writes it; what is neither is a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return PYTHONS.get(text, text)
 
 
 def _node(tree: Tree, dotted: str) -> Any:
@@ -288,7 +298,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
                     code="recipe.override",
                 )
             value = left.pop(0)
-        overrides[name] = try_load_json(value)
+        overrides[name] = _value(value)
     return overrides
 
 

@@ -207,7 +207,7 @@ def plain(value: Any) -> Any:
     return MISSING
 
 
-def shown(value: Any, cut: bool = True) -> str:
+def shown(value: Any) -> str:
     """A value as a recipe would write it, cut to what a message can hold."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
-    return f"{text[:57]}..." if cut and len(text) > 60 else text
+    return f"{text[:57]}..." if len(text) > 60 else text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from confection import Config
 
 import mmkit
+from mmkit.config.text import write
 from mmkit.data.types import Example
 from mmkit.errors import RecipeError
 from mmkit.loading.sample import sampled
@@ -31,7 +32,7 @@ def expert(kind: str, folder: Path, **overrides: object) -> Recipe:
 
 def mixture_of(kind: str, folder: Path, base: Recipe, runs: dict[str, Path], frozen: bool = True) -> Recipe:
     """The recipe of a mixture of runs, on the data of `base`."""
-    config = Config().from_str(base.to_str(), interpolate=False)
+    config = deepcopy(base.config)
     config["model"] = {
         "encoders": {
             name: {"@encoders": "mmkit.run.v1", "run": str(run), "frozen": frozen}
@@ -43,7 +44,7 @@ def mixture_of(kind: str, folder: Path, base: Recipe, runs: dict[str, Path], fro
     config["training"] = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-2, "score": base.training.score}
     config["sample"] = {}
     path = folder / "mixture.cfg"
-    path.write_text(config.to_str(), encoding="utf-8")
+    path.write_text(write(config), encoding="utf-8")
     return load_recipe(path)
 
 
