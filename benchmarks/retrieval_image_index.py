@@ -1,4 +1,4 @@
-"""The picture index: exact search and IVF-PQ, with and without comparing again what it finds.
+"""The image index: exact search and IVF-PQ, with and without comparing again what it finds.
 
     python benchmarks/retrieval_image_index.py [--pictures 200000] [--queries 1000]
 

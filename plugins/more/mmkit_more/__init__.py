@@ -7,7 +7,7 @@ from mmkit import moved
 MOVED = {
     "mmkit_more.build": "mmkit_retrieval.indexing.build",
     "mmkit_more.checksums": "mmkit_retrieval.checksums",
-    "mmkit_more.clip_pictures": "mmkit_retrieval.pictures.clip_pictures",
+    "mmkit_more.clip_pictures": "mmkit_retrieval.pictures.clip_images",
     "mmkit_more.corpora": "mmkit_retrieval.corpora.formats",
     "mmkit_more.corpus": "mmkit_retrieval.corpora.article",
     "mmkit_more.image_facts": "mmkit_retrieval.pictures.image_facts",
@@ -22,7 +22,7 @@ MOVED = {
     "mmkit_more.mediawiki_xml": "mmkit_retrieval.corpora.mediawiki_xml",
     "mmkit_more.milvus": "mmkit_retrieval.servers.milvus",
     "mmkit_more.nearest": "mmkit_retrieval.pictures.nearest",
-    "mmkit_more.picture_search": "mmkit_retrieval.pictures.picture_search",
+    "mmkit_more.picture_search": "mmkit_retrieval.pictures.image_search",
     "mmkit_more.retrieved": "mmkit_retrieval.retrieved",
     "mmkit_more.search_servers": "mmkit_retrieval.servers.search_servers",
     "mmkit_more.source": "mmkit_retrieval.corpora.corpus",

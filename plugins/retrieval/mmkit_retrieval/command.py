@@ -35,15 +35,15 @@ def retrieval() -> None:
     show_default=True,
     help="What CORPUS is: jsonlines, or a MediaWiki export (.gz and .bz2 too).",
 )
-@click.option("--images", type=_PATH, metavar="DIR", help="The folder of pictures; default the corpus's own.")
-@click.option("--no-text", is_flag=True, help="Index pictures alone.")
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of images; default the corpus's own.")
+@click.option("--no-text", is_flag=True, help="Index images alone.")
 @click.option("--no-images", is_flag=True, help="Index text alone.")
 @click.option(
     "--clip",
     default="openai/clip-vit-base-patch32",
     show_default=True,
     metavar="NAME",
-    help="The CLIP model that encodes pictures, of the Hub or in a folder.",
+    help="The CLIP model that encodes images, of the Hub or in a folder.",
 )
 @click.option("--revision", help="The CLIP model's revision on the Hub.")
 @click.option(
@@ -71,7 +71,7 @@ def build_index(
     prune: bool,
     quiet: bool,
 ) -> None:
-    """Index the articles of CORPUS in the folder OUT: paragraphs for text, captioned pictures for photos.
+    """Index the articles of CORPUS in the folder OUT: paragraphs for text, captioned images for photos.
 
     A build that was cut off goes on with the same command. OUT may hold an index already: what is new in CORPUS is
     added and what has changed is replaced; what is gone stays, unless --prune is given.
@@ -107,7 +107,7 @@ def build_index(
 @retrieval.command()
 @click.argument("index", type=_PATH)
 @click.option("--text", help="A sentence.")
-@click.option("--image", type=_PATH, help="A picture.")
+@click.option("--image", type=_PATH, help="An image.")
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many are wanted.")
 @click.option("--clip", metavar="DIR", help="Where the index's CLIP model is, if not where it was.")
 @click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
@@ -115,7 +115,7 @@ def build_index(
 def search(
     index: Path, text: str | None, image: Path | None, top: int, clip: str | None, json_: bool, device: str
 ) -> None:
-    """Print what the index INDEX finds for a sentence, or for a picture."""
+    """Print what the index INDEX finds for a sentence, or for an image."""
     if (text is None) == (image is None):
         raise click.UsageError("give either --text or --image")
     if text is not None:
@@ -125,7 +125,7 @@ def search(
     else:
         assert image is not None
         quiet_libraries()
-        from mmkit_retrieval.pictures.picture_search import find_like
+        from mmkit_retrieval.pictures.image_search import find_like
 
         found = find_like(index / "images", image, top, clip, device)
     if json_:
@@ -158,9 +158,9 @@ def info(index: Path, json_: bool) -> None:
 @click.argument("collection")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def upload(index: Path, address: str, collection: str, quiet: bool) -> None:
-    """Copy INDEX's pictures to the COLLECTION of a Milvus server, or of a file of milvus-lite, at ADDRESS.
+    """Copy INDEX's images to the COLLECTION of a Milvus server, or of a file of milvus-lite, at ADDRESS.
 
-    The collection then holds these pictures and no others. Credentials come from the variable MILVUS_TOKEN.
+    The collection then holds these images and no others. Credentials come from the variable MILVUS_TOKEN.
     """
     from mmkit_retrieval.pictures.image_index import ImageIndex
     from mmkit_retrieval.servers.milvus import upload as upload_pictures
@@ -172,7 +172,7 @@ def upload(index: Path, address: str, collection: str, quiet: bool) -> None:
         upload_pictures(
             pictures, address, collection, progress=lambda done, total: progress(label, done, total)
         )
-    click.echo(f"{len(pictures):,} pictures of {index} are in the collection {collection}")
+    click.echo(f"{len(pictures):,} images of {index} are in the collection {collection}")
 
 
 def _rows_of(summary: Summary) -> dict[str, str]:

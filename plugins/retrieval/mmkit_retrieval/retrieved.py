@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A paragraph, or an article that a retrieved picture belongs to; a higher `score` is a better match.
+    """A paragraph, or an article that a retrieved image belongs to; a higher `score` is a better match.
 
-    `id` is unique in an index: the article's id and the number of the paragraph or picture in it, `12#3`.
+    `id` is unique in an index: the article's id and the number of the paragraph or image in it, `12#3`.
     """
 
     id: str

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmkit.errors import DataError
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.corpus import inside
 from mmkit_retrieval.corpora.formats import open_corpus
 from mmkit_retrieval.corpora.jsonl_corpus import JsonlCorpus
@@ -39,8 +39,8 @@ def test_a_record_becomes_an_article(tmp_path):
     record = {"id": "1", "title": "T", "text": "one\ntwo\n \n\nthree", "links": ["U"], "images": images}
     (article,), repairs = read(write(tmp_path, record))
     pictures = (
-        Picture(f"{tmp_path}/pictures/a.jpg"),
-        Picture(f"{tmp_path}/pictures/b.jpg", "A caption"),
+        CaptionedImage(f"{tmp_path}/pictures/a.jpg"),
+        CaptionedImage(f"{tmp_path}/pictures/b.jpg", "A caption"),
     )
     assert article == Article("1", "T", ("one two", "three"), ("U",), pictures)
     assert not repairs
@@ -51,7 +51,7 @@ def test_the_guides_example_is_read(tmp_path):
     (tmp_path / "corpus.jsonl").write_text(guide.split("```json\n")[1].split("```")[0], encoding="utf-8")
     articles, repairs = read(tmp_path / "corpus.jsonl")
     assert [len(article.paragraphs) for article in articles] == [2, 2]
-    assert repairs == {"picture that does not exist left out": 1}
+    assert repairs == {"image that does not exist left out": 1}
 
 
 def test_paragraphs_are_taken_as_they_are_cut(tmp_path):
@@ -72,9 +72,9 @@ def test_what_is_left_out_is_counted(tmp_path):
         assert [article.id for article in corpus] == ["1"]
         assert corpus.repairs == {
             "unknown key 'url' left out": 1,
-            "picture that does not exist left out": 1,
+            "image that does not exist left out": 1,
             "empty line skipped": 1,
-            "article without paragraphs and pictures skipped": 1,
+            "article without paragraphs and images skipped": 1,
         }
 
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_a_corpus_is_said(tmp_path):
         open_corpus(tmp_path)
     with pytest.raises(DataError, match="did you mean 'jsonl'"):
         open_corpus(path, "jsonlines")
-    with pytest.raises(DataError, match="no such folder of pictures"):
+    with pytest.raises(DataError, match="no such folder of images"):
         open_corpus(path, images=tmp_path / "none")
 
 

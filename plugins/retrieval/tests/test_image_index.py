@@ -1,4 +1,4 @@
-"""The picture index: what it finds is what a plain comparison finds, and what is wrong with it is told."""
+"""The image index: what it finds is what a plain comparison finds, and what is wrong with it is told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from mmkit.data.types import Example
 from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.errors import DataError, PartError
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.pictures import nearest
 from mmkit_retrieval.pictures.image_facts import FACTS
 from mmkit_retrieval.pictures.image_index import ImageIndex
@@ -31,7 +31,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Files of twelve pictures of noise over a colour."""
+    """Files of twelve images of noise over a colour."""
     folder, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(5)
     paths = []
     for number in range(12):
@@ -42,7 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def article(id: str, *paths: str) -> Article:
-    images = tuple(Picture(path, f"caption {Path(path).stem}") for path in paths)
+    images = tuple(CaptionedImage(path, f"caption {Path(path).stem}") for path in paths)
     return Article(id, f"Title {id}", ("", f"Lead of {id}.", "More."), (), images)
 
 
@@ -55,9 +55,9 @@ def built(folder: Path, clip: str, articles: list[Article]) -> Path:
 
 
 def queries(clip: str, paths: list[str]) -> np.ndarray:
-    from mmkit_retrieval.pictures.clip_pictures import ClipPictures
+    from mmkit_retrieval.pictures.clip_images import ClipImages
 
-    model = ClipPictures(clip)
+    model = ClipImages(clip)
     return model.vectors([model.pixels(Pillow.open(path)) for path in paths])
 
 
@@ -107,7 +107,7 @@ def test_additions_and_removals_end_where_building_at_once_ends(
     before = ImageIndex.open(tmp_path / "steps").identity
     writer = ImageWriter(tmp_path / "steps", clip, None, "cpu")
     writer.put([article("c", *pictures[6:9]), article("a", pictures[9], pictures[0])])
-    writer.put([article("c", pictures[10])])  # while the first one's pictures still wait
+    writer.put([article("c", pictures[10])])  # while the first one's images still wait
     writer.remove(["b"])
     writer.finish()
     assert len(writer) == 3
@@ -159,9 +159,9 @@ def test_another_clip_is_refused_and_the_same_elsewhere_is_not(
 
 
 def test_half_precision_makes_nearly_the_same_vectors(clip: str, pictures: list[str]) -> None:
-    from mmkit_retrieval.pictures.clip_pictures import ClipPictures, same_model
+    from mmkit_retrieval.pictures.clip_images import ClipImages, same_model
 
-    whole, half = ClipPictures(clip, precision="float32"), ClipPictures(clip, precision="bfloat16")
+    whole, half = ClipImages(clip, precision="float32"), ClipImages(clip, precision="bfloat16")
     whole_vectors, half_vectors = (
         model.vectors([model.pixels(Pillow.open(path)) for path in pictures]) for model in (whole, half)
     )
@@ -220,7 +220,7 @@ def test_damaged_facts_are_noticed(whole: Path, text: str) -> None:
 
 
 def test_a_missing_newer_or_unfinished_index_is_named(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no picture index here") as caught:
+    with pytest.raises(DataError, match="no image index here") as caught:
         ImageIndex.open(tmp_path / "nowhere")
     assert "build-index" in caught.value.hint
     facts = json.loads((whole / FACTS).read_text())

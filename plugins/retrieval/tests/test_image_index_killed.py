@@ -1,4 +1,4 @@
-"""The picture index, its writer killed at every line that writes."""
+"""The image index, its writer killed at every line that writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import json, os, sys, shutil
 from pathlib import Path
 import numpy as np
 from mmkit_retrieval.pictures import image_index, image_facts, image_writer, nearest, vectors
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 import mmkit.files
 
 folder, picture, every = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -36,7 +36,8 @@ image_writer.ImageWriter._load = load
 
 def articles(prefix):
     images = sorted(Path(picture).glob("*.png"))
-    return [Article(f"{prefix}{n}", "t", ("lead",), (), (Picture(str(image)),)) for n, image in enumerate(images)]
+    pairs = enumerate(CaptionedImage(str(image)) for image in images)
+    return [Article(f"{prefix}{n}", "t", ("lead",), (), (image,)) for n, image in pairs]
 
 def work():
     writer = image_writer.ImageWriter(folder, "c", None, "cpu", batch_size=2, threads=1)
@@ -121,5 +122,5 @@ def test_a_kill_at_any_line_leaves_what_can_be_gone_on_with(tmp_path: Path) -> N
     assert final[1] == ["a1#0", "a3#0", "a5#0", *(f"b{n}#0" for n in range(6))]
     assert all(after == final for _, after, _ in states)
     assert all(left == files for _, _, left in states)
-    known = {json.dumps(states[0][0]), json.dumps(final), json.dumps(["the picture index is unfinished", []])}
+    known = {json.dumps(states[0][0]), json.dumps(final), json.dumps(["the image index is unfinished", []])}
     assert {json.dumps(between) for between, _, _ in states} == known

@@ -18,7 +18,7 @@ from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.errors import DataError, PartError
 from mmkit_retrieval.annotators.contexts import IMAGE_CONTEXT
 from mmkit_retrieval.annotators.image_retrieval import ImageRetrieval
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.pictures.image_writer import ImageWriter
 
 BY = "retrieval.pictures.v1"
@@ -53,7 +53,9 @@ def index(tmp_path_factory: pytest.TempPathFactory, clip: str, photos: dict[str,
 
 
 def article(id: str, path: str, lead: str = "") -> Article:
-    return Article(id, f"About {id}", (lead or f"The lead of {id}.",), (), (Picture(path, f"Seen: {id}."),))
+    return Article(
+        id, f"About {id}", (lead or f"The lead of {id}.",), (), (CaptionedImage(path, f"Seen: {id}."),)
+    )
 
 
 def build(out: Path, clip: str, articles: list[Article]) -> None:
@@ -230,7 +232,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: 
 
 
 def test_an_index_that_is_not_there_is_named(tmp_path: Path, photos: dict[str, str]) -> None:
-    with pytest.raises(DataError, match="no picture index here") as caught:
+    with pytest.raises(DataError, match="no image index here") as caught:
         annotate(ImageRetrieval(str(tmp_path)), [post("a", Image(photos["PER"]))])
     assert "mmkit retrieval build-index" in caught.value.hint
 

@@ -14,7 +14,7 @@ from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.image_writer import ImageWriter
 from mmkit_retrieval.pictures.vectors import Model, VectorStore
 from mmkit_retrieval.servers import milvus
-from mmkit_retrieval.servers.milvus import FACTS, MilvusPictures, checked_address, upload
+from mmkit_retrieval.servers.milvus import FACTS, MilvusImages, checked_address, upload
 
 pymilvus = pytest.importorskip("pymilvus")
 server_manager_instance = pytest.importorskip("milvus_lite.server_manager").server_manager_instance
@@ -52,14 +52,12 @@ def test_milvus_finds_what_the_index_finds(tmp_path: Path, server: str) -> None:
     index, seen = indexed(tmp_path / "index", 600), []
     upload(index, server, "pictures", "FLAT", lambda done, total: seen.append((done, total)))
     assert seen == [(256, 600), (512, 600), (600, 600)]
-    collection = MilvusPictures(server, "pictures")
+    collection = MilvusImages(server, "pictures")
     assert (len(collection), collection.identity) == (600, index.identity)
     assert index.model is not None
     assert (collection.model.clip, collection.model.revision) == ("tiny", "main")
     assert collection.model.probe == pytest.approx(index.model.probe, abs=1e-6)
-    queries = np.concatenate(
-        [vectors(20, 3), 5 * vectors(1, 9)]
-    )  # the last is the probe, which is no picture
+    queries = np.concatenate([vectors(20, 3), 5 * vectors(1, 9)])  # the last is the probe, which is no image
     for theirs, ours in zip(collection.search(queries, 7), index.search(queries, 7), strict=True):
         assert [hit.id for hit in theirs] == [hit.id for hit in ours]
         assert [hit.score for hit in theirs] == pytest.approx([hit.score for hit in ours], abs=1e-5)
@@ -74,7 +72,7 @@ def test_uploading_again_leaves_only_the_new(tmp_path: Path, server: str) -> Non
     index = indexed(tmp_path / "two", 10, seed=2)
     for _ in range(2):
         upload(index, server, "pictures", "FLAT")
-        collection = MilvusPictures(server, "pictures")
+        collection = MilvusImages(server, "pictures")
         assert collection.identity == index.identity
         assert {hit.image for hit in collection.search(vectors(1, 3), 100)[0]} == {
             f"{n}.png" for n in range(10)
@@ -92,32 +90,32 @@ def test_an_upload_that_was_cut_off_is_refused_and_may_be_made_again(tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         upload(index, server, "pictures", progress=stop)
     with pytest.raises(DataError, match="unfinished") as caught:
-        MilvusPictures(server, "pictures")
+        MilvusImages(server, "pictures")
     assert "upload" in caught.value.hint
     upload(index, server, "pictures")
-    assert len(MilvusPictures(server, "pictures").search(vectors(1, 3), 1000)[0]) == 600
+    assert len(MilvusImages(server, "pictures").search(vectors(1, 3), 1000)[0]) == 600
 
 
 def test_what_does_not_fit_is_one_message(
     tmp_path: Path, server: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(DataError, match="nothing of milvus-lite"):
-        MilvusPictures(server, "pictures")
+        MilvusImages(server, "pictures")
     with pytest.raises(DataError, match=r"Milvus: .*not exist"):
         upload(indexed(tmp_path / "index", 10), str(tmp_path / "nowhere" / "milvus.db"), "pictures")
     upload(ImageIndex.open(tmp_path / "index"), server, "pictures", "FLAT")
     with pytest.raises(DataError, match="no collection 'picture'") as caught:
-        MilvusPictures(server, "picture")
+        MilvusImages(server, "picture")
     assert "there are: pictures" in caught.value.hint
     with pytest.raises(DataError, match="width 16, not 3"):
-        MilvusPictures(server, "pictures").search(np.ones((1, 3), np.float32), 1)
+        MilvusImages(server, "pictures").search(np.ones((1, 3), np.float32), 1)
     client = pymilvus.MilvusClient(server)
     client.create_collection("other", dimension=5)
     caplog.clear()  # of what milvus-lite says to that
-    with pytest.raises(DataError, match="no collection of pictures' vectors of width 16"):
+    with pytest.raises(DataError, match="no collection of images' vectors of width 16"):
         upload(ImageIndex.open(tmp_path / "index"), server, "other")
     with pytest.raises(DataError, match=r"Milvus: "):
-        MilvusPictures("http://127.0.0.1:1", "pictures")
+        MilvusImages("http://127.0.0.1:1", "pictures")
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "Traceback" not in capfd.readouterr().err
 
@@ -129,19 +127,19 @@ def test_a_newer_or_foreign_collection_is_refused(
     upload(indexed(tmp_path / "index", 10), server, "pictures", "FLAT")
     monkeypatch.undo()
     with pytest.raises(DataError, match="format 2"):
-        MilvusPictures(server, "pictures")
+        MilvusImages(server, "pictures")
     client = pymilvus.MilvusClient(server)
     row = client.get("pictures", [FACTS])[0]
     client.upsert("pictures", [{**row, "text": "{}"}])
     with pytest.raises(DataError, match="not one of mmkit's"):
-        MilvusPictures(server, "pictures")
+        MilvusImages(server, "pictures")
 
 
 def test_an_empty_index_is_not_uploaded(tmp_path: Path, server: str) -> None:
     writer = ImageWriter(tmp_path, "tiny", None, "cpu")
     writer.finish()
     writer.close()
-    with pytest.raises(DataError, match="no picture in the index"):
+    with pytest.raises(DataError, match="no image in the index"):
         upload(ImageIndex.open(tmp_path), server, "pictures")
 
 

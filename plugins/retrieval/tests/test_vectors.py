@@ -21,7 +21,7 @@ MODEL = Model("tiny", None, (0.5,) * WIDTH)
 
 
 def put(store: VectorStore, article: str, values: list[int]) -> None:
-    """An article whose pictures have the vectors [value, value, ...]."""
+    """An article whose images have the vectors [value, value, ...]."""
     store.model = MODEL
     store.remove([article])
     store.add_article(article, f"title {article}", "lead")
@@ -31,7 +31,7 @@ def put(store: VectorStore, article: str, values: list[int]) -> None:
 
 
 def held(folder: Path) -> dict[str, list[float]]:
-    """Article → its pictures' values, as a new process sees them."""
+    """Article → its images' values, as a new process sees them."""
     with VectorStore(folder) as store:
         vectors = mapped(folder, store.state)
         found: dict[str, list[float]] = {}

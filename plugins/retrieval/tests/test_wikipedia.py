@@ -1,4 +1,4 @@
-"""MediaWiki exports: which pages are articles, what their wikitext says, and where their pictures are."""
+"""MediaWiki exports: which pages are articles, what their wikitext says, and where their images are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmkit.errors import DataError
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.formats import open_corpus
 from mmkit_retrieval.corpora.media_files import canonical_name, find_file
 from mmkit_retrieval.corpora.mediawiki_xml import LONGEST, Site
@@ -83,7 +83,7 @@ def test_articles_are_read_and_other_pages_counted(tmp_path):
         "redirect skipped": 1,
         "page that is no article skipped": 1,
         "article that is not wikitext, or far too long, skipped": 1,
-        "article without paragraphs and pictures skipped": 1,
+        "article without paragraphs and images skipped": 1,
     }
 
 
@@ -109,7 +109,7 @@ def test_articles_come_in_order_from_any_number_of_processes(tmp_path, monkeypat
     articles = list(corpus)
     assert [article.id for article in articles] == [str(i) for i in range(60)]
     assert articles[7].links == ("Link 7",)
-    assert corpus.repairs == {"article without paragraphs and pictures skipped": 1}
+    assert corpus.repairs == {"article without paragraphs and images skipped": 1}
 
 
 def test_leaving_early_ends_the_processes(tmp_path, monkeypatch):
@@ -245,9 +245,9 @@ def test_pictures_are_found_by_mediawikis_rules(tmp_path):
     articles, repairs = read(write(tmp_path, page(1, "A", text)), images=images)
     paths = [images / digest[0] / digest[:2] / "Hashed_one.jpg", images / "Flat_one.jpg"]
     assert articles[0].images == tuple(
-        Picture(str(path), "Caption") for path in [*paths, images / "With spaces.jpg"]
+        CaptionedImage(str(path), "Caption") for path in [*paths, images / "With spaces.jpg"]
     )
-    assert repairs == {"picture without a file left out": 2}
+    assert repairs == {"image without a file left out": 2}
 
 
 @given(st.text(max_size=60))

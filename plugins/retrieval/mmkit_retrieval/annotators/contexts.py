@@ -67,7 +67,7 @@ def with_context(example: Example, key: str, by: str, found: Sequence[Retrieved]
 
     A context and sources of an earlier run of the part `by` are replaced; those of other parts stay. A source
     says `by`, `id`, `article`, `title`, `score` and `text` (about 200 characters), and `caption` and `image` where
-    a picture was found.
+    an image was found.
     """
     notes = {name: note for name, note in example.notes.items() if name != key}
     if context:

@@ -23,10 +23,10 @@ from mmkit_retrieval.annotators.contexts import (
 )
 from mmkit_retrieval.annotators.sample_corpus import write_corpus
 from mmkit_retrieval.pictures.image_facts import read_facts
-from mmkit_retrieval.servers.milvus import MilvusPictures, checked_address
+from mmkit_retrieval.servers.milvus import MilvusImages, checked_address
 
 if TYPE_CHECKING:
-    from mmkit_retrieval.pictures.clip_pictures import ClipPictures, Precision
+    from mmkit_retrieval.pictures.clip_images import ClipImages, Precision
     from mmkit_retrieval.pictures.image_index import ImageIndex
 
 
@@ -81,12 +81,12 @@ class ImageRetrieval(PictureAnnotator):
         self.url = url and checked_address(url)
         self.clip, self.batch_size = clip, batch_size
         self.precision: Precision = precision
-        self._searched: ImageIndex | MilvusPictures | None = None
-        self._clip: ClipPictures | None = None
+        self._searched: ImageIndex | MilvusImages | None = None
+        self._clip: ClipImages | None = None
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Build the sample corpus's picture index with a tiny CLIP."""
+        """Build the sample corpus's image index with a tiny CLIP."""
         from mmkit.encoders.clip_sample import write_tiny_clip
         from mmkit.encoders.sampling import make_once
         from mmkit_retrieval.indexing.build import build_index
@@ -147,15 +147,15 @@ class ImageRetrieval(PictureAnnotator):
                 self._searched, self._clip = ImageIndex.open(self._folder), None
         assert self._searched is not None
         if self._clip is None and self._searched.model is not None:
-            from mmkit_retrieval.pictures.clip_pictures import clip_of
+            from mmkit_retrieval.pictures.clip_images import clip_of
 
             self._clip = clip_of(self._searched.model, self.clip, device, self.precision)
 
-    def _milvus(self) -> MilvusPictures:
+    def _milvus(self) -> MilvusImages:
         """The collection, connected to once."""
-        if not isinstance(self._searched, MilvusPictures):
+        if not isinstance(self._searched, MilvusImages):
             assert self.url is not None
-            self._searched = MilvusPictures(self.url, self.index)
+            self._searched = MilvusImages(self.url, self.index)
         return self._searched
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ class ImageRetrieval(PictureAnnotator):
 
 
 def _photo(x: Example) -> tuple[int, Image] | None:
-    """The first photo with its position among the example's pictures; None if there is none, or it is blank."""
+    """The first photo with its position among the example's images; None if there is none, or it is blank."""
     photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
     found = next(photos, None)
     return None if found is None or found[1].path is None else found

@@ -1,4 +1,4 @@
-"""What is retrieved from: articles with paragraphs and captioned pictures, one at a time and in a fixed order."""
+"""What is retrieved from: articles with paragraphs and captioned images, one at a time and in a fixed order."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture of an article: a file, and what the article says of it."""
+class CaptionedImage:
+    """An image of an article: a file, and what the article says of it."""
 
     path: str
     caption: str = ""
@@ -23,9 +23,9 @@ class Article:
     title: str
     paragraphs: tuple[str, ...]
     links: tuple[str, ...] = ()
-    images: tuple[Picture, ...] = ()
+    images: tuple[CaptionedImage, ...] = ()
 
     def digest(self) -> str:
-        """A hash of everything in it but the pictures' bytes."""
+        """A hash of everything in it but the images' bytes."""
         text = json.dumps(astuple(self), ensure_ascii=False)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -25,7 +25,7 @@ LONGEST_LINE = 16 << 20
 class Corpus(ABC):
     """The articles of one file, in memory that does not grow with it, and from the start on every iteration.
 
-    Pictures are looked for in the folder `images` (default: the file's own); without `pictures` articles have none.
+    Images are looked for in the folder `images` (default: the file's own); without `pictures` articles have none.
     Errors are `DataError`s that name file and line. What an iteration skipped, or read with leniency, is counted in
     `repairs` (reason → count).
     """
@@ -41,7 +41,7 @@ class Corpus(ABC):
     def __iter__(self) -> Iterator[Article]: ...
 
     def files(self) -> list[Path]:
-        """The files whose bytes decide what is read; pictures are not among them."""
+        """The files whose bytes decide what is read; images are not among them."""
         return [self.path]
 
     @property

@@ -20,11 +20,11 @@ def open_corpus(
 ) -> Corpus:
     """The corpus in the file `path`; "auto" tells its format by its first characters.
 
-    `images` is the folder of pictures (default: the file's own); without `pictures` articles have none.
+    `images` is the folder of images (default: the file's own); without `pictures` articles have none.
     Raises `DataError` for a file that is missing or of neither format, and for a folder that does not exist.
     """
     if pictures and images is not None and not images.is_dir():
-        raise DataError("no such folder of pictures", where=images, hint="look at --images")
+        raise DataError("no such folder of images", where=images, hint="look at --images")
     kind = _told(path) if format == "auto" else format
     if kind not in FORMATS:
         raise DataError(f"no corpus has the format {format!r}", hint=did_you_mean(format, ("auto", *FORMATS)))

@@ -10,7 +10,7 @@ from mmkit.data.json_text import parse_line
 from mmkit.data.lines import numbered_lines
 from mmkit.data.node import Node
 from mmkit.errors import DataError
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.corpus import Corpus, inside
 
 _KEYS = ("id", "title", "text", "paragraphs", "links", "images")
@@ -21,7 +21,7 @@ class JsonlCorpus(Corpus):
     """Reads `{"id", "title", "text" or "paragraphs", "links"?, "images"?}`, one a line.
 
     A `text` is cut into paragraphs at its empty lines. `images` are `{"path" or "file", "caption"?}`, or paths alone;
-    none may lead out of the folder of pictures. Other keys are counted, and so are pictures that do not exist.
+    none may lead out of the folder of images. Other keys are counted, and so are images that do not exist.
     """
 
     def __iter__(self) -> Iterator[Article]:
@@ -35,7 +35,7 @@ class JsonlCorpus(Corpus):
             if article.paragraphs or article.images:
                 yield article
             else:
-                self.repairs["article without paragraphs and pictures skipped"] += 1
+                self.repairs["article without paragraphs and images skipped"] += 1
 
     def _article(self, record: Node) -> Article:
         for key in record.object():
@@ -50,8 +50,8 @@ class JsonlCorpus(Corpus):
             images=tuple(p for p in pictures if p is not None),
         )
 
-    def _picture(self, image: Node) -> Picture | None:
-        """The picture, or None (and it is counted) if it does not exist."""
+    def _picture(self, image: Node) -> CaptionedImage | None:
+        """The image, or None (and it is counted) if it does not exist."""
         if isinstance(image.value, str):
             path, caption = image, ""
         elif not isinstance(image.value, dict):
@@ -63,16 +63,16 @@ class JsonlCorpus(Corpus):
         assert self.images is not None
         whole = inside(self.images, _filled(path))
         if whole is None:
-            hint = f"pictures are read from {self.images} alone; --images names another folder"
+            hint = f"images are read from {self.images} alone; --images names another folder"
             raise DataError(
-                f"`{path.name}` leads out of the folder of pictures: {path.value}",
+                f"`{path.name}` leads out of the folder of images: {path.value}",
                 where=image.where,
                 hint=hint,
             )
         if not os.path.isfile(whole):  # noqa: PTH113 - false for a name no file can have, too
-            self.repairs["picture that does not exist left out"] += 1
+            self.repairs["image that does not exist left out"] += 1
             return None
-        return Picture(whole, caption)
+        return CaptionedImage(whole, caption)
 
 
 def _paragraphs(record: Node) -> list[str] | tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mmkit_retrieval.corpora.article import Article, Picture
+from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.corpus import Corpus
 from mmkit_retrieval.corpora.media_files import find_file
 from mmkit_retrieval.corpora.mediawiki_xml import Dump, Page, Site
@@ -25,7 +25,7 @@ SECONDS = 10
 
 
 class Batch(NamedTuple):
-    """Work for one process: pages of a site, and the folder of its pictures."""
+    """Work for one process: pages of a site, and the folder of its images."""
 
     site: Site
     images: str | None
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 class WikipediaCorpus(Corpus):
     """Reads `pages-articles*.xml` (`.bz2`, `.gz` or as it is): the articles, without redirects and other pages.
 
-    Pictures are what `[[File:...|caption]]`, galleries and infoboxes name, if the file lies under `images` by
+    Images are what `[[File:...|caption]]`, galleries and infoboxes name, if the file lies under `images` by
     MediaWiki's rules (`find_file`); others are counted. `workers` processes parse (default: one a processor but one,
     and none for a small file). An article whose wikitext takes more than `SECONDS` to parse is skipped and counted.
     """
@@ -85,20 +85,20 @@ def _article(page: Page, batch: Batch, counts: Counter[str]) -> Article | None:
         return None
     pictures = _pictures(content.pictures, batch, counts) if batch.images is not None else {}
     if not content.paragraphs and not pictures:
-        counts["article without paragraphs and pictures skipped"] += 1
+        counts["article without paragraphs and images skipped"] += 1
         return None
-    images = tuple(Picture(path, caption) for path, caption in pictures.items())
+    images = tuple(CaptionedImage(path, caption) for path, caption in pictures.items())
     return Article(page.id, page.title, tuple(content.paragraphs), tuple(content.links), images)
 
 
 def _pictures(named: dict[str, str], batch: Batch, counts: Counter[str]) -> dict[str, str]:
-    """Path → caption of the pictures that exist."""
+    """Path → caption of the images that exist."""
     assert batch.images is not None
     found: dict[str, str] = {}
     for name, caption in named.items():
         path = find_file(batch.images, name, batch.site.capitals)
         if path is None:
-            counts["picture without a file left out"] += 1
+            counts["image without a file left out"] += 1
         else:
             found[path] = found.get(path) or caption
     return found

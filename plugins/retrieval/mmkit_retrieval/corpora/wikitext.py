@@ -73,7 +73,7 @@ _OPTION = re.compile(
 
 @dataclass
 class Content:
-    """What an article holds: paragraphs, titles linked to, and pictures' names with their captions."""
+    """What an article holds: paragraphs, titles linked to, and images' names with their captions."""
 
     paragraphs: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
@@ -101,9 +101,9 @@ def _tidy(text: str) -> str:
 
 
 class _Reader:
-    """Walks over an article's nodes, and gathers links and pictures in `content`.
+    """Walks over an article's nodes, and gathers links and images in `content`.
 
-    Without `content` it reads a caption: links and pictures in it are not the article's, and are not looked into.
+    Without `content` it reads a caption: links and images in it are not the article's, and are not looked into.
     """
 
     def __init__(self, site: Site, content: Content | None = None) -> None:
@@ -180,7 +180,7 @@ class _Reader:
             self._picture(rest if known else name, _parsed(options) if options else None)
 
     def _template(self, template: Template) -> str:
-        """Templates show nothing here, but those beside an article (infoboxes) name its main picture."""
+        """Templates show nothing here, but those beside an article (infoboxes) name its main image."""
         if self.content is None:
             return ""
         values = {str(p.name).strip(): p.value for p in template.params}

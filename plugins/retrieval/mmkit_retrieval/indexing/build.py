@@ -1,7 +1,7 @@
 """From a corpus to an index folder: in steps that may be cut off anywhere, and are never done twice.
 
 An article is put into the indexes unless `articles.db` has it with the same digest. A step commits in this order:
-that a commit begins, with its articles; the text index; the picture index; that the articles are held. What a killed
+that a commit begins, with its articles; the text index; the image index; that the articles are held. What a killed
 build left in doubt is put again, and putting twice is putting once. But tantivy counts a deleted paragraph among those
 that have a word until its segment is merged; so what the text index did commit (its stamp tells) is not put there
 twice, and the same command, given again, ends as if nothing had happened.
@@ -99,9 +99,9 @@ def build_index(
         corpus: a file of jsonlines, or a MediaWiki export.
         out: a folder that is empty, or holds an index of the same settings.
         format: "jsonl", "wikipedia", or "auto", which looks.
-        images: the folder of pictures (default: the corpus's).
+        images: the folder of images (default: the corpus's).
         text: whether paragraphs are indexed.
-        pictures: whether pictures are.
+        pictures: whether images are.
         clip: the CLIP model that encodes them, of the Hub or in a folder; `revision` is the Hub's.
         memory_bytes: what the text index may gather before it writes.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps", for CLIP.
@@ -113,7 +113,7 @@ def build_index(
     """
     if not (text or pictures):
         raise MMKitError(
-            "neither text nor pictures are to be indexed", hint="leave --no-text or --no-images out"
+            "neither text nor images are to be indexed", hint="leave --no-text or --no-images out"
         )
     started = time.monotonic()
     settings: dict[str, Any] = {"text": text, "images": pictures}

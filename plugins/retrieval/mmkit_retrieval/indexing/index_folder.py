@@ -71,7 +71,7 @@ def alone(out: Path) -> Iterator[None]:
 
 
 def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
-    """Keep what the index is made of, or compare. Which CLIP it is made with, the picture index knows itself.
+    """Keep what the index is made of, or compare. Which CLIP it is made with, the image index knows itself.
 
     While no article is in all of its parts nothing is decided: a first build that failed, for want of a CLIP model
     say, may be begun otherwise. Raises `DataError` for an index of another format or other parts, and for one that

@@ -5,7 +5,7 @@ An index folder that `mmkit retrieval build-index CORPUS OUT` writes:
     index.json      format, corpus, settings, counts; written last, and again after every addition
     articles.db     article id → digest: what is in the indexes already
     text/           paragraphs, in tantivy (absent with --no-text)
-    images/         pictures, in faiss (absent with --no-images)
+    images/         images, in faiss (absent with --no-images)
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ class Writer(Protocol):
         """Let go of files without committing."""
 
     def __len__(self) -> int:
-        """Paragraphs, or pictures, that are committed."""
+        """Paragraphs, or images, that are committed."""

@@ -1,4 +1,4 @@
-"""What a finished picture index says of itself, and whether its files are what was written."""
+"""What a finished image index says of itself, and whether its files are what was written."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if is_index(folder):
-            raise DataError("the picture index is unfinished", where=folder, hint=AGAIN) from None
+            raise DataError("the image index is unfinished", where=folder, hint=AGAIN) from None
         hint = "make one with `mmkit retrieval build-index`, without --no-images, or name where it is now"
-        raise DataError("there is no picture index here", where=folder, hint=hint) from None
+        raise DataError("there is no image index here", where=folder, hint=hint) from None
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):

@@ -1,4 +1,4 @@
-"""The pictures of a corpus, found by their likeness to another: an index folder's `images/`.
+"""The images of a corpus, found by their likeness to another: an index folder's `images/`.
 
 facts.json              what the folder holds and the checksums of its files; written last
 nearest-<n>-<m>.faiss   see `nearest.py`
@@ -40,9 +40,9 @@ __all__ = ["ImageIndex", "ImageWriter"]
 
 
 class ImageIndex:
-    """The pictures that an `ImageWriter` finished, memory-mapped: memory hardly grows with them.
+    """The images that an `ImageWriter` finished, memory-mapped: memory hardly grows with them.
 
-    `model` names the CLIP model that queries have to come from (None where there is no picture), `identity` changes
+    `model` names the CLIP model that queries have to come from (None where there is no image), `identity` changes
     with the contents, `facts` are those of the file, and `probes` inverted lists are searched for a query.
     """
 
@@ -70,7 +70,7 @@ class ImageIndex:
             on_error.callback(database.close)
             state = read_state(database, path)
             if state.generation != facts["generation"]:
-                raise DataError("the picture index is unfinished", where=folder, hint=AGAIN)
+                raise DataError("the image index is unfinished", where=folder, hint=AGAIN)
             check_vectors(folder, state)
             check_files(folder, facts)
             index = cls(folder, facts, database)
@@ -84,7 +84,7 @@ class ImageIndex:
         return int(self.facts["pictures"])
 
     def search(self, vectors: Array, top: int) -> list[list[Retrieved]]:
-        """The `top` pictures nearest to each of `vectors [N, D]`, best first; the score is their cosine, in [-1, 1].
+        """The `top` images nearest to each of `vectors [N, D]`, best first; the score is their cosine, in [-1, 1].
 
         Equal ones come in the order they were put. What inverted lists find, `candidates` times as many, is compared
         exactly, with the vectors as they are stored. Raises `DataError` for vectors of another width or not finite,
@@ -148,7 +148,7 @@ class ImageIndex:
                 }
             generation = read_state(self._database, self.folder / DATABASE).generation
         if generation != self._state.generation:
-            raise DataError("the picture index has changed", where=self.folder, hint="open it again")
+            raise DataError("the image index has changed", where=self.folder, hint="open it again")
         return known
 
     def _rows(self, rows: Sequence[int]) -> Iterator[Any]:
@@ -160,14 +160,14 @@ class ImageIndex:
             yield from self._database.execute(statement, some)
 
     def blocks(self, size: int) -> Iterator[tuple[list[dict[str, str]], Array]]:
-        """All pictures in turn: what is known of each, and their vectors `[n, D]` in float32; n is at most `size`."""
+        """All images in turn: what is known of each, and their vectors `[n, D]` in float32; n is at most `size`."""
         for first in range(0, len(self), size):
             rows = range(first, min(first + size, len(self)))
             known = self._known(rows)
             yield [known[row] for row in rows], self._vectors[rows.start : rows.stop].astype(np.float32)
 
     def unreadable(self) -> list[tuple[str, str, str]]:
-        """Article id, path and reason of each picture that could not be read."""
+        """Article id, path and reason of each image that could not be read."""
         with database_errors(self.folder / DATABASE):
             return list(
                 self._database.execute("SELECT article, path, reason FROM unreadable ORDER BY article, path")

@@ -1,4 +1,4 @@
-"""Putting the pictures of a corpus into an index folder's `images/`, through CLIP."""
+"""Putting the images of a corpus into an index folder's `images/`, through CLIP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmkit_retrieval.pictures.image_facts import FACTS, check_files, read_facts
 from mmkit_retrieval.pictures.vectors import DATABASE, FORMAT, Array, Model, State, VectorStore, mapped
 
 if TYPE_CHECKING:
-    from mmkit_retrieval.pictures.clip_pictures import ClipPictures, Precision
+    from mmkit_retrieval.pictures.clip_images import ClipImages, Precision
 
 FLAT_BELOW = 1_000_000
 """Pictures from which on they are searched through inverted lists."""
@@ -36,7 +36,7 @@ ORDER BY article, number
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A picture that still needs its vector."""
+    """An image that still needs its vector."""
 
     article: str
     number: int
@@ -46,22 +46,22 @@ class _Waiting:
 
 
 class ImageWriter:
-    """Puts articles' pictures into a folder; a `Writer` of `indexing/index_writer.py`. One process at a time.
+    """Puts articles' images into a folder; a `Writer` of `indexing/index_writer.py`. One process at a time.
 
-    Pictures that are missing or broken are counted (`unreadable`) and listed in the index with their reasons, and
-    are no error. A picture whose content is in the index already is not encoded again. Memory holds one batch of
-    pictures and, while the faiss files are written, at most one of them and the sample that lists are learnt from.
+    Images that are missing or broken are counted (`unreadable`) and listed in the index with their reasons, and
+    are no error. An image whose content is in the index already is not encoded again. Memory holds one batch of
+    images and, while the faiss files are written, at most one of them and the sample that lists are learnt from.
 
     Args:
         folder: made if need be; what is in it is added to.
         clip: a CLIP model of the Hub, or a folder that holds one; the one that the index was begun with.
         revision: the model's revision on the Hub.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        batch_size: pictures that are encoded together.
+        batch_size: images that are encoded together.
         precision: of the network; "auto" is float16 on a GPU and float32 elsewhere.
-        flat_below: pictures from which on `finish` writes inverted lists; below, search is exact.
-        lists: how many of those, by default the square root of the number of pictures.
-        threads: how many pictures are decoded side by side.
+        flat_below: images from which on `finish` writes inverted lists; below, search is exact.
+        lists: how many of those, by default the square root of the number of images.
+        threads: how many images are decoded side by side.
 
     Raises `DataError` for a folder that is damaged, in use, not writable, or made with another CLIP model, and
     `PartError` if the model cannot be had.
@@ -88,7 +88,7 @@ class ImageWriter:
             lists,
         )
         self._waiting: list[_Waiting] = []
-        self._encoder: ClipPictures | None = None
+        self._encoder: ClipImages | None = None
         self._store = VectorStore(folder)
         self._threads = ThreadPoolExecutor(threads)
         begun_with = self._store.model
@@ -100,7 +100,7 @@ class ImageWriter:
                 raise
 
     def put(self, articles: Sequence[Article]) -> None:
-        """Add the pictures of articles, in place of what there is of the same ids."""
+        """Add the images of articles, in place of what there is of the same ids."""
         for article in articles:
             pictures = [self._looked_at(article, number) for number in range(len(article.images))]
             vectors = [self._store.vector_of(p.content) if p else None for p, _ in pictures]
@@ -120,7 +120,7 @@ class ImageWriter:
                 self._encode(self.batch_size)
 
     def _looked_at(self, article: Article, number: int) -> tuple[_Waiting | None, str]:
-        """A picture with its content's hash, or None and why it has none. Decodes nothing."""
+        """An image with its content's hash, or None and why it has none. Decodes nothing."""
         image = article.images[number]
         try:
             content = content_key(Image(image.path))
@@ -129,7 +129,7 @@ class ImageWriter:
         return _Waiting(article.id, number, content, image.path, image.caption), ""
 
     def _encode(self, count: int) -> None:
-        """Give the first waiting pictures their vectors."""
+        """Give the first waiting images their vectors."""
         waiting, self._waiting = self._waiting[:count], self._waiting[count:]
         clip = self._load()
 
@@ -151,17 +151,17 @@ class ImageWriter:
         if fields:
             self._store.add(fields, vectors)
 
-    def _load(self) -> ClipPictures:
+    def _load(self) -> ClipImages:
         """The CLIP model, which the index has to have been begun with."""
         if self._encoder is None:
             from mmkit.inference.devices import pick_device
-            from mmkit_retrieval.pictures.clip_pictures import ClipPictures, same_model
+            from mmkit_retrieval.pictures.clip_images import ClipImages, same_model
 
-            clip = ClipPictures(self.clip, self.revision, str(pick_device(self.device)), self.precision)
+            clip = ClipImages(self.clip, self.revision, str(pick_device(self.device)), self.precision)
             probe, begun_with = clip.probe().tolist(), self._store.model
             if begun_with is not None and not same_model(probe, begun_with.probe):
                 raise DataError(
-                    f"the picture index was made with {begun_with.clip}, which is not the model {self.clip}",
+                    f"the image index was made with {begun_with.clip}, which is not the model {self.clip}",
                     where=self.folder,
                     hint="name that model, or build into a new folder",
                 )
@@ -170,7 +170,7 @@ class ImageWriter:
         return self._encoder
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take the pictures of articles out."""
+        """Take the images of articles out."""
         gone = set(ids)
         self._waiting = [picture for picture in self._waiting if picture.article not in gone]
         self._store.remove(ids)

@@ -1,11 +1,11 @@
-"""Vectors of pictures on disk and what is known of each: added, replaced and removed, whole after any kill.
+"""Vectors of images on disk and what is known of each: added, replaced and removed, whole after any kill.
 
     vectors-<n>.f16   float16, one row after another; only ever appended to
-    pictures.db       SQLite: articles, pictures with the row of their vector, pictures without one, and the state
+    pictures.db       SQLite: articles, images with the row of their vector, images without one, and the state
 
 The transaction in `pictures.db` decides. `commit` first makes the appended vectors durable, and then, in the
-transaction that holds the pictures, how many there are and their checksum. What a killed process appended beyond
-that is cut off by the next writer and never seen by a reader. A picture taken out leaves its vector behind until
+transaction that holds the images, how many there are and their checksum. What a killed process appended beyond
+that is cut off by the next writer and never seen by a reader. An image taken out leaves its vector behind until
 `compact` writes those in use to a new file, which the same kind of transaction puts in the old one's place.
 """
 
@@ -52,7 +52,7 @@ CREATE INDEX unreadable_by_article ON unreadable (article);
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The CLIP model that vectors come from: its name, what it makes of a fixed picture, and their width."""
+    """The CLIP model that vectors come from: its name, what it makes of a fixed image, and their width."""
 
     clip: str
     revision: str | None
@@ -115,21 +115,21 @@ def check_vectors(folder: Path, state: State) -> None:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether a picture index was begun in `folder`."""
+    """Whether an image index was begun in `folder`."""
     return (folder / DATABASE).exists()
 
 
 def check_format(found: int, where: Path) -> None:
-    """Raise `DataError` for a picture index that another version wrote."""
+    """Raise `DataError` for an image index that another version wrote."""
     if found != FORMAT:
-        what = f"the picture index has format {found}, and this version reads {FORMAT}"
+        what = f"the image index has format {found}, and this version reads {FORMAT}"
         raise DataError(what, where=where, hint="update mmkit-retrieval, or build the index again")
 
 
 def damaged(path: Path, what: str) -> DataError:
     """The error for a file of an index that cannot be used."""
     return DataError(
-        f"the picture index is damaged: {what}",
+        f"the image index is damaged: {what}",
         where=path,
         hint="delete the whole index folder, not images/ alone, and build it again",
     )
@@ -144,7 +144,7 @@ def database_errors(path: Path) -> Iterator[None]:
         hint = (
             "see that the disk has room and may be written to, and that no other process is writing the index"
         )
-        raise DataError(f"the picture index cannot be used: {error}", where=path, hint=hint) from error
+        raise DataError(f"the image index cannot be used: {error}", where=path, hint=hint) from error
     except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
         raise damaged(path, str(error) or type(error).__name__) from error
 
@@ -157,7 +157,7 @@ def storable(text: str) -> str:
 class VectorStore:
     """The files of a folder, opened to be written by one process at a time.
 
-    `state`, and how many pictures are `committed`, are those of the last commit; `model` may be set before the first
+    `state`, and how many images are `committed`, are those of the last commit; `model` may be set before the first
     vector is added. Raises `DataError` if another process writes there, what is there is damaged, or the disk refuses.
     """
 
@@ -228,24 +228,24 @@ class VectorStore:
         return int(self._query("SELECT count(*) FROM unreadable").fetchone()[0])
 
     def remove(self, articles: Iterable[str]) -> None:
-        """Take articles and their pictures out."""
+        """Take articles and their images out."""
         for id in map(storable, articles):
             for table, column in (("articles", "id"), ("pictures", "article"), ("unreadable", "article")):
                 done = self._query(f"DELETE FROM {table} WHERE {column} = ?", id)
                 self._changed |= done.rowcount > 0
 
     def add_article(self, id: str, title: str, lead: str) -> None:
-        """Add an article, whose pictures follow."""
+        """Add an article, whose images follow."""
         self._query("INSERT INTO articles VALUES (?, ?, ?)", storable(id), storable(title), storable(lead))
         self._changed = True
 
     def add_unreadable(self, article: str, path: str, reason: str) -> None:
-        """Note a picture that has no vector, and why."""
+        """Note an image that has no vector, and why."""
         self._query("INSERT INTO unreadable VALUES (?, ?, ?)", *map(storable, (article, path, reason)))
         self._changed = True
 
     def vector_of(self, content: str) -> Array | None:
-        """The vector `[D]` of a picture of the same content, if there is one."""
+        """The vector `[D]` of an image of the same content, if there is one."""
         found = self._query("SELECT row FROM pictures WHERE content = ? LIMIT 1", content).fetchone()
         if found is None or self.model is None:
             return None
@@ -253,7 +253,7 @@ class VectorStore:
         return np.frombuffer(os.pread(self._file.fileno(), size, found[0] * size), np.float16)
 
     def add(self, pictures: Sequence[tuple[str, int, str, str, str]], vectors: Array) -> None:
-        """Add pictures (article, number, content, path, caption) with their vectors `[N, D]`."""
+        """Add images (article, number, content, path, caption) with their vectors `[N, D]`."""
         data = np.ascontiguousarray(vectors, np.float16).tobytes()
         with explained(self.folder, DataError):
             written = self._file.write(data)
@@ -281,7 +281,7 @@ class VectorStore:
             self._database.execute("BEGIN IMMEDIATE")
 
     def compact(self) -> None:
-        """Commit, and leave out the vectors of pictures that were taken out: rows are then 0, 1, 2 and so on."""
+        """Commit, and leave out the vectors of images that were taken out: rows are then 0, 1, 2 and so on."""
         self.commit()
         if len(self) == self.state.rows:
             return
@@ -290,7 +290,7 @@ class VectorStore:
         file = self.state.file + 1
         state = State(self.state.generation + 1, file, len(kept), self._copy(kept, file), self.model)
         with self._errors():
-            # ascending, and to rows that are lower or equal: no two pictures meet
+            # ascending, and to rows that are lower or equal: no two images meet
             moves = [(new, int(row)) for new, row in enumerate(kept) if new != row]
             self._database.executemany("UPDATE pictures SET row = ? WHERE row = ?", moves)
             self._store(state)

@@ -1,6 +1,6 @@
-"""The pictures of a corpus in Milvus, for corpora that outgrow one machine.
+"""The images of a corpus in Milvus, for corpora that outgrow one machine.
 
-A collection has a row for each picture and one more, `FACTS`, written last: what the others are, and in place of a
+A collection has a row for each image and one more, `FACTS`, written last: what the others are, and in place of a
 vector the probe of the CLIP model they were made with.
 """
 
@@ -23,7 +23,7 @@ from mmkit_retrieval.retrieved import Retrieved
 
 FORMAT = 1
 FACTS = "facts"
-"""The id of the row that is no picture; others hold a `#`."""
+"""The id of the row that is no image; others hold a `#`."""
 TOKEN = "MILVUS_TOKEN"
 """The environment variable that holds `user:password`, or an API key."""
 ROWS = 256
@@ -36,7 +36,7 @@ MOST = 16_384
 _TEXTS = ("article", "title", "text", "caption", "image")
 
 
-class MilvusPictures:
+class MilvusImages:
     """A collection that `upload` filled: searched like an `ImageIndex`, with the same `identity` and `model`.
 
     `address` is a server's (`http://host:19530`) or a file of the embedded milvus-lite. Raises `PartError` without
@@ -85,7 +85,7 @@ class MilvusPictures:
         return self._count
 
     def search(self, vectors: Array, top: int) -> list[list[Retrieved]]:
-        """The `top` pictures nearest to each of `vectors [N, D]`, best first; the score is their cosine.
+        """The `top` images nearest to each of `vectors [N, D]`, best first; the score is their cosine.
 
         Raises `DataError` for vectors of another width, and where Milvus fails.
         """
@@ -123,15 +123,15 @@ def upload(
     index_type: str = "AUTOINDEX",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Make a Milvus collection, which is made if need be, hold the pictures of `index` and nothing else.
+    """Make a Milvus collection, which is made if need be, hold the images of `index` and nothing else.
 
     An upload that was cut off is begun again and ends with the same rows; until its end the collection is refused by
-    `MilvusPictures`. `index_type` is Milvus's name for how vectors are searched ("FLAT" is exact); it counts for a
-    new collection. Raises as `MilvusPictures` does, and `DataError` for an index without pictures or a collection
+    `MilvusImages`. `index_type` is Milvus's name for how vectors are searched ("FLAT" is exact); it counts for a
+    new collection. Raises as `MilvusImages` does, and `DataError` for an index without images or a collection
     of another width.
     """
     if index.model is None:
-        raise DataError("there is no picture in the index", where=index.folder)
+        raise DataError("there is no image in the index", where=index.folder)
     client = _connected(address)
     try:
         with _explained(address):
@@ -159,7 +159,7 @@ def _prepare(client: Any, collection: str, width: int, index_type: str, address:
         fields = {field["name"]: field for field in client.describe_collection(collection)["fields"]}
         there = fields.get("vector", {}).get("params", {}).get("dim")
         if there is None or int(there) != width or not {"build", *_TEXTS} <= fields.keys():
-            what = f"collection {collection!r} is no collection of pictures' vectors of width {width}"
+            what = f"collection {collection!r} is no collection of images' vectors of width {width}"
             raise DataError(what, where=address, hint="name another collection")
         client.load_collection(collection)
         return

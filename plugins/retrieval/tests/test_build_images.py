@@ -1,4 +1,4 @@
-"""Text and pictures together, with a tiny CLIP: killed at any moment, added to, and pruned."""
+"""Text and images together, with a tiny CLIP: killed at any moment, added to, and pruned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pathlib import Path
 
 from mmkit.encoders import clip_sample
 from mmkit_retrieval.indexing import build
-from mmkit_retrieval.pictures import clip_pictures
+from mmkit_retrieval.pictures import clip_images
 from mmkit_retrieval.pictures import image_writer
 from mmkit_retrieval.text import text_index
 from mmkit_retrieval.indexing.ledger import Ledger
@@ -72,7 +72,7 @@ for step in (3, 5, 8):
 
 
 def record(folder: Path, number: int, rng: Random) -> dict[str, Any]:
-    """An article with two drawn pictures, one of them shared by all articles."""
+    """An article with two drawn images, one of them shared by all articles."""
     kind = ("PER", "LOC", "ORG", "OTHER")[number % 4]
     pictures.photo(kind, rng).save(folder / f"{number}.png")
     images = [{"path": f"{number}.png", "caption": f"caption {number}"}, "shared.png"]
@@ -101,7 +101,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def contents(out: Path) -> tuple[Any, Any]:
-    """All that the indexes find: every picture for every picture, and paragraphs for some words."""
+    """All that the indexes find: every image for every image, and paragraphs for some words."""
     index = ImageIndex.open(out / "images")
     ((known, vectors),) = index.blocks(10_000)
     nearest = [
@@ -135,17 +135,15 @@ def test_a_picture_of_the_index_is_found_by_itself(folder):
 
 def test_pictures_are_uploaded_to_milvus(folder, tmp_path):
     pytest.importorskip("milvus_lite")
-    from mmkit_retrieval.servers.milvus import MilvusPictures
+    from mmkit_retrieval.servers.milvus import MilvusImages
 
     address = str(tmp_path / "milvus.db")
     done = CliRunner().invoke(
         main, ["retrieval", "upload", str(folder / "whole"), address, "pictures", "--quiet"]
     )
     assert done.exit_code == 0, done.output
-    assert "20 pictures of" in done.stdout
-    assert (
-        MilvusPictures(address, "pictures").identity == ImageIndex.open(folder / "whole" / "images").identity
-    )
+    assert "20 images of" in done.stdout
+    assert MilvusImages(address, "pictures").identity == ImageIndex.open(folder / "whole" / "images").identity
 
 
 def test_articles_are_added_changed_and_pruned_with_their_pictures(folder, tmp_path):

@@ -17,8 +17,8 @@ from mmkit_retrieval.pictures.vectors import Model
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class ClipPictures:
-    """CLIP's normalised projections of pictures.
+class ClipImages:
+    """CLIP's normalised projections of images.
 
     Args:
         name: a CLIP model of the Hub, or a folder that holds one.
@@ -47,18 +47,18 @@ class ClipPictures:
         return self._encoder.dim
 
     def pixels(self, picture: Pillow.Image) -> Tensor:
-        """A picture as the network takes it, `[3, H, W]` on the CPU; threads may do so side by side."""
+        """An image as the network takes it, `[3, H, W]` on the CPU; threads may do so side by side."""
         return self._encoder.transform(picture)
 
     def vectors(self, pixels: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The vectors `[N, D]` of such pictures, of length 1."""
+        """The vectors `[N, D]` of such images, of length 1."""
         if not pixels:
             return np.empty((0, self.width), np.float32)
         pooled = self._encoder.encode(torch.stack(list(pixels)).to(self.dtype))["pooled"]
         return torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
 
     def probe(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The vector `[D]` of a fixed picture: what tells this model from others, wherever its files lie."""
+        """The vector `[D]` of a fixed image: what tells this model from others, wherever its files lie."""
         across, down = np.meshgrid(np.arange(224), np.arange(224))
         stripes = np.stack([across, down, 255 * ((across // 28 + down // 28) % 2)], axis=2)
         return self.vectors([self.pixels(Pillow.fromarray(stripes.astype(np.uint8)))])[0]
@@ -71,13 +71,13 @@ def same_model(one: Sequence[float], other: Sequence[float]) -> bool:
 
 def clip_of(
     model: Model, elsewhere: str | None = None, device: str = "cpu", precision: Precision = "auto"
-) -> ClipPictures:
+) -> ClipImages:
     """The CLIP model that an index was made with, by the name it has there or from the folder `elsewhere`.
 
     Raises `PartError` if it cannot be had or is another one.
     """
     name, revision = (elsewhere, None) if elsewhere else (model.clip, model.revision)
-    clip = ClipPictures(name, revision, device, precision)
+    clip = ClipImages(name, revision, device, precision)
     hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
     if clip.width != model.width:
         what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
