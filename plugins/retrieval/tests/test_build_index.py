@@ -144,7 +144,7 @@ def test_settings_that_differ_are_refused(tmp_path):
     with pytest.raises(DataError, match="begun without images, and now it would go on with images") as error:
         build_index(corpus, out)
     assert "give --no-images" in error.value.hint
-    with pytest.raises(MMKitError, match="neither text nor pictures"):
+    with pytest.raises(MMKitError, match="neither text nor images"):
         build(corpus, out, text=False)
 
 

@@ -69,7 +69,7 @@ def test_what_is_gone_is_told_until_it_is_pruned(corpus, tmp_path):
     [
         (["build-index", "{tmp}/none.jsonl", "{tmp}/out", "--no-images"], "no such corpus"),
         (["build-index", "{corpus}", "{tmp}", "--no-images"], "not empty, and holds no index"),
-        (["build-index", "{corpus}", "{tmp}/out", "--no-images", "--no-text"], "neither text nor pictures"),
+        (["build-index", "{corpus}", "{tmp}/out", "--no-images", "--no-text"], "neither text nor images"),
         (["build-index", "{corpus}", "{tmp}/out", "--format", "xml"], "'xml' is not one of"),
         (["search", "{tmp}", "--text", "x"], "there is no text index"),
         (["search", "{tmp}"], "give either --text or --image"),
