@@ -22,7 +22,7 @@ def tagger_of(golden: dict[str, Tensor], **options: float | bool) -> ContextTagg
     """A tagger whose emissions are the states it is given."""
     tagger = ContextTagger(types=TYPES, **options)  # type: ignore[arg-type]
     K = len(golden["start_transitions"])
-    tagger.build({"tokens": K}, {"types": TYPES, "tags": list(tagger._tag_set(TYPES).names)})
+    tagger.build({"tokens": K}, {"types": TYPES, "tags": list(tagger.tag_set(TYPES).names)})
     tagger.linear.weight = nn.Parameter(torch.eye(K))
     tagger.linear.bias = nn.Parameter(torch.zeros(K))
     tagger.crf.load_state_dict({name: golden[name] for name in tagger.crf.state_dict()})
