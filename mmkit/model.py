@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mmkit.batch import Batch
+from mmkit.batch import Batch, States
 from mmkit.data.types import Entity, Example, GoldRank, Prediction, TextView
 from mmkit.decoders.abilities import RanksGold
 from mmkit.decoders.base import Decoder, Labels
@@ -67,6 +67,8 @@ class Model(nn.Module):
         self.entities = entities
         self.entity_side = entity_side
         """What makes entities comparable with queries, where the decoder links."""
+        self.compiled = False
+        """Whether some of its encoders are compiled."""
 
     @property
     def named_encoders(self) -> dict[str, Encoder]:
@@ -102,28 +104,35 @@ class Model(nn.Module):
 
     def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
         """A batch on the CPU; runs in a loader worker. Without `targets` its examples know nothing of gold."""
-        examples = tuple(item.example if targets else item.question for item in items)
         views = [item.views for item in items]
-        inputs = {name: encoder.collate(examples, views) for name, encoder in self.reading.items()}
-        return Batch(examples, inputs, self.decoder.targets(examples, inputs) if targets else {})
+        questions = tuple(item.question for item in items)  # an encoder reads the same in training as later
+        inputs = {name: encoder.collate(questions, views) for name, encoder in self.reading.items()}
+        if not targets:
+            return Batch(questions, inputs)
+        examples = tuple(item.example for item in items)
+        return Batch(examples, inputs, self.decoder.targets(examples, inputs))
+
+    def states(self, batch: Batch) -> States:
+        """What the fuser makes of a batch that is on the model's device."""
+        states: States = self.fuser(self.named_encoders, batch)
+        return states
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a batch with targets, each a mean over its examples; the fuser's own are among them."""
-        states = self.fuser(self.named_encoders, batch)
+        states = self.states(batch)
         return {**states.losses, **self.decoder.loss(states, batch.targets, **self._asked_for("loss"))}
 
     def predict(self, batch: Batch) -> list[Prediction]:
         """Predictions for a batch that is on the model's device; call it in evaluation mode."""
         with torch.inference_mode():
-            states = self.fuser(self.named_encoders, batch)
-            return self.decoder.decode(states, batch, **self._asked_for("decode"))
+            return self.decoder.decode(self.states(batch), batch, **self._asked_for("decode"))
 
     def predict_and_rank(
         self, batch: Batch, gold: Sequence[Example]
     ) -> tuple[list[Prediction], list[GoldRank | None]]:
         """`predict`, and the ranks of the examples' `gold` where the decoder ranks, of one forward pass."""
         with torch.inference_mode():
-            states = self.fuser(self.named_encoders, batch)
+            states = self.states(batch)
             predictions = self.decoder.decode(states, batch, **self._asked_for("decode"))
             if not isinstance(self.decoder, RanksGold):
                 return predictions, [None] * len(predictions)
@@ -138,6 +147,7 @@ class Model(nn.Module):
         for name, encoder in self.reading.items():
             if name not in self.item_encoders():
                 encoder.compile(dynamic=True)
+        self.compiled = True
 
     def item_encoders(self) -> dict[str, ItemEncoder]:
         """The encoders whose outputs for examples are stored: frozen, and of separate items."""
@@ -151,6 +161,7 @@ class Model(nn.Module):
 def assemble(
     recipe: Recipe,
     *,
+    parts: Parts | None = None,
     examples: Iterable[Example] | None = None,
     labels: Labels | None = None,
     entities: Sequence[Entity] = (),
@@ -159,12 +170,13 @@ def assemble(
 ) -> Model:
     """Build a recipe's model; each part's new weights follow from the recipe's seed and the part's name alone.
 
-    Labels are learnt from `examples` unless given. With `saved` (a run folder) backbones are built from the
-    configuration kept there and nothing is fetched; the caller loads the weights. `fetch_frozen` makes an
-    exception of frozen encoders: they are built by name, with their weights.
+    `parts`, if given, are the recipe's own. Labels are learnt from `examples` unless given. With `saved` (a run
+    folder) backbones are built from the configuration kept there and nothing is fetched; the caller loads the weights.
+    `fetch_frozen` makes an exception of frozen encoders: they are built by name, with their weights.
     Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
     """
-    encoders, fuser, decoder, side = fitting_parts(recipe)
+    parts = parts or fitting_parts(recipe)
+    encoders, fuser, decoder, side = parts.encoders, parts.fuser, parts.decoder, parts.entity_side
     if labels is None:
         if examples is None:
             raise ValueError("assemble needs examples to learn labels from, or the labels")
@@ -196,10 +208,27 @@ def assemble(
     return Model(encoders, fuser, decoder, labels, entities, side)
 
 
-def fitting_parts(recipe: Recipe) -> tuple[dict[str, Encoder], Fuser, Decoder, EntitySide | None]:
-    """A recipe's parts before they are built: what can be said of them without data or weights.
+@dataclass(frozen=True)
+class Parts:
+    """A recipe's parts as they are constructed: without weights, and without having touched a disk."""
 
-    Raises `RecipeError` where they do not fit.
+    encoders: Mapping[str, Encoder]
+    fuser: Fuser
+    decoder: Decoder
+    entity_side: EntitySide | None = None
+
+    @property
+    def encoder_sections(self) -> dict[str, Encoder]:
+        """All encoders, by the section of the recipe that names them."""
+        own = {} if self.entity_side is None else self.entity_side.own_encoders
+        sections = {"model.encoders": self.encoders, "model.entities.encoders": own}
+        return {f"{at}.{name}": encoder for at, some in sections.items() for name, encoder in some.items()}
+
+
+def fitting_parts(recipe: Recipe) -> Parts:
+    """A recipe's parts, of which is known that they fit, as far as that can be said without data or weights.
+
+    They are for one model: `assemble` builds them. Raises `RecipeError` where they do not fit.
     """
     encoders: dict[str, Encoder] = {
         name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")
@@ -208,7 +237,7 @@ def fitting_parts(recipe: Recipe) -> tuple[dict[str, Encoder], Fuser, Decoder, E
     decoder: Decoder = recipe.build("model.decoder")
     side = entity_side(recipe, encoders, decoder)
     check_fit(recipe, encoders, fuser, decoder, side)
-    return encoders, fuser, decoder, side
+    return Parts(encoders, fuser, decoder, side)
 
 
 def _seed(recipe: Recipe, part: str) -> None:

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 
 from mmkit.checking.check import lacking
 from mmkit.cli import main
-from mmkit.recipe import load_recipe
+from mmkit.loading.annotation import Annotation
+from mmkit.model import fitting_parts
+from mmkit.recipe import Recipe, load_recipe
 
 
 def check(*arguments: str):
@@ -112,7 +114,11 @@ def test_runs_that_a_recipe_builds_on_have_to_be_there(sample_recipe, tmp_path):
     changed = re.sub(r"\[model\.encoders\.text\].*?(?=\n\[)", section, text, flags=re.DOTALL)
     other = tmp_path / "other.cfg"
     other.write_text(changed, encoding="utf-8")
-    problems = lacking(load_recipe(other))
+    problems = what_lacks(load_recipe(other))
     assert len(problems) == 1 and problems[0].startswith("[model.encoders.text]")
     assert f"mmkit train own --output {run}" in problems[0]
-    assert lacking(load_recipe(sample_recipe)) == []
+    assert what_lacks(load_recipe(sample_recipe)) == []
+
+
+def what_lacks(recipe: Recipe) -> list[str]:
+    return lacking(fitting_parts(recipe).encoders, Annotation.of(recipe).annotators)

@@ -346,10 +346,10 @@ def test_evaluating_tells_blanked_pictures(tagger, tmp_path):
 
 
 def test_evaluating_out_of_memory_says_what_to_lower(tagger, tmp_path, monkeypatch):
-    def predict(*_: Any) -> None:
+    def states(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Model, "predict_and_rank", predict)
+    monkeypatch.setattr(Model, "states", states)
     with pytest.raises(TrainingError, match="out of memory with 64 examples at a time") as caught:
         evaluate(tagger, device="cpu", output=tmp_path)
     assert "eval_batch_size" in caught.value.hint and "accumulate" not in caught.value.hint

@@ -10,8 +10,8 @@ import torch
 from gpu_sections.context import Context
 from mmkit import load_recipe, sampled
 from mmkit.config.settings import TrainingSettings
-from mmkit.inference.evaluation import evaluate_items
 from mmkit.inference.features import prepare_entities, prepare_features
+from mmkit.inference.inference import Inference
 from mmkit.loading.splits import ENTITIES, read_splits
 from mmkit.model import Item, Model, assemble
 
@@ -65,7 +65,7 @@ def outputs(
     examples = [item.example for item in items]
     prepare_features(model, examples, device, settings, None)
     prepare_entities(model, device, settings)
-    predictions = sorted(evaluate_items(model, items, 16, "fp32"), key=lambda found: found.index)
+    predictions = Inference(model, "fp32", 16).predict_and_rank(items)
     return {"features": encoded(model, items, device), "predictions": predictions}
 
 

@@ -14,6 +14,8 @@ from mmkit.loading.splits import read_split
 from mmkit.tasks import Survey, Task
 
 if TYPE_CHECKING:
+    from mmkit.annotators.base import Annotator
+    from mmkit.encoders.base import Encoder
     from mmkit.recipe import Recipe
 
 
@@ -77,15 +79,14 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
     return reports
 
 
-def lacking(recipe: Recipe) -> list[str]:
-    """What the recipe's encoders and annotators build on and is not on this machine: trained runs, indexes."""
+def lacking(parts: Mapping[str, Encoder | Annotator]) -> list[str]:
+    """What encoders and annotators, by section of the recipe, build on and is not on this machine: runs, indexes."""
     problems = []
-    for section in ("model.encoders", "model.entities.encoders", "annotators"):
-        for name in recipe.parts(section):
-            try:
-                recipe.build(f"{section}.{name}").check_there()
-            except MMKitError as error:
-                problems.append(f"[{section}.{name}] {error}")
+    for section, part in parts.items():
+        try:
+            part.check_there()
+        except MMKitError as error:
+            problems.append(f"[{section}] {error}")
     return problems
 
 

@@ -36,11 +36,13 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
     from mmkit.checking.check import check as check_recipe
     from mmkit.checking.check import lacking
     from mmkit.inference.evaluation import checked_metrics
+    from mmkit.loading.annotation import Annotation
     from mmkit.model import fitting_parts
 
-    fitting_parts(loaded)
+    parts = fitting_parts(loaded)
     checked_metrics(loaded)
-    reports, absent = check_recipe(loaded, decode), lacking(loaded)
+    reports = check_recipe(loaded, decode)
+    absent = lacking({**parts.encoder_sections, **Annotation.of(loaded).sections})
     if json_:
         parts = {"parts": {"problems": absent}} if absent else {}
         click.echo(as_json({name: report.to_json() for name, report in reports.items()} | parts))

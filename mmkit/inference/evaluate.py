@@ -10,9 +10,9 @@ from mmkit.errors import RunError
 from mmkit.files import write_json
 from mmkit.hooks import registered
 from mmkit.inference.devices import pick_device, pick_precision
-from mmkit.inference.evaluation import evaluate_items, score
-from mmkit.inference.features import check_mentions, check_pictures, prepare_entities, prepare_features
+from mmkit.inference.inference import Inference
 from mmkit.inference.memory import memory_advice
+from mmkit.inference.prepare import prepare_model
 from mmkit.loading.split import ENTITIES
 from mmkit.loading.splits import check_split, read_splits
 from mmkit.recipe import Recipe
@@ -50,29 +50,24 @@ def evaluate(
     settings = recipe.training
     with registered(*hooks) as plugins, memory_advice(settings, training=False):
 
+        def note(message: str) -> None:
+            plugins.hook.mmkit_note(message=message)
+
         def progress(label: str, done: int, total: int) -> None:
             plugins.hook.mmkit_progress(label=label, done=done, total=total)
 
         names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
         splits = read_splits(recipe, names, str(torch_device), progress)
+        for message in (message for some in splits.values() for message in some.notes()):
+            note(message)
         data = splits[split]
         base = splits[ENTITIES].entities if ENTITIES in splits else ()
         model = folder.model(recipe, base).to(torch_device)
-        notes = [note for some in splits.values() for note in some.notes()]
-        notes += check_mentions(model, split, data.examples)
-        notes += prepare_entities(model, torch_device, settings, progress)
-        reports = prepare_features(model, data.examples, torch_device, settings, progress)
-        notes += [f"model.encoders.{name}: {report}" for name, report in reports.items()]
-        for note in [*notes, *check_pictures(model, data.examples)]:
-            plugins.hook.mmkit_note(message=note)
-        items = model.items(data.examples)
+        ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
         precision = pick_precision(settings.precision, torch_device)
-        found = evaluate_items(model, items, settings.eval_batch_size, precision, workers=settings.workers)
-        evaluated = sorted(found, key=lambda one: one.index)
-        predictions = [one.prediction for one in evaluated]
-    metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
-    ranks = [one.rank for one in evaluated]
-    figures = score(metrics, [item.example for item in items], predictions, ranks)
+        inference = Inference(model, precision, settings.eval_batch_size, settings.workers)
+        metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+        figures, predictions = inference.evaluate(ready.items[split], metrics)
     target = Run(output) if output is not None else folder
     target.save_predictions(split, predictions)
     summary = {"split": split, **figures, "data": data.origin}

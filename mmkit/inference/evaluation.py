@@ -1,91 +1,13 @@
-"""Scoring: predictions of a whole split, and the figures the recipe's metrics make of them."""
+"""Scoring: the figures that a recipe's metrics make of predictions, and the one that decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
 
-from mmkit.batch import Batch
 from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.errors import RecipeError
-from mmkit.inference.loader import Loader
 from mmkit.metrics.base import Metric, ReadsRanks
-from mmkit.model import Item, Model
-from mmkit.ops.precision import computing
 from mmkit.recipe import Recipe
-
-T = TypeVar("T")
-
-
-def plan_evaluation(items: Sequence[Item], batch_size: int) -> list[list[int]]:
-    """Batches of like lengths, longest first: the same for the same items, whoever evaluates them."""
-    order = sorted(range(len(items)), key=lambda i: (-items[i].length, i))
-    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
-
-
-class Evaluated(NamedTuple):
-    """What a model says of an item, and where it ranks the gold entity if its decoder does so."""
-
-    index: int
-    prediction: Prediction
-    rank: GoldRank | None
-
-
-def predict_items(
-    model: Model, items: Sequence[Item], batch_size: int, precision: str, *, workers: int = 0
-) -> Iterator[tuple[int, Prediction]]:
-    """(index, prediction) of `items`, batch by batch, in evaluation mode. Gold is looked at by nobody.
-
-    The model is left in the mode it was in, so that training goes on as before.
-    """
-
-    def predicted(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction]]:
-        return list(zip(chosen, model.predict(batch), strict=True))
-
-    yield from _over(model, items, batch_size, precision, predicted, workers)
-
-
-def evaluate_items(
-    model: Model,
-    items: Sequence[Item],
-    batch_size: int,
-    precision: str,
-    *,
-    workers: int = 0,
-    rank: int = 0,
-    processes: int = 1,
-) -> Iterator[Evaluated]:
-    """As `predict_items`, for process `rank`'s share of `items`, with the ranks of their gold entities."""
-
-    def evaluated(batch: Batch, chosen: Sequence[int]) -> list[Evaluated]:
-        found = model.predict_and_rank(batch, [items[i].example for i in chosen])
-        return [Evaluated(*one) for one in zip(chosen, *found, strict=True)]
-
-    yield from _over(model, items, batch_size, precision, evaluated, workers, rank, processes)
-
-
-def _over(
-    model: Model,
-    items: Sequence[Item],
-    batch_size: int,
-    precision: str,
-    call: Callable[[Batch, Sequence[int]], list[T]],
-    workers: int = 0,
-    rank: int = 0,
-    processes: int = 1,
-) -> Iterator[T]:
-    """What `call` makes of each batch on the model's device and the indices of its items."""
-    plan = plan_evaluation(items, batch_size)[rank::processes]
-    batches = Loader(model, items, workers, targets=False)(plan)
-    training = model.training
-    model.eval()
-    try:
-        for chosen, batch in zip(plan, batches, strict=True):
-            with computing(model.device, precision):
-                found = call(batch.to(model.device), chosen)
-            yield from found
-    finally:
-        model.train(training)
 
 
 def score(

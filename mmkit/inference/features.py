@@ -72,12 +72,6 @@ def prepare_entities(
     return notes
 
 
-def check_mentions(model: Model, split: str, examples: Iterable[Example]) -> list[str]:
-    """What a split's examples lack (a mention its entity, say); as notes, for it counts as wrong."""
-    lacking = model.decoder.task.check_training(list(examples), model.entities)
-    return [f"data.{split}: warning: {problem}" for problem in lacking]
-
-
 def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
     """Look at the pictures of encoders whose features are not stored, before an epoch comes upon a bad one.
 

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmkit.annotators.base import Annotator
-from mmkit.annotators.run import annotate
 from mmkit.data.types import Entity, Example, Image, Prediction
 from mmkit.encoders.base import ItemEncoder, MissingImages
 from mmkit.errors import DataError, ImageError
 from mmkit.inference.devices import pick_device, pick_precision
-from mmkit.inference.evaluation import predict_items
-from mmkit.inference.features import prepare_entities
+from mmkit.inference.inference import Inference
+from mmkit.inference.prepare import prepare_model
+from mmkit.loading.annotation import Annotation
 from mmkit.model import Model
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
@@ -44,11 +43,9 @@ class Predictor:
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.precision = pick_precision(recipe.training.precision, self.device)
-        annotators = (build_annotator(recipe, name) for name in recipe.parts("annotators"))
-        self.annotators = [annotator for annotator in annotators if annotator.over == "examples"]
-        for annotator in self.annotators:
-            annotator.entities = model.entities
-        prepare_entities(self.model, self.device, recipe.training)
+        self.annotation = Annotation.of(recipe, str(self.device), writing=False)
+        prepare_model(self.model, {}, recipe.training)
+        self.inference = Inference(self.model, self.precision, recipe.training.eval_batch_size)
         self.missing_images = "error"
 
     @classmethod
@@ -146,33 +143,18 @@ class Predictor:
         self, examples: Iterable[Example], batch_size: int | None = None
     ) -> Iterator[tuple[Example, Prediction]]:
         """(example, prediction) in order, lazily, in bounded memory."""
-        size = batch_size or self.recipe.training.eval_batch_size
         remaining = iter(examples)
         while chunk := list(itertools.islice(remaining, CHUNK)):
             for example in chunk:
                 self.task.check_input(example)
-            for annotator in self.annotators:
-                chunk = list(annotate(annotator, chunk, str(self.device)))
+            chunk = self.annotation.annotated(chunk, self.model.entities)
             items = self.model.items(chunk)
             try:
-                found = sorted(
-                    predict_items(self.model, items, size, self.precision), key=lambda pair: pair[0]
-                )
+                found = self.inference.predict(items, batch_size)
             except ImageError as error:
                 raise _of_example(error, chunk) from error
-            for item, (_, prediction) in zip(items, found, strict=True):
+            for item, prediction in zip(items, found, strict=True):
                 yield item.example, prediction
-
-
-def build_annotator(recipe: Recipe, name: str) -> Annotator:
-    """A recipe's annotator without what it would write: a run from elsewhere may name any path."""
-    annotator: Annotator = recipe.build(f"annotators.{name}")
-    if not annotator.writes:
-        return annotator
-    unwritten = recipe.with_overrides(
-        {f"annotators.{name}.{argument}": None for argument in annotator.writes}
-    )
-    return unwritten.build(f"annotators.{name}")
 
 
 def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:

@@ -1,0 +1,112 @@
+"""A model at work on items: how training's evaluations, `mmkit evaluate` and `Predictor` all predict."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from mmkit.batch import Batch
+from mmkit.data.types import GoldRank, Prediction
+from mmkit.inference.evaluation import score
+from mmkit.inference.loader import Loader
+from mmkit.metrics.base import Metric
+from mmkit.model import Item, Model
+from mmkit.ops.precision import Precision, computing
+
+T = TypeVar("T")
+
+
+class Evaluation(NamedTuple):
+    """What a model says of items, in their order, and the figures that metrics make of it."""
+
+    figures: dict[str, float]
+    """As `<metric>.<figure>`."""
+    predictions: list[Prediction]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Predicts with a model that `prepare_model` has prepared.
+
+    Batches are cut the same way for the same items, whoever asks. The model is left in the mode it was in, so that
+    training goes on as before. Of several processes that evaluate together, each does its share and gets all results.
+    """
+
+    model: Model
+    precision: Precision
+    batch_size: int = 64
+    workers: int = 0
+    rank: int = 0
+    processes: int = 1
+
+    def predict(self, items: Sequence[Item], batch_size: int | None = None) -> list[Prediction]:
+        """A prediction for each item, in order. Gold is looked at by nobody. Every process does all of it."""
+
+        def predicted(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction]]:
+            return list(zip(chosen, self.model.predict(batch), strict=True))
+
+        plan = plan_batches(items, batch_size or self.batch_size)
+        return [prediction for _, prediction in sorted(self._over(items, plan, predicted), key=_index)]
+
+    def evaluate(self, items: Sequence[Item], metrics: Mapping[str, Metric]) -> Evaluation:
+        """Predictions of the items, and the metrics' figures of them and of where gold is ranked."""
+        found = self.predict_and_rank(items)
+        predictions, ranks = [prediction for prediction, _ in found], [rank for _, rank in found]
+        return Evaluation(score(metrics, [item.example for item in items], predictions, ranks), predictions)
+
+    def predict_and_rank(self, items: Sequence[Item]) -> list[tuple[Prediction, GoldRank | None]]:
+        """Each item's prediction, and where its gold entity is ranked if the decoder says so, in order."""
+
+        def evaluated(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction, GoldRank | None]]:
+            found = self.model.predict_and_rank(batch, [items[i].example for i in chosen])
+            return list(zip(chosen, *found, strict=True))
+
+        plan = plan_batches(items, self.batch_size)[self.rank :: self.processes]
+        found = self._of_all(list(self._over(items, plan, evaluated)))
+        return [(prediction, rank) for _, prediction, rank in sorted(found, key=_index)]
+
+    def _over(
+        self,
+        items: Sequence[Item],
+        plan: Sequence[list[int]],
+        call: Callable[[Batch, Sequence[int]], list[T]],
+    ) -> Iterator[T]:
+        """What `call` makes of each planned batch, on the model's device, and of the indices of its items."""
+        batches = Loader(self.model, items, self.workers, targets=False)(plan)
+        training, device = self.model.training, self.model.device
+        self.model.eval()
+        try:
+            for chosen, batch in zip(plan, batches, strict=True):
+                with computing(device, self.precision), _uncompiled(self.model):
+                    found = call(batch.to(device), chosen)
+                yield from found
+        finally:
+            self.model.train(training)
+
+    def _of_all(self, own: list[T]) -> list[T]:
+        """The results of all processes."""
+        if self.processes == 1:
+            return own
+        parts: list[list[T]] = [[]] * self.processes
+        dist.all_gather_object(parts, own)
+        return [one for part in parts for one in part]
+
+
+def plan_batches(items: Sequence[Item], batch_size: int) -> list[list[int]]:
+    """Batches of like lengths, longest first: the same for the same items, whoever predicts them."""
+    order = sorted(range(len(items)), key=lambda i: (-items[i].length, i))
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def _uncompiled(model: Model) -> contextlib.AbstractContextManager[object]:
+    """Run a compiled model as it was written, so that a loaded run predicts the same to the bit."""
+    return torch.compiler.set_stance("force_eager") if model.compiled else contextlib.nullcontext()
+
+
+def _index(found: tuple[int, *tuple[Any, ...]]) -> int:
+    return found[0]

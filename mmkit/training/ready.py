@@ -1,0 +1,92 @@
+"""What comes before the first update: parts, data, model, features, and what the run's folder says from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmkit.checking.check import lacking
+from mmkit.errors import PartError
+from mmkit.inference.evaluation import checked_metrics
+from mmkit.inference.inference import Evaluation, Inference
+from mmkit.inference.prepare import prepare_model
+from mmkit.loading.annotation import Annotation
+from mmkit.loading.split import ENTITIES, Split
+from mmkit.loading.splits import read_splits, split_names
+from mmkit.metrics.base import Metric
+from mmkit.model import Item, Model, assemble, fitting_parts
+from mmkit.runs.folder import environment
+from mmkit.training.resume import check_data, open_folder
+from mmkit.training.session import Session
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model that can be trained, and what it is trained and scored on."""
+
+    model: Model
+    items: Mapping[str, list[Item]]
+    """By split."""
+    metrics: Mapping[str, Metric]
+    inference: Inference
+    facts: Mapping[str, Any]
+    """What `run.json` says, but for the outcome."""
+
+    def score(self, split: str) -> Evaluation:
+        """Figures and predictions of a split; processes share the work, and all of them get the result."""
+        return self.inference.evaluate(self.items[split], self.metrics)
+
+
+def make_ready(session: Session, resume: bool) -> Ready:
+    """Data → model → features. A mistake in the recipe is said before annotators run.
+
+    Raises `MMKitError` subclasses for whatever the user has to change.
+    """
+    recipe, settings = session.recipe, session.settings
+    if session.main:
+        open_folder(session.run, recipe, resume)
+    parts = fitting_parts(recipe)
+    annotation = Annotation.of(recipe, str(session.device), session.progress)
+    if absent := lacking(parts.encoders, annotation.annotators):
+        raise PartError("\n".join(absent), where=recipe.path)
+    metrics = checked_metrics(recipe)
+    splits = read_splits(recipe, recipe.parts("data"), annotation=annotation)
+    for message in (message for split in splits.values() for message in split.notes()):
+        session.note(message)
+    entities = splits[ENTITIES].entities if ENTITIES in splits else ()
+    model = assemble(recipe, parts=parts, examples=splits["train"].examples, entities=entities)
+    model = model.to(session.device)
+    facts = _begin(session, model, splits)
+    examples = {name: splits[name].examples for name in split_names(recipe)}
+    prepared = prepare_model(
+        model, examples, settings, trained_on="train", note=session.note, progress=session.progress
+    )
+    features = {
+        name: {"items": report.items, "missing": len(report.missing), "broken": len(report.broken)}
+        for name, report in prepared.features.items()
+    }
+    inference = Inference(
+        model,
+        session.precision,
+        settings.eval_batch_size,
+        settings.workers,
+        session.accelerator.process_index,
+        session.accelerator.num_processes,
+    )
+    return Ready(model, prepared.items, metrics, inference, {**facts, "features": features})
+
+
+def _begin(session: Session, model: Model, splits: Mapping[str, Split]) -> dict[str, Any]:
+    """Write what there is of the run before its first update; returns what becomes of `run.json`."""
+    data = {name: split.origin for name, split in splits.items()}
+    facts = {**environment(session.recipe, session.device), "precision": session.precision, "data": data}
+    if session.run.json_file.exists():
+        begun = session.run.facts()
+        check_data(begun, facts)
+        facts |= {key: begun[key] for key in ("started", "recipe") if key in begun}
+    session.accelerator.wait_for_everyone()
+    if session.main:
+        session.run.save_recipe(session.recipe, model)
+        session.run.save_json({**facts, "status": "unfinished"})
+    return facts

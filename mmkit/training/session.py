@@ -1,0 +1,78 @@
+"""What the steps of one training run share, and how they talk."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from pluggy import PluginManager
+
+from mmkit.config.settings import TrainingSettings
+from mmkit.errors import Interrupted
+from mmkit.ops.precision import Precision
+from mmkit.recipe import Recipe
+from mmkit.runs.folder import Run
+from mmkit.training.stopping import StopSignal
+
+
+@dataclass(frozen=True)
+class Session:
+    """One call of `train`. Nothing in it changes; `mmkit.training.checkpoint.Progress` counts what does."""
+
+    recipe: Recipe
+    run: Run
+    accelerator: Accelerator
+    precision: Precision
+    plugins: PluginManager
+    stop: StopSignal
+    quiet: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """The recipe's `[training]`."""
+        return self.recipe.training
+
+    @property
+    def device(self) -> torch.device:
+        """This process's device."""
+        return self.accelerator.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that writes and talks."""
+        return self.accelerator.is_main_process
+
+    @property
+    def seconds(self) -> float:
+        """How long this call has taken."""
+        return time.monotonic() - self.started
+
+    def tell(self, hook: str, **arguments: Any) -> None:
+        """Call a hook that is given the run."""
+        if self.main:
+            getattr(self.plugins.hook, hook)(run=self.run.folder, **arguments)
+
+    def note(self, message: str) -> None:
+        """Say something that a user should know."""
+        if self.main:
+            self.plugins.hook.mmkit_note(message=message)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Say how much of a long job is done."""
+        if self.main:
+            self.plugins.hook.mmkit_progress(label=label, done=done, total=total)
+
+    def interrupted(self, what: str) -> Interrupted:
+        """The error that ends a run which was asked to stop."""
+        resume = f"mmkit train {self.run.recipe_file} --resume --output {self.run.folder}"
+        error = Interrupted(
+            f"stopped by {self.stop.name}; {what}",
+            where=self.run.folder,
+            hint=f"go on with: {resume}" if self.run.recipe_file.exists() else "nothing was trained yet",
+        )
+        error.exit_code = self.stop.exit_code
+        return error

@@ -1,0 +1,154 @@
+"""The updates of a run, and what is due after each: figures, an evaluation, a checkpoint, or to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+
+from mmkit.inference.evaluation import weighted_score
+from mmkit.inference.loader import Loader
+from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmkit.training.loop import Loop, Update
+from mmkit.training.metrics_log import rewind
+from mmkit.training.optimizer import make_optimizer
+from mmkit.training.ready import Ready
+from mmkit.training.session import Session
+from mmkit.training.watch import Watch
+
+AGREE_EVERY = 10
+"""Updates after which several processes ask one another whether to stop (each time they wait for all)."""
+
+
+@dataclass(frozen=True)
+class Updates:
+    """Makes the updates that are left of a run. What changes, weights apart, is counted in `progress`."""
+
+    session: Session
+    ready: Ready
+    optimizer: Optimizer
+    progress: Progress
+    loop: Loop
+    earlier: float
+    """Seconds that the run had taken before it was resumed."""
+
+    @classmethod
+    def of(cls, session: Session, ready: Ready) -> Updates:
+        """The updates that are to be made, from the last checkpoint on if there is one."""
+        settings, model = session.settings, ready.model
+        optimizer = make_optimizer(model, settings)
+        progress = load_checkpoint(session.run.checkpoint, model, optimizer)
+        if session.run.weights_step() != progress.best_step:
+            progress.best_score = None  # killed between a new best and its checkpoint: it comes again
+        if session.main:
+            rewind(session.run.folder, progress.log_bytes)
+        if settings.compile:
+            model.compile_encoders()
+        loop = Loop(
+            session.accelerator.prepare_model(model),
+            Loader(model, ready.items["train"], settings.workers),
+            optimizer,
+            settings,
+            session.accelerator,
+            session.recipe.seed,
+            session.precision,
+            progress,
+        )
+        return cls(session, ready, optimizer, progress, loop, progress.seconds)
+
+    @property
+    def planned(self) -> int:
+        """Updates of the whole run, if it is not stopped early."""
+        return self.loop.steps_per_epoch * self.session.settings.epochs
+
+    @property
+    def stale(self) -> bool:
+        """Whether there were so many evaluations without a better score that training is to stop."""
+        return 0 < self.session.settings.patience <= self.progress.stale
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, what came before resuming included."""
+        return self.earlier + self.session.seconds
+
+    def make(self) -> None:
+        """Make updates, and what is due after each, until the last epoch's end or early stopping."""
+        session, progress = self.session, self.progress
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        watch = Watch(session.accelerator, weights)
+        with session.stop.deferred():
+            while progress.epoch <= session.settings.epochs and not self.stale:
+                session.tell("mmkit_epoch_start", epoch=progress.epoch, steps=self.loop.steps_left)
+                for update in self.loop.epoch():
+                    self._follow(update, watch)
+                    if self.stale:
+                        break
+        if not progress.best_step:  # nothing to choose by: the last epoch is kept
+            self._keep_as_best(progress.epoch - 1)
+
+    def _follow(self, update: Update, watch: Watch) -> None:
+        """What is due after an update."""
+        session, settings = self.session, self.session.settings
+        watch.add(update)
+        session.tell("mmkit_step", epoch=update.epoch, step=update.step, examples=len(update.examples))
+        log = update.last_of_epoch or _every(settings.log_every, update)
+        evaluate = self._evaluation_is_due(update)
+        stop = self._stop_is_asked_for(update)
+        save = evaluate or stop or update.last_of_epoch or _every(settings.checkpoint_every, update)
+        if log or save or _every(settings.check_every, update):
+            watch.check()
+        if log:
+            figures = {**watch.figures(), "learning_rate": self.optimizer.param_groups[0]["lr"]}
+            session.tell("mmkit_logged", epoch=update.epoch, step=update.step, figures=figures)
+        if evaluate:
+            self._evaluate(update)
+        if save:
+            self._save(update.epoch)
+        if stop:
+            raise session.interrupted(f"everything is saved after update {update.step}")
+
+    def _evaluation_is_due(self, update: Update) -> bool:
+        settings = self.session.settings
+        if "dev" not in self.ready.items or update.epoch < settings.eval_from:
+            return False
+        return update.last_of_epoch or _every(settings.eval_every, update)
+
+    def _stop_is_asked_for(self, update: Update) -> bool:
+        """Whether to stop after this update: several processes have to agree on it."""
+        accelerator, asked = self.session.accelerator, self.session.stop.received is not None
+        if accelerator.num_processes == 1:
+            return asked
+        if not (update.last_of_epoch or _every(AGREE_EVERY, update)):
+            return False
+        if asked:
+            accelerator.set_trigger()
+        return bool(accelerator.check_trigger())
+
+    def _evaluate(self, update: Update) -> None:
+        settings, figures = self.session.settings, self.ready.score("dev").figures
+        better = self.progress.is_better(weighted_score(figures, settings.score), settings.ties)
+        place = {"split": "dev", "epoch": update.epoch, "step": update.step}
+        self.session.tell("mmkit_evaluated", **place, figures=figures, best=better)
+        if better:
+            self._keep_as_best(update.epoch)
+
+    def _keep_as_best(self, epoch: int) -> None:
+        session, progress = self.session, self.progress
+        progress.best_epoch, progress.best_step = epoch, progress.step
+        if session.main:
+            session.run.save_weights(self.ready.model, session.settings.save_frozen, progress.step)
+        session.tell("mmkit_checkpoint", epoch=epoch, step=progress.step, best=True)
+
+    def _save(self, epoch: int) -> None:
+        session, progress = self.session, self.progress
+        progress.seconds = self.seconds
+        if session.main:
+            log = session.run.metrics_file
+            progress.log_bytes = log.stat().st_size if log.exists() else 0
+            save_checkpoint(session.run.checkpoint, self.ready.model, self.optimizer, progress)
+        session.tell("mmkit_checkpoint", epoch=epoch, step=progress.step, best=False)
+        session.accelerator.wait_for_everyone()
+
+
+def _every(interval: int, update: Update) -> bool:
+    return bool(interval) and update.step % interval == 0
