@@ -25,7 +25,7 @@ LAYERS = (
     ("checking", "runs"),
     ("inference",),
     ("training",),
-    ("cli", "__main__"),
+    ("cli", "testing", "__main__"),
 )
 """Modules and packages of `mmkit`, the lowest first. A module may import those of its own layer and of lower ones.
 
