@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from mmkit.checking.check import lacking
 from mmkit.cli import main
 from mmkit.loading.annotation import Annotation
-from mmkit.model import fitting_parts
 from mmkit.recipe import Recipe, load_recipe
 
 
@@ -121,4 +120,6 @@ def test_runs_that_a_recipe_builds_on_have_to_be_there(sample_recipe, tmp_path):
 
 
 def what_lacks(recipe: Recipe) -> list[str]:
-    return lacking(fitting_parts(recipe).encoders, Annotation.of(recipe).annotators)
+    """Of parts that need not fit together."""
+    encoders = {f"model.encoders.{name}": recipe.build(f"model.encoders.{name}") for name in ("text",)}
+    return lacking({**encoders, **Annotation.of(recipe).sections})

@@ -20,12 +20,13 @@ LAYERS = (
     ("config",),
     ("registry", "hooks", "recipe", "config.check"),
     ("annotators", "encoders", "fusers", "decoders", "metrics", "tasks", "scorers"),
-    ("model",),
+    ("entities",),
+    ("model", "model_entities"),
     ("loading",),
     ("checking", "runs"),
     ("inference",),
     ("training",),
-    ("cli", "testing", "__main__"),
+    ("cli", "testing", "scaffold", "__main__"),
 )
 """Modules and packages of `mmkit`, the lowest first. A module may import those of its own layer and of lower ones.
 

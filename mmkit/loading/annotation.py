@@ -34,6 +34,11 @@ class Annotation:
         built = {name: _built(recipe, name, writing) for name in recipe.parts("annotators")}
         return cls(built, device, progress)
 
+    @property
+    def sections(self) -> dict[str, Annotator]:
+        """The annotators, by the section of the recipe that names them."""
+        return {f"annotators.{name}": annotator for name, annotator in self.annotators.items()}
+
     def over(self, what: Literal["examples", "entities"]) -> dict[str, Annotator]:
         """The annotators of examples, or of entities."""
         return {name: annotator for name, annotator in self.annotators.items() if annotator.over == what}

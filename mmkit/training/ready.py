@@ -48,7 +48,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
         open_folder(session.run, recipe, resume)
     parts = fitting_parts(recipe)
     annotation = Annotation.of(recipe, str(session.device), session.progress)
-    if absent := lacking(parts.encoders, annotation.annotators):
+    if absent := lacking({**parts.encoder_sections, **annotation.sections}):
         raise PartError("\n".join(absent), where=recipe.path)
     metrics = checked_metrics(recipe)
     splits = read_splits(recipe, recipe.parts("data"), annotation=annotation)

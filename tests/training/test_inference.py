@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from mmkit import recipe as recipes
 from mmkit.data.types import Example, Prediction
+from mmkit.errors import MMKitError
 from mmkit.inference.inference import Inference, plan_batches
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.sample import sampled
@@ -50,7 +51,7 @@ def test_the_model_stays_in_its_mode(prepared):
     model.train()
     predicting = Inference(model, "fp32", 4)
     broken = replace(items[0], views={})
-    with pytest.raises(KeyError):
+    with pytest.raises(MMKitError):
         predicting.predict([broken])
     assert model.training
 
