@@ -42,7 +42,7 @@ def prepare_model(
     if trained_on is not None:
         model.decoder.check([item.example for item in items[trained_on]])
     for name, examples in splits.items():
-        for problem in model.decoder.task.survey(examples, model.entities).problems:
+        for problem in model.decoder.task.check_training(list(examples), model.entities):
             note(f"data.{name}: warning: {problem}")
     everything = [example for examples in splits.values() for example in examples]
     for message in check_pictures(model, everything):
