@@ -44,8 +44,8 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
     reports = check_recipe(loaded, decode)
     absent = lacking({**parts.encoder_sections, **Annotation.of(loaded).sections})
     if json_:
-        parts = {"parts": {"problems": absent}} if absent else {}
-        click.echo(as_json({name: report.to_json() for name, report in reports.items()} | parts))
+        also = {"parts": {"problems": absent}} if absent else {}
+        click.echo(as_json({name: report.to_json() for name, report in reports.items()} | also))
     else:
         from rich.console import Console
 
