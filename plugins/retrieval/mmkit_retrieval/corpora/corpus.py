@@ -64,7 +64,7 @@ class Lines(io.BufferedReader):
     """Bytes that may be read line by line. Raises `DataError` for a line of more than `LONGEST_LINE` bytes."""
 
     def __init__(self, raw: Bytes, path: Path) -> None:
-        super().__init__(raw, _BUFFER)
+        super().__init__(cast(io.RawIOBase, raw), _BUFFER)
         self._path, self._number = path, 0
 
     def __next__(self) -> bytes:
