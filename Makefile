@@ -18,6 +18,7 @@ $(READY): pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 	@echo "installing PyTorch and the rest into $(VENV): a few minutes"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip uninstall --quiet --yes mmkit  # what mmkit-core was called before
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,bench]" $(foreach p,$(PLUGINS),$(call installed,$(p)))
 	touch $@
 

@@ -174,7 +174,7 @@ def _check_format(source: Source) -> None:
         raise RecipeError(
             f"the recipe has format {given}, and this mmkit knows {FORMAT}",
             where=source.path,
-            hint="pip install --upgrade mmkit",
+            hint="pip install --upgrade mmkit-core",
             code="recipe.format",
         )
 

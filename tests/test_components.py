@@ -83,7 +83,7 @@ def test_listing_as_json() -> None:
     assert jsonl == {
         "name": "mmkit.jsonl.v1",
         "registry": "readers",
-        "package": "mmkit",
+        "package": "mmkit-core",
         "version": __version__,
         "target": "mmkit.data.jsonl:JsonlReader",
         "description": jsonl["description"],

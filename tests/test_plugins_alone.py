@@ -103,7 +103,7 @@ def test_a_plugin_works_alone(plugin, tmp_path):
 
     parts = json.loads(run("list-components", "--check", "--json"))  # none needs what was left out
     packages = {part["package"].split()[0] for part in parts}
-    assert packages == {"mmkit", *(f"mmkit-{folder.name}" for folder in with_needed(plugin))}
+    assert packages == {"mmkit-core", *(f"mmkit-{folder.name}" for folder in with_needed(plugin))}
     entry_points = project(ROOT / "plugins" / plugin)["entry-points"]
     own = {name for group in entry_points.values() for name in group} - {plugin}
     assert own <= {part["name"] for part in parts}

@@ -14,7 +14,7 @@ from common import machine
 from gpu_sections.context import Context
 
 PACKAGES = (
-    "mmkit",
+    "mmkit-core",
     "torch",
     "torchvision",
     "transformers",

@@ -19,12 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mmkit import registry
+from mmkit.config.packages import DISTRIBUTION
 from mmkit.config.parameters import Parameter, parameters, type_name
 from mmkit.errors import PartError
 from mmkit.registry import Component
-
-CORE = "mmkit"
-"""The package whose name is left out of the listing on a terminal."""
 
 WIDE = 10_000
 """Columns of output that is no terminal: nothing is wrapped or cut, each part is one line."""
@@ -70,7 +68,9 @@ def _listing(components: list[Component], width: int) -> Iterator[RenderableType
         yield f"[bold]{station}[/bold]"
         for c in parts:
             package = (
-                "" if c.package == CORE else f" [dim]({escape(f'{c.package} {c.version}'.strip())})[/dim]"
+                ""
+                if c.package == DISTRIBUTION
+                else f" [dim]({escape(f'{c.package} {c.version}'.strip())})[/dim]"
             )
             line = f"  {escape(c.name):{names}}  {_about(c)}{package}"
             if len(Text.from_markup(line)) <= width:

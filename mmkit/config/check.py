@@ -12,7 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from mmkit import registry
 from mmkit.config.entities import EntitySettings
-from mmkit.config.packages import install_hint
+from mmkit.config.packages import distribution_of, install_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.settings import TrainingSettings
 from mmkit.config.values import UNRESOLVED, Problems, fit_arguments
@@ -231,7 +231,7 @@ def _check_requirement(text: str, problems: Problems) -> None:
         return
     hint = install_hint(requirement.name, text)
     try:
-        installed = version(requirement.name)
+        installed = version(distribution_of(requirement.name))
     except PackageNotFoundError:
         problems.add("recipe.requires", f"{requirement.name} is not installed", hint)
         return

@@ -12,6 +12,14 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 
+DISTRIBUTION = "mmkit-core"
+"""What installs the package `mmkit`; the name mmkit itself belongs to somebody else on the package index."""
+
+
+def distribution_of(requirement: str) -> str:
+    """The distribution that a recipe means: it may call the core `mmkit`."""
+    return DISTRIBUTION if requirement == "mmkit" else requirement
+
 
 @dataclass(frozen=True)
 class KnownPackage:

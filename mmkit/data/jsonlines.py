@@ -111,7 +111,7 @@ def check_header(header: Any, where: str, expected: Kind | None) -> str:
         raise DataError(
             f"the file has format {version}; this version of mmkit reads up to {FORMAT}",
             where=where,
-            hint="update mmkit: pip install --upgrade mmkit",
+            hint="update mmkit: pip install --upgrade mmkit-core",
             code="jsonl.newer-format",
         )
     if not isinstance(kind, str) or kind not in _KINDS:

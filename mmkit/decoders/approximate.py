@@ -176,7 +176,7 @@ def _faiss() -> Any:
     except ImportError as error:
         raise PartError(
             "searching many entities on a CPU needs faiss",
-            hint='pip install "mmkit[faiss]"',
+            hint='pip install "mmkit-core[faiss]"',
             code="part.needs-package",
         ) from error
     return faiss

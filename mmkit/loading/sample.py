@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkit.cache import cache_dir
+from mmkit.config.packages import DISTRIBUTION
 from mmkit.errors import PartError, RecipeError
 from mmkit.files import written_once
 
@@ -103,7 +104,9 @@ def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
             code="sample.no-recipe",
         )
     needed = load_recipe(name)
-    filled = sampled(needed, tell).to_str() + "".join(version(p) for p in ("mmkit", "torch", "transformers"))
+    filled = sampled(needed, tell).to_str() + "".join(
+        version(p) for p in (DISTRIBUTION, "torch", "transformers")
+    )
     digest = hashlib.sha256(filled.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     def train(folder: Path) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from packaging.requirements import Requirement
 
+from mmkit.config.packages import DISTRIBUTION, distribution_of
 from mmkit.data.jsonlines import write_jsonl
 from mmkit.data.types import Entity, Prediction
 from mmkit.encoders.items import MissingImages
@@ -36,7 +37,7 @@ COMPLETE = ("completed", "stopped")
 """The states of a run that is over, `stopped` by early stopping."""
 PROBE = ".writable"
 """A file that is written and removed to see whether the folder can be written."""
-PACKAGES = ("mmkit", "torch", "transformers", "timm", "accelerate", "numpy")
+PACKAGES = (DISTRIBUTION, "torch", "transformers", "timm", "accelerate", "numpy")
 
 
 class Run:
@@ -102,7 +103,7 @@ class Run:
         """Write `model.safetensors`: all weights, or all but frozen encoders', and the update they are of."""
         state = model.state_dict()
         kept = state if keep_frozen else {name: state[name] for name in _names_without_frozen(model)}
-        save_tensors(self.weights_file, kept, {"mmkit": version("mmkit"), "step": str(step)})
+        save_tensors(self.weights_file, kept, {"mmkit": version(DISTRIBUTION), "step": str(step)})
 
     def weights_step(self) -> int:
         """The update whose weights are in `model.safetensors`; 0 if there are none."""
@@ -152,7 +153,7 @@ class Run:
             raise RunError(
                 f"this run has format {found}, this mmkit reads up to {FORMAT}",
                 where=self.json_file,
-                hint="upgrade mmkit",
+                hint=f"pip install --upgrade {DISTRIBUTION}",
                 code="run.newer-format",
             )
         return facts
@@ -246,7 +247,10 @@ def environment(recipe: Recipe, device: torch.device | str = "cpu") -> dict[str,
         if device.type == "cuda"
         else platform.processor() or platform.machine()
     )
-    packages = {*PACKAGES, *(Requirement(r).name for r in recipe.config["recipe"].get("requires") or [])}
+    packages = {
+        *PACKAGES,
+        *(distribution_of(Requirement(r).name) for r in recipe.config["recipe"].get("requires") or []),
+    }
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,

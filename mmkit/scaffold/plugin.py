@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from mmkit import __version__
+from mmkit.config.packages import DISTRIBUTION
 from mmkit.errors import MMKitError, did_you_mean
 from mmkit.files import written_once
 
@@ -24,9 +25,6 @@ STATIONS = {
 """Kind of part → its registry, the word in its name, and its class."""
 
 PARTS = (*STATIONS, "hook")
-
-DISTRIBUTION = "mmkit"
-"""The distribution that a plugin depends on."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 

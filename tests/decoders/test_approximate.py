@@ -122,4 +122,4 @@ def test_without_faiss_it_says_what_to_install(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(PartError, match="needs faiss") as error:
         ApproximateIndex.of(clustered()[0])
-    assert "mmkit[faiss]" in error.value.hint
+    assert "mmkit-core[faiss]" in error.value.hint
