@@ -77,6 +77,14 @@ class Specs:
         """
 
     @hookspec
+    def mmkit_optimizers(self) -> dict[str, str]:  # type: ignore[empty-body]
+        """Name → `"module:Class"`: a `torch.optim.Optimizer` that `training.optimizer` may name.
+
+        The class is given parameter groups (`params`, `lr`, `weight_decay`) and `betas`. The groups' `lr` is set before
+        each update. What it keeps in `state` for a parameter must be tensors: `--resume` restores them by name.
+        """
+
+    @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
         """Work before training (annotations, stored features) has come this far; `done == total` ends it."""
 

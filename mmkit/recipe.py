@@ -19,7 +19,7 @@ from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
 from mmkit.config.packages import part_hint, setting_hint
 from mmkit.config.parameters import MISSING
-from mmkit.config.settings import SCHEDULES, TrainingSettings
+from mmkit.config.settings import OPTIMIZERS, SCHEDULES, TrainingSettings
 from mmkit.config.text import Source, Tree, literal, parse_overrides, read, resolve, write
 from mmkit.config.upgrade import upgrade
 from mmkit.config.values import Problem, Problems, construct, plain, shown
@@ -151,15 +151,24 @@ def _checked(tree: Tree, overrides: Mapping[str, Any]) -> tuple[Tree, list[Probl
     for _ in hooks.call_each("mmkit_upgrade", recipe=resolved):
         pass  # it was changed in place
     config = check(resolved, problems)
-    _check_schedule(config["training"].get("schedule"), problems)
+    _check_name("optimizer", [*OPTIMIZERS, *known_optimizers()], config, problems)
+    _check_name("schedule", [*SCHEDULES, *known_schedules()], config, problems)
     return config, [replace(p, hint=setting_hint(p.path) or p.hint) for p in problems.found]
 
 
-def _check_schedule(name: Any, problems: Problems) -> None:
-    known = [*SCHEDULES, *known_schedules()]
+def _check_name(setting: str, known: list[str], config: Tree, problems: Problems) -> None:
+    """Refuse a name in `training` that neither the core nor a plugin knows."""
+    name = config["training"].get(setting)
     if isinstance(name, str) and name not in known:
         hint = part_hint(name) or did_you_mean(name, known)
-        problems.add("training.schedule", f"there is no schedule {shown(name)}", hint)
+        problems.add(f"training.{setting}", f"there is no {setting} {shown(name)}", hint)
+
+
+def known_optimizers() -> dict[str, str]:
+    """The optimisers that plugins bring: name → `"module:Class"`."""
+    return {
+        name: target for _, found in hooks.call_each("mmkit_optimizers") for name, target in found.items()
+    }
 
 
 def known_schedules() -> dict[str, str]:

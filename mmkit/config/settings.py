@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+OPTIMIZERS = ("adamw", "adam")
+"""How updates follow from gradients."""
+
 SCHEDULES = ("linear", "cosine", "constant")
 """How the learning rate goes on after its warm-up."""
 
@@ -31,7 +34,8 @@ class TrainingSettings:
     accumulate: int = 1
     """Micro-batches an update is cut into: more of them need less memory and give the same update."""
     eval_batch_size: int = 64
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: str = "adamw"
+    """One of `OPTIMIZERS`, or one that a plugin brings (the hook `mmkit_optimizers`)."""
     learning_rate: float = 3e-5
     weight_decay: float = 0.01
     no_decay: str = ""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mmkit.config.settings import TrainingSettings
-from mmkit.errors import RecipeError
+from mmkit.config.settings import OPTIMIZERS, TrainingSettings
+from mmkit.errors import RecipeError, did_you_mean
+from mmkit.hooks import load_target
+from mmkit.recipe import known_optimizers
 from mmkit.training.schedules import course
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
     """An optimiser over the trainable parameters, grouped by the patterns of `training.groups` (first match wins).
 
-    Raises `RecipeError` for a group that matches nothing.
+    Raises `RecipeError` for a group that matches nothing, and for an optimiser that nobody knows.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matched = dict.fromkeys(settings.groups, False)
@@ -50,13 +53,26 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
             hint="unfreeze an encoder",
             code="recipe.nothing-to-train",
         )
-    make = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     first, second = settings.betas
-    return make(
+    return _maker(settings.optimizer)(
         [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
         betas=(first, second),
-        fused=True,
     )
+
+
+def _maker(name: str) -> Callable[..., Optimizer]:
+    """The optimiser called `name`: the core's, or one that a plugin brings (`mmkit_optimizers`)."""
+    if name in OPTIMIZERS:
+        return partial(torch.optim.AdamW if name == "adamw" else torch.optim.Adam, fused=True)
+    known = known_optimizers()
+    if name not in known:
+        raise RecipeError(
+            f"there is no optimizer {name!r}",
+            where="training.optimizer",
+            hint=did_you_mean(name, [*OPTIMIZERS, *known]),
+            code="part.setting",
+        )
+    return load_target(known[name])
 
 
 def _some_names(names: Iterable[str]) -> list[str]:

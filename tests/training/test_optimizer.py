@@ -105,6 +105,31 @@ def test_a_plugin_brings_a_schedule():
     assert seen == [3.0, 4.5, 5.5]
 
 
+def test_a_plugin_brings_an_optimizer():
+    class Plugin:
+        @hookimpl
+        def mmkit_optimizers(self):
+            return {"mine.sgd.v1": f"{__name__}:Plain"}
+
+    network = nn.Linear(2, 2)
+    settings = TrainingSettings(optimizer="mine.sgd.v1", learning_rate=0.5, weight_decay=0.1, no_decay="bias")
+    with pytest.raises(RecipeError, match=r"there is no optimizer 'mine\.sgd\.v1'"):
+        make_optimizer(network, settings)
+    with registered(Plugin()), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, __name__, SimpleNamespace(Plain=Plain))
+        optimizer = make_optimizer(network, settings)
+    assert isinstance(optimizer, Plain) and optimizer.given_betas == (0.9, 0.999)
+    assert rates(optimizer, network) == {"weight": (0.5, 0.1), "bias": (0.5, 0.0)}
+
+
+class Plain(torch.optim.SGD):
+    """Plain gradient descent, which keeps what it was given."""
+
+    def __init__(self, groups, betas):
+        super().__init__(groups)
+        self.given_betas = betas
+
+
 def stairs(total: int, warmup: int):
     assert (total, warmup) == (6, 1)
     return lambda n: float(n + total)
