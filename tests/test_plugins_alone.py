@@ -25,6 +25,7 @@ RECIPES: dict[str, str | None] = {
     "dim": "dim_wikimel",
     "more": "more_twitter15_text",
     "tesga": "tesga_twitter15",
+    "umt": "umt_twitter15",
     "retrieval": None,
 }
 """Plugin → a recipe of its own, if it has any."""

@@ -1,0 +1,123 @@
+"""`umt.span_aided_tagger.v1`: a CRF tagger of subwords that a second one, of spans without types, helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features, States
+from mmkit.data.types import Entity, Example
+from mmkit.decoders.base import Labels
+from mmkit.decoders.crf import LinearChainCRF
+from mmkit.decoders.crf_tagger import CrfTagger
+from mmkit.decoders.tagger import at_least_one, at_positions
+from mmkit.decoders.tagging import Ids, TagSet
+from mmkit_umt.layers import start
+
+PAD, X, CLS, SEP = "[PAD]", "X", "[CLS]", "[SEP]"
+"""Tags of what is not a word's first subword, as the authors' code names them."""
+
+SPAN_TAGS = (PAD, "O", "B", "I", X, CLS, SEP)
+"""The tags of span detection, in the order of the authors' layer."""
+
+
+class SpanAidedTagger(CrfTagger):
+    """Tags every subword with a linear-chain CRF over emissions that a span detector's are added to.
+
+    Yu et al., ACL 2020, section 2.4. The span detector reads the state `auxiliary`, from the text alone, and has tags
+    without types (`SPAN_TAGS`) and a CRF of its own. A fixed matrix turns its scores s into scores of the main tags:
+    emissions are ½ e + ½ s C, where B and I go in equal parts to the tags of all types. The main CRF alone decides.
+
+    A word's further subwords have the tag X, special tokens around the text [CLS] and [SEP]; [PAD] is tag 0 and never
+    occurs. Entities are read off first subwords; the four tags are outside of any.
+
+    Losses, each the negative log-likelihood of a sentence's tags, mean over sentences: `nll` of the main CRF,
+    `span_nll` of the span detector's. The authors weigh them 1 to 0.5: `[training] loss_weights = {"span_nll": 0.5}`.
+
+    Args:
+        text: the text encoder's name in the recipe.
+        types: entity types in label order; None: those of the training data, sorted.
+        initializer_range: standard deviation of the first weights, as BERT's configuration calls it.
+    """
+
+    requires: frozenset[str] = CrfTagger.requires | {"auxiliary"}
+    subwords: ClassVar[str] = "tagged"
+    score_names: frozenset[str] = frozenset()  # subwords are scored, where others expect words
+
+    main_to_span: Tensor
+    conversion: Tensor
+
+    def __init__(
+        self, text: str = "text", *, types: list[str] | None = None, initializer_range: float = 0.02
+    ) -> None:
+        super().__init__(text, types=types, dropout=0.0)
+        if initializer_range <= 0:
+            raise ValueError(f"initializer_range must be above 0, not {initializer_range}")
+        self.initializer_range = initializer_range
+
+    def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
+        super().build(dims, labels, entities)
+        self.span_linear = torch.nn.Linear(dims["auxiliary"], len(SPAN_TAGS))
+        self.span_crf = LinearChainCRF(len(SPAN_TAGS))
+        self.main_to_span = span_tags(self.tags)
+        self.register_buffer("conversion", conversion(self.main_to_span), persistent=False)
+        start(self, self.initializer_range)
+
+    def tag_set(self, types: Sequence[str]) -> TagSet:
+        return TagSet(types, self.scheme, before=[PAD], after=[X, CLS, SEP])
+
+    def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
+        """`tags [B, T]` and `span_tags [B, T]` of all subwords, [PAD] where there is none."""
+        targets = super().targets(examples, inputs)
+        return {**targets, "span_tags": self.main_to_span[targets["tags"]]}
+
+    def position_tags(self, words: Ids, alignment: Features) -> Tensor:
+        """The tag of each subword `[B, T]`, from those of words `[B, W]`."""
+        mask, first = alignment["attention_mask"].bool(), alignment["first_subword"]
+        tags = torch.where(mask, self.tags.ids[X], self.tags.ids[PAD])
+        special = mask & (alignment["word_index"] < 0)
+        position = torch.arange(mask.shape[1])
+        tags[special & (position == 0)] = self.tags.ids[CLS]
+        tags[special & (position == mask.sum(1, keepdim=True) - 1)] = self.tags.ids[SEP]
+        row, word = torch.nonzero(first >= 0, as_tuple=True)
+        tags[row, first[row, word]] = torch.from_numpy(words)[row, word]
+        return tags
+
+    def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
+        spans, mask = self.span_emissions(states)
+        emissions = self._converted(states, spans)
+        return {
+            "nll": -self.crf.log_likelihood(emissions, targets["tags"], mask).mean(),
+            "span_nll": -self.span_crf.log_likelihood(spans, targets["span_tags"], mask).mean(),
+        }
+
+    def emissions(self, states: States) -> tuple[Tensor, Tensor]:
+        """Scores of the main tags, the span detector's added, and their mask: `[B, T, K]`, `[B, T]`."""
+        spans, mask = self.span_emissions(states)
+        return self._converted(states, spans), mask
+
+    def span_emissions(self, states: States) -> tuple[Tensor, Tensor]:
+        """Scores of `SPAN_TAGS` and their mask: `[B, T, 7]`, `[B, T]`."""
+        return self.span_linear(states["auxiliary"]), states["mask"].bool()
+
+    def of_words(self, tags: Tensor, log_probs: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        first = at_least_one(states["first_subword"])
+        words = at_positions(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
+        return words, at_positions(log_probs.unsqueeze(2), first).squeeze(2)
+
+    def _converted(self, states: States, spans: Tensor) -> Tensor:
+        return 0.5 * self.linear(states["tokens"]) + 0.5 * (spans @ self.conversion.to(spans.dtype))
+
+
+def span_tags(tags: TagSet) -> Tensor:
+    """The span tag of each main tag, `[K]`: its first letter, but for the four special ones."""
+    return torch.tensor([SPAN_TAGS.index(name if name in SPAN_TAGS else name[0]) for name in tags.names])
+
+
+def conversion(main_to_span: Tensor) -> Tensor:
+    """The matrix C `[7, K]`: a span tag's score goes in equal parts to the main tags it stands for."""
+    belongs = main_to_span == torch.arange(len(SPAN_TAGS)).unsqueeze(1)
+    return belongs / belongs.sum(1, keepdim=True)
