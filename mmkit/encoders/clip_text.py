@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
-from mmkit.batch import Features
 from mmkit.data.types import Example
 from mmkit.encoders.clip_backbone import clip_error, clip_network
 from mmkit.encoders.clip_sample import write_tiny_clip
-from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
-from mmkit.encoders.texts import Texts
+from mmkit.encoders.texts import PlainTextEncoder
 from mmkit.errors import PartError
 
 LEGACY_END = 2
 """The end token's id in configurations of before 2023, for which transformers takes a text's highest id."""
 
 
-class ClipTextEncoder(ItemEncoder):
+class ClipTextEncoder(PlainTextEncoder):
     """CLIP's projection of each of a record's texts, unnormalised; texts are cut to `max_length` tokens.
 
     `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder. `source` is `mention`,
@@ -34,7 +33,6 @@ class ClipTextEncoder(ItemEncoder):
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.clip_text.v1"
 
-    source: Texts
     backbone: CLIPTextModelWithProjection
 
     def __init__(
@@ -49,7 +47,7 @@ class ClipTextEncoder(ItemEncoder):
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
-        super().__init__(Texts(source, slots), frozen=frozen, store=store, feature_dtype=feature_dtype)
+        super().__init__(source, slots=slots, frozen=frozen, store=store, feature_dtype=feature_dtype)
         self.name, self.revision, self.max_length = name, revision, max_length
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
@@ -69,7 +67,7 @@ class ClipTextEncoder(ItemEncoder):
         if self.max_length > limit:
             raise PartError(f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens")
         self._check_end()
-        self.source.set_tokenizer(self.tokenizer, self.max_length)
+        self.set_tokenizer(self.tokenizer, self.max_length)
         self.dim = cast(int, self.backbone.config.projection_dim)
         if self.frozen:
             self.requires_grad_(False).train()
@@ -84,13 +82,12 @@ class ClipTextEncoder(ItemEncoder):
                 hint="do the tokenizer and the weights belong together?",
             )
 
-    def network(self, items: Features) -> Features:
-        """`pooled [N, D]` of `input_ids [N, L]`."""
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         # no mask: attention is causal, and nothing after the end token is read
-        return {"pooled": self.backbone(input_ids=items["input_ids"]).text_embeds}
+        return self.backbone(input_ids=input_ids).text_embeds
 
     def describe(self) -> dict[str, Any]:
-        return {"config": described(self.backbone)}
+        return {**super().describe(), "config": described(self.backbone)}
 
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer to `folder`."""
