@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Image, Mention
-from mmkit.encoders.base import ItemEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.inference.devices import make_accelerator, pick_device, pick_precision
 from mmkit.inference.features import prepare_entities, prepare_features
 from mmkit.inference.loader import Loader
@@ -60,26 +61,18 @@ class Size(NamedTuple):
     entities: int = 17_000
 
 
-class Drawn(ItemEncoder):
-    """Stands for CLIP: a vector drawn from the item's key, so that storing costs nothing worth measuring."""
+class Keys(ItemSource[str, Tensor]):
+    """One item a record, or one a part, known by its name."""
 
-    provides = frozenset({"pooled", "mask"})
-    version = "drawn"
     drops_blanks = True
 
-    def __init__(self, kind: str, slots: int = 1) -> None:
-        super().__init__()
-        self.kind, self.slots, self.dim, self.frozen = kind, slots, WIDTH, True
-        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+    def __init__(self, kind: str, slots: int) -> None:
+        self.kind, self.slots = kind, slots
 
-    def build(self, special_tokens: Any = (), saved: Path | None = None) -> None: ...
-
-    def save(self, folder: Path) -> None: ...
-
-    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, str]]:
         own = [i for i in x.images if i.role == "object"] if self.kind == "parts" else [None]
         keys = [(f"{self.kind} {x.id} {slot}", f"{self.kind} {x.id} {slot}") for slot in range(len(own))]
-        return (keys + [("blank", "")] * self.slots)[: self.slots]
+        return (keys + [(BLANK, "")] * self.slots)[: self.slots]
 
     def identity(self, x: Example | Entity) -> Any:
         return (x.text if isinstance(x, Example) else x.name, x.images)
@@ -90,12 +83,35 @@ class Drawn(ItemEncoder):
     def blank(self) -> str:
         return ""
 
-    def network(self, stack: Tensor) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(int(stack[0, 0]))
-        return {"pooled": torch.randn(len(stack), WIDTH, generator=generator)}
+    def stack(self, loaded: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {"seeds": torch.stack(list(loaded))}
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind}
+
+
+class Drawn(ItemEncoder):
+    """Stands for CLIP: a vector drawn from the item's key, so that storing costs nothing worth measuring."""
+
+    provides = frozenset({"pooled", "mask"})
+    version = "drawn"
+
+    def __init__(self, kind: str, slots: int = 1) -> None:
+        super().__init__(Keys(kind, slots))
+        self.dim = WIDTH
+        self.anchor = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def build(self, special_tokens: Any = (), saved: Path | None = None) -> None: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def network(self, items: dict[str, Tensor]) -> dict[str, Tensor]:
+        seeds = items["seeds"]
+        generator = torch.Generator().manual_seed(int(seeds[0, 0]))
+        return {"pooled": torch.randn(len(seeds), WIDTH, generator=generator)}
+
+    def describe(self) -> dict[str, Any]:
+        return {}
 
 
 def make_data(folder: Path, size: Size) -> tuple[list[Example], KnowledgeBase]:
@@ -162,14 +178,9 @@ class PerExample(Dataset[dict[str, Tensor]]):
         self.features: dict[str, list[Tensor]] = {}
         for name, encoder in model.reading.items():
             assert isinstance(encoder, ItemEncoder)
-            rows = [
-                encoder.network(
-                    torch.stack(
-                        [encoder.load(r) for k, r in encoder.items(x) if k != "blank"] or [encoder.load("")]
-                    )
-                )["pooled"]
-                for x in examples
-            ]
+            source, missing = encoder.source, MissingImages()
+            kept = ([r for k, r in source.items(x, missing) if k != BLANK] or [""] for x in examples)
+            rows = [encoder.network(source.stack([source.load(r) for r in raw]))["pooled"] for raw in kept]
             self.features[name] = rows
         with h5py.File(folder / "entities.h5", "w") as file:
             drawn = np.random.default_rng(0).standard_normal((len(model.entities), WIDTH), dtype=np.float32)

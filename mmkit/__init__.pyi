@@ -23,7 +23,9 @@ from mmkit.data.types import TextView as TextView
 from mmkit.decoders.base import Decoder as Decoder
 from mmkit.decoders.base import Labels as Labels
 from mmkit.encoders.base import Encoder as Encoder
-from mmkit.encoders.base import ItemEncoder as ItemEncoder
+from mmkit.encoders.item_encoder import ItemEncoder as ItemEncoder
+from mmkit.encoders.items import ItemSource as ItemSource
+from mmkit.encoders.items import MissingImages as MissingImages
 from mmkit.errors import DataError as DataError
 from mmkit.errors import ImageError as ImageError
 from mmkit.errors import Interrupted as Interrupted

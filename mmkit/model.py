@@ -18,7 +18,9 @@ from mmkit.batch import Batch, States
 from mmkit.data.types import Entity, Example, GoldRank, Prediction, TextView
 from mmkit.decoders.abilities import RanksGold
 from mmkit.decoders.base import Decoder, Labels
-from mmkit.encoders.base import Encoder, ItemEncoder
+from mmkit.encoders.base import Encoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import MissingImages
 from mmkit.encoders.sharing import sharing
 from mmkit.entities.side import EntitySide
 from mmkit.errors import PartError, RecipeError, did_you_mean
@@ -53,6 +55,7 @@ class Model(nn.Module):
         labels: Labels,
         entities: Sequence[Entity] = (),
         entity_side: EntitySide | None = None,
+        missing: MissingImages | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -69,6 +72,8 @@ class Model(nn.Module):
         """What makes entities comparable with queries, where the decoder links."""
         self.compiled = False
         """Whether some of its encoders are compiled."""
+        self.missing = missing or MissingImages()
+        """What becomes of pictures that are missing; the encoders have the same object."""
 
     @property
     def named_encoders(self) -> dict[str, Encoder]:
@@ -167,12 +172,14 @@ def assemble(
     entities: Sequence[Entity] = (),
     saved: Path | None = None,
     fetch_frozen: bool = False,
+    missing: MissingImages | None = None,
 ) -> Model:
     """Build a recipe's model; each part's new weights follow from the recipe's seed and the part's name alone.
 
     `parts`, if given, are the recipe's own. Labels are learnt from `examples` unless given. With `saved` (a run
     folder) backbones are built from the configuration kept there and nothing is fetched; the caller loads the weights.
     `fetch_frozen` makes an exception of frozen encoders: they are built by name, with their weights.
+    Missing images are as the recipe says, unless `missing`, which all encoders of items share, is given.
     Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
     """
     parts = parts or fitting_parts(recipe)
@@ -181,10 +188,11 @@ def assemble(
         if examples is None:
             raise ValueError("assemble needs examples to learn labels from, or the labels")
         labels = decoder.fit(examples)
+    missing = missing or MissingImages(recipe.config["data"]["missing_images"])
     with sharing():
         for name, encoder in encoders.items():
             if isinstance(encoder, ItemEncoder):
-                encoder.missing_images = recipe.config["data"]["missing_images"]
+                encoder.missing = missing
             _seed(recipe, f"encoders.{name}")
             folder = saved / "encoders" / name if saved else None
             try:
@@ -196,8 +204,16 @@ def assemble(
                 encoder.requires_grad_(False)
         if side is not None:
             build_entity_encoders(
-                side, recipe, encoders, decoder.special_tokens, saved, fetch_frozen, partial(_seed, recipe)
+                side,
+                recipe,
+                encoders,
+                decoder.special_tokens,
+                saved,
+                fetch_frozen,
+                missing,
+                partial(_seed, recipe),
             )
+    check_causal(encoders, fuser, decoder)
     _seed(recipe, "fuser")
     fuser.build(encoders)
     if side is not None:
@@ -205,7 +221,7 @@ def assemble(
     _seed(recipe, "decoder")
     decoder.build(fuser.dims, labels, entities)
     decoder.connect(encoders)
-    return Model(encoders, fuser, decoder, labels, entities, side)
+    return Model(encoders, fuser, decoder, labels, entities, side, missing)
 
 
 @dataclass(frozen=True)
@@ -334,3 +350,20 @@ def _entity_problems(
             f"which {part(f'encoders.{name}', 'encoders')} does not give (a text encoder needs a `source`)"
         ]
     return []
+
+
+def check_causal(encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder) -> None:
+    """Refuse a causal language model whose tokens' states are read by a decoder that needs the whole text in them."""
+    for name, wanted in fuser.requires().items():
+        if (
+            "tokens" in getattr(wanted, "features", wanted)
+            and encoders[name].causal
+            and not decoder.reads_causal
+        ):
+            raise PartError(
+                f"this is a causal language model, in which a word's state does not see what follows it, and "
+                f"{type(decoder).__name__} reads words",
+                where=f"model.encoders.{name}",
+                hint="take an encoder, such as BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT or T5's; a decoder that can "
+                "read a causal model, because it generates text, says reads_causal = True",
+            )

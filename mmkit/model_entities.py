@@ -11,7 +11,9 @@ from mmkit.config.values import construct
 from mmkit.data.types import Entity
 from mmkit.decoders.abilities import LinksEntities
 from mmkit.decoders.base import Decoder
-from mmkit.encoders.base import Encoder, ItemEncoder
+from mmkit.encoders.base import Encoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import MissingImages
 from mmkit.entities.one_vector import OneVector
 from mmkit.entities.side import EntitySide
 from mmkit.errors import PartError, RecipeError, did_you_mean
@@ -166,12 +168,13 @@ def build_entity_encoders(
     special_tokens: Sequence[str],
     saved: Path | None,
     fetch_frozen: bool,
+    missing: MissingImages,
     seed: Callable[[str], None],
 ) -> None:
     """Build the side's own encoders after the model's `encoders`, whose networks they may share; as `assemble` does."""
     for name, encoder in side.own_encoders.items():
         if isinstance(encoder, ItemEncoder):
-            encoder.missing_images = recipe.config["data"]["missing_images"]
+            encoder.missing = missing
         seed(f"entities.encoders.{name}")
         folder = saved / "entities" / name if saved else None
         try:

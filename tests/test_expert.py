@@ -10,6 +10,7 @@ import torch
 
 from mmkit.batch import Batch
 from mmkit.data.types import Entity, Example
+from mmkit.encoders.items import MissingImages
 from mmkit.encoders.store import prepare
 from mmkit.errors import PartError
 from mmkit.files import write_json
@@ -120,8 +121,9 @@ def test_is_trained_along_unless_frozen(tagger: tuple[Path, Model, list[Example]
 def test_reads_other_notes_as_other_examples(tagger: tuple[Path, Model, list[Example]]) -> None:
     folder, _, (first, second, *_) = tagger
     encoder = built(folder)
-    assert encoder.items(first)[0][0] != encoder.items(second)[0][0]
-    assert encoder.identity(first) != encoder.identity(second)
+    source, missing = encoder.source, MissingImages()
+    assert source.items(first, missing)[0][0] != source.items(second, missing)[0][0]
+    assert source.identity(first) != source.identity(second)
     assert encoder.length(first, {}) > 2
 
 

@@ -50,8 +50,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("TextView", "GoldRank"),
     ),
     "Stations: what a plugin's parts derive from": (
-        *("Reader", "Annotator", "Failed", "Encoder", "ItemEncoder", "Fuser", "Scorer", "Decoder", "Labels"),
-        *("Metric", "Batch", "Features", "States"),
+        *("Reader", "Annotator", "Failed", "Encoder", "ItemEncoder", "ItemSource", "MissingImages", "Fuser"),
+        *("Scorer", "Decoder", "Labels", "Metric", "Batch", "Features", "States"),
     ),
     "Tasks: what a decoder is asked, and what it answers": (
         *("Task", "Input", "Answer", "SpanTask", "PairTask", "JointTask", "LinkTask"),
@@ -104,8 +104,12 @@ PUBLIC_MODULES = (
     "mmkit.encoders.base",
     "mmkit.encoders.clip_image",
     "mmkit.encoders.clip_sample",
+    "mmkit.encoders.item_encoder",
+    "mmkit.encoders.items",
+    "mmkit.encoders.pictures",
     "mmkit.encoders.pretrained",
     "mmkit.encoders.sampling",
+    "mmkit.encoders.texts",
     "mmkit.errors",
     "mmkit.files",
     "mmkit.fusers.attention",

@@ -17,7 +17,7 @@ from mmkit.errors import printable
 
 if TYPE_CHECKING:
     from mmkit.data.types import Entity, Example
-    from mmkit.encoders.base import MissingImages
+    from mmkit.encoders.items import MissingPolicy
     from mmkit.tasks import Answer, Task
 
 
@@ -56,7 +56,7 @@ def predict(
     input_: Path | None,
     split: str | None,
     output: Path | None,
-    missing_images: MissingImages | None,
+    missing_images: MissingPolicy | None,
     batch_size: int | None,
     limit: int | None,
     json_: bool,

@@ -30,6 +30,8 @@ class Decoder(nn.Module, ABC):
     """What it is asked and what it answers; settings may choose it. One that says nothing finds spans and relations."""
     compares_examples: ClassVar[bool] = False
     """Whether its loss compares the examples of a micro-batch, so that their number changes the result."""
+    reads_causal: ClassVar[bool] = False
+    """Whether it can use states of tokens that do not see what follows them, as one that generates text can."""
     entity_encoder: str | None = None
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
     score_names: frozenset[str] = frozenset()

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mmkit.batch import Features
-from mmkit.encoders.blip_pairs import BlipPairEncoder
+from mmkit.encoders.blip_encoder import BlipEncoder
 from mmkit.errors import PartError
 
 ENC = "[ENC]"
 """BLIP's token at the beginning of a text that is read together with a picture."""
 
 
-class BlipMultimodalEncoder(BlipPairEncoder):
+class BlipMultimodalEncoder(BlipEncoder):
     """Last states of BLIP's image-grounded text encoder for an example's text and first photo.
 
     As BLIP's own multimodal features (Li et al. 2022, section 3.1): the text's first token is [ENC], and its
@@ -57,28 +57,23 @@ class BlipMultimodalEncoder(BlipPairEncoder):
         super().build(special_tokens, saved)
         config: Any = self.backbone.config.text_config
         self.dim = config.hidden_size
-        self._enc = self._enc_id(config.vocab_size)
         for head in (self.backbone.vision_proj, self.backbone.text_proj, self.backbone.itm_head):
             head.requires_grad_(False)  # BLIP's scores of a pair, not used here
 
-    def _enc_id(self, vocabulary: int) -> int:
+    def first_token(self) -> int:
         """[ENC], the last of the network's tokens; the tokenizers on the Hub do not know it."""
-        known = self._tokenizer.token_to_id(ENC)
-        if known is None and vocabulary <= self._tokenizer.get_vocab_size():
+        config: Any = self.backbone.config.text_config
+        vocabulary, tokenizer = config.vocab_size, self.tokenizer.backend_tokenizer
+        known = tokenizer.token_to_id(ENC)
+        if known is None and vocabulary <= tokenizer.get_vocab_size():
             raise PartError(
                 f"{self.name!r} has no token {ENC}, with which texts begin that are read with a picture",
                 hint="do the tokenizer and the weights belong together?",
             )
         return vocabulary - 1 if known is None else known
 
-    def token_ids(self, text: str) -> list[int]:
-        return [self._enc, *super().token_ids(text)[1:]]
-
-    def network(self, stack: Features) -> Features:  # type: ignore[override]
+    def network(self, items: Features) -> Features:
         """`tokens [N, L, D]` and `lengths [N]` of stacked pairs."""
-        tokens = self.text_states(stack, self.image_states(stack["pixels"]))
-        mask = stack["attention_mask"]
+        tokens = self.text_states(items, self.image_states(items["pixels"]))
+        mask = items["attention_mask"]
         return {"tokens": tokens * mask[..., None], "lengths": mask.sum(1)}
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "enc": self._enc}

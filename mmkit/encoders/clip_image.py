@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
 from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
 
 from mmkit.batch import Features
 from mmkit.data.types import Example
 from mmkit.encoders.clip_backbone import clip_error, clip_network
 from mmkit.encoders.clip_sample import write_tiny_clip
-from mmkit.encoders.pictures import PictureEncoder, input_size, pixels_of
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.pictures import Pictures, input_size, pixels_of
 from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options
 from mmkit.errors import PartError
 
 
-class ClipImageEncoder(PictureEncoder):
+class ClipImageEncoder(ItemEncoder):
     """CLIP's projection of each of a record's first `slots` photos or object crops, unnormalised.
 
     `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder; its own image processor
@@ -29,8 +29,8 @@ class ClipImageEncoder(PictureEncoder):
 
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.clip_image.v1"
-    drops_blanks: ClassVar[bool] = True
 
+    source: Pictures
     backbone: CLIPVisionModelWithProjection
 
     def __init__(
@@ -46,14 +46,10 @@ class ClipImageEncoder(PictureEncoder):
     ) -> None:
         if slots < 1:
             raise PartError(f"slots = {slots}, but an encoder reads at least one picture")
-        super().__init__(
-            photos=slots if source == "photo" else 0,
-            objects=slots if source == "objects" else 0,
-            frozen=frozen,
-            store=store,
-            feature_dtype=feature_dtype,
-        )
-        self.name, self.source, self.revision = name, source, revision
+        photos, objects = (slots, 0) if source == "photo" else (0, slots)
+        pictures = Pictures(photos, objects, drops_blanks=True)
+        super().__init__(pictures, frozen=frozen, store=store, feature_dtype=feature_dtype)
+        self.name, self.revision = name, revision
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Load network and image processor. Raises `PartError` if they cannot be had or do not fit."""
@@ -65,16 +61,16 @@ class ClipImageEncoder(PictureEncoder):
             self.processor: Any = AutoImageProcessor.from_pretrained(str(saved or self.name), **options)
         except LOADING_ERRORS as error:
             raise clip_error(str(saved or self.name), error) from error
-        self.transform = pixels_of(self.processor)
+        transform = pixels_of(self.processor)
         side: Any = self.backbone.config.image_size
-        self.size = input_size(self.name, self.transform, side)
+        self.source.set_transform(transform, input_size(self.name, transform, side))
         self.dim = self.backbone.config.projection_dim
         if self.frozen:
             self.requires_grad_(False).train()
 
-    def network(self, stack: Tensor) -> Features:
-        """`pooled [N, D]` of pictures `[N, 3, H, W]`."""
-        return {"pooled": self.backbone(pixel_values=stack).image_embeds}
+    def network(self, items: Features) -> Features:
+        """`pooled [N, D]` of `pixels [N, 3, H, W]`."""
+        return {"pooled": self.backbone(pixel_values=items["pixels"]).image_embeds}
 
     def describe(self) -> dict[str, Any]:
         return {"processor": self.processor.to_dict(), "config": described(self.backbone)}

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
-from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
+from mmkit.batch import Features
 from mmkit.data.types import Example
 from mmkit.encoders.clip_backbone import clip_error, clip_network
 from mmkit.encoders.clip_sample import write_tiny_clip
+from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
-from mmkit.encoders.texts import PlainTextEncoder
+from mmkit.encoders.texts import Texts
 from mmkit.errors import PartError
 
 LEGACY_END = 2
 """The end token's id in configurations of before 2023, for which transformers takes a text's highest id."""
 
 
-class ClipTextEncoder(PlainTextEncoder):
+class ClipTextEncoder(ItemEncoder):
     """CLIP's projection of each of a record's texts, unnormalised; texts are cut to `max_length` tokens.
 
     `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder. `source` is `mention`,
@@ -33,6 +34,7 @@ class ClipTextEncoder(PlainTextEncoder):
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.clip_text.v1"
 
+    source: Texts
     backbone: CLIPTextModelWithProjection
 
     def __init__(
@@ -47,7 +49,7 @@ class ClipTextEncoder(PlainTextEncoder):
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
-        super().__init__(source, slots=slots, frozen=frozen, store=store, feature_dtype=feature_dtype)
+        super().__init__(Texts(source, slots), frozen=frozen, store=store, feature_dtype=feature_dtype)
         self.name, self.revision, self.max_length = name, revision, max_length
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
@@ -67,7 +69,7 @@ class ClipTextEncoder(PlainTextEncoder):
         if self.max_length > limit:
             raise PartError(f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens")
         self._check_end()
-        self.set_tokenizer(self.tokenizer, self.max_length)
+        self.source.set_tokenizer(self.tokenizer, self.max_length)
         self.dim = cast(int, self.backbone.config.projection_dim)
         if self.frozen:
             self.requires_grad_(False).train()
@@ -82,12 +84,13 @@ class ClipTextEncoder(PlainTextEncoder):
                 hint="do the tokenizer and the weights belong together?",
             )
 
-    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def network(self, items: Features) -> Features:
+        """`pooled [N, D]` of `input_ids [N, L]`."""
         # no mask: attention is causal, and nothing after the end token is read
-        return self.backbone(input_ids=input_ids).text_embeds
+        return {"pooled": self.backbone(input_ids=items["input_ids"]).text_embeds}
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "config": described(self.backbone)}
+        return {"config": described(self.backbone)}
 
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer to `folder`."""

@@ -23,7 +23,8 @@ from torch import Tensor
 from mmkit.cache import cache_dir
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity
-from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import BLANK
 from mmkit.encoders.shards import locked, read_shard, shard_bytes
 from mmkit.encoders.store import cores, load_ahead, refuse_pictures
 from mmkit.errors import DataError, ImageError, MMKitError, PartError
@@ -169,7 +170,7 @@ def encode_entities(
 
 def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> Path | None:
     """Where it stands which files hold what the encoder makes of a knowledge base, if records alone decide that."""
-    choice = encoder.choice()
+    choice = encoder.source.choice()
     if choice is None:
         return None
     described = json.dumps([base.fingerprint, CHUNK, choice], sort_keys=True)
@@ -209,17 +210,17 @@ def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
         shard = read_shard(path)
     except (SafetensorError, OSError, ValueError, KeyError):
         return None
-    return shard.tensors["pooled"] if not shard.keys or encoder.missing_images == "blank" else None
+    return shard.tensors["pooled"] if not shard.keys or encoder.missing.policy == "blank" else None
 
 
 def has_one_item(encoder: ItemEncoder, entity: Entity) -> bool:
     """Whether an encoder reads one item an entity, of which one vector can be stored by row."""
-    return len(encoder.items(entity)) == 1
+    return len(encoder.source.items(entity, encoder.missing)) == 1
 
 
 def _only_item(encoder: ItemEncoder, entity: Entity) -> tuple[str, Any]:
     """An entity's item. Raises `PartError` if the encoder takes several."""
-    items = encoder.items(entity)
+    items = encoder.source.items(entity, encoder.missing)
     if len(items) > 1:
         raise PartError(
             "an entity is compared as one vector",
@@ -236,18 +237,18 @@ def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], b
     """
     broken: dict[str, ImageError] = {}
     distinct = {key: raw for key, raw in items if key != BLANK}
-    ordered = dict(sorted(distinct.items(), key=lambda item: encoder.cost(item[1])))
+    ordered = dict(sorted(distinct.items(), key=lambda item: encoder.source.cost(item[1])))
     row_of: dict[str, int] = {}
     made = [torch.zeros(1, encoder.dim, dtype=getattr(torch, encoder.feature_dtype))]
     with ThreadPoolExecutor(cores()) as pool:
-        loaded = load_ahead(encoder, ordered, pool, 2 * batch_size)
+        loaded = load_ahead(encoder.source, ordered, pool, 2 * batch_size)
         while batch := list(islice(loaded, batch_size)):
-            good = {key: item for key, item in batch if isinstance(item, Tensor)}
+            good = {key: item for key, item in batch if not isinstance(item, ImageError)}
             broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
             if good:
-                made.append(encoder.encode(torch.stack(list(good.values())))["pooled"].cpu())
+                made.append(encoder.encode(encoder.source.stack(list(good.values())))["pooled"].cpu())
                 row_of |= {key: len(row_of) + 1 + i for i, key in enumerate(good)}
-    refuse_pictures(encoder, {error.where: error.what for error in broken.values()}, "broken")
+    refuse_pictures(encoder.missing, {error.where: error.what for error in broken.values()}, "broken")
     features = torch.cat(made)[torch.tensor([row_of.get(key, 0) for key, _ in items])]
     with atomic(path, "wb", error=MMKitError) as file:
         file.write(shard_bytes(list(broken), {"pooled": features}))
@@ -262,14 +263,14 @@ class TrainedEntities:
 
     def __init__(self, encoder: ItemEncoder, base: KnowledgeBase, batch_size: int = 256) -> None:
         self.encoder, self.dim, self.batch_size = encoder, encoder.dim, batch_size
-        if encoder.load(encoder.blank()).is_floating_point():
+        if encoder.source.pictures:
             raise PartError(
                 "an encoder of entities that is trained has to read texts",
                 where=type(encoder).__name__,
                 hint="set frozen = true for this encoder",
             )
         items = [_only_item(encoder, entity) for entity in base]
-        self._items = torch.stack([encoder.load(raw).to(torch.int32) for _, raw in items])
+        self._items = [encoder.source.load(raw) for _, raw in items]
         self._real = torch.tensor([key != BLANK for key, _ in items])
         self._all: Tensor | None = None
         self._norms: Tensor | None = None
@@ -281,7 +282,7 @@ class TrainedEntities:
 
     @property
     def device(self) -> torch.device:
-        return self.encoder.device
+        return next(self.encoder.parameters()).device
 
     def gather(self, rows: Tensor) -> Tensor:
         if not (self.encoder.training or torch.is_grad_enabled()):
@@ -321,6 +322,7 @@ class TrainedEntities:
         return self._all
 
     def _encode(self, rows: Tensor) -> Tensor:
-        stack = self.encoder.trimmed(self._items[rows].long()).to(self.device)
+        stack = self.encoder.source.stack([self._items[row] for row in rows.tolist()])
+        stack = {name: tensor.to(self.device) for name, tensor in stack.items()}
         real = self._real[rows].to(self.device)
-        return self.encoder.network(stack)["pooled"].float() * real[:, None]
+        return self.encoder.compute(stack)["pooled"].float() * real[:, None]

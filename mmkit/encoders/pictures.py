@@ -1,86 +1,88 @@
-"""What encoders of an example's pictures share: slots, blanks, loading."""
+"""Pictures as items: slots, blanks, loading."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+from mmkit.batch import Features
 from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Entity, Example, Image, Role
-from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.errors import ImageError, PartError
 
+Transform: TypeAlias = Callable[[Pillow.Image], Tensor]
+"""Makes a normalised tensor `[3, H, W]` of a picture."""
 
-class PictureEncoder(ItemEncoder):
-    """An encoder of an example's first `photos` photos and `objects` object crops, in this order.
 
-    A picture that an example lacks is blank: the all-zero tensor after normalisation (the mean colour), which
-    goes through the network like any other. `build` sets `transform` (a picture to a normalised tensor) and
-    `size`.
+class Pictures(ItemSource[Image, Tensor]):
+    """A record's first `photos` photos and `objects` object crops, in this order.
+
+    A picture that a record lacks is blank: the all-zero tensor after normalisation (the mean colour). The encoder's
+    `build` says how pictures are prepared, by `set_transform`.
     """
 
-    reads_pictures = True
-    transform: Callable[[Pillow.Image], Tensor]
-    size: tuple[int, int, int] = (3, 0, 0)
+    pictures: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        photos: int = 1,
-        objects: int = 0,
-        frozen: bool = True,
-        store: bool = True,
-        feature_dtype: Literal["float32", "float16"] = "float32",
-    ) -> None:
-        super().__init__(feature_dtype)
-        self.photos, self.objects, self.frozen, self.store = photos, objects, frozen, store
+    def __init__(self, photos: int = 1, objects: int = 0, drops_blanks: bool = False) -> None:
+        self.photos, self.objects, self.drops_blanks = photos, objects, drops_blanks
+        self._transform: Transform | None = None
+        self._size = (3, 0, 0)
 
-    @property
-    def slots(self) -> int:
-        """Pictures an example has for this encoder, blank ones among them."""
-        return self.photos + self.objects
+    def set_transform(self, transform: Transform, size: tuple[int, int, int]) -> None:
+        """Prepare pictures with `transform`, which makes normalised tensors of `size` (3, H, W)."""
+        self._transform, self._size = transform, size
 
-    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
-        """Content key and `Image` of each slot; missing files as `missing_images` says."""
-        return [self._item(image) for image in self._pictures(x)]
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Image]]:
+        """Content key and `Image` of each slot; missing files as `missing` says."""
+        return [self._item(image, missing) for image in self._chosen(x)]
 
-    def _pictures(self, x: Example | Entity) -> list[Image]:
-        pictures = []
+    def _chosen(self, x: Example | Entity) -> list[Image]:
+        chosen = []
         roles: tuple[tuple[Role, int], ...] = (("photo", self.photos), ("object", self.objects))
         for role, count in roles:
             own = [image for image in x.images if image.role == role][:count]
-            pictures += own + [Image(None, role)] * (count - len(own))
-        return pictures
+            chosen += own + [Image(None, role)] * (count - len(own))
+        return chosen
 
-    def _item(self, image: Image) -> tuple[str, Image]:
+    def _item(self, image: Image, missing: MissingImages) -> tuple[str, Image]:
         try:
             return content_key(image), image
         except ImageError as error:
-            if self.missing_images == "error":
-                raise
-            self.replaced[error.where] = error.what
+            missing.excuse(error)
             return BLANK, self.blank()
+
+    def identity(self, x: Example | Entity) -> Hashable:
+        return x.images
 
     def blank(self) -> Image:
         return Image(None)
 
-    def load(self, raw: Any) -> Tensor:
+    def load(self, raw: Image) -> Tensor:
         """The picture as `[3, H, W]`, resized, cropped and normalised; zeros for a blank one."""
-        return torch.zeros(self.size) if raw.path is None else self.transform(open_image(raw))
+        return torch.zeros(self._size) if raw.path is None else self.prepared(open_image(raw))
+
+    def prepared(self, picture: Pillow.Image) -> Tensor:
+        """A picture as the network takes it `[3, H, W]`: resized, cropped and normalised."""
+        if self._transform is None:
+            raise RuntimeError("the encoder's `build` has to call `set_transform` of its source of pictures")
+        return self._transform(picture)
+
+    def stack(self, loaded: Sequence[Tensor]) -> Features:
+        """`pixels [N, 3, H, W]`."""
+        return {"pixels": torch.stack(list(loaded))}
 
 
-def pixels_of(processor: Any) -> Callable[[Pillow.Image], Tensor]:
+def pixels_of(processor: Any) -> Transform:
     """transformers' image processor as a function from a picture to the network's input `[3, H, W]`."""
     return lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"][0]
 
 
-def input_size(
-    name: str, transform: Callable[[Pillow.Image], Tensor], side: int | Sequence[int]
-) -> tuple[int, int, int]:
+def input_size(name: str, transform: Transform, side: int | Sequence[int]) -> tuple[int, int, int]:
     """What is made of pictures of any shape. Raises `PartError` unless the network takes it (`side` pixels)."""
     height, width = (side, side) if isinstance(side, int) else side
     size = (3, height, width)
@@ -92,3 +94,12 @@ def input_size(
                 hint="does preprocessor_config.json belong to the weights?",
             )
     return size
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PictureEncoder":
+        raise ImportError(
+            "mmkit.encoders.pictures.PictureEncoder is gone: derive from mmkit.encoders.item_encoder.ItemEncoder "
+            "and give it source = Pictures(photos, objects); docs/plugins.md (Encoders of items) shows how"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

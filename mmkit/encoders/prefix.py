@@ -16,7 +16,13 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AttentionInterface,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
@@ -82,6 +88,13 @@ AttentionMaskInterface.register(SDPA, _sdpa_mask)
 AttentionMaskInterface.register(EAGER, eager_mask)
 
 
+def is_causal(config: PreTrainedConfig) -> bool:
+    """Whether a position of the model sees only what stands before it (of an encoder-decoder model: its encoder)."""
+    kind = type(config)
+    trained = kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
+    return not config.is_encoder_decoder and (trained or bool(getattr(config, "is_decoder", False)))
+
+
 def shape(config: PreTrainedConfig) -> list[tuple[int, int]]:
     """(heads, head_dim) of each layer's keys, as the configuration says."""
     heads = config.num_attention_heads
@@ -95,11 +108,12 @@ def prove(model: PreTrainedModel) -> list[tuple[int, int]]:
     The output must have a gradient by every layer's key and value, and padding must change nothing. Raises
     `PartError` naming the model class where that is not so.
     """
-    shapes = shape(model.config)
     training = model.training
     model.eval()
+    shapes: list[tuple[int, int]] = []
     try:
-        problem = _problem(model, shapes)
+        shapes = shape(model.config)
+        problem = "its attention is causal" if is_causal(model.config) else _problem(model, shapes)
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         problem = f"its attention cannot take one ({type(error).__name__}: {error})"
     finally:

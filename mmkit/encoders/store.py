@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -25,7 +24,8 @@ import torch
 from mmkit.batch import Features
 from mmkit.cache import cache_dir
 from mmkit.data.types import Entity, Example
-from mmkit.encoders.base import BLANK, ItemEncoder, is_blank
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages, is_blank
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.stored import StoredFeatures
 from mmkit.errors import DataError, ImageError
@@ -85,8 +85,8 @@ def prepare(
     Items are encoded on the encoder's own device, while `threads` load the next ones. Calling it again adds
     examples. Place the features with `encoder.stored.place` afterwards.
 
-    Raises one `DataError` naming the first few of all missing or broken items if `encoder.missing_images` is
-    "error" (what could be computed is stored all the same), and `MMKitError` if the store cannot be written.
+    Raises one `DataError` naming the first few of all missing or broken items unless `encoder.missing` lets blanks
+    stand in (what could be computed is stored all the same), and `MMKitError` if the store cannot be written.
     """
     if not encoder.frozen:
         raise ValueError("only the features of a frozen encoder can be stored")
@@ -94,7 +94,7 @@ def prepare(
     stored = encoder.stored
     if stored is None or stored.fingerprint != fingerprint:
         shards = Shards(cache_dir("features") / fingerprint)
-        stored = StoredFeatures(shards, fingerprint, encoder.ragged, encoder.drops_blanks)
+        stored = StoredFeatures(shards, fingerprint, encoder.ragged, encoder.source.drops_blanks)
     report = Preparation()
     with ThreadPoolExecutor(threads or cores()) as pool:
         slots = _slots(encoder, examples, pool, report)
@@ -116,11 +116,15 @@ def _slots(
     encoder: ItemEncoder, examples: Iterable[Example | Entity], pool: ThreadPoolExecutor, report: Preparation
 ) -> dict[Hashable, list[tuple[str, Any]]]:
     """The items of each distinct example; all missing ones are found before the first is an error."""
-    distinct = {encoder.identity(x): x for x in examples}
-    with _blanks(encoder) as replaced:
-        slots = dict(zip(distinct, pool.map(encoder.items, distinct.values()), strict=True))
-        report.missing = dict(replaced)
-    refuse_pictures(encoder, report.missing, "missing")
+    distinct = {encoder.source.identity(x): x for x in examples}
+    missing = MissingImages("blank")
+
+    def items(x: Example | Entity) -> list[tuple[str, Any]]:
+        return encoder.source.items(x, missing)
+
+    slots = dict(zip(distinct, pool.map(items, distinct.values()), strict=True))
+    report.missing = missing.replaced
+    refuse_pictures(encoder.missing, report.missing, "missing")
     return slots
 
 
@@ -136,47 +140,54 @@ def _compute(
     """Write features of the items that the store lacks; keys of those that are broken → of what stands in for them."""
     broken: dict[str, ImageError] = {}
     stand_ins: dict[str, tuple[str, Any]] = {}
-    if encoder.drops_blanks:
+    source = encoder.source
+    if source.drops_blanks:
         raws = {key: raw for key, raw in raws.items() if key != BLANK}
-    if any(key not in shards.where for key in (*raws, *[BLANK] * encoder.drops_blanks)):
+    if any(key not in shards.where for key in (*raws, *[BLANK] * source.drops_blanks)):
         with shards.locked():
             shards.refresh()
             report.damaged = list(shards.damaged)
             shards.clean()
             missing = ((key, raw) for key, raw in raws.items() if key not in shards.where)
-            wanted = dict(sorted(missing, key=lambda item: encoder.cost(item[1])))
+            wanted = dict(sorted(missing, key=lambda item: source.cost(item[1])))
             with Writer(shards, encoder.ragged) as writer:
                 done = 0
-                loaded = load_ahead(encoder, wanted, pool, 2 * batch_size)
+                loaded = load_ahead(source, wanted, pool, 2 * batch_size)
                 while batch := list(islice(loaded, batch_size)):
                     good = {key: item for key, item in batch if not isinstance(item, ImageError)}
                     broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
                     if good:
-                        writer.put(list(good), encoder.encode(encoder.stacked(list(good.values()))))
+                        writer.put(list(good), encoder.encode(source.stack(list(good.values()))))
                     report.computed += len(good)
                     done += len(batch)
                     if progress is not None:
                         progress(done, len(wanted))
                 report.broken = {error.where: error.what for error in broken.values()}
-                refuse_pictures(encoder, report.broken, "broken")
-                stand_ins = {key: encoder.stand_in(raws[key]) for key in broken}
+                refuse_pictures(encoder.missing, report.broken, "broken")
+                stand_ins = {key: source.stand_in(raws[key]) for key in broken}
                 blanks = dict(stand_ins.values())
-                if encoder.drops_blanks:
-                    blanks[BLANK] = encoder.blank()
+                if source.drops_blanks:
+                    blanks[BLANK] = source.blank()
                 for key, raw in blanks.items():
                     if key not in shards.where and key not in raws:
-                        writer.put([key], encoder.encode_blank(raw))
+                        writer.put([key], _encode_blank(encoder, raw))
     return {key: blank for key, (blank, _) in stand_ins.items()}
 
 
+def _encode_blank(encoder: ItemEncoder, raw: Any) -> Features:
+    """What stands for a blank item `[1, ...]`: its features, or zeros if blanks are dropped."""
+    features = encoder.encode(encoder.source.stack([encoder.source.load(raw)]))
+    return {k: torch.zeros_like(v) for k, v in features.items()} if encoder.source.drops_blanks else features
+
+
 def load_ahead(
-    encoder: ItemEncoder, raws: Mapping[str, Any], pool: ThreadPoolExecutor, ahead: int
+    source: ItemSource[Any, Any], raws: Mapping[str, Any], pool: ThreadPoolExecutor, ahead: int
 ) -> Iterator[tuple[str, Any]]:
     """Items in order, loaded by the pool, `ahead` of them at a time; broken ones as their error."""
 
     def load(raw: Any) -> Any:
         try:
-            return encoder.load(raw)
+            return source.load(raw)
         except ImageError as error:
             return error
 
@@ -229,20 +240,9 @@ class Writer:
         self.flush()
 
 
-@contextmanager
-def _blanks(encoder: ItemEncoder) -> Iterator[dict[str, str]]:
-    """Let blanks stand in for the time of a block, and collect what they stand in for."""
-    policy, earlier = encoder.missing_images, encoder.replaced
-    encoder.missing_images, encoder.replaced = "blank", {}
-    try:
-        yield encoder.replaced
-    finally:
-        encoder.missing_images, encoder.replaced = policy, earlier
-
-
-def refuse_pictures(encoder: ItemEncoder, files: Mapping[str, str], how: str) -> None:
+def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) -> None:
     """Raise a `DataError` that names pictures (file → why) for which no blank ones may stand in."""
-    if files and encoder.missing_images == "error":
+    if files and missing.policy == "error":
         shown = "".join(f"\n  {path}: {reason}" for path, reason in list(files.items())[:5])
         more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
         raise DataError(

@@ -12,11 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmkit.batch import Features
-from mmkit.encoders.base import BLANK
+from mmkit.encoders.items import BLANK, CollatedItems
 from mmkit.encoders.shards import Shards
-
-HOST = "stored."
-"""Before the name of a feature that `collate` itself has gathered."""
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -25,7 +22,7 @@ class StoredFeatures:
     """Rows of features, and which of them belong to which example.
 
     The features lie memory-mapped on disk, from where `collate` copies a batch's, or, after `place`, on a
-    device as one table a feature, of which `collate` names rows only. With `drops_blanks` (see `ItemEncoder`) an
+    device as one table a feature, of which `collate` names rows only. With `drops_blanks` (see `ItemSource`) an
     example has as many slots as real items, and row 0 fills up a batch: the blank item, stored as zeros.
     """
 
@@ -106,11 +103,10 @@ class StoredFeatures:
         self._tables = tables
         return True
 
-    def collate(self, identities: Sequence[Hashable]) -> Features | None:
-        """What `gather` needs for a batch of n slots each, or None if one of the examples is not known.
+    def collate(self, identities: Sequence[Hashable]) -> CollatedItems | None:
+        """What `gather` needs for a batch, or None if one of the examples is not known.
 
-        Placed: `rows [B, n]` and, for ragged features, `positions [B, n, L]` (-1 padding). Else the features,
-        `[B, n, ...]`, with `HOST` before their names. And `mask [B, n]`, False where an item is blank.
+        Placed: rows of the table and, for ragged features, their positions in it. Else the features themselves.
         """
         try:
             found = np.array([self._index[identity] for identity in identities])
@@ -122,28 +118,27 @@ class StoredFeatures:
             rows, real = rows[:, :n], real[:, :n]
         mask = torch.from_numpy(real)
         if self._tables is None:
-            return {**self._from_disk(rows), "mask": mask}
-        inputs = {"rows": torch.from_numpy(rows), "mask": mask}
+            return CollatedItems(mask, stored=self._from_disk(rows))
+        positions = None
         if self.ragged:
             lengths = self._lengths[rows]
             steps = np.arange(lengths.max(initial=0))
-            positions = np.where(steps < lengths[..., None], self._starts[rows][..., None] + steps, -1)
-            inputs["positions"] = torch.from_numpy(positions)
-        return inputs
+            starts = self._starts[rows][..., None]
+            positions = torch.from_numpy(np.where(steps < lengths[..., None], starts + steps, -1))
+        return CollatedItems(mask, torch.from_numpy(rows), positions)
 
-    def gather(self, inputs: Features) -> Features:
+    def gather(self, batch: CollatedItems) -> Features:
         """Features `[B, n, ...]` of a collated batch on the device; ragged ones are zero beyond `lengths`."""
-        if self._tables is None or "rows" not in inputs:
-            return {k.removeprefix(HOST): v for k, v in inputs.items() if k.startswith(HOST)}
+        if self._tables is None or batch.rows is None:
+            return batch.stored
         features = {}
         for name, table in self._tables.items():
-            if name in self.ragged:
-                at = inputs["positions"]
+            if name in self.ragged and (at := batch.positions) is not None:
                 values = _take(table, at.clamp(min=0))
                 hidden = (at < 0).view(*at.shape, *[1] * (values.dim() - at.dim()))
                 features[name] = values.masked_fill(hidden, 0)
             else:
-                features[name] = _take(table, inputs["rows"])
+                features[name] = _take(table, batch.rows)
         return features
 
     def _from_disk(self, rows: Ints) -> Features:
@@ -162,7 +157,7 @@ class StoredFeatures:
                     out[name] = torch.empty(len(flat), *tensor.shape[1:], dtype=tensor.dtype)
                 out[name].numpy()[ours] = tensor.numpy()[theirs]  # torch's own indexing is slower here
         out |= {name: pad_sequence(values, batch_first=True) for name, values in padded.items()}
-        return {HOST + name: values.unflatten(0, rows.shape) for name, values in out.items()}
+        return {name: values.unflatten(0, rows.shape) for name, values in out.items()}
 
     def _by_shard(self, rows: Ints) -> list[tuple[Any, Ints, Ints]]:
         """For each shard that has some of `rows`: the shard, indices into `rows`, and rows in the shard."""

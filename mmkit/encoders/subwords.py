@@ -94,7 +94,7 @@ class Subwords:
     def collate(self, encoded: Sequence[Encoded], width: int) -> dict[str, Tensor]:
         """Padded tensors of a batch; `width` is the number of tokens in its longest sentence."""
         lengths = np.array([len(e.ids) for e in encoded])
-        longest = int(lengths.max())
+        longest = max(1, int(lengths.max()))  # a tokenizer without special tokens makes nothing of no words
         pad = self.tokenizer.pad_token_id or 0
         return {
             "input_ids": _padded((e.ids for e in encoded), len(encoded), longest, pad),

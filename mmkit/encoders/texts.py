@@ -1,104 +1,95 @@
-"""What encoders of plain texts share: slots, keys, tokens, and batches no longer than their longest text."""
+"""Plain texts as items: slots, keys, tokens, and batches no longer than their longest text."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
-from collections.abc import Hashable
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example
-from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.encoders.sources import check_source, texts_of
 from mmkit.errors import DataError, PartError
 
 
-class PlainTextEncoder(ItemEncoder):
-    """An encoder of a record's first `slots` texts under a `source` (see `sources.texts_of`), one vector a text.
+class Texts(ItemSource[str, Tensor]):
+    """A record's first `slots` texts under a `source` (see `sources.texts_of`), tokenised as they stand.
 
-    Texts are tokenised as they stand, cut to the length that `set_tokenizer` was given. Texts that a record
-    lacks are zeros. Subclasses say what the backbone makes of tokens.
-
-    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most texts of a record in the batch, at least 1.
+    Texts that a record lacks are left out. The encoder's `build` says how texts are tokenised, by `set_tokenizer`.
     """
 
-    drops_blanks: ClassVar[bool] = True
+    drops_blanks = True
 
-    def __init__(
-        self,
-        source: str | None,
-        *,
-        slots: int = 1,
-        frozen: bool = True,
-        store: bool = True,
-        feature_dtype: Literal["float32", "float16"] = "float32",
-    ) -> None:
-        super().__init__(feature_dtype)
-        if source is not None:
-            check_source(source)
+    def __init__(self, source: str, slots: int = 1) -> None:
+        check_source(source)
         if slots < 1:
             raise PartError(f"slots = {slots}, but an encoder reads at least one text")
-        self.source, self.slots, self.frozen, self.store = source, slots, frozen, store
-
-    @abstractmethod
-    def pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """One vector a text `[N, D]` from tokens `[N, L]`, int64; the mask is 1 where a token is real."""
+        self.source, self.slots = source, slots
+        self._tokenizer: Tokenizer | None = None
+        self._pad = 0
 
     def set_tokenizer(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
         """Tokenise with `cutting(tokenizer, max_length)`."""
-        self._width = max_length
         self._tokenizer = cutting(tokenizer, max_length)
-        self._pad = tokenizer.pad_token_id or 0
+        pad: Any = tokenizer.pad_token_id
+        self._pad = pad or 0
 
-    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
-        if self.source is not None:
-            check_source(self.source, kind)
-
-    def identity(self, x: Example | Entity) -> Hashable:
-        return self._texts(x)
-
-    def _texts(self, x: Example | Entity) -> tuple[str, ...]:
-        assert self.source is not None
-        return tuple(texts_of(x, self.source)[: self.slots])
-
-    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
-        """A hash of each text, and the text. Raises `DataError` for a source that such a record has not."""
-        texts = self._texts(x)
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, str]]:
+        """A hash of each text, and the text. Raises `DataError` for a source that such a record does not have."""
+        texts = self.identity(x)
         return [(text_key(text), text) for text in texts] + [(BLANK, "")] * (self.slots - len(texts))
+
+    def identity(self, x: Example | Entity) -> tuple[str, ...]:
+        """The texts."""
+        return tuple(texts_of(x, self.source)[: self.slots])
 
     def choice(self) -> Any:
         return {"source": self.source, "slots": self.slots}
+
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        check_source(self.source, kind)
 
     def blank(self) -> str:
         return ""
 
     def load(self, raw: str) -> Tensor:
-        """Token ids and mask `[2, L]`, zero where padded; L is the most tokens of a text."""
-        ids = token_ids(self._tokenizer, raw)
-        item = torch.zeros(2, self._width, dtype=torch.long)
-        item[0, : len(ids)] = torch.tensor(ids)
-        item[1, : len(ids)] = 1
-        return item
+        """Token ids `[L]`, int32: those of all entities may be kept in memory."""
+        return torch.tensor(token_ids(self._ready(), raw), dtype=torch.int32)
+
+    def stack(self, loaded: Sequence[Tensor]) -> Features:
+        """`input_ids` and `attention_mask [N, L]`, int64; L is the longest text's tokens."""
+        return padded(loaded, self._pad)
 
     def cost(self, raw: str) -> int:
         return len(raw)
 
-    def trimmed(self, stack: Tensor) -> Tensor:
-        """`[N, 2, L]`, L being the longest text's tokens."""
-        return stack[..., : int(stack[:, 1].sum(-1).max())]
-
-    def network(self, stack: Tensor) -> Features:
-        ids, mask = stack.long().unbind(1)
-        return {"pooled": self.pooled(ids.masked_fill(mask == 0, self._pad), mask)}
-
     def describe(self) -> dict[str, Any]:
-        return {"tokenizer": text_key(self._tokenizer.to_str())}
+        return {"tokenizer": text_key(self._ready().to_str())}
+
+    def _ready(self) -> Tokenizer:
+        if self._tokenizer is None:
+            raise RuntimeError("the encoder's `build` has to call `set_tokenizer` of its source of texts")
+        return self._tokenizer
+
+
+def padded(ids: Sequence[Tensor], pad: int) -> Features:
+    """Token ids `[L]` of N texts as `input_ids` and `attention_mask` `[N, L]`, int64, L at least 1."""
+    if not any(map(len, ids)):  # a tokenizer without special tokens makes nothing of an empty text
+        return {
+            "input_ids": torch.full((len(ids), 1), pad),
+            "attention_mask": torch.zeros(len(ids), 1, dtype=torch.long),
+        }
+    return {
+        "input_ids": pad_sequence([i.long() for i in ids], batch_first=True, padding_value=pad),
+        "attention_mask": pad_sequence([torch.ones(len(i), dtype=torch.long) for i in ids], batch_first=True),
+    }
 
 
 def cutting(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Tokenizer:
@@ -126,3 +117,12 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def text_key(text: str) -> str:
     """A hash of a text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PlainTextEncoder":
+        raise ImportError(
+            "mmkit.encoders.texts.PlainTextEncoder is gone: derive from mmkit.encoders.item_encoder.ItemEncoder "
+            "and give it source = Texts(source, slots); docs/plugins.md (Encoders of items) shows how"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,21 +17,23 @@ from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
 from mmkit.data.types import Example
-from mmkit.encoders.pictures import PictureEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.pictures import Pictures
 from mmkit.encoders.sampling import make_once
 from mmkit.errors import PartError, near_misses
 
 FOLDER, HUB = "local-dir:", "hf-hub:"  # timm's name for where a model comes from
 
 
-class TimmPictures(PictureEncoder):
+class TimmPictures(ItemEncoder):
     """A timm model as an encoder of pictures, with the preprocessing its weights were trained with.
 
     `name` is one of timm's (`resnet50.tv_in1k`), `hf-hub:owner/repository`, or a local folder in timm's
     format; `revision` a commit or tag on the Hub. The model is `self.backbone`: its parameters carry timm's
-    own names.
+    own names. A picture that an example lacks is blank: the mean colour, which goes through the network like any other.
     """
 
+    source: Pictures
     backbone: nn.Module
 
     def __init__(
@@ -45,9 +47,7 @@ class TimmPictures(PictureEncoder):
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
-        super().__init__(
-            photos=photos, objects=objects, frozen=frozen, store=store, feature_dtype=feature_dtype
-        )
+        super().__init__(Pictures(photos, objects), frozen=frozen, store=store, feature_dtype=feature_dtype)
         self.name, self.revision = name, revision
 
     @abstractmethod
@@ -67,11 +67,12 @@ class TimmPictures(PictureEncoder):
         except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise self._not_made(error) from error
         self.preprocessing = resolve_data_config({}, model=self.backbone)
-        self.size = tuple(self.preprocessing["input_size"])
-        self.transform = create_transform(**self.preprocessing, is_training=False)  # type: ignore[assignment]
+        size = tuple(self.preprocessing["input_size"])
+        transform: Any = create_transform(**self.preprocessing, is_training=False)
+        self.source.set_transform(transform, size)
         self.eval()
         with torch.no_grad():
-            self.dim = self.measure(torch.zeros(1, *self.size))
+            self.dim = self.measure(torch.zeros(1, *size))
         self.train()
         if self.frozen:
             self.requires_grad_(False)

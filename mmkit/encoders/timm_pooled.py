@@ -23,8 +23,8 @@ class TimmEncoder(TimmPictures):
         return {"num_classes": 0}
 
     def measure(self, blank: Tensor) -> int:
-        return self.network(blank)["pooled"].shape[1]
+        return self.backbone(blank).shape[1]
 
-    def network(self, stack: Tensor) -> Features:
-        """`pooled [N, D]` of pictures `[N, 3, H, W]`."""
-        return {"pooled": self.backbone(stack)}
+    def network(self, items: Features) -> Features:
+        """`pooled [N, D]` of `pixels [N, 3, H, W]`."""
+        return {"pooled": self.backbone(items["pixels"])}

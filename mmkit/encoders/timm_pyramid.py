@@ -62,9 +62,9 @@ class TimmPyramidEncoder(TimmPictures):
             )
         return sum(m.shape[1] for m in maps)
 
-    def network(self, stack: Tensor) -> Features:
-        """`grid [N, C, grid, grid]` of pictures `[N, 3, H, W]`."""
-        return {"grid": torch.cat([self._pooled(m) for m in self.backbone(stack)], dim=1)}
+    def network(self, items: Features) -> Features:
+        """`grid [N, C, grid, grid]` of `pixels [N, 3, H, W]`."""
+        return {"grid": torch.cat([self._pooled(m) for m in self.backbone(items["pixels"])], dim=1)}
 
     def _pooled(self, maps: Tensor) -> Tensor:
         g = self.grid

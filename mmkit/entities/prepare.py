@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 
 from mmkit.data.knowledge import KnowledgeBase
-from mmkit.encoders.base import ItemEncoder
 from mmkit.encoders.entity_features import (
     EntityFeatures,
     TrainedEntities,
     encode_entities,
     has_one_item,
 )
+from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.store import prepare
 from mmkit.entities.linked import LinkedEntities
 from mmkit.entities.side import EntitySide
@@ -33,9 +33,8 @@ def linked_entities(
     """What a decoder links to, and notes for the user. What fits into `budget_bytes` is kept on `device`."""
     at = "model.encoders" if side.lent else "model.entities.encoders"
     for name, encoder in side.named_encoders.items():
-        if side.only_vectors is not encoder or not isinstance(encoder, ItemEncoder):
-            continue
-        if (encoder.frozen or not encoder.reads_pictures) and has_one_item(encoder, base[0]):
+        alone = side.only_vectors is encoder and isinstance(encoder, ItemEncoder)
+        if alone and (encoder.frozen or not encoder.source.pictures) and has_one_item(encoder, base[0]):
             features, notes = vectors_of(encoder, f"{at}.{name}", base, device, budget_bytes, progress)
             return LinkedEntities.of_vectors(features, side.scorer), notes
     notes = []

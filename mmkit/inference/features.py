@@ -11,7 +11,7 @@ from mmkit.data.image_report import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
 from mmkit.decoders.abilities import LinksEntities
-from mmkit.encoders.base import ItemEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.entities.prepare import linked_entities
 from mmkit.errors import DataError
@@ -79,11 +79,11 @@ def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
     """
     stored, examples, notes = model.item_encoders(), list(examples), []
     for name, encoder in model.reading.items():
-        if not isinstance(encoder, ItemEncoder) or not encoder.reads_pictures or name in stored:
+        if not isinstance(encoder, ItemEncoder) or not encoder.source.pictures or name in stored:
             continue
         report = scan_images(examples)
         what = f"{report.bad} of {report.total} pictures cannot be used ({report.faults()})"
-        if report.bad and encoder.missing_images == "error":
+        if report.bad and model.missing.policy == "error":
             raise DataError(
                 what,
                 where=f"model.encoders.{name}",

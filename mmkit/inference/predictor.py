@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.data.types import Entity, Example, Image, Prediction
-from mmkit.encoders.base import ItemEncoder, MissingImages
+from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, ImageError
 from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.inference import Inference
@@ -61,27 +61,18 @@ class Predictor:
         return cls(model, recipe, device)
 
     @property
-    def missing_images(self) -> MissingImages:
+    def missing_images(self) -> MissingPolicy:
         """What becomes of pictures that cannot be read: "error" or "blank"."""
-        return self._missing_images
+        return self.model.missing.policy
 
     @missing_images.setter
-    def missing_images(self, policy: MissingImages) -> None:
-        self._missing_images = policy
-        for encoder in (*self.model.named_encoders.values(), *self.model.entity_encoders.values()):
-            if isinstance(encoder, ItemEncoder):
-                encoder.missing_images = policy
+    def missing_images(self, policy: MissingPolicy) -> None:
+        self.model.missing.policy = policy
 
     @property
     def replaced(self) -> dict[str, str]:
         """The pictures that blank ones stood in for so far, and why."""
-        encoders = self.model.named_encoders.values()
-        return {
-            path: reason
-            for encoder in encoders
-            if isinstance(encoder, ItemEncoder)
-            for path, reason in encoder.replaced.items()
-        }
+        return self.model.missing.replaced
 
     @property
     def task(self) -> Task:

@@ -7,20 +7,76 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
 from mmkit.batch import Batch, Features
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.decoders.base import Decoder, Labels
-from mmkit.encoders.base import BLANK, ItemEncoder, MissingImages
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.errors import PartError, RunError
 from mmkit.model import Item, Model, assemble
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import COMPLETE, Run
 
-OWN = "expert/"
-"""Before the names of inputs that the expert's own encoders collated: `expert/text/input_ids`."""
+
+class RunItems(ItemSource[Example, Item]):
+    """What a run reads: the example as a whole, with the views that the run's decoder makes of it."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.model: Model
+
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Example]]:
+        """One item: a hash of what the run reads of the example, and the example."""
+        example = self.one(x)
+        views = sorted(self.model.decoder.views(example).items())
+        keys = [key for source in self._sources() for key, _ in source.items(example, missing)]
+        text = repr((views, keys)).encode("utf-8", "surrogatepass")
+        return [(hashlib.blake2b(text, digest_size=16).hexdigest(), example)]
+
+    def identity(self, x: Example | Entity) -> Hashable:
+        """The views its decoder makes of the example, and what its encoders of items look at."""
+        example = self.one(x)
+        views = tuple(sorted(self.model.decoder.views(example).items()))
+        return views, tuple(source.identity(example) for source in self._sources())
+
+    def _sources(self) -> list[ItemSource[Any, Any]]:
+        return [e.source for e in self.model.reading.values() if isinstance(e, ItemEncoder)]
+
+    def one(self, x: Example | Entity) -> Example:
+        """The example that the run makes of one. Raises `PartError` if it makes several, or `x` is an entity."""
+        if isinstance(x, Entity):
+            raise PartError("a run reads examples, not entities", where=self.run, code="expert.no-entities")
+        units = self.model.decoder.units(x)
+        if len(units) != 1:
+            raise PartError(
+                f"the run makes {len(units)} examples of one",
+                where=x.id,
+                hint="use a decoder that does so too",
+                code="expert.several-units",
+            )
+        return units[0]
+
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        if kind is Entity:
+            raise PartError(
+                "a run reads examples, not entities", hint="name another encoder", code="expert.no-entities"
+            )
+
+    def blank(self) -> Example:
+        """An example without words. No item of a run is blank."""
+        return Example.from_tokens(BLANK, ())
+
+    def load(self, raw: Example) -> Item:
+        """The example with its views, tokenised."""
+        return self.model.items([raw])[0]
+
+    def stack(self, loaded: Sequence[Item]) -> Features:
+        """What the run's encoders collate of the items: `<encoder>/<input>`."""
+        inputs = self.model.collate(loaded, targets=False).inputs
+        return {f"{name}/{k}": v for name, own in inputs.items() for k, v in own.items()}
+
+    def cost(self, raw: Example) -> int:
+        return len(raw.text)
 
 
 class RunEncoder(ItemEncoder):
@@ -39,6 +95,7 @@ class RunEncoder(ItemEncoder):
     version: ClassVar[str] = "mmkit.run.v1"
     is_run: ClassVar[bool] = True
 
+    source: RunItems
     model: Model
 
     def __init__(
@@ -50,9 +107,8 @@ class RunEncoder(ItemEncoder):
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
-        super().__init__(feature_dtype)
+        super().__init__(RunItems(run), frozen=frozen, store=store, feature_dtype=feature_dtype)
         self.run, self.recipe = run, recipe
-        self.frozen, self.store = frozen, store
 
     # Building and saving
 
@@ -67,12 +123,14 @@ class RunEncoder(ItemEncoder):
         self._trained_with = folder.recipe()
         self._check_readable(self._trained_with)
         if saved is None:
-            self.model = folder.model(self._trained_with)
+            self.model = folder.model(self._trained_with, missing=self.missing)
         else:
-            self.model = assemble(self._trained_with, labels=folder.labels(), saved=saved)
+            self.model = assemble(
+                self._trained_with, labels=folder.labels(), saved=saved, missing=self.missing
+            )
+        self.source.model = self.model
         self.ragged = frozenset({"emissions"}) & self.decoder.score_names
         self.dim = self.model.fuser.dims["pooled"]
-        self.missing_images, self.replaced = self._missing_images, self._replaced
 
     def check_there(self) -> None:
         self._check_complete(Run(self.run))
@@ -133,117 +191,18 @@ class RunEncoder(ItemEncoder):
         """Write the run's recipe, labels and encoders' configurations."""
         Run(folder).save_recipe(self._trained_with, self.model)
 
-    @property
-    def missing_images(self) -> MissingImages:  # type: ignore[override]
-        """What becomes of missing pictures, here and in the run's own encoders."""
-        return self._missing_images
-
-    @missing_images.setter
-    def missing_images(self, policy: MissingImages) -> None:
-        self._missing_images = policy
-        for encoder in self._item_encoders():
-            encoder.missing_images = policy
-
-    _missing_images: MissingImages = "error"
-
-    @property
-    def replaced(self) -> dict[str, str]:  # type: ignore[override]
-        """What a blank stood in for, here and in the run's own encoders."""
-        return self._replaced
-
-    @replaced.setter
-    def replaced(self, found: dict[str, str]) -> None:
-        self._replaced = found
-        for encoder in self._item_encoders():
-            encoder.replaced = found
-
-    def _item_encoders(self) -> list[ItemEncoder]:
-        encoders = self.model.reading.values() if "model" in self._modules else ()
-        return [e for e in encoders if isinstance(e, ItemEncoder) and e.reads_items]
-
-    # What the run reads of an example
-
-    def identity(self, x: Example | Entity) -> Hashable:
-        """The views its decoder makes of the example, and what its encoders of items look at."""
-        example = self._one(x)
-        views = tuple(sorted(self.decoder.views(example).items()))
-        return views, tuple(encoder.identity(example) for encoder in self._item_encoders())
-
-    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
-        """One item: a hash of what the run reads of the example, and the example."""
-        example = self._one(x)
-        views = sorted(self.decoder.views(example).items())
-        keys = [key for encoder in self._item_encoders() for key, _ in encoder.items(example)]
-        text = repr((views, keys)).encode("utf-8", "surrogatepass")
-        return [(hashlib.blake2b(text, digest_size=16).hexdigest(), example)]
-
-    def _one(self, x: Example | Entity) -> Example:
-        if isinstance(x, Entity):
-            raise PartError("a run reads examples, not entities", where=self.run, code="expert.no-entities")
-        units = self.decoder.units(x)
-        if len(units) != 1:
-            raise PartError(
-                f"the run makes {len(units)} examples of one",
-                where=x.id,
-                hint="use a decoder that does so too",
-                code="expert.several-units",
-            )
-        return units[0]
-
-    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
-        if kind is Entity:
-            raise PartError(
-                "a run reads examples, not entities", hint="name another encoder", code="expert.no-entities"
-            )
-
-    def blank(self) -> Example:
-        """An example without words. No item of a run is blank, but each encoder of items needs one."""
-        return Example.from_tokens(BLANK, ())
-
-    def load(self, raw: Example) -> Item:  # type: ignore[override]
-        """The example with its views, tokenised."""
-        return self.model.items([raw])[0]
-
-    def cost(self, raw: Example) -> int:
-        return len(raw.text)
-
-    def length(self, example: Example, views: Mapping[str, TextView]) -> int:
-        """That of the run's longest text."""
-        return max((item.length for item in self.model.items([self._one(example)])), default=0)
-
     def describe(self) -> dict[str, Any]:
         return {"model": self._trained_with.config["model"], "labels": self.labels}
 
-    # Running
+    def length(self, example: Example, views: Mapping[str, TextView]) -> int:
+        """That of the run's longest text."""
+        return max((item.length for item in self.model.items([self.source.one(example)])), default=0)
 
-    def stacked(self, loaded: Sequence[Item]) -> Features:
-        """What the run's encoders collate of the items."""
-        inputs = self.model.collate(loaded, targets=False).inputs
-        return {f"{OWN}{name}/{k}": v for name, own in inputs.items() for k, v in own.items()}
-
-    def collate(
-        self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
-    ) -> dict[str, Tensor]:
-        """Where stored features of the examples are, or what the run's encoders collate of them."""
-        if (found := self.from_store(examples)) is not None:
-            return found
-        return self.stacked([self.load(self._one(x)) for x in examples])
-
-    def network(self, stack: Features) -> Features:  # type: ignore[override]
+    def network(self, items: Features) -> Features:
         """`pooled [N, D]` and the decoder's scores of collated items."""
         inputs: dict[str, Features] = {}
-        for path, tensor in stack.items():
-            name, _, key = path.removeprefix(OWN).partition("/")
+        for path, tensor in items.items():
+            name, _, key = path.partition("/")
             inputs.setdefault(name, {})[key] = tensor
         states = self.model.fuser(self.model.named_encoders, Batch((), inputs))
         return {"pooled": states["pooled"], **self.decoder.scores(states)}
-
-    def forward(self, inputs: dict[str, Tensor]) -> Features:
-        own = {name: tensor for name, tensor in inputs.items() if name.startswith(OWN)}
-        if not own:
-            return super().forward(inputs)
-        made = self.encode(own) if self.frozen else self.network(own)
-        features = {k: v.float() if v.dtype == torch.float16 else v for k, v in made.items()}
-        pooled = features["pooled"]
-        mask = torch.ones(len(pooled), 1, dtype=torch.bool, device=pooled.device)
-        return {**{k: v.unsqueeze(1) for k, v in features.items()}, "mask": mask}

@@ -24,6 +24,7 @@ from packaging.requirements import Requirement
 from mmkit.config.packages import DISTRIBUTION, distribution_of
 from mmkit.data.jsonlines import write_jsonl
 from mmkit.data.types import Entity, Prediction
+from mmkit.encoders.items import MissingImages
 from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json
 from mmkit.loading.knowledge import read_entities
@@ -157,11 +158,17 @@ class Run:
             )
         return facts
 
-    def model(self, recipe: Recipe | None = None, entities: Path | Sequence[Entity] | None = None) -> Model:
+    def model(
+        self,
+        recipe: Recipe | None = None,
+        entities: Path | Sequence[Entity] | None = None,
+        missing: MissingImages | None = None,
+    ) -> Model:
         """The trained model on the CPU, in evaluation mode, built from this folder's files alone.
 
         Only a run trained with `save_frozen = false` fetches its frozen backbones by name. A knowledge base is
-        read from where the recipe says, or from the jsonlines file `entities`, unless it is given.
+        read from where the recipe says, or from the jsonlines file `entities`, unless it is given. Missing pictures
+        are as the recipe says, unless `missing` is given.
         Raises `RunError` if a file is missing or damaged.
         """
         recipe = recipe or self.recipe()
@@ -179,6 +186,7 @@ class Run:
             entities=entities,
             saved=self.folder,
             fetch_frozen=not keep_frozen,
+            missing=missing,
         )
         names = set(model.state_dict()) if keep_frozen else _names_without_frozen(model)
         load_weights(model, state, self.weights_file, only=names)

@@ -24,8 +24,11 @@ from mmkit.data.sample import pictures as drawn
 from mmkit.data.types import Entity, Example, Image
 from mmkit.encoders import blip_pairs
 from mmkit.encoders.blip_multimodal import BlipMultimodalEncoder
+from mmkit.encoders.blip_pairs import LoadedPair, Pair
 from mmkit.encoders.blip_sample import write_tiny_blip
 from mmkit.encoders.blip_similarity import BlipSimilarityEncoder
+from mmkit.encoders.items import MissingImages
+from mmkit.encoders.pictures import pixels_of
 from mmkit.encoders.sharing import sharing
 from mmkit.encoders.store import prepare
 from mmkit.errors import DataError, ImageError, PartError
@@ -108,7 +111,7 @@ def test_a_pair_is_the_first_photo_and_the_text(tiny_blip: Path, photos: list[st
         pair(TEXTS[1], Image(b)),
         pair(TEXTS[0], Image(b, box=(2, 2, 30, 30))),
     ]
-    keys = [encoder.items(x)[0][0] for x in records]
+    keys = [encoder.source.items(x, MissingImages())[0][0] for x in records]
     assert keys[0] == keys[1] and len(set(keys)) == 4
     tokens = features(encoder, *records)["tokens"]
     assert torch.equal(tokens[0], tokens[1])
@@ -168,7 +171,7 @@ def test_missing_and_broken_photos(tiny_blip: Path, photos: list[str], tmp_path:
         prepare(encoder, records)
     with pytest.raises(DataError, match="1 pictures are broken"):
         prepare(encoder, records[1:])
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     wanted = [
         blips_own(tiny_blip, *item)
         for item in [(None, TEXTS[0]), (None, TEXTS[1]), (photos[1], TEXTS[2]), (None, TEXTS[2])]
@@ -187,10 +190,13 @@ def test_missing_and_broken_photos(tiny_blip: Path, photos: list[str], tmp_path:
 def test_missing_photos_are_found_before_training_without_a_store(tiny_blip: Path, tmp_path: Path) -> None:
     record = pair(TEXTS[0], Image(str(tmp_path / "none.jpg")), score=0.5)
     states, given = built(tiny_blip, store=False), BlipSimilarityEncoder("no-such-model", given="score")
-    model: Any = SimpleNamespace(item_encoders=dict, reading={"states": states, "given": given})
+    missing = MissingImages()
+    model: Any = SimpleNamespace(
+        item_encoders=dict, reading={"states": states, "given": given}, missing=missing
+    )
     with pytest.raises(DataError, match=r"model\.encoders\.states: 1 of 1 pictures cannot be used"):
         check_pictures(model, [record])
-    states.missing_images = "blank"
+    missing.policy = "blank"
     assert len(check_pictures(model, [record])) == 1
 
 
@@ -318,7 +324,7 @@ def test_what_does_not_fit_is_refused(tiny_blip: Path, tmp_path: Path) -> None:
     with pytest.raises(PartError, match="pairs of an example's photo and text"):
         encoder.check_reads(Entity)
     with pytest.raises(PartError, match="Q1"):
-        encoder.items(Entity("Q1", "Paris"))
+        encoder.source.items(Entity("Q1", "Paris"), MissingImages())
     with pytest.raises(DataError, match="no valid Unicode"):
         features(encoder, pair("\ud800"))
 
@@ -337,11 +343,9 @@ def test_the_samples_photos_are_told_apart(tiny_blip: Path, text: str) -> None:
     """A linear probe of the tokens' maximum, fitted on some drawn photos, knows what others show."""
     rng, encoder, kinds = Random(1), built(tiny_blip), drawn.KINDS
     shown = torch.tensor([i % len(kinds) for i in range(120 * len(kinds))])
-    loaded = [
-        blip_pairs.LoadedPair(encoder._transform(drawn.photo(kinds[kind], rng)), encoder.token_ids(text))
-        for kind in shown
-    ]
-    seen = encoder.encode(encoder.stacked(loaded))["tokens"].amax(1)
+    transform, ids = pixels_of(encoder.processor), encoder.source.load(Pair(Image(None), text)).ids
+    loaded = [LoadedPair(transform(drawn.photo(kinds[kind], rng)), ids) for kind in shown]
+    seen = encoder.encode(encoder.source.stack(loaded))["tokens"].amax(1)
     states = torch.nn.functional.pad(seen, (0, 1), value=1.0)
     fit, test = slice(0, 720), slice(720, None)
     probe = torch.linalg.lstsq(states[fit], torch.nn.functional.one_hot(shown[fit]).float()).solution

@@ -120,7 +120,7 @@ def test_a_saved_encoder_builds_without_its_source(
 
 def test_given_scores_are_read_and_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = built("no-such-model", given=NOTE)
-    assert not encoder.state_dict() and not encoder.reads_pictures
+    assert not encoder.state_dict() and not encoder.source.pictures
     encoder.save(tmp_path / "saved")
     again = BlipSimilarityEncoder("no-such-model", given=NOTE)
     again.build(saved=tmp_path / "saved")

@@ -123,7 +123,7 @@ def test_missing_and_broken_pictures(tiny_clip: Path, photos: list[str], tmp_pat
         features(encoder, bad)
     with pytest.raises(DataError, match="1 pictures are missing"):
         prepare(encoder, [bad])
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     real = clips_own(tiny_clip, [photos[1]])
     for _ in range(2):
         found = features(encoder, bad, example())
@@ -212,7 +212,8 @@ def test_the_samples_photos_are_told_apart(tiny_clip: Path) -> None:
     """A linear probe, fitted by least squares on some drawn photos, knows what others show."""
     rng, encoder = Random(1), built(tiny_clip)
     shown = torch.tensor([i % len(KINDS) for i in range(240)])
-    stack = torch.stack([encoder.transform(drawn.photo(KINDS[kind], rng)) for kind in shown])
+    transform = pictures.pixels_of(encoder.processor)
+    stack = encoder.source.stack([transform(drawn.photo(KINDS[kind], rng)) for kind in shown])
     states = torch.nn.functional.pad(encoder.encode(stack)["pooled"], (0, 1), value=1.0)
     fit, test = slice(0, 160), slice(160, 240)
     probe = torch.linalg.lstsq(states[fit], torch.nn.functional.one_hot(shown[fit]).float()).solution

@@ -15,10 +15,11 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 
 from mmkit.data.types import Entity, Example, Mention
-from mmkit.encoders.base import BLANK
 from mmkit.encoders.clip_sample import END, START, write_tiny_clip
 from mmkit.encoders.clip_text import ClipTextEncoder
+from mmkit.encoders.items import BLANK, CollatedItems, MissingImages
 from mmkit.encoders.store import prepare
+from mmkit.encoders.texts import Texts
 from mmkit.errors import DataError, PartError
 
 LONG = "Jordan plays basketball in Chicago and Paris " * 20
@@ -74,8 +75,8 @@ def test_the_end_is_found_as_older_configurations_say(tiny_clip: Path, tmp_path:
 
 def test_what_exceeds_the_limit_is_cut(tiny_clip: Path) -> None:
     encoder = built(tiny_clip)
-    ids, mask = encoder.load(LONG)
-    assert mask.sum() == 77 and ids[0] == encoder.tokenizer.bos_token_id
+    ids = encoder.source.load(LONG)
+    assert len(ids) == 77 and ids[0] == encoder.tokenizer.bos_token_id
     assert ids[-1] == encoder.tokenizer.eos_token_id
     assert torch.equal(*pooled(encoder, sentence(LONG), sentence(LONG + "and more")))
 
@@ -102,7 +103,8 @@ def test_batches_are_no_wider_than_their_texts(tiny_clip: Path) -> None:
     empty, one = sentence("x"), sentence("x", notes={"faces": "Paris"})
     inputs = encoder.collate([one, empty], [{}] * 2)
     assert inputs["mask"].shape == (2, 1)
-    assert inputs["items"].shape == (2, 2, 3)  # a blank and a real text: start, "paris", end
+    ids = CollatedItems.of(inputs).loaded["input_ids"]
+    assert ids.shape == (2, 3)  # a blank and a real text: start, "paris", end
     nothing = encoder(encoder.collate([empty, empty], [{}] * 2))
     assert nothing["pooled"].shape == (2, 1, encoder.dim) and not nothing["pooled"].any()
     assert not nothing["mask"].any()
@@ -136,7 +138,7 @@ def test_stored_features_are_the_computed_ones(tiny_clip: Path, dtype: str) -> N
 def test_the_same_batch_gives_the_same_bits(tiny_clip: Path) -> None:
     encoder = built(tiny_clip)
     records = list(map(sentence, sorted(TEXTS, key=len)))
-    computed = encoder.encode(torch.stack([encoder.load(x.text) for x in records]))["pooled"]
+    computed = encoder.encode(encoder.source.stack([encoder.source.load(x.text) for x in records]))["pooled"]
     prepare(encoder, records)
     assert torch.equal(pooled(encoder, *records)[:, 0], computed)
 
@@ -145,7 +147,7 @@ def test_a_hit_tokenises_nothing(tiny_clip: Path, monkeypatch: pytest.MonkeyPatc
     records = list(map(sentence, TEXTS))
     assert prepare(built(tiny_clip), records).computed == len(TEXTS)
     encoder = built(tiny_clip)
-    monkeypatch.setattr(ClipTextEncoder, "load", lambda *_: pytest.fail("a text was tokenised"))
+    monkeypatch.setattr(Texts, "load", lambda *_: pytest.fail("a text was tokenised"))
     assert prepare(encoder, records).computed == 0
     assert pooled(encoder, *records).shape == (5, 1, encoder.dim)
 
@@ -231,7 +233,7 @@ def test_settings_that_cannot_be_are_refused(tiny_clip: Path, options: dict[str,
 
 def test_records_of_another_kind_are_refused(tiny_clip: Path) -> None:
     with pytest.raises(DataError, match="an entity has no text 'mention'"):
-        built(tiny_clip, "mention").items(Entity("Q1", "Paris"))
+        built(tiny_clip, "mention").source.items(Entity("Q1", "Paris"), MissingImages())
     with pytest.raises(DataError, match="no valid Unicode"):
         pooled(built(tiny_clip), sentence("half a \ud83d sign"))
 
@@ -280,14 +282,11 @@ def encoder(tiny_clip: Path) -> ClipTextEncoder:
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda text: "<|" not in text))
 def test_any_text_has_tokens_that_end_once(encoder: ClipTextEncoder, text: str) -> None:
-    ids, mask = encoder.load(text)
-    length = int(mask.sum())
+    ids = encoder.source.load(text)
     start, end = (encoder.tokenizer.convert_tokens_to_ids(token) for token in (START, END))
-    assert (
-        ids[0] == start and ids[length - 1] == end and (ids[: length - 1] != end).all()
-    )  # nothing is unknown
-    assert not mask[length:].any() and not ids[length:].any()
-    assert [key for key, _ in encoder.items(sentence(text))] != [BLANK] or not text.strip()
+    assert ids[0] == start and ids[-1] == end and (ids[:-1] != end).all()  # nothing is unknown
+    keys = [key for key, _ in encoder.source.items(sentence(text), MissingImages())]
+    assert keys != [BLANK] or not text.strip()
 
 
 def test_the_sample_is_one_model_for_texts_and_pictures(tmp_path: Path, examples: list[Example]) -> None:

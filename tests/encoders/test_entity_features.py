@@ -10,22 +10,45 @@ from PIL import Image as Pillow
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Image
 from mmkit.encoders import entity_features
-from mmkit.encoders.base import BLANK, ItemEncoder
 from mmkit.encoders.entity_features import TrainedEntities, encode_entities
-from mmkit.encoders.pictures import PictureEncoder
-from mmkit.encoders.texts import PlainTextEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource
+from mmkit.encoders.pictures import Pictures
+from mmkit.encoders.texts import Texts
 from mmkit.errors import DataError, MMKitError, PartError
+
+
+class Spelt(ItemSource):
+    """A description as the numbers of its first eight letters."""
+
+    def __init__(self, slots=1, width=128):
+        self.slots, self.width = slots, width
+
+    def items(self, x, missing):
+        return [(x.description or BLANK, x.description)] * self.slots
+
+    def identity(self, x):
+        return x.description
+
+    def load(self, raw):
+        letters = [ord(c) % self.width for c in raw[:8]]
+        return torch.tensor(letters + [0] * (8 - len(letters)))
+
+    def blank(self):
+        return ""
+
+    def stack(self, loaded):
+        return {"letters": torch.stack(list(loaded))}
 
 
 class Letters(ItemEncoder):
     """Sums an embedding over a text's letters, and counts the items it encodes."""
 
     provides = frozenset({"pooled", "mask"})
-    slots = 1
 
-    def __init__(self, frozen=True, feature_dtype="float32"):
-        super().__init__(feature_dtype)
-        self.frozen, self.dim, self.encoded = frozen, 4, 0
+    def __init__(self, frozen=True, feature_dtype="float32", source=None):
+        super().__init__(source or Spelt(), frozen=frozen, feature_dtype=feature_dtype)
+        self.dim, self.encoded = 4, 0
         torch.manual_seed(0)
         self.table = torch.nn.Embedding(128, 4, padding_idx=0)
         self.requires_grad_(not frozen)
@@ -36,62 +59,39 @@ class Letters(ItemEncoder):
     def save(self, folder):
         pass
 
-    def items(self, x):
-        return [(x.description or BLANK, x.description)] * self.slots
-
-    def load(self, raw):
-        letters = [min(127, ord(c)) for c in raw[:8]]
-        return torch.tensor(letters + [0] * (8 - len(letters)))
-
-    def blank(self):
-        return ""
-
-    def network(self, stack):
-        self.encoded += len(stack)
-        return {"pooled": self.table(stack).sum(1)}
+    def network(self, items):
+        self.encoded += len(items["letters"])
+        return {"pooled": self.table(items["letters"]).sum(1)}
 
     def describe(self):
         return {}
-
-
-class Words(PlainTextEncoder):
-    """Counts the letters of a text, tokenised by character."""
-
-    def __init__(self, source):
-        super().__init__(source)
-        self.dim = 3
-        self.table = torch.nn.Parameter(torch.eye(30, 3), requires_grad=False)
-        self._width, self._pad = 8, 0
-
-    def build(self, special_tokens=(), saved=None):
-        pass
-
-    def save(self, folder):
-        pass
-
-    def load(self, raw):
-        letters = [ord(c) % 30 for c in raw[:8]]
-        return torch.tensor(
-            [letters + [0] * (8 - len(letters)), [1] * len(letters) + [0] * (8 - len(letters))]
-        )
-
-    def pooled(self, input_ids, attention_mask):
-        return (self.table[input_ids] * attention_mask[..., None]).sum(1)
 
     def of(self, text):
-        return self.encode(self.load(text)[None])["pooled"][0]
+        return self.encode(self.source.stack([self.source.load(text)]))["pooled"][0]
+
+
+class SpeltTexts(Texts):
+    """Texts under a source as numbers of letters, without a tokenizer."""
+
+    def load(self, raw):
+        return Spelt().load(raw)
+
+    def stack(self, loaded):
+        return Spelt().stack(loaded)
 
     def describe(self):
         return {}
 
 
-class Colours(PictureEncoder):
+class Colours(ItemEncoder):
     """The mean colour of a picture."""
 
     def __init__(self):
-        super().__init__()
-        self.dim, self.size, self.one = 3, (3, 4, 4), torch.nn.Parameter(torch.ones(1))
-        self.transform = lambda picture: torch.tensor(np.asarray(picture) / 255.0).permute(2, 0, 1).float()
+        super().__init__(Pictures())
+        self.dim, self.one = 3, torch.nn.Parameter(torch.ones(1))
+        self.source.set_transform(
+            lambda picture: torch.tensor(np.asarray(picture) / 255.0).permute(2, 0, 1).float(), (3, 4, 4)
+        )
 
     def build(self, special_tokens=(), saved=None):
         pass
@@ -99,8 +99,8 @@ class Colours(PictureEncoder):
     def save(self, folder):
         pass
 
-    def network(self, stack):
-        return {"pooled": self.one * stack.mean((2, 3))}
+    def network(self, items):
+        return {"pooled": self.one * items["pixels"].mean((2, 3))}
 
     def describe(self):
         return {}
@@ -119,7 +119,8 @@ def base(tmp_path):
 
 
 def expected(encoder, base):
-    rows = [encoder.network(encoder.load(e.description)[None])["pooled"][0] for e in base]
+    source = encoder.source
+    rows = [encoder.network(source.stack([source.load(e.description)]))["pooled"][0] for e in base]
     return torch.stack(rows).detach()
 
 
@@ -200,7 +201,7 @@ def test_half_precision_is_kept_as_such(base):
 
 def test_several_vectors_an_entity_are_refused(base):
     encoder = Letters()
-    encoder.slots = 2
+    encoder.source.slots = 2
     with pytest.raises(PartError, match="one vector"):
         encode_entities(encoder, base)
 
@@ -228,7 +229,7 @@ def test_a_trained_encoder_follows_its_weights(base):
 
 
 def test_texts_of_another_source_are_other_features(base, tmp_path):
-    descriptions, names = Words("description"), Words("name")
+    descriptions, names = (Letters(source=SpeltTexts(name)) for name in ("description", "name"))
     assert descriptions.fingerprint() == names.fingerprint()  # one network
     encode_entities(descriptions, base)
     features = encode_entities(names, base)
@@ -236,9 +237,9 @@ def test_texts_of_another_source_are_other_features(base, tmp_path):
 
 
 def test_features_of_texts_are_found_without_reading_the_entities_again(base, monkeypatch):
-    first = encode_entities(Words("description"), base)
+    first = encode_entities(Letters(source=SpeltTexts("description")), base)
     monkeypatch.setattr(KnowledgeBase, "__getitem__", None)
-    again = encode_entities(Words("description"), base)
+    again = encode_entities(Letters(source=SpeltTexts("description")), base)
     rows = torch.arange(8)
     torch.testing.assert_close(again.gather(rows), first.gather(rows))
 
@@ -246,7 +247,7 @@ def test_features_of_texts_are_found_without_reading_the_entities_again(base, mo
 def test_a_picture_that_changes_is_encoded_again(tmp_path):
     base = KnowledgeBase.build(tmp_path / "b", [Entity("Q1", "n", images=(Image(str(tmp_path / "a.png")),))])
     encoder = Colours()
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     assert not encode_entities(encoder, base).gather(torch.tensor([0])).any()
     Pillow.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "a.png")
     red = encode_entities(encoder, base).gather(torch.tensor([0]))
@@ -260,9 +261,9 @@ def test_a_broken_picture_is_zeros_only_where_blanks_may_stand_in(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     base = KnowledgeBase.build(tmp_path / "b", [Entity("Q1", "n", images=(Image(str(tmp_path / "a.png")),))])
     encoder = Colours()
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     assert not encode_entities(encoder, base).gather(torch.tensor([0])).any()
-    encoder.missing_images = "error"
+    encoder.missing.policy = "error"
     with pytest.raises(DataError, match=r"a\.png"):
         encode_entities(encoder, base)
 
@@ -295,6 +296,6 @@ def test_what_cannot_be_trained_on_entities_is_refused(base):
     with pytest.raises(PartError, match="read texts"):
         TrainedEntities(Colours(), base)
     encoder = Letters(frozen=False)
-    encoder.slots = 2
+    encoder.source.slots = 2
     with pytest.raises(PartError, match="one vector"):
         TrainedEntities(encoder, base)

@@ -14,6 +14,7 @@ from torchvision.models import resnet50
 
 from mmkit.data.types import Entity, Example, Image
 from mmkit.encoders import pictures
+from mmkit.encoders.items import CollatedItems, MissingImages
 from mmkit.encoders.store import prepare
 from mmkit.encoders.timm_backbone import TimmPictures
 from mmkit.encoders.timm_pooled import TimmEncoder
@@ -70,14 +71,15 @@ def examples(photos: list[str]) -> list[Example]:
 def test_slots_are_photos_then_objects(tiny_resnet: Path, examples: list[Example]) -> None:
     encoder = built(TimmEncoder, tiny_resnet, photos=1, objects=3)
     inputs = collate(encoder, examples)
-    assert inputs["items"].shape == (4, 4, 3, 64, 64)
+    pixels = CollatedItems.of(inputs).loaded["pixels"]
+    assert pixels.shape == (16, 3, 64, 64)
     assert inputs["mask"].tolist() == [
         [True, True, True, False],
         [True, False, False, False],
         [False, True, False, False],
         [False, False, False, False],
     ]
-    assert not inputs["items"][~inputs["mask"]].any()  # a blank is the mean colour: zero after normalisation
+    assert not pixels[~inputs["mask"].flatten()].any()  # a blank is the mean colour: zero after normalisation
     features = encoder(inputs)
     assert features["pooled"].shape == (4, 4, encoder.dim) and features["mask"].shape == (4, 4)
     assert set(features) == encoder.provides
@@ -92,7 +94,7 @@ def test_a_blank_goes_through_the_network(tiny_resnet: Path, examples: list[Exam
 
 def test_more_pictures_than_slots_are_left_out(tiny_resnet: Path, photos: list[str]) -> None:
     encoder = built(TimmEncoder, tiny_resnet, photos=2)
-    items = encoder.items(example(*[Image(p) for p in photos]))
+    items = encoder.source.items(example(*[Image(p) for p in photos]), MissingImages())
     assert [raw.path for _, raw in items] == photos[:2]
     assert len({key for key, _ in items}) == 2
 
@@ -148,7 +150,7 @@ def test_missing_and_broken_pictures(tiny_resnet: Path, tmp_path: Path, photos: 
     bad = example(Image(str(tmp_path / "none.png")), Image(str(broken)))
     with pytest.raises(ImageError):
         collate(encoder, [bad])
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     assert collate(encoder, [bad])["mask"].tolist() == [[False, False]]
     report = prepare(encoder, [bad])
     assert list(report.missing) == [str(tmp_path / "none.png")] and list(report.broken) == [str(broken)]
@@ -176,7 +178,7 @@ def test_a_trainable_encoder_trains(tiny_resnet: Path, examples: list[Example]) 
 def test_pyramid_pools_as_the_paper_does(tiny_resnet: Path) -> None:
     encoder = built(TimmPyramidEncoder, tiny_resnet, grid=2)
     stack = torch.randn(3, 3, 64, 64)
-    grid = encoder.network(stack)["grid"]
+    grid = encoder.network({"pixels": stack})["grid"]
     maps = encoder.backbone(stack)
     assert [m.shape[-1] for m in maps] == [16, 8, 4, 2]
     assert encoder.dim == sum(m.shape[1] for m in maps) == grid.shape[1]
@@ -208,10 +210,10 @@ def test_resnet50_is_named_as_torchvisions(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
     encoder = TimmPyramidEncoder("resnet50", objects=3)
     encoder.build(saved=tmp_path)
-    assert encoder.dim == 3840 and encoder.slots == 4
+    assert encoder.dim == 3840
     state = {k: v for k, v in resnet50().state_dict().items() if not k.startswith("fc.")}
     encoder.backbone.load_state_dict(state)  # strictly
-    assert encoder.network(torch.zeros(1, 3, 224, 224))["grid"].shape == (1, 3840, 2, 2)
+    assert encoder.network({"pixels": torch.zeros(1, 3, 224, 224)})["grid"].shape == (1, 3840, 2, 2)
 
 
 @pytest.mark.parametrize("kind", [TimmEncoder, TimmPyramidEncoder])
@@ -249,13 +251,13 @@ def test_sample_is_deterministic_and_of_sane_scale(tiny_resnet: Path, tmp_path: 
     TimmPyramidEncoder.sample(tmp_path / "again", seed=1, examples=[])
     for file in tiny_resnet.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
-    grid = built(TimmPyramidEncoder, tiny_resnet).encode(torch.randn(16, 3, 64, 64))["grid"]
+    grid = built(TimmPyramidEncoder, tiny_resnet).encode({"pixels": torch.randn(16, 3, 64, 64)})["grid"]
     assert 0.1 < grid.std(0).mean() < 2 and grid.abs().max() < 20
 
 
 def test_preprocessing_is_the_models_own(tiny_resnet: Path, photos: list[str]) -> None:
     encoder = built(TimmEncoder, tiny_resnet)
-    item = encoder.load(Image(photos[1]))  # 64×64 as the model wants it: only normalised
+    item = encoder.source.load(Image(photos[1]))  # 64×64 as the model wants it: only normalised
     pixels = torch.from_numpy(np.array(Pillow.open(photos[1]))).permute(2, 0, 1) / 255
     torch.testing.assert_close(item, (pixels - 0.5) / 0.25)
 

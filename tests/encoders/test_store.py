@@ -19,25 +19,61 @@ from torch import Tensor, nn
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, Image
 from mmkit.encoders import store
-from mmkit.encoders.base import BLANK, ItemEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.store import prepare
 from mmkit.encoders.stored import ranges
 from mmkit.errors import DataError, ImageError, MMKitError
 
 
+class Given(ItemSource[Image, Tensor]):
+    """A picture's path is a number n; "missing" does not exist, and "broken" cannot be loaded."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.loaded: list[str] = []
+
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Image]]:
+        images = [*x.images, *[Image(None)] * self.slots][: self.slots]
+        return [self._item(i, missing) for i in images]
+
+    def _item(self, image: Image, missing: MissingImages) -> tuple[str, Image]:
+        if image.path == "missing":
+            missing.excuse(ImageError("no such image", where=image.path))
+            return BLANK, self.blank()
+        return (BLANK if image.path is None else f"key of {image.path}"), image
+
+    def identity(self, x: Example | Entity) -> Any:
+        return x.images
+
+    def blank(self) -> Image:
+        return Image(None)
+
+    def load(self, raw: Image) -> Tensor:
+        self.loaded.append(raw.path or BLANK)
+        if raw.path == "broken":
+            raise ImageError("the image is broken", where="broken")
+        return torch.tensor(float(raw.path or 0))
+
+    def stack(self, loaded: list[Tensor]) -> Features:
+        return {"numbers": torch.stack(list(loaded))}
+
+
 class Numbers(ItemEncoder):
-    """A picture's path is a number n; its features are n times a weight, fixed and ragged (n % 4 rows)."""
+    """A number n becomes n times a weight, fixed and ragged (n % 4 rows)."""
 
     version = "test.numbers.v1"
     ragged = frozenset({"rows_of"})
-    frozen = True
+    source: Given
 
     def __init__(self, slots: int = 2, **options: Any) -> None:
-        super().__init__(**options)
-        self.slots = slots
+        super().__init__(Given(slots), **options)
         self.weight = nn.Parameter(torch.arange(1.0, 4.0), requires_grad=False)
-        self.loaded: list[str] = []
+
+    @property
+    def loaded(self) -> list[str]:
+        return self.source.loaded
 
     def build(self, special_tokens=(), saved=None) -> None: ...
 
@@ -46,32 +82,12 @@ class Numbers(ItemEncoder):
     def describe(self) -> dict[str, Any]:
         return {}
 
-    def blank(self) -> Image:
-        return Image(None)
-
-    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
-        images = [*x.images, *[Image(None)] * self.slots][: self.slots]
-        return [self._item(i) for i in images]
-
-    def _item(self, image: Image) -> tuple[str, Any]:
-        if image.path == "missing":
-            if self.missing_images == "error":
-                raise ImageError("no such image", where=image.path)
-            self.replaced[image.path] = "no such image"
-            return BLANK, self.blank()
-        return (BLANK if image.path is None else f"key of {image.path}"), image
-
-    def load(self, raw: Image) -> Tensor:
-        self.loaded.append(raw.path or BLANK)
-        if raw.path == "broken":
-            raise ImageError("the image is broken", where="broken")
-        return torch.tensor(float(raw.path or 0))
-
-    def network(self, stack: Tensor) -> Features:
-        lengths = stack.long() % 4
+    def network(self, items: Features) -> Features:
+        numbers = items["numbers"]
+        lengths = numbers.long() % 4
         real = torch.arange(3) < lengths[:, None]
-        rows = stack[:, None, None] * self.weight * real[..., None]
-        return {"fixed": stack[:, None] * self.weight, "rows_of": rows, "lengths": lengths}
+        rows = numbers[:, None, None] * self.weight * real[..., None]
+        return {"fixed": numbers[:, None] * self.weight, "rows_of": rows, "lengths": lengths}
 
 
 def example(*paths: str | None) -> Example:
@@ -222,7 +238,7 @@ def test_broken_items_are_an_error_but_the_rest_is_stored() -> None:
 @pytest.mark.parametrize("more", [EXAMPLES, [example("1", "2")]], ids=["with blanks", "without blanks"])
 def test_blanks_stand_in_when_asked_to(more: list[Example]) -> None:
     encoder = Numbers()
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     examples = [*more, example("missing", "broken")]
     report = prepare(encoder, examples)
     assert set(report.missing) == {"missing"} and set(report.broken) == {"broken"}
@@ -230,7 +246,6 @@ def test_blanks_stand_in_when_asked_to(more: list[Example]) -> None:
     ours = features(encoder, examples)
     assert ours["mask"][-1].tolist() == [False, False] and not ours["fixed"][-1].any()
     again = Numbers()
-    again.missing_images = "error"
     with pytest.raises(DataError):  # what is broken is not hidden by what was stored
         prepare(again, [example("broken")])
 
@@ -239,8 +254,9 @@ def test_computing_on_the_fly_follows_the_same_policy() -> None:
     encoder = Numbers()
     with pytest.raises(ImageError):
         encoder.collate([example("broken")], [{}])
-    encoder.missing_images = "blank"
+    encoder.missing.policy = "blank"
     assert encoder.collate([example("broken")], [{}])["mask"].tolist() == [[False, False]]
+    assert encoder.missing.replaced == {"broken": "the image is broken"}
 
 
 # Crashes, damage and disks
@@ -318,13 +334,13 @@ def test_a_store_that_cannot_be_made_is_explained(cache: Path) -> None:
 
 def _prepare_in_a_process(counts: Any) -> None:
     encoder = Numbers()
-    slow = encoder.load
+    slow = encoder.source.load
 
     def load(raw: Image) -> Tensor:
         time.sleep(0.01)  # so that the processes do meet
         return slow(raw)
 
-    encoder.load = load
+    encoder.source.load = load
     counts.put(prepare(encoder, EXAMPLES * 3, batch_size=2).computed)
 
 
@@ -373,7 +389,9 @@ def test_shards_give_back_what_was_put_in(
 class Dropping(Numbers):
     """As `Numbers`, without blank items."""
 
-    drops_blanks = True
+    def __init__(self, slots: int) -> None:
+        super().__init__(slots)
+        self.source.drops_blanks = True
 
 
 PATHS = st.sampled_from(["1", "2", "3", "6", "11", "missing", "broken", None])
@@ -392,7 +410,7 @@ def test_blank_items_are_left_out(
 ) -> None:
     monkeypatch.setenv("MMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
     computing, storing = Dropping(slots=3), Dropping(slots=3)
-    computing.missing_images = storing.missing_images = "blank"
+    computing.missing = storing.missing = MissingImages("blank")
     prepare(storing, [x for batch in batches for x in batch])
     for batch in batches:
         real = [[float(i.path) for i in x.images[:3] if i.path and i.path.isdigit()] for x in batch]

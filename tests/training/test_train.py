@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import mmkit.training.checkpoint
 from mmkit.decoders.crf_tagger import CrfTagger
-from mmkit.encoders.base import ItemEncoder
+from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.errors import DataError, Interrupted, RecipeError, RunError, TrainingError
 from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
+from mmkit.encoders.items import MissingImages
 from mmkit.loading.splits import annotate_split, read_split
 from mmkit.recipe import Recipe, load_recipe
 from mmkit_hvpnet.detector import Detector, Found
@@ -66,7 +67,7 @@ def test_objects_from_the_annotator_fill_the_object_slots(
     split = read_split(recipe, "train")
     annotate_split(recipe, split, "cpu")
     vision = recipe.build("model.encoders.vision")
-    keys = [key for key, _ in vision.items(split.examples[0])]
+    keys = [key for key, _ in vision.source.items(split.examples[0], MissingImages())]
     assert len(keys) == 4
     assert keys[3] == "blank"
     assert len(set(keys)) == 4

@@ -48,13 +48,13 @@ class ClipImages:
 
     def pixels(self, picture: Pillow.Image) -> Tensor:
         """An image as the network takes it, `[3, H, W]` on the CPU; threads may do so side by side."""
-        return self._encoder.transform(picture)
+        return self._encoder.source.prepared(picture)
 
     def vectors(self, pixels: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The vectors `[N, D]` of such images, of length 1."""
         if not pixels:
             return np.empty((0, self.width), np.float32)
-        pooled = self._encoder.encode(torch.stack(list(pixels)).to(self.dtype))["pooled"]
+        pooled = self._encoder.encode({"pixels": torch.stack(list(pixels)).to(self.dtype)})["pooled"]
         return torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
 
     def probe(self) -> np.ndarray[Any, np.dtype[np.float32]]:

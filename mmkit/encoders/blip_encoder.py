@@ -1,0 +1,98 @@
+"""What BLIP's encoders of pairs share: the network, and what prepares a pair for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+from transformers import AutoImageProcessor, BlipForImageTextRetrieval, PreTrainedTokenizerFast
+
+from mmkit.batch import Features
+from mmkit.data.types import Example
+from mmkit.encoders.blip_backbone import blip_error, blip_network
+from mmkit.encoders.blip_pairs import Pairs
+from mmkit.encoders.blip_sample import write_tiny_blip
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.pictures import input_size, pixels_of
+from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
+from mmkit.errors import PartError
+
+
+class BlipEncoder(ItemEncoder):
+    """BLIP as an encoder of an example's pair of first photo and plain text, one slot an example.
+
+    `name` is a BLIP for retrieval of the Hub (with an optional `revision`) or a local folder; its own image
+    processor prepares the photo, and texts are cut to `max_length` tokens. Where the photo is blank, features are
+    what BLIP makes of the mean colour and the sentence, and `mask` is false.
+    """
+
+    source: Pairs
+    backbone: BlipForImageTextRetrieval
+    tokenizer: PreTrainedTokenizerFast
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        revision: str | None = None,
+        max_length: int,
+        frozen: bool = True,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        super().__init__(Pairs(), frozen=frozen, store=store, feature_dtype=feature_dtype)
+        self.name, self.revision, self.max_length = name, revision, max_length
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        """Load network, tokenizer and image processor; `special_tokens` mark words of a view, not of a plain text.
+
+        Raises `PartError` for a model that cannot be had, is another kind, or takes fewer than `max_length` tokens.
+        """
+        self.backbone = blip_network(self.name, self.revision, saved, self.frozen)
+        source, options = str(saved or self.name), hub_options(None if saved else self.revision)
+        try:
+            self.tokenizer = load_tokenizer(source, **options)
+            self.processor: Any = AutoImageProcessor.from_pretrained(source, **options)
+        except LOADING_ERRORS as error:
+            raise blip_error(source, error) from error
+        config: Any = self.backbone.config
+        limit = config.text_config.max_position_embeddings
+        if self.max_length > limit:
+            raise PartError(f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens")
+        transform = pixels_of(self.processor)
+        size = input_size(self.name, transform, config.vision_config.image_size)
+        self.source.set_preparation(self.tokenizer, self.max_length, transform, size, self.first_token())
+        if self.frozen:
+            self.requires_grad_(False).train()
+
+    def first_token(self) -> int | None:
+        """What BLIP is given in place of a text's first token; None: that token itself."""
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration, the tokenizer and the image processor's settings to `folder`."""
+        self.backbone.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+    def describe(self) -> dict[str, Any]:
+        return {"processor": self.processor.to_dict(), "config": described(self.backbone)}
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save a tiny BLIP, which all of BLIP's encoders use, beside `folder`."""
+        return {"name": str(write_tiny_blip(folder, seed, examples)), "revision": None}
+
+    def image_states(self, pixels: Tensor) -> Tensor:
+        """The photos' patches, the photo as a whole first: `[N, P, D]`."""
+        return self.backbone.vision_model(pixel_values=pixels).last_hidden_state
+
+    def text_states(self, items: Features, image: Tensor | None) -> Tensor:
+        """The texts' tokens `[N, L, D]`, attending to the photos' patches if there are any."""
+        return self.backbone.text_encoder(
+            input_ids=items["input_ids"],
+            attention_mask=items["attention_mask"],
+            encoder_hidden_states=image,
+        ).last_hidden_state

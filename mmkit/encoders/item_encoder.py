@@ -1,0 +1,114 @@
+"""Encoders of separate items: a source, a network, and features that are stored once where it is frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features
+from mmkit.data.types import Entity, Example, TextView
+from mmkit.encoders.base import Encoder
+from mmkit.encoders.items import CollatedItems, ItemSource, MissingImages
+from mmkit.encoders.sharing import weights_hash
+from mmkit.encoders.stored import StoredFeatures
+from mmkit.ops.precision import full_float32
+
+
+class ItemEncoder(Encoder):
+    """An encoder of separate items (pictures, texts), whose outputs can be stored once when it is frozen.
+
+    It is made of a `source`, which says what items a record has and loads them, and of a `network`, which makes
+    features of a stack of them. Features come out as `[B, slots, ...]`, beside `mask [B, slots]`, False where an
+    item is blank; where the source drops blanks, `slots` is the most real ones of a record in the batch, at least 1.
+
+    Features of a frozen encoder are a pure function of the item: computed in float32 in evaluation mode, whatever
+    the autocast around, and rounded to `feature_dtype`. `mmkit.encoders.store.prepare` computes them once and
+    attaches them as `stored`; from then on `collate` decodes nothing for the records it was given, and others are
+    still computed. Attached features are no part of the state dict.
+
+    A subclass passes its source to the constructor, completes it in `build`, and writes `network`, `describe`,
+    `build` and `save`.
+    """
+
+    version: ClassVar[str] = ""
+    """The part's name; a part whose features change becomes a new version."""
+    ragged: frozenset[str] = frozenset()
+    """Features `[N, L, ...]` that are zero beyond an item's own length; `network` then also gives `lengths [N]`."""
+
+    def __init__(
+        self,
+        source: ItemSource[Any, Any],
+        *,
+        frozen: bool = True,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+    ) -> None:
+        super().__init__()
+        self.source, self.frozen, self.store, self.feature_dtype = source, frozen, store, feature_dtype
+        self.missing = MissingImages()
+        """The model's, once it is assembled."""
+        self.stored: StoredFeatures | None = None
+
+    @abstractmethod
+    def network(self, items: Features) -> Features:
+        """Features of stacked items, `[N, ...]` each: already reduced to what a fuser needs."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Everything beside weights and source that decides what `network` gives, as JSON."""
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the weights are; None if there are none."""
+        return next((parameter.device for parameter in self.parameters()), None)
+
+    def fingerprint(self) -> str:
+        """A hash over weights, preprocessing, part version and dtype: equal means equal outputs."""
+        described = {"version": self.version, "dtype": self.feature_dtype}
+        described |= self.source.describe() | self.describe()
+        text = json.dumps(described, sort_keys=True) + weights_hash(self)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        self.source.check_reads(kind)
+
+    def collate(
+        self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
+    ) -> dict[str, Tensor]:
+        """Where stored features of the examples are, or their loaded items: `CollatedItems` as tensors."""
+        found = None
+        if self.stored is not None:
+            found = self.stored.collate([self.source.identity(x) for x in examples])
+        return (found or self.source.collate(examples, self.missing)).tensors()
+
+    def forward(self, inputs: dict[str, Tensor]) -> Features:
+        """Features `[B, slots, ...]` and `mask [B, slots]`, from the store or computed."""
+        batch = CollatedItems.of(inputs)
+        if batch.loaded:
+            made = self.encode(batch.loaded) if self.frozen else self.compute(batch.loaded)
+            features = batch.in_slots(made)
+        elif self.stored is not None:
+            features = self.stored.gather(batch)
+        else:
+            raise RuntimeError("the inputs name stored features, but none are attached")
+        floats = {k: v.float() if v.dtype == torch.float16 else v for k, v in features.items()}
+        return {**floats, "mask": batch.mask}
+
+    def encode(self, items: Features) -> Features:
+        """Features of stacked items on any device, as they are stored: `[N, ...]`, in `feature_dtype`."""
+        device, dtype = self.device, getattr(torch, self.feature_dtype)
+        if device is not None:
+            items = {name: tensor.to(device, non_blocking=True) for name, tensor in items.items()}
+        with torch.no_grad(), full_float32(device or torch.device("cpu")):
+            features = self.compute(items)
+        return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
+
+    def compute(self, items: Features) -> Features:
+        """Features of stacked items on the encoder's device, with gradients."""
+        return self.network(items)

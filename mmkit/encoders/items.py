@@ -1,0 +1,186 @@
+"""What encoders read of a record in separate items: pictures, plain texts, or whatever an `ItemSource` names."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features
+from mmkit.data.types import Entity, Example
+from mmkit.errors import ImageError
+
+BLANK = "blank"
+"""The key of an item that stands for nothing."""
+
+
+def is_blank(key: str) -> bool:
+    """Whether an item's key is `BLANK`, or `BLANK:...`: that of a pair whose picture stands for nothing."""
+    return key.partition(":")[0] == BLANK
+
+
+MissingPolicy: TypeAlias = Literal["error", "blank"]
+
+
+@dataclass
+class MissingImages:
+    """What becomes of pictures that are missing or broken; one object a model, shared by all its encoders."""
+
+    policy: MissingPolicy = "error"
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Files that blanks stood in for → why. Empty while the policy is "error"."""
+
+    def excuse(self, error: ImageError) -> None:
+        """Take note of a picture that a blank one stands in for. Raises `error` unless blanks may."""
+        if self.policy == "error":
+            raise error
+        self.replaced[error.where] = error.what
+
+
+Raw = TypeVar("Raw")
+Loaded = TypeVar("Loaded")
+
+
+class ItemSource(ABC, Generic[Raw, Loaded]):
+    """What an encoder reads: each record has items in a fixed number of slots.
+
+    An item is known by a key, a hash of its content, so that equal ones are encoded once. It is loaded on the CPU,
+    by threads and loader workers, and stacked with others for the network. A slot without an item is blank. Blank
+    items go through the network like any other or, where `drops_blanks` says so, are left out: a record's real
+    items come first and zeros follow.
+    """
+
+    drops_blanks: bool = False
+    pictures: ClassVar[bool] = False
+    """Whether items are picture files, which are looked at before training where features are not stored."""
+
+    @abstractmethod
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Raw]]:
+        """(key, raw) of each slot. Decodes nothing.
+
+        Raises `ImageError` for a picture that does not exist, unless `missing` lets a blank stand in.
+        """
+
+    @abstractmethod
+    def identity(self, x: Example | Entity) -> Hashable:
+        """What `items` depends on; stored features are looked up by it in every epoch."""
+
+    @abstractmethod
+    def load(self, raw: Raw) -> Loaded:
+        """One item, ready to be stacked. Raises `ImageError` for a broken picture."""
+
+    @abstractmethod
+    def blank(self) -> Raw:
+        """The raw item, with key `BLANK`, that stands for nothing."""
+
+    @abstractmethod
+    def stack(self, loaded: Sequence[Loaded]) -> Features:
+        """Loaded items as the network takes them: CPU tensors by name, `[N, ...]` each."""
+
+    def stand_in(self, raw: Raw) -> tuple[str, Raw]:
+        """(key, raw) of what takes the place of an item whose picture is broken."""
+        return BLANK, self.blank()
+
+    def cost(self, raw: Raw) -> int:
+        """How much work an item is; items of like cost are encoded together."""
+        return 0
+
+    def choice(self) -> Any:
+        """Which of a record's items are taken, as JSON; None if that does not follow from the record alone.
+
+        Entity features are found by it without looking at each entity again; pictures have to be looked at, for
+        files change.
+        """
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """What of the source decides the network's input, as JSON: a part of the encoder's fingerprint."""
+        return {}
+
+    def check_reads(self, kind: type[Example] | type[Entity]) -> None:
+        """Raise `PartError` if such records have no such items."""
+
+    # What follows from it
+
+    def load_or_stand_in(self, key: str, raw: Raw, missing: MissingImages) -> tuple[Loaded, bool]:
+        """A loaded item and whether it is real; a broken one is as `missing` says."""
+        try:
+            return self.load(raw), not is_blank(key)
+        except ImageError as error:
+            missing.excuse(error)
+            return self.load(self.stand_in(raw)[1]), False
+
+    def collate(self, records: Sequence[Example | Entity], missing: MissingImages) -> CollatedItems:
+        """The loaded items of a batch of records."""
+        if self.drops_blanks:
+            return self._collate_real([self._real(x, missing) for x in records])
+        loaded = [
+            [self.load_or_stand_in(key, raw, missing) for key, raw in self.items(x, missing)] for x in records
+        ]
+        mask = torch.tensor([[real for _, real in slots] for slots in loaded])
+        return CollatedItems(mask, loaded=self.stack([item for slots in loaded for item, _ in slots]))
+
+    def _real(self, x: Example | Entity, missing: MissingImages) -> list[Loaded]:
+        wanted = (item for item in self.items(x, missing) if item[0] != BLANK)
+        loaded = (self.load_or_stand_in(key, raw, missing) for key, raw in wanted)
+        return [item for item, real in loaded if real]
+
+    def _collate_real(self, loaded: Sequence[Sequence[Loaded]]) -> CollatedItems:
+        counts = torch.tensor([len(items) for items in loaded])
+        mask = torch.arange(max(1, int(counts.max()))) < counts[:, None]
+        rows = mask.long().flatten().cumsum(0).view(mask.shape) * mask
+        blank = self.load(self.blank())  # row 0, so that the network also runs where nothing is real
+        return CollatedItems(mask, rows, loaded=self.stack([blank, *(i for items in loaded for i in items)]))
+
+
+LOADED, STORED = "loaded.", "stored."
+"""Before the names of tensors in a batch's inputs: loaded items, and features that the store had of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollatedItems:
+    """A batch of B records as an `ItemEncoder` collates it: what is in each of their n slots.
+
+    The items are `loaded` ones, for the network to read, or features that were found `stored` on disk, or, with
+    neither, rows of the table that the store has on the device.
+    """
+
+    mask: Tensor
+    """`[B, n]`, False where an item is blank."""
+    rows: Tensor | None = None
+    """`[B, n]`, the row of each slot's item. None: each slot has a row of its own, in order."""
+    positions: Tensor | None = None
+    """`[B, n, L]`, rows of an item's ragged features in the table on the device, -1 beyond its own length."""
+    loaded: Features = field(default_factory=dict)
+    """`[N, ...]`. With dropped blanks, row 0 is a blank item."""
+    stored: Features = field(default_factory=dict)
+    """`[B, n, ...]`."""
+
+    def tensors(self) -> Features:
+        """As the inputs of a batch."""
+        own = {"mask": self.mask, "rows": self.rows, "positions": self.positions}
+        return {
+            **{name: tensor for name, tensor in own.items() if tensor is not None},
+            **{LOADED + name: tensor for name, tensor in self.loaded.items()},
+            **{STORED + name: tensor for name, tensor in self.stored.items()},
+        }
+
+    @classmethod
+    def of(cls, inputs: Features) -> Self:
+        """From what `tensors` gave, on any device."""
+
+        def under(prefix: str) -> Features:
+            return {k.removeprefix(prefix): v for k, v in inputs.items() if k.startswith(prefix)}
+
+        return cls(inputs["mask"], inputs.get("rows"), inputs.get("positions"), under(LOADED), under(STORED))
+
+    def in_slots(self, features: Features) -> Features:
+        """Features `[N, ...]` of the loaded items as `[B, n, ...]`; zeros where a dropped blank stood."""
+        if self.rows is None:
+            return {name: tensor.unflatten(0, self.mask.shape) for name, tensor in features.items()}
+        rows = self.rows
+        return {k: torch.cat([torch.zeros_like(v[:1]), v[1:]])[rows] for k, v in features.items()}

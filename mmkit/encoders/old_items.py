@@ -1,0 +1,142 @@
+"""Encoders of items as they were written before sources were parts of their own: they go on working."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from contextvars import ContextVar
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Features
+from mmkit.data.types import Entity, Example
+from mmkit.encoders import item_encoder
+from mmkit.encoders.items import BLANK, ItemSource, MissingImages, MissingPolicy
+
+_asked: ContextVar[MissingImages | None] = ContextVar(
+    "what to do with missing pictures in this call", default=None
+)
+ONLY = "items"
+"""The name of stacked items that are one tensor."""
+
+
+class OwnItems(ItemSource[Any, Any]):
+    """The items that an old encoder's own methods give."""
+
+    def __init__(self, encoder: ItemEncoder) -> None:
+        self.encoder = encoder
+        self.drops_blanks = encoder.drops_blanks
+        self.pictures = encoder.reads_pictures  # type: ignore[misc]  # of this encoder alone
+
+    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Any]]:
+        token = _asked.set(missing)
+        try:
+            return self.encoder.items(x)
+        finally:
+            _asked.reset(token)
+
+    def identity(self, x: Example | Entity) -> Hashable:
+        return self.encoder.identity(x)
+
+    def load(self, raw: Any) -> Any:
+        return self.encoder.load(raw)
+
+    def blank(self) -> Any:
+        return self.encoder.blank()
+
+    def stand_in(self, raw: Any) -> tuple[str, Any]:
+        return self.encoder.stand_in(raw)
+
+    def stack(self, loaded: Sequence[Any]) -> Features:
+        stack = self.encoder.stacked(loaded)
+        return {ONLY: self.encoder.trimmed(stack)} if isinstance(stack, Tensor) else stack
+
+    def cost(self, raw: Any) -> int:
+        return self.encoder.cost(raw)
+
+    def choice(self) -> Any:
+        return self.encoder.choice()
+
+
+class ItemEncoder(item_encoder.ItemEncoder):
+    """The old contract: a subclass writes `items`, `load`, `blank`, `network` and `describe` itself.
+
+    `network` is given what `stacked` makes, a tensor `[N, ...]` or several by name. New encoders give a source to
+    `mmkit.encoders.item_encoder.ItemEncoder`. What overrode `collate`, `forward` or `load_or_blank` has to be
+    written anew.
+    """
+
+    frozen: bool = False
+    store: bool = True
+    reads_pictures: bool = False
+    drops_blanks: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if changed := sorted(
+            {"collate", "forward", "load_or_blank", "encode", "encode_blank"} & set(vars(cls))
+        ):
+            raise TypeError(
+                f"{cls.__name__} overrides {', '.join(changed)}, but encoders of items have another contract now: "
+                "derive from mmkit.encoders.item_encoder.ItemEncoder and give it a source (docs/plugins.md, "
+                "Encoders of items)"
+            )
+
+    def __init__(self, feature_dtype: Literal["float32", "float16"] = "float32") -> None:
+        super().__init__(OwnItems(self), frozen=self.frozen, store=self.store, feature_dtype=feature_dtype)
+
+    @property
+    def missing_images(self) -> MissingPolicy:
+        """What becomes of missing pictures."""
+        return (_asked.get() or self.missing).policy
+
+    @missing_images.setter
+    def missing_images(self, policy: MissingPolicy) -> None:
+        self.missing.policy = policy
+
+    @property
+    def replaced(self) -> dict[str, str]:
+        """What a blank stood in for, and why."""
+        return (_asked.get() or self.missing).replaced
+
+    @abstractmethod
+    def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
+        """(key, raw) of each slot. Raises `ImageError` for a missing picture, unless `missing_images` is "blank"."""
+
+    @abstractmethod
+    def load(self, raw: Any) -> Any:
+        """One item as the network's input. Raises `ImageError` for a broken picture."""
+
+    @abstractmethod
+    def blank(self) -> Any:
+        """The raw item, with key `BLANK`, that stands for nothing."""
+
+    def stand_in(self, raw: Any) -> tuple[str, Any]:
+        """(key, raw) of what takes the place of an item whose picture is broken."""
+        return BLANK, self.blank()
+
+    def stacked(self, loaded: Sequence[Any]) -> Any:
+        """Loaded items as `network` takes them: a tensor, or several by name."""
+        return torch.stack(list(loaded))
+
+    def trimmed(self, stack: Tensor) -> Tensor:
+        """What the network needs of stacked items on the CPU."""
+        return stack
+
+    def identity(self, x: Example | Entity) -> Hashable:
+        """What `items(x)` depends on."""
+        return x.images
+
+    def choice(self) -> Any:
+        """Which of a record's items are taken, as JSON; None if that does not follow from the record alone."""
+        return None
+
+    def cost(self, raw: Any) -> int:
+        """How much work a raw item is."""
+        return 0
+
+    def compute(self, items: Features) -> Features:
+        stack: Any = items[ONLY] if set(items) == {ONLY} else items
+        return self.network(stack)

@@ -1,0 +1,215 @@
+"""Hugging Face text models: what is loaded of one, how long its texts may be, and a tiny stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    MODEL_MAPPING,
+    AddedToken,
+    AutoConfig,
+    AutoModel,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from mmkit.data.types import Example
+from mmkit.encoders import prefix as prefixes
+from mmkit.encoders.pretrained import (
+    LOADING_ERRORS,
+    cannot_load,
+    hub_options,
+    load_network,
+    load_tokenizer,
+    no_bars,
+)
+from mmkit.encoders.sampling import make_once, word_pieces
+from mmkit.encoders.sharing import shared
+from mmkit.errors import PartError
+
+WELL_KNOWN = (
+    "answerdotai/ModernBERT-base",
+    "bert-base-cased",
+    "bert-base-multilingual-cased",
+    "bert-base-uncased",
+    "bert-large-uncased",
+    "microsoft/deberta-v3-base",
+    "roberta-base",
+    "roberta-large",
+    "vinai/bertweet-base",
+    "xlm-roberta-base",
+    "xlm-roberta-large",
+)
+"""Only for the hint when a name cannot be found."""
+
+Pooling: TypeAlias = Literal["cls", "mean", "last"]
+Attention: TypeAlias = Literal["sdpa", "eager"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """A text model as a recipe names it: of the Hub (with an optional `revision`) or a local folder.
+
+    `max_length` counts subwords with special ones (None: the model's limit). `dropout` replaces every dropout of
+    the model's configuration.
+    """
+
+    name: str
+    revision: str | None = None
+    max_length: int | None = None
+    dropout: float | None = None
+    attention: Attention = "sdpa"
+
+    def load(self, saved: Path | None, frozen: bool, added: Sequence[str] = ()) -> LoadedText:
+        """The model with its tokenizer, to which the tokens `added` are new; from `saved` as initialised, offline.
+
+        Of an encoder-decoder model only the encoder is kept. Frozen ones of one checkpoint are shared (see
+        `sharing`). New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that
+        cannot be had, or that is not for texts alone.
+        """
+        source = str(saved or self.name)
+        options = hub_options(None if saved else self.revision)
+        try:
+            config = AutoConfig.from_pretrained(source, **options)
+            if not hasattr(config, "hidden_size"):
+                raise PartError(
+                    f"{self.name!r} ({config.model_type}) is no text encoder alone",
+                    hint="take one; mmkit.clip_text.v1 reads the texts of a CLIP model",
+                )
+            tokenizer = load_tokenizer(source, **options)
+            tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in added])
+
+            def make() -> PreTrainedModel:
+                return self._network(config, len(tokenizer), saved, options)
+
+            key = (
+                TextModel,
+                self.name,
+                self.revision,
+                tuple(added),
+                self.dropout,
+                self.attention,
+                saved is None,
+            )
+            network = shared(key, make) if frozen else make()
+        except LOADING_ERRORS as error:
+            files = "config.json, model.safetensors and the tokenizer's files"
+            raise cannot_load("the text encoder", source, WELL_KNOWN, files, error) from error
+        if config.is_encoder_decoder:
+            config.vocab_size = max(config.vocab_size, len(tokenizer))
+            return LoadedText(self, network, tokenizer, config)
+        return LoadedText(self, network, tokenizer, network.config)
+
+    def _network(
+        self, config: PreTrainedConfig, tokens: int, saved: Path | None, options: Mapping[str, Any]
+    ) -> PreTrainedModel:
+        """The model with pretrained weights or, for a `saved` one, as its class initialises it."""
+        if self.dropout is not None:
+            for key, value in config.to_dict().items():
+                if "dropout" in key and isinstance(value, int | float):
+                    setattr(config, key, self.dropout)
+        model_class = MODEL_MAPPING.get(type(config), None)
+        if getattr(model_class, "_supports_attention_backend", False):
+            sdpa = self.attention == "sdpa" and getattr(model_class, "_supports_sdpa", False)
+            options = {**options, "attn_implementation": prefixes.SDPA if sdpa else prefixes.EAGER}
+        if saved is not None:
+            model = AutoModel.from_config(config, dtype=torch.float32, **options)
+        else:
+            model = load_network(AutoModel, self.name, config, optional=("pooler.",), **options)
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # unused; its parameters would never get a gradient
+        embeddings = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+        if tokens > embeddings:
+            if saved is not None:
+                raise PartError(f"{tokens} tokens but {embeddings} embeddings", where=str(saved))
+            model.resize_token_embeddings(tokens, mean_resizing=False)
+        return model.get_encoder() if config.is_encoder_decoder else model
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedText:
+    """A text model's network and tokenizer, and the configuration that it is built from again."""
+
+    model: TextModel
+    network: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    config: PreTrainedConfig
+
+    @property
+    def causal(self) -> bool:
+        """Whether a word's state sees only what stands before it."""
+        return prefixes.is_causal(self.config)
+
+    @property
+    def types(self) -> bool:
+        """Whether the network takes `token_type_ids`."""
+        sizes = getattr(self.config, "type_vocab_size", 0)
+        return sizes > 1 and "token_type_ids" in self.tokenizer.model_input_names
+
+    def limit(self) -> int | None:
+        """The most subwords to encode: `max_length`, or what tokenizer and position embeddings allow.
+
+        Raises `PartError` for a `max_length` beyond that.
+        """
+        wanted, longest = self.model.max_length, self.tokenizer.model_max_length
+        limits = [longest] if longest < 1_000_000 else []
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if positions:
+            table = getattr(getattr(self.network, "embeddings", None), "position_embeddings", None)
+            reserved = getattr(table, "padding_idx", None)  # RoBERTa counts positions from padding_idx + 1
+            limits.append(positions - (0 if reserved is None else reserved + 1))
+        limit = min(limits, default=None)
+        if wanted is None:
+            return limit
+        if limit is not None and wanted > limit:
+            raise PartError(f"max_length = {wanted}, but {self.model.name!r} takes at most {limit} subwords")
+        return wanted
+
+    def check_pooling(self, pooling: Pooling) -> None:
+        """Raise `PartError` for the first state of a causal model, which has seen one token."""
+        if pooling == "cls" and self.causal:
+            raise PartError(
+                f"{self.model.name!r} ({self.config.model_type}) is a causal language model, so that its "
+                "first state has seen nothing of a text",
+                hint='set pooling = "last" or "mean", or take an encoder, such as BERT, RoBERTa or ModernBERT',
+            )
+
+
+def pool(pooling: Pooling, tokens: Tensor, mask: Tensor) -> Tensor:
+    """One state a text `[B, D]` of states `[B, T, D]`: the first, the last real one, or the real ones' mean."""
+    if pooling == "cls":
+        return tokens[:, 0]
+    if pooling == "last":
+        at = (mask.sum(1) - 1).clamp(min=0)
+        return tokens.gather(1, at[:, None, None].expand(-1, 1, tokens.shape[2])).squeeze(1)
+    return (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def sample_model(folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+    """Save a tiny random BERT whose vocabulary is the examples' frequent words and all characters."""
+    make_once(folder, lambda made: _write_sample(made, seed, word_pieces(examples)))
+    return {"name": str(folder), "revision": None}
+
+
+def _write_sample(folder: Path, seed: int, vocabulary: dict[str, int]) -> None:
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        initializer_range=0.1,  # about 1 / sqrt(64), so that so small a network learns from scratch
+    )
+    with torch.random.fork_rng(devices=[]), no_bars():
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)

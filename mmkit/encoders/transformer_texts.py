@@ -1,0 +1,98 @@
+"""`mmkit.transformer_texts.v1`: a Hugging Face text model over a record's plain texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from transformers import PreTrainedModel
+
+from mmkit.batch import Features
+from mmkit.data.types import Example
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.pretrained import described
+from mmkit.encoders.texts import Texts
+from mmkit.encoders.transformer_backbone import (
+    Attention,
+    Pooling,
+    TextModel,
+    pool,
+    sample_model,
+)
+
+LENGTH = 512
+"""Subwords that texts are cut to, unless `max_length` or the model says otherwise."""
+
+
+class TransformerTexts(ItemEncoder):
+    """Any Hugging Face text model: one vector of each of a record's first `slots` texts.
+
+    `name` is a model of the Hub (with an optional `revision`) or a local folder. `source` is `mention`,
+    `mention_sentence` or `sentence` for examples, `name`, `description` or `name_description` for entities, or
+    `note:KEY` for what an annotator noted. Texts are cut to 512 subwords at most unless `max_length` says otherwise.
+    `pooled` is the first position's state, the last one's (of a causal model, whose first has seen nothing), or the
+    mean. `dropout` replaces every dropout of the model's configuration. If it is frozen, what it makes is stored.
+
+    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most texts of a record in the batch, at least 1.
+    """
+
+    provides = frozenset({"pooled", "mask"})
+    version: ClassVar[str] = "mmkit.transformer.v1"
+    """Of the part that once read words and texts: what it stored is this part's too."""
+
+    source: Texts
+    backbone: PreTrainedModel
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        *,
+        slots: int = 1,
+        revision: str | None = None,
+        max_length: int | None = None,
+        frozen: bool = False,
+        store: bool = True,
+        feature_dtype: Literal["float32", "float16"] = "float32",
+        pooling: Pooling = "cls",
+        dropout: float | None = None,
+        attention: Attention = "sdpa",
+    ) -> None:
+        super().__init__(Texts(source, slots), frozen=frozen, store=store, feature_dtype=feature_dtype)
+        self.model = TextModel(name, revision, max_length, dropout, attention)
+        self.pooling = pooling
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
+        """Load configuration, tokenizer and weights; `special_tokens` mark words, of which plain texts have none.
+
+        Raises `PartError` for a model that cannot be had or is not for texts alone, and for a `max_length` beyond
+        the model's limit.
+        """
+        loaded = self.model.load(saved, self.frozen)
+        loaded.check_pooling(self.pooling)
+        self.backbone, self.tokenizer, self.config = loaded.network, loaded.tokenizer, loaded.config
+        limit = loaded.limit()
+        self.source.set_tokenizer(self.tokenizer, self.model.max_length or min(limit or LENGTH, LENGTH))
+        self.dim = self.config.hidden_size
+        if self.frozen:
+            self.requires_grad_(False).train()
+
+    def save(self, folder: Path) -> None:
+        """Write the configuration and the tokenizer to `folder`."""
+        self.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def network(self, items: Features) -> Features:
+        """`pooled [N, D]` of `input_ids` and `attention_mask` `[N, L]`."""
+        mask = items["attention_mask"]
+        tokens = self.backbone(input_ids=items["input_ids"], attention_mask=mask).last_hidden_state
+        return {"pooled": pool(self.pooling, tokens, mask.bool())}
+
+    def describe(self) -> dict[str, Any]:
+        return {"config": described(self.backbone), "pooling": self.pooling}
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
+        """Save a tiny random BERT whose vocabulary is the examples' frequent words and all characters."""
+        return sample_model(folder, seed, examples)
