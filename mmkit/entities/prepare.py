@@ -33,8 +33,9 @@ def linked_entities(
     """What a decoder links to, and notes for the user. What fits into `budget_bytes` is kept on `device`."""
     at = "model.encoders" if side.lent else "model.entities.encoders"
     for name, encoder in side.named_encoders.items():
-        alone = side.only_vectors is encoder and isinstance(encoder, ItemEncoder)
-        if alone and (encoder.frozen or not encoder.source.pictures) and has_one_item(encoder, base[0]):
+        if side.only_vectors is not encoder or not isinstance(encoder, ItemEncoder):
+            continue
+        if (encoder.frozen or not encoder.source.pictures) and has_one_item(encoder, base[0]):
             features, notes = vectors_of(encoder, f"{at}.{name}", base, device, budget_bytes, progress)
             return LinkedEntities.of_vectors(features, side.scorer), notes
     notes = []

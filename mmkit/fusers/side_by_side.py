@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mmkit.batch import Batch, States
+from mmkit.batch import Batch, Features, States
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import Fuser
 
@@ -35,7 +35,7 @@ class SideBySide(Fuser):
             self.dims = {f"{name}.pooled": encoders[name].dim for name in self.names}
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
-        states = {}
+        states: Features = {}
         for name in self.names:
             found = encoders[name](batch.inputs[name])
             states |= {f"{name}.{feature}": found[feature] for feature in self.features}

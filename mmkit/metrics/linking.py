@@ -154,7 +154,7 @@ def _listed(prediction: Prediction, example: Example) -> _Ranks:
 
 def _place(links: Mapping[str, float], gold: str | None) -> tuple[float, bool]:
     """The rank of `gold` by the scores of `links`; where it is none of them, the least it can be, and False."""
-    if gold in links:
+    if gold is not None and gold in links:
         return 1.0 + sum(score >= links[gold] for link, score in links.items() if link != gold), True
     return 1.0 + len(links), False
 
