@@ -16,7 +16,8 @@ from mmkit.annotators.base import Annotator, Failed
 from mmkit.annotators.run import annotate, refuse
 from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Example
-from mmkit.errors import DataError, MMKitError, PartError
+from mmkit.errors import MMKitError
+from raising import raises
 
 
 class Shout(Annotator):
@@ -132,7 +133,7 @@ def test_an_annotator_that_loses_results_is_named(tmp_path: Path) -> None:
         def annotate(self, batch: Sequence[Example]) -> list[str]:
             return super().annotate(batch)[1:]
 
-    with pytest.raises(PartError, match="Lossy returned 1 results for 2 records"):
+    with raises("annotator.result-count", match="Lossy returned 1 results for 2"):
         annotate(Lossy(tmp_path / "log"), examples("a", "b"))
 
 
@@ -148,8 +149,9 @@ class Unsure(Shout):
 
 def test_a_failed_result_is_named_when_the_others_are_stored(tmp_path: Path) -> None:
     unsure = Unsure(tmp_path / "log")
-    with pytest.raises(
-        DataError, match=r"2 records could not be annotated.*\n  1: no voice\n  3: no voice\n"
+    with raises(
+        "annotator.records-failed",
+        match=r"2 records .*\n  1: no voice\n  3: no voice\n",
     ):
         annotate(unsure, examples("a", "x", "b", "x", "c"))
     assert unsure.failures == {"1": "no voice", "3": "no voice"}
@@ -180,7 +182,7 @@ def test_a_failure_counts_as_progress(tmp_path: Path) -> None:
 
 
 def test_many_failures_are_counted_and_the_first_are_named() -> None:
-    with pytest.raises(DataError, match=r"12 records (.|\n)*\n  Q9: gone\n  and 2 more\n"):
+    with raises("annotator.records-failed", match=r"12 records (.|\n)*\n  Q9: gone\n  and 2 more\n"):
         refuse({f"Q{i}": "gone" for i in range(12)})
     refuse({})
 
@@ -207,7 +209,7 @@ def test_the_store_reads_many_keys_and_keeps_the_first_result(tmp_path: Path) ->
 
 def test_a_damaged_store_says_so(tmp_path: Path) -> None:
     (tmp_path / "s.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(MMKitError, match=r"s\.sqlite: the store of annotation results cannot be used"):
+    with raises("annotator.store-unusable", match=r"s\.sqlite"):
         ResultStore(tmp_path / "s.sqlite")
 
 
@@ -222,5 +224,5 @@ def test_a_result_that_was_altered_on_disk_is_a_users_error(tmp_path: Path) -> N
         store.put({"key": ["Q1", "Q2"]})
     file = tmp_path / "results.sqlite"
     file.write_bytes(file.read_bytes().replace(b'["Q1"', b'x"Q1"'))
-    with ResultStore(file) as store, pytest.raises(MMKitError, match="delete it"):
+    with ResultStore(file) as store, raises("annotator.store-unusable", match="delete it"):
         store.get(["key"])

@@ -12,13 +12,13 @@ from mmkit.batch import Batch
 from mmkit.data.types import Entity, Example
 from mmkit.encoders.items import MissingImages
 from mmkit.encoders.store import prepare
-from mmkit.errors import PartError
 from mmkit.files import write_json
 from mmkit.loading.sample import sampled
 from mmkit.model import Model, assemble
 from mmkit.recipe import load_recipe
 from mmkit.runs.expert import RunEncoder
 from mmkit.runs.folder import Run, save_run
+from raising import raises
 
 
 def untrained(name: str, folder: Path, **overrides: object) -> tuple[Model, list[Example]]:
@@ -129,7 +129,7 @@ def test_reads_other_notes_as_other_examples(tagger: tuple[Path, Model, list[Exa
 
 def test_a_run_that_is_not_there_says_how_to_train_it(tmp_path: Path) -> None:
     encoder = RunEncoder(str(tmp_path / "run"), recipe="text_only_mnre")
-    with pytest.raises(PartError, match="no trained run") as error:
+    with raises("expert.no-run") as error:
         encoder.build()
     assert f"mmkit train text_only_mnre --output {tmp_path / 'run'}" in str(error.value)
 
@@ -137,18 +137,18 @@ def test_a_run_that_is_not_there_says_how_to_train_it(tmp_path: Path) -> None:
 def test_a_run_that_is_not_over_is_refused(tagger: tuple[Path, Model, list[Example]], tmp_path: Path) -> None:
     run = Run(shutil.copytree(tagger[0], tmp_path / "run"))
     write_json(run.json_file, {**run.facts(), "status": "unfinished"})
-    with pytest.raises(PartError, match="is unfinished") as error:
+    with raises("expert.unfinished-run", match="is unfinished") as error:
         RunEncoder(str(run.folder)).build()
     assert "--resume" in str(error.value)
 
 
 def test_a_run_that_scores_no_words_is_refused(tmp_path: Path) -> None:
     untrained("text_only_twitter15", tmp_path / "run")  # tags subwords
-    with pytest.raises(PartError, match="no scores of labels"):
+    with raises("expert.gives-nothing", match="scores of labels"):
         RunEncoder(str(tmp_path / "run")).build()
 
 
 def test_a_run_reads_no_entities(tagger: tuple[Path, Model, list[Example]]) -> None:
     encoder = built(tagger[0])
-    with pytest.raises(PartError, match="not entities"):
+    with raises("expert.no-entities"):
         encoder.check_reads(Entity)

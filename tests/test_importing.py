@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mmkit.errors import DataError, PartError
 from mmkit.hooks import hookimpl, registered
 from mmkit.runs.importing import Importer, find_importer, read_state_dict
+from raising import raises
 
 STATE = {"a.weight": torch.arange(4.0).reshape(2, 2), "a.bias": torch.ones(2)}
 
@@ -54,7 +54,7 @@ def test_the_prefix_of_a_model_trained_in_parallel_is_taken_off(tmp_path: Path) 
 
 def test_a_file_that_asks_to_run_code_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({**STATE, "extra": Hostile(tmp_path / "pwned")}, tmp_path / "m.pth")
-    with pytest.raises(DataError, match="asks to run code when it is read"):
+    with raises("import.runs-code"):
         read_state_dict(tmp_path / "m.pth")
     assert not (tmp_path / "pwned").exists()
 
@@ -67,27 +67,27 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, suffix: str, kept: int) -> 
         {n: t.repeat(9, 9) for n, t in STATE.items()}, path
     )
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(DataError, match=rf"m{suffix}: the file is damaged or no checkpoint"):
+    with raises("import.damaged", match=rf"m{suffix}: the file is damaged or no checkpoint"):
         read_state_dict(path)
 
 
 def test_a_text_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# mmkit\n\nhow to\n")
-    with pytest.raises(DataError) as error:
+    with raises("import.not-a-checkpoint") as error:
         read_state_dict(tmp_path / "README.md")
     assert "not a checkpoint of torch or safetensors" in str(error.value)
     assert "weights_only" not in str(error.value)
 
 
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no such file"):
+    with raises("file.missing"):
         read_state_dict(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 1}, torch.ones(2)])
 def test_a_file_without_a_state_dict_says_what_it_holds(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "m.pth")
-    with pytest.raises(DataError, match="no state dict in this file"):
+    with raises("import.no-state-dict"):
         read_state_dict(tmp_path / "m.pth")
 
 
@@ -111,6 +111,6 @@ class ToyPlugin:
 def test_importers_are_found_by_paper() -> None:
     with registered(ToyPlugin()):
         assert isinstance(find_importer("toy"), ToyImporter)
-        with pytest.raises(PartError, match="no plugin imports checkpoints of 'toi'") as caught:
+        with raises("import.unknown-paper", match="no plugin imports checkpoints of 'toi'") as caught:
             find_importer("toi")
     assert "'toy'" in caught.value.hint

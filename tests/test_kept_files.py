@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from mmkit.errors import DataError
 from mmkit.files import is_undamaged, kept
+from raising import raises
 
 
 def test_what_is_kept_is_written_once_and_again_if_damaged(tmp_path):
@@ -40,5 +38,5 @@ def test_what_is_kept_can_be_read_where_nothing_can_be_written(tmp_path, monkeyp
 
     monkeypatch.setattr("mmkit.files.FileLock", refuse)
     kept(tmp_path / "thing", lambda folder: None)
-    with pytest.raises(DataError, match="cannot write: permission denied"):
+    with raises("file.unwritable", match="permission denied"):
         kept(tmp_path / "other", lambda folder: None)

@@ -22,6 +22,7 @@ from mmkit.loading.splits import read_splits
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.folder import Run
 from mmkit.training.train import train
+from raising import raises
 
 
 def command(*arguments: object) -> Result:
@@ -107,7 +108,7 @@ def test_candidates_are_all_that_is_chosen_from(model):
     ids = [entity.id for entity in model.model.entities][10:14]
     links = model.link("look at Jordan !", "Jordan", candidates=ids)
     assert {link["entity"] for link in links} == set(ids)
-    with pytest.raises(DataError, match="no entity 'Q0'"):
+    with raises("input.unknown-entity", match="no entity 'Q0'"):
         model.link("look at Jordan !", "Jordan", candidates=["Q0"])
 
 
@@ -316,5 +317,5 @@ def test_a_linker_does_not_go_on_with_other_micro_batches(recipe, tmp_path):
     with pytest.raises(Interrupted):
         train(recipe, tmp_path / "run", device="cpu", quiet=True, hooks=[Stop()])
     changed = recipe.with_overrides({"training.accumulate": 2})
-    with pytest.raises(RecipeError, match=r"training\.accumulate was 1 and is 2"):
+    with raises("run.other-recipe", match=r"training\.accumulate was 1 and is 2"):
         train(changed, tmp_path / "run", device="cpu", quiet=True, resume=True)

@@ -15,7 +15,7 @@ from mmkit.annotators.pictures import PictureAnnotator, picture_key
 from mmkit.annotators.pretrained import loading, model_identity
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Example, Image
-from mmkit.errors import PartError
+from raising import raises
 
 
 class Widths(PictureAnnotator):
@@ -92,7 +92,7 @@ def test_a_folders_identity_is_its_files_and_not_its_name(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_loaded_is_named_on_one_line() -> None:
-    with pytest.raises(PartError) as caught, loading("the thing", "x", "name another"):
+    with raises("part.model-unloadable") as caught, loading("the thing", "x", "name another"):
         raise OSError("no such file\nand much more")
     assert caught.value.what == "cannot load the thing 'x': no such file"
     assert caught.value.hint == "name another"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mmkit.config.text import literal, parse, parse_overrides, read, resolve, write
 from mmkit.config.values import Problems
 from mmkit.errors import RecipeError
+from raising import raises
 
 PATH = Path("x.cfg")
 
@@ -120,7 +121,7 @@ def test_lines_are_known_for_settings_and_for_what_is_missing_from_a_section() -
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "latin.cfg"
     file.write_bytes("[a]\nname = Zürich\n".encode("latin-1"))
-    with pytest.raises(RecipeError, match="not UTF-8"):
+    with raises("recipe.not-utf8"):
         read(file)
 
 
@@ -219,7 +220,7 @@ def test_overrides_are_json_where_they_can_be() -> None:
     ],
 )
 def test_what_is_no_override_is_refused(arguments: list[str], says: str) -> None:
-    with pytest.raises(RecipeError, match=says):
+    with raises("recipe.override", match=says):
         parse_overrides(arguments)
 
 

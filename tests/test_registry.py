@@ -19,6 +19,7 @@ from mmkit.config import packages, sources
 from mmkit.errors import PartError
 from mmkit.metrics.base import Metric
 from mmkit.registry import Component, components
+from raising import raises
 
 METRIC = '''
 """A module."""
@@ -103,9 +104,9 @@ def test_listing_runs_no_code_of_a_package(install: Install) -> None:
 
 def test_settings_are_checked_when_a_part_is_built(install: Install) -> None:
     install("[mmkit_metrics]\nt.counts.v1 = MODULE.parts:Counts\n")
-    with pytest.raises(PartError, match=r"t.counts.v1.strat: there is no such setting; did you mean 'start'"):
+    with raises("part.invalid", match=r"t.counts.v1.strat: there is no such setting; did you mean 'start'"):
         registry.build_part("metrics", "t.counts.v1", {"strat": 3})
-    with pytest.raises(PartError, match="start must not be negative"):
+    with raises("part.refused", match="start must not be negative"):
         registry.build_part("metrics", "t.counts.v1", {"start": -1})
 
 
@@ -132,7 +133,7 @@ def test_a_part_whose_import_fails_is_reported_by_name_and_package(install: Inst
     module = install(
         "[mmkit_metrics]\nt.broken.v1 = MODULE.parts:Counts\n", "import mmkit_no_such_module\n" + METRIC
     )
-    with pytest.raises(PartError) as error:
+    with raises("part.unloadable") as error:
         registry.get("metrics", "t.broken.v1")
     for said in (
         "t.broken.v1",
@@ -146,14 +147,14 @@ def test_a_part_whose_import_fails_is_reported_by_name_and_package(install: Inst
 
 def test_a_part_whose_import_exits_does_not_end_the_process(install: Install) -> None:
     install("[mmkit_metrics]\nt.broken.v1 = MODULE.parts:Counts\n", "raise SystemExit(3)")
-    with pytest.raises(PartError, match="SystemExit: 3"):
+    with raises("part.unloadable", match="SystemExit: 3"):
         registry.get("metrics", "t.broken.v1")
 
 
 def test_a_name_from_two_packages_names_both(install: Install) -> None:
     for package in ("mmkit-first", "mmkit-second"):
         install("[mmkit_metrics]\nt.twice.v1 = MODULE.parts:Counts\n", package=package)
-    with pytest.raises(PartError, match="provided by mmkit-second and mmkit-first"):
+    with raises("part.provided-twice", match="mmkit-second and mmkit-first"):
         registry.get("metrics", "t.twice.v1")
     listed = [c for c in components("metrics") if c.name == "t.twice.v1"]
     assert [c.package for c in listed] == ["mmkit-first", "mmkit-second"]
@@ -177,17 +178,17 @@ def test_parts_of_this_process(install: Install) -> None:
     assert registry.get("metrics", "t.mine.v1") is Mine
     assert (one("t.mine.v1").package, one("t.mine.v1").description) == (registry.HERE, "Mine.")
     install("[mmkit_metrics]\nt.mine.v1 = MODULE.parts:Counts\n", package="mmkit-other")
-    with pytest.raises(PartError, match=r"mmkit-other and \(this process\)"):
+    with raises("part.provided-twice", match=r"mmkit-other and \(this process\)"):
         registry.get("metrics", "t.mine.v1")
 
 
 @pytest.mark.usefixtures("here")
 def test_a_part_of_the_wrong_kind_or_unfinished_is_refused() -> None:
     registry.fusers.register("t.dict.v1", func=dict)
-    with pytest.raises(PartError, match=r"no subclass of mmkit.fusers.base.Fuser"):
+    with raises("part.wrong-class", match=r"mmkit.fusers.base.Fuser"):
         registry.get("fusers", "t.dict.v1")
     registry.metrics.register("t.half.v1", func=type("Half", (Metric,), {"reset": lambda self: None}))
-    with pytest.raises(PartError, match=r"Half .* lacks compute and update"):
+    with raises("part.incomplete", match=r"Half .* lacks compute and update"):
         registry.get("metrics", "t.half.v1")
 
 
@@ -207,7 +208,7 @@ def test_unknown_names(station: str, name: str, says: str) -> None:
 
 
 def test_finding_over_all_registries() -> None:
-    with pytest.raises(PartError, match=r"did you mean 'mmkit.jsonl.v1'"):
+    with raises("part.unknown", match=r"'mmkit.jsonl.v1'"):
         registry.find("mmkit.json.v1")
 
 
@@ -217,7 +218,7 @@ def test_a_known_package_that_is_lacking_is_named_with_how_to_install_it(
 ) -> None:
     monkeypatch.setattr(packages, "is_installed", lambda package: False)
     for word in known.parts:
-        with pytest.raises(PartError, match=re.escape(known.install)):
+        with raises("part.unknown", match=re.escape(known.install)):
             registry.find(f"{word}.no_such_part.v1")
 
 
@@ -411,6 +412,6 @@ def test_implementations_are_registered_for_a_block_only() -> None:
         @hooks.hookimpl
         def mmkit_runend(self) -> None: ...
 
-    with pytest.raises(PartError, match="did you mean 'mmkit_run_end'"), hooks.registered(plugin, Misspelt()):
+    with raises("plugin.unknown-hook", match="'mmkit_run_end'"), hooks.registered(plugin, Misspelt()):
         pytest.fail("not reached")
     assert not hooks.manager().is_registered(plugin)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import mmkit
 from mmkit.cli import main
 from mmkit.data.types import Image
-from mmkit.errors import DataError, RunError
+from mmkit.errors import RunError
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.splits import read_split
@@ -21,6 +21,7 @@ from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run
 from mmkit.runs.weights import load_tensors, read_metadata, save_tensors
 from mmkit.training.train import train
+from raising import raises
 
 
 class Recorder:
@@ -153,7 +154,7 @@ def test_predict_streams_jsonlines(run, tmp_path):
 
 def test_a_missing_picture_is_an_error_or_a_blank_as_asked(run):
     predictor = mmkit.load(run, device="cpu")
-    with pytest.raises(DataError, match=r"gone\.jpg"):
+    with raises("image.missing", match=r"gone\.jpg"):
         predictor.predict("Jordan again", ["gone.jpg"])
     predictor.missing_images = "blank"
     blank = predictor.predict("Jordan again", [Image(None)])
@@ -169,7 +170,7 @@ def test_a_sentence_longer_than_the_encoder_keeps_its_tail_as_unlabelled(run):
 
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_sentence_is_an_error(run, text):
-    with pytest.raises(DataError, match="no words"):
+    with raises("input.no-words"):
         mmkit.load(run, device="cpu").predict(text)
 
 
@@ -217,7 +218,7 @@ def test_a_missing_file_is_named(run, tmp_path, name):
 def test_a_missing_folder_of_an_encoder_is_named(run, tmp_path):
     folder = copy_of(run, tmp_path)
     shutil.rmtree(folder / "encoders" / "text")
-    with pytest.raises(RunError, match="encoders/text is missing"):
+    with raises("run.missing-file", match="encoders/text"):
         mmkit.load(folder, device="cpu")
 
 
@@ -227,14 +228,14 @@ def test_edited_labels_do_not_load(run, tmp_path):
     labels["types"] = labels["types"][:-1]
     labels["tags"] = labels["tags"][:-2]
     (folder / "labels.json").write_text(json.dumps(labels))
-    with pytest.raises(RunError, match="do not fit"):
+    with raises("run.weights-do-not-fit"):
         mmkit.load(folder, device="cpu")
 
 
 def test_an_output_folder_that_is_taken_is_refused(run, sample_recipe):
-    with pytest.raises(RunError, match="not empty"):
+    with raises("run.folder-taken"):
         train(load_recipe(sample_recipe), run, device="cpu")
-    with pytest.raises(RunError, match="complete"):
+    with raises("run.complete"):
         train(load_recipe(run / "recipe.cfg"), run, resume=True, device="cpu")
 
 
@@ -250,7 +251,7 @@ def test_resuming_with_another_recipe_is_refused(sample_recipe, tmp_path):
     folder.mkdir()
     shutil.copy(sample_recipe, folder / "recipe.cfg")
     changed = load_recipe(sample_recipe, {"training.learning_rate": 5e-4})
-    with pytest.raises(mmkit.errors.RecipeError, match=r"training\.learning_rate was 0\.001 and is 0\.0005"):
+    with raises("run.other-recipe", match=r"training\.learning_rate was 0\.001 and is 0\.0005"):
         train(changed, folder, resume=True, device="cpu")
 
 
@@ -282,14 +283,14 @@ def test_a_label_of_its_own_can_be_the_score(sample_recipe, tmp_path):
 
 def test_a_weight_of_no_loss_is_refused(sample_recipe, tmp_path):
     overrides = {"training.loss_weights": {"nlll": 2.0}}
-    with pytest.raises(mmkit.errors.RecipeError, match="nlll") as caught:
+    with raises("recipe.unknown-loss", match="nlll") as caught:
         train(load_recipe(sample_recipe, overrides), tmp_path / "run", device="cpu")
     assert "'nll'" in caught.value.hint
 
 
 def test_other_data_does_not_replace_a_runs_results(run):
     recipe = load_recipe(run / "recipe.cfg", {"data.test.max_crops": 0})
-    with pytest.raises(RunError, match="not what the run was made with"):
+    with raises("run.other-data", match="not what the run was made with"):
         evaluate(run, "test", recipe=recipe, device="cpu")
 
 

@@ -18,8 +18,8 @@ from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.mel import CandidateLists
 from mmkit.data.melbench import RichpediaReader, WikimelReader
 from mmkit.data.types import Entity, Example, Mention
-from mmkit.errors import DataError, PartError
 from mmkit.loading.splits import Split
+from raising import raises
 
 ENTITIES = [
     Entity("Q1", "Michael Jordan", ("Air Jordan",)),
@@ -97,9 +97,9 @@ def test_another_knowledge_base_has_other_results(tmp_path: Path) -> None:
 
 
 def test_needs_a_knowledge_base_and_room_for_one() -> None:
-    with pytest.raises(PartError, match=r"no entities to choose candidates from\n.*\[data\.entities\]"):
+    with raises("annotator.no-entities", match=r"\[data\.entities\]"):
         annotate(annotator(entities=[]), mentions("Jordan"))
-    with pytest.raises(PartError, match="top = 0"):
+    with raises("part.setting", match="top = 0"):
         NameCandidates(top=0)
 
 
@@ -135,7 +135,7 @@ def test_a_later_list_takes_an_earlier_one_s_place(tmp_path: Path) -> None:
 def test_a_file_that_holds_something_else_stays_as_it_is(tmp_path: Path, content: str) -> None:
     path = tmp_path / "precious.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"precious\.json: candidate lists cannot be added to this file"):
+    with raises("data.candidate-lists", match=r"precious\.json"):
         merge_candidates(path, {"a": ["1"]})
     assert path.read_text() == content
 

@@ -16,6 +16,7 @@ from mmkit.data.conll import ConllImagesReader
 from mmkit.data.tags import OUTSIDE, chunks
 from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
+from raising import raises
 
 TWO = "IMGID:7\nJordan\tB-PER\nMichael\tI-PER\nscores\tO\n\nIMGID:8\nin\tO\nParis\tB-LOC\n"
 
@@ -70,7 +71,7 @@ def test_orphan_tags_can_be_dropped_or_refused(tmp_path: Path) -> None:
     assert (example.spans, example.notes) == ((Span(2, 3, "LOC"),), {})
     assert reader.repairs == {"chunk without B- dropped": 2}
     content = "IMGID:1\na\tO\n\nIMGID:2\na\tB-LOC\nb\tI-PER\n"
-    with pytest.raises(DataError, match=r"x\.txt:6: `I-PER` without a `B-PER` before it"):
+    with raises("conll.orphan-tag", match=r"x\.txt:6: `I-PER` without a `B-PER`"):
         list(reader_of(tmp_path, content, orphan_tags="error"))
 
 
@@ -130,11 +131,9 @@ def test_a_wrong_file_says_file_line_and_reason(tmp_path: Path, content: str | b
 
 
 def test_a_missing_file_says_where_the_dataset_comes_from(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"train\.txt: no such data file\n.*https://github\.com/jefferyYu/UMT"
-    ):
+    with raises("file.missing", match=r"train\.txt: no such data file\n.*https://github\.com/jefferyYu/UMT"):
         list(ConllImagesReader(str(tmp_path), "train.txt"))
-    with pytest.raises(DataError, match="the data file cannot be read"):
+    with raises("file.unreadable"):
         list(ConllImagesReader(str(tmp_path.parent), tmp_path.name))
 
 
@@ -206,10 +205,10 @@ def test_a_wrong_crop_table_is_named(tmp_path: Path, name: str, content: bytes) 
 def test_a_crop_table_executes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"7.jpg": Evil()}, tmp_path / "t.pth")
-    with pytest.raises(DataError, match="the crop table cannot be read: UnpicklingError"):
+    with raises("crops.unreadable", match="UnpicklingError"):
         list(reader_of(tmp_path, TWO, crops="t.pth"))
     assert not (tmp_path / "executed").exists()
-    with pytest.raises(DataError, match="no such crop table"):
+    with raises("crops.missing"):
         list(reader_of(tmp_path, TWO, crops="missing.pth"))
 
 

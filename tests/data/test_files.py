@@ -13,7 +13,7 @@ from mmkit.data.fingerprints import KNOWN, describe_file, file_sha256, known_var
 from mmkit.data.jsonl import JsonlReader, write_jsonl
 from mmkit.data.mnre import MnreReader
 from mmkit.data.types import Entity, Image
-from mmkit.errors import DataError
+from raising import raises
 
 
 def test_a_file_is_described_by_its_bytes(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_file_is_described_by_its_bytes(tmp_path: Path) -> None:
     assert file_sha256(path) == sha
     assert known_variant(sha) is None
     assert describe_file(path) == f"unknown variant (sha256 {sha[:12]})"
-    with pytest.raises(DataError, match="no such data file"):
+    with raises("file.missing"):
         describe_file(tmp_path / "missing")
 
 
@@ -73,7 +73,7 @@ def test_entities_blanks_and_nothing_are_converted_too(tmp_path: Path) -> None:
 
 def test_broken_data_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("IMGID:1\na\tO\n\nIMGID:2\na\tB-PER\nbroken\n")
-    with pytest.raises(DataError, match=r"x\.txt:6"):
+    with raises("conll.columns", match=r"x\.txt:6"):
         convert(ConllImagesReader(str(tmp_path), "x.txt"), tmp_path / "x.jsonl")
     assert [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 

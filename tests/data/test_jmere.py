@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mmkit.data.jmere import ITC_SCORE, ITM_SCORE, JmereReader
 from mmkit.data.types import Image, Relation, Span
 from mmkit.errors import DataError
+from raising import raises
 
 RECORD: dict[str, Any] = {
     "text": "Bill Cosby 's star in Hollywood",
@@ -129,10 +130,10 @@ def test_a_wrong_record_says_file_number_and_reason(tmp_path: Path, record: Any,
 
 
 def test_a_file_that_is_none_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no such data file\n.*TESGA"):
+    with raises("file.missing", match="TESGA"):
         list(JmereReader(str(tmp_path), "train.json"))
     (tmp_path / "x.json").write_text('[\n{"text": }]')
-    with pytest.raises(DataError, match=r"x\.json:2: not JSON: Expecting value at character 10"):
+    with raises("json.syntax", match=r"x\.json:2: not JSON: Expecting value at character 10"):
         list(JmereReader(str(tmp_path), "x.json"))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Image
-from mmkit.errors import DataError
+from raising import raises
 
 TEXT = st.text(max_size=20)
 ENTITIES = st.lists(
@@ -60,13 +60,13 @@ def test_an_unknown_id_has_no_row(tmp_path):
 
 
 def test_two_entities_with_one_id_are_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(DataError, match="two entities have the id 'Q1'"):
+    with raises("knowledge.duplicate-id", match="two entities have the id 'Q1'"):
         base_of([Entity("Q1", "a"), Entity("Q2", "b"), Entity("Q1", "c")], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["base.lock"]
 
 
 def test_an_empty_one_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no entity"):
+    with raises("knowledge.no-entity"):
         base_of([], tmp_path)
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_one_is_an_error_that_names_it(tmp_path, name):
     base_of([Entity("Q1", "one"), Entity("Q2", "two")], tmp_path)
     file = tmp_path / "base" / name
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(DataError, match="damaged") as caught:
+    with raises("knowledge.damaged") as caught:
         KnowledgeBase(tmp_path / "base")
     assert "base" in str(caught.value)
 

@@ -16,7 +16,7 @@ from mmkit.data.mel import mention_span, split_of, token_span
 from mmkit.data.melbench import WikimelReader
 from mmkit.data.tokenize import tokenize
 from mmkit.data.wikiperson import WikipersonReader
-from mmkit.errors import DataError
+from raising import raises
 
 CAPTION = {
     "sentence": "Jordan scores",
@@ -63,14 +63,14 @@ def test_lists_can_be_cut(tmp_path: Path, make: Any) -> None:
     lists = {"Jordan": ["Q41421", "Q1", "Q2"], "Q41421": ["Q1", "Q2"]}
     first, _ = make(tmp_path, lists, max_candidates=2)
     assert first.candidates == ("Q41421", "Q1")
-    with pytest.raises(DataError, match="max_candidates must be at least 1"):
+    with raises("part.setting"):
         make(tmp_path, lists, max_candidates=0)
 
 
 def test_missing_lists_are_an_error_unless_said_otherwise(tmp_path: Path) -> None:
     reader = wikimel(tmp_path, {})
     (tmp_path / "lists.json").unlink()
-    with pytest.raises(DataError, match=r"(?s)lists\.json: no such data file\n.*mmkit\.name_candidates\.v1"):
+    with raises("file.missing", match=r"(?s)lists\.json: no such data file\n.*mmkit\.name_candidates\.v1"):
         list(reader)
     lenient = WikimelReader(str(tmp_path), "x.json", candidates="lists.json", missing_candidates="none")
     assert [x.candidates for x in lenient] == [(), ()]
@@ -87,7 +87,7 @@ def test_missing_lists_are_an_error_unless_said_otherwise(tmp_path: Path) -> Non
     ],
 )
 def test_lists_of_another_form_are_refused(tmp_path: Path, lists: Any, message: str) -> None:
-    with pytest.raises(DataError) as error:
+    with raises("json.wrong-type") as error:
         list(wikimel(tmp_path, lists))
     assert error.value.where == str(tmp_path / "lists.json")
     assert message in error.value.what

@@ -22,6 +22,7 @@ from mmkit.data.jsonl import (
 )
 from mmkit.data.types import Entity, Example, Image, Media, Mention, Prediction, Region, Relation, Span
 from mmkit.errors import DataError
+from raising import raises
 
 ODD = st.sampled_from(
     ["", "\n", "\r", "\u2028", "\u0085", "\x00", "\ufeff", '"', "\\ud83d", "🙂", "e\u0301", " "]
@@ -163,7 +164,7 @@ def test_regions_say_nothing_about_which_spans_are_equal() -> None:
 
 def test_a_region_is_in_a_picture_of_its_example() -> None:
     shown = Span(0, 1, "PER", (Region(1, (1.0, 2.0, 3.0, 4.0)),))
-    with pytest.raises(DataError, match=r"images\[1\] of an example with 1 pictures"):
+    with raises("data.region-image", match=r"images\[1\] of an example with 1"):
         Example.from_tokens("1", ["hi"], images=(Image("a.jpg"),), spans=(shown,))
 
 
@@ -202,18 +203,18 @@ def test_fields_at_their_default_are_left_out() -> None:
     "notes", [{"a": (1, 2)}, {"a": {1: 2}}, {"a": math.nan}, {"a": object()}, {"a": {1, 2}}]
 )
 def test_notes_that_json_would_change_are_refused(notes: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="notes are not JSON"):
+    with raises("json.notes"):
         to_json(Entity("1", "x", notes=notes))
 
 
 @pytest.mark.parametrize("text", ["\ud83d", "a\udc00b", "\ud83d\ude42"])
 def test_surrogates_are_refused_when_written_and_when_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.jsonl"
-    with pytest.raises(DataError, match=r"`tokens\[0\]`.*surrogate|`text`.*surrogate"):
+    with raises("json.surrogate", match=r"`tokens\[0\]`.*surrogate|`text`.*surrogate"):
         write_jsonl(path, [Example.from_tokens("1", [text])], "examples")
     assert not path.exists()
     path.write_text('{"format": 1, "kind": "examples"}\n{"text": "x", "notes": {"a": ["\\ud83d"]}}\n')
-    with pytest.raises(DataError, match=r"x\.jsonl:2: `notes\.a\[0\]` holds an unpaired surrogate"):
+    with raises("json.surrogate", match=r"x\.jsonl:2: `notes\.a\[0\]`"):
         list(read_jsonl(path))
 
 
@@ -237,13 +238,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="a file of examples cannot hold a Entity"):
+    with raises("jsonl.wrong-record", match="examples cannot hold a Entity"):
         write_jsonl(tmp_path / "x.jsonl", [Entity("1", "x")], "examples")
 
 
 def test_writing_into_a_file_as_folder_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot write"):
+    with raises("file.unwritable"):
         write_jsonl(tmp_path / "file" / "x.jsonl", [], "examples")
 
 
@@ -315,14 +316,14 @@ def test_a_wrong_example_says_where_and_which_field(change: dict[str, Any], mess
 @pytest.mark.parametrize("read", [example_from_json, entity_from_json, prediction_from_json])
 @pytest.mark.parametrize("record", [None, [], "text", 3])
 def test_a_record_must_be_an_object(read: Any, record: Any) -> None:
-    with pytest.raises(DataError, match=r"x:1: `record` must be an object"):
+    with raises("json.wrong-type", match="x:1: `record` must be an object"):
         read(record, where="x:1")
 
 
 def test_entities_and_predictions_name_their_fields_too() -> None:
-    with pytest.raises(DataError, match="the field `name` is missing"):
+    with raises("json.missing-field", match="`name`"):
         entity_from_json({"id": "Q1"}, where="x:1")
-    with pytest.raises(DataError, match=r"`link_scores\[0\]` must be a number, not '1'"):
+    with raises("json.wrong-type", match=r"`link_scores\[0\]` must be a number, not '1'"):
         prediction_from_json({"id": "1", "link_scores": ["1"]}, where="x:1")
 
 
@@ -381,11 +382,11 @@ def test_a_wrong_file_says_file_line_and_reason(
 
 def test_an_empty_or_missing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").touch()
-    with pytest.raises(DataError, match="the file is empty"):
+    with raises("file.empty"):
         list(JsonlReader(str(tmp_path), "x.jsonl"))
-    with pytest.raises(DataError, match="no such data file"):
+    with raises("file.missing"):
         list(JsonlReader(str(tmp_path), "y.jsonl"))
-    with pytest.raises(DataError, match="the file holds examples, not predictions"):
+    with raises("file.wrong-kind"):
         list(read_jsonl(write_examples(tmp_path / "z.jsonl"), "predictions"))
 
 
@@ -411,5 +412,5 @@ def test_the_reader_resolves_paths_blanks_pictures_and_counts_leniency(tmp_path:
 def test_reading_is_lazy(tmp_path: Path) -> None:
     reader = iter(file_of(tmp_path, HEADER, '{"text": "a"}', "broken"))
     assert next(reader).text == "a"
-    with pytest.raises(DataError, match=":3: not JSON"):
+    with raises("json.syntax", match="3: not JSON"):
         next(reader)

@@ -18,8 +18,8 @@ from mmkit.data.mnre import MnreReader
 from mmkit.data.reader import Reader
 from mmkit.data.sample.names import AMBIGUOUS
 from mmkit.data.types import Example
-from mmkit.errors import DataError
 from mmkit.files import written_once
+from raising import raises
 
 SPLITS = ("train", "dev", "test")
 READERS = (ConllImagesReader, MnreReader, JsonlReader)
@@ -165,7 +165,7 @@ def test_a_finished_sample_is_left_alone_and_a_foreign_folder_refused(tmp_path: 
     assert len(calls) == 1
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").touch()
-    with pytest.raises(DataError, match="cannot write"):
+    with raises("file.unwritable"):
         written_once(tmp_path / "b", write)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 

@@ -13,7 +13,7 @@ from linking import Table
 from mmkit.decoders import approximate
 from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.search import search
-from mmkit.errors import DataError, PartError
+from raising import raises
 
 N, D = 6000, 32
 
@@ -114,12 +114,12 @@ def flip(path: Path) -> None:
 def test_a_query_that_is_not_finite_is_refused(cache):
     table, query = clustered()
     query[3, 1] = float("nan")
-    with pytest.raises(DataError, match="of a query are not finite"):
+    with raises("features.not-finite", match="of a query"):
         ApproximateIndex.of(table).search(query, 5)
 
 
 def test_without_faiss_it_says_what_to_install(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(PartError, match="needs faiss") as error:
+    with raises("part.needs-package") as error:
         ApproximateIndex.of(clustered()[0])
     assert "mmkit-core[faiss]" in error.value.hint

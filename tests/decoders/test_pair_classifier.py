@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from mmkit.batch import Batch, States
 from mmkit.data.types import Example, Relation, Span, TextView
 from mmkit.decoders.pair_classifier import PairClassifier
-from mmkit.errors import DataError, RecipeError
+from mmkit.errors import RecipeError
+from raising import raises
 
 WIDTH = 6
 
@@ -125,8 +126,8 @@ def test_an_example_with_several_pairs_becomes_as_many():
 
 
 def test_an_example_without_a_pair_is_an_error():
-    with pytest.raises(
-        DataError, match=r"m-1: there is no pair of spans to classify\n.*a head and a tail span"
+    with raises(
+        "task.no-pair", match=r"m-1: there is no pair of spans to classify\n.*a head and a tail span"
     ):
         PairClassifier().units(sentence("a b"))
 
@@ -139,13 +140,13 @@ def test_relations_are_learnt_with_none_first_or_as_given():
     assert PairClassifier().fit(data) == {"relations": ["None", "/loc/loc", "/per/loc"]}
     given = ["/per/loc", "/loc/loc", "None", "never seen"]
     assert PairClassifier(relations=given).fit(data) == {"relations": given}
-    with pytest.raises(
-        DataError, match=r"m-1: the relation '/per/loc' is unknown\n.*did you mean '/per/locs'"
+    with raises(
+        "task.unknown-relation", match=r"m-1: the relation '/per/loc' is unknown\n.*did you mean '/per/locs'"
     ):
         PairClassifier(relations=["/per/locs", "None"]).fit(data)
-    with pytest.raises(DataError, match="no training example has a relation"):
+    with raises("task.no-relations"):
         PairClassifier().fit([sentence("a b")])
-    with pytest.raises(DataError, match="m-1: a relation without a label"):
+    with raises("task.no-label", match="m-1: a relation without a label"):
         PairClassifier().fit([sentence("a b", pair((0, 1), (1, 2), None))])
 
 
@@ -212,7 +213,7 @@ def test_predictions_are_the_pairs_with_label_and_probability():
 def test_targets_of_an_unknown_relation_name_the_example():
     classifier = built(PairClassifier())
     unknown = sentence("a b", pair((0, 1), (1, 2), "None?"), id="z")
-    with pytest.raises(DataError, match="z: the relation 'None\\?' is unknown"):
+    with raises("task.unknown-relation", match=r"z: the relation 'None\?'"):
         classifier.targets([unknown], {})
 
 

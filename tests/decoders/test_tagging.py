@@ -12,7 +12,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from mmkit.data.types import Example, Span
 from mmkit.decoders.tagging import PREFIXES, TagSet, bio_constraints, learn_types
-from mmkit.errors import DataError
+from raising import raises
 
 TYPES = ("PER", "LOC")
 steady = settings(max_examples=150, deadline=None, derandomize=True)
@@ -87,9 +87,11 @@ def test_further_tags_are_outside_and_end_a_span():
 
 def test_unknown_types_and_overlaps_name_the_example():
     tags = TagSet(TYPES, "bio")
-    with pytest.raises(DataError, match=r"tweet-1: the span type 'PERS' is unknown\n.*did you mean 'PER'"):
+    with raises(
+        "task.unknown-span-type", match=r"tweet-1: the span type 'PERS' is unknown\n.*did you mean 'PER'"
+    ):
         tags.encode(example(3, Span(0, 1, "PERS")))
-    with pytest.raises(DataError, match=r"tweet-1: the span \[1, 3\) overlaps"):
+    with raises("task.span-overlap", match=r"tweet-1: the span \[1, 3\)"):
         tags.encode(example(3, Span(0, 2, "PER"), Span(1, 3, "LOC")))
 
 
@@ -97,9 +99,9 @@ def test_types_are_learnt_in_order_of_name_or_as_given():
     data = [example(2, Span(0, 1, "PER")), example(2, Span(0, 1, "LOC"))]
     assert learn_types(data, None) == ["LOC", "PER"]
     assert learn_types(data, ["PER", "ORG", "LOC"]) == ["PER", "ORG", "LOC"]
-    with pytest.raises(DataError, match=r"tweet-1: the span type 'LOC' is unknown"):
+    with raises("task.unknown-span-type", match="tweet-1: the span type 'LOC'"):
         learn_types(data, ["PER"])
-    with pytest.raises(DataError, match="no training example has a span"):
+    with raises("task.no-spans"):
         learn_types([example(2)], None)
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from linking import Given
 from mmkit.batch import Batch
-from mmkit.errors import PartError
 from mmkit.fusers.attention import VectorAttention
 from mmkit.fusers.pooled import shared_width, total, vectors
 from mmkit.fusers.pooled_query import PooledQuery
 from mmkit.fusers.projection import Projection
+from raising import raises
 
 ENCODERS = {"words": Given(6), "pictures": Given(4)}
 MASK = torch.tensor([[True, True], [True, False], [False, False]])
@@ -51,7 +51,7 @@ def test_one_vector_an_example_is_always_real() -> None:
 
 def test_what_shares_a_layer_must_have_one_width() -> None:
     assert shared_width({"a": Given(3), "b": Given(3)}, ["a", "b"], "x") == 3
-    with pytest.raises(PartError, match="words 6, pictures 4"):
+    with raises("part.widths", match="words 6, pictures 4"):
         shared_width(ENCODERS, ["words", "pictures"], "x.part.v1")
 
 
@@ -86,7 +86,7 @@ def test_attention_is_torch_s_multi_head_attention(count: int) -> None:
 
 
 def test_heads_must_fit_the_width() -> None:
-    with pytest.raises(PartError, match="8 wide cannot be cut into 3 heads"):
+    with raises("part.heads", match="8 wide cannot be cut into 3"):
         VectorAttention(8, 3)
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from joint import TOKENS, records, sentences
 from mmkit.data.strings import STRINGS
 from mmkit.data.types import Example, Prediction, Relation, Span
-from mmkit.errors import DataError, RecipeError
 from mmkit.metrics.joint_f1 import JointF1
 from mmkit.metrics.relation_f1 import RelationF1
 from mmkit.metrics.span_f1 import SpanF1
+from raising import raises
 
 
 def figures(gold: list[Example], predicted: list[Prediction], **options: Any) -> dict[str, float]:
@@ -138,7 +138,7 @@ def test_untyped_ends_take_every_type_that_their_words_have() -> None:
 def test_strings_have_no_positions_to_score(side: str) -> None:
     notes = {STRINGS: {"entities": [["Jordan", "per"]]}}
     example = Example.from_tokens("a", TOKENS, notes=notes if side == "gold" else {})
-    with pytest.raises(DataError, match="by their words, not by their places") as error:
+    with raises("data.no-positions") as error:
         JointF1().update([example], [Prediction("a", notes=notes if side == "predicted" else {})])
     assert 'match = "string"' in error.value.hint
 
@@ -153,14 +153,14 @@ def test_strings_have_no_positions_to_score(side: str) -> None:
     ],
 )
 def test_a_note_that_tells_no_strings_says_where(note: Any, message: str) -> None:
-    with pytest.raises(DataError, match=message) as error:
+    with raises("json.wrong-type", match=message) as error:
         JointF1("string").update([GOLD], [Prediction("a", notes={STRINGS: note})])
     assert error.value.where == "a"
 
 
 @pytest.mark.parametrize("match", ["position", "string"])
 def test_a_relation_without_a_label_is_refused(match: Any) -> None:
-    with pytest.raises(DataError, match="without a label"):
+    with raises("metric.no-label"):
         JointF1(match).update([GOLD], [Prediction("a", relations=(Relation(JORDAN, PARIS),))])
 
 
@@ -168,7 +168,7 @@ def test_settings_reach_the_counts() -> None:
     assert "entity_f1.low" in figures([GOLD], [Prediction.of(GOLD)], bootstrap=20)
     assert not any("." in name for name in of(spans=GOLD.spans))
     assert figures([GOLD], [Prediction.of(GOLD)], none_label="born")["triple_f1"] == 0.0
-    with pytest.raises(RecipeError, match="number of resamples, not -1"):
+    with raises("part.setting", match="number of resamples, not -1"):
         JointF1(bootstrap=-1)
 
 

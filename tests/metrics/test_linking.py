@@ -10,10 +10,10 @@ import torch
 
 from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.decoders.search import rank_among
-from mmkit.errors import DataError, RecipeError
 from mmkit.metrics.base import ReadsRanks
 from mmkit.metrics.bootstrap import f1_interval
 from mmkit.metrics.linking import OLD_NOTE, TOP, Linking
+from raising import raises
 
 NAMES = [
     f"{prefix}{name}" for prefix in ("", "strict_", "kb_") for name in (*(f"top{k}" for k in TOP), "mrr")
@@ -215,10 +215,10 @@ def test_the_interval_is_that_of_the_accuracy():
 
 
 def test_refusals():
-    with pytest.raises(RecipeError, match="not -1"):
+    with raises("part.setting", match="not -1"):
         Linking(bootstrap=-1)
-    with pytest.raises(DataError, match="a: 2 links but 1 scores"):
+    with raises("predictions.link-scores", match="a: 2 links but 1"):
         figures((example("a"), Prediction("a", links=("x", "y"), link_scores=(0.5,))))
     for note in ({}, {"knowledge_base": {"rank": "first"}}, {"knowledge_base": {"rank": 0}}, []):
-        with pytest.raises(DataError, match="lacks ranks"):
+        with raises("predictions.no-ranks"):
             figures((example("a"), Prediction("a", notes={OLD_NOTE: note})))

@@ -8,8 +8,8 @@ import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from mmkit.data.types import Example, Prediction, Relation, Span
-from mmkit.errors import DataError
 from mmkit.metrics.relation_f1 import RelationF1
+from raising import raises
 
 LABELS = ["None", "/per/loc", "/loc/loc", "/per/per"]
 
@@ -66,5 +66,5 @@ def test_nothing_to_count_is_zero():
 
 
 def test_relations_without_labels_are_refused():
-    with pytest.raises(DataError, match="a: a relation without a label cannot be scored"):
+    with raises("metric.no-label", match="a: a relation without a label cannot be scored"):
         RelationF1().update([example("a", relation(None))], [Prediction("a")])

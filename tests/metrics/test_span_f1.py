@@ -15,8 +15,8 @@ from seqeval.scheme import IOB2
 
 from mmkit.data.types import ORPHANS, Example, Prediction, Span
 from mmkit.decoders.tagging import TagSet
-from mmkit.errors import DataError, RecipeError
 from mmkit.metrics.span_f1 import SpanF1
+from raising import raises
 
 TYPES = ("PER", "LOC", "ORG", "OTHER")
 TAGS = TagSet(TYPES, "bio")
@@ -120,12 +120,12 @@ def test_reset_forgets():
 
 def test_predictions_of_other_examples_are_refused():
     examples = [Example.from_tokens(id, ["w"]) for id in "ab"]
-    with pytest.raises(DataError, match="number 1 of the predictions is for 'c', but the example is 'b'"):
+    with raises("predictions.order", match="1 of the predictions is for 'c', but the example is 'b'"):
         SpanF1().update(examples, [Prediction(id="a"), Prediction(id="c")])
-    with pytest.raises(DataError, match="2 examples but 1 predictions"):
+    with raises("predictions.count", match="2 examples but 1"):
         SpanF1().update(examples, [Prediction(id="a")])
 
 
 def test_negative_resamples_are_refused():
-    with pytest.raises(RecipeError, match="number of resamples, not -1"):
+    with raises("part.setting", match="number of resamples, not -1"):
         SpanF1(bootstrap=-1)

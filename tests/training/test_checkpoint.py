@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from mmkit.errors import RunError
 from mmkit.runs import weights
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from raising import raises
 
 
 def trained(seed: int = 0, steps: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(weights, "save_file", full)
-    with pytest.raises(RunError, match="disk is full"):
+    with raises("file.unwritable", match="disk is full"):
         save_checkpoint(tmp_path, network, optimizer, Progress(step=4))
     assert [p.name for p in tmp_path.iterdir()] == ["step-000000003"]
 
@@ -75,7 +75,7 @@ def test_damaged_progress_is_an_error(tmp_path, content):
     network, optimizer = trained()
     save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
     (tmp_path / "step-000000003" / "progress.json").write_text(content)
-    with pytest.raises(RunError, match="damaged"):
+    with raises("run.damaged"):
         load_checkpoint(tmp_path, network, optimizer)
 
 
@@ -84,12 +84,12 @@ def test_truncated_checkpoints_are_errors(tmp_path):
     save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
     weights = tmp_path / "step-000000003" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
-    with pytest.raises(RunError, match="damaged"):
+    with raises("run.damaged"):
         load_checkpoint(tmp_path, network, optimizer)
     weights.write_bytes(b"")
-    with pytest.raises(RunError, match="damaged"):
+    with raises("run.damaged"):
         load_tensors(weights)
-    with pytest.raises(RunError, match="missing"):
+    with raises("run.missing-file"):
         load_tensors(tmp_path / "none.safetensors")
 
 
@@ -121,7 +121,7 @@ def test_files_without_shared_tensors_are_as_ever(tmp_path):
 @pytest.mark.parametrize("same", ["{", "[1]", "3", "null", '{"b": "nowhere"}', '{"b": {}}', '"a"'])
 def test_damaged_names_are_an_error(tmp_path, same):
     save_file({"a": torch.ones(2)}, tmp_path / "damaged", metadata={weights.SAME: same})
-    with pytest.raises(RunError, match="damaged"):
+    with raises("run.damaged"):
         load_tensors(tmp_path / "damaged")
 
 
@@ -131,7 +131,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     state["2.weight"] = torch.zeros(3, 3)
     state["extra"] = torch.zeros(1)
     del state["2.bias"]
-    with pytest.raises(RunError) as caught:
+    with raises("run.weights-do-not-fit") as caught:
         load_weights(network, state, tmp_path)
     for name in ("missing 2.bias", "unknown extra", "2.weight: (3, 3) in the file, (1, 4) in the model"):
         assert name in str(caught.value)

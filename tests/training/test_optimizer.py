@@ -13,6 +13,7 @@ from mmkit.config.settings import GroupSettings, TrainingSettings
 from mmkit.errors import RecipeError
 from mmkit.hooks import hookimpl, registered
 from mmkit.training.optimizer import Schedule, make_optimizer
+from raising import raises
 
 
 def model() -> nn.Module:
@@ -45,13 +46,13 @@ def test_groups_by_pattern_first_match_wins():
 
 
 def test_a_group_that_matches_nothing_is_an_error_with_names():
-    with pytest.raises(RecipeError, match=r"training\.groups\.crf") as caught:
+    with raises("recipe.idle-group", match=r"training\.groups\.crf") as caught:
         make_optimizer(model(), TrainingSettings(groups={"crf": GroupSettings(pattern="crf")}))
     assert "decoder.weight" in caught.value.hint
 
 
 def test_nothing_to_train_is_an_error():
-    with pytest.raises(RecipeError, match="frozen"):
+    with raises("recipe.nothing-to-train"):
         make_optimizer(model().requires_grad_(False), TrainingSettings())
 
 

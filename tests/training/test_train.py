@@ -26,6 +26,7 @@ from mmkit.recipe import Recipe, load_recipe
 from mmkit.training.metrics_log import rewind
 from mmkit.training.stopping import StopSignal
 from mmkit.training.train import train
+from raising import raises
 
 NO_DROPOUT = {"model.encoders.text.dropout": 0.0, "model.fuser.dropout": 0.0, "model.decoder.dropout": 0.0}
 
@@ -195,8 +196,8 @@ def test_pictures_that_are_read_in_every_epoch_are_looked_at_first(recipe, tmp_p
     root = {f"data.{split}.root": str(data) for split in ("train", "dev", "test")}
     example = read_split(recipe(root), "dev").examples[3]
     Path(next(i.path for i in example.images if i.role == "photo")).write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"model\.encoders\.vision: 1 of \d+ pictures cannot be used \(1 empty: "
+    with raises(
+        "image.unusable", match=r"model\.encoders\.vision: 1 of \d+ pictures cannot be used \(1 empty"
     ):
         train(recipe(root | trainable), tmp_path / "refused", device="cpu")
     assert not (tmp_path / "refused" / "checkpoint").exists()
@@ -233,7 +234,7 @@ class Ends:
 
 def test_a_loss_that_is_not_finite_stops_and_names_examples(recipe, tmp_path):
     ends = Ends()
-    with pytest.raises(TrainingError, match="no longer finite between updates 1 and 5") as caught:
+    with raises("training.not-finite", match="no longer finite between updates 1 and 5") as caught:
         train(
             recipe(learning_rate=1e30, warmup=0, check_every=5), tmp_path / "run", device="cpu", hooks=[ends]
         )
@@ -365,7 +366,7 @@ def test_a_disk_that_refuses_is_one_message(recipe, tmp_path, file):
             (run / file).unlink(missing_ok=True)
             (run / file).mkdir()
 
-    with pytest.raises(RunError, match=rf"{file}: cannot write: a folder stands where a file is needed"):
+    with raises("file.unwritable", match=rf"{file}: cannot write: a folder stands where a file is needed"):
         train(recipe(), tmp_path / "run", device="cpu", hooks=[Occupied()])
 
 
@@ -385,7 +386,7 @@ def test_an_output_folder_that_refuses_is_one_message_before_any_work(
 
     notes = Notes()
     monkeypatch.setattr("mmkit.files.tempfile.mkstemp", refuse)
-    with pytest.raises(RunError, match=f"run.*cannot write: .*{message}"):
+    with raises("file.unwritable", match=f"run.*cannot write: .*{message}"):
         train(recipe(), tmp_path / "run", device="cpu", hooks=[notes])
     assert not notes.said
 
@@ -424,20 +425,20 @@ def test_data_that_changed_since_is_refused(recipe, tmp_path):
     text = file.read_text()
     file.unlink()
     file.write_text(text.replace("B-PER", "B-LOC"))
-    with pytest.raises(RunError, match=r"data\.dev: this file has changed"):
+    with raises("run.other-data", match=r"data\.dev"):
         train(moved, tmp_path / "run", device="cpu", resume=True)
 
 
 def test_settings_that_do_not_matter_may_change_on_resuming(recipe, tmp_path):
     with pytest.raises(Interrupted):
         train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper("dev")])
-    with pytest.raises(RecipeError, match=r"training\.epochs was 2 and is 3"):
+    with raises("run.other-recipe", match=r"training\.epochs was 2 and is 3"):
         train(recipe(epochs=3), tmp_path / "run", device="cpu", resume=True)
     changed = recipe(epochs=2, accumulate=2, log_every=5, eval_batch_size=16)
     assert train(changed, tmp_path / "run", device="cpu", resume=True)["status"] == "completed"
 
 
 def test_a_missing_data_file_leaves_a_folder_that_can_be_used(recipe, tmp_path):
-    with pytest.raises(DataError):
+    with raises("file.missing"):
         train(recipe({"data.train.file": "none.txt"}), tmp_path / "run", device="cpu")
     assert train(recipe(), tmp_path / "run", device="cpu")["status"] == "completed"

@@ -25,9 +25,10 @@ import pytest
 
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Entity, Example
-from mmkit.errors import DataError, MMKitError, PartError
+from mmkit.errors import DataError, MMKitError
 from mmkit_dim.descriptions import EntityDescriptions
 from mmkit_dim.endpoint import Endpoint
+from raising import raises
 
 KEY = "sk-very/secret+key"
 
@@ -378,7 +379,7 @@ def test_what_still_fails_is_listed_and_not_stored(server: Server) -> None:
     }
     names = ["Paris", *reasons, "Jordan"]
     annotator = describer(server, parallel=20, timeout=60.0)
-    with pytest.raises(DataError, match="9 records could not be annotated") as caught:
+    with raises("annotator.records-failed", match="9 records could not be annotated") as caught:
         annotate(annotator, entities(*names))
     assert list(annotator.failures.values()) == list(reasons.values())
     assert all(reason in str(caught.value) for reason in reasons.values())
@@ -423,7 +424,7 @@ def test_long_answers_end_with_a_sentence_and_mere_thoughts_fail(server: Server)
 )
 def test_what_would_meet_every_request_stops_at_once(server: Server, name: str, what: str) -> None:
     server.treat_all_as = name
-    with pytest.raises(MMKitError, match=what) as caught:
+    with raises("dim.chat-server", match=what) as caught:
         annotate(describer(server, parallel=2), entities(*(f"N{i}" for i in range(100))))
     assert caught.value.where == f"{server.url}, model 'm'"
     assert caught.value.hint
@@ -434,21 +435,21 @@ def test_a_server_that_is_not_there_is_named() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-        with pytest.raises(MMKitError, match="cannot be reached") as caught:
+        with raises("dim.chat-server", match="cannot be reached") as caught:
             annotate(describer(url, retries=0), entities("Paris"))
     assert url in caught.value.where
 
 
 def test_a_server_that_serves_nobody_is_given_up(server: Server) -> None:
     server.treat_all_as = "EverAway"
-    with pytest.raises(MMKitError, match=r"has not served the last 16 requests \(503"):
+    with raises("dim.chat-server", match=r"has not served the last 16 requests \(503"):
         annotate(describer(server, parallel=4, keep_going=True), entities(*(f"N{i}" for i in range(200))))
     assert len(server.seen) < 50
 
 
 def test_a_stopped_run_goes_on_with_what_is_missing(server: Server) -> None:
     names = [*(f"N{i}" for i in range(9)), "Locked", *(f"N{i}" for i in range(10, 15))]
-    with pytest.raises(MMKitError, match="key"):
+    with raises("dim.chat-server", match="key"):
         annotate(describer(server, parallel=1), entities(*names))
     stored = server.names()[:8]  # two batches of 4
     server.seen.clear()
@@ -501,7 +502,7 @@ def test_credentials_within_the_address_are_sent_and_never_shown(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("://", "://ann:pass%2Fword@"))
-    with caplog.at_level(logging.DEBUG), pytest.raises(MMKitError, match=r"Basic \*\*\*") as caught:
+    with caplog.at_level(logging.DEBUG), raises("dim.chat-server", match="Basic") as caught:
         annotate(describer(server, base_url=None), entities("Locked"))
     assert server.seen[0][1]["authorization"] == "Basic YW5uOnBhc3Mvd29yZA=="
     said = _everything_said(caught.value, caplog, tmp_path / "cache")
@@ -509,7 +510,7 @@ def test_credentials_within_the_address_are_sent_and_never_shown(
 
 
 def test_a_recipe_may_not_hold_credentials() -> None:
-    with pytest.raises(PartError, match="base_url holds credentials") as caught:
+    with raises("dim.credentials") as caught:
         EntityDescriptions("m", base_url="https://ann:secret@host/v1")
     assert "secret" not in str(caught.value)
 
@@ -518,13 +519,13 @@ def test_a_recipe_may_not_hold_credentials() -> None:
     "url", ["host:secret/v1", "ftp://secret/v1", "http://", "http://[secret", "http://a:secret"]
 )
 def test_an_address_that_is_none_is_told_without_repeating_it(url: str) -> None:
-    with pytest.raises(MMKitError, match="no web address") as caught:
+    with raises("dim.server-address") as caught:
         Endpoint.of(url)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_openai_without_a_key_is_told_before_anything_is_sent() -> None:
-    with pytest.raises(MMKitError, match="needs a key"):
+    with raises("dim.no-server-key"):
         annotate(EntityDescriptions("m"), entities("Paris"))
 
 
@@ -532,6 +533,6 @@ def test_a_key_with_odd_characters_is_told_without_repeating_it(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sécret")
-    with pytest.raises(MMKitError, match="characters that no key has") as caught:
+    with raises("dim.server-key") as caught:
         annotate(describer(server), entities("Paris"))
     assert "sécret" not in str(caught.value)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.errors import DataError
 from mmkit_dim.convert import NAMES, DimImporter, convert_state
 from mmkit_dim.fuser import DynamicQuery
+from raising import raises
 
 
 def authors_state() -> dict[str, Tensor]:
@@ -44,11 +44,11 @@ def test_every_tensor_arrives_under_its_name_and_nothing_else() -> None:
 )
 def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], message: str) -> None:
     state = authors_state() | change
-    with pytest.raises(DataError, match=f"no DIM checkpoint.*{message}"):
+    with raises("import.not-of-paper", match=f"no DIM checkpoint.*{message}"):
         convert_state({name: tensor for name, tensor in state.items() if tensor is not None})
 
 
 def test_the_recipe_is_wikimels_and_a_file_of_another_model_is_refused() -> None:
     assert DimImporter().recipe(authors_state()) == "dim_wikimel"
-    with pytest.raises(DataError, match="lacks the layer that makes the query"):
+    with raises("import.not-of-paper"):
         DimImporter().recipe({"weight": torch.zeros(1)})

@@ -13,10 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Entity, Example
-from mmkit.errors import DataError, MMKitError, PartError
+from mmkit.errors import PartError
 from mmkit_dim.answers import Answer
 from mmkit_dim.descriptions import EntityDescriptions
 from mmkit_dim.local_model import LocalModel
+from raising import raises
 
 NAMES = ["Jordan", "Amazon", "Ada Lovelace", "the river that runs through Paris"]
 TEXTS = ["Jordan scored in the match", "Amazon opened a shop in Paris", "Ada Lovelace wrote programs"]
@@ -145,7 +146,7 @@ def test_a_model_that_says_nothing_is_no_description(model: str, tmp_path: Path)
     silent.model.save_pretrained(tmp_path / "silent")
     silent.tokenizer.save_pretrained(tmp_path / "silent")
     annotator = local(str(tmp_path / "silent"), max_tokens=1)
-    with pytest.raises(DataError, match="Q0: the answer has no text"):
+    with raises("annotator.records-failed", match="Q0: the answer has no text"):
         annotate(annotator, entities("Jordan"))
 
 
@@ -173,13 +174,13 @@ def test_only_what_changes_answers_is_part_of_the_fingerprint() -> None:
 
 
 def test_a_model_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PartError, match="cannot load the language model"):
+    with raises("part.model-unloadable", match="the language"):
         annotate(local(str(tmp_path / "nothing")), entities("Jordan"))
 
 
 def test_no_model_at_all_is_told() -> None:
     for backend in ("server", "local"):
-        with pytest.raises(MMKitError, match="no language model is named"):
+        with raises("dim.no-model"):
             annotate(EntityDescriptions(backend=backend), entities("Jordan"))
 
 

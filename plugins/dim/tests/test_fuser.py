@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from linking import Given
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
-from mmkit.errors import PartError
 from mmkit_dim.fuser import DynamicQuery
+from raising import raises
 
 NAMES = ("mention", "text", "photo", "caption")
 WIDTH = 8
@@ -102,7 +102,7 @@ def test_every_parameter_is_trained_and_there_are_no_idle_ones(form: str) -> Non
 
 
 def test_features_that_are_added_have_one_width() -> None:
-    with pytest.raises(PartError, match="photo 4"):
+    with raises("part.widths", match="photo 4"):
         built("released", photo=4)
     assert built("released", caption=5).dims == {"query": WIDTH}
 
@@ -110,9 +110,9 @@ def test_features_that_are_added_have_one_width() -> None:
 def test_the_papers_form_takes_pictures_of_any_width() -> None:
     ones = {name: [[True], [True]] for name in NAMES}
     assert query(built("paper", photo=4), inputs(ones, photo=4)).shape == (2, WIDTH)
-    with pytest.raises(PartError, match="caption 5"):
+    with raises("part.widths", match="caption 5"):
         built("paper", caption=5)
-    with pytest.raises(PartError, match="into 2 heads"):
+    with raises("part.heads", match="into 2 heads"):
         built("paper", mention=7, text=7, caption=7)
 
 

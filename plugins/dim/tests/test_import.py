@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.errors import RunError
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
 from mmkit.runs.importing import import_checkpoint
 from mmkit_dim.convert import NAMES
+from raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_papers_form_cannot_be_had_from_untrained_tensors(recipe: Path, tmp_
     mention = load_recipe(recipe).build("model.encoders.mention")
     mention.build()
     torch.save(authors_state(mention.dim), tmp_path / "nel_model.pkl")
-    with pytest.raises(RunError, match=r"fuser\.interact"):
+    with raises("run.weights-do-not-fit", match=r"fuser\.interact"):
         import_checkpoint(
             "dim", tmp_path / "nel_model.pkl", tmp_path / "run", {"model.fuser.form": "paper"}, str(recipe)
         )

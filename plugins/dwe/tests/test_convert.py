@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.errors import DataError
 from mmkit_dwe.convert import NAMES, DweImporter, convert_state
 from mmkit_dwe.fuser import DualWay
+from raising import raises
 
 
 def authors_state() -> dict[str, Tensor]:
@@ -63,11 +63,11 @@ def test_what_nothing_uses_is_left_out_and_the_input_as_it_was() -> None:
 )
 def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], message: str) -> None:
     state = authors_state() | change
-    with pytest.raises(DataError, match=f"no DWE checkpoint.*{message}"):
+    with raises("import.not-of-paper", match=f"no DWE checkpoint.*{message}"):
         convert_state({name: tensor for name, tensor in state.items() if tensor is not None})
 
 
 def test_the_recipe_is_wikimels_and_a_file_of_another_model_is_refused() -> None:
     assert DweImporter().recipe(authors_state()) == "dwe_wikimel"
-    with pytest.raises(DataError, match="lacks the layer that makes the query"):
+    with raises("import.not-of-paper"):
         DweImporter().recipe({"weight": torch.zeros(1)})

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from linking import Given
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
-from mmkit.errors import PartError
 from mmkit_dwe.fuser import DualWay
+from raising import raises
 
 TEXT, IMAGE, HIDDEN = 6, 4, 8
 
@@ -128,7 +128,7 @@ def test_a_photo_without_words_makes_a_query() -> None:
     ("widths", "says"), [({"text": 5}, "mention 6, text 5"), ({"photo": 5}, "photo 5, parts 4")]
 )
 def test_encoders_that_share_a_projection_have_one_width(widths: dict[str, int], says: str) -> None:
-    with pytest.raises(PartError, match=says):
+    with raises("part.widths", match=says):
         DualWay(hidden=8, heads=2).build(encoders(**widths))
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.errors import RunError
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run
 from mmkit.runs.importing import import_checkpoint
 from mmkit_dwe.convert import NAMES
+from raising import raises
 
 HIDDEN = 16
 
@@ -58,7 +58,7 @@ def test_an_authors_checkpoint_becomes_a_run_that_evaluates(recipe: Path, tmp_pa
 
 def test_another_width_is_refused_with_shapes(recipe: Path, tmp_path: Path) -> None:
     torch.save(authors_state(width=7), tmp_path / "nel_model.pkl")
-    with pytest.raises(RunError, match=r"fuser.head.1.bias: \(7,\) in the file"):
+    with raises("run.weights-do-not-fit", match=r"fuser.head.1.bias: \(7,\) in"):
         import_checkpoint("dwe", tmp_path / "nel_model.pkl", tmp_path / "run", recipe=str(recipe))
-    with pytest.raises(RunError):
+    with raises("run.not-a-run"):
         Run(tmp_path / "run").model()

@@ -19,9 +19,9 @@ from mmkit.annotators.run import annotate
 from mmkit.data.images import open_image
 from mmkit.data.types import Example, Image
 from mmkit.encoders.sources import texts_of
-from mmkit.errors import PartError
 from mmkit_dwe.profiles import NOTE, Profiles
 from mmkit_dwe.standins import save_classifier
+from raising import raises
 
 DEEPFACE = '''
 """Mimics `DeepFace.analyze` as deepface 0.0.103 documents it: a list with a dictionary for each face.
@@ -146,7 +146,7 @@ def test_attributes_and_the_face_detector_may_be_chosen(deepface: Any, tmp_path:
 
 
 def test_a_failing_analyser_is_named_with_its_reason(deepface: Any, tmp_path: Path) -> None:
-    with pytest.raises(PartError, match="deepface failed: OSError: no weights"):
+    with raises("dwe.face-analyser", match="OSError: no weights"):
         annotate(Profiles(), [scene(tmp_path, BLACK)])
 
 
@@ -186,7 +186,7 @@ def test_broken_and_missing_parts_have_an_empty_profile_and_are_reported(
 
 @pytest.mark.skipif(importlib.util.find_spec("deepface") is not None, reason="deepface is installed")
 def test_without_the_extra_the_error_says_what_to_install_and_what_else_there_is(tmp_path: Path) -> None:
-    with pytest.raises(PartError, match="deepface cannot be imported") as caught:
+    with raises("part.needs-package") as caught:
         annotate(Profiles(), [scene(tmp_path, RED)])
     for way in ("mmkit-dwe[faces]", "classifiers", "dwe.published_parts.v1"):
         assert way in caught.value.hint
@@ -221,17 +221,17 @@ def test_the_order_of_classifiers_and_their_files_are_settings(classifiers: dict
 
 
 def test_a_model_that_is_no_classifier_is_named_with_its_attribute(tmp_path: Path) -> None:
-    with pytest.raises(PartError, match=r"image classifier of 'age' '.*nothing'"):
+    with raises("part.model-unloadable", match=r"image classifier of 'age' '.*nothing'"):
         annotate(Profiles(classifiers={"age": str(tmp_path / "nothing")}), [noise(tmp_path, 1)])
 
 
 def test_settings_that_name_nothing_are_refused(classifiers: dict[str, str]) -> None:
-    with pytest.raises(PartError, match="deepface tells no attribute 'sex'"):
+    with raises("part.setting", match="deepface tells no attribute 'sex'"):
         Profiles(attributes=("sex",))
-    with pytest.raises(PartError, match="no classifier of 'scenes'") as caught:
+    with raises("part.setting", match="no classifier of 'scenes'") as caught:
         Profiles(classifiers=classifiers, revisions={"scenes": "main"})
     assert "'scene'" in caught.value.hint
-    with pytest.raises(PartError, match="needs an attribute"):
+    with raises("part.setting"):
         Profiles(attributes=())
 
 

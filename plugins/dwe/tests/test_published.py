@@ -17,6 +17,7 @@ from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
 from mmkit_dwe.profiles import NOTE
 from mmkit_dwe.published import PublishedParts
+from raising import raises
 
 FACE = {
     "age": 31,
@@ -114,7 +115,7 @@ def test_a_moved_folder_needs_nothing_new_and_gives_its_own_paths(root: Path, tm
 )
 def test_a_file_that_does_not_exist_is_an_error_that_names_it(root: Path, file: str, lack: str) -> None:
     (root / file).unlink()
-    with pytest.raises(DataError, match=f"the part '{Path(file).stem}' of 'a' in .* has {lack}") as caught:
+    with raises("dwe.no-attribute", match=f"the part '{Path(file).stem}' of 'a' in .* has {lack}") as caught:
         annotate(PublishedParts(str(root)), [post("a.jpg")])
     assert caught.value.where == str(root / file)
     assert 'missing = "none"' in caught.value.hint
@@ -134,12 +135,12 @@ def test_files_that_do_not_exist_may_be_gone_without_and_are_counted(
         assert {Path(path).name for path in parts.missed} == {"a_1.jpg", "a_0.json"}
         assert "2 files that total2part_map.json asks for do not exist" in caplog.text
         caplog.clear()
-    with pytest.raises(DataError, match="has no"):  # what was stored then is no excuse now
+    with raises("dwe.no-attribute"):  # what was stored then is no excuse now
         annotate(PublishedParts(str(root)), [post("a.jpg")])
 
 
 def test_a_map_that_does_not_exist_is_an_error_whatever_may_be_missing(root: Path) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises("file.missing") as caught:
         annotate(PublishedParts(str(root), map="nowhere.json", missing="none"), [post("a.jpg")])
     assert "nowhere.json" in caught.value.where
     assert "DWE" in caught.value.hint

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.errors import DataError
 from mmkit_hvpnet.convert import RELATIONS, HvpnetImporter, Task, authors_names, convert_state
+from raising import raises
 
 
 def authors_state(task: Task, layers: int = 2) -> dict[str, Tensor]:
@@ -89,12 +89,12 @@ def test_the_input_is_left_as_it_was() -> None:
 )
 def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], message: str) -> None:
     state = authors_state("ner") | change
-    with pytest.raises(DataError, match=message):
+    with raises("import.not-of-paper", match=message):
         convert_state({name: tensor for name, tensor in state.items() if tensor is not None})
 
 
 def test_a_file_of_another_model_is_refused() -> None:
-    with pytest.raises(DataError, match="neither a CRF"):
+    with raises("import.not-of-paper"):
         HvpnetImporter().recipe({"weight": torch.zeros(1)})
 
 

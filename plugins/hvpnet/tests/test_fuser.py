@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkit.batch import Batch
-from mmkit.errors import PartError
 from mmkit_hvpnet.fuser import VisualPrefix
+from raising import raises
 
 
 class StandInText(nn.Module):
@@ -132,5 +131,5 @@ def test_asks_for_a_text_encoder_that_takes_a_prefix() -> None:
 
 
 def test_refuses_layers_of_different_widths() -> None:
-    with pytest.raises(PartError, match=r"'text' has layers of different widths"):
+    with raises("hvpnet.layer-widths", match="'text'"):
         build([(2, 3), (1, 3)], channels=4, side=2)

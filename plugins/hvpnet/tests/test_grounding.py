@@ -31,9 +31,9 @@ from mmkit.annotators.run import annotate
 from mmkit.data.crops import CropTable
 from mmkit.data.images import open_image
 from mmkit.data.types import Example, Image
-from mmkit.errors import PartError
 from mmkit_hvpnet.detector import Detector, Found, most_salient
 from mmkit_hvpnet.grounding import NOTE, GroundedObjects
+from raising import raises
 
 
 def save_owl(folder: Path) -> None:
@@ -262,7 +262,7 @@ def test_writes_crops_and_the_table_that_the_readers_read(model: str, tmp_path: 
 
 def test_an_unknown_detector_is_named(tmp_path: Path) -> None:
     objects = GroundedObjects(str(tmp_path / "nothing"))
-    with pytest.raises(PartError, match="cannot load the detector"):
+    with raises("part.model-unloadable", match="the detector"):
         annotate(objects, [post(tmp_path, "a", "red dogs")])
 
 

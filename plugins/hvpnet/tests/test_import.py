@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 import mmkit
-from mmkit.errors import RunError
 from mmkit.model import assemble
 from mmkit.recipe import load_recipe
 from mmkit.runs.importing import import_checkpoint
 from mmkit_hvpnet.convert import PREFIXES, TAGS, HvpnetImporter, Task, authors_names
+from raising import raises
 
 LAYERS = 2
 
@@ -115,7 +115,7 @@ def test_an_imported_run_predicts_with_the_authors_labels(backbones: dict[str, s
 def test_other_backbones_are_refused_with_shapes(backbones: dict[str, str], tmp_path: Path) -> None:
     state = {**authors_state("ner", backbones), "fc.weight": torch.zeros(13, 9)}
     torch.save(state, tmp_path / "best_model.pth")
-    with pytest.raises(RunError, match=r"decoder.linear.weight: \(13, 9\) in the file") as caught:
+    with raises("run.weights-do-not-fit", match=r"decoder.linear.weight: \(13, 9\) in") as caught:
         import_checkpoint("hvpnet", tmp_path / "best_model.pth", tmp_path / "run", backbones)
     assert "override the recipe's backbones" in caught.value.hint
     assert not (tmp_path / "run").exists()

@@ -12,12 +12,12 @@ import torch
 import mmkit
 from mmkit.config.text import write
 from mmkit.data.types import Example
-from mmkit.errors import RecipeError
 from mmkit.loading.sample import sampled
 from mmkit.model import assemble
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.folder import Run, save_run
 from mmkit.training.train import train
+from raising import raises
 
 BASES = {"tagger": "text_only_twitter15", "classifier": "text_only_mnre"}
 
@@ -84,5 +84,5 @@ def test_runs_with_different_labels_are_refused_when_the_mixture_is_assembled(tm
     base = expert("tagger", runs["text"])
     expert("tagger", runs["image"], **{"model.decoder.types": ["PER", "MISC", "ORG", "LOC"]})
     recipe = mixture_of("tagger", tmp_path, base, runs)
-    with pytest.raises(RecipeError, match=r"'text' has O, B-MISC, .*; 'image' has O, B-PER"):
+    with raises("more.expert-labels", match=r"'text' has O, B-MISC, .*; 'image' has O, B-PER"):
         assemble(recipe, examples=recipe.build("data.train"))

@@ -18,6 +18,7 @@ from mmkit.errors import DataError
 from mmkit_more.conll import ConllContextsReader
 from mmkit_more.mnre import MnreContextsReader
 from mmkit_more.tagger import ContextTagger
+from raising import raises
 
 NOTE = "more.text_context"
 REPAIRS_OF_EOS = {
@@ -83,9 +84,9 @@ def test_orphans_of_bioes_are_listed_dropped_or_refused(tmp_path: Path) -> None:
     assert example.notes == {NOTE: "e", ORPHANS: [[1, 3], [3, 4]]}
     [example] = reader_of(tmp_path, content, orphan_tags="drop")
     assert (example.spans, example.notes) == ((Span(0, 1, "PER"),), {NOTE: "e"})
-    with pytest.raises(DataError, match=r"x\.txt:3: `I-PER` without a `B-PER` before it"):
+    with raises("conll.orphan-tag", match=r"x\.txt:3: `I-PER` without a `B-PER`"):
         list(reader_of(tmp_path, content, orphan_tags="error"))
-    with pytest.raises(DataError, match=r"x\.txt:2: `E-LOC` without"):
+    with raises("conll.orphan-tag", match=r"x\.txt:2: `E-LOC`"):
         list(reader_of(tmp_path, block("d E-LOC"), orphan_tags="error"))
 
 
@@ -154,7 +155,7 @@ def test_a_wrong_file_says_file_line_and_reason(tmp_path: Path, content: str, me
 
 def test_lines_are_counted_without_posts_too(tmp_path: Path) -> None:
     content = "a\tO\n\na\tO\n<EOS>\tX\nb\tO\n"
-    with pytest.raises(DataError, match=r"x\.txt:5: the tag 'O'(.|\n)*began on line 4"):
+    with raises("more.context-tag", match=r"x\.txt:5: the tag 'O'(.|\n)*began on line 4"):
         list(reader_of(tmp_path, content, images=None))
 
 
@@ -229,9 +230,9 @@ def test_mnre_contexts_become_notes(tmp_path: Path) -> None:
 
 def test_mnre_spans_in_the_context_are_refused(tmp_path: Path) -> None:
     record = with_context("<EOS>", "Paris") | {"t": {"name": "Paris", "pos": [4, 5]}}
-    with pytest.raises(DataError, match=r"x\.txt:2: 't' lies at tokens \[4, 5\) of a sentence of 3"):
+    with raises("data.span-outside", match=r"x\.txt:2: 't' lies at tokens \[4, 5\) of a sentence of 3"):
         list(mnre_of(tmp_path, RECORD, record))
-    with pytest.raises(DataError, match=r"x\.txt:1: a context without a sentence"):
+    with raises("more.no-sentence", match=r"x\.txt:1"):
         list(mnre_of(tmp_path, RECORD | {"token": ["<EOS>", "a"]}))
 
 
@@ -259,7 +260,7 @@ def test_mnre_spans_lie_in_the_sentence_or_the_line_is_refused(
 
 def test_a_missing_file_says_where_the_data_come_from(tmp_path: Path) -> None:
     for reader in (ConllContextsReader, MnreContextsReader):
-        with pytest.raises(DataError, match=r"no such data file\n.*AdaSeq"):
+        with raises("file.missing", match="AdaSeq"):
             list(reader(str(tmp_path), "train.txt"))
 
 

@@ -14,10 +14,10 @@ from transformers import BertTokenizer, PreTrainedTokenizerFast, XLMRobertaToken
 
 from mmkit.data.types import Example, Relation, Span, TextView
 from mmkit.encoders.subwords import Subwords
-from mmkit.errors import DataError
 from mmkit_more.classifier import ContextClassifier
 from mmkit_more.tagger import ContextTagger
 from mmkit_more.views import behind
+from raising import raises
 
 NOTE = "more.text_context"
 SENTENCE = "Jordan scores in Paris"
@@ -69,7 +69,7 @@ def test_the_separator_can_be_chosen_or_left_out() -> None:
 @pytest.mark.parametrize("note", [["Paris"], 3, None])
 def test_a_note_that_is_no_text_names_the_example(note: Any) -> None:
     example = replace(example_of(), notes={NOTE: note})
-    with pytest.raises(DataError, match=r"1: the note 'more\.text_context' must be a text, not a"):
+    with raises("more.wrong-note", match=r"1: the note 'more\.text_context'"):
         ContextTagger().views(example)
 
 
@@ -78,13 +78,13 @@ def test_training_without_any_context_names_the_annotator(make: Any) -> None:
     without, some = example_of(), example_of("c")
     make().check([without, some])
     make().check([])
-    with pytest.raises(
-        DataError, match=r"2 training examples has .*more\.text_context(.|\n)*text_retrieval\.v1"
+    with raises(
+        "more.no-context", match=r"2 training examples has .*more\.text_context(.|\n)*text_retrieval\.v1"
     ):
         make().check([without, without])
-    with pytest.raises(DataError, match=r"add the annotator more\.image_retrieval\.v1"):
+    with raises("more.no-context", match=r"add the annotator more\.image_retrieval\.v1"):
         make(context="more.image_context").check([some])
-    with pytest.raises(DataError, match=r"mine\.note(.|\n)*add what writes it"):
+    with raises("more.no-context", match=r"mine\.note(.|\n)*add what writes it"):
         make(context="mine.note").check([some])
 
 

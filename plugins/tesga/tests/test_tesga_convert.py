@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmkit.errors import DataError
 from mmkit_tesga.convert import (
     RELATIONS,
     TYPES,
@@ -20,6 +19,7 @@ from mmkit_tesga.convert import (
     convert_state,
     form_of,
 )
+from raising import raises
 
 FORMS = get_args(Form)
 
@@ -67,9 +67,9 @@ def test_labels_and_recipes_belong_to_the_form() -> None:
 def test_a_file_that_lacks_something_or_is_another_is_refused() -> None:
     state = checkpoint("joint")
     del state["re.r.weight"]
-    with pytest.raises(DataError, match=r"1 missing: re\.r\.weight"):
+    with raises("import.not-of-paper", match=r"1 missing: re\.r\.weight"):
         convert_state(state)
-    with pytest.raises(DataError, match="1 unknown: more"):
+    with raises("import.not-of-paper", match="1 unknown: more"):
         convert_state(checkpoint("joint") | {"more": torch.ones(1)})
-    with pytest.raises(DataError, match="no TESGA checkpoint"):
+    with raises("import.not-of-paper"):
         TesgaImporter().recipe({"fc.weight": torch.ones(1)})

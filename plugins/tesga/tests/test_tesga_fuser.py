@@ -8,10 +8,10 @@ from torch import Tensor
 
 from linking import Given
 from mmkit.batch import Batch
-from mmkit.errors import PartError
 from mmkit_tesga.attention import GatedAttention
 from mmkit_tesga.dropconnect import LinearDropConnect
 from mmkit_tesga.fuser import SimilarityGated
+from raising import raises
 
 B, T, L, D = 2, 7, 4, 10
 MASK = torch.arange(T) < torch.tensor([[7], [4]])
@@ -136,5 +136,5 @@ def test_runs_on_what_the_encoders_give() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
     [name] = settings
-    with pytest.raises(PartError, match=name):
+    with raises("part.setting", match=name):
         SimilarityGated(**settings)

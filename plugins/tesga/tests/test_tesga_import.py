@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from mmkit.data.types import Example
-from mmkit.errors import DataError, RunError
 from mmkit.inference.predictor import Predictor
 from mmkit.loading.sample import sampled
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.importing import import_checkpoint
 from mmkit_tesga.convert import INPUT, KEPT, UNK, WORDS, Form, TesgaImporter, authors_names
+from raising import raises
 
 RECIPES = {"joint": "tesga_jmere", "entities": "tesga_twitter15", "relations": "tesga_mnre"}
 BERT = "encoders.text.backbone."
@@ -83,12 +83,12 @@ def test_another_width_is_refused_with_shapes(tmp_path: Path) -> None:
     model = untrained("joint", load_recipe(RECIPES["joint"], overrides))
     torch.save(authors_state("joint", model), tmp_path / "best.pth")
     wider = {**overrides, "model.fuser.hidden": 16}
-    with pytest.raises(RunError, match=r"norm\.bias: \(12,\) in the file, \(16,\) in the model"):
+    with raises("run.weights-do-not-fit", match=r"norm\.bias: \(12,\) in the file, \(16,\) in"):
         import_checkpoint("tesga", tmp_path / "best.pth", tmp_path / "run", wider)
 
 
 def test_another_checkpoint_is_refused_by_its_file(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "best.pth")
-    with pytest.raises(DataError, match="this is no TESGA checkpoint") as error:
+    with raises("import.not-of-paper") as error:
         import_checkpoint("tesga", tmp_path / "best.pth", tmp_path / "run")
     assert error.value.where == str(tmp_path / "best.pth")

@@ -13,6 +13,7 @@ from mmkit.errors import RecipeError
 from mmkit.model import fitting_parts
 from mmkit.recipe import load_recipe
 from mmkit.training.optimizer import Schedule
+from raising import raises
 
 TASKS = {
     "jmere": ["entities", "relations"],
@@ -83,6 +84,6 @@ def test_settings_that_a_part_refuses_are_told_with_their_section(
     part: str, setting: dict[str, float]
 ) -> None:
     overrides = {f"model.{part}.{name}": value for name, value in setting.items()}
-    with pytest.raises(RecipeError) as error:
+    with raises("part.setting") as error:
         fitting_parts(load_recipe("tesga_jmere", overrides))
     assert error.value.where.endswith(f"tesga_jmere.cfg: [model.{part}]")
