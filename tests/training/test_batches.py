@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,29 @@ def test_every_example_comes_once_an_epoch(lengths, batch_size, seed, epoch, buc
 def test_epochs_and_seeds_differ():
     plans = [plan_epoch([5] * 64, 8, seed, epoch, 100) for seed, epoch in [(1, 1), (1, 2), (2, 1)]]
     assert plans[0] != plans[1] and plans[0] != plans[2]
+
+
+@pytest.mark.parametrize("bucket", [1, 100])
+def test_an_epoch_is_shuffled(bucket):
+    lengths = [(i * 37) % 80 + 1 for i in range(640)]
+    plan = plan_epoch(lengths, 8, seed=0, epoch=1, bucket=bucket)
+    assert np.corrcoef(np.arange(640), [i for batch in plan for i in batch])[0, 1] < 0.2
+    means = [np.mean([lengths[i] for i in batch]) for batch in plan]
+    assert abs(np.corrcoef(np.arange(80), means)[0, 1]) < 0.3, "short batches are not first"
+
+
+def test_equal_lengths_are_mixed_anew_each_epoch():
+    plans = [plan_epoch([5] * 64, 8, 0, epoch, 100) for epoch in (1, 2)]
+    assert {frozenset(batch) for batch in plans[0]} != {frozenset(batch) for batch in plans[1]}
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 4))
+def test_parts_get_short_and_long_examples_alike(size, accumulate, processes):
+    """A batch comes sorted by length: of each run of neighbours every part gets one."""
+    shares = [share(list(range(size)), accumulate, rank, processes) for rank in range(processes)]
+    for parts in zip(*shares, strict=True):
+        indices = sorted(i for part in parts if part.weight for i in part.indices)
+        assert [i // len(shares[0]) for i in indices] == list(range(len(indices)))
 
 
 def test_buckets_save_padding():

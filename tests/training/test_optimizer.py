@@ -45,6 +45,13 @@ def test_groups_by_pattern_first_match_wins():
     }
 
 
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_the_optimizer_is_the_one_named_with_its_betas(name, kind):
+    optimizer = make_optimizer(model(), TrainingSettings(optimizer=name, betas=[0.8, 0.95]))
+    assert type(optimizer) is kind
+    assert all(group["betas"] == (0.8, 0.95) for group in optimizer.param_groups)
+
+
 def test_a_group_that_matches_nothing_is_an_error_with_names():
     with raises("recipe.idle-group", match=r"training\.groups\.crf") as caught:
         make_optimizer(model(), TrainingSettings(groups={"crf": GroupSettings(pattern="crf")}))
