@@ -50,7 +50,7 @@ class Decoder(nn.Module, ABC):
                     f"{cls.__qualname__}: a decoder's `{flag} = True` is now `task = {type(task).__name__}()` "
                     "(mmkit.tasks)",
                     DeprecationWarning,
-                    stacklevel=2,
+                    stacklevel=3,  # past ABCMeta.__new__, to the class statement
                 )
 
     @property
