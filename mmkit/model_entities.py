@@ -180,8 +180,7 @@ def build_entity_encoders(
         try:
             encoder.build(special_tokens, None if encoder.frozen and fetch_frozen else folder)
         except PartError as error:
-            where = error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]"
-            raise PartError(error.what, where=where, hint=error.hint) from error
+            raise error.at(error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]") from error
         if encoder.frozen:
             encoder.requires_grad_(False)
     side.share(encoders)
@@ -202,9 +201,7 @@ def build_entity_side(side: EntitySide, recipe: Recipe, fuser: Fuser, seed: Call
             scorer.build(fuser.dims, side.fuser.dims)
         except PartError as error:
             if not side.lent:
-                raise PartError(
-                    error.what, where=error.where or f"{recipe.path}: [{SECTION}.{name}]", hint=error.hint
-                ) from error
+                raise error.at(error.where or f"{recipe.path}: [{SECTION}.{name}]") from error
             encoder = next(iter(side.named_encoders))
             query, entity = fuser.dims.get("query"), side.fuser.dims["pooled"]
             raise RecipeError(

@@ -48,7 +48,7 @@ AREAS = {
     "metric": "metrics",
     "mnre": "MNRE",
     "part": "registered parts and their settings",
-    "plugin": "plugins and their hooks",
+    "plugin": "plugins, their hooks, and packages to start from",
     "predictions": "predictions and the examples they are scored against",
     "recipe": "recipes",
     "run": "run folders",

@@ -102,6 +102,7 @@ class EntityMatcher(Decoder):
             raise DataError(
                 f"entities are looked up by row and by id, which a {type(entities).__name__} of them cannot",
                 hint="make a knowledge base of them: mmkit.data.knowledge.KnowledgeBase.build(folder, entities)",
+                code="knowledge.not-a-base",
             )
         self.base = entities if isinstance(entities, KnowledgeBase) else None
 
@@ -112,6 +113,7 @@ class EntityMatcher(Decoder):
                 f"the loss {self.loss_name!r} compares one vector a mention with one an entity, but "
                 f"{type(scorer).__name__} compares otherwise",
                 hint='set loss = "cross_entropy" in [model.decoder]',
+                code="part.loss",
             )
 
     def link_to(self, entities: LinkedEntities) -> None:
@@ -143,6 +145,7 @@ class EntityMatcher(Decoder):
             + (f", and {others:,} more mentions are like it" if others else ""),
             where=first.id,
             hint="leave such mentions out, or complete the knowledge base",
+            code="task.no-entity",
         )
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
@@ -334,6 +337,7 @@ class EntityMatcher(Decoder):
                 "there is no knowledge base to link to",
                 where="data.entities",
                 hint="add [data.entities] to the recipe",
+                code="task.no-knowledge-base",
             )
         return self.base
 

@@ -175,6 +175,7 @@ class ScoredRanking:
             raise DataError(
                 "scores of entities are not finite",
                 hint="look at what the encoders make of texts and pictures",
+                code="features.not-finite",
             )
         self._last = weakref.ref(states), scores
         return scores

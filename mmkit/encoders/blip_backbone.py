@@ -71,4 +71,5 @@ def _of_blip(config: PreTrainedConfig, source: str) -> BlipConfig:
     raise PartError(
         f"{source!r} is a {config.model_type} model ({kind}), not BLIP for image-text retrieval",
         hint=f"take such a one: {WELL_KNOWN[0]}, say",
+        code="encoder.wrong-model",
     )

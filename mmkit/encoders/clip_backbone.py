@@ -80,5 +80,6 @@ def _of_part(kind: type[Network], config: PreTrainedConfig, source: str) -> Any:
         raise PartError(
             f"{source!r} is a {config.model_type} model, not {kind.__name__}",
             hint="take a CLIP model, such as openai/clip-vit-base-patch32",
+            code="encoder.wrong-model",
         )
     return config

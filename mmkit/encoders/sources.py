@@ -54,6 +54,7 @@ def check_source(source: str, kind: type[Example] | type[Entity] | None = None) 
         raise PartError(
             f"{whose} no text source {source!r}",
             hint=did_you_mean(source, known) + f"; {NOTE}KEY reads a note that an annotator wrote",
+            code="encoder.reads-nothing",
         )
 
 
@@ -70,7 +71,12 @@ def texts_of(x: Example | Entity, source: str) -> list[str]:
     known: dict[str, Callable[[Any], str]] = OF_ENTITIES if isinstance(x, Entity) else OF_EXAMPLES
     if source not in known:
         kind = "an entity" if isinstance(x, Entity) else "an example"
-        raise DataError(f"{kind} has no text {source!r}", where=x.id, hint=did_you_mean(source, known))
+        raise DataError(
+            f"{kind} has no text {source!r}",
+            where=x.id,
+            hint=did_you_mean(source, known),
+            code="encoder.no-note",
+        )
     text = known[source](x)
     return [text] if text.strip() else []
 
@@ -79,5 +85,7 @@ def _noted(x: Example | Entity, key: str) -> list[str]:
     note = x.notes.get(key, [])
     texts = [note] if isinstance(note, str) else note
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise DataError(f"the note {key!r} is no text and no list of texts", where=x.id)
+        raise DataError(
+            f"the note {key!r} is no text and no list of texts", where=x.id, code="encoder.wrong-note"
+        )
     return [text for text in texts if text.strip()]

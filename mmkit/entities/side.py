@@ -150,12 +150,14 @@ def share_network(encoder: Encoder, other: Encoder, where: str, name: str) -> No
             f"it cannot share the network of model.encoders.{name}, which is another one",
             where=where,
             hint="give both the same part and the same checkpoint, or leave it out of `share`",
+            code="recipe.shared-network",
         )
     if encoder.frozen != other.frozen:
         raise PartError(
             f"it shares the network of model.encoders.{name}, but only one of them is frozen",
             where=where,
             hint="set `frozen` alike",
+            code="recipe.shared-network",
         )
     for child, module in other.named_children():
         setattr(encoder, child, module)

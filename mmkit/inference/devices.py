@@ -47,13 +47,17 @@ def pick_device(device: str) -> torch.device:
     match = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not match:
         raise MMKitError(
-            f"no device is called {device!r}", where="--device", hint="use auto, cpu, cuda, cuda:N or mps"
+            f"no device is called {device!r}",
+            where="--device",
+            hint="use auto, cpu, cuda, cuda:N or mps",
+            code="device.unknown",
         )
     if int(match[1] or 0) >= torch.cuda.device_count():
         raise MMKitError(
             f"{device} is not there: torch {torch.__version__} sees {torch.cuda.device_count()} GPU(s)",
             where="--device",
             hint="use --device cpu, or look at nvidia-smi and the installed torch build",
+            code="device.absent",
         )
     if match[1]:
         torch.cuda.set_device(int(match[1]))
@@ -74,6 +78,7 @@ def pick_precision(wanted: str, device: torch.device, *, training: bool = False)
                 f'training.precision = "tf32" means nothing on {device}: only NVIDIA GPUs from compute capability 8.0 '
                 "on have TF32",
                 hint='set training.precision = "fp32", or "auto" (bf16 where the GPU has it)',
+                code="device.no-tf32",
             )
         return "fp32"
     return cast(Precision, wanted)
@@ -81,5 +86,7 @@ def pick_precision(wanted: str, device: torch.device, *, training: bool = False)
 
 def _taken(device: str) -> MMKitError:
     return MMKitError(
-        f"this process has trained on another device than {device}", hint="train there in a new process"
+        f"this process has trained on another device than {device}",
+        hint="train there in a new process",
+        code="device.other",
     )

@@ -46,7 +46,9 @@ def memory_advice(settings: TrainingSettings, training: bool = True) -> Iterator
             parts = min(2 * settings.accumulate, settings.batch_size)
             if parts > settings.accumulate:
                 hint = f"raise training.accumulate to {parts} (same update, less memory), or {hint}"
-        raise TrainingError(f"out of memory with {doing}", hint=hint) from error
+        raise TrainingError(
+            f"out of memory with {doing}", hint=hint, code="training.out-of-memory"
+        ) from error
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -28,7 +28,7 @@ def score_files(
     forms = published_forms()
     examples = read_gold(gold, forms)
     if not examples:
-        raise DataError("there is no example to score", where=gold)
+        raise DataError("there is no example to score", where=gold, code="predictions.nothing-to-score")
     found = matched(examples, read_predictions(predictions, forms), predictions, in_order)
     if not metric.strings:
         for example, prediction in zip(examples, found, strict=True):

@@ -39,15 +39,25 @@ def write_plugin(folder: Path, name: str, parts: Sequence[str] = PARTS) -> Path:
         raise MMKitError(
             f"{name!r} cannot be a package's name",
             hint="use small letters, digits and dashes, as in my-method",
+            code="plugin.name",
         )
     if unknown := sorted(set(parts) - set(PARTS)):
-        raise MMKitError(f"there is no kind of part {unknown[0]!r}", hint=did_you_mean(unknown[0], PARTS))
+        raise MMKitError(
+            f"there is no kind of part {unknown[0]!r}",
+            hint=did_you_mean(unknown[0], PARTS),
+            code="plugin.parts",
+        )
     if not parts:
-        raise MMKitError("a plugin has at least one part", hint=f"--parts {','.join(PARTS)}")
+        raise MMKitError(
+            "a plugin has at least one part", hint=f"--parts {','.join(PARTS)}", code="plugin.parts"
+        )
     target = folder / f"mmkit-{name}"
     if target.exists():
         raise MMKitError(
-            "something stands there already", where=target, hint="choose another name, or move it"
+            "something stands there already",
+            where=target,
+            hint="choose another name, or move it",
+            code="plugin.folder-taken",
         )
     texts = plugin_files(name, parts)
 

@@ -36,6 +36,7 @@ class CosineScorer(Scorer):
             raise PartError(
                 f"{self.names[0]} is {query} wide, but {self.names[1]} of entities {entity}",
                 hint="a cosine needs vectors of one width",
+                code="part.widths",
             )
 
     def query(self, states: States) -> Features:
