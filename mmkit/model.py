@@ -198,8 +198,7 @@ def assemble(
             try:
                 encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
             except PartError as error:
-                where = error.where or f"{recipe.path}: [model.encoders.{name}]"
-                raise PartError(error.what, where=where, hint=error.hint) from error
+                raise error.at(error.where or f"{recipe.path}: [model.encoders.{name}]") from error
             if encoder.frozen:
                 encoder.requires_grad_(False)
         if side is not None:
@@ -312,7 +311,11 @@ def check_fit(
             f"but {fuser_name} provides {', '.join(sorted(fuser.provides))}"
         )
     if problems:
-        raise RecipeError("the parts do not fit:\n  " + "\n  ".join(problems), where=recipe.path)
+        raise RecipeError(
+            "the parts do not fit:\n  " + "\n  ".join(problems),
+            where=recipe.path,
+            code="recipe.parts-do-not-fit",
+        )
 
 
 def _source_problems(encoders: Mapping[str, Encoder]) -> list[str]:

@@ -48,6 +48,7 @@ def entity_side(recipe: Recipe, encoders: Mapping[str, Encoder], decoder: Decode
             f"[{SECTION}] needs {lacks}",
             where=recipe.path,
             hint=f"add [{SECTION}.{'fuser' if own else 'encoders.text'}]",
+            code="recipe.entity-side",
         )
     fuser = recipe.build(f"{SECTION}.fuser") if "fuser" in config else OneVector(next(iter(own)))
     scorer = recipe.build(f"{SECTION}.scorer") if "scorer" in config else CosineScorer()
@@ -208,4 +209,5 @@ def build_entity_side(side: EntitySide, recipe: Recipe, fuser: Fuser, seed: Call
                 f"the query is {query} wide, but model.encoders.{encoder} makes entities {entity} wide",
                 where=recipe.path,
                 hint=f"set model.fuser.dim to {entity}",
+                code="recipe.query-width",
             ) from error

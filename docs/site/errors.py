@@ -98,7 +98,7 @@ def sources() -> list[Path]:
 
 
 def sites() -> list[Site]:
-    """Every call with a constant `code`, in the order of files and lines."""
+    """Every call with a `code` (one of several, where the function chooses), in the order of files and lines."""
     return [site for path in sources() for site in _sites(path)]
 
 
@@ -112,15 +112,15 @@ def _sites(path: Path) -> Iterator[Site]:
         if not isinstance(call, ast.Call) or not call.args:
             continue
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        for keyword in call.keywords:
-            if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
-                messages = tuple(dict.fromkeys(_templates(call.args[0], within.get(call, tree))))
-                place = path.relative_to(ROOT).as_posix()
-                yield Site(keyword.value.value, name, messages, f"{place}:{call.lineno}")
+        scope = within.get(call, tree)
+        codes = [c for k in call.keywords if k.arg == "code" for c in _templates(k.value, scope) if c != "…"]
+        for code in codes:
+            messages = tuple(dict.fromkeys(_templates(call.args[0], scope)))
+            yield Site(code, name, messages, f"{path.relative_to(ROOT).as_posix()}:{call.lineno}")
 
 
-def _templates(message: ast.expr, scope: ast.AST) -> list[str]:
-    """What a message may read, as far as the source says."""
+def _templates(message: ast.expr, scope: ast.AST | None) -> list[str]:
+    """What a message may read, as far as the source says; names are looked up in `scope`, once."""
     match message:
         case ast.Constant(value=str(text)):
             return [text]
@@ -130,14 +130,14 @@ def _templates(message: ast.expr, scope: ast.AST) -> list[str]:
             return _templates(one, scope) + _templates(other, scope)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return [a + b for a in _templates(left, scope) for b in _templates(right, scope)]
-        case ast.Name(id=name):
+        case ast.Name(id=name) if scope is not None:
             found = [
                 template
                 for node in ast.walk(scope)
                 if isinstance(node, ast.Assign)
                 for target, value in _pairs(node)
                 if isinstance(target, ast.Name) and target.id == name
-                for template in _templates(value, scope)
+                for template in _templates(value, None)
             ]
             return [template for template in found if template != "…"] or ["…"]
     return ["…"]

@@ -45,6 +45,7 @@ def evaluate(
             f"data.{changed[0]} is not what the run was made with, and would replace its results",
             where=folder.folder,
             hint="name an --output folder for other data's results",
+            code="run.other-data",
         )
     torch_device = pick_device(device)
     settings = recipe.training

@@ -65,4 +65,5 @@ def _no_such_figure(unknown: Sequence[str], figures: Mapping[str, float]) -> Rec
     return RecipeError(
         f"training.score names {', '.join(unknown)}, which no metric gives",
         hint="there are " + ", ".join(name for name in figures if name.count(".") == 1),
+        code="recipe.unknown-score",
     )

@@ -62,6 +62,7 @@ def prepare_entities(
             "there is no knowledge base to link to",
             where="data.entities",
             hint="add a [data.entities] section with a reader of entities to the recipe",
+            code="task.no-knowledge-base",
         )
     budget = settings.feature_memory * free_memory(device)
     linked, notes = linked_entities(model.entity_side, model.entities, device, budget, progress)
@@ -88,6 +89,7 @@ def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
                 what,
                 where=f"model.encoders.{name}",
                 hint='mend or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+                code="image.unusable",
             )
         if report.bad:
             notes.append(f"model.encoders.{name}: {what}; blank ones stand in for them")

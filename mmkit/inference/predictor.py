@@ -55,7 +55,9 @@ class Predictor:
         recipe = folder.recipe()
         if entities is not None and not recipe.build("model.decoder").task.reads_entities:
             raise DataError(
-                "this model answers from no knowledge base, so entities mean nothing to it", where=entities
+                "this model answers from no knowledge base, so entities mean nothing to it",
+                where=entities,
+                code="input.not-for-task",
             )
         model = folder.model(recipe, None if entities is None else Path(entities))
         return cls(model, recipe, device)
@@ -152,10 +154,9 @@ def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
     """The error with the example that its picture belongs to, and what may be done about it."""
     owners = (x.id for x in examples if any(image.path == error.where for image in x.images))
     owner = next(owners, None)
-    return ImageError(
-        error.what,
-        where=error.where if owner is None else f"{owner}: {error.where}",
-        hint=error.hint
+    return error.at(
+        error.where if owner is None else f"{owner}: {error.where}",
+        error.hint
         or "mend it, or put blank pictures in place of such: "
         '--missing-images blank, or missing_images = "blank" in Python',
     )

@@ -49,7 +49,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
     parts = fitting_parts(recipe)
     annotation = Annotation.of(recipe, str(session.device), session.progress)
     if absent := lacking({**parts.encoder_sections, **annotation.sections}):
-        raise PartError("\n".join(absent), where=recipe.path)
+        raise PartError("\n".join(absent), where=recipe.path, code="part.not-there")
     metrics = checked_metrics(recipe)
     splits = read_splits(recipe, recipe.parts("data"), annotation=annotation)
     for message in (message for split in splits.values() for message in split.notes()):

@@ -73,6 +73,7 @@ class Session:
             f"stopped by {self.stop.name}; {what}",
             where=self.run.folder,
             hint=f"go on with: {resume}" if self.run.recipe_file.exists() else "nothing was trained yet",
+            code="training.interrupted",
         )
         error.exit_code = self.stop.exit_code
         return error

@@ -73,10 +73,12 @@ class ImageRetrieval(PictureAnnotator):
         super().__init__()
         for name, value in {"top": top, "max_words": max_words, "batch_size": batch_size}.items():
             if value < 1:
-                raise PartError(f"{name} = {value}, but it must be positive", where=self.part)
+                raise PartError(
+                    f"{name} = {value}, but it must be positive", where=self.part, code="part.setting"
+                )
         if (engine == "faiss") != (url is None):
             what = "needs a `url`" if url is None else "searches a folder, and takes no `url`"
-            raise PartError(f'engine = "{engine}" {what}', where=self.part)
+            raise PartError(f'engine = "{engine}" {what}', where=self.part, code="retrieval.engine-setting")
         self.index, self.top, self.max_words, self.engine = index, top, max_words, engine
         self.url = url and checked_address(url)
         self.clip, self.batch_size = clip, batch_size

@@ -75,10 +75,12 @@ class TextRetrieval(Annotator):
             "threads": threads,
         }.items():
             if value is not None and value <= 0:
-                raise PartError(f"{name} = {value}, but it must be positive", where=self.part)
+                raise PartError(
+                    f"{name} = {value}, but it must be positive", where=self.part, code="part.setting"
+                )
         if (engine == "tantivy") != (url is None):
             what = "needs a `url`" if url is None else "searches a folder, and takes no `url`"
-            raise PartError(f'engine = "{engine}" {what}', where=self.part)
+            raise PartError(f'engine = "{engine}" {what}', where=self.part, code="retrieval.engine-setting")
         self.index, self.top, self.max_words = index, top, max_words
         self.engine, self.url, self.snapshot = engine, checked_url(url) if url is not None else None, snapshot
         self.timeout, self.ca_certs, self.threads = timeout, ca_certs, threads

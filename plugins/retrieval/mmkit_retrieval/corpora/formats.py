@@ -24,10 +24,19 @@ def open_corpus(
     Raises `DataError` for a file that is missing or of neither format, and for a folder that does not exist.
     """
     if pictures and images is not None and not images.is_dir():
-        raise DataError("no such folder of images", where=images, hint="look at --images")
+        raise DataError(
+            "no such folder of images",
+            where=images,
+            hint="look at --images",
+            code="retrieval.no-images-folder",
+        )
     kind = _told(path) if format == "auto" else format
     if kind not in FORMATS:
-        raise DataError(f"no corpus has the format {format!r}", hint=did_you_mean(format, ("auto", *FORMATS)))
+        raise DataError(
+            f"no corpus has the format {format!r}",
+            hint=did_you_mean(format, ("auto", *FORMATS)),
+            code="retrieval.corpus-format",
+        )
     return FORMATS[kind](path, images, pictures)
 
 
@@ -36,10 +45,12 @@ def _told(path: Path) -> str:
         with open_bytes(path) as file:
             start = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
     except OSError as error:
-        raise DataError(f"the corpus cannot be read: {error}", where=path) from error
+        raise DataError(
+            f"the corpus cannot be read: {error}", where=path, code="retrieval.corpus-unreadable"
+        ) from error
     if start.startswith(b"{"):
         return "jsonl"
     if start.startswith(b"<"):
         return "wikipedia"
     what = "this is no corpus" if start else "the corpus is empty"
-    raise DataError(what, where=path, hint=_HINT)
+    raise DataError(what, where=path, hint=_HINT, code="retrieval.corpus-format")

@@ -68,6 +68,7 @@ class JsonlCorpus(Corpus):
                 f"`{path.name}` leads out of the folder of images: {path.value}",
                 where=image.where,
                 hint=hint,
+                code="retrieval.path-outside",
             )
         if not os.path.isfile(whole):  # noqa: PTH113 - false for a name no file can have, too
             self.repairs["image that does not exist left out"] += 1
@@ -78,7 +79,12 @@ class JsonlCorpus(Corpus):
 def _paragraphs(record: Node) -> list[str] | tuple[str, ...]:
     text, listed = record.value.get("text"), record.value.get("paragraphs")
     if text is not None and listed is not None:
-        raise DataError("it has both `text` and `paragraphs`", where=record.where, hint="leave one out")
+        raise DataError(
+            "it has both `text` and `paragraphs`",
+            where=record.where,
+            hint="leave one out",
+            code="retrieval.article-text",
+        )
     if listed is not None:
         return record["paragraphs"].strings()
     return _EMPTY_LINES.split(record["text"].text()) if text is not None else []

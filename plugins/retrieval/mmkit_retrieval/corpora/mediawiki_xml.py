@@ -90,14 +90,25 @@ class Dump:
                 except expat.ExpatError as error:
                     raise self._error(error, ended) from None
                 except OSError as error:
-                    raise DataError(f"the corpus cannot be read: {error}", where=self.path) from error
+                    raise DataError(
+                        f"the corpus cannot be read: {error}",
+                        where=self.path,
+                        code="retrieval.corpus-unreadable",
+                    ) from error
                 yield from self._done
                 self._done.clear()
 
     def _error(self, error: expat.ExpatError, ended: bool) -> DataError:
         if ended:
-            return DataError("the dump is cut off", where=self._where(), hint="fetch the file again")
-        return DataError(f"not XML: {expat.ErrorString(error.code)}", where=self._where())
+            return DataError(
+                "the dump is cut off",
+                where=self._where(),
+                hint="fetch the file again",
+                code="retrieval.dump-cut-off",
+            )
+        return DataError(
+            f"not XML: {expat.ErrorString(error.code)}", where=self._where(), code="retrieval.xml-syntax"
+        )
 
     def _check_tag(self, size: int) -> None:
         """Raise `DataError` for a tag that does not end: the parser keeps all of it. `size` bytes were parsed now."""
@@ -106,18 +117,28 @@ class Dump:
             raise self._absurd(f"a tag or a comment of more than {_TAG:,} bytes")
 
     def _absurd(self, what: str) -> DataError:
-        return DataError(what, where=self._where(), hint="no wiki writes such a dump: fetch the file again")
+        hint = "no wiki writes such a dump: fetch the file again"
+        return DataError(what, where=self._where(), hint=hint, code="retrieval.absurd-dump")
 
     def _where(self) -> str:
         return f"{self.path}:{self._parser.CurrentLineNumber}"
 
     def _doctype(self, *_: object) -> None:
         hint = "a dump of dumps.wikimedia.org has none"
-        raise DataError("the XML has a document type, which is not read", where=self._where(), hint=hint)
+        raise DataError(
+            "the XML has a document type, which is not read",
+            where=self._where(),
+            hint=hint,
+            code="retrieval.xml-doctype",
+        )
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._elements and name != "mediawiki":
-            raise DataError(f"this XML is no MediaWiki export: it begins with <{name}>", where=self._where())
+            raise DataError(
+                f"this XML is no MediaWiki export: it begins with <{name}>",
+                where=self._where(),
+                code="retrieval.not-mediawiki",
+            )
         parent = self._elements[-1] if self._elements else ""
         self._elements.append(name)
         if len(self._elements) > _DEEP:
@@ -136,7 +157,7 @@ class Dump:
         """The number of a namespace, which may be negative."""
         if not _NUMBER.fullmatch(written):
             what = f"the key of a namespace is a number, not {written[:20]!r}"
-            raise DataError(what, where=self._where())
+            raise DataError(what, where=self._where(), code="retrieval.namespace")
         return int(written)
 
     def _characters(self, text: str) -> None:
@@ -176,7 +197,9 @@ class Dump:
         elif found.get("model", "wikitext") != "wikitext" or "too long" in found:
             self.repairs["article that is not wikitext, or far too long, skipped"] += 1
         elif not found.get("id") or not found.get("title"):
-            raise DataError("a page without <id> or <title>", where=self._where())
+            raise DataError(
+                "a page without <id> or <title>", where=self._where(), code="retrieval.page-without-id"
+            )
         else:
             self._done.append(Page(found["id"], found["title"], found.get("text", "")))
 

@@ -42,7 +42,9 @@ def in_order(function: Callable[[X], Y], work: Iterable[X], processes: int, wher
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             hint = "memory may have run out; run the same command again, with less memory for the index"
-            raise DataError("a process that parsed articles died", where=where, hint=hint) from error
+            raise DataError(
+                "a process that parsed articles died", where=where, hint=hint, code="retrieval.worker-died"
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()

@@ -113,7 +113,9 @@ def build_index(
     """
     if not (text or pictures):
         raise MMKitError(
-            "neither text nor images are to be indexed", hint="leave --no-text or --no-images out"
+            "neither text nor images are to be indexed",
+            hint="leave --no-text or --no-images out",
+            code="retrieval.nothing-to-index",
         )
     started = time.monotonic()
     settings: dict[str, Any] = {"text": text, "images": pictures}
@@ -178,11 +180,17 @@ class Build:
                 if isinstance(error, MMKitError) and not stop.received:
                     raise
                 # the signal may have reached the processes that parse, too: then their end is no error
-                stopped = Interrupted(f"stopped by {stop.name} after {self.read:,} articles", hint=AGAIN)
+                stopped = Interrupted(
+                    f"stopped by {stop.name} after {self.read:,} articles",
+                    hint=AGAIN,
+                    code="retrieval.build-interrupted",
+                )
                 stopped.exit_code = stop.exit_code
                 raise stopped from None
         if not len(self.ledger):
-            raise DataError("there is no article in the corpus", where=source.path)
+            raise DataError(
+                "there is no article in the corpus", where=source.path, code="retrieval.empty-corpus"
+            )
 
     def _resolve(self) -> None:
         """Settle what the last build left open: whether the text index made the commit that was cut off."""
@@ -299,7 +307,7 @@ def _explained(out: Path) -> Iterator[None]:
             if not _is_full(error):
                 raise
             hint = f"free some space and {AGAIN}"
-            raise DataError("the disk is full", where=out, hint=hint) from error
+            raise DataError("the disk is full", where=out, hint=hint, code="file.unwritable") from error
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -30,11 +30,18 @@ def read_facts(out: Path) -> dict[str, Any]:
         version = facts["format"]
     except FileNotFoundError:
         if (out / LEDGER).exists():
-            raise DataError("the index is unfinished", where=out, hint=AGAIN) from None
+            raise DataError(
+                "the index is unfinished", where=out, hint=AGAIN, code="retrieval.index-unfinished"
+            ) from None
         hint = "make one with `mmkit retrieval build-index`, or name where it is now (a run keeps its own recipe.cfg)"
-        raise DataError("there is no index here", where=out, hint=hint) from None
+        raise DataError("there is no index here", where=out, hint=hint, code="retrieval.no-index") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the index is damaged: {error}", where=out / INDEX, hint="build it anew") from error
+        raise DataError(
+            f"the index is damaged: {error}",
+            where=out / INDEX,
+            hint="build it anew",
+            code="retrieval.index-damaged",
+        ) from error
     if version != FORMAT:
         raise _newer(out, version)
     return facts
@@ -52,7 +59,9 @@ def check_folder(out: Path) -> None:
         names = {path.name for path in out.iterdir()} - {LOCK}
     if names and LEDGER not in names:
         hint = "name a new folder, or one that an index was built in"
-        raise DataError("the folder is not empty, and holds no index", where=out, hint=hint)
+        raise DataError(
+            "the folder is not empty, and holds no index", where=out, hint=hint, code="retrieval.folder-taken"
+        )
 
 
 @contextlib.contextmanager
@@ -63,7 +72,9 @@ def alone(out: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         hint = "wait for it to end, or build into another folder"
-        raise DataError("another build is at work in this folder", where=out, hint=hint) from None
+        raise DataError(
+            "another build is at work in this folder", where=out, hint=hint, code="retrieval.locked"
+        ) from None
     try:
         yield
     finally:
@@ -84,7 +95,12 @@ def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
         for part, is_there in ((TEXT, text_files.is_index), (IMAGES, vectors.is_index)):
             if made[part] and settings[part] and not is_there(out / part):
                 what = f"the index has lost its folder {part}/, which {LEDGER} says is filled"
-                raise DataError(what, where=out, hint="delete the whole index folder, and build it anew")
+                raise DataError(
+                    what,
+                    where=out,
+                    hint="delete the whole index folder, and build it anew",
+                    code="retrieval.index-incomplete",
+                )
     if made is None or not ledger.holds_any():
         for part in (TEXT, IMAGES):
             if not settings[part] and (out / part).is_dir():
@@ -100,9 +116,15 @@ def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
                 f"the index was begun {has} {part}, and now it would go on {wanted} {part}",
                 where=out,
                 hint=f"build into another folder, or {'leave out' if made[part] else 'give'} --no-{part}",
+                code="retrieval.other-settings",
             )
 
 
 def _newer(out: Path, version: object) -> DataError:
     what = f"the index has format {version}, and this version reads {FORMAT}"
-    return DataError(what, where=out, hint="update mmkit-retrieval, or build the index anew")
+    return DataError(
+        what,
+        where=out,
+        hint="update mmkit-retrieval, or build the index anew",
+        code="retrieval.index-format",
+    )

@@ -153,4 +153,5 @@ class Ledger:
                 f"the list of articles in the index cannot be used: {reason}",
                 where=self.path,
                 hint="see that the disk has room and may be written to; if the file is damaged, build the index anew",
+                code="retrieval.ledger-unusable",
             ) from reason

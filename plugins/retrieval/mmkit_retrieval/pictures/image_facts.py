@@ -24,9 +24,13 @@ def read_facts(folder: Path) -> dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if is_index(folder):
-            raise DataError("the image index is unfinished", where=folder, hint=AGAIN) from None
+            raise DataError(
+                "the image index is unfinished", where=folder, hint=AGAIN, code="retrieval.index-unfinished"
+            ) from None
         hint = "make one with `mmkit retrieval build-index`, without --no-images, or name where it is now"
-        raise DataError("there is no image index here", where=folder, hint=hint) from None
+        raise DataError(
+            "there is no image index here", where=folder, hint=hint, code="retrieval.no-index"
+        ) from None
     except (OSError, ValueError) as error:
         raise damaged(path, str(error)) from error
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):

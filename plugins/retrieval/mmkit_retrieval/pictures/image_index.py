@@ -70,7 +70,12 @@ class ImageIndex:
             on_error.callback(database.close)
             state = read_state(database, path)
             if state.generation != facts["generation"]:
-                raise DataError("the image index is unfinished", where=folder, hint=AGAIN)
+                raise DataError(
+                    "the image index is unfinished",
+                    where=folder,
+                    hint=AGAIN,
+                    code="retrieval.index-unfinished",
+                )
             check_vectors(folder, state)
             check_files(folder, facts)
             index = cls(folder, facts, database)
@@ -121,9 +126,10 @@ class ImageIndex:
                 f"the index holds vectors of width {width}, not {queries.shape[-1]}",
                 where=self.folder,
                 hint=f"make queries with {self.model.clip}" if self.model else "",
+                code="retrieval.query-width",
             )
         if not np.isfinite(queries).all():
-            raise DataError("a query is not finite", where=self.folder)
+            raise DataError("a query is not finite", where=self.folder, code="retrieval.query-not-finite")
 
     def _ranked(self, queries: Array, found: Array, top: int) -> tuple[Array, Array]:
         """The best `top` of the rows found for each query, with their exact cosines."""
@@ -148,7 +154,12 @@ class ImageIndex:
                 }
             generation = read_state(self._database, self.folder / DATABASE).generation
         if generation != self._state.generation:
-            raise DataError("the image index has changed", where=self.folder, hint="open it again")
+            raise DataError(
+                "the image index has changed",
+                where=self.folder,
+                hint="open it again",
+                code="retrieval.index-changed",
+            )
         return known
 
     def _rows(self, rows: Sequence[int]) -> Iterator[Any]:

@@ -164,6 +164,7 @@ class ImageWriter:
                     f"the image index was made with {begun_with.clip}, which is not the model {self.clip}",
                     where=self.folder,
                     hint="name that model, or build into a new folder",
+                    code="retrieval.other-clip",
                 )
             self._store.model = begun_with or Model(self.clip, self.revision, tuple(probe))
             self._encoder = clip

@@ -77,7 +77,9 @@ class Nearest:
         try:
             self._parts = [faiss.read_index(str(path), mapped) for path in paths]
         except RuntimeError as error:
-            raise DataError("faiss cannot read its index", where=paths[0].parent) from error
+            raise DataError(
+                "faiss cannot read its index", where=paths[0].parent, code="retrieval.index-damaged"
+            ) from error
         self.kind = kind
         self._firsts = np.cumsum([0, *(part.ntotal for part in self._parts)])
 

@@ -123,7 +123,12 @@ def check_format(found: int, where: Path) -> None:
     """Raise `DataError` for an image index that another version wrote."""
     if found != FORMAT:
         what = f"the image index has format {found}, and this version reads {FORMAT}"
-        raise DataError(what, where=where, hint="update mmkit-retrieval, or build the index again")
+        raise DataError(
+            what,
+            where=where,
+            hint="update mmkit-retrieval, or build the index again",
+            code="retrieval.index-format",
+        )
 
 
 def damaged(path: Path, what: str) -> DataError:
@@ -132,6 +137,7 @@ def damaged(path: Path, what: str) -> DataError:
         f"the image index is damaged: {what}",
         where=path,
         hint="delete the whole index folder, not images/ alone, and build it again",
+        code="retrieval.index-damaged",
     )
 
 
@@ -144,7 +150,9 @@ def database_errors(path: Path) -> Iterator[None]:
         hint = (
             "see that the disk has room and may be written to, and that no other process is writing the index"
         )
-        raise DataError(f"the image index cannot be used: {error}", where=path, hint=hint) from error
+        raise DataError(
+            f"the image index cannot be used: {error}", where=path, hint=hint, code="retrieval.index-unusable"
+        ) from error
     except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as error:
         raise damaged(path, str(error) or type(error).__name__) from error
 
@@ -170,7 +178,9 @@ class VectorStore:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 hint = "wait for it to end"
-                raise DataError("another process is writing this index", where=folder, hint=hint) from None
+                raise DataError(
+                    "another process is writing this index", where=folder, hint=hint, code="retrieval.locked"
+                ) from None
         try:
             self._open()
         except BaseException:
@@ -259,7 +269,9 @@ class VectorStore:
             written = self._file.write(data)
         if written != len(data):
             hint = "free some space, or name another folder"
-            raise DataError("cannot write: the disk is full", where=self.folder, hint=hint)
+            raise DataError(
+                "cannot write: the disk is full", where=self.folder, hint=hint, code="file.unwritable"
+            )
         fields = [
             (row, storable(article), number, content, storable(path), storable(caption))
             for row, (article, number, content, path, caption) in enumerate(pictures, self._rows)

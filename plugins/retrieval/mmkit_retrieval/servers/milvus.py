@@ -48,14 +48,22 @@ class MilvusImages:
         self.address, self.collection = address, collection
         if _is_file(address) and not Path(address).exists():
             raise DataError(
-                "there is nothing of milvus-lite here", where=address, hint="upload an index first"
+                "there is nothing of milvus-lite here",
+                where=address,
+                hint="upload an index first",
+                code="retrieval.no-milvus-lite",
             )
         self._client = _connected(address)
         with _explained(address):
             if not self._client.has_collection(collection):
                 names = ", ".join(sorted(self._client.list_collections())) or "none"
                 hint = f"upload an index to it; there are: {names}"
-                raise DataError(f"there is no collection {collection!r}", where=address, hint=hint)
+                raise DataError(
+                    f"there is no collection {collection!r}",
+                    where=address,
+                    hint=hint,
+                    code="retrieval.no-collection",
+                )
             self._client.load_collection(collection)
             found = self._client.get(collection, [FACTS], output_fields=["vector", "text"])
         facts = self._facts(found)
@@ -66,18 +74,29 @@ class MilvusImages:
     def _facts(self, found: Sequence[Any]) -> dict[str, Any]:
         where = f"{self.address}, collection {self.collection}"
         if not found:
-            raise DataError("the upload to Milvus is unfinished", where=where, hint="upload the index again")
+            raise DataError(
+                "the upload to Milvus is unfinished",
+                where=where,
+                hint="upload the index again",
+                code="retrieval.index-unfinished",
+            )
         try:
             facts = json.loads(found[0]["text"])
             if facts["format"] == FORMAT:
                 return {name: facts[name] for name in ("clip", "revision", "identity", "pictures")}
         except (ValueError, KeyError, TypeError) as error:
             hint = "drop the collection and upload the index again"
-            raise DataError("the collection is not one of mmkit's", where=where, hint=hint) from error
+            raise DataError(
+                "the collection is not one of mmkit's",
+                where=where,
+                hint=hint,
+                code="retrieval.foreign-collection",
+            ) from error
         raise DataError(
             f"the collection has format {facts['format']}, and this version reads {FORMAT}",
             where=where,
             hint="update mmkit-retrieval, or upload the index again",
+            code="retrieval.index-format",
         )
 
     def __len__(self) -> int:
@@ -97,6 +116,7 @@ class MilvusImages:
                 f"the collection holds vectors of width {self.model.width}, not {queries.shape[1]}",
                 where=self.address,
                 hint=f"make queries with {self.model.clip}",
+                code="retrieval.query-width",
             )
         queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
         limit = min(top + 1, MOST)  # the row of facts may be among them
@@ -131,7 +151,7 @@ def upload(
     of another width.
     """
     if index.model is None:
-        raise DataError("there is no image in the index", where=index.folder)
+        raise DataError("there is no image in the index", where=index.folder, code="retrieval.empty-index")
     client = _connected(address)
     try:
         with _explained(address):
@@ -160,7 +180,9 @@ def _prepare(client: Any, collection: str, width: int, index_type: str, address:
         there = fields.get("vector", {}).get("params", {}).get("dim")
         if there is None or int(there) != width or not {"build", *_TEXTS} <= fields.keys():
             what = f"collection {collection!r} is no collection of images' vectors of width {width}"
-            raise DataError(what, where=address, hint="name another collection")
+            raise DataError(
+                what, where=address, hint="name another collection", code="retrieval.foreign-collection"
+            )
         client.load_collection(collection)
         return
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -204,7 +226,9 @@ def checked_address(address: str) -> str:
     """`address`, if it holds no credentials. Raises `PartError`, which does not repeat it, otherwise."""
     if not _is_file(address) and "@" in address:
         raise PartError(
-            "`url` holds more than an address, credentials perhaps", hint=f"those go into {TOKEN}"
+            "`url` holds more than an address, credentials perhaps",
+            hint=f"those go into {TOKEN}",
+            code="retrieval.credentials",
         )
     return address
 
@@ -219,7 +243,9 @@ def _connected(address: str) -> Any:
         from pymilvus import MilvusClient
     except ImportError as error:
         hint = 'pip install "mmkit-retrieval[milvus]"'
-        raise PartError("searching in Milvus needs pymilvus", where=address, hint=hint) from error
+        raise PartError(
+            "searching in Milvus needs pymilvus", where=address, hint=hint, code="part.needs-package"
+        ) from error
     with _explained(address):
         return MilvusClient(address, token=os.environ.get(TOKEN, ""))
 
@@ -242,7 +268,9 @@ def _explained(address: str) -> Iterator[None]:
             hint = (
                 f"is the server running and the address right? {TOKEN} holds the password, if it asks for one"
             )
-        raise DataError(f"Milvus: {error.message or error}", where=address, hint=hint) from error
+        raise DataError(
+            f"Milvus: {error.message or error}", where=address, hint=hint, code="retrieval.milvus"
+        ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -148,7 +148,7 @@ class SearchServer:
         return self._error(f"the search server refused: {reason}", "see its log")
 
     def _error(self, what: str, hint: str) -> DataError:
-        return DataError(what, where=self.url, hint=hint)
+        return DataError(what, where=self.url, hint=hint, code="retrieval.server")
 
     def _redacted(self, text: str) -> str:
         """`text` without what is secret, should a server repeat it."""
@@ -177,9 +177,11 @@ def checked_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise PartError("`url` is no web address of a server", hint=hint)
+        raise PartError("`url` is no web address of a server", hint=hint, code="retrieval.server-address")
     if parts.username or parts.password or parts.query or parts.fragment or "@" in url:
-        raise PartError("`url` holds more than an address, credentials perhaps", hint=hint)
+        raise PartError(
+            "`url` holds more than an address, credentials perhaps", hint=hint, code="retrieval.credentials"
+        )
     return url.rstrip("/")
 
 
@@ -189,9 +191,18 @@ def _secrets(url: str) -> dict[str, str]:
         name: value for name in (API_KEY, USER, PASSWORD) if (value := os.environ.get(name, "").strip())
     }
     if (USER in secrets) != (PASSWORD in secrets):
-        raise PartError(f"{USER} and {PASSWORD} go together, but one of them is not set", where=url)
+        raise PartError(
+            f"{USER} and {PASSWORD} go together, but one of them is not set",
+            where=url,
+            code="retrieval.half-credentials",
+        )
     if not all(value.isprintable() for value in secrets.values()):
-        raise PartError(f"{' or '.join(secrets)} holds what no header can", where=url, hint="copy it anew")
+        raise PartError(
+            f"{' or '.join(secrets)} holds what no header can",
+            where=url,
+            hint="copy it anew",
+            code="retrieval.bad-credentials",
+        )
     return secrets
 
 
@@ -233,7 +244,11 @@ def _opensearch(
 
 
 def _missing(extra: str) -> PartError:
-    return PartError(f'engine = "{extra}" needs a client', hint=f'pip install "mmkit-retrieval[{extra}]"')
+    return PartError(
+        f'engine = "{extra}" needs a client',
+        hint=f'pip install "mmkit-retrieval[{extra}]"',
+        code="part.needs-package",
+    )
 
 
 def _with_port(url: str) -> str:

@@ -58,13 +58,18 @@ def check_format(folder: Path) -> None:
     """Raise `DataError` unless `folder` holds a text index of this version's format."""
     if not is_index(folder):
         hint = "name the folder that `mmkit retrieval build-index` wrote, or let it write one"
-        raise DataError("there is no text index", where=folder, hint=hint)
+        raise DataError("there is no text index", where=folder, hint=hint, code="retrieval.no-index")
     found = _read_json(folder / _OURS).get("format")
     if found != FORMAT:
         what = (
             f"this text index has format {found!r}, and this version of mmkit-retrieval reads format {FORMAT}"
         )
-        raise DataError(what, where=folder, hint=f"use the version that wrote it, or {REBUILD}")
+        raise DataError(
+            what,
+            where=folder,
+            hint=f"use the version that wrote it, or {REBUILD}",
+            code="retrieval.index-format",
+        )
 
 
 def identity(folder: Path) -> str:
@@ -145,4 +150,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _damage(path: Path, how: str) -> DataError:
-    return DataError(f"the text index is not whole: {path.name} {how}", where=path.parent, hint=REBUILD)
+    return DataError(
+        f"the text index is not whole: {path.name} {how}",
+        where=path.parent,
+        hint=REBUILD,
+        code="retrieval.index-damaged",
+    )

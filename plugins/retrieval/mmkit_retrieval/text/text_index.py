@@ -131,7 +131,12 @@ class TextWriter:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if any(self.folder.iterdir()):
                     hint = "name another folder, or empty this one"
-                    raise DataError("there are files that are no text index", where=self.folder, hint=hint)
+                    raise DataError(
+                        "there are files that are no text index",
+                        where=self.folder,
+                        hint=hint,
+                        code="retrieval.folder-taken",
+                    )
                 write_format(self.folder)
         return _tantivy(self.folder, self._analyser)
 
@@ -147,7 +152,12 @@ class TextWriter:
     def _delete(self, writer: tantivy.IndexWriter, id: str) -> None:
         if len(id.encode("utf-8", "replace")) > _LONGEST_ID or id != encodable(id):
             hint = f"ids have at most {_LONGEST_ID} bytes in UTF-8"
-            raise DataError(f"an article's id cannot be used: {id[:50]!r}", where=self.folder, hint=hint)
+            raise DataError(
+                f"an article's id cannot be used: {id[:50]!r}",
+                where=self.folder,
+                hint=hint,
+                code="retrieval.article-id",
+            )
         writer.delete_documents_by_term("article", id)
 
 
@@ -265,7 +275,10 @@ def _unreadable(folder: Path) -> Iterator[None]:
     except (ValueError, OSError) as error:
         what = f"the text index cannot be read: {one_line(error)}"
         raise DataError(
-            what, where=folder, hint=f"if it was written by another version, {REBUILD}"
+            what,
+            where=folder,
+            hint=f"if it was written by another version, {REBUILD}",
+            code="retrieval.index-unreadable",
         ) from error
 
 
@@ -276,8 +289,9 @@ def _refused(folder: Path) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         if "LockBusy" in str(error):
-            what, hint = "another process is writing to this text index", "wait until it has ended"
+            code, hint = "retrieval.locked", "wait until it has ended"
+            what = "another process is writing to this text index"
         else:
-            what = f"the text index cannot be written: {one_line(error)}"
+            code, what = "retrieval.index-unwritable", f"the text index cannot be written: {one_line(error)}"
             hint = "see that the disk has room, and do the same again: it goes on from the last commit"
-        raise DataError(what, where=folder, hint=hint) from error
+        raise DataError(what, where=folder, hint=hint, code=code) from error
