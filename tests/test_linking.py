@@ -14,7 +14,6 @@ import mmkit
 from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
 from mmkit.data.kb_json import KbJsonReader
-from mmkit.errors import DataError, Interrupted, RecipeError
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
@@ -202,7 +201,7 @@ def test_training_on_an_entity_that_is_not_there_names_the_mention(recipe, tmp_p
         }
     )
     heard = Listener()
-    with pytest.raises(DataError, match=r"not in the knowledge base.* and [0-9]+ more mentions are like it"):
+    with raises("task.no-entity", match=r"not in the knowledge base.* and [0-9]+ more mentions are like it"):
         train(less, tmp_path / "run", device="cpu", quiet=True, hooks=[heard])
     assert not heard.progress  # before anything is computed
 
@@ -241,7 +240,7 @@ def test_notes_that_nobody_wrote_are_told_of(recipe, tmp_path):
 
 
 def test_widths_that_do_not_fit_are_refused(recipe, tmp_path):
-    with pytest.raises(RecipeError, match=r"set model\.fuser\.dim to"):
+    with raises("recipe.query-width", match=r"set model\.fuser\.dim to"):
         train(recipe.with_overrides({"model.fuser.dim": 48}), tmp_path / "run", device="cpu", quiet=True)
 
 
@@ -255,7 +254,7 @@ def test_widths_that_do_not_fit_are_refused(recipe, tmp_path):
     ],
 )
 def test_encoders_that_read_the_wrong_records_are_refused(recipe, tmp_path, changes, message):
-    with pytest.raises(RecipeError) as caught:
+    with raises("recipe.parts-do-not-fit") as caught:
         train(recipe.with_overrides(changes), tmp_path / "run", device="cpu", quiet=True)
     assert message in str(caught.value)
 
@@ -314,7 +313,7 @@ def test_a_linker_does_not_go_on_with_other_micro_batches(recipe, tmp_path):
             if step == 2:
                 raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted):
+    with raises("training.interrupted"):
         train(recipe, tmp_path / "run", device="cpu", quiet=True, hooks=[Stop()])
     changed = recipe.with_overrides({"training.accumulate": 2})
     with raises("run.other-recipe", match=r"training\.accumulate was 1 and is 2"):

@@ -425,5 +425,5 @@ def test_an_encoder_whose_name_is_no_name_is_refused(sample_recipe, tmp_path, na
 
 def test_overrides_bring_no_such_name_either(sample_recipe):
     encoder = {"@encoders": "mmkit.transformer.v1", "name": "bert-base-uncased"}
-    with pytest.raises(RecipeError, match=r"cannot be called|section"):
+    with raises("recipe.parts-do-not-fit", match=r"cannot be called|section"):
         assemble(load_recipe(sample_recipe, {"model.encoders./tmp/evil": encoder}), labels={})

@@ -257,7 +257,7 @@ def test_resuming_with_another_recipe_is_refused(sample_recipe, tmp_path):
 
 def test_a_score_that_no_metric_gives_is_refused_before_training(sample_recipe, tmp_path):
     calls = Recorder()
-    with pytest.raises(mmkit.errors.RecipeError, match=r"spans\.f2.*no metric") as caught:
+    with raises("recipe.unknown-score", match=r"spans\.f2.*no") as caught:
         train(
             load_recipe(sample_recipe, {"training.score": "spans.f2"}),
             tmp_path / "run",
@@ -271,7 +271,7 @@ def test_a_score_that_no_metric_gives_is_refused_before_training(sample_recipe, 
 
 def test_parts_that_do_not_fit_are_refused_before_data_is_read(sample_recipe, tmp_path):
     mistaken = {"model.fuser.text": "words", "data.train.file": "none.txt"}
-    with pytest.raises(mmkit.errors.RecipeError, match="asks for an encoder named 'words'"):
+    with raises("recipe.parts-do-not-fit", match="asks for an encoder named 'words'"):
         train(load_recipe(sample_recipe, mistaken), tmp_path / "run", device="cpu")
 
 

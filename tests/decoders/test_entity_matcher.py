@@ -14,8 +14,8 @@ from mmkit.data.types import Entity, Example, GoldRank, Mention, Prediction
 from mmkit.decoders.abilities import RanksGold
 from mmkit.decoders.entity_matcher import EntityMatcher
 from mmkit.encoders.entity_features import StoredEntities
-from mmkit.errors import DataError
 from mmkit.ops.losses import n_pair_loss
+from raising import raises
 
 SIZE, DIM = 9, 5
 
@@ -135,9 +135,9 @@ def test_predictions_follow_from_no_gold(matcher):
 
 
 def test_training_needs_an_entity_that_is_there(matcher):
-    with pytest.raises(DataError, match=r"x5: .*'Q77' is not in the knowledge base"):
+    with raises("task.no-entity", match=r"x5: .*'Q77'"):
         matcher().targets([mention(1, "Q1"), mention(5, "Q77")], {})
-    with pytest.raises(DataError, match="x2: there is no entity"):
+    with raises("task.no-entity", match="x2: there is no entity"):
         matcher().targets([mention(2, None)], {})
 
 
@@ -201,5 +201,5 @@ def test_clip_has_the_batch_s_negatives_only():
 def test_without_a_knowledge_base_there_is_nothing_to_link_to():
     decoder = EntityMatcher()
     decoder.build({"query": 3}, {}, ())
-    with pytest.raises(DataError, match=r"data\.entities"):
+    with raises("task.no-knowledge-base", match=r"data\.entities"):
         predict(decoder, torch.ones(1, 3), [mention(0, "Q1")])

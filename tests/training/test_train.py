@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import mmkit.training.checkpoint
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.errors import DataError, Interrupted, RecipeError, RunError, TrainingError
+from mmkit.errors import DataError, RunError
 from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
@@ -173,7 +173,7 @@ def test_the_score_may_weigh_figures_and_labels(recipe, tmp_path):
 
 @pytest.mark.parametrize("figure", ["spans.accuracy", "spans.accuracy.PER"])
 def test_a_score_that_no_metric_gives_is_an_error_before_training(recipe, tmp_path, figure):
-    with pytest.raises(RecipeError, match=figure) as caught:
+    with raises("recipe.unknown-score", match=figure) as caught:
         train(recipe(score=figure), tmp_path / "run", device="cpu")
     assert "spans.f1" in caught.value.hint
     assert not (tmp_path / "run").exists()
@@ -260,7 +260,7 @@ def test_out_of_memory_says_what_to_lower(recipe, tmp_path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(Model, "forward", forward)
-    with pytest.raises(TrainingError, match="out of memory with 16 examples an update in 2 part") as caught:
+    with raises("training.out-of-memory", match="16 examples an update in 2 part") as caught:
         train(recipe(accumulate=2), tmp_path / "run", device="cpu")
     assert "training.accumulate to 4" in caught.value.hint and "max_length" in caught.value.hint
 
@@ -296,7 +296,7 @@ class Stopper:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_the_first_update_stops_at_once(recipe, tmp_path, number):
-    with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name}") as caught:
+    with raises("training.interrupted", match=f"stopped by {signal.Signals(number).name}") as caught:
         train(recipe(), tmp_path / "run", device="cpu", hooks=[Stopper("note", number)])
     assert caught.value.exit_code == 128 + number
     assert "nothing was trained yet" in caught.value.hint
@@ -313,7 +313,7 @@ def test_a_run_of_which_nothing_is_written_yet_can_be_resumed(recipe, tmp_path):
 def test_a_signal_while_scoring_loses_nothing(recipe, tmp_path, split):
     ends = Ends()
     train(recipe(epochs=2), tmp_path / "whole", device="cpu")
-    with pytest.raises(Interrupted, match="--resume"):
+    with raises("training.interrupted", match="--resume"):
         train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper(split), ends])
     assert ends.statuses == ["interrupted"]
     summary = train(recipe(epochs=2), tmp_path / "run", device="cpu", resume=True)
@@ -419,7 +419,7 @@ def test_data_that_changed_since_is_refused(recipe, tmp_path):
     for path in root.iterdir():
         (copy / path.name).symlink_to(path)
     moved = recipe({f"data.{split}.root": str(copy) for split in ("train", "dev", "test")})
-    with pytest.raises(Interrupted):
+    with raises("training.interrupted"):
         train(moved, tmp_path / "run", device="cpu", hooks=[Stopper("dev")])
     file = copy / loaded.config["data"]["dev"]["file"]
     text = file.read_text()
@@ -430,7 +430,7 @@ def test_data_that_changed_since_is_refused(recipe, tmp_path):
 
 
 def test_settings_that_do_not_matter_may_change_on_resuming(recipe, tmp_path):
-    with pytest.raises(Interrupted):
+    with raises("training.interrupted"):
         train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper("dev")])
     with raises("run.other-recipe", match=r"training\.epochs was 2 and is 3"):
         train(recipe(epochs=3), tmp_path / "run", device="cpu", resume=True)

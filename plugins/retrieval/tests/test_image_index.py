@@ -14,13 +14,13 @@ from PIL import Image as Pillow
 
 from mmkit.data.types import Example
 from mmkit.encoders.clip_sample import write_tiny_clip
-from mmkit.errors import DataError, PartError
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.pictures import nearest
 from mmkit_retrieval.pictures.image_facts import FACTS
 from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.image_writer import ImageWriter
 from mmkit_retrieval.pictures.vectors import DATABASE, Model, VectorStore
+from raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +148,13 @@ def test_another_clip_is_refused_and_the_same_elsewhere_is_not(
 ) -> None:
     folder = built(tmp_path / "images", clip, [article("a", *pictures[:2])])
     other = str(write_tiny_clip(tmp_path / "other", 4, []))
-    with pytest.raises(DataError, match="which is not the model"):
+    with raises("retrieval.other-clip"):
         ImageWriter(folder, other, None, "cpu")
     (tmp_path / "moved").symlink_to(clip)
     built(folder, str(tmp_path / "moved"), [article("b", pictures[2])])
     index = ImageIndex.open(folder)
     assert (len(index), index.model and index.model.clip) == (3, clip)
-    with pytest.raises(PartError, match="cannot load the CLIP model"):
+    with raises("encoder.unloadable", match="the CLIP model"):
         built(tmp_path / "new", str(tmp_path / "nothing"), [article("a", pictures[0])])
 
 
@@ -172,9 +172,9 @@ def test_half_precision_makes_nearly_the_same_vectors(clip: str, pictures: list[
 
 def test_queries_that_do_not_fit_are_refused(tmp_path: Path, clip: str, pictures: list[str]) -> None:
     index = ImageIndex.open(built(tmp_path, clip, [article("a", pictures[0])]))
-    with pytest.raises(DataError, match="vectors of width 256, not 3"):
+    with raises("retrieval.query-width", match="256, not 3"):
         index.search(np.ones((1, 3), np.float32), 1)
-    with pytest.raises(DataError, match="not finite"):
+    with raises("retrieval.query-not-finite"):
         index.search(np.full((1, 256), np.nan, np.float32), 1)
 
 
@@ -185,9 +185,9 @@ def test_a_reader_notices_that_the_index_was_changed(tmp_path: Path, clip: str, 
     writer.put([article("a", pictures[5])])
     assert len(index.search(vectors, 3)[0]) == 3, "nothing is committed yet"
     writer.commit()
-    with pytest.raises(DataError, match="has changed"):
+    with raises("retrieval.index-changed"):
         index.search(vectors, 3)
-    with pytest.raises(DataError, match="unfinished") as caught:
+    with raises("retrieval.index-unfinished") as caught:
         ImageIndex.open(tmp_path)
     assert "build-index" in caught.value.hint
     writer.close()
@@ -208,27 +208,27 @@ def test_damage_is_noticed_when_it_is_opened(whole: Path, pattern: str, how: str
         path.unlink()
     else:
         path.write_bytes(data if how == "altered" else data[:-1])
-    with pytest.raises(DataError, match="damaged"):
+    with raises("retrieval.index-damaged"):
         ImageIndex.open(whole)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": "1"}'])
 def test_damaged_facts_are_noticed(whole: Path, text: str) -> None:
     (whole / FACTS).write_text(text)
-    with pytest.raises(DataError, match="damaged"):
+    with raises("retrieval.index-damaged"):
         ImageIndex.open(whole)
 
 
 def test_a_missing_newer_or_unfinished_index_is_named(whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image index here") as caught:
+    with raises("retrieval.no-index") as caught:
         ImageIndex.open(tmp_path / "nowhere")
     assert "build-index" in caught.value.hint
     facts = json.loads((whole / FACTS).read_text())
     (whole / FACTS).write_text(json.dumps({**facts, "format": 2}))
-    with pytest.raises(DataError, match="format 2"):
+    with raises("retrieval.index-format", match="format 2"):
         ImageIndex.open(whole)
     (whole / FACTS).unlink()
-    with pytest.raises(DataError, match="unfinished"):
+    with raises("retrieval.index-unfinished"):
         ImageIndex.open(whole)
 
 

@@ -15,11 +15,12 @@ from mmkit.annotators.run import annotate
 from mmkit.data.sample import pictures
 from mmkit.data.types import SOURCES, Example, Image, Span
 from mmkit.encoders.clip_sample import write_tiny_clip
-from mmkit.errors import DataError, PartError
+from mmkit.errors import PartError
 from mmkit_retrieval.annotators.contexts import IMAGE_CONTEXT
 from mmkit_retrieval.annotators.image_retrieval import ImageRetrieval
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.pictures.image_writer import ImageWriter
+from raising import raises
 
 BY = "retrieval.pictures.v1"
 KINDS = ("PER", "LOC", "ORG", "OTHER")
@@ -181,10 +182,10 @@ def test_another_clip_is_refused(index: str, tmp_path: Path, photos: dict[str, s
     (tmp_path / "elsewhere").symlink_to(clip)
     assert annotate(ImageRetrieval(index, clip=str(tmp_path / "elsewhere")), [x]) != [x]
     other = str(write_tiny_clip(tmp_path / "other", 9, []))
-    with pytest.raises(PartError, match="sees otherwise") as caught:
+    with raises("retrieval.other-clip", match="sees otherwise") as caught:
         annotate(ImageRetrieval(index, clip=other), [x])
     assert clip in caught.value.hint
-    with pytest.raises(PartError, match="width 8, and the index holds 256"):
+    with raises("retrieval.other-clip", match="width 8, and the index holds 256"):
         annotate(ImageRetrieval(index, clip=narrow(tmp_path / "narrow", clip)), [x])
 
 
@@ -232,7 +233,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: 
 
 
 def test_an_index_that_is_not_there_is_named(tmp_path: Path, photos: dict[str, str]) -> None:
-    with pytest.raises(DataError, match="no image index here") as caught:
+    with raises("retrieval.no-index") as caught:
         annotate(ImageRetrieval(str(tmp_path)), [post("a", Image(photos["PER"]))])
     assert "mmkit retrieval build-index" in caught.value.hint
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmkit.errors import DataError, PartError
 from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.image_writer import ImageWriter
 from mmkit_retrieval.pictures.vectors import Model, VectorStore
 from mmkit_retrieval.servers import milvus
 from mmkit_retrieval.servers.milvus import FACTS, MilvusImages, checked_address, upload
+from raising import raises
 
 pymilvus = pytest.importorskip("pymilvus")
 server_manager_instance = pytest.importorskip("milvus_lite.server_manager").server_manager_instance
@@ -89,7 +89,7 @@ def test_an_upload_that_was_cut_off_is_refused_and_may_be_made_again(tmp_path: P
 
     with pytest.raises(KeyboardInterrupt):
         upload(index, server, "pictures", progress=stop)
-    with pytest.raises(DataError, match="unfinished") as caught:
+    with raises("retrieval.index-unfinished") as caught:
         MilvusImages(server, "pictures")
     assert "upload" in caught.value.hint
     upload(index, server, "pictures")
@@ -99,22 +99,22 @@ def test_an_upload_that_was_cut_off_is_refused_and_may_be_made_again(tmp_path: P
 def test_what_does_not_fit_is_one_message(
     tmp_path: Path, server: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DataError, match="nothing of milvus-lite"):
+    with raises("retrieval.no-milvus-lite"):
         MilvusImages(server, "pictures")
-    with pytest.raises(DataError, match=r"Milvus: .*not exist"):
+    with raises("retrieval.milvus", match="not exist"):
         upload(indexed(tmp_path / "index", 10), str(tmp_path / "nowhere" / "milvus.db"), "pictures")
     upload(ImageIndex.open(tmp_path / "index"), server, "pictures", "FLAT")
-    with pytest.raises(DataError, match="no collection 'picture'") as caught:
+    with raises("retrieval.no-collection", match="'picture'") as caught:
         MilvusImages(server, "picture")
     assert "there are: pictures" in caught.value.hint
-    with pytest.raises(DataError, match="width 16, not 3"):
+    with raises("retrieval.query-width", match="16, not 3"):
         MilvusImages(server, "pictures").search(np.ones((1, 3), np.float32), 1)
     client = pymilvus.MilvusClient(server)
     client.create_collection("other", dimension=5)
     caplog.clear()  # of what milvus-lite says to that
-    with pytest.raises(DataError, match="no collection of images' vectors of width 16"):
+    with raises("retrieval.foreign-collection", match="width 16"):
         upload(ImageIndex.open(tmp_path / "index"), server, "other")
-    with pytest.raises(DataError, match=r"Milvus: "):
+    with raises("retrieval.milvus"):
         MilvusImages("http://127.0.0.1:1", "pictures")
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "Traceback" not in capfd.readouterr().err
@@ -126,12 +126,12 @@ def test_a_newer_or_foreign_collection_is_refused(
     monkeypatch.setattr(milvus, "FORMAT", 2)
     upload(indexed(tmp_path / "index", 10), server, "pictures", "FLAT")
     monkeypatch.undo()
-    with pytest.raises(DataError, match="format 2"):
+    with raises("retrieval.index-format", match="format 2"):
         MilvusImages(server, "pictures")
     client = pymilvus.MilvusClient(server)
     row = client.get("pictures", [FACTS])[0]
     client.upsert("pictures", [{**row, "text": "{}"}])
-    with pytest.raises(DataError, match="not one of mmkit's"):
+    with raises("retrieval.foreign-collection"):
         MilvusImages(server, "pictures")
 
 
@@ -139,12 +139,12 @@ def test_an_empty_index_is_not_uploaded(tmp_path: Path, server: str) -> None:
     writer = ImageWriter(tmp_path, "tiny", None, "cpu")
     writer.finish()
     writer.close()
-    with pytest.raises(DataError, match="no image in the index"):
+    with raises("retrieval.empty-index"):
         upload(ImageIndex.open(tmp_path), server, "pictures")
 
 
 def test_an_address_holds_no_credentials() -> None:
     assert checked_address("http://milvus:19530") == "http://milvus:19530"
-    with pytest.raises(PartError, match="credentials") as caught:
+    with raises("retrieval.credentials") as caught:
         checked_address("http://me:secret@milvus:19530")
     assert "secret" not in str(caught.value)

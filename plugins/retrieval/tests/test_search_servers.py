@@ -23,6 +23,7 @@ from mmkit.errors import DataError, PartError
 from mmkit_retrieval.annotators.text_retrieval import TextRetrieval
 from mmkit_retrieval.retrieved import Retrieved
 from mmkit_retrieval.servers.search_servers import API_KEY, PASSWORD, QUERIES, USER, Kind, SearchServer
+from raising import raises
 
 SECRET = "s3cret/key=="
 PARAGRAPHS = [
@@ -187,14 +188,14 @@ def test_long_queries_are_cut(server: Server, kind: Kind) -> None:
     ],
 )
 def test_refusals_are_one_message(server: Server, kind: Kind, index: str, what: str) -> None:
-    with pytest.raises(DataError, match=what) as error:
+    with raises("retrieval.server", match=what) as error:
         SearchServer(kind, server.url, index).search(["Paris", "Paris is a city"] * 100, 5)
     assert error.value.where == server.url
     assert error.value.hint
 
 
 def test_a_server_that_hangs_is_given_up(server: Server, kind: Kind) -> None:
-    with pytest.raises(DataError, match=r"did not answer within 0\.2 seconds"):
+    with raises("retrieval.server", match=r"not answer within 0\.2 seconds"):
         SearchServer(kind, server.url, "hanging", timeout=0.2).search(["Paris"] * 200, 5, threads=2)
 
 
@@ -202,13 +203,13 @@ def test_a_server_that_is_not_there(server: Server, kind: Kind) -> None:
     unused = Server()
     url = unused.url
     unused.server_close()
-    with pytest.raises(DataError, match="cannot be reached"):
+    with raises("retrieval.server", match="cannot be reached"):
         SearchServer(kind, url, "wiki").search(["Paris"], 5)
 
 
 def test_each_client_says_which_server_it_wants(server: Server) -> None:
     server.product = ""
-    with pytest.raises(DataError, match="no Elasticsearch server") as error:
+    with raises("retrieval.server", match="no Elasticsearch server") as error:
         SearchServer("elasticsearch", server.url, "wiki").search(["Paris"], 5)
     assert "opensearch" in error.value.hint
 
@@ -246,7 +247,7 @@ def test_a_user_without_a_password_is_refused(
     server: Server, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(USER, "me")
-    with pytest.raises(PartError, match="go together"):
+    with raises("retrieval.half-credentials"):
         SearchServer(kind, server.url, "wiki")
 
 
@@ -273,7 +274,7 @@ def test_a_missing_client_comes_with_the_command_that_installs_it(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "elasticsearch" if kind == "elasticsearch" else "opensearchpy", None)
-    with pytest.raises(PartError, match=f'engine = "{kind}"') as error:
+    with raises("part.needs-package", match=f'engine = "{kind}"') as error:
         SearchServer(kind, "http://localhost:9200", "wiki")
     assert error.value.hint == f'pip install "mmkit-retrieval[{kind}]"'
 
@@ -290,7 +291,7 @@ def test_the_annotator_retrieves_from_a_server_once(server: Server, kind: Kind) 
 
 
 def test_engines_and_addresses_go_together() -> None:
-    with pytest.raises(PartError, match="needs a `url`"):
+    with raises("retrieval.engine-setting", match="needs a `url`"):
         TextRetrieval("wiki", engine="elasticsearch")
-    with pytest.raises(PartError, match="takes no `url`"):
+    with raises("retrieval.engine-setting", match="takes no `url`"):
         TextRetrieval("index", url="http://localhost:9200")

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article
 from mmkit_retrieval.retrieved import Retrieved
 from mmkit_retrieval.text.text_files import identity
 from mmkit_retrieval.text.text_index import TextIndex, TextWriter
+from raising import raises
 
 K1, B = 1.2, 0.75
 LENGTHS = [
@@ -279,13 +279,13 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("id", ["x" * 1001, "\ud800"])
 def test_an_id_that_cannot_be_found_again_is_refused(tmp_path: Path, id: str) -> None:
-    with pytest.raises(DataError, match="id cannot be used"):
+    with raises("retrieval.article-id"):
         TextWriter(tmp_path / "text").put([article(id, "the cat")])
 
 
 def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
     writer = TextWriter(tmp_path / "text")
-    with pytest.raises(DataError, match="another process is writing"):
+    with raises("retrieval.index-unwritable"):
         TextWriter(tmp_path / "text")
     writer.close()
     TextWriter(tmp_path / "text").close()
@@ -346,20 +346,20 @@ def test_damage_is_found_on_opening(tmp_path: Path, with_deletions: Path, part: 
         os.truncate(path, len(data) - 1 if damage == "truncated" else 0)
         if part == "json" and damage == "truncated":
             os.truncate(path, len(data) // 2)
-    with pytest.raises(DataError, match=re.escape(path.name)) as error:
+    with raises("retrieval.index-damaged", match=re.escape(path.name)) as error:
         TextIndex.open(folder)
     assert "build-index" in error.value.hint
     if damage != "flipped":
-        with pytest.raises(DataError):
+        with raises("retrieval.index-damaged"):
             TextWriter(folder)
 
 
 def test_folders_that_are_no_index_are_named(tmp_path: Path) -> None:
     for folder in (tmp_path / "missing", tmp_path):
-        with pytest.raises(DataError, match="there is no text index"):
+        with raises("retrieval.no-index"):
             TextIndex.open(folder)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match="no text index"):
+    with raises("retrieval.folder-taken"):
         TextWriter(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -371,11 +371,11 @@ def test_other_formats_and_fields_are_refused(tmp_path: Path) -> None:
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     (folder / "format.json").write_text('{"format": 1}', encoding="utf-8")
     for opened in (TextIndex.open, TextWriter):
-        with pytest.raises(DataError, match="schema"):
+        with raises("retrieval.index-unreadable", match="schema"):
             opened(folder)
     (folder / "format.json").write_text('{"format": 2}', encoding="utf-8")
     for opened in (TextIndex.open, TextWriter):
-        with pytest.raises(DataError, match="has format 2"):
+        with raises("retrieval.index-format", match="has format 2"):
             opened(folder)
 
 

@@ -12,12 +12,12 @@ import pytest
 from mmkit.annotators.run import annotate
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.types import SOURCES, Example, Span
-from mmkit.errors import DataError, PartError
 from mmkit_retrieval.annotators.text_retrieval import TextRetrieval
 from mmkit_retrieval.corpora.article import Article
 from mmkit_retrieval.indexing.build import build_index
 from mmkit_retrieval.retrieved import Retrieved
 from mmkit_retrieval.text.text_index import TextIndex, TextWriter
+from raising import raises
 
 NOTE = "retrieval.text_context"
 ARTICLES = {
@@ -139,7 +139,7 @@ def test_stored_results_need_no_whole_index(index: str) -> None:
     store = next((Path(index) / "text").glob("*.store"))
     store.unlink()
     assert annotate(TextRetrieval(index), [sentence("Jordan")]) == first
-    with pytest.raises(DataError, match="missing"):
+    with raises("retrieval.index-damaged", match="missing"):
         annotate(TextRetrieval(index), [sentence("Paris")])
 
 
@@ -149,13 +149,13 @@ def test_an_index_whose_build_was_cut_off_is_refused(tmp_path: Path) -> None:
     writer.commit()
     writer.close()
     (tmp_path / "articles.db").touch()
-    with pytest.raises(DataError, match="the index is unfinished") as error:
+    with raises("retrieval.index-unfinished") as error:
         TextRetrieval(str(tmp_path)).fingerprint()
     assert "again" in str(error.value)
 
 
 def test_an_index_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no index") as error:
+    with raises("retrieval.no-index") as error:
         annotate(TextRetrieval(str(tmp_path / "nowhere")), [sentence("Jordan")])
     assert "nowhere" in error.value.where
     assert "build-index" in error.value.hint
@@ -163,7 +163,7 @@ def test_an_index_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [{"top": 0}, {"max_words": -1}, {"threads": 0}, {"timeout": 0.0}])
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, int]) -> None:
-    with pytest.raises(PartError, match=next(iter(settings))):
+    with raises("part.setting", match=next(iter(settings))):
         TextRetrieval("index", **settings)  # type: ignore[arg-type]
 
 

@@ -72,7 +72,7 @@ def test_an_offset_that_is_not_the_papers_is_refused() -> None:
 
 def test_a_fuser_without_the_decoders_task_is_refused() -> None:
     recipe = load_recipe("tesga_jmere").with_overrides({"model.fuser.tasks": ["entities"]})
-    with pytest.raises(RecipeError, match=r"tesga\.tables\.v1 needs relations"):
+    with raises("recipe.parts-do-not-fit", match=r"tesga\.tables\.v1 needs relations"):
         fitting_parts(recipe)
 
 

@@ -125,12 +125,14 @@ def open_bytes(path: Path) -> Bytes:
         return Bytes(path)
     except FileNotFoundError:
         hint = "name a file of jsonlines, or a dump that dumps.wikimedia.org publishes"
-        raise DataError("no such corpus", where=path, hint=hint) from None
+        raise DataError("no such corpus", where=path, hint=hint, code="retrieval.no-corpus") from None
     except IsADirectoryError:
         hint = "name a file; several files go into one index by one command each"
-        raise DataError("the corpus is a folder", where=path, hint=hint) from None
+        raise DataError("the corpus is a folder", where=path, hint=hint, code="retrieval.no-corpus") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"the corpus cannot be read: {error}", where=path) from error
+        raise DataError(
+            f"the corpus cannot be read: {error}", where=path, code="retrieval.corpus-unreadable"
+        ) from error
 
 
 def inside(folder: str, path: str) -> str | None:
