@@ -285,7 +285,7 @@ def test_an_id_that_cannot_be_found_again_is_refused(tmp_path: Path, id: str) ->
 
 def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
     writer = TextWriter(tmp_path / "text")
-    with raises("retrieval.index-unwritable"):
+    with raises("retrieval.locked"):
         TextWriter(tmp_path / "text")
     writer.close()
     TextWriter(tmp_path / "text").close()

@@ -75,6 +75,7 @@ class Lines(io.BufferedReader):
                 f"a line of more than {LONGEST_LINE:,} bytes",
                 where=f"{self._path}:{self._number}",
                 hint="an article is a line; cut a text that is longer into several articles",
+                code="retrieval.line-too-long",
             )
         if not line:
             raise StopIteration

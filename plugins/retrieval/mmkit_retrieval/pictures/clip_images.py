@@ -81,7 +81,11 @@ def clip_of(
     hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
     if clip.width != model.width:
         what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
-        raise PartError(what, hint=hint)
+        raise PartError(what, hint=hint, code="retrieval.other-clip")
     if not same_model(clip.probe().tolist(), model.probe):
-        raise PartError(f"the CLIP model {name} is not the index's: it sees otherwise", hint=hint)
+        raise PartError(
+            f"the CLIP model {name} is not the index's: it sees otherwise",
+            hint=hint,
+            code="retrieval.other-clip",
+        )
     return clip
