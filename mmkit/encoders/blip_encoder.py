@@ -60,7 +60,10 @@ class BlipEncoder(ItemEncoder):
         config: Any = self.backbone.config
         limit = config.text_config.max_position_embeddings
         if self.max_length > limit:
-            raise PartError(f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens")
+            raise PartError(
+                f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens",
+                code="encoder.max-length",
+            )
         transform = pixels_of(self.processor)
         size = input_size(self.name, transform, config.vision_config.image_size)
         self.source.set_preparation(self.tokenizer, self.max_length, transform, size, self.first_token())

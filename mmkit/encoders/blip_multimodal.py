@@ -69,6 +69,7 @@ class BlipMultimodalEncoder(BlipEncoder):
             raise PartError(
                 f"{self.name!r} has no token {ENC}, with which texts begin that are read with a picture",
                 hint="do the tokenizer and the weights belong together?",
+                code="encoder.wrong-model",
             )
         return vocabulary - 1 if known is None else known
 

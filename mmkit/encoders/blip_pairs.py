@@ -62,12 +62,20 @@ class Pairs(ItemSource[Pair, LoadedPair]):
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         if kind is Entity:
-            raise PartError("BLIP reads pairs of an example's photo and text", hint="name another encoder")
+            raise PartError(
+                "BLIP reads pairs of an example's photo and text",
+                hint="name another encoder",
+                code="encoder.reads-nothing",
+            )
 
     def identity(self, x: Example | Entity) -> Pair:
         """The pair."""
         if isinstance(x, Entity):
-            raise PartError("BLIP reads pairs of an example's photo and text, not entities", where=x.id)
+            raise PartError(
+                "BLIP reads pairs of an example's photo and text, not entities",
+                where=x.id,
+                code="encoder.reads-nothing",
+            )
         photos = (image for image in x.images if image.role == "photo")
         return Pair(next(photos, Image(None)), x.text)
 

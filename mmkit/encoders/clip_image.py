@@ -45,7 +45,9 @@ class ClipImageEncoder(ItemEncoder):
         feature_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
         if slots < 1:
-            raise PartError(f"slots = {slots}, but an encoder reads at least one picture")
+            raise PartError(
+                f"slots = {slots}, but an encoder reads at least one picture", code="part.setting"
+            )
         photos, objects = (slots, 0) if source == "photo" else (0, slots)
         pictures = Pictures(photos, objects, drops_blanks=True)
         super().__init__(pictures, frozen=frozen, store=store, feature_dtype=feature_dtype)

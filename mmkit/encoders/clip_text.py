@@ -67,7 +67,10 @@ class ClipTextEncoder(ItemEncoder):
             raise clip_error(str(saved or self.name), error) from error
         limit = self.backbone.config.max_position_embeddings
         if self.max_length > limit:
-            raise PartError(f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens")
+            raise PartError(
+                f"max_length = {self.max_length}, but {self.name!r} takes at most {limit} tokens",
+                code="encoder.max-length",
+            )
         self._check_end()
         self.source.set_tokenizer(self.tokenizer, self.max_length)
         self.dim = cast(int, self.backbone.config.projection_dim)
@@ -82,6 +85,7 @@ class ClipTextEncoder(ItemEncoder):
             raise PartError(
                 f"{self.name!r} looks for token {wanted} at the end of a text, but its tokenizer ends with {end}",
                 hint="do the tokenizer and the weights belong together?",
+                code="encoder.wrong-tokenizer",
             )
 
     def network(self, items: Features) -> Features:

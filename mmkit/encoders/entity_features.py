@@ -76,6 +76,7 @@ def norms(features: Tensor, first: int = 0) -> Tensor:
         raise DataError(
             f"features among entities {first} to {first + len(found) - 1} are not finite",
             hint="look at what the encoder makes of these texts or pictures",
+            code="features.not-finite",
         )
     return found
 
@@ -226,6 +227,7 @@ def _only_item(encoder: ItemEncoder, entity: Entity) -> tuple[str, Any]:
             "an entity is compared as one vector",
             where=entity.id,
             hint="set the encoder's slots to 1, or say what becomes of several in [model.entities.fuser]",
+            code="encoder.several-vectors",
         )
     return items[0]
 
@@ -268,6 +270,7 @@ class TrainedEntities:
                 "an encoder of entities that is trained has to read texts",
                 where=type(encoder).__name__,
                 hint="set frozen = true for this encoder",
+                code="encoder.trained-pictures",
             )
         items = [_only_item(encoder, entity) for entity in base]
         self._items = [encoder.source.load(raw) for _, raw in items]

@@ -35,13 +35,16 @@ class NotedNumbers(ItemSource[float, float]):
         if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number):
             return float(number)
         if number is not None:
-            raise DataError(f"the note {key!r} is {number!r:.40}, not a number", where=x.id)
+            raise DataError(
+                f"the note {key!r} is {number!r:.40}, not a number", where=x.id, code="encoder.wrong-note"
+            )
         near = near_misses(key, x.notes)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise DataError(
             f"there is no note {key!r}, which is to give the similarity of photo and text",
             where=x.id,
             hint=f"{hint}let the reader write it, or leave out `given` to have BLIP compute the similarity",
+            code="encoder.no-note",
         )
 
     def load(self, raw: float) -> float:

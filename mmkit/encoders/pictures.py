@@ -92,6 +92,7 @@ def input_size(name: str, transform: Transform, side: int | Sequence[int]) -> tu
             raise PartError(
                 f"the image processor of {name!r} makes {made} of a picture, but the network takes {size}",
                 hint="does preprocessor_config.json belong to the weights?",
+                code="encoder.picture-size",
             )
     return size
 

@@ -122,6 +122,7 @@ def prove(model: PreTrainedModel) -> list[tuple[int, int]]:
         raise PartError(
             f"{type(model).__name__} cannot use a prefix: {problem}",
             hint="take a text encoder such as BERT, RoBERTa, XLM-R, ELECTRA or ModernBERT, or another fuser",
+            code="encoder.no-prefix",
         )
     return shapes
 

@@ -46,7 +46,10 @@ class Subwords:
         add_prefix_space(self._backend)
         special = self._backend.num_special_tokens_to_add(is_pair=False)
         if max_length is not None and max_length <= special:
-            raise PartError(f"max_length = {max_length} leaves no room beside {special} special tokens")
+            raise PartError(
+                f"max_length = {max_length} leaves no room beside {special} special tokens",
+                code="encoder.max-length",
+            )
         self._kept: dict[TextView, Encoded] = {}
 
     def encode(self, views: Sequence[TextView]) -> list[Encoded]:

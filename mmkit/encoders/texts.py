@@ -30,7 +30,7 @@ class Texts(ItemSource[str, Tensor]):
     def __init__(self, source: str, slots: int = 1) -> None:
         check_source(source)
         if slots < 1:
-            raise PartError(f"slots = {slots}, but an encoder reads at least one text")
+            raise PartError(f"slots = {slots}, but an encoder reads at least one text", code="part.setting")
         self.source, self.slots = source, slots
         self._tokenizer: Tokenizer | None = None
         self._pad = 0
@@ -100,7 +100,10 @@ def cutting(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Tokenizer:
     copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     special = copy.num_special_tokens_to_add(is_pair=False)
     if max_length <= special:
-        raise PartError(f"max_length = {max_length} leaves no room beside {special} special tokens")
+        raise PartError(
+            f"max_length = {max_length} leaves no room beside {special} special tokens",
+            code="encoder.max-length",
+        )
     copy.no_padding()
     copy.enable_truncation(max_length)
     return copy
@@ -111,7 +114,9 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     try:
         return tokenizer.encode(text).ids
     except (TypeError, UnicodeEncodeError) as error:
-        raise DataError(f"this is no valid Unicode: {text[:40]!a}", hint="give texts in UTF-8") from error
+        raise DataError(
+            f"this is no valid Unicode: {text[:40]!a}", hint="give texts in UTF-8", code="input.not-unicode"
+        ) from error
 
 
 def text_key(text: str) -> str:

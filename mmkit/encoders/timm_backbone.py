@@ -81,7 +81,10 @@ class TimmPictures(ItemEncoder):
         local = Path(self.name.removeprefix(FOLDER))
         if self.name.startswith(FOLDER) or local.is_dir():
             if self.revision is not None:
-                raise PartError(f"{self.name!r} is a folder and has no revision {self.revision!r}")
+                raise PartError(
+                    f"{self.name!r} is a folder and has no revision {self.revision!r}",
+                    code="encoder.revision",
+                )
             return f"{FOLDER}{local}"
         if self.revision is None:
             return self.name
@@ -96,7 +99,11 @@ class TimmPictures(ItemEncoder):
             "check the name; a model of the Hub needs the network once, or give a local folder's path"
         )
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return PartError(f"cannot make the timm model {self.name!r}: {reason}", hint="; ".join(hints))
+        return PartError(
+            f"cannot make the timm model {self.name!r}: {reason}",
+            hint="; ".join(hints),
+            code="encoder.unloadable",
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"preprocessing": self.preprocessing, "architecture": self._config()["architecture"]}

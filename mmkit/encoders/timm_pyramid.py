@@ -59,6 +59,7 @@ class TimmPyramidEncoder(TimmPictures):
             raise PartError(
                 f"grid = {self.grid}, but {self.name!r} has a feature map of {tuple(smallest[0].shape[-2:])}",
                 hint="take a smaller grid, or other levels",
+                code="encoder.grid",
             )
         return sum(m.shape[1] for m in maps)
 

@@ -18,7 +18,11 @@ class _Either(Encoder):
         if source is None:
             return super().__new__(cls)
         if settings.pop("extra_views", None):
-            raise PartError("an encoder with a source reads no views", hint="leave out extra_views or source")
+            raise PartError(
+                "an encoder with a source reads no views",
+                hint="leave out extra_views or source",
+                code="encoder.reads-nothing",
+            )
         settings.pop("view", None)
         return TransformerTexts(*arguments, source=source, **settings)
 

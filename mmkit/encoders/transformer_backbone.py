@@ -84,6 +84,7 @@ class TextModel:
                 raise PartError(
                     f"{self.name!r} ({config.model_type}) is no text encoder alone",
                     hint="take one; mmkit.clip_text.v1 reads the texts of a CLIP model",
+                    code="encoder.wrong-model",
                 )
             tokenizer = load_tokenizer(source, **options)
             tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in added])

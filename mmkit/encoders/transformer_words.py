@@ -138,5 +138,9 @@ class TransformerWords(Encoder):
 
 def _view(name: str, views: Mapping[str, TextView]) -> TextView:
     if name not in views:
-        raise PartError(f"the decoder makes no view {name!r} of an example", hint=did_you_mean(name, views))
+        raise PartError(
+            f"the decoder makes no view {name!r} of an example",
+            hint=did_you_mean(name, views),
+            code="encoder.no-view",
+        )
     return views[name]

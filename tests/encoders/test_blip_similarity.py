@@ -17,7 +17,7 @@ from mmkit.data.types import Example, Image
 from mmkit.encoders import blip_pairs
 from mmkit.encoders.blip_similarity import BlipSimilarityEncoder
 from mmkit.encoders.store import prepare
-from mmkit.errors import DataError
+from raising import raises
 
 LONG = "Jordan plays basketball in Chicago and Paris " * 5
 TEXTS = ["Jordan scored 30 points in Chicago", "Paris", LONG]
@@ -141,12 +141,12 @@ def test_given_scores_are_read_and_nothing_is_loaded(tmp_path: Path, monkeypatch
 def test_an_example_without_a_given_score_is_an_error(tmp_path: Path) -> None:
     encoder = built("no-such-model", given=NOTE)
     for record in (pair("a"), pair("a", Image("no.jpg"))):
-        with pytest.raises(DataError, match=f"x: there is no note {NOTE!r}.*\n.*leave out `given`"):
+        with raises("encoder.no-note", match=f"x: there is no note {NOTE!r}.*\n.*leave out `given`"):
             features(encoder, record)
-        with pytest.raises(DataError, match="there is no note"):
+        with raises("encoder.no-note"):
             prepare(encoder, [noted(0.5), record])
-    with pytest.raises(DataError, match=r"did you mean 'mmkit\.jmere\.itm_score'"):
+    with raises("encoder.no-note", match=r"'mmkit\.jmere\.itm_score'"):
         features(encoder, pair("a", **{"mmkit.jmere.itm_score": 0.5}))
     for wrong in ("0.5", True, [0.5], float("nan"), float("inf")):
-        with pytest.raises(DataError, match=r"x7: the note .* is .*, not a number"):
+        with raises("encoder.wrong-note", match=r"x7: the note .* is .*, not a number"):
             features(encoder, noted(wrong))

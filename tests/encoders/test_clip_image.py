@@ -20,7 +20,7 @@ from mmkit.encoders import pictures
 from mmkit.encoders.clip_image import ClipImageEncoder
 from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.encoders.store import prepare
-from mmkit.errors import DataError, ImageError, PartError
+from raising import raises
 
 KINDS = ("PER", "LOC", "ORG", "OTHER")
 
@@ -119,9 +119,9 @@ def test_missing_and_broken_pictures(tiny_clip: Path, photos: list[str], tmp_pat
     broken.write_bytes(Path(photos[0]).read_bytes()[:200])
     bad = example(Image(str(tmp_path / "none.jpg")), Image(str(broken)), Image(photos[1]))
     encoder = built(tiny_clip, slots=3)
-    with pytest.raises(ImageError):
+    with raises("image.missing"):
         features(encoder, bad)
-    with pytest.raises(DataError, match="1 pictures are missing"):
+    with raises("image.unusable", match="1 pictures are missing"):
         prepare(encoder, [bad])
     encoder.missing.policy = "blank"
     real = clips_own(tiny_clip, [photos[1]])
@@ -189,22 +189,22 @@ def test_the_fingerprint_covers_what_decides_the_features(
 
 
 def test_what_does_not_fit_is_refused(tiny_clip: Path, tiny_bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(PartError, match="slots = 0"):
+    with raises("part.setting", match="slots = 0"):
         ClipImageEncoder(str(tiny_clip), slots=0)
-    with pytest.raises(PartError, match="is a bert model, not CLIP"):
+    with raises("encoder.wrong-model", match="bert model, not CLIP"):
         built(tiny_bert)
-    with pytest.raises(PartError, match="check the name"):
+    with raises("encoder.unloadable", match="check the name"):
         built(Path("no-such/clip"))
     other = shutil.copytree(tiny_clip, tmp_path / "other")
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     processor = json.loads((other / "preprocessor_config.json").read_text())
     (other / "preprocessor_config.json").write_text(json.dumps(processor | size))
-    with pytest.raises(
-        PartError, match=r"makes \(3, 32, 32\) of a picture, but the network takes \(3, 48, 48\)"
+    with raises(
+        "encoder.picture-size", match=r"\(3, 32, 32\) of a picture, but the network takes \(3, 48, 48\)"
     ):
         built(other)
     (other / "preprocessor_config.json").unlink()
-    with pytest.raises(PartError, match=r"the folder must hold .*preprocessor_config\.json"):
+    with raises("encoder.unloadable", match=r"the folder must hold .*preprocessor_config\.json"):
         built(other)
 
 

@@ -15,7 +15,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK, ItemSource
 from mmkit.encoders.pictures import Pictures
 from mmkit.encoders.texts import Texts
-from mmkit.errors import DataError, MMKitError, PartError
+from raising import raises
 
 
 class Spelt(ItemSource):
@@ -202,14 +202,14 @@ def test_half_precision_is_kept_as_such(base):
 def test_several_vectors_an_entity_are_refused(base):
     encoder = Letters()
     encoder.source.slots = 2
-    with pytest.raises(PartError, match="one vector"):
+    with raises("encoder.several-vectors"):
         encode_entities(encoder, base)
 
 
 def test_a_place_that_cannot_be_written_is_named(base, tmp_path):
     (tmp_path / "cache" / "entities").mkdir(parents=True)
     (tmp_path / "cache" / "entities" / Letters().fingerprint()).write_text("a file")
-    with pytest.raises(MMKitError, match="cannot write"):
+    with raises("file.unwritable"):
         encode_entities(Letters(), base)
 
 
@@ -264,7 +264,7 @@ def test_a_broken_picture_is_zeros_only_where_blanks_may_stand_in(tmp_path):
     encoder.missing.policy = "blank"
     assert not encode_entities(encoder, base).gather(torch.tensor([0])).any()
     encoder.missing.policy = "error"
-    with pytest.raises(DataError, match=r"a\.png"):
+    with raises("image.unusable", match=r"a\.png"):
         encode_entities(encoder, base)
 
 
@@ -293,9 +293,9 @@ def test_an_update_of_any_kind_is_followed(base, fused):
 
 
 def test_what_cannot_be_trained_on_entities_is_refused(base):
-    with pytest.raises(PartError, match="read texts"):
+    with raises("encoder.trained-pictures"):
         TrainedEntities(Colours(), base)
     encoder = Letters(frozen=False)
     encoder.source.slots = 2
-    with pytest.raises(PartError, match="one vector"):
+    with raises("encoder.several-vectors"):
         TrainedEntities(encoder, base)

@@ -19,7 +19,7 @@ from mmkit.encoders.store import prepare
 from mmkit.encoders.timm_backbone import TimmPictures
 from mmkit.encoders.timm_pooled import TimmEncoder
 from mmkit.encoders.timm_pyramid import TimmPyramidEncoder
-from mmkit.errors import ImageError, PartError
+from raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_missing_and_broken_pictures(tiny_resnet: Path, tmp_path: Path, photos: 
     broken.write_bytes(Path(photos[0]).read_bytes()[:100])
     encoder = built(TimmEncoder, tiny_resnet, photos=2)
     bad = example(Image(str(tmp_path / "none.png")), Image(str(broken)))
-    with pytest.raises(ImageError):
+    with raises("image.missing"):
         collate(encoder, [bad])
     encoder.missing.policy = "blank"
     assert collate(encoder, [bad])["mask"].tolist() == [[False, False]]
@@ -202,7 +202,7 @@ def test_pyramid_drops_what_is_left_over(tiny_resnet: Path) -> None:
 
 
 def test_a_grid_finer_than_the_maps_is_refused(tiny_resnet: Path) -> None:
-    with pytest.raises(PartError, match=r"grid = 3, but .* has a feature map of \(2, 2\)"):
+    with raises("encoder.grid", match=r"3, but .* has a feature map of \(2, 2\)"):
         built(TimmPyramidEncoder, tiny_resnet, grid=3)
 
 
@@ -264,14 +264,14 @@ def test_preprocessing_is_the_models_own(tiny_resnet: Path, photos: list[str]) -
 
 @pytest.mark.parametrize("name", ["resnet5", "resnet50.nope_in1k", "local-dir:nowhere"])
 def test_an_unknown_model_says_what_to_do(name: str) -> None:
-    with pytest.raises(PartError, match="check the name") as error:
+    with raises("encoder.unloadable", match="check the name") as error:
         TimmEncoder(name).build()
     assert name in error.value.what
     assert ("did you mean" in error.value.hint) == name.startswith("resnet")
 
 
 def test_revisions_belong_to_the_hub(tiny_resnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PartError, match="has no revision"):
+    with raises("encoder.revision"):
         TimmEncoder(str(tiny_resnet), revision="abc").build()
     asked: list[str] = []
 
@@ -282,6 +282,6 @@ def test_revisions_belong_to_the_hub(tiny_resnet: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(timm, "create_model", create)
     monkeypatch.setattr("mmkit.encoders.timm_backbone._model_args", lambda source: {})
     for name in ("resnet50.tv_in1k", "hf-hub:timm/resnet50.tv_in1k"):
-        with pytest.raises(PartError):
+        with raises("encoder.unloadable"):
             TimmEncoder(name, revision="abc").build()
     assert asked == ["hf-hub:timm/resnet50.tv_in1k@abc"] * 2

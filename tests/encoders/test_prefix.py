@@ -26,7 +26,7 @@ from transformers import (
 from mmkit.data.types import Example, TextView
 from mmkit.encoders import prefix as prefixes
 from mmkit.encoders.transformer import TransformerEncoder
-from mmkit.errors import PartError
+from raising import raises
 
 SIZES = {
     "vocab_size": 60,
@@ -144,7 +144,7 @@ def test_models_that_use_a_prefix_are_proved(name: str) -> None:
 def test_models_that_ignore_a_prefix_are_refused_by_name(name: str) -> None:
     attention = prefixes.SDPA if name in {"DistilBERT", "ALBERT"} else "eager"
     model = network(REFUSED[name], attention)
-    with pytest.raises(PartError, match=f"{type(model).__name__} cannot use a prefix"):
+    with raises("encoder.no-prefix", match=f"{type(model).__name__} cannot use a prefix"):
         prefixes.prove(model)
 
 
@@ -156,7 +156,7 @@ def test_a_single_layer_without_prefix_is_found(monkeypatch: pytest.MonkeyPatch)
         return plain(module, key, value, mask, None if module.layer_idx == 1 else prefix)
 
     monkeypatch.setattr(prefixes, "prepend", deaf)
-    with pytest.raises(PartError, match="layer 1 ignores it"):
+    with raises("encoder.no-prefix", match="layer 1 ignores it"):
         prefixes.prove(model)
 
 

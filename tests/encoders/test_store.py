@@ -24,7 +24,8 @@ from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.store import prepare
 from mmkit.encoders.stored import ranges
-from mmkit.errors import DataError, ImageError, MMKitError
+from mmkit.errors import ImageError
+from raising import raises
 
 
 class Given(ItemSource[Image, Tensor]):
@@ -224,13 +225,13 @@ def test_trainable_encoders_are_not_stored() -> None:
 
 
 def test_all_missing_items_are_named_in_one_error() -> None:
-    with pytest.raises(DataError, match=r"1 pictures are missing:\n  missing: no such image") as error:
+    with raises("image.unusable", match=r"1 pictures are missing:\n  missing: no such image") as error:
         prepare(Numbers(), [*EXAMPLES, example("missing"), example("1", "missing")])
     assert 'missing_images = "blank"' in error.value.hint
 
 
 def test_broken_items_are_an_error_but_the_rest_is_stored() -> None:
-    with pytest.raises(DataError, match="1 pictures are broken"):
+    with raises("image.unusable", match="1 pictures are broken"):
         prepare(Numbers(), [*EXAMPLES, example("broken")])
     assert prepare(Numbers(), EXAMPLES).computed == 0
 
@@ -246,7 +247,7 @@ def test_blanks_stand_in_when_asked_to(more: list[Example]) -> None:
     ours = features(encoder, examples)
     assert ours["mask"][-1].tolist() == [False, False] and not ours["fixed"][-1].any()
     again = Numbers()
-    with pytest.raises(DataError):  # what is broken is not hidden by what was stored
+    with raises("image.unusable"):  # what is broken is not hidden by what was stored
         prepare(again, [example("broken")])
 
 
@@ -317,7 +318,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_shard(cache: Path, mo
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(MMKitError, match="the disk is full"):
+    with raises("file.unwritable"):
         prepare(Numbers(), EXAMPLES, batch_size=2)
     monkeypatch.undo()
     monkeypatch.setenv("MMKIT_CACHE", str(cache.parent))
@@ -328,7 +329,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_shard(cache: Path, mo
 def test_a_store_that_cannot_be_made_is_explained(cache: Path) -> None:
     cache.mkdir(parents=True)
     (cache / Numbers().fingerprint()).write_text("a file stands here")
-    with pytest.raises(MMKitError, match="a file stands where a folder is needed"):
+    with raises("file.unwritable", match="stands where a folder is needed"):
         prepare(Numbers(), EXAMPLES)
 
 

@@ -15,7 +15,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.store import prepare
 from mmkit.encoders.texts import Texts
 from mmkit.encoders.transformer import TransformerEncoder
-from mmkit.errors import PartError
+from raising import raises
 
 TEXTS = [
     "Paris",
@@ -95,7 +95,7 @@ def test_stored_features_are_the_computed_ones(model: Path, monkeypatch: pytest.
 def test_a_view_is_neither_stored_nor_read_by_source(tiny_bert: Path) -> None:
     encoder = built(tiny_bert, None)
     assert not isinstance(encoder, ItemEncoder) and encoder.provides >= {"tokens", "mask", "pooled"}
-    with pytest.raises(PartError, match="no view 'text'"):
+    with raises("encoder.no-view", match="'text'"):
         encoder.collate([sentence("Paris")], [{}])
     assert built(tiny_bert).store and not built(tiny_bert, store=False).store
 
@@ -140,17 +140,17 @@ def test_texts_are_cut_to_what_the_model_takes(model: Path) -> None:
     encoder = built(model)
     limit = 512 if "bert" in model.name and "ro" not in model.name else 62
     assert len(encoder.source.load("Paris " * 1000)) == limit
-    with pytest.raises(PartError, match=f"takes at most {limit} subwords"):
+    with raises("encoder.max-length", match=f"takes at most {limit} subwords"):
         built(model, max_length=limit + 1)
 
 
 def test_a_model_of_texts_and_pictures_is_refused(tiny_clip: Path) -> None:
-    with pytest.raises(PartError, match=r"\(clip\) is no text encoder alone") as error:
+    with raises("encoder.wrong-model", match=r"\(clip\)") as error:
         built(tiny_clip)
     assert "mmkit.clip_text.v1" in error.value.hint
 
 
 def test_an_unknown_source_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(PartError, match="no text source 'descriptoin'") as error:
+    with raises("encoder.reads-nothing", match="'descriptoin'") as error:
         TransformerEncoder("no-such-model", source="descriptoin")
     assert "did you mean 'description'" in error.value.hint

@@ -28,6 +28,7 @@ from mmkit.errors import PartError
 from mmkit.fusers.pooled_query import PooledQuery
 from mmkit.fusers.text_only import TextOnly
 from mmkit.model import check_causal
+from raising import raises
 
 MARKERS = ("<s>", "</s>", "<o>", "</o>")
 
@@ -73,9 +74,9 @@ def test_further_views_are_collated_beside_the_main_one(tiny_bert: Path, example
         assert alone.keys() == {name for name in own if ":" not in name}
         assert all(torch.equal(own[name], tensor) for name, tensor in alone.items())
         assert encoder(own)["tokens"].shape[:2] == alone["input_ids"].shape
-    with pytest.raises(PartError, match="no view 'plain'"):
+    with raises("encoder.no-view", match="'plain'"):
         collate(encoder, examples)
-    with pytest.raises(PartError, match="reads no views"):
+    with raises("encoder.reads-nothing"):
         TransformerEncoder(str(tiny_bert), source="sentence", extra_views=["plain"])
 
 
@@ -298,14 +299,14 @@ def test_sample_is_deterministic(examples: list[Example], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["bert-base-uncaesd", "no/such-model", "./no/such/folder"])
 def test_an_unknown_model_says_what_to_do(name: str) -> None:
-    with pytest.raises(PartError, match="check the name") as error:
+    with raises("encoder.unloadable", match="check the name") as error:
         TransformerEncoder(name).build()
     assert name in error.value.what
     assert ("did you mean 'bert-base-uncased'" in error.value.hint) == name.startswith("bert")
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(PartError, match=r"must hold config\.json"):
+    with raises("encoder.unloadable", match=r"must hold config\.json"):
         TransformerEncoder(str(tmp_path)).build()
 
 
@@ -390,17 +391,17 @@ def test_weights_of_another_model_are_refused(tiny_bert: Path, tmp_path: Path) -
     weights = load_file(tiny_bert / "model.safetensors")
     left = {k: v for k, v in weights.items() if "layer.1" not in k}
     save_file(left, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(PartError, match="lack 16 tensors of BertModel"):
+    with raises("encoder.missing-weights", match="16 tensors of BertModel"):
         TransformerEncoder(str(tmp_path)).build()
 
 
 def test_max_length_beyond_the_model_is_refused(tiny_bert: Path) -> None:
-    with pytest.raises(PartError, match="takes at most 512"):
+    with raises("encoder.max-length", match="takes at most 512"):
         TransformerEncoder(str(tiny_bert), max_length=513).build()
-    with pytest.raises(PartError, match="no room"):
+    with raises("encoder.max-length"):
         TransformerEncoder(str(tiny_bert), max_length=2).build()
 
 
 def test_a_missing_view_is_named(bert: TransformerEncoder, examples: list[Example]) -> None:
-    with pytest.raises(PartError, match="no view 'text'"):
+    with raises("encoder.no-view", match="'text'"):
         bert.collate(examples[:1], [{"texts": TextView.of(examples[0])}])

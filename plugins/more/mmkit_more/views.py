@@ -49,7 +49,7 @@ class Contexts:
                 f"the note {self.key!r} must be a text, not a {type(found).__name__}",
                 where=example.id,
                 hint="join what was retrieved into one text",
-                code="more.wrong-note",
+                code="encoder.wrong-note",
             )
         return found
 

@@ -69,7 +69,7 @@ def test_the_separator_can_be_chosen_or_left_out() -> None:
 @pytest.mark.parametrize("note", [["Paris"], 3, None])
 def test_a_note_that_is_no_text_names_the_example(note: Any) -> None:
     example = replace(example_of(), notes={NOTE: note})
-    with raises("more.wrong-note", match=r"1: the note 'more\.text_context'"):
+    with raises("encoder.wrong-note", match=r"1: the note 'more\.text_context'"):
         ContextTagger().views(example)
 
 
