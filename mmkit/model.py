@@ -369,4 +369,5 @@ def check_causal(encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder
                 where=f"model.encoders.{name}",
                 hint="take an encoder, such as BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT or T5's; a decoder that can "
                 "read a causal model, because it generates text, says reads_causal = True",
+                code="encoder.causal",
             )

@@ -131,7 +131,11 @@ class TextModel:
         embeddings = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
         if tokens > embeddings:
             if saved is not None:
-                raise PartError(f"{tokens} tokens but {embeddings} embeddings", where=str(saved))
+                raise PartError(
+                    f"{tokens} tokens but {embeddings} embeddings",
+                    where=str(saved),
+                    code="encoder.wrong-tokenizer",
+                )
             model.resize_token_embeddings(tokens, mean_resizing=False)
         return model.get_encoder() if config.is_encoder_decoder else model
 
@@ -172,7 +176,10 @@ class LoadedText:
         if wanted is None:
             return limit
         if limit is not None and wanted > limit:
-            raise PartError(f"max_length = {wanted}, but {self.model.name!r} takes at most {limit} subwords")
+            raise PartError(
+                f"max_length = {wanted}, but {self.model.name!r} takes at most {limit} subwords",
+                code="encoder.max-length",
+            )
         return wanted
 
     def check_pooling(self, pooling: Pooling) -> None:
@@ -182,6 +189,7 @@ class LoadedText:
                 f"{self.model.name!r} ({self.config.model_type}) is a causal language model, so that its "
                 "first state has seen nothing of a text",
                 hint='set pooling = "last" or "mean", or take an encoder, such as BERT, RoBERTa or ModernBERT',
+                code="encoder.causal",
             )
 
 

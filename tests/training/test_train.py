@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import mmkit.training.checkpoint
+import mmkit.runs.weights
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.errors import DataError, RunError
+from mmkit.errors import DataError
 from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
@@ -351,8 +351,8 @@ def test_a_full_disk_while_the_best_is_written_leaves_the_one_before(recipe, tmp
         if sum("model.safetensors" in p.name and "step-" not in str(p) for p in written) > 2:
             full()
 
-    monkeypatch.setattr(mmkit.training.checkpoint, "save_file", fill_up)
-    with pytest.raises(RunError, match="the disk is full"):
+    monkeypatch.setattr(mmkit.runs.weights, "save_file", fill_up)
+    with raises("file.unwritable", match="the disk is full"):
         train(recipe(epochs=4, ties="later", learning_rate=0.0), tmp_path / "run", device="cpu")
     assert weights(tmp_path / "run")
     assert not list((tmp_path / "run").glob(".*.tmp")), "no half-written file stays"
