@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 import mmkit
+from json_schema import violations
 from mmkit import registry
 from mmkit.annotators.base import Annotator
 from mmkit.cli import main
@@ -29,6 +30,7 @@ from mmkit.loading.splits import read_split
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.folder import Run
+from mmkit.tasks import PairAnswer
 from mmkit.training.train import train
 from raising import raises
 
@@ -122,6 +124,75 @@ def test_a_pair_that_is_not_there_is_one_message(classifier, arguments, message)
 def test_a_pair_for_a_tagger_is_refused(tagger):
     done = mmkit_predict(tagger, "--text", "Jordan meets Paris", "--head", "Jordan", "--tail", "Paris")
     assert done.exit_code == 2 and "classifies no pairs" in done.output
+
+
+def test_a_run_s_help_lists_what_its_task_asks_for(classifier, tagger):
+    own = mmkit_predict(classifier, "--help").stdout
+    assert "--head WORDS" in own and "--tail WORDS" in own and "--mention" not in own
+    assert "--head" not in mmkit_predict(tagger, "--help").stdout
+    of_all = CliRunner().invoke(main, ["predict", "--help"]).stdout
+    assert all(option in of_all for option in ("--head WORDS", "--mention WORDS", "--candidate ID"))
+
+
+def test_the_run_may_stand_behind_its_options(classifier):
+    arguments = ["--text", "Jordan meets Paris", "--head", "Jordan", "--tail", "Paris", "--json"]
+    done = CliRunner().invoke(main, ["predict", *arguments, str(classifier), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["relations"][0]["head"]["text"] == "Jordan"
+
+
+def test_a_misspelt_option_is_told_the_right_one(classifier):
+    done = mmkit_predict(classifier, "--text", "Jordan meets Paris", "--haed", "Jordan", "--tail", "Paris")
+    assert done.exit_code == 2 and "--head" in done.output
+
+
+@pytest.mark.parametrize("arguments", [["--split", "nowhere"], ["--text", "", "--image", "none.jpg"], []])
+def test_what_a_model_cannot_do_is_said_first(tagger, arguments):
+    done = mmkit_predict(tagger, *arguments, "--mention", "Jordan")
+    assert done.exit_code == 2
+    assert "links no mentions, so mention means nothing" in done.output and "input.not-for-task" in done.output
+
+
+def test_entities_for_a_model_that_links_nothing_are_refused_before_they_are_read(tagger, tmp_path):
+    done = mmkit_predict(tagger, "--text", "Jordan", "--entities", tmp_path / "none.jsonl")
+    assert done.exit_code == 2 and "answers from no knowledge base" in done.output
+
+
+def test_what_is_printed_is_of_the_schema(classifier, tagger):
+    for run, pair in ((classifier, ["--head", "Jordan", "--tail", "Paris"]), (tagger, [])):
+        schema = json.loads(mmkit_predict(run, "--schema").stdout)
+        answer = json.loads(mmkit_predict(run, "--text", "Jordan meets Paris", *pair, "--json").stdout)
+        assert list(violations(answer, schema)) == []
+
+
+def test_an_answer_is_read_as_a_dictionary_and_as_a_dataclass(classifier):
+    predictor = mmkit.load(classifier, device="cpu")
+    found = predictor.predict("Jordan meets Paris", head="Jordan", tail=(2, 3))
+    assert isinstance(found, PairAnswer)
+    assert found["relations"][0]["label"] == found.relations[0].label == found.relations[0]["label"]
+    assert json.loads(json.dumps(found.to_dict())) == found
+
+
+def test_several_sentences_are_no_tokens(tagger):
+    predictor = mmkit.load(tagger, device="cpu")
+    with pytest.raises(DataError) as caught:
+        predictor.predict(["Jordan scores again", "Paris is hot"])
+    assert caught.value.code == "input.text" and "predict_batch" in caught.value.hint
+    assert predictor.predict("Jordan scores", None) == predictor.predict("Jordan scores", [None])
+
+
+def test_escape_sequences_do_not_reach_the_terminal(tagger, tmp_path):
+    record = {"id": "1", "text": "a", "tokens": ["\x1b[31mJordan", "\x9b2J"], "images": []}
+    record["text"] = " ".join(record["tokens"])
+    (tmp_path / "in.jsonl").write_text(HEADER + json.dumps(record) + "\n")
+    for form in ([], ["--json"]):
+        done = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl", *form)
+        assert done.exit_code == 0, done.output
+        assert not set(done.stdout) & {"\x1b", "\x9b"}
+        assert "Jordan" in done.stdout
+    assert json.loads(done.stdout)["tokens"] == record["tokens"]
+    done = mmkit_predict(tagger, "--text", "Jordan", "--image", "\x1b]0;x\x07.jpg")
+    assert done.exit_code == 2 and "\x1b" not in done.output
 
 
 def test_text_that_is_no_unicode_is_refused(tagger):

@@ -130,8 +130,9 @@ class Task(ABC):
             flags = {i.name: i.flag for i in other.inputs}
             theirs = [name for name in unknown if name in flags]
             if theirs:
+                means = "mean" if len(theirs) > 1 else "means"
                 raise DataError(
-                    f"this model {other.does_not}, so {_listed(theirs)} mean nothing to it",
+                    f"this model {other.does_not}, so {_listed(theirs)} {means} nothing to it",
                     where=where,
                     hint=f"leave out {_listed([flags[name] for name in theirs])}",
                     code="input.not-for-task",

@@ -132,7 +132,7 @@ def test_what_a_model_cannot_do_is_said_before_what_is_wrong() -> None:
         (SpanTask(), {"mention": "Rome"}),
         (PairTask(), {"mention": "Rome", "head": "nobody"}),
     ]:
-        with pytest.raises(DataError, match="links no mentions, so mention mean") as caught:
+        with pytest.raises(DataError, match="links no mentions, so mention means") as caught:
             task.example("", ["none.jpg"], asked)
         assert caught.value.code == "input.not-for-task"
 
@@ -365,7 +365,7 @@ def test_a_task_of_one_s_own_has_everything_by_default() -> None:
         "many": True,
         "required": False,
     }
-    with pytest.raises(DataError, match="this model feels no moods, so among mean nothing to it"):
+    with pytest.raises(DataError, match="this model feels no moods, so among means nothing to it"):
         SpanTask().example("so happy", given={"among": ["joy"]})
 
 
