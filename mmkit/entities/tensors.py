@@ -129,6 +129,9 @@ class EntityTensors:
         """Of the rows, from the blocks."""
         size = _length(self._blocks[0])
         flat = rows.reshape(-1).to(next(iter(self._blocks[0].values())).device)
+        if not len(flat):
+            parts, order = [{name: tensor[:0] for name, tensor in self._blocks[0].items()}], flat
+            return self._wide(parts, order, rows)
         numbers = flat // size
         places, parts = [], []
         for number in numbers.unique().tolist():
@@ -137,11 +140,12 @@ class EntityTensors:
             parts.append(
                 {name: tensor[flat[at] - number * size] for name, tensor in self._blocks[number].items()}
             )
-        order = torch.cat(places).argsort()
-        found = {name: tensor[order] for name, tensor in together(parts).items()}
-        wide = {
-            name: t.float() if t.is_floating_point() else t for name, t in _on(found, self.device).items()
-        }
+        return self._wide(parts, torch.cat(places).argsort(), rows)
+
+    def _wide(self, parts: list[Features], order: Tensor, rows: Tensor) -> Features:
+        """Parts put in order, in float32 on the device, in the shape of `rows`."""
+        found = _on({name: tensor[order] for name, tensor in together(parts).items()}, self.device)
+        wide = {name: t.float() if t.is_floating_point() else t for name, t in found.items()}
         return {name: tensor.unflatten(0, rows.shape) for name, tensor in wide.items()}
 
 
