@@ -175,9 +175,9 @@ def test_an_answer_is_read_as_a_dictionary_and_as_a_dataclass(classifier):
 
 def test_several_sentences_are_no_tokens(tagger):
     predictor = mmkit.load(tagger, device="cpu")
-    with pytest.raises(DataError) as caught:
+    with raises("input.text") as caught:
         predictor.predict(["Jordan scores again", "Paris is hot"])
-    assert caught.value.code == "input.text" and "predict_batch" in caught.value.hint
+    assert "predict_batch" in caught.value.hint
     assert predictor.predict("Jordan scores", None) == predictor.predict("Jordan scores", [None])
 
 

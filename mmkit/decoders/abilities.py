@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from mmkit.batch import States
+from mmkit.batch import Features, States
 from mmkit.data.types import Example, GoldRank
 from mmkit.entities.linked import LinkedEntities
 from mmkit.scorers.base import Scorer
@@ -21,6 +21,18 @@ class RanksGold(Protocol):
 
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
         """The rank of each example's gold entity; the examples are the batch's, in order, with their gold."""
+        ...
+
+
+@runtime_checkable
+class ScoresLabels(Protocol):
+    """A decoder whose scores of labels another model can read, by `mmkit.run.v1`."""
+
+    score_names: frozenset[str]
+    """What `scores` gives; empty if its settings, or a subclass, make it nothing that others can read."""
+
+    def scores(self, states: States) -> Features:
+        """`logits [B, R]` of a classifier; of a tagger `emissions [B, W, K]` of words, zero beyond `lengths [B]`."""
         ...
 
 

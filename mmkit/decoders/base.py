@@ -34,8 +34,6 @@ class Decoder(nn.Module, ABC):
     """Whether it can use states of tokens that do not see what follows them, as one that generates text can."""
     entity_encoder: str | None = None
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
-    score_names: frozenset[str] = frozenset()
-    """What `scores` gives; empty if another model cannot read this decoder's."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Give a decoder with the class flags of before the task they stood for."""
@@ -102,13 +100,6 @@ class Decoder(nn.Module, ABC):
         With a third parameter, `encoders`, it is given the encoders by name: a decoder that generates computes with
         their embeddings or their network. So is `decode`.
         """
-
-    def scores(self, states: States) -> Features:
-        """The labels' scores, for `mmkit.run.v1` to give to another model.
-
-        `logits [B, R]` of a classifier; of a tagger `emissions [B, W, K]` of words, zero beyond `lengths [B]`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} gives no scores to other models")
 
     @abstractmethod
     def decode(self, states: States, batch: Batch) -> list[Prediction]:

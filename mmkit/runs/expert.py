@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from mmkit.batch import Batch, Features
 from mmkit.data.types import Entity, Example, TextView
+from mmkit.decoders.abilities import ScoresLabels
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages
@@ -88,7 +89,7 @@ class RunEncoder(ItemEncoder):
     run is read once for each example and then stored; with `frozen = false` it is trained along.
 
     Features, in one slot an example: `pooled [B, 1, D]` of its fuser, and its decoder's scores (see
-    `Decoder.scores`): `emissions [B, 1, W, K]` with `lengths [B, 1]`, or `logits [B, 1, R]`.
+    `ScoresLabels.scores`): `emissions [B, 1, W, K]` with `lengths [B, 1]`, or `logits [B, 1, R]`.
     """
 
     provides = frozenset({"pooled", "mask", "scores"})
@@ -129,6 +130,7 @@ class RunEncoder(ItemEncoder):
                 self._trained_with, labels=folder.labels(), saved=saved, missing=self.missing
             )
         self.source.model = self.model
+        assert isinstance(self.decoder, ScoresLabels), "_check_readable made sure"
         self.ragged = frozenset({"emissions"}) & self.decoder.score_names
         self.dim = self.model.fuser.dims["pooled"]
 
@@ -161,7 +163,7 @@ class RunEncoder(ItemEncoder):
         lacking = [
             what
             for what, there in (
-                ("scores of labels", decoder.score_names),
+                ("scores of labels", isinstance(decoder, ScoresLabels) and decoder.score_names),
                 ("a sentence's vector (`pooled`)", "pooled" in fuser.provides),
             )
             if not there
@@ -205,4 +207,6 @@ class RunEncoder(ItemEncoder):
             name, _, key = path.partition("/")
             inputs.setdefault(name, {})[key] = tensor
         states = self.model.fuser(self.model.named_encoders, Batch((), inputs))
-        return {"pooled": states["pooled"], **self.decoder.scores(states)}
+        decoder = self.decoder
+        assert isinstance(decoder, ScoresLabels), "build made sure"
+        return {"pooled": states["pooled"], **decoder.scores(states)}

@@ -81,7 +81,9 @@ class GeneratingTagger(Decoder):
         longest = max(map(len, lines))
         return {"writing": torch.tensor([line + [NONE] * (longest - len(line)) for line in lines])}
 
-    def scores(self, states: States, written: Tensor, hidden: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    def next_word(
+        self, states: States, written: Tensor, hidden: Tensor, table: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The next word's scores `[B, V]`, and the new state."""
         look = (states["tokens"] @ hidden.unsqueeze(2)).squeeze(2).masked_fill(~states["mask"].bool(), -1e4)
         seen = (look.softmax(1).unsqueeze(1) @ states["tokens"]).squeeze(1)
@@ -96,7 +98,7 @@ class GeneratingTagger(Decoder):
         hidden = torch.tanh(self.begin(states["pooled"]))
         before, scores = torch.zeros_like(writing[:, 0]), []
         for at in range(writing.shape[1]):
-            now, hidden = self.scores(states, before, hidden, table)
+            now, hidden = self.next_word(states, before, hidden, table)
             scores.append(now)
             before = writing[:, at].clamp(min=0)
         found = torch.stack(scores, dim=1).flatten(0, 1)
@@ -112,7 +114,7 @@ class GeneratingTagger(Decoder):
         before = torch.zeros(len(batch), dtype=torch.long, device=hidden.device)
         steps, sure = [], []
         for _ in range(self.longest):
-            now, hidden = self.scores(states, before, hidden, table)
+            now, hidden = self.next_word(states, before, hidden, table)
             best = now.softmax(1).max(1)
             before = best.indices
             steps.append(before)
