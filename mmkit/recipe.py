@@ -61,7 +61,8 @@ class Recipe:
 
     @property
     def seed(self) -> int:
-        return self.config["recipe"]["seed"]
+        seed: int = self.config["recipe"]["seed"]
+        return seed
 
     @property
     def sample_overrides(self) -> dict[str, Any]:
@@ -70,7 +71,8 @@ class Recipe:
 
     @cached_property
     def training(self) -> TrainingSettings:
-        return construct(self.config["training"], TrainingSettings)
+        settings: TrainingSettings = construct(self.config["training"], TrainingSettings)
+        return settings
 
     def parts(self, dotted: str) -> list[str]:
         """The names of the sections in a section, in the recipe's order; none if there is no such section."""

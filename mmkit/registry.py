@@ -53,7 +53,7 @@ class Component:
     problem: str = ""
 
 
-class Registry(catalogue.Registry):
+class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no types
     """One registry. `register` is catalogue's; `get` loads one entry point and explains what goes wrong."""
 
     def __init__(self, name: str) -> None:
@@ -92,7 +92,7 @@ class Registry(catalogue.Registry):
                 hint="uninstall one of them",
                 code="part.provided-twice",
             )
-        part = self._load(entries[0]) if entries else self.here()[name]
+        part: type = self._load(entries[0]) if entries else self.here()[name]
         self._check(name, part, providers[0])
         return part
 

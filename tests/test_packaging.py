@@ -28,8 +28,10 @@ def build(package: Path, target: str, folder: Path) -> Path:
 
 
 def name_of(package: Path) -> str:
-    project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return str(project["name"]).replace("-", "_")
+    """The Python package in a distribution."""
+    tables = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))
+    (name,) = tables["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    return str(name)
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
             module, _, attribute = COMMANDS[cmd_name].partition(":")
-            return getattr(importlib.import_module(module), attribute)
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
         self.load_plugins()
         return super().get_command(ctx, cmd_name)
 
@@ -93,7 +94,7 @@ class LazyGroup(click.Group):
             click.echo(f"{warning} plugin {name!r} cannot be used: {hooks.broken[name]}", err=True)
         self.warned = frozenset(hooks.broken)
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:  # type: ignore[override]
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run a command and exit: 2 for an error the user can mend, 1 for a bug, 130 if interrupted.
 
         `--debug`, anywhere on the line, or `MMKIT_DEBUG=1` shows the traceback of an error.

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def predict(
     context: click.Context,
+    /,
     run: Path,
     text: str | None,
     images: tuple[str, ...],

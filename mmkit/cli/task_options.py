@@ -75,7 +75,8 @@ def task_of(run: Path) -> Task:
     """The task of a run's decoder. Raises `RunError` or `RecipeError` for a run that cannot be used."""
     from mmkit.runs.folder import Run
 
-    return Run(run).recipe().build("model.decoder").task
+    task: Task = Run(run).recipe().build("model.decoder").task
+    return task
 
 
 def given_to(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _option(wanted: Input) -> click.Option:
     )
 
 
-class _Json(click.ParamType):
+class _Json(click.ParamType):  # type: ignore[type-arg]  # generic in later versions alone
     """JSON on the command line."""
 
     name = "json"

@@ -213,7 +213,8 @@ def resolve(tree: Tree, problems: Problems) -> Tree:
     A value that is nothing but a reference takes the type of what it refers to, which may be a section;
     within a text it must be a text or a number. `$$` writes a `$`.
     """
-    return _Resolver(tree, problems).value(tree, "", ())
+    resolved: Tree = _Resolver(tree, problems).value(tree, "", ())
+    return resolved
 
 
 class _Resolver:

@@ -36,8 +36,8 @@ def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
             counts["images"] += len(x.images)
             if isinstance(x, Example):
                 counts.update(tokens=len(x.tokens), spans=len(x.spans), relations=len(x.relations))
-            images, media = (tuple(_moved(m, folder) for m in some) for some in (x.images, x.media))
-            yield replace(x, images=images, media=media)
+            images = tuple(_moved(image, folder) for image in x.images)
+            yield replace(x, images=images, media=tuple(_moved(m, folder) for m in x.media))
 
     counts[kind] = 0
     write_jsonl(dst, moved(), kind)

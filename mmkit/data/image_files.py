@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from mmkit.data.image_paths import why_missing
 from mmkit.errors import ImageError
@@ -47,7 +48,7 @@ def opened(path: str) -> Iterator[Pillow.Image]:
             raise
         except Pillow.DecompressionBombError:
             raise _too_large(path) from None
-        except Pillow.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise no_picture(file, path) from error
         except Exception as error:  # a broken header makes Pillow raise almost anything
             raise broken(path, error) from error

@@ -35,7 +35,7 @@ class JsonlReader(Reader):
     `images` may be a list of paths: `{"text": "Jordan scores again", "images": ["photos/1.jpg"]}`.
     """
 
-    def __iter__(self) -> Iterator[Example] | Iterator[Entity]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Example] | Iterator[Entity]:
         self.repairs.clear()
         seen: set[str] = set()
         for where, x in located_records(self.path, None, self.root, self.repairs):
@@ -53,7 +53,7 @@ class JsonlReader(Reader):
                     hint="remove the line or give it some text",
                     code="data.empty-sentence",
                 )
-            yield blanked(x) if self.blank_images else found(x, self.repairs)  # type: ignore[misc]
+            yield blanked(x) if self.blank_images else found(x, self.repairs)
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

@@ -64,5 +64,5 @@ class PairClassifier(MarkedPairDecoder):
         position = states["marker_index"].clamp(min=0)  # [B, 2]
         tokens = states["tokens"]
         marked = tokens.gather(1, position.unsqueeze(2).expand(-1, -1, tokens.shape[2]))  # [B, 2, D]
-        scores = self.linear(self.norm(self.dropout(marked.flatten(1))))
+        scores: Tensor = self.linear(self.norm(self.dropout(marked.flatten(1))))
         return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -90,12 +90,14 @@ class BlipEncoder(ItemEncoder):
 
     def image_states(self, pixels: Tensor) -> Tensor:
         """The photos' patches, the photo as a whole first: `[N, P, D]`."""
-        return self.backbone.vision_model(pixel_values=pixels).last_hidden_state
+        states: Tensor = self.backbone.vision_model(pixel_values=pixels).last_hidden_state
+        return states
 
     def text_states(self, items: Features, image: Tensor | None) -> Tensor:
         """The texts' tokens `[N, L, D]`, attending to the photos' patches if there are any."""
-        return self.backbone.text_encoder(
+        states: Tensor = self.backbone.text_encoder(
             input_ids=items["input_ids"],
             attention_mask=items["attention_mask"],
             encoder_hidden_states=image,
         ).last_hidden_state
+        return states

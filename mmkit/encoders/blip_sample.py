@@ -70,8 +70,8 @@ def _config(words: int) -> BlipConfig:
     }
     vision = {"num_hidden_layers": 1, "image_size": SIDE, "patch_size": PATCH, "initializer_range": 0.1}
     return BlipConfig(
-        text_config=shape | text,  # type: ignore[arg-type]
-        vision_config=shape | vision,  # type: ignore[arg-type]
+        text_config=shape | text,
+        vision_config=shape | vision,
         image_text_hidden_size=PROJECTION,
         initializer_range=0.1,
     )

@@ -75,7 +75,7 @@ def _config(tokenizer: CLIPTokenizer) -> CLIPConfig:
         "pad_token_id": tokenizer.pad_token_id,
     }
     vision = {"num_hidden_layers": 1, "image_size": SIDE, "patch_size": 8}
-    return CLIPConfig(text_config=shape | text, vision_config=shape | vision, projection_dim=PROJECTION)  # type: ignore[arg-type]
+    return CLIPConfig(text_config=shape | text, vision_config=shape | vision, projection_dim=PROJECTION)
 
 
 def _centre(norm: nn.LayerNorm, projection: nn.Linear, pooled: Tensor) -> None:

@@ -71,7 +71,7 @@ class KeepsNorms(Protocol):
 
 def norms(features: Tensor, first: int = 0) -> Tensor:
     """How long each vector `[n, D]` is, in float32; raises `DataError` if they are not finite, by rows from `first`."""
-    found = torch.linalg.vector_norm(features.float(), dim=1)
+    found: Tensor = torch.linalg.vector_norm(features.float(), dim=1)
     if not found.isfinite().all():
         raise DataError(
             f"features among entities {first} to {first + len(found) - 1} are not finite",

@@ -72,7 +72,8 @@ def _eager(
 ) -> tuple[Tensor, Tensor]:
     key, value, attention_mask = prepend(module, key, value, attention_mask, prefix)
     eager = sys.modules[type(module).__module__].eager_attention_forward  # each model keeps its own
-    return eager(module, query, key, value, attention_mask, **more)
+    attended: tuple[Tensor, Tensor] = eager(module, query, key, value, attention_mask, **more)
+    return attended
 
 
 def _sdpa_mask(**arguments: Any) -> Tensor | None:

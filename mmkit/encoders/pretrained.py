@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ def load_network(
     Raises `PartError` for weights that lack a tensor, and `LOADING_ERRORS`.
     """
     with no_bars() if Path(source).is_dir() else nullcontext(), _no_report():
-        network, report = kind.from_pretrained(
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = kind.from_pretrained(
             source, config=config, output_loading_info=True, dtype=torch.float32, **options
         )
+    network, report = loaded
     missing = sorted(k for k in report["missing_keys"] if not k.startswith(optional))
     if missing:
         raise PartError(
@@ -100,7 +102,7 @@ def no_bars() -> Iterator[None]:
 def _no_report() -> Iterator[None]:
     """Without the table of weights that a checkpoint has beside those asked for."""
     before = logging.get_verbosity()
-    logging.set_verbosity(max(before, logging.ERROR))
+    logging.set_verbosity(max(before, ERROR))
     try:
         yield
     finally:

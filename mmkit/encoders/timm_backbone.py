@@ -12,7 +12,8 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
@@ -129,9 +130,11 @@ def _model_args(source: str) -> dict[str, Any]:
     """Constructor arguments that a folder's or repository's configuration holds beside the architecture."""
     if source.startswith(FOLDER):
         text = (Path(source.removeprefix(FOLDER)) / "config.json").read_text(encoding="utf-8")
-        return json.loads(text).get("model_args", {})
+        arguments: dict[str, Any] = json.loads(text).get("model_args", {})
+        return arguments
     if source.startswith(HUB):
-        return load_model_config_from_hf(source.removeprefix(HUB))[2]
+        hub: dict[str, Any] = load_model_config_from_hf(source.removeprefix(HUB))[2]
+        return hub
     return {}
 
 

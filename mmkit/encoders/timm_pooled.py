@@ -23,7 +23,8 @@ class TimmEncoder(TimmPictures):
         return {"num_classes": 0}
 
     def measure(self, blank: Tensor) -> int:
-        return self.backbone(blank).shape[1]
+        width: int = self.backbone(blank).shape[1]
+        return width
 
     def network(self, items: Features) -> Features:
         """`pooled [N, D]` of `pixels [N, 3, H, W]`."""

@@ -24,7 +24,7 @@ class _Either(Encoder):
                 code="encoder.reads-nothing",
             )
         settings.pop("view", None)
-        return TransformerTexts(*arguments, source=source, **settings)
+        return TransformerTexts(*arguments, **{**settings, "source": source})
 
 
 class TransformerEncoder(TransformerWords, _Either):

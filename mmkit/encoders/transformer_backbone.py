@@ -137,7 +137,8 @@ class TextModel:
                     code="encoder.wrong-tokenizer",
                 )
             model.resize_token_embeddings(tokens, mean_resizing=False)
-        return model.get_encoder() if config.is_encoder_decoder else model
+        encoder: PreTrainedModel = model.get_encoder() if config.is_encoder_decoder else model
+        return encoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,8 @@ class EntitySide(nn.Module):
             name: {key: tensor.to(device, non_blocking=True) for key, tensor in tensors.items()}
             for name, tensors in collated.result().items()
         }
-        return self(entities, inputs)
+        tensors: Features = self(entities, inputs)
+        return tensors
 
     def forward(self, entities: Sequence[Entity], inputs: Mapping[str, Features]) -> Features:
         """What scorer and reranker keep of `entities`, from their collated inputs on this module's device."""

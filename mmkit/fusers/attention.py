@@ -37,7 +37,8 @@ class VectorAttention(nn.Module):
         to_query, to_key, to_value = self.attention.in_proj_weight.chunk(3)  # [D, D] each
         query_bias, _, value_bias = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
         if others.shape[1] == 1:  # all attention goes to the only one
-            return self.attention.out_proj(F.linear(others[:, 0], to_value, value_bias))
+            only: Tensor = self.attention.out_proj(F.linear(others[:, 0], to_value, value_bias))
+            return only
         scaled = F.linear(query, to_query, query_bias) * (query.shape[1] // self.heads) ** -0.5
         by_head = scaled.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [H, B, d]
         asked = by_head @ to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
@@ -49,4 +50,5 @@ class VectorAttention(nn.Module):
         mixed = scores.softmax(-1) @ others  # [B, H, D]
         values = to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
         found = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)  # [B, D]
-        return self.attention.out_proj(found + value_bias)
+        out: Tensor = self.attention.out_proj(found + value_bias)
+        return out

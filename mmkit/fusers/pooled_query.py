@@ -55,4 +55,5 @@ class PooledQuery(Fuser):
 
     def _projected(self, name: str, features: Mapping[str, Tensor]) -> Tensor:
         pooled, mask = vectors(dict(features))
-        return self.projections[name](pooled.sum(1)) * mask.any(1, keepdim=True)
+        projected: Tensor = self.projections[name](pooled.sum(1))
+        return projected * mask.any(1, keepdim=True)

@@ -39,7 +39,7 @@ class Loader:
         generator.manual_seed(0)
         loader: DataLoader[Batch | MMKitError] = DataLoader(
             self.items,  # type: ignore[arg-type]
-            batch_sampler=micro_batches,  # type: ignore[arg-type]
+            batch_sampler=micro_batches,
             collate_fn=self.collate,
             num_workers=self.workers,
             pin_memory=self.pin,

@@ -20,4 +20,5 @@ def read(path: str | Path, reader: str = "mmkit.jsonl.v1", **settings: Any) -> R
             print(example.text)
     """
     file = Path(path)
-    return build_part("readers", reader, {"root": str(file.parent), "file": file.name, **settings})
+    built: Reader = build_part("readers", reader, {"root": str(file.parent), "file": file.name, **settings})
+    return built

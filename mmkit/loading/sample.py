@@ -75,7 +75,7 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
 def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str, Any]]:
     reader = recipe.build(f"data.{split}")
     try:
-        return reader.sample(cache_dir("samples") / f"{name}-{SEED}", SEED)
+        written: dict[str, dict[str, Any]] = reader.sample(cache_dir("samples") / f"{name}-{SEED}", SEED)
     except NotImplementedError as error:
         raise PartError(
             f"{name} brings no sample data",
@@ -83,6 +83,7 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
             hint="a reader's `sample` classmethod writes it",
             code="sample.none",
         ) from error
+    return written
 
 
 def _experts(recipe: Recipe) -> list[str]:

@@ -31,4 +31,5 @@ def f1(counts: NDArray[Any]) -> NDArray[Any]:
     """F1 of counts `[..., 3]` (true positives, predicted, gold); 0 where there is nothing to count."""
     correct, predicted, gold = np.moveaxis(counts, -1, 0)
     total = predicted + gold
-    return np.divide(2.0 * correct, total, out=np.zeros(total.shape), where=total > 0)
+    f1: np.ndarray = np.divide(2.0 * correct, total, out=np.zeros(total.shape), where=total > 0)
+    return f1

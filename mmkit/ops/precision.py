@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -52,10 +52,10 @@ def float32_products(how: Literal["ieee", "tf32"]) -> Iterator[None]:
     stands above it, so the uppermost is set first, and below it only what does not follow. Put back in reverse
     order, each place is as it was before, and what followed still does.
     """
-    backends = torch.backends
-    changed: list[tuple[object, str]] = []
+    backends: Any = torch.backends  # whose types do not name them all
+    changed: list[tuple[Any, str]] = []
     try:
-        for place in (
+        places = (
             backends,
             backends.cudnn,
             backends.cuda.matmul,
@@ -63,7 +63,8 @@ def float32_products(how: Literal["ieee", "tf32"]) -> Iterator[None]:
             backends.cudnn.rnn,
             backends.mkldnn.matmul,
             backends.mkldnn.conv,
-        ):
+        )
+        for place in places:
             before = place.fp32_precision
             if before != how:
                 place.fp32_precision = how
@@ -71,4 +72,4 @@ def float32_products(how: Literal["ieee", "tf32"]) -> Iterator[None]:
         yield
     finally:
         for place, before in reversed(changed):
-            place.fp32_precision = before  # type: ignore[attr-defined]
+            place.fp32_precision = before

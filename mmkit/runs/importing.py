@@ -86,7 +86,8 @@ def find_importer(paper: str) -> Importer:
             hint=part_hint(paper) or did_you_mean(paper, known),
             code="import.unknown-paper",
         )
-    return load_target(known[paper])()
+    importer: Importer = load_target(known[paper])()
+    return importer
 
 
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:

@@ -299,7 +299,7 @@ def known_tasks() -> list[Task]:
     """A task of each kind that has been imported and needs no settings: the core's, and those of plugins at hand."""
     return [
         kind()
-        for kind in _kinds_of(Task)
+        for kind in _kinds_of(Task)  # type: ignore[type-abstract]
         if not inspect.isabstract(kind) and not inspect.signature(kind).parameters
     ]
 

@@ -72,7 +72,8 @@ def _maker(name: str) -> Callable[..., Optimizer]:
             hint=did_you_mean(name, [*OPTIMIZERS, *known]),
             code="part.setting",
         )
-    return load_target(known[name])
+    maker: Callable[..., Optimizer] = load_target(known[name])
+    return maker
 
 
 def _some_names(names: Iterable[str]) -> list[str]:

@@ -33,7 +33,8 @@ def course(name: str, total: int, warmup: int) -> Factor:
             hint=did_you_mean(name, known),
             code="part.setting",
         )
-    return load_target(known[name])(total, warmup)
+    factor: Factor = load_target(known[name])(total, warmup)
+    return factor
 
 
 def _of_transformers(name: str, total: int, warmup: int) -> Factor:

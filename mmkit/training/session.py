@@ -39,12 +39,14 @@ class Session:
     @property
     def device(self) -> torch.device:
         """This process's device."""
-        return self.accelerator.device
+        device: torch.device = self.accelerator.device
+        return device
 
     @property
     def main(self) -> bool:
         """Whether this process is the one that writes and talks."""
-        return self.accelerator.is_main_process
+        main: bool = self.accelerator.is_main_process
+        return main
 
     @property
     def seconds(self) -> float:

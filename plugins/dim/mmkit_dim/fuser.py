@@ -88,7 +88,8 @@ class DynamicQuery(Fuser):
     def add(self, mention: Features, text: Features, photo: Features, caption: Features) -> Tensor:
         """The released form's `[B, width]` before the last layer, of features with `pooled` and `mask`."""
         raw = total(mention) + total(text) + total(photo)
-        return raw + self.project_text(total(caption))
+        all_: Tensor = raw + self.project_text(total(caption))
+        return all_
 
     def attend(self, mention: Features, text: Features, photo: Features, caption: Features) -> Tensor:
         """The paper's form of it: the mention, and what it finds in the other modalities."""
@@ -96,4 +97,5 @@ class DynamicQuery(Fuser):
         keys = torch.cat([self.project_text(x), self.project_image(v), self.project_text(c)], dim=1)
         real = torch.cat([has_text, has_photo, has_caption], dim=1)
         m = self.project_text(total(mention))
-        return m + self.interact(m, keys, real)
+        query: Tensor = m + self.interact(m, keys, real)
+        return query

@@ -82,4 +82,5 @@ class FaceAnalyser:
 
 
 def _area(face: Mapping[str, Any]) -> int:
-    return face["region"]["w"] * face["region"]["h"]
+    area: int = face["region"]["w"] * face["region"]["h"]
+    return area

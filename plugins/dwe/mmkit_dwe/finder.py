@@ -193,7 +193,8 @@ def _mask_boxes(segmentation: Tensor, ids: Sequence[int]) -> Tensor:
     masks = segmentation
     if masks.dim() == 2:
         masks = segmentation == torch.tensor(ids, device=segmentation.device)[:, None, None]
-    return masks_to_boxes(masks > 0) + torch.tensor([0.0, 0.0, 1.0, 1.0])
+    boxes: Tensor = masks_to_boxes(masks > 0) + torch.tensor([0.0, 0.0, 1.0, 1.0])
+    return boxes
 
 
 def _reduced(size: tuple[int, int]) -> tuple[int, int]:

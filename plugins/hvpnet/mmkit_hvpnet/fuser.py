@@ -88,7 +88,8 @@ class VisualPrefix(Fuser):
         # Reshaped without transposing, as the authors do: a visual token is a run of C numbers of the
         # channel-first grid, so it holds all g² cells of C/g² neighbouring channels.
         tokens = grid.reshape(batch, pictures, side * side, channels)
-        return self.project(tokens).unflatten(-1, (self.blocks, -1))
+        projected: Tensor = self.project(tokens).unflatten(-1, (self.blocks, -1))
+        return projected
 
     def mix(self, offers: Tensor) -> Tensor:
         """Each layer's own mixture of the blocks ("Dynamic Gated Aggregation" in the paper).

@@ -57,7 +57,7 @@ class Mixture(Fuser):
 
     def log_weights(self, pooled: Tensor) -> Tensor:
         """log λ `[B, E]` of concatenated vectors `[B, D]`, in float32 at least."""
-        scores = self.gate(pooled)
+        scores: Tensor = self.gate(pooled)
         return scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(1)
 
 

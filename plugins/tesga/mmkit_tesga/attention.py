@@ -42,8 +42,10 @@ class GatedAttention(nn.Module):
         if gate is not None:
             found = found * gate.unsqueeze(2)
         mixed = self.norm(sequence + found)
-        return self.last_norm(mixed + self.dropout(self.feed_forward(mixed)))
+        out: Tensor = self.last_norm(mixed + self.dropout(self.feed_forward(mixed)))
+        return out
 
     def _heads(self, x: Tensor) -> Tensor:
         """`[B, T, heads · D]` → `[B, heads, T, D]`."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(2, (self.heads, -1))
+        return heads.transpose(1, 2)

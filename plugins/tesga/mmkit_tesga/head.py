@@ -49,7 +49,8 @@ class TableHead(nn.Module):
 
     def cells(self, summed: Tensor) -> Tensor:
         """Label scores `[..., R]`, before the sigmoid, of cells' sums `[..., h]`."""
-        return self.labels(F.elu(self.dropout(self.norm(summed))))
+        scores: Tensor = self.labels(F.elu(self.dropout(self.norm(summed))))
+        return scores
 
     def blocks(
         self, states: Tensor, mask: Tensor | None, upper: bool

@@ -48,11 +48,13 @@ class CrossLayer(nn.Module):
         joined = found.transpose(1, 2).flatten(2)
         attended = self.found_norm(self.dropout(self.found(joined)) + asking)
         narrowed = self.narrow(F.gelu(self.widen(attended)))
-        return self.norm(self.dropout(narrowed) + attended)
+        out: Tensor = self.norm(self.dropout(narrowed) + attended)
+        return out
 
     def _by_head(self, x: Tensor) -> Tensor:
         """`[B, L, D]` → `[B, heads, L, D / heads]`."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(2, (self.heads, -1))
+        return heads.transpose(1, 2)
 
 
 def start(module: nn.Module, deviation: float) -> None:

@@ -109,7 +109,8 @@ class SpanAidedTagger(CrfTagger):
         return words, at_positions(log_probs.unsqueeze(2), first).squeeze(2)
 
     def _converted(self, states: States, spans: Tensor) -> Tensor:
-        return 0.5 * self.linear(states["tokens"]) + 0.5 * (spans @ self.conversion.to(spans.dtype))
+        tags: Tensor = self.linear(states["tokens"])
+        return 0.5 * tags + 0.5 * (spans @ self.conversion.to(spans.dtype))
 
 
 def span_tags(tags: TagSet) -> Tensor:

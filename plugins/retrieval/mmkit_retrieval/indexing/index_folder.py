@@ -26,7 +26,7 @@ AGAIN = "run the same command again: it goes on where it stopped"
 def read_facts(out: Path) -> dict[str, Any]:
     """What `index.json` says. Raises `DataError` if there is no index, or it is unfinished, damaged or newer."""
     try:
-        facts = json.loads((out / INDEX).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads((out / INDEX).read_text(encoding="utf-8"))
         version = facts["format"]
     except FileNotFoundError:
         if (out / LEDGER).exists():

@@ -61,7 +61,10 @@ class ClipImages:
         """The vector `[D]` of a fixed image: what tells this model from others, wherever its files lie."""
         across, down = np.meshgrid(np.arange(224), np.arange(224))
         stripes = np.stack([across, down, 255 * ((across // 28 + down // 28) % 2)], axis=2)
-        return self.vectors([self.pixels(Pillow.fromarray(stripes.astype(np.uint8)))])[0]
+        vector: np.ndarray[Any, np.dtype[np.float32]] = self.vectors(
+            [self.pixels(Pillow.fromarray(stripes.astype(np.uint8)))]
+        )[0]
+        return vector
 
 
 def same_model(one: Sequence[float], other: Sequence[float]) -> bool:
