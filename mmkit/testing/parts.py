@@ -1,4 +1,4 @@
-"""For tests of plugins: parts that are registered for a block's time, and a training on sample data."""
+"""Parts that are registered for a block's time, and a training on sample data."""
 
 from __future__ import annotations
 

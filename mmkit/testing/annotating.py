@@ -1,0 +1,95 @@
+"""`check_annotator`: an annotator's keys, fingerprint and results."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmkit import registry
+from mmkit.annotators.base import Annotator, Failed
+from mmkit.data.types import Entity, Example
+from mmkit.testing.checked import CheckedPart
+from mmkit.testing.stand_ins import stand_in_entities, stand_in_examples, written_images
+
+
+def check_annotator(
+    annotator: str | Annotator,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    folder: Path,
+    records: Sequence[Example | Entity] | None = None,
+    entities: Sequence[Entity] | None = None,
+) -> None:
+    """Check an annotator on examples with and without pictures, or on entities, if it works over those.
+
+    - `fingerprint` and `key` are strings that another one with the same settings gives too; the fingerprint is not
+      empty, and one record at least has a key that is not.
+    - There is a result for each record, and the same for a record alone. A result is JSON, or `Failed`.
+    - `apply` takes a result that has been through JSON. It gives a record of the same kind and id, leaves the one that
+      it is given as it is, and one record at least is changed.
+
+    Of an annotator that is given by its name, `sample` says what stands in for pretrained models. `entities` are the
+    knowledge base. Raises `AssertionError`.
+    """
+    if entities is None:
+        entities = stand_in_entities()
+    examples = written_images(stand_in_examples(), folder / "images")
+    if isinstance(annotator, str):
+        overrides = registry.get("annotators", annotator).sample(folder / "stand-in", 1, examples)
+        settings = {**(settings or {}), **overrides}
+    checked: CheckedPart[Annotator] = CheckedPart("annotators", annotator, settings)
+    made, other = checked.fresh(), checked.fresh()
+    made.entities, other.entities = entities, entities
+    records = list(records or (examples if made.over == "examples" else entities))
+    keys = _keys(checked, made, other, records)
+    wanted = [record for record, key in zip(records, keys, strict=True) if key]
+    before = copy.deepcopy(wanted)
+    made.prepare("cpu")
+    results = made.annotate(wanted)
+    at = f"there are {len(results)} results for {len(wanted)} records"
+    checked.must(len(results) == len(wanted), "results", at)
+    changed = False
+    for record, result in zip(wanted, results, strict=True):
+        (alone,) = made.annotate([record])
+        checked.must(alone == result, "batches", f"{record.id} has another result alone than in a batch")
+        if isinstance(result, Failed):
+            continue
+        changed |= _apply(checked, made, record, result) != record
+    checked.must(wanted == before, "apply", "it changes the record that it is given")
+    checked.must(changed, "apply", "no record is changed by its result")
+    checked.must(_keys(checked, made, other, records) == keys, "key", "it is another one after annotating")
+    made.finish()
+
+
+def _keys(
+    checked: CheckedPart[Annotator], made: Annotator, other: Annotator, records: Sequence[Any]
+) -> list[str]:
+    prints = made.fingerprint(), other.fingerprint()
+    checked.must(isinstance(prints[0], str) and prints[0], "fingerprint", f"it is {prints[0]!r}")
+    checked.must(
+        prints[0] == prints[1], "fingerprint", f"it is {prints[0]!r} and, of the same settings, {prints[1]!r}"
+    )
+    keys = [made.key(record) for record in records]
+    for record, key in zip(records, keys, strict=True):
+        checked.must(isinstance(key, str), "key", f"that of {record.id} is {key!r}, not a string")
+        same = key == made.key(record) == other.key(record)
+        checked.must(same, "key", f"that of {record.id} is not the same every time")
+    checked.must(any(keys), "key", "it is empty for every record")
+    return keys
+
+
+def _apply(checked: CheckedPart[Annotator], annotator: Annotator, record: Any, result: Any) -> Any:
+    try:
+        read = json.loads(json.dumps(result))
+    except (TypeError, ValueError) as error:
+        checked.fail("results", f"that of {record.id} is not JSON ({error})")
+    checked.must(read == result, "results", f"that of {record.id} is another one after a way through JSON")
+    applied = annotator.apply(record, read)
+    same = type(applied) is type(record) and applied.id == record.id
+    checked.must(
+        same, "apply", f"of {record.id} it makes {type(applied).__name__} {getattr(applied, 'id', '')!r}"
+    )
+    return applied
