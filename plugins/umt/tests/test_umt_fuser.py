@@ -1,0 +1,134 @@
+"""The interaction of words and regions: shapes, padding, blank images and settings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from linking import Given
+from mmkit.batch import Batch, States
+from mmkit.errors import PartError
+from mmkit.registry import build_part
+from mmkit_umt.fuser import Interaction, region_mask
+
+WIDTH, CHANNELS, SIDE = 12, 10, 3
+
+
+class Words(Given):
+    provides = frozenset({"tokens", "mask"})
+
+
+class Grid(Given):
+    provides = frozenset({"grid", "mask"})
+
+
+ENCODERS = {"text": Words(WIDTH), "vision": Grid(CHANNELS)}
+
+
+def built(**settings: object) -> Interaction:
+    torch.manual_seed(0)
+    fuser = Interaction(**{"heads": 3, "initializer_range": 0.3, **settings})  # type: ignore[arg-type]
+    fuser.build(ENCODERS)
+    return fuser.eval()
+
+
+def batch(images: Tensor, lengths: tuple[int, ...] = (5, 3)) -> Batch:
+    """Random states of texts that are so long, and random maps of images under their mask `[B, n]`."""
+    draw = torch.Generator().manual_seed(1)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+    positions = torch.arange(max(lengths)).expand(len(lengths), -1)
+    text = {
+        "tokens": torch.randn(*mask.shape, WIDTH, generator=draw),
+        "mask": mask,
+        "first_subword": positions,
+        "word_index": positions,
+    }
+    grid = torch.randn(*images.shape, CHANNELS, SIDE, SIDE, generator=draw)
+    return Batch((), {"text": text, "vision": {"grid": grid, "mask": images}})
+
+
+ONE = torch.ones(2, 1, dtype=torch.bool)
+
+
+def run(fuser: Interaction, given: Batch) -> States:
+    with torch.no_grad():
+        return fuser(ENCODERS, given)
+
+
+def test_states_are_as_wide_as_they_say() -> None:
+    fuser = built()
+    states = run(fuser, batch(ONE))
+    assert fuser.dims == {"tokens": 2 * WIDTH, "auxiliary": WIDTH}
+    assert {name: states[name].shape[-1] for name in fuser.dims} == fuser.dims
+    assert states["tokens"].shape[:2] == states["auxiliary"].shape[:2] == states["mask"].shape == (2, 5)
+    assert fuser.provides >= states.tensors.keys()
+
+
+def test_gradients_reach_every_parameter() -> None:
+    fuser = built(layers=(2, 1, 3)).train()
+    states = fuser(ENCODERS, batch(ONE))
+    (states["tokens"].square().sum() + states["auxiliary"].square().sum()).backward()
+    without = [n for n, p in fuser.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+
+
+def test_padding_changes_nothing() -> None:
+    fuser, given = built(), batch(ONE)
+    before = run(fuser, given)
+    given.inputs["text"]["tokens"][1, 3:] = 100.0
+    after = run(fuser, given)
+    for name in ("tokens", "auxiliary"):
+        torch.testing.assert_close(after[name][1, :3], before[name][1, :3])
+        torch.testing.assert_close(after[name][0], before[name][0])
+
+
+def test_the_image_changes_words_but_not_the_span_detector() -> None:
+    fuser, given = built(), batch(ONE)
+    before = run(fuser, given)
+    given.inputs["vision"]["grid"] = given.inputs["vision"]["grid"] + 1
+    after = run(fuser, given)
+    assert not torch.allclose(after["tokens"], before["tokens"])
+    assert torch.equal(after["auxiliary"], before["auxiliary"])
+
+
+def test_the_order_of_regions_does_not_matter() -> None:
+    fuser, given = built(), batch(ONE)
+    before = run(fuser, given)
+    given.inputs["vision"]["grid"] = given.inputs["vision"]["grid"].flip(3, 4)
+    torch.testing.assert_close(run(fuser, given)["tokens"], before["tokens"])
+
+
+def test_a_blank_image_beside_a_real_one_changes_nothing() -> None:
+    fuser = built()
+    given = batch(torch.tensor([[True, False], [False, True]]))
+    before = run(fuser, given)
+    given.inputs["vision"]["grid"][0, 1] = given.inputs["vision"]["grid"][1, 0] = 7.0
+    torch.testing.assert_close(run(fuser, given)["tokens"], before["tokens"])
+
+
+def test_where_all_images_are_blank_the_first_is_asked() -> None:
+    images = torch.tensor([[False, False, False], [False, True, True]])
+    mask = region_mask(images, 6)
+    assert mask is not None
+    assert mask.int().tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 1]]
+    assert region_mask(torch.zeros(2, 1, dtype=torch.bool), 4) is None
+
+
+def test_a_width_that_the_heads_do_not_divide_is_an_error() -> None:
+    with pytest.raises(PartError, match="an attention 12 wide cannot be cut into 5 heads"):
+        built(heads=5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"layers": [1, 0, 1]}, "must be at least 1"),
+        ({"heads": 0}, "must be at least 1"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
+        ({"initializer_range": 0.0}, "initializer_range must be above 0"),
+    ],
+)
+def test_wrong_settings_are_errors(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(PartError, match=says):
+        build_part("fusers", "umt.interaction.v1", settings)
