@@ -150,7 +150,9 @@ def test_a_misspelt_option_is_told_the_right_one(classifier):
 def test_what_a_model_cannot_do_is_said_first(tagger, arguments):
     done = mmkit_predict(tagger, *arguments, "--mention", "Jordan")
     assert done.exit_code == 2
-    assert "links no mentions, so mention means nothing" in done.output and "input.not-for-task" in done.output
+    assert (
+        "links no mentions, so mention means nothing" in done.output and "input.not-for-task" in done.output
+    )
 
 
 def test_entities_for_a_model_that_links_nothing_are_refused_before_they_are_read(tagger, tmp_path):

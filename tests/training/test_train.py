@@ -116,6 +116,28 @@ def test_scores_within_an_epoch_count(recipe, tmp_path):
     assert [line["step"] for line in lines(tmp_path / "run") if line["split"] == "dev"] == [8, 16, 20]
 
 
+def test_scores_may_begin_in_a_later_epoch(recipe, tmp_path):
+    train(recipe(epochs=2, batch_size=64, eval_from=2, eval_every=2), tmp_path / "run", device="cpu")
+    scored = [line["epoch"] for line in lines(tmp_path / "run") if line["split"] == "dev"]
+    assert set(scored) == {2} and len(scored) > 1
+
+
+def test_every_update_draws_anew_and_a_second_run_the_same(recipe, tmp_path, monkeypatch):
+    seeds: list[int] = []
+    forward = Model.forward
+
+    def noting(model: Model, batch: Any) -> Any:
+        if model.training:
+            seeds.append(torch.initial_seed())
+        return forward(model, batch)
+
+    monkeypatch.setattr(Model, "forward", noting)
+    for run in ("one", "two"):
+        train(recipe(batch_size=32), tmp_path / run, device="cpu")
+    half = len(seeds) // 2
+    assert seeds[:half] == seeds[half:] and len(set(seeds)) == half > 5
+
+
 @pytest.mark.parametrize("splits", [("dev",), ("test",), ("dev", "test")])
 def test_splits_may_be_missing(recipe, tmp_path, splits):
     summary = train(without(recipe(epochs=2), tmp_path, *splits), tmp_path / "run", device="cpu")
