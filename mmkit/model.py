@@ -1,11 +1,10 @@
-"""The assembled model: encoders → fuser → decoder, and the checks that the parts fit."""
+"""The assembled model: encoders → fuser → decoder."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,16 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import MissingImages
 from mmkit.encoders.sharing import sharing
 from mmkit.entities.side import EntitySide
-from mmkit.errors import PartError, RecipeError, did_you_mean
+from mmkit.errors import PartError
+from mmkit.fit import Parts, check_causal, fitting_parts
 from mmkit.fusers.base import Fuser
-from mmkit.model_entities import build_entity_encoders, build_entity_side, entity_problems, entity_side
+from mmkit.fusers.checked import checked_states
+from mmkit.model_entities import build_entity_encoders, build_entity_side
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
+
+__all__ = ["Item", "Model", "Parts", "assemble", "fitting_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Model(nn.Module):
         """Whether some of its encoders are compiled."""
         self.missing = missing or MissingImages()
         """What becomes of pictures that are missing; the encoders have the same object."""
+        self._checked = False
 
     @property
     def named_encoders(self) -> dict[str, Encoder]:
@@ -118,8 +122,16 @@ class Model(nn.Module):
         return Batch(examples, inputs, self.decoder.targets(examples, inputs))
 
     def states(self, batch: Batch) -> States:
-        """What the fuser makes of a batch that is on the model's device."""
-        states: States = self.fuser(self.named_encoders, batch)
+        """What the fuser makes of a batch that is on the model's device.
+
+        Raises `PartError` at the first batch if a part gives something else than it says.
+        """
+        if self._checked:
+            states: States = self.fuser(self.named_encoders, batch)
+            return states
+        watched = not (self.compiled and self.training)
+        states = checked_states(self.named_encoders, self.fuser, batch, watched=watched)
+        self._checked = watched
         return states
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -212,7 +224,7 @@ def assemble(
                 missing,
                 partial(_seed, recipe),
             )
-    check_causal(encoders, fuser, decoder)
+    check_causal(parts)
     _seed(recipe, "fuser")
     fuser.build(encoders)
     if side is not None:
@@ -223,151 +235,7 @@ def assemble(
     return Model(encoders, fuser, decoder, labels, entities, side, missing)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """A recipe's parts as they are constructed: without weights, and without having touched a disk."""
-
-    encoders: Mapping[str, Encoder]
-    fuser: Fuser
-    decoder: Decoder
-    entity_side: EntitySide | None = None
-
-    @property
-    def encoder_sections(self) -> dict[str, Encoder]:
-        """All encoders, by the section of the recipe that names them."""
-        own = {} if self.entity_side is None else self.entity_side.own_encoders
-        sections = {"model.encoders": self.encoders, "model.entities.encoders": own}
-        return {f"{at}.{name}": encoder for at, some in sections.items() for name, encoder in some.items()}
-
-
-def fitting_parts(recipe: Recipe) -> Parts:
-    """A recipe's parts, of which is known that they fit, as far as that can be said without data or weights.
-
-    They are for one model: `assemble` builds them. Raises `RecipeError` where they do not fit.
-    """
-    encoders: dict[str, Encoder] = {
-        name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")
-    }
-    fuser: Fuser = recipe.build("model.fuser")
-    decoder: Decoder = recipe.build("model.decoder")
-    side = entity_side(recipe, encoders, decoder)
-    check_fit(recipe, encoders, fuser, decoder, side)
-    return Parts(encoders, fuser, decoder, side)
-
-
 def _seed(recipe: Recipe, part: str) -> None:
     """Seed torch for one part, so that another one in a recipe leaves this one's first weights as they are."""
     digest = hashlib.blake2b(f"{recipe.seed} {part}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(digest, "big"))
-
-
-def check_fit(
-    recipe: Recipe,
-    encoders: Mapping[str, Encoder],
-    fuser: Fuser,
-    decoder: Decoder,
-    side: EntitySide | None = None,
-) -> None:
-    """Refuse parts that do not fit, naming both sides of every mismatch at once."""
-
-    def part(section: str, kind: str) -> str:
-        config = recipe.config["model"]
-        for key in section.split("."):
-            config = config[key]
-        return str(config.get(f"@{kind}", section))
-
-    problems = [
-        f"model.encoders.{name}: an encoder cannot be called {name!r}; choose a name of letters and digits"
-        for name in encoders
-        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or hasattr(nn.ModuleDict(), name)
-    ]  # they become folders of the run and names of weights
-    fuser_name = part("fuser", "fusers")
-    for name, wanted in fuser.requires().items():
-        if name not in encoders:
-            problems.append(
-                f"model.fuser: {fuser_name} asks for an encoder named {name!r}; {did_you_mean(name, encoders)}"
-            )
-            continue
-        lacking = sorted(wanted - encoders[name].provides)
-        if lacking:
-            problems.append(
-                f"model.encoders.{name}: {fuser_name} needs {', '.join(lacking)} from it, "
-                f"but {part(f'encoders.{name}', 'encoders')} provides {', '.join(sorted(encoders[name].provides))}"
-            )
-    alone = {decoder.entity_encoder} if side is None or side.lent else set()
-    if "entities" not in recipe.config["model"]:
-        problems += _entity_problems(part, encoders, fuser, decoder)
-    if side is not None:
-        problems += entity_problems(side, encoders, fuser, decoder, part)
-    problems += _source_problems({n: e for n, e in encoders.items() if n not in alone})
-    for name in sorted(set(encoders) - set(fuser.requires()) - alone):
-        problems.append(
-            f"model.encoders.{name}: {fuser_name} does not use this encoder; remove it or name it"
-        )
-    lacking = sorted(decoder.requires - fuser.provides)
-    if lacking:
-        problems.append(
-            f"model.decoder: {part('decoder', 'decoders')} needs {', '.join(lacking)}, "
-            f"but {fuser_name} provides {', '.join(sorted(fuser.provides))}"
-        )
-    if problems:
-        raise RecipeError(
-            "the parts do not fit:\n  " + "\n  ".join(problems),
-            where=recipe.path,
-            code="recipe.parts-do-not-fit",
-        )
-
-
-def _source_problems(encoders: Mapping[str, Encoder]) -> list[str]:
-    """Encoders that are set to read what examples have not."""
-    problems = []
-    for name, encoder in encoders.items():
-        try:
-            encoder.check_reads(Example)
-        except PartError as error:
-            problems.append(f"model.encoders.{name}: {error.what}; {error.hint}")
-    return problems
-
-
-def _entity_problems(
-    part: Callable[[str, str], str], encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder
-) -> list[str]:
-    """What keeps a decoder from having the knowledge base read."""
-    name = decoder.entity_encoder
-    if name is None:
-        return []
-    decoder_name = part("decoder", "decoders")
-    if name not in encoders:
-        return [
-            f"model.decoder: {decoder_name} asks for an encoder named {name!r}; {did_you_mean(name, encoders)}"
-        ]
-    if name in fuser.requires():
-        return [
-            f"model.encoders.{name}: {part('fuser', 'fusers')} reads examples with it, so that {decoder_name} cannot "
-            "read the knowledge base with it; give that an encoder of its own (frozen ones share one network)"
-        ]
-    encoder = encoders[name]
-    if not isinstance(encoder, ItemEncoder) or "pooled" not in encoder.provides:
-        return [
-            f"model.encoders.{name}: {decoder_name} needs one vector an entity, "
-            f"which {part(f'encoders.{name}', 'encoders')} does not give (a text encoder needs a `source`)"
-        ]
-    return []
-
-
-def check_causal(encoders: Mapping[str, Encoder], fuser: Fuser, decoder: Decoder) -> None:
-    """Refuse a causal language model whose tokens' states are read by a decoder that needs the whole text in them."""
-    for name, wanted in fuser.requires().items():
-        if (
-            "tokens" in getattr(wanted, "features", wanted)
-            and encoders[name].causal
-            and not decoder.reads_causal
-        ):
-            raise PartError(
-                f"this is a causal language model, in which a word's state does not see what follows it, and "
-                f"{type(decoder).__name__} reads words",
-                where=f"model.encoders.{name}",
-                hint="take an encoder, such as BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT or T5's; a decoder that can "
-                "read a causal model, because it generates text, says reads_causal = True",
-                code="encoder.causal",
-            )

@@ -18,6 +18,7 @@ from mmkit.entities.one_vector import OneVector
 from mmkit.entities.side import EntitySide
 from mmkit.errors import PartError, RecipeError, did_you_mean
 from mmkit.fusers.base import Fuser
+from mmkit.fusers.needs import Needs
 from mmkit.scorers.cosine import CosineScorer
 
 if TYPE_CHECKING:
@@ -101,19 +102,16 @@ def _fuser_problems(side: EntitySide, part: Callable[[str, str], str]) -> list[s
         return []
     problems, own = [], side.own_encoders
     name = _named(side.fuser, "entities.fuser", "fusers", part)
-    wanted: Mapping[str, Any] = side.fuser.requires()
+    wanted = side.fuser.requires()
     for encoder, needs in wanted.items():
         if encoder not in own:
             problems.append(
                 f"{SECTION}.fuser: {name} asks for an encoder named {encoder!r}; {did_you_mean(encoder, own)}"
             )
             continue
-        lacking = sorted(frozenset(getattr(needs, "features", needs)) - own[encoder].provides)
-        if lacking:
-            problems.append(
-                f"{SECTION}.encoders.{encoder}: {name} needs {', '.join(lacking)} from it, but it provides "
-                f"{', '.join(sorted(own[encoder].provides))}"
-            )
+        at = f"entities.encoders.{encoder}"
+        unmet = Needs.of(needs).unmet(own[encoder], name, part(at, "encoders"))
+        problems += [f"model.{at}: {problem}" for problem in unmet]
     for encoder in sorted(set(own) - set(wanted)):
         problems.append(
             f"{SECTION}.encoders.{encoder}: {name} does not use this encoder; remove it or name it"

@@ -20,7 +20,7 @@ LAYERS = (
     ("config",),
     ("registry", "hooks", "recipe", "config.check"),
     ("annotators", "encoders", "fusers", "decoders", "metrics", "tasks", "scorers", "entities"),
-    ("model", "model_entities"),
+    ("model", "model_entities", "fit"),
     ("loading",),
     ("checking", "runs"),
     ("inference",),

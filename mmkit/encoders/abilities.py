@@ -39,6 +39,14 @@ class ReadsViews(Protocol):
 
 
 @runtime_checkable
+class GivesGrid(Protocol):
+    """An encoder of pictures that gives their feature maps, pooled to a square: `grid [B, n, C, g, g]`."""
+
+    grid: int
+    """The side g of the square."""
+
+
+@runtime_checkable
 class GivesScores(Protocol):
     """An encoder that gives a decoder's scores of labels beside `pooled`: a trained run.
 

@@ -19,6 +19,7 @@ from mmkit.entities.linked import RERANKER
 from mmkit.entities.one_vector import OneVector
 from mmkit.errors import PartError
 from mmkit.fusers.base import Fuser
+from mmkit.fusers.checked import checked_states
 from mmkit.scorers.base import Scorer
 
 
@@ -44,6 +45,7 @@ class EntitySide(nn.Module):
         self.encoders = nn.ModuleDict({} if lent else encoders)
         self.fuser, self.scorer, self.reranker = fuser, scorer, reranker
         self.settings = settings or EntitySettings()
+        self._checked = False
 
     @property
     def named_encoders(self) -> dict[str, Encoder]:
@@ -115,7 +117,13 @@ class EntitySide(nn.Module):
     def forward(self, entities: Sequence[Entity], inputs: Mapping[str, Features]) -> Features:
         """What scorer and reranker keep of `entities`, from their collated inputs on this module's device."""
         batch = Batch(cast(Any, tuple(entities)), dict(inputs))
-        tensors = self.fuser(self.named_encoders, batch).tensors
+        if self._checked:
+            tensors = self.fuser(self.named_encoders, batch).tensors
+        else:
+            tensors = checked_states(
+                self.named_encoders, self.fuser, batch, section="model" if self.lent else "model.entities"
+            ).tensors
+            self._checked = True
         kept = dict(self.scorer.entity(tensors))
         if self.reranker is not None:
             kept |= {RERANKER + name: tensor for name, tensor in self.reranker.entity(tensors).items()}

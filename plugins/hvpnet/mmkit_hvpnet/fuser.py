@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkit.batch import Batch, States
+from mmkit.encoders.abilities import GivesGrid, TakesPrefix
 from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
 from mmkit.fusers.base import Fuser
+from mmkit.fusers.needs import Needs
 
 
 class VisualPrefix(Fuser):
@@ -40,17 +42,20 @@ class VisualPrefix(Fuser):
         self.hidden, self.blocks = hidden, blocks
         self.heads = 0
 
-    def requires(self) -> dict[str, frozenset[str]]:
-        return {self.text: frozenset({"tokens", "mask", "prefix"}), self.vision: frozenset({"grid"})}
+    def requires(self) -> dict[str, Needs]:
+        return {
+            self.text: Needs(frozenset({"tokens", "mask"}), (TakesPrefix,)),
+            self.vision: Needs(frozenset({"grid"}), (GivesGrid,)),
+        }
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
         """Make the MLP and the gates for the widths the encoders turned out to have.
 
         Raises `PartError` if the text encoder's layers differ in width: one MLP output serves all of them.
         """
-        text: Any = encoders[self.text]  # has `prefix_shape`, as "prefix" in its `provides` promises
-        vision: Any = encoders[self.vision]  # has `grid`, as "grid" in its `provides` promises
-        shapes = text.prefix_shape()
+        text, vision = encoders[self.text], encoders[self.vision]
+        shapes = cast(TakesPrefix, text).prefix_shape()  # as `requires` says
+        side = cast(GivesGrid, vision).grid
         if len(set(shapes)) != 1:
             raise PartError(
                 f"encoder {self.text!r} has layers of different widths (heads, width of a head): {shapes}",
@@ -63,7 +68,7 @@ class VisualPrefix(Fuser):
         self.project = nn.Sequential(
             nn.Linear(vision.dim, self.hidden), nn.Tanh(), nn.Linear(self.hidden, self.blocks * pair)
         )
-        self.gates = nn.Linear(vision.grid**2 * pair, len(shapes) * self.blocks)
+        self.gates = nn.Linear(side**2 * pair, len(shapes) * self.blocks)
         self.dims = {"tokens": text.dim}
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:

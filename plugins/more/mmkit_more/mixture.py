@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
+from mmkit.encoders.abilities import GivesScores
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import Fuser
+from mmkit.fusers.needs import Needs
 from mmkit_more.experts import check_names
 
 
@@ -28,15 +30,14 @@ class Mixture(Fuser):
         hidden: width of the gate's hidden layer; 0: none.
     """
 
-    provides: frozenset[str] = frozenset({"gate"})
-
     def __init__(self, experts: tuple[str, ...] = ("text", "image"), hidden: int = 0) -> None:
         super().__init__()
         check_names(experts, where="model.fuser.experts")
         self.experts, self.hidden = tuple(experts), hidden
+        self.provides = gates(self.experts)
 
-    def requires(self) -> dict[str, frozenset[str]]:
-        return {name: frozenset({"pooled", "scores"}) for name in self.experts}
+    def requires(self) -> dict[str, Needs]:
+        return {name: Needs(frozenset({"pooled"}), (GivesScores,)) for name in self.experts}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
         width = sum(encoders[name].dim for name in self.experts)
@@ -45,7 +46,6 @@ class Mixture(Fuser):
         nn.init.zeros_(last.bias)
         before = [nn.Linear(width, self.hidden), nn.ReLU()] if self.hidden else []
         self.gate = nn.Sequential(*before, last)
-        self.dims = {"gate": len(self.experts)}
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
         read = {name: _one_slot(encoders[name](batch.inputs[name])) for name in self.experts}
@@ -59,6 +59,11 @@ class Mixture(Fuser):
         """log λ `[B, E]` of concatenated vectors `[B, D]`, in float32 at least."""
         scores: Tensor = self.gate(pooled)
         return scores.to(torch.promote_types(scores.dtype, torch.float32)).log_softmax(1)
+
+
+def gates(experts: Iterable[str]) -> frozenset[str]:
+    """The states that say how much each expert counts; how the experts score is found in `connect`."""
+    return frozenset(f"{name}.gate" for name in experts)
 
 
 def _one_slot(features: Features) -> Features:

@@ -14,6 +14,7 @@ from mmkit.decoders.base import Labels
 from mmkit.decoders.pair_decoder import PairDecoder
 from mmkit.encoders.base import Encoder
 from mmkit_more.experts import check_data, check_known, check_names, decoders_of, mix
+from mmkit_more.mixture import gates
 
 
 class MixtureClassifier(PairDecoder):
@@ -28,12 +29,11 @@ class MixtureClassifier(PairDecoder):
         experts: names of the encoders in the recipe, as in the fuser.
     """
 
-    requires: frozenset[str] = frozenset({"gate"})
-
     def __init__(self, experts: tuple[str, ...] = ("text", "image")) -> None:
         super().__init__()
         check_names(experts, where="model.decoder.experts")
         self.experts = tuple(experts)
+        self.requires = gates(self.experts)
         self._classifiers: tuple[PairDecoder, ...] = ()
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:

@@ -19,6 +19,7 @@ from mmkit.errors import RecipeError
 from mmkit.tasks import SpanTask, Task
 from mmkit_more.crf_mixture import CrfMixture
 from mmkit_more.experts import check_data, check_known, check_names, decoders_of
+from mmkit_more.mixture import gates
 
 
 class MixtureTagger(Decoder):
@@ -36,7 +37,6 @@ class MixtureTagger(Decoder):
         n_best: sequences each expert proposes.
     """
 
-    requires: frozenset[str] = frozenset({"gate"})
     task: Task = SpanTask()
 
     tags: TagSet
@@ -49,6 +49,7 @@ class MixtureTagger(Decoder):
                 f"n_best must be at least 1, not {n_best}", where="model.decoder.n_best", code="part.setting"
             )
         self.experts, self.n_best = tuple(experts), n_best
+        self.requires = gates(self.experts)
         self._taggers: tuple[CrfTagger, ...] = ()
 
     def fit(self, examples: Iterable[Example]) -> Labels:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mmkit.batch import Batch, States, of_view
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import ALIGNMENT, Fuser
+from mmkit.fusers.needs import Needs
 
 PLAIN = "plain."
 """Before the names of the second view's states."""
@@ -33,14 +34,16 @@ class TwoViews(Fuser):
     `plain.first_subword` and `plain.marker_index`. To predict, only the main view is read.
     """
 
-    provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT | SECOND
+    provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
+    provides_in_training: frozenset[str] = SECOND
 
     def __init__(self, text: str = "text", view: str = "plain") -> None:
         super().__init__()
         self.text, self.view = text, view
 
-    def requires(self) -> dict[str, frozenset[str]]:
-        return {self.text: frozenset({"tokens", "mask", "pooled", f"view:{self.view}"})}
+    def requires(self) -> dict[str, Needs]:
+        features = frozenset({"tokens", "mask", "pooled"})
+        return {self.text: Needs(features, views=frozenset({self.view}))}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
         width = encoders[self.text].dim

@@ -9,7 +9,7 @@ from torch import Tensor
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.text_only import TextOnly
-from mmkit_more.two_views import SECOND, TwoViews, second_view
+from mmkit_more.two_views import TwoViews, second_view
 
 ALIGNMENT = ("word_index", "first_subword", "marker_index")
 
@@ -60,7 +60,7 @@ def test_predicting_reads_the_main_view_alone(batch: Batch) -> None:
     encoder, fuser = Doubling(), TwoViews("words", view="alone").eval()
     states = fuser({"words": encoder}, batch)
     assert encoder.runs == 1
-    assert states.tensors.keys() == TwoViews.provides - SECOND
+    assert states.tensors.keys() == TwoViews.provides
     expected = TextOnly("words")({"words": encoder}, batch)
     assert states.tensors.keys() == expected.tensors.keys()
     assert all(torch.equal(states[name], expected[name]) for name in expected.tensors)
@@ -69,11 +69,11 @@ def test_predicting_reads_the_main_view_alone(batch: Batch) -> None:
 def test_without_targets_the_second_view_is_for_nothing(batch: Batch) -> None:
     encoder, fuser = Doubling(), TwoViews("words", view="alone").train()
     states = fuser({"words": encoder}, Batch((), batch.inputs))  # as an expert that is trained along
-    assert encoder.runs == 1 and states.tensors.keys() == TwoViews.provides - SECOND
+    assert encoder.runs == 1 and states.tensors.keys() == TwoViews.provides
 
 
 def test_it_needs_an_encoder_that_collates_the_view() -> None:
-    assert "view:alone" in TwoViews(view="alone").requires()["text"]
+    assert TwoViews(view="alone").requires()["text"].views == {"alone"}
     fuser = TwoViews("words")
     fuser.build({"words": Doubling()})
     assert fuser.dims == {"tokens": 1, "pooled": 1}

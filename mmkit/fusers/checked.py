@@ -1,0 +1,78 @@
+"""The first batch: do encoders and fuser give what they say of themselves?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmkit.batch import Batch, Features, States
+from mmkit.encoders.base import Encoder
+from mmkit.errors import PartError
+from mmkit.fusers.base import Fuser
+from mmkit.fusers.needs import features_of
+
+WIDE = ("tokens", "pooled")
+"""Features of an encoder that are as wide as its `dim`."""
+
+
+def checked_states(
+    encoders: Mapping[str, Encoder],
+    fuser: Fuser,
+    batch: Batch,
+    *,
+    section: str = "model",
+    watched: bool = True,
+) -> States:
+    """The fuser's states of a batch, having seen that encoders and fuser give what they say, as wide as they say.
+
+    Meant for the first batch alone. Unless `watched`, encoders are taken at their word: compiled ones cannot be looked
+    at. Raises `PartError` that names the part of the recipe's `section`: its author has to change it.
+    """
+    seen: dict[str, Features] = {}
+
+    def keeping(name: str) -> Any:
+        def keep(_module: nn.Module, _inputs: Any, output: Features) -> None:
+            seen.setdefault(name, output)
+
+        return keep
+
+    looked_at = encoders if watched else {}
+    handles = [encoder.register_forward_hook(keeping(name)) for name, encoder in looked_at.items()]
+    try:
+        states: States = fuser(encoders, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, given in seen.items():
+        encoder = encoders[name]
+        widths = {feature: encoder.dim for feature in WIDE if feature in given}
+        _check_given(f"{section}.encoders.{name}", encoder, features_of(encoder.provides), widths, given)
+    trained = fuser.provides_in_training if fuser.training and batch.targets else frozenset()
+    _check_given(f"{section}.fuser", fuser, fuser.provides | trained, fuser.dims, states.tensors)
+    return states
+
+
+def _check_given(
+    section: str,
+    part: object,
+    promised: Iterable[str],
+    widths: Mapping[str, int],
+    given: Mapping[str, Tensor],
+) -> None:
+    """Refuse names that are promised and not given, and tensors that are not as wide as promised."""
+    kind = type(part).__qualname__
+    if lacking := sorted({*promised, *widths} - set(given)):
+        raise PartError(
+            f"{kind} says that it gives {', '.join(lacking)}, but gives {', '.join(sorted(given)) or 'nothing'}",
+            where=section,
+            hint="its author has to correct `provides` or `dims` (or `provides_in_training`)",
+        )
+    for name, width in widths.items():
+        if given[name].shape[-1] != width:
+            raise PartError(
+                f"{kind} says that `{name}` is {width} wide, but its shape is {tuple(given[name].shape)}",
+                where=section,
+                hint="its author has to correct `dim` or `dims`",
+            )
