@@ -6,6 +6,7 @@ All imports count, also those inside functions; only those under `if TYPE_CHECKI
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,18 @@ def test_imports_point_down(graph):
         if inside(module) and inside(other) and layer(other) > layer(module)
     ]
     assert not upward, "imports that point up:\n" + "\n".join(sorted(upward))
+
+
+def test_the_documentation_tells_the_same():
+    """The table in docs/architecture.md: a row for each layer, in order, of modules that stand in it."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("| modules of `mmkit` |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [re.findall(r"`([\w./]+)`", row.split("|")[1]) for row in table]
+    modules = [[f"mmkit.{name.rstrip('/')}".replace("mmkit.mmkit", "mmkit") for name in row] for row in rows]
+    assert [[layer(module) for module in row] for row in modules] == [
+        [i] * len(row) for i, row in enumerate(modules)
+    ]
+    assert len(modules) == len(LAYERS)
 
 
 def test_no_imports_in_a_circle(graph):
