@@ -25,9 +25,9 @@ from mmkit.data.types import Entity, Example, TextView
 from mmkit.decoders.softmax_tagger import SoftmaxTagger
 from mmkit.encoders.transformer import TransformerEncoder
 from mmkit.errors import PartError
+from mmkit.fit import Parts, check_causal
 from mmkit.fusers.pooled_query import PooledQuery
 from mmkit.fusers.text_only import TextOnly
-from mmkit.model import check_causal
 from raising import raises
 
 MARKERS = ("<s>", "</s>", "<o>", "</o>")
@@ -374,15 +374,15 @@ def test_a_causal_model_is_for_decoders_that_read_one(
     folder = of_kind("GPT-2", tiny_bert, tmp_path)
     encoders, fuser = {"text": built(folder, pooling="last")}, TextOnly()
     with pytest.raises(PartError, match="a word's state does not see what follows it") as error:
-        check_causal(encoders, fuser, SoftmaxTagger())
+        check_causal(Parts(encoders, fuser, SoftmaxTagger()))
     assert error.value.where == "model.encoders.text"
 
     class Generating(SoftmaxTagger):
         reads_causal = True
 
-    check_causal(encoders, fuser, Generating())
-    check_causal(encoders, PooledQuery(["text"]), SoftmaxTagger())  # of the text as a whole, all is seen
-    check_causal({"text": built(tiny_bert)}, fuser, SoftmaxTagger())
+    check_causal(Parts(encoders, fuser, Generating()))
+    check_causal(Parts(encoders, PooledQuery(["text"]), SoftmaxTagger()))  # of the text as a whole, all is seen
+    check_causal(Parts({"text": built(tiny_bert)}, fuser, SoftmaxTagger()))
 
 
 def test_weights_of_another_model_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
