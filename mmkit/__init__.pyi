@@ -35,6 +35,7 @@ from mmkit.errors import RecipeError as RecipeError
 from mmkit.errors import RunError as RunError
 from mmkit.errors import TrainingError as TrainingError
 from mmkit.fusers.base import Fuser as Fuser
+from mmkit.fusers.needs import Needs as Needs
 from mmkit.hooks import hookimpl as hookimpl
 from mmkit.inference.evaluate import evaluate as evaluate
 from mmkit.inference.predictor import Predictor as Predictor

@@ -50,7 +50,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("TextView", "GoldRank"),
     ),
     "Stations: what a plugin's parts derive from": (
-        *("Reader", "Annotator", "Failed", "Encoder", "ItemEncoder", "ItemSource", "MissingImages", "Fuser"),
+        *(
+            "Reader",
+            "Annotator",
+            "Failed",
+            "Encoder",
+            "ItemEncoder",
+            "ItemSource",
+            "MissingImages",
+            "Fuser",
+            "Needs",
+        ),
         *("Scorer", "Decoder", "Labels", "Metric", "Batch", "Features", "States"),
     ),
     "Tasks: what a decoder is asked, and what it answers": (
@@ -114,6 +124,7 @@ PUBLIC_MODULES = (
     "mmkit.files",
     "mmkit.fusers.attention",
     "mmkit.fusers.base",
+    "mmkit.fusers.needs",
     "mmkit.fusers.pooled",
     "mmkit.fusers.projection",
     "mmkit.hooks",

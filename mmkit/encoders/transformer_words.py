@@ -62,7 +62,6 @@ class TransformerWords(Encoder):
         self.model = TextModel(name, revision, max_length, dropout, attention)
         self.view, self.extra_views = view, tuple(extra_views or ())
         self.frozen, self.pooling = frozen, pooling
-        self.provides |= {"prefix", *(f"view:{name}" for name in self.extra_views)}
         self._prefix_shape: list[tuple[int, int]] | None = None
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:

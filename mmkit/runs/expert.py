@@ -92,7 +92,7 @@ class RunEncoder(ItemEncoder):
     `ScoresLabels.scores`): `emissions [B, 1, W, K]` with `lengths [B, 1]`, or `logits [B, 1, R]`.
     """
 
-    provides = frozenset({"pooled", "mask", "scores"})
+    provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.run.v1"
     is_run: ClassVar[bool] = True
 

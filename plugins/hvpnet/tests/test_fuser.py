@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkit.batch import Batch
+from mmkit.encoders.abilities import GivesGrid, TakesPrefix
+from mmkit.errors import PartError
+from mmkit.fusers.needs import Needs
 from mmkit_hvpnet.fuser import VisualPrefix
 from raising import raises
 
@@ -125,8 +128,8 @@ def test_gradients_reach_every_parameter_but_not_the_pictures_of_others() -> Non
 
 def test_asks_for_a_text_encoder_that_takes_a_prefix() -> None:
     assert VisualPrefix(text="a", vision="b").requires() == {
-        "a": frozenset({"tokens", "mask", "prefix"}),
-        "b": frozenset({"grid"}),
+        "a": Needs(frozenset({"tokens", "mask"}), (TakesPrefix,)),
+        "b": Needs(frozenset({"grid"}), (GivesGrid,)),
     }
 
 

@@ -43,7 +43,7 @@ PAIRS = [
 class Expert(Given):
     """A trained run, as a mixture sees it: features that are given, and a decoder."""
 
-    provides = frozenset({"pooled", "mask", "scores"})
+    provides = frozenset({"pooled", "mask"})
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__(DIM)
