@@ -13,8 +13,8 @@ from mmkit.errors import PartError
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import features_of
 
-WIDE = ("tokens", "pooled")
-"""Features of an encoder that are as wide as its `dim`."""
+MAIN = ("pooled", "tokens")
+"""Features of an encoder of which the first that it gives is as wide as its `dim`."""
 
 
 def checked_states(
@@ -47,7 +47,7 @@ def checked_states(
             handle.remove()
     for name, given in seen.items():
         encoder = encoders[name]
-        widths = {feature: encoder.dim for feature in WIDE if feature in given}
+        widths = dict.fromkeys([feature for feature in MAIN if feature in given][:1], encoder.dim)
         _check_given(f"{section}.encoders.{name}", encoder, features_of(encoder.provides), widths, given)
     trained = fuser.provides_in_training if fuser.training and batch.targets else frozenset()
     _check_given(f"{section}.fuser", fuser, fuser.provides | trained, fuser.dims, states.tensors)

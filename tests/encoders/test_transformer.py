@@ -382,7 +382,9 @@ def test_a_causal_model_is_for_decoders_that_read_one(
         reads_causal = True
 
     check_causal(Parts(encoders, fuser, Generating()))
-    check_causal(Parts(encoders, PooledQuery(["text"]), SoftmaxTagger()))  # of the text as a whole, all is seen
+    check_causal(
+        Parts(encoders, PooledQuery(["text"]), SoftmaxTagger())
+    )  # of the text as a whole, all is seen
     check_causal(Parts({"text": built(tiny_bert)}, fuser, SoftmaxTagger()))
 
 

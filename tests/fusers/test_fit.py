@@ -179,7 +179,9 @@ def test_all_that_does_not_fit_is_said_at_once(registered):
     )
     assert "model.encoders.text: test.needs_much.v1 needs Sings (an encoder that sings)" in said
     assert "set extra_views = ['plain']" in said
-    assert "crf_tagger.v1 needs first_subword, mask, word_index, but test.needs_much.v1 provides tokens" in said
+    assert (
+        "crf_tagger.v1 needs first_subword, mask, word_index, but test.needs_much.v1 provides tokens" in said
+    )
 
 
 def test_a_decoder_is_told_what_its_fuser_gives(registered):
@@ -215,7 +217,7 @@ def run(made: Model, training: bool) -> None:
             "model.encoders.text",
             "Words says that it gives pooled, but gives tokens",
         ),
-        (Words(dim=4), Hands(), "model.encoders.text", "`tokens` is 4 wide"),
+        (Words(dim=4), Hands(), "model.encoders.text", "`pooled` is 4 wide"),
         (
             Words(width=5, dim=5),
             Hands(),

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from mmkit.batch import Batch
 from mmkit.encoders.abilities import GivesGrid, TakesPrefix
-from mmkit.errors import PartError
 from mmkit.fusers.needs import Needs
 from mmkit_hvpnet.fuser import VisualPrefix
 from raising import raises
