@@ -22,7 +22,7 @@ from mmkit.annotators.base import Annotator
 from mmkit.cli import main
 from mmkit.data.types import Entity, Example
 from mmkit.decoders.crf_tagger import CrfTagger
-from mmkit.errors import DataError, RecipeError, TrainingError
+from mmkit.errors import RecipeError, TrainingError
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
