@@ -43,6 +43,7 @@ from mmkit.inference.devices import make_accelerator, pick_device, pick_precisio
 from mmkit.inference.features import prepare_entities, prepare_features
 from mmkit.inference.loader import Loader
 from mmkit.model import Model
+from mmkit.model_entities import build_entity_side, entity_side
 from mmkit.recipe import load_recipe
 from mmkit.training.checkpoint import Progress
 from mmkit.training.loop import Loop
@@ -143,8 +144,11 @@ def make_model(base: KnowledgeBase) -> tuple[Model, Any]:
     torch.manual_seed(0)
     fuser, decoder = recipe.build("model.fuser"), recipe.build("model.decoder")
     fuser.build(encoders)
+    side = entity_side(recipe, encoders, decoder)
+    if side is not None:
+        build_entity_side(side, recipe, fuser, lambda name: None)
     decoder.build(fuser.dims, {}, base)
-    return Model(encoders, fuser, decoder, {}, base), recipe
+    return Model(encoders, fuser, decoder, {}, base, side), recipe
 
 
 def train_with_mmkit(

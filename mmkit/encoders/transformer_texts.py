@@ -60,6 +60,7 @@ class TransformerTexts(ItemEncoder):
         attention: Attention = "sdpa",
     ) -> None:
         super().__init__(Texts(source, slots), frozen=frozen, store=store, feature_dtype=feature_dtype)
+        self.name = name
         self.model = TextModel(name, revision, max_length, dropout, attention)
         self.pooling = pooling
 

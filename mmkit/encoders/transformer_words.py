@@ -59,6 +59,7 @@ class TransformerWords(Encoder):
         attention: Attention = "sdpa",
     ) -> None:
         super().__init__()
+        self.name = name
         self.model = TextModel(name, revision, max_length, dropout, attention)
         self.view, self.extra_views = view, tuple(extra_views or ())
         self.frozen, self.pooling = frozen, pooling

@@ -20,6 +20,7 @@ from golden import CLOSE, authors_state, golden_files, salt_of
 from mmkit.batch import Batch, Features
 from mmkit.decoders.base import Decoder
 from mmkit.decoders.pair_classifier import PairClassifier
+from mmkit.encoders.items import CollatedItems
 from mmkit.encoders.timm_pyramid import TimmPyramidEncoder
 from mmkit.encoders.transformer import TransformerEncoder
 from mmkit.model import Model
@@ -89,8 +90,9 @@ def batch(golden: Features, items: Tensor, targets: Features) -> Batch:
         "first_subword": positions,
         "marker_index": torch.stack(markers, dim=1),
     }
-    vision = {"items": items, "mask": torch.ones(items.shape[:2], dtype=torch.bool)}
-    return Batch((), {"text": text, "vision": vision}, targets)
+    mask = torch.ones(items.shape[:2], dtype=torch.bool)
+    vision = CollatedItems(mask, loaded={"pixels": items.flatten(0, 1)})
+    return Batch((), {"text": text, "vision": vision.tensors()}, targets)
 
 
 @pytest.mark.parametrize("file", golden_files("hvpnet_ner"))
