@@ -31,7 +31,7 @@ def test_a_package_with_all_parts_passes_its_own_tests(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(plugin / "tests")]
     done = subprocess.run(command, env=environment, cwd=plugin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert "12 passed" in done.stdout
+    assert "18 passed" in done.stdout
     listed = [sys.executable, "-m", "mmkit", "list-components"]
     names = subprocess.run(listed, env=environment, capture_output=True, text=True, check=True).stdout
     assert all(
