@@ -273,7 +273,8 @@ def stand_ins_for(needs: Mapping[str, Any]) -> dict[str, Encoder]:
     made: dict[str, Encoder] = {}
     for name, wanted in needs.items():
         features = frozenset(getattr(wanted, "features", wanted))
-        views = tuple(sorted(f.removeprefix("view:") for f in features if f.startswith("view:")))
+        named = {f.removeprefix("view:") for f in features if f.startswith("view:")}  # as a plain set says it
+        views = tuple(sorted(named | set(getattr(wanted, "views", ()))))
         encoder: Encoder = WordEncoder(extra_views=views)
         if "tokens" not in features and "prefix" not in features:
             encoder = ImageEncoder(slots=None if "mask" in features else 2)

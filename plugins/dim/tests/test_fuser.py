@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from linking import Given
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
+from mmkit.testing import check_fuser
 from mmkit_dim.fuser import DynamicQuery
 from raising import raises
 
@@ -121,3 +122,7 @@ def test_the_query_may_be_as_wide_as_the_entities() -> None:
     fuser.build(encoders())
     assert fuser.dims == {"query": 5}
     assert query(fuser, inputs({name: [[True]] for name in NAMES})).shape == (1, 5)
+
+
+def test_it_keeps_the_contract() -> None:
+    check_fuser("dim.dynamic_query.v1")

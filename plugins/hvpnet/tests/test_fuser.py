@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mmkit.batch import Batch
 from mmkit.encoders.abilities import GivesGrid, TakesPrefix
 from mmkit.fusers.needs import Needs
+from mmkit.testing import check_fuser
 from mmkit_hvpnet.fuser import VisualPrefix
 from raising import raises
 
@@ -135,3 +136,7 @@ def test_asks_for_a_text_encoder_that_takes_a_prefix() -> None:
 def test_refuses_layers_of_different_widths() -> None:
     with raises("hvpnet.layer-widths", match="'text'"):
         build([(2, 3), (1, 3)], channels=4, side=2)
+
+
+def test_it_keeps_the_contract() -> None:
+    check_fuser("hvpnet.visual_prefix.v1")
