@@ -68,6 +68,7 @@ def _check_given(
             f"{kind} says that it gives {', '.join(lacking)}, but gives {', '.join(sorted(given)) or 'nothing'}",
             where=section,
             hint="its author has to correct `provides` or `dims` (or `provides_in_training`)",
+            code="part.not-as-said",
         )
     for name, width in widths.items():
         if given[name].shape[-1] != width:
@@ -75,4 +76,5 @@ def _check_given(
                 f"{kind} says that `{name}` is {width} wide, but its shape is {tuple(given[name].shape)}",
                 where=section,
                 hint="its author has to correct `dim` or `dims`",
+                code="part.not-as-said",
             )
