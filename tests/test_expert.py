@@ -127,6 +127,17 @@ def test_reads_other_notes_as_other_examples(tagger: tuple[Path, Model, list[Exa
     assert encoder.length(first, {}) > 2
 
 
+def test_missing_images_are_one_matter_for_a_run_and_what_reads_it(
+    tagger: tuple[Path, Model, list[Example]], tmp_path: Path
+) -> None:
+    for saved in (None, tmp_path):
+        encoder = RunEncoder(str(tagger[0]))
+        encoder.missing = MissingImages("blank")
+        encoder.build(saved=saved)
+        assert encoder.model.missing is encoder.missing
+        encoder.save(tmp_path)
+
+
 def test_a_run_that_is_not_there_says_how_to_train_it(tmp_path: Path) -> None:
     encoder = RunEncoder(str(tmp_path / "run"), recipe="text_only_mnre")
     with raises("expert.no-run") as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -44,7 +44,7 @@ class Pairs(ItemSource[Pair, LoadedPair]):
     broken one may be blank, the all-zero tensor after normalisation (the mean colour) takes its place.
     """
 
-    pictures: ClassVar[bool] = True
+    pictures = True
 
     def set_preparation(
         self,

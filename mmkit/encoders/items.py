@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -55,7 +55,7 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
     """
 
     drops_blanks: bool = False
-    pictures: ClassVar[bool] = False
+    pictures: bool = False
     """Whether items are picture files, which are looked at before training where features are not stored."""
 
     @abstractmethod

@@ -28,7 +28,7 @@ class OwnItems(ItemSource[Any, Any]):
     def __init__(self, encoder: ItemEncoder) -> None:
         self.encoder = encoder
         self.drops_blanks = encoder.drops_blanks
-        self.pictures = encoder.reads_pictures  # type: ignore[misc]  # of this encoder alone
+        self.pictures = encoder.reads_pictures
 
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Any]]:
         token = _asked.set(missing)

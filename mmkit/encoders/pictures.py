@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from PIL import Image as Pillow
@@ -26,7 +26,7 @@ class Pictures(ItemSource[Image, Tensor]):
     `build` says how pictures are prepared, by `set_transform`.
     """
 
-    pictures: ClassVar[bool] = True
+    pictures = True
 
     def __init__(self, photos: int = 1, objects: int = 0, drops_blanks: bool = False) -> None:
         self.photos, self.objects, self.drops_blanks = photos, objects, drops_blanks
