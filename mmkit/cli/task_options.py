@@ -102,19 +102,15 @@ def _option(wanted: Input) -> click.Option:
     return click.Option(
         [wanted.flag, _PREFIX + wanted.name],
         multiple=wanted.many,
-        type=float if wanted.kind == "number" else _Json() if wanted.kind == "json" else str,
+        type=float if wanted.kind == "number" else _json if wanted.kind == "json" else str,
         metavar=wanted.kind.upper(),
         help=f"{wanted.help[:1].upper()}{wanted.help[1:]}{repeated}.",
     )
 
 
-class _Json(click.ParamType):  # type: ignore[type-arg]  # generic in later versions alone
-    """JSON on the command line."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            self.fail(f"this is no JSON: {error}", param, ctx)
+def _json(text: str) -> Any:
+    """JSON on the command line. Raises `BadParameter` for anything else."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"this is no JSON: {error}") from error

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mmkit.errors import printable
 from mmkit.hooks import hookimpl
 
 if TYPE_CHECKING:
@@ -44,13 +46,13 @@ class ConsoleDisplay:
 
     def say(self, message: str) -> None:
         """One line, above any bar."""
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(printable(message, keep="\n"), markup=False, highlight=False, soft_wrap=True)
 
     @hookimpl
     def mmkit_note(self, message: str) -> None:
         """Notes are shown always: nothing is done silently."""
         self.console.print(
-            message,
+            printable(message, keep="\n"),
             style="yellow" if "warning:" in message else None,
             markup=False,
             highlight=False,
@@ -157,7 +159,7 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
         by_label.add_column(f"{split}\n{figure}", justify="right")
     for label in sorted({label for *_, label in labelled}):
         values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
-        by_label.add_row(label, *map(_percent, values))
+        by_label.add_row(escape(printable(label)), *map(_percent, values))
     return [overall, by_label]
 
 

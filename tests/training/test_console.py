@@ -1,6 +1,12 @@
-"""What a line about an evaluation says."""
+"""What a person sees of a run: lines about evaluations, notes, tables of results."""
 
-from mmkit.training.console import main_figures
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from mmkit.training.console import ConsoleDisplay, main_figures, results_tables
 
 
 def test_a_line_has_few_figures_of_each_metric_and_those_that_decide() -> None:
@@ -14,3 +20,21 @@ def test_a_line_has_few_figures_of_each_metric_and_those_that_decide() -> None:
         "spans.f1",
         "spans.f1.PER",
     ]
+
+
+def shown(*things: object) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=120, color_system=None)
+    for thing in things:
+        console.print(thing)
+    return out.getvalue()
+
+
+def test_data_in_notes_and_tables_do_not_control_the_terminal() -> None:
+    out = io.StringIO()
+    display = ConsoleDisplay(Console(file=out, width=120, color_system=None))
+    display.mmkit_note("warning: labels that train never shows: \x1b[2J[red]")
+    assert out.getvalue() == "warning: labels that train never shows: ␛[2J[red]\n"
+    tables = results_tables({"test": {"spans.f1": 0.5, "spans.f1.\x1b[31m[/]": 0.25}}, "run")
+    told = shown(*tables)
+    assert "␛[31m[/]" in told and "25.00" in told and "\x1b" not in told
