@@ -23,6 +23,7 @@ from mmkit.fusers.needs import Needs
 from mmkit.loading.sample import sampled
 from mmkit.model import Model
 from mmkit.recipe import load_recipe
+from raising import raises
 
 
 class Words(Encoder):
@@ -236,7 +237,7 @@ def test_a_part_that_gives_something_else_is_named(training, words, hands, where
 def test_states_that_are_promised_have_to_be_there():
     hands = Hands()
     hands.provides = frozenset({"tokens", "gate"})
-    with pytest.raises(PartError, match="Hands says that it gives gate, but gives pooled, tokens"):
+    with raises("part.not-as-said", match="Hands says that it gives gate, but gives pooled, tokens"):
         run(model(Words(), hands), training=True)
 
 
@@ -244,7 +245,7 @@ def test_what_only_training_has_is_looked_for_only_there():
     hands = Hands()
     hands.provides_in_training = frozenset({"second"})
     run(model(Words(), hands), training=False)
-    with pytest.raises(PartError, match="gives second"):
+    with raises("part.not-as-said", match="gives second"):
         run(model(Words(), hands), training=True)
     hands.also = {"second": torch.zeros(2)}
     run(model(Words(), hands), training=True)
@@ -274,5 +275,5 @@ def test_compiled_encoders_are_looked_at_where_they_run_as_written():
     made = model(words, hands)
     made.compiled = True
     run(made, training=True)  # the encoder is taken at its word
-    with pytest.raises(PartError, match="gives pooled"):
+    with raises("part.not-as-said", match="gives pooled"):
         run(made, training=False)

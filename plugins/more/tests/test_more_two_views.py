@@ -48,7 +48,7 @@ def test_training_gives_both_views(batch: Batch) -> None:
     encoder, fuser = Doubling(), TwoViews("words", view="alone")
     states = fuser.train()({"words": encoder}, batch)
     assert encoder.runs == 2
-    assert states.tensors.keys() == TwoViews.provides
+    assert states.tensors.keys() == TwoViews.provides | TwoViews.provides_in_training
     second = second_view(states)
     assert torch.equal(states["tokens"], inputs_of(7, 0)["input_ids"].unsqueeze(2) * 2.0)
     assert torch.equal(second["tokens"], inputs_of(3, 100)["input_ids"].unsqueeze(2) * 2.0)
