@@ -38,7 +38,8 @@ def check_annotator(
         entities = stand_in_entities()
     examples = written_images(stand_in_examples(), folder / "images")
     if isinstance(annotator, str):
-        overrides = registry.get("annotators", annotator).sample(folder / "stand-in", 1, examples)
+        cls: type[Annotator] = registry.get("annotators", annotator)
+        overrides = cls.sample(folder / "stand-in", 1, examples)
         settings = {**(settings or {}), **overrides}
     checked: CheckedPart[Annotator] = CheckedPart("annotators", annotator, settings)
     made, other = checked.fresh(), checked.fresh()

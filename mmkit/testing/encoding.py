@@ -46,7 +46,8 @@ def check_encoder(
     """
     examples = list(examples or written_images(stand_in_examples(), folder / "images"))
     if isinstance(encoder, str):
-        overrides = registry.get("encoders", encoder).sample(folder / "stand-in", 1, examples)
+        cls: type[Encoder] = registry.get("encoders", encoder)
+        overrides = cls.sample(folder / "stand-in", 1, examples)
         settings = {**(settings or {}), **overrides}
     checked: CheckedPart[Encoder] = CheckedPart("encoders", encoder, settings)
     torch.manual_seed(1)

@@ -12,6 +12,7 @@ from mmkit.batch import Features
 from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import Fuser
+from mmkit.fusers.needs import Needs
 from mmkit.testing.checked import CheckedPart, detached, row, weighted_sum
 from mmkit.testing.stand_ins import (
     ImageEncoder,
@@ -160,7 +161,7 @@ def _blanks(
 ) -> None:
     for name, wanted in fuser.requires().items():
         encoder = seen.encoders[name]
-        if "mask" not in getattr(wanted, "features", wanted) or not isinstance(encoder, ImageEncoder):
+        if "mask" not in Needs.of(wanted).features or not isinstance(encoder, ImageEncoder):
             continue
         hook = encoder.register_forward_hook(lambda module, inputs, features: _filled(features))
         try:

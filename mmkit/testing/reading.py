@@ -39,14 +39,15 @@ def check_reader(
 
     `settings` go to the constructor beside what the sample says. Raises `AssertionError`.
     """
-    cls = registry.get("readers", reader) if isinstance(reader, str) else reader
+    cls: type[Reader] = registry.get("readers", reader) if isinstance(reader, str) else reader
     checked = Checked(reader if isinstance(reader, str) else cls.__name__)
     kept = dict(settings or {})
 
     def built(**changed: Any) -> Reader:
         arguments = {**kept, **changed}
-        named = isinstance(reader, str)
-        made: Reader = registry.build_part("readers", reader, arguments) if named else cls(**arguments)
+        if not isinstance(reader, str):
+            return cls(**arguments)
+        made: Reader = registry.build_part("readers", reader, arguments)
         return made
 
     splits = cls.sample(folder / "sample", SEED)
