@@ -69,11 +69,16 @@ def test_the_default_folder_is_named_after_recipe_and_time(sample_recipe, tmp_pa
     assert (run / "run.json").is_file()
 
 
+def test_resuming_what_was_not_begun_begins_it(sample_recipe, tmp_path):
+    arguments = ["--resume", "--output", str(tmp_path / "none"), "--device", "cpu", "--training.epochs", "1"]
+    assert mmkit("train", sample_recipe, *arguments, "--quiet").exit_code == 0
+    assert (tmp_path / "none" / "run.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--resume"], "--resume needs --output"),
-        (["--resume", "--output", "{tmp}/none"], "there is no such folder"),
         (["--resume", "--output", "{tmp}/other"], "not a run folder"),
         (["--output", "{tmp}/other"], "not empty"),
         (["--output", "{tmp}/other/file"], "a file stands where a folder is needed"),

@@ -43,8 +43,8 @@ def test_biases_and_layer_norms_alone_do_not_decay() -> None:
     assert {"decoder.crf.start_transitions", "decoder.span_crf.transitions"} <= trained - spared
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["twitter15", pytest.param("twitter17", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("dataset", ["twitter15", "twitter17"])
 def test_photos_beat_blank_ones(dataset: str, tmp_path: Path) -> None:
     blank = {f"data.{split}.blank_images": True for split in ("train", "dev", "test")}
 
