@@ -293,9 +293,10 @@ def _locate(source: str | Path) -> Path:
             hint="give the path of one",
             code="recipe.ambiguous",
         )
-    near = [name] if name in known else near_misses(name, known)
+    stems = {Path(one).stem for one in known}  # the ending, which all have, makes no name near
+    near = [path.stem] if name in known else near_misses(path.stem, stems)
     hint = (
-        did_you_mean(name, near)
+        did_you_mean(path.stem, near)
         if near
         else f"recipes that come with mmkit: {', '.join(sorted(known)) or 'none'}"
     )

@@ -115,7 +115,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
             raise PartError(
                 f"is among the {self.name} of {package}, but is no subclass of {module}.{attribute}",
                 where=name,
-                hint="this is for the package's author to mend",
+                hint="this is for the package's author to fix",
                 code="part.wrong-class",
             )
         if missing := sorted(getattr(part, "__abstractmethods__", ())):

@@ -47,7 +47,7 @@ def test_pictures_in_another_place_are_said_once(sample_recipe, tmp_path):
     ]
     shown = check(sample_recipe, *overrides).output
     assert "is --data.dev.images right?" in shown
-    assert shown.endswith("3 problems to mend\n")
+    assert shown.endswith("3 problems to fix\n")
     missing = [word for word in shown.split() if word.startswith(str(tmp_path / "b"))]
     assert len(missing) == len(set(missing)) == 9
 

@@ -55,21 +55,26 @@ from test_distributed import SIZES, Towers, batch, gradients
 from mmkit.ops.distributed import Gather, gathered, weightless
 from mmkit.training.batches import share
 
+
+def main(sizes, folder):
+    rank = dist.get_rank()
+    found = {}
+    for size in sizes:
+        part, = share(range(size), 1, rank, 2)
+        model = DistributedDataParallel(Towers())
+        with weightless(part.weight == 0):
+            loss = model(*(x[part.indices] for x in batch()))
+            rows = gathered(torch.tensor(part.indices))
+            offset = Gather.of(len(part.indices), torch.device("cpu")).offset
+        (loss * part.weight).backward()
+        mean = loss.detach() * part.weight / 2
+        dist.all_reduce(mean)
+        found[str(size)] = {"gradients": gradients(model), "loss": mean, "rows": rows, "offset": offset}
+    torch.save(found, f"{folder}/{rank}.pt")
+
 dist.init_process_group("gloo")
-rank = dist.get_rank()
-found = {}
-for size in SIZES:
-    part, = share(range(size), 1, rank, 2)
-    model = DistributedDataParallel(Towers())
-    with weightless(part.weight == 0):
-        loss = model(*(x[part.indices] for x in batch()))
-        rows = gathered(torch.tensor(part.indices))
-        offset = Gather.of(len(part.indices), torch.device("cpu")).offset
-    (loss * part.weight).backward()
-    mean = loss.detach() * part.weight / 2
-    dist.all_reduce(mean)
-    found[str(size)] = {"gradients": gradients(model), "loss": mean, "rows": rows, "offset": offset}
-torch.save(found, f"{sys.argv[2]}/{rank}.pt")
+main(SIZES, sys.argv[2])  # the models end with it: one that outlives the group may abort the process
+dist.barrier()  # and a process that ends while the other still talks to it makes that one abort
 dist.destroy_process_group()
 """
 

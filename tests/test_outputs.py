@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -86,3 +87,29 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert result.stdout == "["
     assert result.stderr.strip() in ("0", "141")
+
+
+TERMINATED = """
+import os, signal, sys
+from pathlib import Path
+import click
+from mmkit.cli import main
+from mmkit.files import atomic
+
+@main.command("halfway")
+def halfway():
+    with atomic(Path(sys.argv[1]) / "found.jsonl") as file:
+        file.write("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+main(["halfway"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pause"), reason="needs POSIX signals")
+def test_a_command_that_is_terminated_leaves_no_temporary_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TERMINATED, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 128 + signal.SIGTERM, result.stderr
+    assert not list(tmp_path.iterdir())

@@ -55,7 +55,7 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize(("own", "how"), product(OWN, ["ieee", "tf32"]))
+@pytest.mark.parametrize(("own", "how"), list(product(OWN, ["ieee", "tf32"])))
 def test_inside_it_is_what_was_asked_for_and_outside_what_the_user_set(own, how):
     for name, value in own.items():
         places()[name].fp32_precision = value

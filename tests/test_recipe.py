@@ -620,7 +620,7 @@ def test_a_plugins_recipe_is_found_by_name(make: Make, tmp_path: Path) -> None:
     with hooks.registered(Plugin()):
         assert load_recipe("mine.cfg").config == recipe.config
         assert load_recipe("mine").path == tmp_path / "mine.cfg"
-        with raises("recipe.missing", match=r"'mine.cfg'"):
+        with raises("recipe.missing", match=r"'mine'"):
             load_recipe("recipes/mien.cfg")
     with raises("recipe.missing"):
         load_recipe("mine.cfg")

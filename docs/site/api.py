@@ -107,6 +107,7 @@ PUBLIC_MODULES = (
     "mmkit.decoders.pair_classifier",
     "mmkit.decoders.pair_decoder",
     "mmkit.decoders.softmax_tagger",
+    "mmkit.decoders.subword_tags",
     "mmkit.decoders.tagger",
     "mmkit.decoders.tagging",
     "mmkit.decoders.viterbi",

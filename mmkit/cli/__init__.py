@@ -95,7 +95,7 @@ class LazyGroup(click.Group):
         self.warned = frozenset(hooks.broken)
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
-        """Run a command and exit: 2 for an error the user can mend, 1 for a bug, 130 if interrupted.
+        """Run a command and exit: 2 for an error the user can fix, 1 for a bug, 130 if interrupted.
 
         `--debug`, anywhere on the line, or `MMKIT_DEBUG=1` shows the traceback of an error.
         """

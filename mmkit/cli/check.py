@@ -72,7 +72,7 @@ def _verdict(reports: Mapping[str, SplitReport], absent: int) -> str:
     if not problems:
         said = f" ({warnings} warning{'' if warnings == 1 else 's'})" if warnings else ""
         return f"[green]ready to train[/green]{said}"
-    return f"[red]{problems} problem{'' if problems == 1 else 's'} to mend[/red]"
+    return f"[red]{problems} problem{'' if problems == 1 else 's'} to fix[/red]"
 
 
 def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:

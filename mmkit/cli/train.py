@@ -34,7 +34,9 @@ def train(
         raise click.UsageError("--resume needs --output, the folder of the run to go on with")
     assembled = recipe_from(recipe, context, sample)
     quiet_libraries()
+    from mmkit.inference.devices import end_processes
     from mmkit.training.train import train as train_recipe
 
     with console_display(quiet) as display:
         train_recipe(assembled, output, resume=resume, device=device, quiet=quiet, hooks=[display])
+    end_processes()

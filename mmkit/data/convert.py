@@ -21,7 +21,7 @@ def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
     """Write what `reader` reads to the jsonlines file `dst`, streaming; return counts of what was written.
 
     Pictures and other media below the destination's folder get paths relative to it (read the file with that folder as
-    `root`), all others absolute ones. What the reader skipped or mended is in its `repairs` afterwards.
+    `root`), all others absolute ones. What the reader skipped or repaired is in its `repairs` afterwards.
     Raises `DataError` for data that cannot be read, and where the disk refuses.
     """
     counts: Counter[str] = Counter()

@@ -7,6 +7,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from typing import IO
 
 from PIL import Image as Pillow
@@ -56,6 +57,7 @@ def opened(path: str) -> Iterator[Pillow.Image]:
             yield picture
 
 
+@cache
 def raster_formats() -> tuple[str, ...]:
     """Names of the formats that are read: Pillow's without `NOT_RASTER`, and HEIF where pillow-heif is installed."""
     Pillow.init()

@@ -247,7 +247,7 @@ def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) 
         more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
         raise DataError(
             f"{len(files):,} pictures are {how}:{shown}{more}",
-            hint='mend or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+            hint='fix or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
             code="image.unusable",
         )
 

@@ -33,6 +33,16 @@ def make_accelerator(device: str) -> Accelerator:
     return accelerator
 
 
+def end_processes() -> None:
+    """End the group of processes that this one computes with, if any, once all of them are here.
+
+    A command calls it when it is done. A process that ends while another still talks to it makes that one abort.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def pick_device(device: str) -> torch.device:
     """The torch device called "auto", "cpu", "cuda", "cuda:N" or "mps"; auto prefers a GPU.
 

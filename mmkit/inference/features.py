@@ -88,7 +88,7 @@ def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
             raise DataError(
                 what,
                 where=f"model.encoders.{name}",
-                hint='mend or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+                hint='fix or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
                 code="image.unusable",
             )
         if report.bad:

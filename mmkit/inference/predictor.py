@@ -117,7 +117,13 @@ class Predictor:
         Raises `DataError` if this model does not link, or a candidate is not in its knowledge base.
         """
         found = self.predict(text, images, mention=mention, candidates=candidates)
-        return found.links[:top] if isinstance(found, LinkAnswer) else ()
+        if not isinstance(found, LinkAnswer):
+            raise DataError(
+                f"the task {self.task.name!r} answers with no links",
+                hint="use predict(), whose answer has the task's own fields",
+                code="input.not-for-task",
+            )
+        return found.links[:top]
 
     def example(
         self,
@@ -157,7 +163,7 @@ def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
     return error.at(
         error.where if owner is None else f"{owner}: {error.where}",
         error.hint
-        or "mend it, or put blank pictures in place of such: "
+        or "fix it, or put blank pictures in place of such: "
         '--missing-images blank, or missing_images = "blank" in Python',
     )
 

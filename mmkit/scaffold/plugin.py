@@ -12,7 +12,7 @@ from string import Template
 from mmkit import __version__
 from mmkit.config.packages import DISTRIBUTION
 from mmkit.errors import MMKitError, did_you_mean
-from mmkit.files import written_once
+from mmkit.files import MARKER, written_once
 
 STATIONS = {
     "reader": ("readers", "captions", "CaptionReader"),
@@ -67,7 +67,7 @@ def write_plugin(folder: Path, name: str, parts: Sequence[str] = PARTS) -> Path:
             (made / path).write_text(text, encoding="utf-8")
 
     written_once(target, write)
-    (target / "complete").unlink()
+    (target / MARKER).unlink()
     return target
 
 

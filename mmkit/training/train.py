@@ -37,7 +37,7 @@ def train(
     interrupted run goes on from its last checkpoint; on the CPU the result is the uninterrupted one's, bit for bit.
     Without `output` the folder is `runs/<recipe>/<time>`.
 
-    Raises `MMKitError` subclasses for whatever the user can mend, among them `Interrupted` on Ctrl-C or SIGTERM:
+    Raises `MMKitError` subclasses for whatever the user can fix, among them `Interrupted` on Ctrl-C or SIGTERM:
     between two updates everything is saved first.
     """
     accelerator = make_accelerator(device)

@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
-import numpy as np
-import torch
-from torch import Tensor
-
-from mmkit.batch import Features, States
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.softmax_tagger import SoftmaxTagger
-from mmkit.decoders.tagger import Tagger, at_least_one, at_positions
-from mmkit.decoders.tagging import Ids, Scheme, TagSet
-
-PAD, X, CLS, SEP = "[PAD]", "X", "[CLS]", "[SEP]"
-"""Tags of what is no word's first subword, as the authors' code names them."""
+from mmkit.decoders.subword_tags import SubwordTags
+from mmkit.decoders.tagging import Scheme
 
 
-class TagsSubwords(Tagger):
-    """Tags every subword (HVPNeT; Chen et al., 2022, the released code).
-
-    A word's further subwords carry the tag X, the special tokens around the text [CLS] and [SEP], a second text X;
-    [PAD] is tag 0 and never occurs. Spans are read off the first subwords. What is scored are not words, so that no
-    other model can build on the scores.
-    """
-
-    subwords: ClassVar[str] = "tagged"
-    score_names: frozenset[str] = frozenset()
-
-    def tag_set(self, types: Sequence[str]) -> TagSet:
-        return TagSet(types, self.scheme, before=[PAD], after=[X, CLS, SEP])
-
-    def position_tags(self, words: Ids, alignment: Features) -> Tensor:
-        """The tag of every subword `[B, T]`, from those of words `[B, W]`."""
-        first, word_index = alignment["first_subword"].numpy(), alignment["word_index"].numpy()
-        mask = alignment["attention_mask"].bool().numpy()
-        tags = np.where(mask, self.tags.ids[X], self.tags.ids[PAD])
-        row, word = np.nonzero(first >= 0)
-        tags[row, first[row, word]] = words[row, word]
-        rows, last = np.arange(len(tags)), mask.sum(1) - 1
-        for position, tag in ((np.zeros_like(last), CLS), (last, SEP)):
-            special = word_index[rows, position] < 0
-            tags[rows[special], position[special]] = self.tags.ids[tag]
-        return torch.from_numpy(tags)
-
-    def emissions(self, states: States) -> tuple[Tensor, Tensor]:
-        """Tag scores of subwords and their mask: `[B, T, K]`, `[B, T]`."""
-        return self.linear(self.dropout(states["tokens"])), states["mask"].bool()
-
-    def of_words(self, tags: Tensor, log_probs: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        first = at_least_one(states["first_subword"])
-        words = at_positions(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
-        return words, at_positions(log_probs.unsqueeze(2), first).squeeze(2)
-
-
-class SubwordCrfTagger(TagsSubwords, CrfTagger):
+class SubwordCrfTagger(SubwordTags, CrfTagger):
     """Tags every subword with a linear-chain CRF, as HVPNeT does; spans are scored by its marginals.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). See `TagsSubwords` for the tags. Well-formed sequences cannot be enforced: an X does not tell which
+    sorted). See `SubwordTags` for the tags. Well-formed sequences cannot be enforced: an X does not tell which
     tags may follow it.
 
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
@@ -77,11 +29,11 @@ class SubwordCrfTagger(TagsSubwords, CrfTagger):
         super().__init__(text, scheme=scheme, types=types, dropout=dropout)
 
 
-class SubwordSoftmaxTagger(TagsSubwords, SoftmaxTagger):
+class SubwordSoftmaxTagger(SubwordTags, SoftmaxTagger):
     """Tags every subword on its own by a softmax over tags.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). See `TagsSubwords` for the tags.
+    sorted). See `SubwordTags` for the tags.
 
     Loss `cross_entropy`: mean over a sentence's subwords, then over sentences.
     """

@@ -39,7 +39,7 @@ def recipe(dataset: str, kind: str) -> Recipe:
     return load_recipe(f"more_{dataset}_{kind}")
 
 
-@pytest.mark.parametrize(("dataset", "kind"), product(DATASETS, ("baseline", "text", "image", "moe")))
+@pytest.mark.parametrize(("dataset", "kind"), list(product(DATASETS, ("baseline", "text", "image", "moe"))))
 def test_every_recipe_is_valid_and_its_parts_fit(dataset: str, kind: str) -> None:
     loaded = recipe(dataset, kind)
     fitting_parts(loaded)
@@ -53,7 +53,7 @@ def test_every_recipe_is_valid_and_its_parts_fit(dataset: str, kind: str) -> Non
     assert loaded.training.score == wanted
 
 
-@pytest.mark.parametrize(("dataset", "kind"), product(NER, EXPERTS))
+@pytest.mark.parametrize(("dataset", "kind"), list(product(NER, EXPERTS)))
 def test_taggers_have_the_released_settings(dataset: str, kind: str) -> None:
     loaded = recipe(dataset, kind)
     training, decoder = loaded.training, loaded.config["model"]["decoder"]
@@ -69,7 +69,7 @@ def test_taggers_have_the_released_settings(dataset: str, kind: str) -> None:
     assert FIGURES[dataset][column] in loaded.path.read_text(encoding="utf-8").partition("[recipe]")[0]
 
 
-@pytest.mark.parametrize(("dataset", "kind"), product(DATASETS, EXPERTS))
+@pytest.mark.parametrize(("dataset", "kind"), list(product(DATASETS, EXPERTS)))
 def test_contexts_and_second_views(dataset: str, kind: str) -> None:
     loaded = recipe(dataset, kind)
     model = loaded.config["model"]

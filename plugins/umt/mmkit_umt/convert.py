@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from mmkit.decoders.subword_tags import CLS, PAD, SEP, X
 from mmkit.errors import DataError
 from mmkit.runs.importing import Importer, check_names
-from mmkit_umt.tagger import CLS, PAD, SEP, X
 
 TYPES = ("MISC", "PER", "ORG", "LOC")
 TAGS = (PAD, "O", *(f"{prefix}-{type_}" for type_ in TYPES for prefix in "BI"), X, CLS, SEP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,26 +12,22 @@ from mmkit.data.types import Entity, Example
 from mmkit.decoders.base import Labels
 from mmkit.decoders.crf import LinearChainCRF
 from mmkit.decoders.crf_tagger import CrfTagger
-from mmkit.decoders.tagger import at_least_one, at_positions
-from mmkit.decoders.tagging import Ids, TagSet
+from mmkit.decoders.subword_tags import CLS, PAD, SEP, SubwordTags, X
+from mmkit.decoders.tagging import TagSet
 from mmkit_umt.layers import start
-
-PAD, X, CLS, SEP = "[PAD]", "X", "[CLS]", "[SEP]"
-"""Tags of what is not a word's first subword, as the authors' code names them."""
 
 SPAN_TAGS = (PAD, "O", "B", "I", X, CLS, SEP)
 """The tags of span detection, in the order of the authors' layer."""
 
 
-class SpanAidedTagger(CrfTagger):
+class SpanAidedTagger(SubwordTags, CrfTagger):
     """Tags every subword with a linear-chain CRF over emissions that a span detector's are added to.
 
     Yu et al., ACL 2020, section 2.4. The span detector reads the state `auxiliary`, from the text alone, and has tags
     without types (`SPAN_TAGS`) and a CRF of its own. A fixed matrix turns its scores s into scores of the main tags:
     emissions are ½ e + ½ s C, where B and I go in equal parts to the tags of all types. The main CRF alone decides.
 
-    A word's further subwords have the tag X, special tokens around the text [CLS] and [SEP]; [PAD] is tag 0 and never
-    occurs. Entities are read off first subwords; the four tags are outside of any.
+    Subwords have the tags of `SubwordTags`; entities are read off first subwords.
 
     Losses, each the negative log-likelihood of a sentence's tags, mean over sentences: `nll` of the main CRF,
     `span_nll` of the span detector's. The authors weigh them 1 to 0.5: `[training] loss_weights = {"span_nll": 0.5}`.
@@ -44,8 +39,6 @@ class SpanAidedTagger(CrfTagger):
     """
 
     requires: frozenset[str] = CrfTagger.requires | {"auxiliary"}
-    subwords: ClassVar[str] = "tagged"
-    score_names: frozenset[str] = frozenset()  # subwords are scored, where others expect words
 
     main_to_span: Tensor
     conversion: Tensor
@@ -66,25 +59,10 @@ class SpanAidedTagger(CrfTagger):
         self.register_buffer("conversion", conversion(self.main_to_span), persistent=False)
         start(self, self.initializer_range)
 
-    def tag_set(self, types: Sequence[str]) -> TagSet:
-        return TagSet(types, self.scheme, before=[PAD], after=[X, CLS, SEP])
-
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """`tags [B, T]` and `span_tags [B, T]` of all subwords, [PAD] where there is none."""
         targets = super().targets(examples, inputs)
         return {**targets, "span_tags": self.main_to_span[targets["tags"]]}
-
-    def position_tags(self, words: Ids, alignment: Features) -> Tensor:
-        """The tag of each subword `[B, T]`, from those of words `[B, W]`."""
-        mask, first = alignment["attention_mask"].bool(), alignment["first_subword"]
-        tags = torch.where(mask, self.tags.ids[X], self.tags.ids[PAD])
-        special = mask & (alignment["word_index"] < 0)
-        position = torch.arange(mask.shape[1])
-        tags[special & (position == 0)] = self.tags.ids[CLS]
-        tags[special & (position == mask.sum(1, keepdim=True) - 1)] = self.tags.ids[SEP]
-        row, word = torch.nonzero(first >= 0, as_tuple=True)
-        tags[row, first[row, word]] = torch.from_numpy(words)[row, word]
-        return tags
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         spans, mask = self.span_emissions(states)
@@ -102,11 +80,6 @@ class SpanAidedTagger(CrfTagger):
     def span_emissions(self, states: States) -> tuple[Tensor, Tensor]:
         """Scores of `SPAN_TAGS` and their mask: `[B, T, 7]`, `[B, T]`."""
         return self.span_linear(states["auxiliary"]), states["mask"].bool()
-
-    def of_words(self, tags: Tensor, log_probs: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        first = at_least_one(states["first_subword"])
-        words = at_positions(tags.unsqueeze(2), first).squeeze(2).masked_fill(first < 0, -1)
-        return words, at_positions(log_probs.unsqueeze(2), first).squeeze(2)
 
     def _converted(self, states: States, spans: Tensor) -> Tensor:
         tags: Tensor = self.linear(states["tokens"])

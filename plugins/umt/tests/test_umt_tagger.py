@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Example, Span
+from mmkit.decoders.subword_tags import CLS, PAD, SEP, X
 from mmkit.decoders.tagging import TagSet
 from mmkit.errors import PartError
 from mmkit.registry import build_part
 from mmkit_umt.convert import TAGS, TYPES
-from mmkit_umt.tagger import CLS, PAD, SEP, SPAN_TAGS, SpanAidedTagger, X, conversion, span_tags
+from mmkit_umt.tagger import SPAN_TAGS, SpanAidedTagger, conversion, span_tags
 from tagging import EXAMPLES, PIECES, WIDTH, sentence, text_inputs, text_states
 
 
