@@ -9,6 +9,7 @@ A recipe cannot run code: it names registered parts and gives them plain values.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -274,6 +275,19 @@ def known_recipes() -> dict[str, list[Path]]:
             if not any(file.read_bytes() == other.read_bytes() for other in same_name):
                 same_name.append(file)
     return known
+
+
+def recipes_with(section: str, like: str = "") -> list[str]:
+    """Names of known recipes that have a section, or one within it; first those that share words with `like`."""
+    header = re.compile(rf"^\[{re.escape(section)}[.\]]", re.MULTILINE)
+    words = set(like.split("_"))
+    found = {
+        file.stem
+        for files in known_recipes().values()
+        for file in files
+        if header.search(file.read_text(encoding="utf-8", errors="replace"))
+    }
+    return sorted(found, key=lambda name: (-len(words & set(name.split("_"))), name))
 
 
 def _locate(source: str | Path) -> Path:

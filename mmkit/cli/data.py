@@ -10,6 +10,9 @@ import click
 from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet_libraries, recipe_from
 from mmkit.errors import DataError
 
+SHOWN = 6
+"""Recipes that are named in a hint."""
+
 _READER_HINT = (
     "a data file needs --reader NAME, such as mmkit.jsonl.v1; "
     "`mmkit list-components --registry readers` shows them all"
@@ -27,7 +30,12 @@ def annotate(context: click.Context, recipe: str, sample: bool, device: str, qui
     loaded = recipe_from(recipe, context, sample)
     names = loaded.parts("annotators")
     if not names:
-        click.echo(f"{loaded.path}: the recipe has no [annotators]")
+        from mmkit.recipe import recipes_with
+
+        click.echo(f"{loaded.path}: the recipe has no [annotators], so there is nothing to annotate")
+        if others := recipes_with("annotators", loaded.name):
+            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+            click.echo(f"  → recipes that have some: {', '.join(others[:SHOWN])}{more}")
         return
     quiet_libraries()
     from mmkit.inference.devices import pick_device

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.config.values import UNRESOLVED, Problems
+from mmkit.data.json_text import unique_fields
 from mmkit.errors import RecipeError, did_you_mean, near_misses
 
 Tree = dict[str, Any]
@@ -152,7 +153,7 @@ def _not_a_value(raw: str) -> str:
     if raw[0] == "'":
         return "is in single quotes; write double ones"
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, object_pairs_hook=unique_fields)
     except ValueError as error:
         value = raw
         if raw[0] in '"[{':
@@ -299,8 +300,23 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
                     code="recipe.override",
                 )
             value = left.pop(0)
+        if problem := _twice(value):
+            raise RecipeError(f"{option}: {problem}", hint="give it once", code="recipe.duplicate")
         overrides[name] = _value(value)
     return overrides
+
+
+def _twice(text: str) -> str:
+    """What stands twice in the JSON of an override; empty if nothing does."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return ""
+    try:
+        json.loads(text, object_pairs_hook=unique_fields)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def literal(value: Any) -> Any:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mmkit.data.json_text import unique_fields
 from mmkit.data.types import Example
 from mmkit.errors import DataError
 from mmkit.files import atomic
@@ -49,7 +50,7 @@ def merge_candidates(path: Path, lists: Mapping[str, Sequence[str]]) -> None:
 
 def _read(path: Path) -> dict[str, list[str]]:
     try:
-        lists = json.loads(path.read_bytes())
+        lists = json.loads(path.read_bytes(), object_pairs_hook=unique_fields)
     except (OSError, ValueError, RecursionError) as error:
         raise _not_lists(path, str(error)) from error
     if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):

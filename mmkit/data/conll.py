@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from mmkit.data.crops import CropTable, crop_table_files, post_images, under
 from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.tags import Tag, TagTable, chunks, looks_like_iob1
 from mmkit.data.types import ORPHANS, Example, Image, Span
@@ -63,6 +64,9 @@ class ConllImagesReader(Reader):
     Readers of files that hold more beside the sentence extend `sentences` and `tag_table`.
     """
 
+    form: ClassVar[str] = "CoNLL columns: a token, a tab and its tag a line, a sentence up to an empty line"
+    kinds: ClassVar[frozenset[str]] = frozenset({"conll"})
+
     source: ClassVar[str] = (
         "Twitter-2015 and Twitter-2017 are linked from https://github.com/jefferyYu/UMT, "
         "and with HVPNeT's object crops from https://github.com/zjunlp/HVPNeT"
@@ -102,6 +106,7 @@ class ConllImagesReader(Reader):
         for index, sentence in enumerate(self.sentences()):
             example = self._example(sentence, index, crops, photos, seen, iob1)
             posts, named = posts + 1, named + (len(example.images) > 1)
+            self.place = Place(f"{self.path}:{sentence.line}", sentence.line_of(0))
             yield example
         crops.count_unused(posts, named, self.repairs)
 

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from mmkit.data.expected import records
 from mmkit.data.jsonlines import Kind, write_jsonl
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image, Media
@@ -26,12 +27,12 @@ def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
     """
     counts: Counter[str] = Counter()
     folder = os.path.abspath(Path(dst).parent)  # noqa: PTH100 - of a string, and leaves symlinks as named
-    records: Iterator[Example | Entity] = iter(reader)
-    first = next(records, None)
+    found = records(reader)
+    first = next(found, None)
     kind: Kind = "entities" if isinstance(first, Entity) else "examples"
 
     def moved() -> Iterator[Example | Entity]:
-        for x in chain(() if first is None else (first,), records):
+        for x in chain(() if first is None else (first,), found):
             counts[kind] += 1
             counts["images"] += len(x.images)
             if isinstance(x, Example):

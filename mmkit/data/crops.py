@@ -114,9 +114,10 @@ def under(folder: str, *path: str) -> str:
     return os.path.join(folder, *path)  # noqa: PTH118
 
 
-def post_images(photo: str, crops: Sequence[str], blank: bool) -> tuple[Image, ...]:
-    """The photo and its crops, in that order; with `blank`, as many blank pictures."""
-    images = (Image(photo, "photo"), *(Image(path, "object") for path in crops))
+def post_images(photo: str | None, crops: Sequence[str], blank: bool) -> tuple[Image, ...]:
+    """The photo, if there is one, and its crops, in that order; with `blank`, as many blank pictures."""
+    own = () if photo is None else (Image(photo, "photo"),)
+    images = (*own, *(Image(path, "object") for path in crops))
     return tuple(replace(i, path=None) for i in images) if blank else images
 
 

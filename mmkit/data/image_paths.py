@@ -29,6 +29,9 @@ ENDINGS = (
 )
 """Endings of image files, in lower case; one of them, or none, follows a photo's name."""
 
+NO_NAME = ("nan", "none", "null")
+"""What programs write where a table has no name, in lower case."""
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -84,6 +87,17 @@ class Photos:
 
     def __init__(self, folder: str, repairs: Counter[str], default: str = ".jpg") -> None:
         self.folder, self.repairs, self.default = folder, repairs, default
+
+    def named(self, name: str, where: str = "") -> str | None:
+        """The file of a photo; None where the name is empty, or says that there is none, which is counted.
+
+        Raises `DataError` if several files could be it.
+        """
+        bare = name.strip().lower()
+        if bare and (bare not in NO_NAME or _exists(self.path(name, where))):
+            return self.path(name, where)
+        self.repairs["record that names no photo"] += 1
+        return None
 
     def path(self, name: str, where: str = "") -> str:
         """The file of a photo. Raises `DataError` if several files could be it."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmkit.data.boxes import Boxes
 from mmkit.data.image_files import opened
 from mmkit.data.image_paths import why_missing
 from mmkit.data.images import open_image, orientation
+from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import ImageError
 from mmkit.files import tidy
+
+SHOWN = 3
+"""Files that are named in a message, of each kind."""
+
+ON_ITS_SIDE = 5
+"""From this orientation of EXIF on, width and height change places."""
 
 UNORIENTED = "unoriented"
 """The state of a picture that is present, but says in broken metadata how it is to be turned."""
@@ -35,7 +43,9 @@ class ImageReport:
     photos_missing: int = 0
     """Photos that do not exist."""
     names: dict[str, list[str]] = field(default_factory=dict)
-    """The first few "missing", "empty" and "broken" files, the last with their reason."""
+    """The "missing", "empty" and "broken" files, the last with their reason."""
+    boxes: list[Problem] = field(default_factory=list)
+    """Boxes that cut nothing useful out of their picture."""
 
     @property
     def bad(self) -> int:
@@ -64,46 +74,70 @@ class ImageReport:
     def faults(self) -> str:
         """The files that cannot be used, by what is wrong: "2 missing: a.jpg, b.jpg"."""
         return "; ".join(
-            f"{count} {state}: {', '.join(names)}" + (", ..." if count > len(names) else "")
+            f"{len(names)} {state}: {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
             for state, names in self.names.items()
-            for count in [self.counts()[state]]
         )
+
+    def listed(self) -> Iterator[str]:
+        """A line for each file that cannot be used, for a file that lists all of them."""
+        for state, names in self.names.items():
+            yield from (f"{name}\t{state}" for name in names)
 
 
 def scan_images(
-    examples: Iterable[Example | Entity], decode: bool = False, show: int = 3, threads: int = 8
+    examples: Iterable[Example | Entity],
+    decode: bool = False,
+    threads: int = 8,
+    of: Callable[[Example | Entity], Sequence[Image]] = lambda x: x.images,
 ) -> ImageReport:
-    """Look at every picture file: its header, or with `decode` all of its pixels."""
-    images = [i for x in examples for i in x.images]
+    """Look at every picture file: its header, or with `decode` all of its pixels; and at the boxes in it.
+
+    `of` says which pictures of a record matter.
+    """
+    images: list[Image] = []
+    boxes = Boxes()
+    for x in examples:
+        chosen = of(x)
+        images += chosen
+        boxes.add(x, chosen)
     paths = list(dict.fromkeys(i.path for i in images if i.path is not None))
     photos = {i.path for i in images if i.path is not None and i.role == "photo"}
+    sizes: dict[str, tuple[int, int]] = {}
     report = ImageReport(blank=sum(i.path is None for i in images), photos=len(photos))
     with ThreadPoolExecutor(threads) as pool:
-        for path, (state, reason) in zip(paths, pool.map(lambda p: _state(p, decode), paths), strict=True):
+        for path, (state, reason, size) in zip(
+            paths, pool.map(lambda p: _state(p, decode), paths), strict=True
+        ):
+            if size is not None:
+                sizes[path] = size
             if state == UNORIENTED:
                 report.unoriented += 1
                 state = "present"
             setattr(report, state, getattr(report, state) + 1)
             report.photos_missing += state == "missing" and path in photos
-            if state != "present" and len(names := report.names.setdefault(state, [])) < show:
-                names.append(f"{tidy(path)} ({reason})" if reason else tidy(path))
+            if state != "present":
+                named = f"{tidy(path)} ({reason})" if reason else tidy(path)
+                report.names.setdefault(state, []).append(named)
+    report.boxes = boxes.problems(sizes)
     return report
 
 
-def _state(path: str, decode: bool) -> tuple[str, str]:
-    """What an `ImageReport` calls the file, and the reason where that is "broken"."""
+def _state(path: str, decode: bool) -> tuple[str, str, tuple[int, int] | None]:
+    """What an `ImageReport` calls the file, the reason where that is "broken", and the upright picture's size."""
     try:
         if not Path(path).stat().st_size:
-            return "empty", ""
+            return "empty", "", None
     except FileNotFoundError:
-        return "missing", why_missing(path)
+        return "missing", why_missing(path), None
     except (OSError, ValueError) as error:
-        return "broken", str(error)
+        return "broken", str(error), None
     try:
         with opened(path) as picture:
-            upright = orientation(picture) is not None
+            turn, (width, height) = orientation(picture), picture.size
         if decode:
             open_image(Image(path))
     except ImageError as error:
-        return "broken", f"{error.what} → {error.hint}" if error.hint else error.what
-    return ("present", "") if upright else (UNORIENTED, "")
+        return "broken", f"{error.what} → {error.hint}" if error.hint else error.what, None
+    if turn is None:
+        return UNORIENTED, "", (width, height)
+    return "present", "", (height, width) if turn >= ON_ITS_SIDE else (width, height)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from mmkit.data.boxes import A_BOX, whole_pixels
 from mmkit.data.image_files import MAX_PIXELS, broken, opened, unreadable
 from mmkit.data.types import Box, Image
 from mmkit.errors import ImageError
@@ -76,17 +76,6 @@ def content_key(image: Image) -> str:
     return digest if image.box is None else f"{digest}:{','.join(map(repr, map(float, image.box)))}"
 
 
-def whole_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """The whole pixels that `box` touches inside a picture of `size` (width, height); None where it touches none."""
-    width, height = size
-    if all(map(math.isfinite, box)):
-        left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
-        right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
-        if left < right and top < bottom:
-            return left, top, right, bottom
-    return None
-
-
 @lru_cache(maxsize=100_000)
 def _digest(path: str, mtime_ns: int, size: int) -> str:
     """Hash of a file's bytes, remembered for as long as the file looks unchanged."""
@@ -133,6 +122,7 @@ def _clipped(box: Box, size: tuple[int, int], path: str) -> tuple[int, int, int,
         raise ImageError(
             f"the box {box} holds no pixel of a {size[0]}×{size[1]} picture",
             where=path,
+            hint=A_BOX,
             code="image.empty-box",
         )
     return pixels

@@ -11,6 +11,7 @@ from mmkit.data.crops import post_images, under
 from mmkit.data.image_paths import Photos
 from mmkit.data.joint import joint
 from mmkit.data.json_text import read_json
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.records import Node
 from mmkit.data.types import Example, Image, Relation, Span
@@ -38,6 +39,9 @@ class JmereReader(Reader):
     name the record by its number from 0.
     """
 
+    form: ClassVar[str] = "a JSON list of sentences, as JMERE publishes it"
+    kinds: ClassVar[frozenset[str]] = frozenset({"jmere"})
+
     source: ClassVar[str] = (
         "JMERE is published with TESGA (Wang et al., 2024); its photos are those of MNRE, "
         "at https://github.com/thecharm/MNRE"
@@ -56,14 +60,16 @@ class JmereReader(Reader):
         for number, item in enumerate(file.items()):
             record = Node(item.value, f"{self.path}, record {number}")
             record.object()
-            yield self._example(record, ids)
+            example = self._example(record, ids)
+            self.place = Place(record.where)
+            yield example
 
     def _example(self, record: Node, ids: Ids) -> Example:
         tokens = words(record, self.repairs)
         photo = record["img_id"].text()
         images: tuple[Image, ...] = ()
         if self.images:
-            path = Photos(under(self.root, self.images), self.repairs, "").path(photo, record.where)
+            path = Photos(under(self.root, self.images), self.repairs, "").named(photo, record.where)
             images = post_images(path, (), self.blank_images)
         return Example.from_tokens(
             ids.of(photo),

@@ -25,14 +25,14 @@ def parse_line(line: str, where: str) -> Any:
 
 
 def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None) -> Any:
-    """The JSON value of a whole UTF-8 file.
+    """The JSON value of a whole UTF-8 file. A field that stands twice in an object is refused.
 
     A byte order mark is dropped and counted in `repairs`. Raises `DataError`: of a missing file with `source`,
     where the dataset comes from, as its hint; of a syntax error with file and line.
     """
     text = "\n".join(line for _, line in numbered_lines(path, source, repairs))
     try:
-        return _value(text, str(path))
+        return _value(text, str(path), with_lines=True)
     except json.JSONDecodeError as error:
         raise DataError(_syntax(error), where=f"{path}:{error.lineno}", code="json.syntax") from None
 
@@ -47,13 +47,15 @@ def surrogates(value: Any, where: str) -> DataError:
     )
 
 
-def _value(text: str, where: str) -> Any:
+def _value(text: str, where: str, with_lines: bool = False) -> Any:
     """The value; a syntax error is left to the caller, who knows how to tell its place."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=unique_fields, parse_constant=_refuse)
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError) as error:
+        if with_lines and isinstance(error, TwiceError) and (line := error.line(text)):
+            where = f"{where}:{line}"
         raise DataError(f"not JSON that can be read: {error}", where=where, code="json.unreadable") from None
     if _SURROGATE_ESCAPE.search(text) and _surrogate_field(value) is not None:
         raise surrogates(value, where)
@@ -64,12 +66,29 @@ def _syntax(error: json.JSONDecodeError) -> str:
     return f"not JSON: {error.msg.removesuffix(' at')} at character {error.colno}"
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of the JSON parser (its `object_pairs_hook`). Raises `ValueError` for a field that stands twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         double, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the field {double!r} occurs twice")
+        raise TwiceError(double)
     return fields
+
+
+class TwiceError(ValueError):
+    """A field that stands twice in an object."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"the field {field!r} occurs twice")
+        self.field = field
+
+    def line(self, text: str) -> int | None:
+        """The line of `text` where the field stands again; None where other objects have such a field too."""
+        places = [
+            m.start()
+            for m in re.finditer(re.escape(json.dumps(self.field, ensure_ascii=False)) + r"\s*:", text)
+        ]
+        return text.count("\n", 0, places[1]) + 1 if len(places) == 2 else None
 
 
 def _refuse(constant: str) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmkit.data.crops import blanked, found
 from mmkit.data.jsonlines import FORMAT, Kind, Record, check_header, located_records, read_jsonl, write_jsonl
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.records import entity_from_json, example_from_json, prediction_from_json, to_json
 from mmkit.data.types import Entity, Example, Prediction
@@ -35,6 +36,11 @@ class JsonlReader(Reader):
     `images` may be a list of paths: `{"text": "Jordan scores again", "images": ["photos/1.jpg"]}`.
     """
 
+    form: ClassVar[str] = (
+        'jsonlines: a header line such as {"format": 2, "kind": "examples"}, then a JSON object a line'
+    )
+    kinds: ClassVar[frozenset[str]] = frozenset({"jsonl-examples", "jsonl-entities", "jsonl-predictions"})
+
     def __iter__(self) -> Iterator[Example] | Iterator[Entity]:
         self.repairs.clear()
         seen: set[str] = set()
@@ -53,6 +59,7 @@ class JsonlReader(Reader):
                     hint="remove the line or give it some text",
                     code="data.empty-sentence",
                 )
+            self.place = Place(where)
             yield blanked(x) if self.blank_images else found(x, self.repairs)
 
     @classmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from mmkit.data.crops import blanked, under
+from mmkit.data.entity_fields import EntityFields
 from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS
@@ -31,6 +32,9 @@ class _Entry(NamedTuple):
 class KbJsonReader(Reader):
     """Reads a JSON object of id → text, or a list of `{"id", "name", "description"}` (WIKIPerson's).
 
+    The values of the object may be such records too, without `id`. `fields` says what the fields of records are called
+    in the file: `{"id": "qid", "name": "entity_name"}`, for example. Records that call them otherwise are an error;
+    fields that mean something else are counted.
     A text such as "Fred Conway [SEP]. American politician" is a name and a description; texts that are null, empty
     or "None" are counted. Further files, all paths relative to `root`:
 
@@ -40,6 +44,9 @@ class KbJsonReader(Reader):
     - `aliases`: id → a list of aliases.
     - `images`: a folder with a photo `<id>.jpg` of each entity.
     """
+
+    form: ClassVar[str] = "a JSON object of texts by id, or a list of entities"
+    kinds: ClassVar[frozenset[str]] = frozenset({"kb-json", "unknown"})
 
     source: ClassVar[str] = f"DWE's authors publish their entity texts at {AUTHORS}"
 
@@ -51,10 +58,12 @@ class KbJsonReader(Reader):
         names: str | None = None,
         aliases: str | None = None,
         images: str | None = None,
+        fields: dict[str, str] | None = None,
         blank_images: bool = False,
     ) -> None:
         super().__init__(root, file, blank_images)
         self.names, self.aliases, self.images = names, aliases, images
+        self.fields = EntityFields(fields or {}, named=names is not None)
 
     def files(self) -> list[Path]:
         return [
@@ -93,9 +102,23 @@ class KbJsonReader(Reader):
         value = self._read(self.file)
         if isinstance(value.value, list):
             return [
-                _listed(Node(item.value, f"{self.path}, record {i}")) for i, item in enumerate(value.items())
+                self._record(Node(item.value, f"{self.path}, record {i}"), None)
+                for i, item in enumerate(value.items())
             ]
-        return [_mapped(id, Node(text, value.where, id)) for id, text in value.object().items()]
+        return [
+            self._record(Node(told, f"{self.path}, record {id!r}"), id)
+            if isinstance(told, dict)
+            else _mapped(id, Node(told, value.where, id))
+            for id, told in value.object().items()
+        ]
+
+    def _record(self, node: Node, id: str | None) -> _Entry:
+        """An entity told by named fields; `id` is given where the record lacks it."""
+        node.object()
+        called = self.fields.of(node, id is None, self.repairs)
+        name = node.optional(called["name"], Node.text) or ""
+        text = node.optional(called["description"], Node.text) or ""
+        return _Entry(node[called["id"]].text() if id is None else id, name, _text(text))
 
     def _names(self, known: set[str]) -> dict[str, list[str]]:
         """Names by id, of a file in any of its three forms."""
@@ -119,13 +142,6 @@ class KbJsonReader(Reader):
         from mmkit.data.sample.mel import kb_json_sample
 
         return kb_json_sample(folder, seed)
-
-
-def _listed(node: Node) -> _Entry:
-    """An item of a list of entities."""
-    node.object()
-    name = node.optional("name", Node.text) or ""
-    return _Entry(node["id"].text(), name, _text(node.optional("description", Node.text) or ""))
 
 
 def _mapped(id: str, node: Node) -> _Entry:

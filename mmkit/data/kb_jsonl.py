@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmkit.data.crops import blanked
 from mmkit.data.json_text import parse_line
@@ -21,6 +21,9 @@ class KbJsonlReader(Reader):
     Nothing but the line at hand is kept, so that ten million entities take no more memory than ten; that ids occur
     once is checked when the knowledge base is built. Relative image paths are relative to `root`.
     """
+
+    form: ClassVar[str] = "jsonlines of entities, a JSON object with `id` and `name` a line"
+    kinds: ClassVar[frozenset[str]] = frozenset({"jsonl-entities", "kb-lines"})
 
     def __iter__(self) -> Iterator[Entity]:
         self.repairs.clear()

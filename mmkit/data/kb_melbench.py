@@ -20,6 +20,9 @@ class KbMelbenchReader(Reader):
     `mention_aliases_of = "train"` takes them from the training split alone (see `mmkit.data.mel.split_of`).
     """
 
+    form: ClassVar[str] = "a JSON object of records with `mentions`, as MELBench publishes it"
+    kinds: ClassVar[frozenset[str]] = frozenset({"melbench"})
+
     source: ClassVar[str] = SOURCE
 
     def __init__(

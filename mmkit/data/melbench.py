@@ -11,6 +11,7 @@ from mmkit.data.crops import under
 from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS, MelReader, Sentence, split_of
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.records import Node
 from mmkit.data.types import Example, Image
@@ -31,8 +32,18 @@ class Link(NamedTuple):
 
 
 def melbench_records(reader: Reader) -> Iterator[tuple[str, Node]]:
-    """(key, record) of a MELBench file, in its order. Errors name the file and the record's key."""
+    """(key, record) of a MELBench file, in its order. Errors name the file and the record's key.
+
+    Others publish the same records as a list, each with its `id` (MIMIC's authors, for example).
+    """
     value = read_json(reader.path, reader.source, reader.repairs)
+    if isinstance(value, list):
+        for number, record in enumerate(value):
+            node = Node(record, f"{reader.path}, record {number}")
+            node.object()
+            key = node["id"]
+            yield str(key.value) if type(key.value) is int else key.text(), node
+        return
     for key, record in Node(value, str(reader.path)).object().items():
         node = Node(record, f"{reader.path}, record {key!r}")
         node.object()
@@ -80,6 +91,7 @@ class _MelbenchReader(MelReader):
                 missing = "answer" if link.mention else "text"
                 self.repairs[f"mention without {missing}, skipped"] += 1
                 continue
+            self.place = Place(record.where)
             yield Example(
                 key if len(found) == 1 else f"{key}:{i}",
                 sentence.text,
@@ -94,18 +106,22 @@ class _MelbenchReader(MelReader):
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
         """The pictures that a record names."""
 
-    def _file(self, name: str) -> str:
-        return Photos(under(self.root, self.images or ""), self.repairs, "").path(name, str(self.path))
+    def _file(self, name: str) -> str | None:
+        return Photos(under(self.root, self.images or ""), self.repairs, "").named(name, str(self.path))
 
 
 class WikimelReader(_MelbenchReader):
-    """Reads `{"17": {"sentence": ..., "mentions": [...], "entities": [...], "answer": [...]}}`.
+    """Reads `{"17": {"sentence": ..., "mentions": [...], "entities": [...], "answer": [...]}}`, or a list of such
+    records with an `id` each.
 
     Each mention becomes an example whose entity is its `answer`, with the id "<key>", or "<key>:<i>" where the
     record has several. The photo is `imgPath` where the record has it, else `<key>.jpg`. The published file has no
     splits: `split` takes a part of it (see `mmkit.data.mel.split_of`); a file that is one split, as DWE's authors
     have them, is read whole with `split = None`.
     """
+
+    form: ClassVar[str] = "a JSON object of records with `mentions`, as MELBench publishes it"
+    kinds: ClassVar[frozenset[str]] = frozenset({"melbench"})
 
     def __init__(
         self,
@@ -131,7 +147,9 @@ class WikimelReader(_MelbenchReader):
         self.split = split
 
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
-        return (Image(self._file(record.optional("imgPath", Node.text) or f"{key}.jpg")),)
+        named = record.optional("imgPath", Node.text)
+        path = self._file(f"{key}.jpg" if named is None else named)
+        return () if path is None else (Image(path),)
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
@@ -147,6 +165,9 @@ class RichpediaReader(_MelbenchReader):
     has no photo. `parts` gives every photo a second time, as an object: DWE's parts of a Richpedia record are its
     photos.
     """
+
+    form: ClassVar[str] = "a JSON object of records with `mentions`, as MELBench publishes it"
+    kinds: ClassVar[frozenset[str]] = frozenset({"melbench"})
 
     def __init__(
         self,
@@ -174,9 +195,10 @@ class RichpediaReader(_MelbenchReader):
 
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
         names = record.list("img_list", Node.text) if record.value.get("img_list") is not None else ()
-        taken = [self._file(name) for name in names if name.lower().endswith(".jpg")]
-        if len(taken) < len(names):
-            self.repairs["picture that is no .jpg, left out"] += len(names) - len(taken)
+        jpegs = [name for name in names if name.lower().endswith(".jpg")]
+        if len(jpegs) < len(names):
+            self.repairs["picture that is no .jpg, left out"] += len(names) - len(jpegs)
+        taken = [path for name in jpegs if (path := self._file(name)) is not None]
         photos = tuple(Image(path) for path in taken)
         return photos + tuple(Image(path, "object") for path in taken if self.parts)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mmkit.data.crops import CropTable, crop_table_files, post_images, under
 from mmkit.data.image_paths import Photos
+from mmkit.data.json_text import parse_line
 from mmkit.data.lines import numbered_lines
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.types import Example, Image, Relation, Span
 from mmkit.errors import DataError
@@ -29,10 +33,13 @@ class MnreReader(Reader):
     `<root>/<images>` (published: `img_org/train`; `images = None` reads text alone); `crops` is a table of
     object crops by line index (see `CropTable`) whose files lie in `crop_images` (`missing_crops = "none"`
     counts a table that does not exist instead of stopping); all paths are relative to
-    `root`.
+    `root`. A relation that is null is a pair without a label. Lines may be JSON too, which is counted.
 
     Readers of files whose tokens are not the sentence alone extend `split`.
     """
+
+    form: ClassVar[str] = "a Python dictionary a line, as MNRE publishes them"
+    kinds: ClassVar[frozenset[str]] = frozenset({"mnre"})
 
     source: ClassVar[str] = (
         "MNRE is published at https://github.com/thecharm/MNRE, "
@@ -68,9 +75,10 @@ class MnreReader(Reader):
         for number, line in numbered_lines(self.path, self.source, self.repairs):
             if line.strip():
                 where = f"{self.path}:{number}"
-                record = Record(_literal(line, where), where)
+                record = Record(literal(line, where, self.repairs), where)
                 example = self._example(record, number, crops)
                 posts, named = posts + 1, named + (len(example.images) > 1)
+                self.place = Place(where)
                 yield record, example
             else:
                 self.repairs["empty line skipped"] += 1
@@ -85,9 +93,12 @@ class MnreReader(Reader):
         images: tuple[Image, ...] = ()
         if self.images is not None:
             name, index = record.text("img_id"), number - 1
-            photo = Photos(under(self.root, self.images), self.repairs, "").path(name, record.where)
+            photo = Photos(under(self.root, self.images), self.repairs, "").named(name, record.where)
             images = post_images(photo, crops.files(index, str(index), name), self.blank_images)
-        relation = Relation(head, tail, record.text("relation"))
+        label = record.label()
+        if label is None:
+            self.repairs["relation without a label"] += 1
+        relation = Relation(head, tail, label)
         return Example.from_tokens(
             f"{self.path.stem}:{number}", tokens, images=images, relations=(relation,), notes=notes
         )
@@ -128,6 +139,10 @@ class Record:
             )
         return value
 
+    def label(self) -> str | None:
+        """The relation; None where it is null."""
+        return None if self._field("relation") is None else self.text("relation")
+
     def tokens(self) -> list[str]:
         tokens = self._field("token")
         if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
@@ -154,8 +169,11 @@ class Record:
         return Span(start, end, label)
 
 
-def _literal(line: str, where: str) -> Any:
-    """The Python literal on a line; nothing is executed."""
+def literal(line: str, where: str, repairs: Counter[str]) -> Any:
+    """The Python literal on a line, or its JSON, which is counted; nothing is executed.
+
+    Raises `DataError` for anything else, and for a key that stands twice.
+    """
     if len(line) > MAX_LINE:
         raise DataError(
             f"a line of {len(line)} characters; at most {MAX_LINE} are read",
@@ -163,16 +181,49 @@ def _literal(line: str, where: str) -> Any:
             code="mnre.line-too-long",
         )
     try:
-        if "\\" not in line:
-            return ast.literal_eval(line)
         with warnings.catch_warnings():  # an unknown escape such as '\d' is kept as it is
-            warnings.simplefilter("ignore")
-            return ast.literal_eval(line)
+            if "\\" in line:
+                warnings.simplefilter("ignore")
+            tree = ast.parse(line.lstrip(" \t"), mode="eval")
+        value = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        raise DataError(
-            f"not a Python literal: {reason}",
-            where=where,
-            hint="each line is one dictionary, as MNRE publishes them",
-            code="mnre.syntax",
-        ) from None
+        found = _json(line, where)
+        if found is None:
+            raise _no_literal(error, where) from None
+        repairs["line read as JSON, where MNRE has a Python literal"] += 1
+        return found
+    _refuse_doubles(tree.body, where)
+    return value
+
+
+def _json(line: str, where: str) -> Any:
+    """The JSON object on a line; None if there is none."""
+    try:
+        found = isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return None
+    return parse_line(line, where) if found else None
+
+
+def _no_literal(error: Exception, where: str) -> DataError:
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    if isinstance(error, ValueError) and "malformed node" in reason:  # Python names objects in memory there
+        reason = "it holds a name or a call, and nothing is run"
+    return DataError(
+        f"not a Python literal: {reason}",
+        where=where,
+        hint="each line is one dictionary, as MNRE publishes them",
+        code="mnre.syntax",
+    )
+
+
+def _refuse_doubles(node: ast.expr, where: str) -> None:
+    """Raise `DataError` for a key that stands twice in a dictionary, or in one within it."""
+    if not isinstance(node, ast.Dict):
+        return
+    keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+    if len(set(keys)) < len(keys):
+        double, _ = Counter(keys).most_common(1)[0]
+        raise DataError(f"the field {double!r} occurs twice", where=where, code="json.duplicate-field")
+    for value in node.values:
+        _refuse_doubles(value, where)

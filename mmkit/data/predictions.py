@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from mmkit.data.expected import of_another_kind
 from mmkit.data.json_text import parse_line
 from mmkit.data.jsonlines import Record, read_jsonl
 from mmkit.data.lines import numbered_lines
@@ -159,18 +160,24 @@ def _form(path: Path, forms: Forms) -> Form:
         try:
             record = parse_line(line, where)
         except DataError as error:
-            raise error.at(where, error.hint or _known(forms)) from error
+            raise _of_another_kind(error.at(where, error.hint or _known(forms)), path, forms) from error
         if isinstance(record, dict) and "format" in record:
             return "canonical"
         if isinstance(record, dict) and record.keys() >= {"id", "text", "tokens"}:
             return "described"
-        raise DataError(
+        unknown = DataError(
             "neither a header of jsonlines nor a prediction",
             where=where,
             hint=_known(forms),
             code="predictions.unknown-form",
         )
+        raise _of_another_kind(unknown, path, forms)
     raise DataError("the file is empty", where=path, hint=_known(forms), code="file.empty")
+
+
+def _of_another_kind(error: DataError, path: Path, forms: Forms) -> DataError:
+    own = frozenset({"jsonl-examples", "jsonl-entities", "jsonl-predictions"})
+    return of_another_kind(error, path, own, _known(forms).removeprefix("it may be "))
 
 
 def _known(forms: Forms) -> str:

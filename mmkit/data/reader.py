@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmkit.data.problems import Place
 from mmkit.data.types import Entity, Example
 
 
@@ -16,14 +17,21 @@ class Reader(ABC):
 
     The constructor touches no disk. Every error is a `DataError` that names file and line. What an iteration
     skipped or read with leniency is counted in `repairs` (reason → count) and shown to the user, never hidden.
+    `place` says where the record stands that an iteration gave last, so that what is found wrong with it later can be
+    said with file and line; a reader sets it before it gives the record.
     `source` says where the dataset comes from; it is part of the message for a missing file.
     """
 
     source: ClassVar[str] = ""
+    form: ClassVar[str] = ""
+    """What a file is that it reads, for the message where a file is something else: "a JSON list of captions"."""
+    kinds: ClassVar[frozenset[str]] = frozenset()
+    """The kinds of files that it reads, as `mmkit.data.looks` calls them."""
 
     def __init__(self, root: str, file: str, blank_images: bool = False) -> None:
         self.root, self.file, self.blank_images = root, file, blank_images
         self.repairs: Counter[str] = Counter()
+        self.place: Place | None = None
 
     @property
     def path(self) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from mmkit.data.problems import Problem, counted
 from mmkit.data.records import Node
 from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.errors import DataError
@@ -93,6 +94,17 @@ def need_positions(id: str, *notes: Mapping[str, Any]) -> None:
             where=id,
             hint='count them by words: mmkit.joint_f1.v1 with match = "string"',
             code="data.no-positions",
+        )
+
+
+def without_positions(examples: Sequence[Example]) -> Iterator[Problem]:
+    """Examples whose entities are told by their words, which a metric of places cannot count."""
+    at = [(x.id, None) for x in examples if STRINGS in x.notes]
+    if at:
+        told = counted(len(at), "example tells its", "examples tell their")
+        hint = 'count them by words: mmkit.joint_f1.v1 with match = "string"'
+        yield Problem(
+            f"{told} entities by their words, not by their places", at, hint, code="data.no-positions"
         )
 
 

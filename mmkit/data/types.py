@@ -110,12 +110,19 @@ class Relation:
 class Image:
     """A picture of an example. `path` None is a blank one: an encoder takes it as the mean colour, or for none.
 
-    `box` cuts a crop out of the file. Roles: the post's `photo`, or an `object` in it.
+    `box` cuts a crop out of the file. Roles: the post's `photo`, or an `object` in it. Raises `DataError` for an empty
+    path.
     """
 
     path: str | None
     role: Role = "photo"
     box: Box | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is not None and not self.path.strip():
+            raise DataError(
+                "a picture's path is empty", hint="None is a blank picture", code="data.image-path"
+            )
 
     def to_dict(self) -> Json:
         """As JSON."""
@@ -125,9 +132,9 @@ class Image:
     def read(cls, node: Node) -> Image:
         """From JSON, or from a plain path. Raises `DataError`."""
         if isinstance(node.value, str):
-            return cls(node.value)
+            return cls(_path(node))
         node.fields(("path", "role", "box"))
-        path = node.optional("path", Node.text)
+        path = node.optional("path", _path)
         role = node.optional("role", Node.text) or "photo"
         if role not in ("photo", "object"):
             node["role"].fail("'photo' or 'object'")
@@ -356,6 +363,10 @@ class TextView:
     def of(cls, example: Example) -> TextView:
         """The plain view: the example's tokens and nothing else."""
         return cls(words=example.tokens, index=tuple(range(len(example.tokens))))
+
+
+def _path(node: Node) -> str:
+    return node.text() if node.text().strip() else node.fail("a path, or null for a blank picture")
 
 
 def _box(node: Node) -> Box:

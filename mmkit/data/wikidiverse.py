@@ -14,6 +14,7 @@ from mmkit.data.crops import under
 from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS, Listed, MelReader, Sentence
+from mmkit.data.problems import Place
 from mmkit.data.records import Node
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
@@ -60,6 +61,9 @@ class WikidiverseReader(MelReader):
     files list, for each gold entity, the others.
     """
 
+    form: ClassVar[str] = "a JSON list of captions, as WikiDiverse publishes it"
+    kinds: ClassVar[frozenset[str]] = frozenset({"wikidiverse"})
+
     source: ClassVar[str] = (
         "WikiDiverse is published at https://github.com/wangxw5/wikiDiverse, "
         f"and as DWE's authors convert it at {AUTHORS}"
@@ -94,14 +98,16 @@ class WikidiverseReader(MelReader):
         value = Node(read_json(self.path, self.source, self.repairs), str(self.path), "file")
         for number, item in enumerate(value.items()):
             node = Node(item.value, f"{self.path}, record {number}")
+            self.place = Place(node.where)
             yield from self._of_caption(f"{self.path.stem}:{number}", self._caption(node))
 
     def _of_caption(self, id: str, caption: _Caption) -> Iterator[Example]:
         sentence = Sentence(caption.sentence, self.repairs)
         images: tuple[Image, ...] = ()
-        if self.images is not None and caption.picture:
+        if self.images is not None:
             photos = Photos(under(self.root, self.images), self.repairs, "")
-            images = (Image(photos.path(caption.picture, id)),)
+            photo = photos.named(caption.picture or "", id)
+            images = () if photo is None else (Image(photo),)
         for i, link in enumerate(caption.links):
             if not link.entity or not link.text:
                 missing = "article" if link.text else "text"
@@ -173,7 +179,9 @@ class WikidiverseReader(MelReader):
         return unquote(title.replace("-", " ") if self.hyphens == "space" else title).strip()
 
     def _picture(self, node: Node) -> str | None:
-        return None if node.value is None else picture_file(node.text(), self.image_names)
+        if node.value is None or not node.text().strip():
+            return None
+        return picture_file(node.text(), self.image_names)
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

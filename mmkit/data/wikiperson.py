@@ -11,6 +11,7 @@ from mmkit.data.crops import under
 from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import parse_line, read_json
 from mmkit.data.mel import AUTHORS, Listed, MelReader
+from mmkit.data.problems import Place
 from mmkit.data.records import Node
 from mmkit.data.types import Box, Example, Image
 from mmkit.errors import DataError
@@ -23,6 +24,9 @@ class WikipersonReader(MelReader):
     and, as an object, the person's face, `boundingbox` (left, top, right, bottom in pixels; it may reach beyond the
     photo). Records without `wikiid` are skipped and counted. Candidate files list, for each gold entity, the others.
     """
+
+    form: ClassVar[str] = "a JSON list of photos, as WIKIPerson publishes it"
+    kinds: ClassVar[frozenset[str]] = frozenset({"wikiperson"})
 
     source: ClassVar[str] = (
         "WIKIPerson is published at https://github.com/ict-bigdatalab/VNEL, "
@@ -39,6 +43,7 @@ class WikipersonReader(MelReader):
             if not entity:
                 self.repairs["record without an entity, skipped"] += 1
                 continue
+            self.place = Place(node.where)
             yield Example(_id(node["id"]), "", (), (), images=self._pictures(node), entity=entity)
 
     def _pictures(self, node: Node) -> tuple[Image, ...]:
@@ -46,8 +51,8 @@ class WikipersonReader(MelReader):
         if self.images is None:
             return ()
         photos = Photos(under(self.root, self.images), self.repairs, "")
-        path = photos.path(node["image"].text(), node.where)
-        return Image(path), Image(path, "object", box)
+        path = photos.named(node["image"].text(), node.where)
+        return () if path is None else (Image(path), Image(path, "object", box))
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from mmkit.cache import cache_dir
+from mmkit.data.expected import records
 from mmkit.data.kb_jsonl import KbJsonlReader
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.reader import Reader
@@ -75,7 +76,7 @@ def read_entities(recipe: Recipe, other: Path | None = None) -> Sequence[Entity]
 
 
 def _read(reader: Reader) -> Iterator[Entity]:
-    for record in reader:
+    for record in records(reader):
         if not isinstance(record, Entity):
             raise DataError(
                 f"data.{ENTITIES} needs entities, but its reader gives examples", code="data.wrong-reader"

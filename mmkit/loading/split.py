@@ -8,6 +8,7 @@ from typing import Any
 
 from mmkit.data.candidates import candidate_recall, recall_in_words
 from mmkit.data.fingerprints import file_sha256, known_variant
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError
@@ -32,6 +33,8 @@ class Split:
     files: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     """Record id → why an annotator could not annotate it, where that is no error."""
+    places: dict[str, Place] = field(default_factory=dict)
+    """Record id → where it stands, as far as the reader says it."""
 
     def __len__(self) -> int:
         """The number of records."""

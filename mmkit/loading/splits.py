@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmkit.data.expected import records
+from mmkit.data.problems import SHOWN, Place, counted
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError, did_you_mean
@@ -43,27 +45,42 @@ def read_split(recipe: Recipe, name: str) -> Split:
     reader: Reader = recipe.build(f"data.{name}")
     split = Split(name)
     seen: set[str] = set()
-    for record in reader:
+    again: list[tuple[str, Place | None]] = []
+    for record in records(reader):
         if isinstance(record, Entity):
             raise DataError(
                 f"data.{name} needs examples, but its reader gives entities",
                 where=reader.path,
                 code="data.wrong-reader",
             )
+        place: Place | None = getattr(reader, "place", None)
         if record.id in seen:
-            raise DataError(
-                f"two records have the id {record.id!r}",
-                where=reader.path,
-                hint="make ids unique",
-                code="data.duplicate-id",
-            )
+            again.append((record.id, place))
+            continue
         seen.add(record.id)
         split.examples.append(record)
+        if place is not None:
+            split.places[record.id] = place
+    if again:
+        raise _not_unique(again, reader)
     if not seen:
         raise DataError("there is no record in this file", where=reader.path, code="data.no-records")
     split.repairs = dict(reader.repairs)
     split.files = fingerprints(reader)
     return split
+
+
+def _not_unique(again: Sequence[tuple[str, Place | None]], reader: Reader) -> DataError:
+    """The error for records whose id an earlier one has."""
+    told = ", ".join(f"{id!r}" + (f" at {place.of()}" if place else "") for id, place in again[:SHOWN])
+    more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
+    have = counted(len(again), "record has", "records have")
+    return DataError(
+        f"{have} the id of an earlier one: {told}{more}",
+        where=reader.path,
+        hint="make ids unique",
+        code="data.duplicate-id",
+    )
 
 
 def annotate_split(

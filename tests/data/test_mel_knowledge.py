@@ -116,7 +116,7 @@ def test_a_wrong_file_is_named(
     ("content", "where", "message"),
     [
         ('{\n"Q1": "a",\n"Q2" "b"}', "kb.json:3", "not JSON: Expecting ':' delimiter at character 6"),
-        ('{"Q1": "a", "Q1": "b"}', "kb.json", "the field 'Q1' occurs twice"),
+        ('{"Q1": "a", "Q1": "b"}', "kb.json:1", "the field 'Q1' occurs twice"),
         ('{"Q1": NaN}', "kb.json", "NaN is not a JSON number"),
         ('{"Q1": "\\ud800"}', "kb.json", "`Q1` holds an unpaired surrogate"),
         ("[" * 100_000, "kb.json", "not JSON that can be read"),

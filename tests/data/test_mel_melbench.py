@@ -100,7 +100,8 @@ def test_splits_share_no_record_and_leave_none_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "where", "message"),
     [
-        ([RECORD], "", "`record` must be an object, not"),
+        (3, "", "`record` must be an object, not 3"),
+        ([{"sentence": "Reed"}], ", record 0", "the field `id` is missing"),
         ({"7": 3}, ", record '7'", "`record` must be an object, not 3"),
         ({"7": {}}, ", record '7'", "the field `sentence` is missing"),
         ({"7": RECORD | {"sentence": None}}, ", record '7'", "`sentence` must be a string, not None"),

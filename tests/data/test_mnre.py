@@ -99,7 +99,7 @@ def test_crops_are_listed_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (RECORD | {"t": {"name": "x", "pos": [5, 7]}}, "'t' lies at tokens [5, 7) of a sentence of 6"),
         (RECORD | {"t": {"name": "x", "pos": [2, 2]}}, "'t' lies at tokens [2, 2)"),
         (RECORD | {"t": {"name": "x", "pos": [-1, 2]}}, "'t' lies at tokens [-1, 2)"),
-        (RECORD | {"relation": None}, "'relation' must be a string, not None"),
+        (RECORD | {"relation": 3}, "'relation' must be a string, not 3"),
         (RECORD | {"img_id": 3}, "'img_id' must be a string, not 3"),
     ],
 )

@@ -40,7 +40,8 @@ NOTES = st.dictionaries(
 )
 BOXES = st.none() | st.tuples(FLOATS, FLOATS, FLOATS, FLOATS)
 IMAGES = st.lists(
-    st.builds(Image, st.none() | TEXT, st.sampled_from(["photo", "object"]), BOXES), max_size=3
+    st.builds(Image, st.none() | TEXT.filter(str.strip), st.sampled_from(["photo", "object"]), BOXES),
+    max_size=3,
 ).map(tuple)
 MEDIA = st.lists(
     st.builds(Media, TEXT, TEXT.filter(lambda kind: kind not in ("", "image")), TEXT), max_size=2

@@ -1,0 +1,56 @@
+"""Reading records, with a word on the file where it is of another kind than its reader expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmkit.data.looks import looks_like
+from mmkit.data.reader import Reader
+from mmkit.data.types import Entity, Example
+from mmkit.errors import DataError
+
+OF_ANOTHER_KIND = frozenset(
+    {
+        *("json.syntax", "json.unreadable", "json.wrong-type", "json.missing-field", "json.unknown-field"),
+        *("jsonl.no-header", "jsonl.format", "jsonl.unknown-kind", "file.wrong-kind", "data.no-text"),
+        *("conll.columns", "conll.unknown-tag", "conll.no-image-line", "file.not-utf8"),
+        *(
+            "mnre.syntax",
+            "mnre.not-a-dictionary",
+            "mnre.line-too-long",
+            "wikidiverse.fields",
+            "knowledge.fields",
+        ),
+        *("predictions.unknown-form", "data.wrong-reader"),
+    }
+)
+"""Codes of errors that a file of another kind ends in."""
+
+
+def records(reader: Reader) -> Iterator[Example | Entity]:
+    """What the reader reads. An error in the first record says what the file looks like, if that is another kind."""
+    given = False
+    try:
+        for record in reader:
+            given = True
+            yield record
+    except DataError as error:
+        if given:
+            raise
+        raise of_another_kind(error, reader.path, reader.kinds, reader.form) from error
+
+
+def of_another_kind(error: DataError, path: Path, kinds: frozenset[str], form: str) -> DataError:
+    """The error, with advice if the file at `path` seems to be none of the `kinds` that can be read.
+
+    `form` says what is expected.
+    """
+    if error.code not in OF_ANOTHER_KIND or not form or not error.where.startswith(str(path)):
+        return error
+    looks = looks_like(path)
+    if looks is None or looks.kind in kinds:
+        return error
+    said = f"the file looks like {looks.what}; expected is {form}"
+    advice = looks.advice(path)
+    return error.at(error.where, f"{said}\n  → {advice}" if advice else said)

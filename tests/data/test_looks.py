@@ -1,0 +1,173 @@
+"""A file of the wrong kind: what it looks like, what was expected, and a command that converts it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmkit.data.conll import ConllImagesReader
+from mmkit.data.convert import convert
+from mmkit.data.expected import records
+from mmkit.data.jmere import JmereReader
+from mmkit.data.jsonl import JsonlReader
+from mmkit.data.kb_json import KbJsonReader
+from mmkit.data.kb_jsonl import KbJsonlReader
+from mmkit.data.looks import looks_like
+from mmkit.data.melbench import WikimelReader
+from mmkit.data.mnre import MnreReader
+from mmkit.data.predictions import read_gold
+from mmkit.data.reader import Reader
+from mmkit.errors import DataError
+from raising import raises
+
+MNRE = {"token": ["a"], "h": {"pos": [0, 1]}, "t": {"pos": [0, 1]}, "img_id": "1", "relation": "r"}
+JMERE = {"text": "Mara in Lisbon", "img_id": "t1.jpg", "triple_list": [], "ent_pair_list": []}
+MEL = {"id": "10-0", "sentence": "Mara sings", "mentions": "Mara", "answer": "Q1", "imgPath": "1.jpg"}
+CONLL = "IMGID:1\nMara\tB-PER\nvisits\tO\nLisbon\tB-LOC\n"
+
+
+def lines(*values: Any) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+FILES = [
+    (json.dumps([{"text": "Mara"}], indent=1), "a JSON list of posts with `text`", "python -c"),
+    (
+        lines({"text": "Mara"}, {"text": "Kofi"}),
+        "JSON lines of posts with `text`, without the header",
+        "echo",
+    ),
+    ("text,image\nlook at Mara,a.jpg\n", "a table (CSV) with the columns text, image", "python -c"),
+    ("look at Mara in Lisbon\nand Kofi\n", "plain text, one sentence a line", "python -c"),
+    (CONLL, "CoNLL columns, a token and its tag a line under IMGID lines", "--reader mmkit.conll_images.v1"),
+    ("Mara NNP B-PER\nsings VB O\n", "CoNLL columns", "--images null --tag_column -1"),
+    (f"{MNRE!r}\n", "lines of Python dictionaries: relation instances as MNRE has them", "mmkit.mnre.v1"),
+    (lines(MNRE, MNRE), "JSON lines of relation instances as MNRE has them", "mmkit.mnre.v1"),
+    (json.dumps([JMERE]), "a JSON list of sentences as JMERE has them", "mmkit.jmere.v1"),
+    (
+        lines(JMERE, JMERE),
+        "JSON lines of sentences as JMERE has them, where a JSON list is published",
+        "python -c",
+    ),
+    (json.dumps({"1": MEL}), "a JSON object of records as MELBench has them", "mmkit.wikimel.v1"),
+    (json.dumps({"Q1": "Mara [SEP]. singer"}), "a JSON object of texts by key", "mmkit.kb_json.v1"),
+    (json.dumps({"1.jpg": ["a.jpg"]}), "a JSON object of lists by key", ""),
+    (
+        json.dumps([["Mara", "u", "t", []]]),
+        "a JSON list of captions as WikiDiverse has them",
+        "mmkit.wikidiverse.v1",
+    ),
+    ("Q1\tMara\tSinger\nQ2\tKofi\t\n", "a table (TSV)", "python -c"),
+    ("<!DOCTYPE html><html>\n", "an HTML page", ""),
+    ("version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer", ""),
+]
+
+
+@pytest.mark.parametrize(("content", "what", "command"), FILES)
+def test_what_a_file_looks_like(tmp_path: Path, content: str, what: str, command: str) -> None:
+    path = tmp_path / "data.x"
+    path.write_text(content, encoding="utf-8")
+    looks = looks_like(path)
+    assert looks is not None and looks.what.startswith(what)
+    assert command in looks.advice(path) and bool(command) == bool(looks.advice(path))
+
+
+def test_a_file_of_nothing_known_looks_like_nothing(tmp_path: Path) -> None:
+    for content in (b"", b"\n\n", b"\x01\x02\x03 words", b'{"a": '):
+        (tmp_path / "a").write_bytes(content)
+        assert looks_like(tmp_path / "a") is None
+    assert looks_like(tmp_path / "none") is None and looks_like(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("reader", "content", "said", "command"),
+    [
+        (JsonlReader, json.dumps([{"text": "Mara"}], indent=1), "a JSON list of posts", "python -c"),
+        (JsonlReader, "text,image\nMara,a.jpg\n", "a table (CSV)", "python -c"),
+        (JsonlReader, "look at Mara\n", "plain text", "python -c"),
+        (JsonlReader, CONLL, "CoNLL columns", "mmkit convert"),
+        (JsonlReader, lines({"text": "Mara"}), "without the header", "echo"),
+        (JsonlReader, repr(MNRE), "relation instances as MNRE", "mmkit convert"),
+        (JmereReader, lines(JMERE, JMERE), "JSON lines of sentences as JMERE", "python -c"),
+        (JmereReader, json.dumps({"1": MEL}), "records as MELBench", "mmkit convert"),
+        (WikimelReader, lines({"1": MEL}, {"2": MEL}), "each an object with records as WikiMEL", "python -c"),
+        (KbJsonReader, "Q1\tMara\tSinger\nQ2\tKofi\t\n", "a table (TSV)", '"kind\\": \\"entities\\"'),
+        (KbJsonlReader, json.dumps({"Q1": "Mara"}), "a JSON object of texts", "mmkit.kb_json.v1"),
+        (MnreReader, CONLL, "CoNLL columns", "mmkit convert"),
+        (ConllImagesReader, json.dumps([JMERE]), "sentences as JMERE", "mmkit convert"),
+    ],
+)
+def test_readers_say_what_a_file_of_another_kind_is(
+    tmp_path: Path, reader: type[Reader], content: str, said: str, command: str
+) -> None:
+    (tmp_path / "posts.x").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        list(records(reader(str(tmp_path), "posts.x")))
+    hint = caught.value.hint
+    assert hint.startswith("the file looks like ") and said in hint
+    assert f"; expected is {reader.form}\n" in hint and command in hint.rpartition("convert it: ")[2]
+    with pytest.raises(DataError, match="the file looks like"):
+        convert(reader(str(tmp_path), "posts.x"), tmp_path / "out.jsonl")
+
+
+def test_commands_that_are_advised_work(tmp_path: Path) -> None:
+    """They run in this process, as `python -c` would."""
+    wanted = {
+        "a.json": ([{"text": "Mara", "images": []}], json.dumps([{"text": "Mara", "images": []}])),
+        "b.csv": ([{"text": "look, Mara", "images": ["a.jpg"]}], 'text,image\n"look, Mara",a.jpg\n'),
+        "c.txt": ([{"text": "look at Mara"}, {"text": "and Kofi"}], "look at Mara\n\nand Kofi\n"),
+        "d.tsv": ([{"id": "Q1", "name": "Mara", "description": "Singer"}], "Q1\tMara\tSinger\n"),
+    }
+    for name, (expected, content) in wanted.items():
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        looks = looks_like(path)
+        assert looks is not None
+        printed = run(looks.advice(path), path)
+        header, *rest = map(json.loads, printed.splitlines())
+        assert header["format"] == 2 and rest == expected
+
+
+def run(advice: str, path: Path) -> str:
+    """What the program of an advised command prints."""
+    _, _, program, given, arrow, _ = shlex.split(advice.removeprefix("convert it: "))
+    assert (given, arrow) == (str(path), ">")
+    printed, before = io.StringIO(), sys.argv
+    sys.argv = ["-c", given]
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(program, {})
+    finally:
+        sys.argv = before
+    return printed.getvalue()
+
+
+def test_later_errors_and_errors_of_the_right_kind_are_left_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(lines({"format": 2, "kind": "examples"}, {"text": "a"}, {"id": "x"}))
+    with raises("data.no-text") as caught:
+        list(records(JsonlReader(str(tmp_path), "a.jsonl")))
+    assert caught.value.hint == ""
+    (tmp_path / "b.json").write_text(json.dumps([{**JMERE, "text": 5}]), encoding="utf-8")
+    with raises("json.wrong-type") as caught:
+        list(records(JmereReader(str(tmp_path), "b.json")))
+    assert "looks like" not in caught.value.hint
+
+
+def test_gold_data_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "gold.conll").write_text(CONLL, encoding="utf-8")
+    with raises("json.syntax", match="the file looks like CoNLL columns"):
+        read_gold(tmp_path / "gold.conll")
+
+
+def test_melbench_may_be_a_list(tmp_path: Path) -> None:
+    (tmp_path / "mel.json").write_text(json.dumps([MEL]), encoding="utf-8")
+    [example] = WikimelReader(str(tmp_path), "mel.json")
+    assert (example.id, example.entity) == ("10-0", "Q1")
+    assert example.images[0].path == str(tmp_path / "images/1.jpg")
