@@ -86,7 +86,7 @@ def test_labels_that_train_never_shows_and_leaks_are_warned_of(sample_recipe, tm
 
 def test_a_missing_file_says_where_the_data_comes_from(tmp_path):
     done = check("hvpnet_twitter15", "--paths.data", tmp_path)
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert "train.txt" in done.output and "https://github.com" in done.output
 
 

@@ -134,7 +134,7 @@ def test_files_without_examples_or_of_another_form_say_what_to_give(gold: Path, 
     for text, said in (
         ("[]", "there is no example to score"),
         (json.dumps([record]), "mmkit convert"),
-        ('{\n "a": []}', "it may be jsonlines"),
+        ('{\n "a": []}', "expected is jsonlines"),
     ):
         other.write_text(text, encoding="utf-8")
         done = mmkit("score", other, gold, *JOINT)

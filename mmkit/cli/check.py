@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,26 +26,35 @@ if TYPE_CHECKING:
 @click.option(
     "--decode", is_flag=True, help="Decode every picture fully (slow) instead of reading its header."
 )
+@click.option(
+    "--list",
+    "list_",
+    type=click.Path(path_type=Path),
+    help="Where to list every record and file that something is wrong with; default in the cache, if messages name "
+    "some of them only.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
-def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_: bool) -> None:
+def check(
+    context: click.Context, recipe: str, sample: bool, decode: bool, list_: Path | None, json_: bool
+) -> None:
     """Validate RECIPE and its data: counts, labels, missing or broken pictures, fingerprints.
 
-    Exits with 1 if something would stop training.
+    Exits with 1 if something would stop training. Annotators do not run.
     """
     loaded = recipe_from(recipe, context, sample)
-    from mmkit.checking.check import check as check_recipe
-    from mmkit.checking.check import lacking
-    from mmkit.inference.evaluation import checked_metrics
+    from mmkit.checking.check import checked, lacking, list_in_full
+    from mmkit.fit import fitting_parts
     from mmkit.loading.annotation import Annotation
-    from mmkit.model import fitting_parts
+    from mmkit.metrics.scoring import checked_metrics
 
     parts = fitting_parts(loaded)
     checked_metrics(loaded)
-    reports = check_recipe(loaded, decode)
+    reports = checked(loaded, parts, decode)
+    full = list_in_full(loaded, reports, list_)
     absent = lacking({**parts.encoder_sections, **Annotation.of(loaded).sections})
     if json_:
-        also = {"parts": {"problems": absent}} if absent else {}
+        also: dict[str, Any] = {"parts": {"problems": absent}} if absent else {}
         click.echo(as_json({name: report.to_json() for name, report in reports.items()} | also))
     else:
         from rich.console import Console
@@ -59,6 +69,8 @@ def check(context: click.Context, recipe: str, sample: bool, decode: bool, json_
         if absent:
             console.print("\n[bold]what the recipe builds on[/bold]")
             _show_problems(console, absent)
+        if full:
+            console.print(f"\nevery record and file that something is wrong with: {tidy(full)}", markup=False)
         console.print(f"\n{_verdict(reports, len(absent))}")
     if absent or any(report.problems for report in reports.values()):
         context.exit(1)
@@ -95,6 +107,9 @@ def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
 def _show(console: Console, name: str, report: SplitReport) -> None:
     split = report.split
     console.print(f"\n[bold]data.{name}[/bold]")
+    if not split.files:  # it could not be read
+        _show_problems(console, report.problems)
+        return
     for file in split.files:
         console.print(
             f"  {tidy(file['file'])}: {file['variant'] or 'unknown variant'} (sha256 {file['sha256'][:12]})",
@@ -112,11 +127,15 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
         console.print(printable(f"  read with leniency: {count} × {reason}"), markup=False)
     for warning in report.warnings:
         console.print("  [yellow]warning[/yellow] ", end="")
-        console.print(printable(warning), markup=False)
+        console.print(_indented(warning), markup=False)
     _show_problems(console, report.problems)
 
 
 def _show_problems(console: Console, problems: Iterable[str]) -> None:
     for problem in problems:
         console.print("  [red]problem[/red] ", end="")
-        console.print(printable(problem, keep="\n"), markup=False)
+        console.print(_indented(problem), markup=False)
+
+
+def _indented(message: str) -> str:
+    return printable(message, keep="\n").replace("\n", "\n  ")

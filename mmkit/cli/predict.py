@@ -74,6 +74,8 @@ def predict(
     task = context.meta.get(TASK) or task_of(run)
     given = given_to(options)
     task.check_names(given, "input")
+    if entities is not None:
+        task.check_entities(entities)
     if schema:
         click.echo(as_json(task.schema()))
         return
@@ -86,6 +88,7 @@ def predict(
         task.check_given(given, "input")
     quiet_libraries()
     import mmkit
+    from mmkit.data.expected import records
     from mmkit.data.jsonl import JsonlReader
     from mmkit.loading.splits import check_split, read_split
 
@@ -102,7 +105,7 @@ def predict(
     elif split is not None:
         examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
-        examples = only_examples(JsonlReader(root=str(input_.parent), file=input_.name), input_)
+        examples = only_examples(records(JsonlReader(root=str(input_.parent), file=input_.name)), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
     answers = (predictor.answer(example, prediction) for example, prediction in found)
     if output is not None:

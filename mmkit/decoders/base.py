@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction, TextView
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.entity_features import EntityFeatures
@@ -77,6 +78,14 @@ class Decoder(nn.Module, ABC):
 
     def check(self, examples: Sequence[Example]) -> None:
         """Raise `DataError` for training examples that `targets` would refuse, before an epoch comes upon one."""
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        """What `fit` and `targets` would refuse of training examples: every kind of mistake once, with all its places.
+
+        `mmkit check` and training ask this of a decoder that is constructed and no more. Unless `annotated`, the
+        recipe's annotators have not run: what they add is not there yet and is no mistake.
+        """
+        return ()
 
     def units(self, example: Example) -> list[Example]:
         """The examples to train and score on: the example itself, or one a candidate pair, say."""

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.batch import Batch, Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction, Relation
 from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.examined import relation_problems
 from mmkit.errors import DataError, RecipeError, did_you_mean
 from mmkit.tasks import PairTask, Task
 
@@ -50,6 +52,10 @@ class PairDecoder(Decoder):
         return {
             "relations": self.relations or sorted(found, key=lambda name: (name != self.none_label, name))
         }
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        yield from super().examine(examples, annotated=annotated)
+        yield from relation_problems(examples, self.relations)
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self.labels = labels["relations"]

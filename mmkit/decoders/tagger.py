@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import ORPHANS, Entity, Example, Prediction, Span
 from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.examined import overlap_problems, type_problems
 from mmkit.decoders.tagging import Ids, Scheme, TagSet, learn_types, padded
 from mmkit.errors import RecipeError, RunError, did_you_mean
 from mmkit.tasks import SpanTask, Task
@@ -59,6 +61,11 @@ class Tagger(Decoder):
         types = learn_types(examples, self.types)
         tags = self.tag_set(types).names
         return {"types": types, "scheme": self.scheme, "subwords": self.subwords, "tags": list(tags)}
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        yield from super().examine(examples, annotated=annotated)
+        yield from type_problems(examples, self.types)
+        yield from overlap_problems(examples)
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self.tags = self.tag_set(labels["types"])

@@ -61,10 +61,11 @@ class TagSet:
     def encode(self, example: Example) -> Ids:
         """The tag of each token `[W]`.
 
-        Raises `DataError` for a span of an unknown type, and for spans that overlap.
+        A span that is given twice counts once. Raises `DataError` for a span of an unknown type, and for spans that
+        overlap.
         """
         ids = np.full(len(example.tokens), self.outside)
-        for span in example.spans:
+        for span in dict.fromkeys(example.spans):
             label, covered = span.label, slice(span.start, span.end)
             if label not in self.types:
                 raise unknown_type(label, self.types, example)

@@ -79,6 +79,10 @@ class Pairs(ItemSource[Pair, LoadedPair]):
         photos = (image for image in x.images if image.role == "photo")
         return Pair(next(photos, Image(None)), x.text)
 
+    def chosen(self, x: Example | Entity) -> list[Image]:
+        """The photo of the pair."""
+        return [self.identity(x).photo]
+
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Pair]]:
         """A hash of photo and text, and the pair; missing photos as `missing` says."""
         pair = self.identity(x)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mmkit.batch import Features
-from mmkit.data.types import Entity, Example
+from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import ImageError
 
 BLANK = "blank"
@@ -95,6 +95,10 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
         Entity features are found by it without looking at each entity again; pictures have to be looked at, for
         files change.
         """
+        return None
+
+    def chosen(self, x: Example | Entity) -> Sequence[Image] | None:
+        """The pictures of a record that are read, in order; None where that is not known."""
         return None
 
     def describe(self) -> dict[str, Any]:

@@ -39,9 +39,10 @@ class Pictures(ItemSource[Image, Tensor]):
 
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Image]]:
         """Content key and `Image` of each slot; missing files as `missing` says."""
-        return [self._item(image, missing) for image in self._chosen(x)]
+        return [self._item(image, missing) for image in self.chosen(x)]
 
-    def _chosen(self, x: Example | Entity) -> list[Image]:
+    def chosen(self, x: Example | Entity) -> list[Image]:
+        """The first photos and object crops, blank ones where the record has fewer."""
         chosen = []
         roles: tuple[tuple[Role, int], ...] = (("photo", self.photos), ("object", self.objects))
         for role, count in roles:

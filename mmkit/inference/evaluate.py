@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.data.types import Prediction
 from mmkit.errors import RunError
 from mmkit.files import write_json
+from mmkit.fit import fitting_parts
 from mmkit.hooks import registered
 from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.inference import Inference
@@ -15,6 +17,7 @@ from mmkit.inference.memory import memory_advice
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.split import ENTITIES
 from mmkit.loading.splits import check_split, read_splits
+from mmkit.metrics.scoring import nothing_to_score
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 
@@ -62,6 +65,10 @@ def evaluate(
         for message in (message for some in splits.values() for message in some.notes()):
             note(message)
         data = splits[split]
+        reports = examine(recipe, fitting_parts(recipe), splits, training=False)
+        for message in warnings_of(reports):
+            note(message)
+        refuse(reports, recipe)
         base = splits[ENTITIES].entities if ENTITIES in splits else ()
         model = folder.model(recipe, base).to(torch_device)
         ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
@@ -69,6 +76,8 @@ def evaluate(
         inference = Inference(model, precision, settings.eval_batch_size, settings.workers)
         metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
         figures, predictions = inference.evaluate(ready.items[split], metrics)
+        if unscored := nothing_to_score(metrics, figures):
+            note(f"data.{split}: warning: {unscored}")
     target = Run(output) if output is not None else folder
     target.save_predictions(split, predictions)
     summary = {"split": split, **figures, "data": data.origin}

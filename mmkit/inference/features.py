@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 
 from mmkit.config.settings import TrainingSettings
-from mmkit.data.image_report import scan_images
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
 from mmkit.decoders.abilities import LinksEntities
-from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.entities.prepare import linked_entities
 from mmkit.errors import DataError
@@ -70,27 +68,4 @@ def prepare_entities(
         model.decoder.link_to(linked)
     elif linked.vectors is not None:  # a decoder that was written for one vector an entity
         model.decoder.attach(linked.vectors)
-    return notes
-
-
-def check_pictures(model: Model, examples: Iterable[Example]) -> list[str]:
-    """Look at the pictures of encoders whose features are not stored, before an epoch comes upon a bad one.
-
-    Returns what blank ones will stand in for, as notes. Raises `DataError` if they may not.
-    """
-    stored, examples, notes = model.item_encoders(), list(examples), []
-    for name, encoder in model.reading.items():
-        if not isinstance(encoder, ItemEncoder) or not encoder.source.pictures or name in stored:
-            continue
-        report = scan_images(examples)
-        what = f"{report.bad} of {report.total} pictures cannot be used ({report.faults()})"
-        if report.bad and model.missing.policy == "error":
-            raise DataError(
-                what,
-                where=f"model.encoders.{name}",
-                hint='fix or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
-                code="image.unusable",
-            )
-        if report.bad:
-            notes.append(f"model.encoders.{name}: {what}; blank ones stand in for them")
     return notes

@@ -12,9 +12,9 @@ import torch.distributed as dist
 
 from mmkit.batch import Batch
 from mmkit.data.types import GoldRank, Prediction
-from mmkit.inference.evaluation import score
 from mmkit.inference.loader import Loader
 from mmkit.metrics.base import Metric
+from mmkit.metrics.scoring import score
 from mmkit.model import Item, Model
 from mmkit.ops.precision import Precision, computing
 

@@ -53,12 +53,8 @@ class Predictor:
         """Load a run folder; see `mmkit.load`."""
         folder = Run(run)
         recipe = folder.recipe()
-        if entities is not None and not recipe.build("model.decoder").task.reads_entities:
-            raise DataError(
-                "this model answers from no knowledge base, so entities mean nothing to it",
-                where=entities,
-                code="input.not-for-task",
-            )
+        if entities is not None:
+            recipe.build("model.decoder").task.check_entities(entities)
         model = folder.model(recipe, None if entities is None else Path(entities))
         return cls(model, recipe, device)
 

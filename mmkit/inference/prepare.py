@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mmkit.config.settings import TrainingSettings
 from mmkit.data.types import Example
 from mmkit.encoders.store import Preparation
-from mmkit.inference.features import check_pictures, prepare_entities, prepare_features
+from mmkit.inference.features import prepare_entities, prepare_features
 from mmkit.loading.split import Progress
 from mmkit.model import Item, Model
 
@@ -35,18 +35,13 @@ def prepare_model(
     """Make a model, which is on its device, ready for batches of these examples.
 
     In this order, what is quick first: every example's views and length; what the decoder cannot be trained on, in the
-    split `trained_on`; what the task misses in a split; pictures that cannot be read; the features of entities;
+    split `trained_on`, and did not say before it was built (see `mmkit.checking.examine`); the features of entities;
     stored features of examples. `note` is told what a user has to know. Raises `DataError` for what would stop a run.
     """
     items = {name: model.items(examples) for name, examples in splits.items()}
     if trained_on is not None:
         model.decoder.check([item.example for item in items[trained_on]])
-    for name, examples in splits.items():
-        for problem in model.decoder.task.check_training(list(examples), model.entities):
-            note(f"data.{name}: warning: {problem}")
     everything = [example for examples in splits.values() for example in examples]
-    for message in check_pictures(model, everything):
-        note(message)
     for message in prepare_entities(model, model.device, settings, progress):
         note(message)
     features = prepare_features(model, everything, model.device, settings, progress)

@@ -9,6 +9,7 @@ from mmkit.data.strings import need_positions
 from mmkit.errors import DataError
 from mmkit.hooks import call_each, load_target
 from mmkit.metrics.base import Metric
+from mmkit.metrics.scoring import scored
 
 
 def published_forms() -> list[PublishedForm]:
@@ -35,4 +36,12 @@ def score_files(
             need_positions(example.id, example.notes, prediction.notes)
     metric.reset()
     metric.update(examples, found)
-    return metric.compute(), len(examples)
+    figures = scored(metric.compute())
+    if not figures:
+        raise DataError(
+            "neither file holds anything that this metric counts, so there is no score",
+            where=gold,
+            hint="another --metric may fit: `mmkit list-components --registry metrics`",
+            code="predictions.nothing-to-score",
+        )
+    return figures, len(examples)

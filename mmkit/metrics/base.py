@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
+from mmkit.data.problems import Problem
 from mmkit.data.types import Example, GoldRank, Prediction
 
 
@@ -25,7 +26,14 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Figures by name, rates in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a label's own."""
+        """Figures by name, rates in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a label's own.
+
+        A figure over nothing, as F1 where no item is given and none is predicted, is not a number: it is not shown.
+        """
+
+    def examine(self, examples: Sequence[Example]) -> Iterable[Problem]:
+        """What keeps gold examples from being scored, found before a model is trained."""
+        return ()
 
 
 @runtime_checkable

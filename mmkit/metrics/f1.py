@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -45,13 +46,16 @@ class F1Counts:
     def figures(self) -> dict[str, float]:
         """`precision`, `recall` and `f1` (micro), and `macro_f1`, the mean over the labels that occur.
 
-        If asked for: `f1.low` and `f1.high`, a 95 % interval; and each label's rates. One over nothing is 0.
+        If asked for: `f1.low` and `f1.high`, a 95 % interval; and each label's rates. They are not a number where
+        nothing is given and nothing predicted; otherwise one over nothing is 0.
         """
         counts = np.array(self._examples, dtype=np.int64).reshape(-1, 3)
         figures = rates(*counts.sum(axis=0).tolist())
         labels = {label: rates(*self._labels[label]) for label in sorted(self._labels)}
-        figures["macro_f1"] = sum(r["f1"] for r in labels.values()) / len(labels) if labels else 0.0
-        if self.bootstrap:
+        figures["macro_f1"] = sum(r["f1"] for r in labels.values()) / len(labels) if labels else math.nan
+        if self.bootstrap and not labels:
+            figures["f1.low"] = figures["f1.high"] = math.nan
+        elif self.bootstrap:
             figures["f1.low"], figures["f1.high"] = f1_interval(counts, self.bootstrap)
         if self.per_label:
             figures |= {f"{name}.{label}": value for label, r in labels.items() for name, value in r.items()}
@@ -59,11 +63,13 @@ class F1Counts:
 
 
 def rates(correct: int, predicted: int, gold: int) -> dict[str, float]:
-    """`precision`, `recall` and `f1` of counts; 0 where there is nothing to divide by."""
+    """`precision`, `recall` and `f1` of counts; 0 over nothing, and not a number if nothing is given and predicted."""
+    if not predicted + gold:
+        return dict.fromkeys(("precision", "recall", "f1"), math.nan)
     return {
         "precision": correct / predicted if predicted else 0.0,
         "recall": correct / gold if gold else 0.0,
-        "f1": 2 * correct / (predicted + gold) if predicted + gold else 0.0,
+        "f1": 2 * correct / (predicted + gold),
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from mmkit.data.strings import need_positions, strings
+from mmkit.data.problems import Problem, unlabelled
+from mmkit.data.strings import need_positions, strings, without_positions
 from mmkit.data.types import Example, Prediction, Relation
 from mmkit.errors import DataError
 from mmkit.metrics.base import Metric
@@ -60,6 +61,11 @@ class JointF1(Metric):
             gold, predicted = self.items(example, prediction)
             for kind, counts in self._counts.items():
                 counts.add(gold[kind], predicted[kind])
+
+    def examine(self, examples: Sequence[Example]) -> Iterable[Problem]:
+        yield from unlabelled(examples)
+        if not self.strings:
+            yield from without_positions(examples)
 
     def items(self, example: Example, prediction: Prediction) -> tuple[Items, Items]:
         """The gold and the predicted items of each kind; one that is among both is right."""

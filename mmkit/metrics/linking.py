@@ -160,11 +160,11 @@ def _place(links: Mapping[str, float], gold: str | None) -> tuple[float, bool]:
 
 
 def _rates(ranks: NDArray[np.float64], known: NDArray[np.float64], prefix: str) -> dict[str, float]:
-    """Accuracy within the best of each length, and mean reciprocal rank, as far as they are known; 0 over nothing."""
+    """Accuracy within the best of each length, and mean reciprocal rank, as far as known; not a number of nothing."""
     sure = known.astype(bool)
     rates = {f"{prefix}top{k}": _mean(ranks <= k) for k in TOP if (sure | (ranks > k)).all()}
     return rates | ({f"{prefix}mrr": _mean(1.0 / ranks)} if sure.all() else {})
 
 
 def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if len(values) else 0.0
+    return float(values.mean()) if len(values) else np.nan

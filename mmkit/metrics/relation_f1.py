@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
+from mmkit.data.problems import Problem, unlabelled
 from mmkit.data.types import Example, Prediction, Relation
 from mmkit.errors import DataError
 from mmkit.metrics.base import Metric
@@ -42,6 +44,9 @@ class RelationF1(Metric):
                 for item in gold
             )
 
+    def examine(self, examples: Sequence[Example]) -> Iterable[Problem]:
+        yield from unlabelled(examples)
+
     def _items(self, relations: Sequence[Relation], example: Example) -> set[Item]:
         for relation in relations:
             if relation.label is None:
@@ -54,5 +59,5 @@ class RelationF1(Metric):
         return {item for item in items if item[0] != self.none_label}
 
     def compute(self) -> dict[str, float]:
-        accuracy = self._agreeing / self._pairs if self._pairs else 0.0
+        accuracy = self._agreeing / self._pairs if self._pairs else math.nan
         return {**self._counts.figures(), "accuracy": accuracy}

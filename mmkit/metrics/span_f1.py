@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from mmkit.data.problems import Problem
+from mmkit.data.strings import without_positions
 from mmkit.data.types import ORPHANS, Example, Prediction, Span
 from mmkit.metrics.base import Metric
 from mmkit.metrics.f1 import F1Counts, Item, pairs
@@ -35,6 +37,9 @@ class SpanF1(Metric):
             self._counts.add(
                 self._items(example.spans, example.notes), self._items(prediction.spans, prediction.notes)
             )
+
+    def examine(self, examples: Sequence[Example]) -> Iterable[Problem]:
+        yield from without_positions(examples)
 
     def _items(self, spans: Sequence[Span], notes: Mapping[str, Any]) -> set[Item]:
         dropped = {tuple(bounds) for bounds in notes.get(ORPHANS, ())} if self.mode == "strict" else ()

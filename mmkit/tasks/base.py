@@ -11,6 +11,7 @@ from html import escape as escape_html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Image, Prediction
 from mmkit.errors import DataError, PartError, did_you_mean, printable
 from mmkit.tasks.answer import Answer, Schema
@@ -68,10 +69,12 @@ class Survey:
 
     lines: tuple[str, ...] = ()
     """What is there, for people."""
-    problems: tuple[str, ...] = ()
+    problems: tuple[str | Problem, ...] = ()
     """What keeps examples from being trained on; of other splits, what counts as wrong."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str | Problem, ...] = ()
     """What a user should know of."""
+    refused: tuple[Problem, ...] = ()
+    """What stops a run, whatever split it is in."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The same as JSON."""
 
@@ -144,6 +147,16 @@ class Task(ABC):
             hint=did_you_mean(unknown[0], known) if known else "it is given a text and pictures, and no more",
             code="input.unknown",
         )
+
+    def check_entities(self, where: object) -> None:
+        """Refuse a knowledge base that a model without entities is given."""
+        if not self.reads_entities:
+            raise DataError(
+                "this model answers from no knowledge base, so entities mean nothing to it",
+                where=where,
+                hint="leave out --entities",
+                code="input.not-for-task",
+            )
 
     def check_given(self, given: Mapping[str, Any], where: str) -> None:
         """Refuse a request that lacks an input."""
@@ -259,7 +272,8 @@ class Task(ABC):
 
     def check_training(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> list[str]:
         """What keeps these examples from being trained on."""
-        return list(self.survey(examples, entities).problems)
+        found = self.survey(examples, entities)
+        return [str(problem) for problem in (*found.refused, *found.problems)]
 
 
 def shown(text: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
+from mmkit.data.problems import unlabelled
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.tasks.answer import Answer, FoundRelation, found_relations, found_spans
 from mmkit.tasks.base import Survey, shown
@@ -57,12 +58,6 @@ def relation_labels(example: Example) -> Iterator[tuple[str, str]]:
     for relation in example.relations:
         if relation.label is not None:
             yield "relations", relation.label
-
-
-def unlabelled(examples: Sequence[Example]) -> list[str]:
-    """A line on relations that have no label."""
-    count = sum(relation.label is None for example in examples for relation in example.relations)
-    return [f"{count:,} relations have no label"] if count else []
 
 
 def relation_lines(answer: Answer) -> Iterator[str]:

@@ -12,7 +12,7 @@ from mmkit.data.types import Entity, Example, Mention, Prediction
 from mmkit.errors import DataError
 from mmkit.tasks.answer import DIGITS, Answer, Found
 from mmkit.tasks.base import Input, Survey, Task, shortened, shown
-from mmkit.tasks.link_report import check_linking
+from mmkit.tasks.link_report import check_linking, link_problems
 from mmkit.tasks.sentence import find_span
 
 BEST = 5
@@ -128,7 +128,7 @@ class LinkTask(Task):
         absent = f"the knowledge base lacks {found.absent:,} entities that are candidates"
         return Survey(
             lines=(found.summary(),),
-            problems=tuple(found.problems()),
+            problems=tuple(link_problems(examples, found)),
             warnings=(absent,) if found.absent else (),
             facts={"linking": asdict(found)},
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.problems import Problem, counted
 from mmkit.data.types import Example
 
 
@@ -40,16 +41,20 @@ class LinkingReport:
             )
         return said
 
-    def problems(self) -> list[str]:
-        """What is missing, as lines for people."""
-        said = []
-        if self.without_entity:
-            said.append(f"{self.without_entity:,} mentions have no entity")
-        if self.unknown:
-            shown = ", ".join(self.unknown[:5]) + (", ..." if len(self.unknown) > 5 else "")
-            lacks = f"{len(self.unknown):,} entities of {self.unknown_mentions:,} mentions"
-            said.append(f"the knowledge base lacks {lacks}: {shown}")
-        return said
+
+def link_problems(examples: Sequence[Example], found: LinkingReport) -> Iterator[Problem]:
+    """What is missing: mentions without an entity, and entities that the knowledge base lacks."""
+    hint = "leave such mentions out, or complete the knowledge base"
+    if found.without_entity:
+        have = counted(found.without_entity, "mention has", "mentions have")
+        at = [(x.id, None) for x in examples if x.entity is None]
+        yield Problem(f"{have} no entity", at, hint, code="task.no-entity")
+    if found.unknown:
+        shown = ", ".join(found.unknown[:5]) + (", ..." if len(found.unknown) > 5 else "")
+        lacks = f"{counted(len(found.unknown), 'entity', 'entities')} of {found.unknown_mentions:,} mentions"
+        unknown = set(found.unknown)
+        at = [(x.id, None) for x in examples if x.entity in unknown]
+        yield Problem(f"the knowledge base lacks {lacks}: {shown}", at, hint, code="task.no-entity")
 
 
 def check_linking(examples: Sequence[Example], base: KnowledgeBase) -> LinkingReport:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mmkit.data.problems import Problem, counted, unlabelled
 from mmkit.data.types import Entity, Example, Prediction, Relation
 from mmkit.errors import DataError
 from mmkit.tasks.answer import Answer, found_relations
 from mmkit.tasks.base import Input, Survey, Task
-from mmkit.tasks.joint import JointAnswer, relation_labels, relation_lines, relations_html, unlabelled
+from mmkit.tasks.joint import JointAnswer, relation_labels, relation_lines, relations_html
 from mmkit.tasks.sentence import find_span
 from mmkit.tasks.span import marked
 
@@ -81,6 +82,8 @@ class PairTask(Task):
         yield from relation_labels(example)
 
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
-        without = sum(not example.relations for example in examples)
-        problems = [f"{without:,} examples have no pair of spans to classify"] if without else []
-        return Survey(problems=(*problems, *unlabelled(examples)))
+        """Examples without a pair, which no decoder of pairs can read, and pairs without a label."""
+        at = [(example.id, None) for example in examples if not example.relations]
+        what = f"{counted(len(at), 'example has', 'examples have')} no pair of spans to classify"
+        no_pair = Problem(what, at, "give each a relation, or leave it out", code="task.no-pair")
+        return Survey(refused=(no_pair,) if at else (), problems=tuple(unlabelled(examples)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
+from mmkit.data.problems import Problem
 from mmkit.data.types import ORPHANS, Entity, Example, Prediction
 from mmkit.tasks.answer import Answer, FoundSpan, Words, found_spans
 from mmkit.tasks.base import Survey, Task, shown
@@ -49,7 +50,7 @@ class SpanTask(Task):
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
         if any(example.spans for example in examples):
             return Survey()
-        return Survey(warnings=("no example has a span",))
+        return Survey(warnings=(Problem("no example has a span", code="task.no-spans", level="warning"),))
 
 
 def found(answer: Answer, field: str) -> tuple[FoundSpan, ...]:

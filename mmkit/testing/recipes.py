@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from mmkit.errors import Interrupted
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
-from mmkit.inference.evaluation import weighted_score
 from mmkit.loading.sample import sampled
+from mmkit.metrics.scoring import weighted_score
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.testing.checked import Checked
 from mmkit.training.train import train

@@ -24,7 +24,7 @@ def check_metric(
 ) -> None:
     """Check a metric on predictions that are all right (`Prediction.of`), all wrong, and mixed.
 
-    - Scores are finite numbers in [0, 1], also of no examples.
+    - Scores are numbers in [0, 1], or not a number (NaN) where there is nothing to score.
     - None is lower for what is right than for what is wrong, and at least one is higher.
     - `compute` gives the same when it is asked twice, and the same after `reset`, which a new metric needs too.
     - Batches make no difference, and neither does the order, unless it is `ordered`.
@@ -43,7 +43,11 @@ def check_metric(
         _figures(checked, made, good, "of right predictions"),
         _figures(checked, made, bad, "of wrong ones"),
     )
-    both = sorted(best.keys() & worst.keys())
+    both = sorted(
+        name
+        for name in best.keys() & worst.keys()
+        if not math.isnan(best[name]) and not math.isnan(worst[name])
+    )
     for name in both:
         found = f"{name} is {best[name]:.4g} of right predictions and {worst[name]:.4g} of wrong ones"
         checked.must(best[name] >= worst[name], "higher is better", found)
@@ -72,7 +76,7 @@ def _figures(checked: CheckedPart[Metric], metric: Metric, pairs: Pairs, of: str
 
 def _rates(checked: CheckedPart[Metric], figures: Mapping[str, float], of: str) -> None:
     for name, value in figures.items():
-        number = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
+        number = isinstance(value, int | float) and (math.isnan(value) or 0 <= value <= 1)
         checked.must(number, "rates", f"{name} {of} is {value!r}, not a number in [0, 1]")
 
 
@@ -83,5 +87,6 @@ def _same(
         one.keys() == other.keys(), check, f"the scores are {sorted(one)} and {sorted(other)} {when}"
     )
     for name, value in one.items():
-        same = math.isclose(value, other[name], rel_tol=1e-9, abs_tol=1e-12)
+        nothing = math.isnan(value) and math.isnan(other[name])
+        same = nothing or math.isclose(value, other[name], rel_tol=1e-9, abs_tol=1e-12)
         checked.must(same, check, f"{name} is {value:.6g} and {other[name]:.6g} {when}")

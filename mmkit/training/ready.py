@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmkit.checking.check import lacking
+from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.errors import PartError
-from mmkit.inference.evaluation import checked_metrics
 from mmkit.inference.inference import Evaluation, Inference
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.loading.splits import read_splits, split_names
 from mmkit.metrics.base import Metric
+from mmkit.metrics.scoring import checked_metrics
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.runs.folder import environment
 from mmkit.training.resume import check_data, open_folder
@@ -54,6 +55,10 @@ def make_ready(session: Session, resume: bool) -> Ready:
     splits = read_splits(recipe, recipe.parts("data"), annotation=annotation)
     for message in (message for split in splits.values() for message in split.notes()):
         session.note(message)
+    reports = examine(recipe, parts, splits)
+    for message in warnings_of(reports):
+        session.note(message)
+    refuse(reports, recipe)
     entities = splits[ENTITIES].entities if ENTITIES in splits else ()
     model = assemble(recipe, parts=parts, examples=splits["train"].examples, entities=entities)
     model = model.to(session.device)

@@ -12,6 +12,7 @@ from mmkit.errors import Interrupted
 from mmkit.hooks import registered
 from mmkit.inference.devices import make_accelerator, pick_precision
 from mmkit.inference.memory import memory_advice, peak_memory
+from mmkit.metrics.scoring import nothing_to_score
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run, default_folder
 from mmkit.runs.weights import load_tensors, load_weights
@@ -81,6 +82,8 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
     figures: dict[str, dict[str, float]] = {}
     for split in (name for name in ready.items if name != "train"):
         figures[split], predictions = ready.score(split)
+        if unscored := nothing_to_score(ready.metrics, figures[split]):
+            session.note(f"data.{split}: warning: {unscored}")
         if session.main:
             run.save_predictions(split, predictions)
         if split != "dev":

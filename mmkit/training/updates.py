@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
-from mmkit.inference.evaluation import weighted_score
 from mmkit.inference.loader import Loader
+from mmkit.metrics.scoring import weighted_score
 from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mmkit.training.loop import Loop, Update
 from mmkit.training.metrics_log import rewind

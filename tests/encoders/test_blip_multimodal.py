@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +32,6 @@ from mmkit.encoders.pictures import pixels_of
 from mmkit.encoders.sharing import sharing
 from mmkit.encoders.store import prepare
 from mmkit.errors import ImageError
-from mmkit.inference.features import check_pictures
 from raising import raises
 
 TEXTS = ["Jordan scored 30 points in Chicago", "Paris", "a river , the Amazon", "naïve 日本 🏀 <3"]
@@ -188,17 +187,10 @@ def test_missing_and_broken_photos(tiny_blip: Path, photos: list[str], tmp_path:
         prepare(built(tiny_blip), records[1:])  # what stood in for it does not hide it
 
 
-def test_missing_photos_are_found_before_training_without_a_store(tiny_blip: Path, tmp_path: Path) -> None:
-    record = pair(TEXTS[0], Image(str(tmp_path / "none.jpg")), score=0.5)
-    states, given = built(tiny_blip, store=False), BlipSimilarityEncoder("no-such-model", given="score")
-    missing = MissingImages()
-    model: Any = SimpleNamespace(
-        item_encoders=dict, reading={"states": states, "given": given}, missing=missing
-    )
-    with raises("image.unusable", match=r"model\.encoders\.states: 1 of 1"):
-        check_pictures(model, [record])
-    missing.policy = "blank"
-    assert len(check_pictures(model, [record])) == 1
+def test_the_first_photo_is_the_one_that_is_read(tiny_blip: Path, photos: list[str]) -> None:
+    first, crop, second = Image(photos[0]), Image(photos[1], "object"), Image(photos[1])
+    record = replace(pair(TEXTS[0], first), images=(crop, first, second))
+    assert built(tiny_blip).source.chosen(record) == [first]
 
 
 def test_a_frozen_encoder_never_trains(tiny_blip: Path, photos: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -61,8 +62,14 @@ def test_another_name_for_none():
     assert figures["accuracy"] == 0.0
 
 
-def test_nothing_to_count_is_zero():
-    assert set(RelationF1().compute().values()) == {0.0}
+def test_nothing_to_count_is_no_score():
+    assert all(map(math.isnan, RelationF1().compute().values()))
+    metric = RelationF1()
+    metric.update([example("a", relation("None"))], [Prediction("a", relations=(relation("None"),))])
+    figures = metric.compute()
+    assert figures["accuracy"] == 1.0 and math.isnan(figures["f1"])
+    metric.update([example("b", relation("None"))], [Prediction("b", relations=(relation("r"),))])
+    assert metric.compute()["f1"] == 0.0
 
 
 def test_relations_without_labels_are_refused():

@@ -375,18 +375,18 @@ def test_a_task_of_one_s_own_has_everything_by_default() -> None:
 def test_a_survey_says_what_training_would_lack(base: KnowledgeBase) -> None:
     bare = Example.from_tokens("8", ["hi"])
     unlabelled = replace(GOLD, relations=(Relation(HEAD, TAIL),))
-    assert SpanTask().survey([bare]).warnings == ("no example has a span",)
+    assert [str(said) for said in SpanTask().survey([bare]).warnings] == ["no example has a span"]
     assert not SpanTask().survey([bare, GOLD]).warnings
     assert PairTask().check_training([bare, unlabelled, GOLD]) == [
-        "1 examples have no pair of spans to classify",
-        "1 relations have no label",
+        "1 example has no pair of spans to classify",
+        "1 relation has no label",
     ]
     lost = replace(GOLD, entity="Q7")
     found = LinkTask().survey([bare, GOLD, lost], base)
-    assert found.problems == (
-        "1 mentions have no entity",
-        "the knowledge base lacks 1 entities of 1 mentions: Q7",
-    )
+    assert [str(problem) for problem in found.problems] == [
+        "1 mention has no entity",
+        "the knowledge base lacks 1 entity of 1 mentions: Q7",
+    ]
     assert found.facts["linking"]["mentions"] == 3
     assert LinkTask().survey([bare], ()).problems == ()
     assert list(JointTask().labels(GOLD)) == [("spans", "PER"), ("spans", "LOC"), ("relations", "visits")]

@@ -301,7 +301,7 @@ class Ordered(Rates):
 
 class Undefined(Rates):
     def compute(self):
-        return {"rate": sum(self.rates) / len(self.rates) if self.rates else float("nan")}
+        return {"rate": sum(self.rates) / len(self.rates) if self.rates else float("inf")}
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ class Undefined(Rates):
         (Blind(), "Blind: higher is better: no score of "),
         (Rates(), "Rates: batches: rate is"),
         (Ordered(), "Ordered: order: rate is 0.5 and 0 when examples come in another order"),
-        (Undefined(), "Undefined: rates: rate of no examples is nan"),
+        (Undefined(), "Undefined: rates: rate of no examples is inf"),
     ],
 )
 def test_broken_metrics_are_noticed(metric: Metric, said: str) -> None:

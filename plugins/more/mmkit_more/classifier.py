@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.batch import Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import Example, TextView
 from mmkit.decoders.pair_classifier import PairClassifier
 from mmkit_more.agreement import check_two_views, class_agreement
@@ -63,6 +64,11 @@ class ContextClassifier(PairClassifier):
         self.two_views, self.temperature = two_views, temperature
         if two_views:
             self.requires = self.requires | states_of_second("tokens", "mask", "marker_index")
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        yield from super().examine(examples, annotated=annotated)
+        if annotated:
+            yield from self.contexts.problems(examples)
 
     def check(self, examples: Sequence[Example]) -> None:
         super().check(examples)

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.batch import Batch, Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.decoders.crf_tagger import CrfTagger
+from mmkit.decoders.examined import overlap_problems, type_problems
 from mmkit.decoders.tagger import predicted_spans
 from mmkit.decoders.tagging import TagSet, learn_types, padded
 from mmkit.encoders.base import Encoder
@@ -70,6 +72,11 @@ class MixtureTagger(Decoder):
         )
         self.tags = self._taggers[0].tags
         check_known(self._types, self.tags.types, "span types")
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        yield from super().examine(examples, annotated=annotated)
+        yield from type_problems(examples, None)
+        yield from overlap_problems(examples)
 
     def check(self, examples: Sequence[Example]) -> None:
         check_data(self.experts, self._taggers, examples)

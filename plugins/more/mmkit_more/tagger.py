@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from mmkit.batch import Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import Example, TextView
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.tagging import Scheme
@@ -53,6 +54,11 @@ class ContextTagger(CrfTagger):
         self.two_views, self.temperature = two_views, temperature
         if two_views:
             self.requires = self.requires | states_of_second("tokens", "mask", "first_subword")
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        yield from super().examine(examples, annotated=annotated)
+        if annotated:
+            yield from self.contexts.problems(examples)
 
     def check(self, examples: Sequence[Example]) -> None:
         super().check(examples)

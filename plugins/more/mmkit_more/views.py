@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mmkit.data.problems import Problem
 from mmkit.data.types import Example, TextView
 from mmkit.errors import DataError
 from mmkit_more.contexts import IMAGE_CONTEXT, TEXT_CONTEXT
@@ -55,16 +56,25 @@ class Contexts:
 
     def check(self, examples: Sequence[Example]) -> None:
         """Raise `DataError` if no training example has the note: the model would learn to do without it."""
+        for problem in self.problems(examples):
+            raise DataError(
+                problem.what, where="model.decoder.context", hint=problem.hint, code="more.no-context"
+            )
+
+    def problems(self, examples: Sequence[Example]) -> list[Problem]:
+        """What `check` refuses."""
         if self.key is None or not examples or any(self.key in example.notes for example in examples):
-            return
+            return []
+        advice = "read data that hold contexts, or set context = null for the baseline"
         writer = WRITERS.get(self.key)
         source = f"the annotator {writer}" if writer else "what writes it"
-        raise DataError(
-            f"none of the {len(examples)} training examples has a context, the note {self.key!r}",
-            where="model.decoder.context",
-            hint=f"add {source} to the recipe, read data that hold contexts, or set context = null for the baseline",
-            code="more.no-context",
-        )
+        return [
+            Problem(
+                f"none of the {len(examples)} training examples has a context, the note {self.key!r}",
+                hint=f"add {source} to the recipe, {advice}",
+                code="more.no-context",
+            )
+        ]
 
 
 def behind(sentence: TextView, context: str, separator: str = SEPARATOR) -> TextView:

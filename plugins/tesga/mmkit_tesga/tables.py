@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkit.batch import Batch, Features, States
+from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.examined import relation_problems, type_problems
 from mmkit.decoders.tagging import learn_types
 from mmkit.errors import DataError, RecipeError, did_you_mean
 from mmkit.tasks import JointTask, SpanTask
@@ -125,6 +127,12 @@ class TableDecoder(Decoder):
                 torch.nn.init.constant_(head.labels.bias, math.log(self.prior / (1 - self.prior)))
         self.heads = torch.nn.ModuleDict(heads)
         self._ids = {t.task: {name: i for i, name in enumerate(t.labels)} for t in self.tables}
+
+    def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
+        yield from super().examine(examples, annotated=annotated)
+        yield from type_problems(examples, self.types)
+        if "relations" in self.tasks:
+            yield from relation_problems(examples, self.relations)
 
     def check(self, examples: Sequence[Example]) -> None:
         for example in examples:

@@ -1,0 +1,257 @@
+"""What is wrong with a recipe's data: one list, which `mmkit check` shows and training begins with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from mmkit.checking.labels import absence_problems, label_problems, labelled
+from mmkit.checking.report import SplitReport, stopping
+from mmkit.data.image_report import SHOWN, ImageReport, scan_images
+from mmkit.data.problems import Problem, counted
+from mmkit.data.types import Entity, Example, Image
+from mmkit.encoders.base import Encoder
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.encoders.transformer_words import TransformerWords
+from mmkit.errors import DataError, MMKitError
+from mmkit.fit import Parts
+from mmkit.loading.split import ENTITIES, Split
+from mmkit.metrics.base import Metric
+from mmkit.metrics.scoring import of_perfect_predictions, weights_of
+from mmkit.recipe import Recipe
+from mmkit.tasks import Task
+
+Chosen = Callable[[Example | Entity], Sequence[Image]]
+
+
+def examine(
+    recipe: Recipe,
+    parts: Parts,
+    splits: Mapping[str, Split],
+    *,
+    training: bool = True,
+    annotated: bool = True,
+    all_pictures: bool = False,
+    decode: bool = False,
+) -> dict[str, SplitReport]:
+    """What is in the splits, and everything that training would refuse or a user should know of.
+
+    The splits may be some of the recipe's; without `training` none of them is trained on. Unless `annotated`, the
+    recipe's annotators have not run. Pictures that no encoder reads are counted with `all_pictures`, and nothing is
+    said of them. `decode`: decode each picture, in place of reading its header.
+    """
+    task: Task = parts.decoder.task
+    base = splits[ENTITIES].entities if ENTITIES in splits else ()
+    metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+    reports = {}
+    for name, split in splits.items():
+        report = reports[name] = _counts(split, task)
+        trained_on = training and name == "train"
+        if name != ENTITIES:
+            _records(report, recipe, parts, base, annotated, trained_on)
+            if not trained_on:
+                _scoring(report, recipe, metrics, training)
+        _pictures(report, recipe, parts, annotated, all_pictures, decode)
+    if "train" in reports:
+        _compare(reports)
+    return reports
+
+
+def refuse(reports: Mapping[str, SplitReport], recipe: Recipe) -> None:
+    """Raise one `DataError` for all that would stop training, if anything would."""
+    found = stopping(reports.values())
+    if not found:
+        return
+    lines = [f"data.{split}: {said}" for split, _, said in found]
+    codes = {code for _, code, _ in found}
+    code = codes.pop() if len(codes) == 1 else "data.problems"
+    if len(found) == 1:
+        what, _, hint = lines[0].partition("\n  → ")
+        raise DataError(what, hint=hint, code=code)
+    told = "\n  ".join(line.replace("\n", "\n  ") for line in lines)
+    raise DataError(f"{len(found)} problems stop training:\n  {told}", where=recipe.path, code=code)
+
+
+def warnings_of(reports: Mapping[str, SplitReport]) -> list[str]:
+    """What a user should know of, as lines."""
+    return [f"data.{name}: warning: {said}" for name, report in reports.items() for said in report.warnings]
+
+
+def _counts(split: Split, task: Task) -> SplitReport:
+    labels: dict[str, Counter[str]] = {}
+    for example in split.examples:
+        for kind, label in task.labels(example):
+            labels.setdefault(kind, Counter())[label] += 1
+    lengths = [len(example.tokens) for example in split.examples]
+    return SplitReport(split, labels, sum(lengths), max(lengths, default=0))
+
+
+def _records(
+    report: SplitReport,
+    recipe: Recipe,
+    parts: Parts,
+    base: Sequence[Entity],
+    annotated: bool,
+    trained_on: bool,
+) -> None:
+    """What the task and the decoder find in a split of examples, and its labels."""
+    split, task = report.split, parts.decoder.task
+    level = "error" if trained_on else "warning"
+    survey = task.survey(split.examples, base)
+    report.lines, report.facts = survey.lines, survey.facts
+    settings = recipe.config["data"].get(split.name, {})
+    absent, labels = _absent(recipe), labelled(task, split.examples)
+    found: list[tuple[str | Problem, str]] = [(problem, "error") for problem in survey.refused]
+    found += [(problem, level) for problem in survey.problems]
+    for problem in parts.decoder.examine(split.examples, annotated=annotated):
+        if trained_on or problem.at:  # the others are about training data as a whole
+            found.append((report.renaming(problem, settings), level))
+    found += [(problem, level) for problem in label_problems(labels, absent)]
+    if trained_on and not any(degree == "error" and _level(problem) == "error" for problem, degree in found):
+        found += [(problem, "error") for problem in _unfit(recipe, split)]
+    found += [(warning, "warning") for warning in survey.warnings]
+    if trained_on:
+        found += [(problem, "warning") for problem in absence_problems(labels, absent)]
+    for problem, degree in found:
+        if degree == "error" or _code(problem) not in report.codes:
+            report.add(problem, degree)
+
+
+def _level(problem: str | Problem) -> str:
+    return problem.level if isinstance(problem, Problem) else "error"
+
+
+def _code(problem: str | Problem) -> str:
+    return problem.code if isinstance(problem, Problem) else ""
+
+
+def _unfit(recipe: Recipe, split: Split) -> list[Problem]:
+    """What a decoder refuses to learn labels from, where it does not say so in `examine`."""
+    try:
+        recipe.build("model.decoder").fit(split.examples)
+    except MMKitError as error:
+        known = any(example.id == error.where for example in split.examples)
+        at = [(error.where, None)] if known else []
+        return [Problem(error.what, at, error.hint, error.code)]
+    return []
+
+
+def _absent(recipe: Recipe) -> dict[str, str]:
+    """The settings that name the label of pairs without a relation → that label."""
+    sections = {
+        "model.decoder": recipe.config["model"]["decoder"],
+        **{f"metrics.{name}": settings for name, settings in recipe.config["metrics"].items()},
+    }
+    named = {f"{at}.none_label": settings.get("none_label") for at, settings in sections.items()}
+    return {setting: label for setting, label in named.items() if isinstance(label, str)}
+
+
+def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric], training: bool) -> None:
+    """What keeps a split from being scored; of `dev`, whether it holds what the score counts that decides."""
+    examples = report.split.examples
+    said: dict[str, Problem] = {}
+    for metric in metrics.values():
+        said |= {problem.what: problem for problem in metric.examine(examples)}
+    for problem in said.values():
+        report.add(problem)
+    if not training or report.split.name != "dev" or said:
+        return
+    figures = of_perfect_predictions(metrics, examples)
+    missing = [
+        name for name in weights_of(recipe.training.score) if figures is not None and name not in figures
+    ]
+    if missing:
+        problem = Problem(
+            f"training.score is {' + '.join(missing)}, but no example of dev holds anything that it counts",
+            hint="give dev its labels, or score by something that it has",
+            code="data.nothing-to-score",
+        )
+        report.add(problem)
+
+
+def _pictures(
+    report: SplitReport, recipe: Recipe, parts: Parts, annotated: bool, all_pictures: bool, decode: bool
+) -> None:
+    """The state of a split's pictures, and the boxes in them."""
+    split = report.split
+    chosen = _chosen(recipe, parts, split.name == ENTITIES, annotated)
+    if chosen is None and not all_pictures:
+        return
+    report.images = scan_images(split.examples or split.entities, decode, of=chosen or (lambda x: x.images))
+    if chosen is None:
+        return
+    level = "warning" if recipe.config["data"]["missing_images"] == "blank" else "error"
+    if report.images.bad:
+        problem = Problem(_unusable(recipe, split.name, report.images, level), code="image.unusable")
+        report.add(problem, level)
+        report.full += report.images.listed()
+        report.shortened |= any(len(names) > SHOWN for names in report.images.names.values())
+    for problem in report.images.boxes:
+        report.add(problem, level)
+
+
+def _chosen(recipe: Recipe, parts: Parts, of_entities: bool, annotated: bool) -> Chosen | None:
+    """The pictures of a record that a model reads; None if it reads none at all."""
+    side = parts.entity_side
+    lent = {} if side is None else side.lent
+    if of_entities:
+        encoders: list[Encoder] = [] if side is None else [*lent.values(), *side.own_encoders.values()]
+    else:
+        encoders = [encoder for name, encoder in parts.encoders.items() if name not in lent]
+    sources = [
+        encoder.source if isinstance(encoder, ItemEncoder) else None for encoder in encoders if _sees(encoder)
+    ]
+    everything = bool(recipe.parts("annotators"))
+    if not sources and not (everything and not of_entities):
+        return None
+
+    def chosen(x: Example | Entity) -> Sequence[Image]:
+        own = [None if source is None else source.chosen(x) for source in sources]
+        if everything or any(images is None for images in own):
+            return x.images
+        wanted = {image for images in own for image in images or ()}
+        return [image for image in x.images if image in wanted]
+
+    return chosen
+
+
+def _sees(encoder: Encoder) -> bool:
+    """Whether an encoder may read pictures."""
+    if isinstance(encoder, ItemEncoder) and not encoder.is_run:
+        return encoder.source.pictures
+    return not isinstance(encoder, TransformerWords)
+
+
+def _unusable(recipe: Recipe, split: str, images: ImageReport, level: str) -> str:
+    said = f"{images.bad} of {images.total} pictures cannot be used ({images.faults()})"
+    if level == "warning":
+        said += "; they become blank ones"
+    if images.photos and images.photos_missing == images.photos:
+        said += f"; none of the photos exist: {_folder_hint(recipe, split)}"
+    return said
+
+
+def _folder_hint(recipe: Recipe, split: str) -> str:
+    """Which setting of the recipe says where a split's photos are."""
+    if "images" in recipe.config.get("paths", {}):
+        return "is --paths.images right?"
+    settings = recipe.config["data"][split]
+    name = "images" if "images" in settings else "root"
+    return f"is --data.{split}.{name} right?" if name in settings else "is the path to them right?"
+
+
+def _compare(reports: Mapping[str, SplitReport]) -> None:
+    """Labels and sentences of the other splits, beside those of `train`."""
+    train = reports["train"]
+    texts = {example.text for example in train.split.examples}
+    for name, report in reports.items():
+        if name in ("train", ENTITIES):
+            continue
+        for kind, counts in report.labels.items():
+            unseen = sorted(set(counts) - set(train.labels.get(kind, ())))
+            if unseen and train.split.examples:
+                report.add(f"{kind} labels that train never shows: {', '.join(unseen)}", "warning")
+        leaked = [(example.id, None) for example in report.split.examples if example.text in texts]
+        if leaked:
+            stand = counted(len(leaked), "sentence stands", "sentences stand")
+            report.add(Problem(f"{stand} in train too", leaked, code="data.leak"), "warning")

@@ -1,0 +1,240 @@
+"""`check` is a promise: what training refuses is said first, all of it at once, with file, line and number."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image as Pillow
+
+from mmkit.checking.check import check, list_in_full
+from mmkit.checking.report import SplitReport
+from mmkit.cli import main
+from mmkit.hooks import hookimpl
+from mmkit.recipe import load_recipe
+from mmkit.training.train import train
+from posts import CLASSIFIER, LISBON, MARA, pair, post, recipe_of
+from raising import raises
+
+SOUND = [post(i) for i in range(6)]
+DEV = [post(i) for i in range(10, 12)]
+
+
+def checked(
+    folder: Path, posts: list[dict[str, Any]], dev: Any = DEV, **how: Any
+) -> Mapping[str, SplitReport]:
+    return check(recipe_of(folder, posts, dev, **how))
+
+
+# Spans
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({"start": 3, "end": 5, "label": "LOC"}, "crossing"),
+        ({"start": 3, "end": 4, "label": "LOC"}, "nested"),
+        ({"start": 1, "end": 6, "label": "LOC"}, "nested"),
+        ({"start": 2, "end": 5, "label": "LOC"}, "nested"),
+        ({"start": 2, "end": 4, "label": "ORG"}, "with two labels"),
+    ],
+)
+def test_overlapping_spans_are_counted_and_named(tmp_path: Path, more: dict[str, Any], kind: str) -> None:
+    report = checked(tmp_path, [*SOUND, *(post(i, more) for i in range(6, 11))])["train"]
+    [problem] = report.problems
+    count = 10 if more == {"start": 1, "end": 6, "label": "LOC"} else 5  # it has both of the others in it
+    assert problem.startswith(f"{count} spans overlap others ({count} {kind}")
+    assert f"{tmp_path}/train.jsonl:8 (post6), " in problem and f" and {count - 3} more\n" in problem
+    assert report.codes == ["task.span-overlap"]
+
+
+def test_a_span_that_is_given_twice_is_one_span_and_counted(tmp_path: Path) -> None:
+    report = checked(tmp_path, [*SOUND, post(6, MARA), post(7, MARA, MARA)])["train"]
+    assert report.problems == []
+    [warning] = report.warnings
+    assert warning.startswith("3 spans are annotated a second time") and "train.jsonl:8 (post6)" in warning
+
+
+def test_overlaps_of_other_splits_are_warned_of(tmp_path: Path) -> None:
+    report = checked(tmp_path, SOUND, [post(9, {"start": 3, "end": 5, "label": "LOC"})])["dev"]
+    assert report.problems == [] and report.warnings[0].startswith("1 span overlaps another one (1 crossing)")
+
+
+# Labels
+
+
+def test_types_that_the_recipe_does_not_name_are_said_with_the_line_and_both_settings(tmp_path: Path) -> None:
+    lines = ["IMGID:1", "look\tO", "Mara\tB-per", "", "IMGID:2", "in\tO", "Lisbon\tB-loc", "Mara\tB-per", ""]
+    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = (recipe_of(tmp_path, SOUND, DEV).to_str()).replace(
+        f'@readers = "mmkit.jsonl.v1"\nroot = "{tmp_path}"\nfile = "train.jsonl"',
+        f'@readers = "mmkit.conll_images.v1"\nroot = "{tmp_path}"\nfile = "train.txt"\nimages = null',
+    )
+    (tmp_path / "conll.cfg").write_text(text, encoding="utf-8")
+    recipe = load_recipe(tmp_path / "conll.cfg", {"model.decoder.types": ["PER", "LOC"]})
+    [problem] = check(recipe)["train"].problems
+    assert problem.startswith(
+        "3 spans have a type that is not in model.decoder.types = ['PER', 'LOC']: 'per' (2)"
+    )
+    assert all(f"train.txt:{line} " in problem for line in (3, 7, 8))
+    assert 'data.train.rename = {"per": "PER", "loc": "LOC"}' in problem
+    renamed = load_recipe(tmp_path / "conll.cfg", {"data.train.rename": {"per": "PER", "loc": "LOC"}})
+    assert check(renamed)["train"].problems == []
+
+
+def test_relations_that_the_recipe_does_not_name_or_that_have_no_label(tmp_path: Path) -> None:
+    posts = [pair(0, "lives_in"), pair(1, "lives in"), pair(2, None), pair(3, None), post(4)]
+    overrides = {"model.decoder.relations": ["lives_in", "None"]}
+    reports = checked(
+        tmp_path, posts, [pair(9, "lives_in"), pair(8, None)], overrides=overrides, parts=CLASSIFIER
+    )
+    train_says = "\n".join(reports["train"].problems)
+    assert (
+        "1 example has no pair of spans to classify" in train_says and "train.jsonl:6 (post4)" in train_says
+    )
+    assert "2 relations have no label" in train_says and "train.jsonl:4 (post2), " in train_says
+    assert "1 relation has a name that is not in model.decoder.relations" in train_says
+    assert "did you mean 'lives_in' for 'lives in'?" in train_says
+    assert reports["dev"].codes == ["task.no-label"]  # it cannot be scored
+
+
+def test_no_label_at_all(tmp_path: Path) -> None:
+    bare = [post(i, spans=()) for i in range(4)]
+    reports = checked(tmp_path, bare, bare)
+    assert reports["train"].codes == ["task.no-spans"] and reports["train"].warnings == []
+    [problem] = reports["dev"].problems
+    assert problem.startswith(
+        "training.score is found.f1, but no example of dev holds anything that it counts"
+    )
+    assert checked(tmp_path, [post(1)], bare, parts=CLASSIFIER)["train"].codes[0] == "task.no-pair"
+
+
+def test_a_label_that_the_score_needs_must_be_in_dev(tmp_path: Path) -> None:
+    only_places = [post(i, spans=(LISBON,)) for i in range(3)]
+    of_persons = {"training.score": "found.f1.PER"}
+    assert checked(tmp_path, SOUND, only_places, overrides=of_persons)["dev"].codes == [
+        "data.nothing-to-score"
+    ]
+    assert checked(tmp_path, SOUND, DEV, overrides=of_persons)["dev"].codes == []
+    assert checked(tmp_path, SOUND, only_places)["dev"].codes == []
+
+
+# Boxes
+
+
+def with_box(number: int, path: Path, *box: float) -> dict[str, Any]:
+    images = [{"path": str(path), "role": "photo"}, {"path": str(path), "role": "object", "box": list(box)}]
+    return post(number, images=images)
+
+
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ((40, 20, 15, 10), "a box that ends before it begins ([40.0, 20.0, 15.0, 10.0] in "),
+        ((100, 100, 120, 120), "a box outside of the picture ([100.0, 100.0, 120.0, 120.0] in "),
+        ((0.1, 0.1, 0.5, 0.5), "a box in fractions of the picture ([0.1, 0.1, 0.5, 0.5] in "),
+        ((0, 0, 1, 1), "a box in fractions of the picture"),
+        ((70, 5, 99, 9), "a box outside of the picture"),  # upright it is 60 wide
+    ],
+)
+def test_boxes_that_cut_nothing_useful_out(tmp_path: Path, box: tuple[float, ...], said: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6  # lies on its side: 80 × 60 in the file, 60 × 80 upright
+    Pillow.new("RGB", (80, 60)).save(tmp_path / "1.png", exif=exif)
+    sound = [with_box(i, tmp_path / "1.png", 5, 5, 30, 70) for i in range(2)]
+    bad = [with_box(i, tmp_path / "1.png", *box) for i in range(2, 6)]
+    report = checked(tmp_path, [*sound, *bad], pictures=True)["train"]
+    [problem] = report.problems
+    assert problem.startswith("4 object crops have a box ") and said in problem
+    assert "1.png, which has 60 × 80 pixels" in problem and "train.jsonl:4 (post2)" in problem
+    assert "a box is [left, top, right, bottom], in pixels of the upright picture" in problem
+    if box == (40, 20, 15, 10):
+        assert (
+            "these look like [x, y, width, height], and the first would be [40.0, 20.0, 55.0, 30.0]"
+            in problem
+        )
+
+
+def test_boxes_that_nobody_reads_or_that_reach_beyond_the_picture_stop_nothing(tmp_path: Path) -> None:
+    Pillow.new("RGB", (60, 80)).save(tmp_path / "1.png")
+    outside = [with_box(i, tmp_path / "1.png", 100, 100, 120, 120) for i in range(3)]
+    assert checked(tmp_path, outside)["train"].problems == []
+    beyond = [with_box(i, tmp_path / "1.png", -5, 10, 99, 70) for i in range(3)]
+    assert checked(tmp_path, beyond, pictures=True)["train"].problems == []
+
+
+# Pictures
+
+
+def test_what_decoding_alone_finds_is_listed_in_full(tmp_path: Path) -> None:
+    posts = []
+    for i in range(7):
+        Pillow.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / f"{i}.jpg")
+        posts.append(post(i, images=[str(tmp_path / f"{i}.jpg")]))
+    for i in range(2, 7):
+        whole = (tmp_path / f"{i}.jpg").read_bytes()
+        (tmp_path / f"{i}.jpg").write_bytes(whole[: len(whole) // 2])
+    recipe = recipe_of(tmp_path, posts, DEV, pictures=True)
+    assert check(recipe)["train"].problems == []
+    reports = check(recipe, decode=True)
+    [problem] = reports["train"].problems
+    assert problem.startswith("5 of 7 pictures cannot be used (5 broken: ") and problem.count(".jpg") == 3
+    listed = list_in_full(recipe, reports)
+    assert listed is not None
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    assert [line.partition(".jpg")[0][-1] for line in lines if ".jpg" in line] == ["2", "3", "4", "5", "6"]
+    shown = CliRunner().invoke(
+        main, ["check", str(recipe.path), "--decode", "--list", str(tmp_path / "bad.tsv")]
+    )
+    assert shown.exit_code == 1 and "bad.tsv" in shown.output
+    assert (tmp_path / "bad.tsv").read_text(encoding="utf-8").splitlines() == lines
+
+
+# All at once, and the same in training
+
+
+def test_a_split_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    recipe = recipe_of(
+        tmp_path, [post(0), post(0), post(1)], [post(9, {"start": 3, "end": 5, "label": "LOC"})]
+    )
+    (tmp_path / "dev.jsonl").write_text('{"format": 1, "kind": "examples"}\n{"id": 5}\n', encoding="utf-8")
+    reports = check(recipe)
+    assert "train.jsonl:3: the id 'post0' occurs twice" in reports["train"].problems[0]
+    assert "dev.jsonl:2" in reports["dev"].problems[0]
+    shown = CliRunner().invoke(main, ["check", str(recipe.path)])
+    assert shown.exit_code == 1 and "train.jsonl:3" in shown.output and "dev.jsonl:2" in shown.output
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    @hookimpl
+    def mmkit_note(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_training_refuses_and_warns_in_the_same_words(sample_recipe: Path, tmp_path: Path) -> None:
+    data = load_recipe(sample_recipe).config["data"]
+    folder = shutil.copytree(data["train"]["root"], tmp_path / "data")
+    text = (folder / data["train"]["file"]).read_text(encoding="utf-8").replace("B-PER", "B-per", 3)
+    (folder / "mixed.txt").write_text(text, encoding="utf-8")
+    roots = {f"data.{split}.root": str(folder) for split in ("train", "dev", "test")}
+    files = {"data.train.file": "mixed.txt", "data.test.file": data["train"]["file"]}
+    recipe = load_recipe(
+        sample_recipe, roots | files | {"model.decoder.types": ["PER", "LOC", "ORG", "OTHER"]}
+    )
+    reports, notes = check(recipe), Notes()
+    [problem] = reports["train"].problems
+    with raises("task.unknown-span-type") as caught:
+        train(recipe, tmp_path / "run", device="cpu", quiet=True, hooks=[notes])
+    assert str(caught.value) == f"data.train: {problem}" and "3 spans have a type" in problem
+    warned = [
+        f"data.{split}: warning: {said}" for split, report in reports.items() for said in report.warnings
+    ]
+    assert warned and [note for note in notes.said if ": warning: " in note] == warned
+    assert not (tmp_path / "run").exists()
