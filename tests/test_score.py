@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,21 @@ def test_files_without_examples_or_of_another_form_say_what_to_give(gold: Path, 
         other.write_text(text, encoding="utf-8")
         done = mmkit("score", other, gold, *JOINT)
         assert done.exit_code == 2 and "x.json" in done.stderr and said in done.stderr
+
+
+def test_there_is_no_score_of_nothing(gold: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "bare.jsonl", [replace(x, spans=(), relations=()) for x in EXAMPLES], "examples")
+    bare = tmp_path / "bare.jsonl"
+    done = mmkit("score", bare, bare, "--metric", "mmkit.relation_f1.v1")
+    assert done.exit_code == 2 and "so there is no score" in done.stderr and "0.00" not in done.output
+    some = mmkit("score", bare, canonical(tmp_path, [Prediction(x.id, x.spans) for x in EXAMPLES]), *JOINT)
+    assert figures(some)["entity_f1"] == 0.0 and "triple_f1" not in figures(some)
+    table = mmkit(
+        "score", bare, canonical(tmp_path, [Prediction(x.id, x.spans) for x in EXAMPLES]), *JOINT[:-1]
+    )
+    assert "nothing to score, so no joint_f1.triple_f1" in table.stderr.replace(
+        "mmkit.joint_f1.v1", "joint_f1"
+    )
 
 
 def test_ids_decide_unless_the_order_is_to(gold: Path, tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mmkit.checking.labels import absence_problems, label_problems, labelled
 from mmkit.checking.report import SplitReport, stopping
 from mmkit.data.image_report import SHOWN, ImageReport, scan_images
-from mmkit.data.problems import Problem, counted
+from mmkit.data.problems import At, Problem, counted
 from mmkit.data.types import Entity, Example, Image
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.item_encoder import ItemEncoder
@@ -102,6 +102,8 @@ def _records(
     settings = recipe.config["data"].get(split.name, {})
     absent, labels = _absent(recipe), labelled(task, split.examples)
     found: list[tuple[str | Problem, str]] = [(problem, "error") for problem in survey.refused]
+    if annotated:
+        found += [(problem, "error") for problem in _unreadable(split, parts)]
     found += [(problem, level) for problem in survey.problems]
     for problem in parts.decoder.examine(split.examples, annotated=annotated):
         if trained_on or problem.at:  # the others are about training data as a whole
@@ -115,6 +117,22 @@ def _records(
     for problem, degree in found:
         if degree == "error" or _code(problem) not in report.codes:
             report.add(problem, degree)
+
+
+def _unreadable(split: Split, parts: Parts) -> Iterator[Problem]:
+    """What encoders of items miss in examples: notes that are not there, or are of another kind."""
+    lent = {} if parts.entity_side is None else parts.entity_side.lent
+    for name, encoder in parts.encoders.items():
+        if name in lent or not isinstance(encoder, ItemEncoder) or encoder.is_run:
+            continue
+        refused: dict[tuple[str, str, str], list[At]] = {}
+        for example in split.examples:
+            try:
+                encoder.source.identity(example)
+            except DataError as error:
+                refused.setdefault((error.what, error.hint, error.code), []).append((example.id, None))
+        for (what, hint, code), at in refused.items():
+            yield Problem(f"model.encoders.{name}: {what} (of {counted(len(at), 'example')})", at, hint, code)
 
 
 def _level(problem: str | Problem) -> str:

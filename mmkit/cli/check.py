@@ -99,7 +99,7 @@ def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
         for name in counts:
             table.add_column(name, justify="right")
         for label, _ in sum(counts.values(), Counter()).most_common():
-            table.add_row(escape(printable(label)), *(str(split[label]) for split in counts.values()))
+            table.add_row(escape(printable(label) or '""'), *(str(split[label]) for split in counts.values()))
         table.add_row("all", *(str(split.total()) for split in counts.values()), style="dim")
         yield table
 

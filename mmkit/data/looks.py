@@ -45,7 +45,15 @@ class Looks:
             made = path.with_suffix(".one.json")
         names = {"{path}": shlex.quote(str(path)), "{made}": shlex.quote(str(made))}
         command = re.sub(r"\{path\}|\{made\}", lambda m: names[m[0]], self.command)
-        return f"convert it: {command}"
+        return f"convert it: {command}{_reading(self.command, self.kind)}"
+
+
+def _reading(command: str, kind: str) -> str:
+    """Which reader reads what a command makes."""
+    if kind in ONE_VALUE:
+        return ""
+    of_entities = "entities" in command or "--reader mmkit.kb_" in command
+    return f"  (and read that with {'mmkit.kb_jsonl.v1' if of_entities else 'mmkit.jsonl.v1'})"
 
 
 def looks_like(path: Path) -> Looks | None:

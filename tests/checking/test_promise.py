@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ from click.testing import CliRunner
 from PIL import Image as Pillow
 
 from mmkit.checking.check import check, list_in_full
+from mmkit.checking.examine import examine
 from mmkit.checking.report import SplitReport
 from mmkit.cli import main
+from mmkit.data.types import Example, Prediction, Span
+from mmkit.encoders.given_similarity import GivenSimilarity
+from mmkit.fit import fitting_parts
 from mmkit.hooks import hookimpl
+from mmkit.loading.splits import read_split
+from mmkit.metrics.relation_f1 import RelationF1
+from mmkit.metrics.scoring import check_score, nothing_to_score, score
+from mmkit.metrics.span_f1 import SpanF1
 from mmkit.recipe import load_recipe
 from mmkit.training.train import train
 from posts import CLASSIFIER, LISBON, MARA, pair, post, recipe_of
@@ -238,3 +247,28 @@ def test_training_refuses_and_warns_in_the_same_words(sample_recipe: Path, tmp_p
     ]
     assert warned and [note for note in notes.said if ": warning: " in note] == warned
     assert not (tmp_path / "run").exists()
+
+
+def test_notes_that_an_encoder_reads_have_to_be_there(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, [post(0, notes={"mine": 1}), post(1), post(2, notes={"mine": "x"})], DEV)
+    parts = fitting_parts(recipe)
+    encoders = {**parts.encoders, "given": GivenSimilarity("mine")}
+    splits = {"train": read_split(recipe, "train")}
+    problems = examine(recipe, replace(parts, encoders=encoders), splits)["train"].problems
+    assert (
+        len(problems) == 2
+        and "train.jsonl:3 (post1)" in problems[0]
+        and "train.jsonl:4 (post2)" in problems[1]
+    )
+    assert problems[0].startswith("model.encoders.given: there is no note 'mine'")
+    assert examine(recipe, replace(parts, encoders=encoders), splits, annotated=False)["train"].problems == []
+
+
+def test_no_figure_is_shown_of_nothing() -> None:
+    metrics = {"spans": SpanF1(), "relations": RelationF1()}
+    found = score(metrics, [Example.from_tokens("a", ["hi"], spans=(Span(0, 1, "PER"),))], [Prediction("a")])
+    assert found["spans.f1"] == 0.0 and not any(name.startswith("relations.") for name in found)
+    said = nothing_to_score(metrics, found)
+    assert said.startswith("nothing to score, so no relations.precision, relations.recall, relations.f1")
+    assert nothing_to_score({"spans": SpanF1()}, found) == ""
+    check_score(metrics, {"spans.f1": 1.0, "relations.f1.couple": 0.5})  # known, whatever there is to score

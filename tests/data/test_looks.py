@@ -137,7 +137,8 @@ def test_commands_that_are_advised_work(tmp_path: Path) -> None:
 
 def run(advice: str, path: Path) -> str:
     """What the program of an advised command prints."""
-    _, _, program, given, arrow, _ = shlex.split(advice.removeprefix("convert it: "))
+    command = advice.removeprefix("convert it: ").partition("  (and read that with mmkit.")[0]
+    _, _, program, given, arrow, _ = shlex.split(command)
     assert (given, arrow) == (str(path), ">")
     printed, before = io.StringIO(), sys.argv
     sys.argv = ["-c", given]
