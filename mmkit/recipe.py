@@ -290,12 +290,30 @@ def recipes_with(section: str, like: str = "") -> list[str]:
     return sorted(found, key=lambda name: (-len(words & set(name.split("_"))), name))
 
 
+def _recipes_in(folder: Path) -> str:
+    """Which recipe may be meant by a folder."""
+    if (folder / "recipe.cfg").is_file():
+        return (
+            f"this is a run: score it with `mmkit evaluate {folder}`; its recipe is {folder / 'recipe.cfg'}"
+        )
+    names = sorted(file.name for file in folder.glob("*.cfg"))
+    if names:
+        return f"there is {', '.join(names[:SHOWN])} in it"
+    return "name a recipe: a file, or one that comes with mmkit"
+
+
+SHOWN = 3
+"""Recipes of a folder that are named in a hint."""
+
+
 def _locate(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
         return path
     if path.is_dir():
-        raise RecipeError("is a folder, not a recipe", where=path, code="recipe.is-a-folder")
+        raise RecipeError(
+            "is a folder, not a recipe", where=path, hint=_recipes_in(path), code="recipe.is-a-folder"
+        )
     known = known_recipes()
     name = path.name if path.suffix else f"{path.name}.cfg"
     found = known.get(name, []) if path.parent == Path() else []

@@ -17,9 +17,15 @@ from typing import Any
 
 from mmkit.config.values import UNRESOLVED, Problems
 from mmkit.data.json_text import unique_fields
+from mmkit.data.looks import looks_like
 from mmkit.errors import RecipeError, did_you_mean, near_misses
 
 Tree = dict[str, Any]
+
+OF_A_RECIPE = re.compile(
+    r"^\s*\[(recipe|paths|backbones|data|annotators|model|metrics|training)\b", re.MULTILINE
+)
+"""What a file has that is meant as a recipe."""
 
 SECTION = re.compile(r"\[(?P<name>[^\]]*)\]\s*$")
 SECTION_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
@@ -55,7 +61,19 @@ def read(path: Path) -> Source:
         raise RecipeError(
             f"cannot be read: {error.strerror}", where=path, code="recipe.unreadable"
         ) from error
-    return parse(text, path)
+    try:
+        return parse(text, path)
+    except RecipeError as error:
+        looks = None if OF_A_RECIPE.search(text) else looks_like(path)
+        if looks is None:
+            raise
+        raise RecipeError(
+            f"this is no recipe: the file looks like {looks.what}",
+            where=path,
+            hint="a recipe has sections such as [data.train], where a reader names its file; "
+            "`mmkit new-plugin` writes one, and docs/recipes.md explains them",
+            code="recipe.not-a-recipe",
+        ) from error
 
 
 def parse(text: str, path: Path) -> Source:

@@ -25,6 +25,13 @@ ONE_VALUE = frozenset({"jmere-lines", "wikidiverse-lines", "wikiperson-lines", "
 """Kinds of JSON lines that become one JSON value."""
 
 
+_CANONICAL = {
+    "jsonl-examples": "mmkit.jsonl.v1 reads it",
+    "jsonl-entities": "mmkit.kb_jsonl.v1 reads it",
+    "jsonl-predictions": "`mmkit score` scores predictions",
+}
+
+
 @dataclass(frozen=True)
 class Looks:
     """What a file looks like: in words, by the kind that readers know it by, and the command that converts it.
@@ -39,7 +46,7 @@ class Looks:
     def advice(self, path: Path) -> str:
         """What to do with the file; empty if nothing can be said."""
         if not self.command:
-            return ""
+            return _CANONICAL.get(self.kind, "")
         made = path.with_suffix(".jsonl" if path.suffix != ".jsonl" else ".new.jsonl")
         if self.kind in ONE_VALUE:
             made = path.with_suffix(".one.json")
@@ -70,13 +77,15 @@ def looks_like(path: Path) -> Looks | None:
     lines = [line for line in text.split("\n")[:200] if line.strip()]
     if not lines:
         return None
-    for looks in (
+    found = (
+        _recipe(text),
         _json(text, lines),
         _python_literal(lines),
         _markup(lines[0]),
         _conll(lines),
         _table(lines),
-    ):
+    )
+    for looks in found:
         if looks is not None:
             return looks
     if lines[0].lstrip()[0] in "{[" or any(
@@ -124,6 +133,12 @@ def _list_of_lines() -> str:
     """A command that makes a JSON list of JSON lines."""
     lines = f"json.dumps([json.loads(line) for line in {_OPEN} if line.strip()])"
     return f"python -c 'import json, sys; print({lines})' {{path}} > {{made}}"
+
+
+def _recipe(text: str) -> Looks | None:
+    if len(re.findall(r"^\[(?:recipe|data|model|training)[.\w]*\]\s*$", text, re.MULTILINE)) < 2:
+        return None
+    return Looks("a recipe, which `mmkit train` and `mmkit check` take", "recipe")
 
 
 # JSON

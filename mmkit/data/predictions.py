@@ -57,7 +57,7 @@ def read_gold(path: Path, forms: Forms = ()) -> list[Example]:
                 code="file.wrong-kind",
             )
         case form:
-            examples = [example for example, _ in form.read(path)]
+            examples = [example for example, _ in _published(form, path, forms)]
     _refuse_twice((example.id for example in examples), path)
     return examples
 
@@ -74,7 +74,7 @@ def read_predictions(path: Path, forms: Forms = ()) -> list[Told]:
         case "described":
             found = list(_described(path))
         case form:
-            found = [Told(prediction, None) for _, prediction in form.read(path)]
+            found = [Told(prediction, None) for _, prediction in _published(form, path, forms)]
     _refuse_twice((prediction.id for prediction, _ in found), path)
     return found
 
@@ -173,6 +173,14 @@ def _form(path: Path, forms: Forms) -> Form:
         )
         raise _of_another_kind(unknown, path, forms)
     raise DataError("the file is empty", where=path, hint=_known(forms), code="file.empty")
+
+
+def _published(form: PublishedForm, path: Path, forms: Forms) -> list[tuple[Example, Prediction]]:
+    """What a file in a published form holds."""
+    try:
+        return list(form.read(path))
+    except DataError as error:
+        raise _of_another_kind(error, path, forms) from error
 
 
 def _of_another_kind(error: DataError, path: Path, forms: Forms) -> DataError:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mmkit.config.text import read
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.convert import convert
 from mmkit.data.expected import records
@@ -25,6 +26,7 @@ from mmkit.data.mnre import MnreReader
 from mmkit.data.predictions import read_gold
 from mmkit.data.reader import Reader
 from mmkit.errors import DataError
+from mmkit.recipe import load_recipe
 from raising import raises
 
 MNRE = {"token": ["a"], "h": {"pos": [0, 1]}, "t": {"pos": [0, 1]}, "img_id": "1", "relation": "r"}
@@ -172,3 +174,32 @@ def test_melbench_may_be_a_list(tmp_path: Path) -> None:
     [example] = WikimelReader(str(tmp_path), "mel.json")
     assert (example.id, example.entity) == ("10-0", "Q1")
     assert example.images[0].path == str(tmp_path / "images/1.jpg")
+
+
+def test_what_is_no_recipe_says_what_it_is(tmp_path: Path) -> None:
+    for name, content, said in (
+        (
+            "a.jsonl",
+            lines({"format": 2, "kind": "examples"}, {"text": "a"}),
+            "mmkit's own jsonlines of examples",
+        ),
+        ("b.json", json.dumps([{"text": "Mara"}], indent=1), "a JSON list of posts"),
+        ("c.csv", "text,image\na,b\n", "a table \\(CSV\\)"),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with raises("recipe.not-a-recipe", match=f"this is no recipe: the file looks like {said}"):
+            read(tmp_path / name)
+    (tmp_path / "d.cfg").write_text("[recipe]\nformat = 1\nbroken\n", encoding="utf-8")
+    with raises("recipe.syntax", match=r"d\.cfg:3"):
+        read(tmp_path / "d.cfg")
+
+
+def test_a_recipe_is_no_data_and_a_folder_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.cfg").write_text("[recipe]\nformat = 1\n\n[data.train]\nroot = 1\n", encoding="utf-8")
+    with raises("recipe.is-a-folder", match="this is a run: score it with `mmkit evaluate"):
+        load_recipe(tmp_path)
+    with raises("json.syntax", match="the file looks like a recipe"):
+        list(records(JsonlReader(str(tmp_path), "recipe.cfg")))
+    (tmp_path / "recipe.cfg").rename(tmp_path / "own.cfg")
+    with raises("recipe.is-a-folder", match=r"there is own\.cfg in it"):
+        load_recipe(tmp_path)
