@@ -20,8 +20,9 @@ from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
 from mmkit.config.packages import part_hint, setting_hint
 from mmkit.config.parameters import MISSING
+from mmkit.config.references import resolve
 from mmkit.config.settings import OPTIMIZERS, SCHEDULES, TrainingSettings
-from mmkit.config.text import Source, Tree, literal, parse_overrides, read, resolve, write
+from mmkit.config.text import Source, Tree, literal, parse_overrides, read, write
 from mmkit.config.upgrade import upgrade
 from mmkit.config.values import Problem, Problems, construct, plain, shown
 from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses

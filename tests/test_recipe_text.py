@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmkit.config.text import literal, parse, parse_overrides, read, resolve, write
+from mmkit.config.references import resolve
+from mmkit.config.text import literal, parse, parse_overrides, read, write
 from mmkit.config.values import Problems
 from mmkit.errors import RecipeError
 from raising import raises

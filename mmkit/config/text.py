@@ -1,39 +1,47 @@
-"""A recipe's text: reading it, resolving `${...}`, putting overrides in, and writing it again.
+"""A recipe's text: reading it, putting overrides in, and writing it again.
 
 The syntax is `[section.name]` and `key = JSON`, as Python's `configparser` reads it. Around that: comments may follow
 a value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and every
-problem has a line. References are resolved on parsed values, so that a quotation mark in one breaks nothing around it.
+problem has a line.
+
+A recipe may be anybody's: its size, its depth and the time that reading takes are bounded.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from configparser import ConfigParser, DuplicateOptionError, DuplicateSectionError, ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmkit.config.values import UNRESOLVED, Problems
+from mmkit.config.references import node_of
 from mmkit.data.json_text import unique_fields
 from mmkit.data.looks import looks_like
-from mmkit.errors import RecipeError, did_you_mean, near_misses
+from mmkit.errors import RecipeError
 
 Tree = dict[str, Any]
 
 OF_A_RECIPE = re.compile(
-    r"^\s*\[(recipe|paths|backbones|data|annotators|model|metrics|training)\b", re.MULTILINE
+    r"^[^\S\n]*\[(recipe|paths|backbones|data|annotators|model|metrics|training)\b", re.MULTILINE
 )
 """What a file has that is meant as a recipe."""
 
 SECTION = re.compile(r"\[(?P<name>[^\]]*)\]\s*$")
 SECTION_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
-OPTION = re.compile(r"\s*(?P<key>[^\s=:\[\"][^=:\"]*?)\s*[=:]")
-UNCOMMENTED = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^"\s]|"|\s+(?![#\s]))*')
-"""Everything of a line up to a ` #` that is not within quotes."""
-REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[^{}]*)\}")
+OPTION = re.compile(r"\s*+(?P<key>[^\s=:\[\"][^=:\"]*+)[=:]")
 PLAIN_KEY = re.compile(r"@?[\w-][\w.-]*")
+
+MOST_BYTES = 1_000_000
+MOST_LINES = 20_000
+MOST_BLANKS = 200
+"""In a row. Parsing a line takes time that grows with their square."""
+DEPTH = 16
+"""Sections in sections."""
+VALUE_DEPTH = 32
+"""Lists and objects in one another."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,9 @@ class Source:
 def read(path: Path) -> Source:
     """Parse a recipe file. Raises `RecipeError` naming file and line."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise RecipeError(f"is not UTF-8 text: {error}", where=path, code="recipe.not-utf8") from error
     except OSError as error:
@@ -78,6 +88,7 @@ def read(path: Path) -> Source:
 
 def parse(text: str, path: Path) -> Source:
     """Parse a recipe's text; `path` is for messages. Raises `RecipeError`."""
+    _check_bounds(text, path)
     prepared, lines = _prepare(text, path)
     raw = _raw_values(prepared, path)
     bad = [
@@ -97,6 +108,21 @@ def parse(text: str, path: Path) -> Source:
     return Source(path, _tree(raw), lines)
 
 
+def _check_bounds(text: str, path: Path) -> None:
+    """Raise `RecipeError` for a text that is none of a recipe, by its size alone."""
+    hint = "is it a recipe at all?"
+    if len(text) > MOST_BYTES:
+        what = f"is too long for a recipe: more than {MOST_BYTES:,} bytes"
+        raise RecipeError(what, where=path, hint=hint, code="recipe.too-large")
+    if text.count("\n") >= MOST_LINES:
+        what = f"is too long for a recipe: more than {MOST_LINES:,} lines"
+        raise RecipeError(what, where=path, hint=hint, code="recipe.too-large")
+    if blanks := re.search(rf"[^\S\n]{{{MOST_BLANKS + 1}}}", text):
+        number = text.count("\n", 0, blanks.start()) + 1
+        what = f"there are more than {MOST_BLANKS} blanks in a row"
+        raise RecipeError(what, where=f"{path}:{number}", hint=hint, code="recipe.too-large")
+
+
 def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, int]]:
     """The text's numbered lines, comments cut off and parent sections put in; and what is where."""
     prepared: list[tuple[int, str]] = []
@@ -113,6 +139,12 @@ def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, in
                     where=f"{path}:{number}",
                     code="recipe.section-name",
                 )
+            if section.count(".") >= DEPTH:
+                raise RecipeError(
+                    f"[{section[:60]}...] is too deep: sections stand in one another up to {DEPTH} times",
+                    where=f"{path}:{number}",
+                    code="recipe.too-deep",
+                )
             if section in put_in:
                 raise RecipeError(
                     f"[{section}] must come before the sections in it",
@@ -125,14 +157,32 @@ def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, in
                 lines[parent] = number
             lines.setdefault(section, number)
         elif option := OPTION.match(line):
-            lines.setdefault(f"{section}.{option['key']}", number)
+            lines.setdefault(f"{section}.{option['key'].rstrip()}", number)
         prepared.append((number, line))
     return prepared, lines
 
 
 def _uncommented(line: str) -> str:
-    kept = UNCOMMENTED.match(line)
-    return kept.group().rstrip() if kept else ""
+    """Everything of a line up to a ` #` that is not within quotes, in time that grows with its length."""
+    if "#" not in line:
+        return line.rstrip()
+    closes = _closing_quotes(line) if '"' in line else []
+    at = 0
+    while at < len(line):
+        if line[at] == '"' and closes[at + 1]:
+            at = closes[at + 1]  # a text in quotes; a single quotation mark is one like other characters
+        elif line[at] == "#" and at and line[at - 1].isspace():
+            return line[:at].rstrip()
+        at += 1
+    return line.rstrip()
+
+
+def _closing_quotes(line: str) -> list[int]:
+    """For each place in a line, and the one after it, where a quoted text that goes on there would end; 0: nowhere."""
+    closes = [0] * (len(line) + 3)
+    for at in range(len(line) - 1, -1, -1):
+        closes[at] = at if line[at] == '"' else closes[at + (2 if line[at] == "\\" else 1)]
+    return closes
 
 
 def _parents(section: str) -> list[str]:
@@ -172,11 +222,28 @@ def _not_a_value(raw: str) -> str:
         return "is in single quotes; write double ones"
     try:
         value = json.loads(raw, object_pairs_hook=unique_fields)
+    except RecursionError:
+        return f"is too deep: lists and objects stand in one another up to {VALUE_DEPTH} times"
     except ValueError as error:
         value = raw
         if raw[0] in '"[{':
             return f"is no valid JSON ({error})"
+    if _is_deeper(value, VALUE_DEPTH):
+        return f"is too deep: lists and objects stand in one another up to {VALUE_DEPTH} times"
     return "" if _is_finite(value) else "holds a number that is not finite"
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether lists and objects stand in one another more than so many times."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(value, dict | list) for value in level)
 
 
 def _is_finite(value: Any) -> bool:
@@ -197,7 +264,7 @@ def _tree(raw: ConfigParser) -> Tree:
         for name in section.split("."):
             node = node.setdefault(name, {})
     for section in raw.sections():
-        _node(tree, section).update({key: _value(text) for key, text in raw.items(section)})
+        node_of(tree, section).update({key: _value(text) for key, text in raw.items(section)})
     return tree
 
 
@@ -211,84 +278,8 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return PYTHONS.get(text, text)
-
-
-def _node(tree: Tree, dotted: str) -> Any:
-    """The value or section of a dotted name. Raises `KeyError`."""
-    node: Any = tree
-    for part in dotted.split("."):
-        if not isinstance(node, dict):
-            raise KeyError(dotted)
-        node = node[part]
-    return node
-
-
-# -- references ----------------------------------------------------------------------------------------------
-
-
-def resolve(tree: Tree, problems: Problems) -> Tree:
-    """A copy of the tree with every `${section.key}` replaced. One that cannot be becomes `UNRESOLVED`.
-
-    A value that is nothing but a reference takes the type of what it refers to, which may be a section;
-    within a text it must be a text or a number. `$$` writes a `$`.
-    """
-    resolved: Tree = _Resolver(tree, problems).value(tree, "", ())
-    return resolved
-
-
-class _Resolver:
-    def __init__(self, tree: Tree, problems: Problems) -> None:
-        self.tree, self.problems = tree, problems
-
-    def value(self, value: Any, at: str, through: tuple[str, ...]) -> Any:
-        """`value`, which stands at `at` and was reached `through` these references."""
-        if isinstance(value, dict):
-            return {key: self.value(v, f"{at}.{key}" if at else key, through) for key, v in value.items()}
-        if isinstance(value, list):
-            return [self.value(v, at, through) for v in value]
-        return self.text(value, at, through) if isinstance(value, str) else value
-
-    def text(self, text: str, at: str, through: tuple[str, ...]) -> Any:
-        whole = REFERENCE.fullmatch(text)
-        if whole and whole["name"] is not None:
-            return self.target(whole["name"], at, through)
-        pieces, end = [], 0
-        for match in REFERENCE.finditer(text):
-            piece = "$" if match["name"] is None else self.target(match["name"], at, through)
-            if isinstance(piece, dict | list):
-                self.problems.add(at, f"{match.group()} is a section or list, and cannot stand within a text")
-                piece = UNRESOLVED
-            if piece is UNRESOLVED:
-                return UNRESOLVED
-            pieces += [text[end : match.start()], piece if isinstance(piece, str) else json.dumps(piece)]
-            end = match.end()
-        return "".join([*pieces, text[end:]])
-
-    def target(self, name: str, at: str, through: tuple[str, ...]) -> Any:
-        dotted = name.strip().replace(":", ".")
-        if "." not in dotted and dotted not in self.tree:
-            dotted = f"{at.rpartition('.')[0]}.{dotted}"  # a neighbour in the same section
-        try:
-            found = _node(self.tree, dotted)
-        except KeyError:
-            near = near_misses(dotted, _leaves(self.tree))
-            self.problems.add(
-                at, f"${{{name}}} refers to nothing", did_you_mean(dotted, near) if near else ""
-            )
-            return UNRESOLVED
-        if dotted in through:
-            self.problems.add(at, f"${{{name}}} refers to itself through {', '.join(through)}")
-            return UNRESOLVED
-        return self.value(found, dotted, (*through, dotted))
-
-
-def _leaves(tree: Tree, at: str = "") -> Iterable[str]:
-    for key, value in tree.items():
-        dotted = f"{at}.{key}" if at else key
-        if isinstance(value, dict):
-            yield from _leaves(value, dotted)
-        else:
-            yield dotted
+    except RecursionError:
+        raise RecipeError("a value is nested too deeply", code="recipe.too-deep") from None
 
 
 # -- overrides -----------------------------------------------------------------------------------------------
@@ -328,7 +319,7 @@ def _twice(text: str) -> str:
     """What stands twice in the JSON of an override; empty if nothing does."""
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     try:
         json.loads(text, object_pairs_hook=unique_fields)
