@@ -22,6 +22,12 @@ MAX_PIXELS = 64_000_000
 MAX_RATIO = 500
 """Pictures longer than this many times their shorter side are refused: resizing makes them as many times larger."""
 
+MAX_SCANS = 30
+"""Progressive JPEGs have some ten scans, each of which takes as long as decoding all pixels, however short it is."""
+
+MAX_SCANNED = 2_000_000_000
+"""Pixels of a progressive JPEG times its scans, where it has more scans than that."""
+
 NOT_RASTER = frozenset({"BUFR", "EPS", "FITS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "PDF", "WMF"})
 """Formats of Pillow that start another program, hold no pixels of their own, or are stubs."""
 
@@ -45,6 +51,7 @@ def opened(path: str) -> Iterator[Pillow.Image]:
         try:
             picture = Pillow.open(file, formats=raster_formats())
             _check_size(picture, path)
+            _check_scans(picture, file, path)
         except ImageError:
             raise
         except Pillow.DecompressionBombError:
@@ -113,6 +120,26 @@ def _check_size(picture: Pillow.Image, path: str) -> None:
                 hint=f"cut it, so that one side is at most {MAX_RATIO} times the other",
                 code="image.too-thin",
             )
+
+
+def _check_scans(picture: Pillow.Image, file: IO[bytes], path: str) -> None:
+    """Refuse a progressive JPEG that is made of so many scans that it takes minutes."""
+    if not picture.info.get("progressive"):
+        return
+    at = file.tell()
+    file.seek(0)
+    scans, last = 0, b""
+    while block := file.read(1 << 20):
+        scans += (last + block).count(b"\xff\xda")  # pixels never look like this marker
+        last = block[-1:]
+    file.seek(at)
+    if scans > MAX_SCANS and scans * picture.width * picture.height > MAX_SCANNED:
+        raise ImageError(
+            f"the image is made of {scans} scans, which would take long to decode",
+            where=path,
+            hint="save it anew",
+            code="image.too-large",
+        )
 
 
 def no_picture(file: IO[bytes], path: str) -> ImageError:

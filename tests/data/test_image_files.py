@@ -182,6 +182,31 @@ def test_an_icon_is_as_large_as_the_picture_inside_it(tmp_path: Path) -> None:
         open_image(Image(str(tmp_path / "p.ico")))
 
 
+@pytest.mark.parametrize("scans", [20, 20_000])
+def test_a_jpeg_of_very_many_scans_is_refused(tmp_path: Path, scans: int) -> None:
+    """Each scan takes as long as the whole picture: 20,000 of them are 2 MB, and half an hour."""
+    file = io.BytesIO()
+    Pillow.new("L", (1000, 1000), 128).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    path = tmp_path / "p.jpg"
+    path.write_bytes(content[:-2] + last * scans + b"\xff\xd9")
+    if scans == 20:
+        assert open_image(Image(str(path))).size == (1000, 1000)
+        return
+    with raises("image.too-large", match="scans"):
+        open_image(Image(str(path)))
+
+
+def test_a_gif_is_as_large_as_its_first_frame(tmp_path: Path) -> None:
+    for screen, frame in (((1, 1), (9000, 9000)), ((9000, 9000), (1, 1)), ((1, 1), (65535, 65535))):
+        header = b"GIF89a" + struct.pack("<HH", *screen) + b"\x80\0\0" + bytes(6)
+        first = b"," + struct.pack("<HHHH", 0, 0, *frame) + b"\0\x02\x02\x4c\x01\0;"
+        (tmp_path / "p.gif").write_bytes(header + first)
+        with raises("image.too-large"):
+            open_image(Image(str(tmp_path / "p.gif")))
+
+
 def test_text_that_inflates_is_refused(tmp_path: Path) -> None:
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000), 9))
     (tmp_path / "p.png").write_bytes(png(4, 4, text))
