@@ -87,9 +87,16 @@ def printable(text: str, keep: str = "") -> str:
     return CONTROLS.sub(lambda m: m[0] if m[0] in keep else _visible(m[0]), text)
 
 
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that control a terminal: escape sequences begin with one, and some turn the direction of writing.
 
-"""Characters that control a terminal: escape sequences begin with one, and some turn the direction of writing."""
+Halves of surrogate pairs are among them, which no terminal can be sent.
+"""
+
+
+def escaped(text: str) -> str:
+    """JSON, its characters that would control a terminal written as escapes, but for line ends: the same JSON."""
+    return CONTROLS.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
 
 
 def _visible(character: str) -> str:

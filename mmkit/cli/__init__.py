@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -17,7 +17,8 @@ import click
 
 from mmkit import __version__, hooks
 from mmkit.config import sources
-from mmkit.errors import Interrupted, MMKitError, did_you_mean, printable
+from mmkit.errors import Interrupted, MMKitError, did_you_mean
+from mmkit.terminal import echo, echo_traceback, error_line, quiet_controls
 
 COMMANDS = {
     "train": "mmkit.cli.train:train",
@@ -37,9 +38,6 @@ COMMANDS = {
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell gives for a program that SIGPIPE ended."""
-
-LINES = "\n\t"
-"""Control characters that errors may have."""
 
 
 class LazyGroup(click.Group):
@@ -90,8 +88,7 @@ class LazyGroup(click.Group):
     def warn_of_broken_plugins(self) -> None:
         """One line for each plugin that cannot be used, once."""
         for name in hooks.broken.keys() - self.warned:
-            warning = click.style("warning:", fg="yellow")
-            click.echo(f"{warning} plugin {name!r} cannot be used: {hooks.broken[name]}", err=True)
+            error_line("warning:", f"plugin {name!r} cannot be used: {hooks.broken[name]}", "yellow")
         self.warned = frozenset(hooks.broken)
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
@@ -104,13 +101,13 @@ class LazyGroup(click.Group):
         args = [arg for arg in args if arg != "--debug"]
         extra["standalone_mode"] = False
         try:
-            with _cleaning_up():
+            with _cleaning_up(), quiet_controls():
                 result = super().main(args, *rest, **extra)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()  # a full disk shows here, not when Python ends
         except Exception as error:
             if debug and not isinstance(error, click.ClickException | click.Abort):
-                traceback.print_exception(error)
+                echo_traceback(error)
             code = report(error)
         self.warn_of_broken_plugins()
         sys.exit(code)
@@ -120,15 +117,17 @@ def report(error: Exception) -> int:
     """Print an error as one message on standard error; returns the exit code."""
     match error:
         case Interrupted():  # no error: it was asked for
-            click.echo(str(error), err=True)
+            echo(error, err=True)
             return error.exit_code
         case MMKitError():
             code = click.style(f"[{error.code}]", dim=True)
-            said = printable(str(error), keep=LINES)
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {said}\n  {code}", err=True)
+            error_line("error:", error)
+            click.echo(f"  {code}", err=True)
             return error.exit_code
         case click.ClickException():
-            error.show()
+            shown = io.StringIO()
+            error.show(shown)
+            echo(shown.getvalue().rstrip("\n"), err=True)  # with names as the shell made them, of files say
             return error.exit_code
         case BrokenPipeError():  # who read the output has gone (`| head`)
             _drop_output()
@@ -137,22 +136,15 @@ def report(error: Exception) -> int:
             _drop_output()
             what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
             where = f"{error.filename}: " if error.filename else "standard output: "
-            click.echo(
-                f"{click.style('error:', fg='red', bold=True)} {where}cannot write: {what}\n"
-                "  → free some space, or write elsewhere",
-                err=True,
-            )
+            error_line("error:", f"{where}cannot write: {what}\n  → free some space, or write elsewhere")
             return 2
         case click.Abort():  # what click makes of Ctrl-C
-            click.echo("interrupted", err=True)
+            echo("interrupted", err=True)
             return INTERRUPTED
     from mmkit.cli.blame import blame  # reads what is registered, which takes a while
 
-    click.echo(
-        f"{click.style('unexpected error:', fg='red', bold=True)} {blame(error)}\n"
-        "  → run again with --debug to see the traceback, and send it to the package's author",
-        err=True,
-    )
+    advice = "run again with --debug to see the traceback, and send it to the package's author"
+    error_line("unexpected error:", f"{blame(error)}\n  → {advice}")
     return 1
 
 

@@ -12,6 +12,7 @@ import click
 from mmkit.cli.options import OVERRIDABLE, as_json, recipe_from
 from mmkit.errors import printable
 from mmkit.files import tidy
+from mmkit.terminal import echo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,11 +56,11 @@ def check(
     absent = lacking({**parts.encoder_sections, **Annotation.of(loaded).sections})
     if json_:
         also: dict[str, Any] = {"parts": {"problems": absent}} if absent else {}
-        click.echo(as_json({name: report.to_json() for name, report in reports.items()} | also))
+        echo(as_json({name: report.to_json() for name, report in reports.items()} | also))
     else:
-        from rich.console import Console
+        from mmkit.rendering import Terminal
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = Terminal(highlight=False, soft_wrap=True)
         console.print(f"{loaded.path}: the recipe is valid", markup=False)
         for name, report in reports.items():
             _show(console, name, report)
@@ -95,7 +96,7 @@ def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
     for kind in dict.fromkeys(kind for report in reports.values() for kind in report.labels):
         counts = {name: report.labels[kind] for name, report in reports.items() if kind in report.labels}
         table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column(kind)
+        table.add_column(escape(printable(kind)))
         for name in counts:
             table.add_column(name, justify="right")
         for label, _ in sum(counts.values(), Counter()).most_common():

@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from mmkit import registry
+from mmkit.cli.options import as_json as to_json
 from mmkit.config.packages import DISTRIBUTION
 from mmkit.config.parameters import Parameter, parameters, type_name
 from mmkit.errors import PartError
 from mmkit.registry import Component
+from mmkit.rendering import Terminal
+from mmkit.terminal import echo
 
 WIDE = 10_000
 """Columns of output that is no terminal: nothing is wrapped or cut, each part is one line."""
@@ -42,7 +44,7 @@ def list_components(only: str | None, as_json: bool, check: bool) -> None:
         components = _checked(components)
     broken = [component for component in components if component.problem]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(c) for c in components], indent=2, ensure_ascii=False))
+        echo(to_json([dataclasses.asdict(c) for c in components]))
     else:
         out = console()
         for lines in [_table(components)] if out.width == WIDE else _listing(components, out.width):
@@ -115,7 +117,7 @@ def describe(name: str, as_json: bool) -> None:
             "parameters": [_as_json(p) for p in arguments.values()],
             **({"task": task.describe()} if task is not None else {}),
         }
-        click.echo(json.dumps(about, indent=2, ensure_ascii=False, default=repr))
+        echo(to_json(about))
         return
     out = console()
     out.print(
@@ -166,6 +168,6 @@ def _source(part: type) -> tuple[str, int]:
         return "", 0
 
 
-def console() -> Console:
+def console() -> Terminal:
     """Standard output: as wide as a terminal, or as wide as the text where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    return Terminal(highlight=False, width=None if sys.stdout.isatty() else WIDE)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mmkit.terminal import echo
+
 
 @click.command("new-plugin")
 @click.argument("name")
@@ -31,7 +33,7 @@ def new_plugin(name: str, parts: str, folder: Path) -> None:
     chosen = tuple(part.strip() for part in parts.split(",") if part.strip()) or PARTS
     target = write_plugin(folder, name, chosen)
     recipe = next(target.glob("*/recipes/*.cfg")).stem
-    click.echo(f"{target} is written. Next:")
-    click.echo(f'    pip install -e "{target}[dev]"')
-    click.echo(f"    mmkit train {recipe} --sample")
-    click.echo(f"    pytest {target}")
+    echo(f"{target} is written. Next:")
+    echo(f'    pip install -e "{target}[dev]"')
+    echo(f"    mmkit train {recipe} --sample")
+    echo(f"    pytest {target}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mmkit.cli.options import OVERRIDABLE, as_json, print_figures
+from mmkit.terminal import echo
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -39,9 +40,9 @@ def score(
     metric = build_part("metrics", name, parse_overrides(context.args))
     figures, examples = score_files(gold, predictions, metric, in_order=in_order)
     if json_:
-        click.echo(as_json({"metric": name, "examples": examples, **figures}))
+        echo(as_json({"metric": name, "examples": examples, **figures}))
         return
     if unscored := nothing_to_score({name: metric}, {f"{name}.{figure}": 0.0 for figure in figures}):
-        click.echo(unscored, err=True)
+        echo(unscored, err=True)
     short = name.split(".")[-2] if "." in name else name  # joint_f1 of mmkit.joint_f1.v1
     print_figures({"%": {f"{short}.{figure}": value for figure, value in figures.items()}}, predictions.name)

@@ -8,6 +8,7 @@ Format 2 added `media` and spans' `regions`; files of format 1 are read like it.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -69,9 +70,14 @@ def write_jsonl(path: Path | str, records: Iterable[Record], kind: Kind) -> int:
     return count
 
 
+_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What controls a terminal and is no escape in JSON by itself: a file may be shown on one."""
+
+
 def _encoded(record: dict[str, Any], id: str) -> bytes:
     try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        return _CONTROLS.sub(lambda m: f"\\u{ord(m[0]):04x}", text).encode() + b"\n"
     except UnicodeEncodeError:
         raise surrogates(record, repr(id)) from None
     except (TypeError, ValueError) as error:

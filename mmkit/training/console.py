@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mmkit.errors import printable
 from mmkit.hooks import hookimpl
+from mmkit.rendering import Terminal
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -32,8 +33,8 @@ class ConsoleDisplay:
     def __init__(
         self, console: Console | None = None, quiet: bool = False, results: Console | None = None
     ) -> None:
-        self.console = console or Console(stderr=True)
-        self.results = results or Console()
+        self.console = console or Terminal(stderr=True)
+        self.results = results or Terminal()
         self.quiet = quiet
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -115,7 +116,7 @@ class ConsoleDisplay:
     def _advance(self, label: str, done: int, total: int) -> None:
         if self._bars is None:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
@@ -141,13 +142,15 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
     `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values.
     """
     names = list(dict.fromkeys(name for split in figures.values() for name in split))
-    overall = Table(title=title, title_justify="left")
+    overall = Table(title=escape(printable(title)), title_justify="left")
     overall.add_column("figure")
     for split in figures:
-        overall.add_column(split, justify="right")
+        overall.add_column(escape(printable(split)), justify="right")
     for name in names:
         if is_overall(name):
-            overall.add_row(name, *(_percent(figures[split].get(name)) for split in figures))
+            overall.add_row(
+                escape(printable(name)), *(_percent(figures[split].get(name)) for split in figures)
+            )
     labelled = [name.split(".", 2) for name in names if not is_overall(name)]
     if not labelled:
         return [overall]
@@ -156,7 +159,7 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
     by_label.add_column("label", overflow="fold")
     columns = [(split, metric, figure) for split in figures for metric, figure in kinds]
     for split, _, figure in columns:
-        by_label.add_column(f"{split}\n{figure}", justify="right")
+        by_label.add_column(escape(printable(f"{split}\n{figure}", keep="\n")), justify="right")
     for label in sorted({label for *_, label in labelled}):
         values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
         by_label.add_row(escape(printable(label)), *map(_percent, values))

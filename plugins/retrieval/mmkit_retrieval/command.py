@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmkit.cli.options import as_json, console_display, device_option, quiet_libraries
+from mmkit.terminal import echo
 
 if TYPE_CHECKING:
     from mmkit_retrieval.indexing.build import Summary
@@ -130,7 +130,7 @@ def search(
         found = find_like(index / "images", image, top, clip, device)
     if json_:
         for hit in found:
-            click.echo(json.dumps(asdict(hit), ensure_ascii=False))
+            echo(as_json(asdict(hit), indent=None))
     else:
         _print_found(found)
 
@@ -145,7 +145,7 @@ def info(index: Path, json_: bool) -> None:
     facts = read_facts(index)
     facts["bytes"] = sum(path.stat().st_size for path in index.rglob("*") if path.is_file())
     if json_:
-        click.echo(as_json(facts))
+        echo(as_json(facts))
         return
     rows = {name: f"{count:,}" for name, count in facts["counts"].items() if count or name == "articles"}
     rows |= {name: facts["settings"][name] for name in ("clip", "revision") if facts["settings"][name]}
@@ -172,7 +172,7 @@ def upload(index: Path, address: str, collection: str, quiet: bool) -> None:
         upload_pictures(
             pictures, address, collection, progress=lambda done, total: progress(label, done, total)
         )
-    click.echo(f"{len(pictures):,} images of {index} are in the collection {collection}")
+    echo(f"{len(pictures):,} images of {index} are in the collection {collection}")
 
 
 def _rows_of(summary: Summary) -> dict[str, str]:
@@ -188,28 +188,31 @@ def _rows_of(summary: Summary) -> dict[str, str]:
 
 
 def _print_table(title: str, rows: Mapping[str, Any]) -> None:
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False)
+    from mmkit.rendering import Terminal
+
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+        table.add_row(escape(name), escape(str(value)))
+    Terminal().print(table)
 
 
 def _print_found(found: Sequence[Retrieved]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from mmkit.rendering import Terminal
 
     table = Table("score", "article", "text", show_lines=True)
     for hit in found:
         texts = [hit.image, hit.caption, hit.text]
         shown = "\n".join(escape(text) for text in texts if text)
         table.add_row(f"{hit.score:.3f}", escape(f"{hit.title}\n{hit.id}"), shown)
-    Console().print(table if found else "nothing is found")
+    Terminal().print(table if found else "nothing is found")
 
 
 def _size(count: float) -> str:
