@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
-    ("errors", "files", "cache", "moved"),
+    ("errors", "files", "cache", "moved", "network", "servers", "terminal", "rendering"),
     ("data",),
     ("ops", "batch"),
     ("config",),

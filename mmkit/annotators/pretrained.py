@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmkit.data.fingerprints import file_sha256
 from mmkit.errors import PartError
+from mmkit.network import network_hint
 
 
 def model_identity(model: str) -> str:
@@ -35,5 +36,7 @@ def loading(what: str, name: str, hint: str) -> Iterator[None]:
     except LOADING_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PartError(
-            f"cannot load {what} {name!r}: {reason}", hint=hint, code="part.model-unloadable"
+            f"cannot load {what} {name!r}: {reason}",
+            hint="; ".join(filter(None, (hint, network_hint()))),
+            code="part.model-unloadable",
         ) from error

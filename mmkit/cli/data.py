@@ -7,8 +7,16 @@ from pathlib import Path
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet_libraries, recipe_from
+from mmkit.cli.options import (
+    OVERRIDABLE,
+    console_display,
+    device_option,
+    network_option,
+    quiet_libraries,
+    recipe_from,
+)
 from mmkit.errors import DataError
+from mmkit.terminal import echo
 
 SHOWN = 6
 """Recipes that are named in a hint."""
@@ -23,31 +31,50 @@ _READER_HINT = (
 @click.argument("recipe")
 @click.option("--sample", is_flag=True, help="Annotate the sample data instead.")
 @device_option
+@network_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.pass_context
-def annotate(context: click.Context, recipe: str, sample: bool, device: str, quiet: bool) -> None:
-    """Run RECIPE's annotators over its data. Results are stored: a later call goes on where this one ended."""
+def annotate(
+    context: click.Context, recipe: str, sample: bool, device: str, allow_network: bool, quiet: bool
+) -> None:
+    """Run RECIPE's annotators over its data. Results are stored: a later call goes on where this one ended.
+
+    A recipe in a run folder is the run's, not yours: servers are contacted for it with --allow-network alone, and its
+    annotators write no files.
+    """
     loaded = recipe_from(recipe, context, sample)
     names = loaded.parts("annotators")
     if not names:
         from mmkit.recipe import recipes_with
 
-        click.echo(f"{loaded.path}: the recipe has no [annotators], so there is nothing to annotate")
+        echo(f"{loaded.path}: the recipe has no [annotators], so there is nothing to annotate")
         if others := recipes_with("annotators", loaded.name):
             more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-            click.echo(f"  → recipes that have some: {', '.join(others[:SHOWN])}{more}")
+            echo(f"  → recipes that have some: {', '.join(others[:SHOWN])}{more}")
         return
     quiet_libraries()
     from mmkit.inference.devices import pick_device
+    from mmkit.loading.annotation import Annotation
     from mmkit.loading.splits import read_splits
+    from mmkit.network import without_network
+    from mmkit.runs.folder import Run
 
-    with console_display(quiet) as display:
-        splits = read_splits(loaded, loaded.parts("data"), str(pick_device(device)), display.mmkit_progress)
+    of_run = Run(loaded.path.parent).holds(loaded.path)
+    with (
+        console_display(quiet) as display,
+        without_network(loaded.path.parent, allow=allow_network or not of_run),
+    ):
+        annotation = Annotation.of(
+            loaded, str(pick_device(device)), display.mmkit_progress, writing=not of_run
+        )
+        for setting in annotation.unwritten:
+            display.mmkit_note(f"{setting}: warning: not written, for the recipe is that of a run")
+        splits = read_splits(loaded, loaded.parts("data"), annotation=annotation)
         for split in splits.values():
             for note in split.notes():
                 display.mmkit_note(note)
     records = sum(len(split) for split in splits.values())
-    click.echo(f"{', '.join(names)}: {records} records of {', '.join(splits)} are annotated")
+    echo(f"{', '.join(names)}: {records} records of {', '.join(splits)} are annotated")
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -88,9 +115,9 @@ def convert(
     (kind, records), *rest = counts.items()
     within = ", ".join(f"{count} {what}" for what, count in rest if count)
     written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]
-    click.echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
+    echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
     for reason, count in reader.repairs.items():
-        click.echo(f"read with leniency: {count} × {reason}")
+        echo(f"read with leniency: {count} × {reason}")
 
 
 def _holds_data(path: Path) -> bool:
@@ -123,4 +150,4 @@ def import_checkpoint(
     from mmkit.runs.importing import import_checkpoint as import_file
 
     run = import_file(paper, file, output, overrides, recipe)
-    click.echo(f"{file} is now the run {run.folder}; try: mmkit predict {run.folder} --text ...")
+    echo(f"{file} is now the run {run.folder}; try: mmkit predict {run.folder} --text ...")

@@ -11,9 +11,11 @@ from mmkit.cli.options import (
     as_json,
     console_display,
     device_option,
+    network_option,
     print_figures,
     quiet_libraries,
 )
+from mmkit.terminal import echo
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -22,10 +24,18 @@ from mmkit.cli.options import (
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write; default the run's folder.")
 @click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
 @device_option
+@network_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.pass_context
 def evaluate(
-    context: click.Context, run: Path, split: str, output: Path | None, json_: bool, device: str, quiet: bool
+    context: click.Context,
+    run: Path,
+    split: str,
+    output: Path | None,
+    json_: bool,
+    device: str,
+    allow_network: bool,
+    quiet: bool,
 ) -> None:
     """Score the trained model in the folder RUN.
 
@@ -40,8 +50,16 @@ def evaluate(
     from mmkit.inference.evaluate import evaluate as evaluate_run
 
     with console_display(quiet) as display:
-        figures, _ = evaluate_run(run, split, recipe=recipe, device=device, output=output, hooks=[display])
+        figures, _ = evaluate_run(
+            run,
+            split,
+            recipe=recipe,
+            device=device,
+            output=output,
+            hooks=[display],
+            allow_network=allow_network,
+        )
     if json_:
-        click.echo(as_json({"split": split, **figures}))
+        echo(as_json({"split": split, **figures}))
     else:
         print_figures({split: figures}, str(run))

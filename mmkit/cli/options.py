@@ -21,6 +21,13 @@ device_option = click.option(
 )
 
 
+network_option = click.option(
+    "--allow-network",
+    is_flag=True,
+    help="Let a run contact the servers that its recipe names, and the Hugging Face Hub.",
+)
+
+
 def recipe_from(source: str, context: click.Context, sample: bool = False) -> Recipe:
     """Load a recipe with the command line's overrides, on sample data if wanted."""
     from mmkit.recipe import load_recipe, parse_overrides
@@ -29,19 +36,19 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
     if not sample:
         return recipe
     from mmkit.loading.sample import sampled
+    from mmkit.terminal import echo
 
-    told = sampled(recipe, lambda message: click.echo(message, err=True))
+    told = sampled(recipe, lambda message: echo(message, err=True))
     return told.with_overrides(parse_overrides(context.args))
 
 
 def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:
     """Figures as tables on standard output."""
-    from rich.console import Console
-
+    from mmkit.rendering import Terminal
     from mmkit.training.console import results_tables
 
     for table in results_tables(figures, title):
-        Console().print(table)
+        Terminal().print(table)
 
 
 @contextlib.contextmanager
@@ -86,7 +93,6 @@ def as_json(value: Any, indent: int | None = 2) -> str:
     """JSON for people and programs: readable, but for characters that would control a terminal."""
     import json
 
-    from mmkit.errors import CONTROLS
+    from mmkit.errors import escaped
 
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return CONTROLS.sub(lambda m: m[0] if m[0] == "\n" else f"\\u{ord(m[0]):04x}", text)
+    return escaped(json.dumps(value, ensure_ascii=False, indent=indent, default=repr))

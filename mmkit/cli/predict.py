@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmkit.cli.options import as_json, device_option, quiet_libraries
+from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
-from mmkit.errors import printable
+from mmkit.terminal import echo
 
 if TYPE_CHECKING:
     from mmkit.data.types import Entity, Example
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--schema", is_flag=True, help="Print the JSON schema of this run's answers, and no more.")
 @device_option
+@network_option
 @click.pass_context
 def predict(
     context: click.Context,
@@ -63,6 +63,7 @@ def predict(
     json_: bool,
     schema: bool,
     device: str,
+    allow_network: bool,
     **options: Any,
 ) -> None:
     """Extract with the trained model in the folder RUN, from --text, from --input or from a --split.
@@ -77,7 +78,7 @@ def predict(
     if entities is not None:
         task.check_entities(entities)
     if schema:
-        click.echo(as_json(task.schema()))
+        echo(as_json(task.schema()))
         return
     if sum(source is not None for source in (text, input_, split)) != 1:
         raise click.UsageError("give one of --text, --input and --split")
@@ -91,8 +92,9 @@ def predict(
     from mmkit.data.expected import records
     from mmkit.data.jsonl import JsonlReader
     from mmkit.loading.splits import check_split, read_split
+    from mmkit.network import without_network
 
-    predictor = mmkit.load(run, device=device, entities=entities)
+    predictor = mmkit.load(run, device=device, entities=entities, allow_network=allow_network)
     if split is not None:
         check_split(predictor.recipe, split)
     if missing_images is not None:
@@ -103,7 +105,8 @@ def predict(
     if text is not None:
         examples = iter([predictor.example(text, images, **given)])
     elif split is not None:
-        examples = iter(read_split(predictor.recipe, split).examples)
+        with without_network(run, allow=allow_network):
+            examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
         examples = only_examples(records(JsonlReader(root=str(input_.parent), file=input_.name)), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
@@ -112,11 +115,11 @@ def predict(
         write(output, answers)
     elif json_:
         for answer in answers:
-            click.echo(as_json(answer.to_dict(), indent=2 if text is not None else None))
+            echo(as_json(answer.to_dict(), indent=2 if text is not None else None))
     else:
         show(task, answers)
     for path, reason in predictor.replaced.items():
-        click.echo(printable(f"a blank picture stood in for {path}: {reason}"), err=True)
+        echo(f"a blank picture stood in for {path}: {reason}", err=True)
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:
@@ -142,15 +145,15 @@ def write(output: Path, answers: Iterable[Answer]) -> None:
     count = 0
     with atomic(output) as file:
         for answer in answers:
-            file.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
+            file.write(as_json(answer.to_dict(), indent=None) + "\n")
             count += 1
-    click.echo(f"{count} predictions written to {output}", err=True)
+    echo(f"{count} predictions written to {output}", err=True)
 
 
 def show(task: Task, answers: Iterable[Answer]) -> None:
     """Answers for a person, as their task shows them."""
-    from rich.console import Console
+    from mmkit.rendering import Terminal
 
-    console = Console(highlight=False, soft_wrap=True, file=sys.stdout)
+    console = Terminal(highlight=False, soft_wrap=True, file=sys.stdout)
     for answer in answers:
         task.render(answer, console)

@@ -73,9 +73,11 @@ class TaskCommand(click.Command):
 
 def task_of(run: Path) -> Task:
     """The task of a run's decoder. Raises `RunError` or `RecipeError` for a run that cannot be used."""
+    from mmkit.network import without_network
     from mmkit.runs.folder import Run
 
-    task: Task = Run(run).recipe().build("model.decoder").task
+    with without_network(run):
+        task: Task = Run(run).recipe().build("model.decoder").task
     return task
 
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 from transformers.utils import logging
 
 from mmkit.errors import PartError, did_you_mean, near_misses
+from mmkit.network import network_hint
 
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError)
 """What transformers raises for a model that is not there, damaged, or of another kind."""
@@ -72,7 +73,8 @@ def cannot_load(what: str, source: str, known: Iterable[str], files: str, error:
         hints.append(f"the folder must hold {files}")
     else:
         hints.append(
-            "check the name; a model of the Hub needs the network once, or give a local folder's path"
+            network_hint()
+            or "check the name; a model of the Hub needs the network once, or give a local folder's path"
         )
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return PartError(

@@ -22,6 +22,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import Pictures
 from mmkit.encoders.sampling import make_once
 from mmkit.errors import PartError, near_misses
+from mmkit.network import network_hint
 
 FOLDER, HUB = "local-dir:", "hf-hub:"  # timm's name for where a model comes from
 
@@ -97,7 +98,8 @@ class TimmPictures(ItemEncoder):
             ["did you mean " + " or ".join(map(repr, near)) + "?"] if near and self.name not in near else []
         )
         hints.append(
-            "check the name; a model of the Hub needs the network once, or give a local folder's path"
+            network_hint()
+            or "check the name; a model of the Hub needs the network once, or give a local folder's path"
         )
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return PartError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.inference import Inference
 from mmkit.inference.memory import memory_advice
 from mmkit.inference.prepare import prepare_model
+from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES
 from mmkit.loading.splits import check_split, read_splits
 from mmkit.metrics.scoring import nothing_to_score
+from mmkit.network import without_network
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 
@@ -30,6 +33,7 @@ def evaluate(
     device: str = "auto",
     output: str | Path | None = None,
     hooks: Sequence[object] = (),
+    allow_network: bool = False,
 ) -> tuple[dict[str, float], list[Prediction]]:
     """Figures and predictions of `split`. `recipe` replaces the run's own (another data folder, say).
 
@@ -37,6 +41,8 @@ def evaluate(
     Raises `DataError` if there is no such split of examples, and `RunError` if `recipe` changes it, or the knowledge
     base, and there is no `output`.
     `hooks` are hook implementations beside the installed plugins' that hear of progress and get notes.
+    The folder may be somebody else's: nothing is written elsewhere, and servers that its recipe names, and the Hugging
+    Face Hub, are contacted only with `allow_network`.
     """
     folder = Run(run)
     own = folder.recipe()
@@ -50,9 +56,17 @@ def evaluate(
             hint="name an --output folder for other data's results",
             code="run.other-data",
         )
+    target = Run(output) if output is not None else folder
+    scores = target.folder / "evaluations" / f"{split}.json"
+    if output is None:
+        _check_inside(folder.folder, folder.predictions_file(split), scores)
     torch_device = pick_device(device)
     settings = recipe.training
-    with registered(*hooks) as plugins, memory_advice(settings, training=False):
+    with (
+        registered(*hooks) as plugins,
+        memory_advice(settings, training=False),
+        without_network(folder.folder, allow=allow_network),
+    ):
 
         def note(message: str) -> None:
             plugins.hook.mmkit_note(message=message)
@@ -61,7 +75,8 @@ def evaluate(
             plugins.hook.mmkit_progress(label=label, done=done, total=total)
 
         names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
-        splits = read_splits(recipe, names, str(torch_device), progress)
+        annotation = Annotation.of(recipe, str(torch_device), progress, writing=False)
+        splits = read_splits(recipe, names, annotation=annotation)
         for message in (message for some in splits.values() for message in some.notes()):
             note(message)
         data = splits[split]
@@ -70,7 +85,7 @@ def evaluate(
             note(message)
         refuse(reports, recipe)
         base = splits[ENTITIES].entities if ENTITIES in splits else ()
-        model = folder.model(recipe, base).to(torch_device)
+        model = folder.model(recipe, base, allow_network=allow_network).to(torch_device)
         ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
         precision = pick_precision(settings.precision, torch_device)
         inference = Inference(model, precision, settings.eval_batch_size, settings.workers)
@@ -78,8 +93,18 @@ def evaluate(
         figures, predictions = inference.evaluate(ready.items[split], metrics)
         if unscored := nothing_to_score(metrics, figures):
             note(f"data.{split}: warning: {unscored}")
-    target = Run(output) if output is not None else folder
     target.save_predictions(split, predictions)
-    summary = {"split": split, **figures, "data": data.origin}
-    write_json(target.folder / "evaluations" / f"{split}.json", summary)
+    write_json(scores, {"split": split, **figures, "data": data.origin})
     return figures, predictions
+
+
+def _check_inside(run: Path, *files: Path) -> None:
+    """Raise `RunError` if a link in a run folder leads what is to be written out of it."""
+    for file in files:
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(run)):
+            raise RunError(
+                f"a link leads out of the run folder: to {os.path.realpath(file)}",
+                where=file,
+                hint="remove it, or name an --output folder for the results",
+                code="run.leads-out",
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmkit.inference.inference import Inference
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.model import Model
+from mmkit.network import without_network
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.tasks import Answer, JointTask, LinkAnswer, LinkTask, SpanTask, Task
@@ -24,12 +26,20 @@ CHUNK = 1024
 """Examples of a stream that are batched by length together; bounds memory, whatever the stream's length."""
 
 
-def load(run: str | Path, device: str = "auto", entities: str | Path | None = None) -> Predictor:
+def load(
+    run: str | Path,
+    device: str = "auto",
+    entities: str | Path | None = None,
+    *,
+    allow_network: bool = False,
+) -> Predictor:
     """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged.
 
     A linker links to the knowledge base of its recipe, or to that in `entities`, a file of jsonlines.
+    The folder may be somebody else's: servers that its recipe names, and the Hugging Face Hub, are contacted only with
+    `allow_network`; without it, a run that needs them raises `PartError`.
     """
-    return Predictor.from_run(run, device, entities)
+    return Predictor.from_run(run, device, entities, allow_network=allow_network)
 
 
 class Predictor:
@@ -38,25 +48,42 @@ class Predictor:
     A picture that is missing or broken is an error unless `missing_images` is set to "blank".
     """
 
-    def __init__(self, model: Model, recipe: Recipe, device: str = "auto") -> None:
+    def __init__(
+        self, model: Model, recipe: Recipe, device: str = "auto", *, allow_network: bool = False
+    ) -> None:
+        self.allow_network = allow_network
+        """Whether the run's annotators may contact the servers that its recipe names."""
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.precision = pick_precision(recipe.training.precision, self.device)
-        self.annotation = Annotation.of(recipe, str(self.device), writing=False)
-        prepare_model(self.model, {}, recipe.training)
+        with self._network():
+            self.annotation = Annotation.of(recipe, str(self.device), writing=False)
+            prepare_model(self.model, {}, recipe.training)
         self.inference = Inference(self.model, self.precision, recipe.training.eval_batch_size)
         self.missing_images = "error"
 
+    def _network(self) -> AbstractContextManager[None]:
+        """What is around all that is done for the run. Nothing is yielded within it."""
+        return without_network(self.recipe.path.parent, allow=self.allow_network)
+
     @classmethod
-    def from_run(cls, run: str | Path, device: str = "auto", entities: str | Path | None = None) -> Predictor:
+    def from_run(
+        cls,
+        run: str | Path,
+        device: str = "auto",
+        entities: str | Path | None = None,
+        *,
+        allow_network: bool = False,
+    ) -> Predictor:
         """Load a run folder; see `mmkit.load`."""
         folder = Run(run)
         recipe = folder.recipe()
         if entities is not None:
             recipe.build("model.decoder").task.check_entities(entities)
-        model = folder.model(recipe, None if entities is None else Path(entities))
-        return cls(model, recipe, device)
+        other = None if entities is None else Path(entities)
+        model = folder.model(recipe, other, allow_network=allow_network)
+        return cls(model, recipe, device, allow_network=allow_network)
 
     @property
     def missing_images(self) -> MissingPolicy:
@@ -142,12 +169,13 @@ class Predictor:
         while chunk := list(itertools.islice(remaining, CHUNK)):
             for example in chunk:
                 self.task.check_input(example)
-            chunk = self.annotation.annotated(chunk, self.model.entities)
-            items = self.model.items(chunk)
-            try:
-                found = self.inference.predict(items, batch_size)
-            except ImageError as error:
-                raise _of_example(error, chunk) from error
+            with self._network():
+                chunk = self.annotation.annotated(chunk, self.model.entities)
+                items = self.model.items(chunk)
+                try:
+                    found = self.inference.predict(items, batch_size)
+                except ImageError as error:
+                    raise _of_example(error, chunk) from error
             for item, prediction in zip(items, found, strict=True):
                 yield item.example, prediction
 

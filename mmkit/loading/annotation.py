@@ -24,6 +24,8 @@ class Annotation:
     annotators: Mapping[str, Annotator]
     device: str = "cpu"
     progress: Progress | None = None
+    unwritten: tuple[str, ...] = ()
+    """The settings that name what would have been written, where nothing is to be: `annotators.candidates.output`."""
 
     @classmethod
     def of(
@@ -31,8 +33,10 @@ class Annotation:
     ) -> Annotation:
         """A recipe's annotators, in its order. Unless `writing`, without what they would write beside the store: a
         run from elsewhere may name any path."""
-        built = {name: _built(recipe, name, writing) for name in recipe.parts("annotators")}
-        return cls(built, device, progress)
+        unwritten = () if writing else tuple(_written(recipe))
+        recipe = recipe.with_overrides(dict.fromkeys(unwritten)) if unwritten else recipe
+        built = {name: recipe.build(f"annotators.{name}") for name in recipe.parts("annotators")}
+        return cls(built, device, progress, unwritten)
 
     @property
     def sections(self) -> dict[str, Annotator]:
@@ -100,9 +104,10 @@ class _Reporter:
         self.progress(self.label, done, total)
 
 
-def _built(recipe: Recipe, name: str, writing: bool) -> Annotator:
-    annotator: Annotator = recipe.build(f"annotators.{name}")
-    if writing or not annotator.writes:
-        return annotator
-    unwritten = {f"annotators.{name}.{argument}": None for argument in annotator.writes}
-    return recipe.with_overrides(unwritten).build(f"annotators.{name}")  # type: ignore[no-any-return]
+def _written(recipe: Recipe) -> Iterator[str]:
+    """The settings of annotators that name files or folders to write, those that are set."""
+    for name in recipe.parts("annotators"):
+        section = f"annotators.{name}"
+        for argument in recipe.part_class(section, "annotators").writes:
+            if recipe.config["annotators"][name].get(argument) is not None:
+                yield f"{section}.{argument}"

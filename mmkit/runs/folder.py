@@ -29,6 +29,7 @@ from mmkit.errors import RunError
 from mmkit.files import atomic, explained, write_json
 from mmkit.loading.knowledge import read_entities
 from mmkit.model import Model, assemble
+from mmkit.network import without_network
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 
@@ -51,6 +52,16 @@ class Run:
         self.metrics_file = self.folder / "metrics.jsonl"
         self.json_file = self.folder / "run.json"
         self.checkpoint = self.folder / "checkpoint"
+
+    def holds(self, recipe: Path) -> bool:
+        """Whether a recipe is this run's own, rather than one that a user wrote."""
+        return recipe.name == self.recipe_file.name and (
+            self.labels_file.exists() or self.json_file.exists() or self.weights_file.exists()
+        )
+
+    def predictions_file(self, split: str) -> Path:
+        """Where the predictions of a split are."""
+        return self.folder / "predictions" / f"{split}.jsonl"
 
     def is_empty(self) -> bool:
         """Whether there is no folder, or nothing in it but what a killed process had begun to write."""
@@ -111,7 +122,7 @@ class Run:
 
     def save_predictions(self, split: str, predictions: Iterable[Prediction]) -> Path:
         """Write `predictions/<split>.jsonl` in the canonical form."""
-        path = self.folder / "predictions" / f"{split}.jsonl"
+        path = self.predictions_file(split)
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_jsonl(path, predictions, "predictions")
@@ -163,14 +174,25 @@ class Run:
         recipe: Recipe | None = None,
         entities: Path | Sequence[Entity] | None = None,
         missing: MissingImages | None = None,
+        *,
+        allow_network: bool = False,
     ) -> Model:
         """The trained model on the CPU, in evaluation mode, built from this folder's files alone.
 
-        Only a run trained with `save_frozen = false` fetches its frozen backbones by name. A knowledge base is
-        read from where the recipe says, or from the jsonlines file `entities`, unless it is given. Missing pictures
-        are as the recipe says, unless `missing` is given.
-        Raises `RunError` if a file is missing or damaged.
+        Only a run trained with `save_frozen = false` takes its frozen backbones by name, from the Hub's cache. A
+        knowledge base is read from where the recipe says, or from the jsonlines file `entities`, unless it is given.
+        Missing pictures are as the recipe says, unless `missing` is given. Nobody is contacted for that, unless
+        `allow_network`. Raises `RunError` if a file is missing or damaged.
         """
+        with without_network(self.folder, allow=allow_network):
+            return self._model(recipe, entities, missing)
+
+    def _model(
+        self,
+        recipe: Recipe | None,
+        entities: Path | Sequence[Entity] | None,
+        missing: MissingImages | None,
+    ) -> Model:
         recipe = recipe or self.recipe()
         for kind, section in (("encoders", "model.encoders"), ("entities", "model.entities.encoders")):
             for name in recipe.parts(section):

@@ -14,6 +14,7 @@ from openai.types.chat import ChatCompletionUserMessageParam
 
 from mmkit.annotators.base import Failed
 from mmkit.errors import MMKitError
+from mmkit.network import check_network
 from mmkit_dim.answers import Answer
 from mmkit_dim.endpoint import KEY, URL, Endpoint
 
@@ -34,6 +35,12 @@ _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
 
 _REASON_LENGTH = 200
 
+MOST_BYTES = 8_000_000
+"""Of an answer, unpacked."""
+
+_MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the client makes of an answer that is not of the interface's form."""
+
 
 class ChatServer:
     """Asks the model `model` of a server; made once, so that the rate limit holds over all calls of `ask`.
@@ -46,7 +53,10 @@ class ChatServer:
         requests_per_minute: the most requests sent in a minute, retries among them; None for any number.
         retries: how often a request is repeated that met an overloaded or broken server (429, 5xx, timeouts,
             broken connections), and how often one whose answer is malformed.
-        timeout: seconds until a server that says nothing counts as hanging.
+        timeout: seconds until a server that says nothing, or does not come to an end, counts as hanging.
+
+    Raises `PartError` where servers may not be contacted. No redirect is followed: it would take the prompt, and maybe
+    the key, to another server than the one named.
     """
 
     def __init__(
@@ -60,6 +70,7 @@ class ChatServer:
         retries: int = 5,
         timeout: float = 60.0,
     ) -> None:
+        check_network(endpoint.url)
         self.endpoint, self.model, self.settings = endpoint, model, settings
         self.parallel, self.retries, self.timeout = parallel, retries, timeout
         self._pace = _Pace(requests_per_minute)
@@ -71,6 +82,7 @@ class ChatServer:
         Raises `MMKitError` for what would meet every further request as well: a server that cannot be reached,
         refuses the key, does not know the model, or has not served the last `2 * parallel` requests (at least 16).
         """
+        check_network(self.endpoint.url)
         with start_blocking_portal() as portal:  # works where an event loop runs already, as in notebooks
             return portal.call(self._ask_all, list(prompts))
 
@@ -100,7 +112,9 @@ class ChatServer:
             base_url=self.endpoint.url,
             max_retries=self.retries,
             timeout=self.timeout,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._pace]}),
+            http_client=_Client(
+                event_hooks={"request": [self._pace]}, follow_redirects=False, most_seconds=self.timeout
+            ),
         )
 
     async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Answer | Failed:
@@ -114,19 +128,28 @@ class ChatServer:
                 completion = await client.chat.completions.create(
                     model=self.model,
                     messages=[message],
-                    extra_headers={"Authorization": self.endpoint.authorization or openai.omit},
+                    extra_headers=self._headers(),
                     **self.settings,
                 )
                 answer = _answer(completion)
+            except MalformedError as error:
+                malformed = str(error)
             except openai.OpenAIError as error:
                 return self._failed(error)
-            except (MalformedError, json.JSONDecodeError, UnicodeDecodeError) as error:
-                malformed = str(error) if isinstance(error, MalformedError) else "the answer is no JSON"
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                malformed = "the answer is no JSON"
+            except _MALFORMED:
+                malformed = "the answer is none of a chat server"
             else:
                 self._in_vain = 0
                 return answer
         self._in_vain = 0
         return Failed(malformed)
+
+    def _headers(self) -> dict[str, Any]:
+        """The key, where this server gets it, and no more of the environment than the server may have."""
+        withheld = dict.fromkeys(self.endpoint.withheld_headers(), openai.omit)
+        return {**withheld, "Authorization": self.endpoint.authorization or openai.omit}
 
     def _failed(self, error: openai.OpenAIError) -> Failed:
         """Why a request was not answered. Raises `MMKitError` if the next ones would not be, either."""
@@ -138,7 +161,13 @@ class ChatServer:
             ) from None
         if status in _HOPELESS or _is_quota(error):
             what, hint = _HOPELESS[402 if _is_quota(error) else status]
+            if status in (401, 403) and self.endpoint.withheld:
+                hint = f"it gets {KEY} if {URL} names it: {self.endpoint.url}"
             raise self._stop(f"{what} ({reason})", hint) from None  # whose message may repeat the key
+        if 300 <= status < 400:
+            raise self._stop(
+                "the server sends us elsewhere", f"name the address it moved to, by `base_url` or {URL}"
+            ) from None
         if 400 <= status < 500 and status not in {408, 409, 429}:
             self._in_vain = 0  # this prompt was refused; the next may not be
             return Failed(reason)
@@ -156,8 +185,35 @@ class ChatServer:
         )
 
 
-class MalformedError(Exception):
-    """An answer that is not of the interface's form."""
+class MalformedError(openai.OpenAIError):
+    """An answer that is not of the interface's form. (As one of its own errors, the client lets it through.)"""
+
+
+class _Client(openai.DefaultAsyncHttpxClient):
+    """Reads answers whole, within a bounded time and size: the client's own timeout begins anew with each byte."""
+
+    def __init__(self, *, most_seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._most_seconds = most_seconds
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """The response with its body. Raises `MalformedError` for a long one, `APITimeoutError` for a slow one."""
+        body = bytearray()
+        try:
+            with anyio.fail_after(self._most_seconds):
+                response = await super().send(request, **{**options, "stream": True})
+                try:
+                    async for chunk in response.aiter_bytes():
+                        body += chunk
+                        if len(body) > MOST_BYTES:
+                            raise MalformedError("the answer does not end")
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise openai.APITimeoutError(request=request) from None
+        of_the_wire = ("content-encoding", "content-length", "transfer-encoding")
+        headers = [(name, value) for name, value in response.headers.items() if name not in of_the_wire]
+        return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
 
 
 class _Pace:
@@ -178,12 +234,12 @@ def _answer(completion: Any) -> Answer:
     """The first choice's text. The client does not check what servers send, so anything may be missing."""
     try:
         choice = completion.choices[0]
-        text = choice.message.content
+        text, ended = choice.message.content, choice.finish_reason
     except (AttributeError, IndexError, KeyError, TypeError):
         raise MalformedError("the answer has no choices") from None
     if not isinstance(text, str):
         raise MalformedError("the answer has no text")
-    answer = Answer(text, choice.finish_reason == "length")
+    answer = Answer(text, ended == "length")
     if not answer.description() and not answer.truncated:
         raise MalformedError("the answer's text is empty")
     return answer

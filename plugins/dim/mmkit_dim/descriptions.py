@@ -42,8 +42,8 @@ class EntityDescriptions(Annotator):
     `max_tokens` is kept up to its last whole sentence. An entity for which none could be had after all retries
     keeps what it had and is listed; nothing is made up for it.
 
-    A server's key is read from $OPENAI_API_KEY alone, and only sent to the server. Mind that a recipe's `base_url`
-    says which server that is.
+    A server's key is read from $OPENAI_API_KEY alone, and only sent to the server that $OPENAI_BASE_URL names (OpenAI's
+    own where it is not set): a recipe's `base_url` alone gets no key.
 
     Args:
         model: the server's name for the model, by default $OPENAI_MODEL; for a local one its name on the Hub, or

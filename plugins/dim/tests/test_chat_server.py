@@ -488,6 +488,7 @@ def test_the_key_is_never_shown_even_if_the_server_repeats_it(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     annotator = describer(server, parallel=1)
     with caplog.at_level(logging.DEBUG), pytest.raises(MMKitError, match=r"\*\*\*") as caught:
         annotate(annotator, entities("Paris", name))

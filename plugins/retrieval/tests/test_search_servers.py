@@ -22,7 +22,7 @@ from mmkit.data.types import SOURCES, Example
 from mmkit.errors import DataError, PartError
 from mmkit_retrieval.annotators.text_retrieval import TextRetrieval
 from mmkit_retrieval.retrieved import Retrieved
-from mmkit_retrieval.servers.search_servers import API_KEY, PASSWORD, QUERIES, USER, Kind, SearchServer
+from mmkit_retrieval.servers.search_servers import API_KEY, PASSWORD, QUERIES, URL, USER, Kind, SearchServer
 from raising import raises
 
 SECRET = "s3cret/key=="
@@ -132,7 +132,7 @@ def kind(request: pytest.FixtureRequest, server: Server) -> Kind:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("MMKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-    for name in (API_KEY, USER, PASSWORD):
+    for name in (API_KEY, USER, PASSWORD, URL):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -227,6 +227,7 @@ def test_credentials_are_sent_and_never_shown(
     basic = base64.b64encode(f"me:{SECRET}".encode()).decode()
     for name, value in ({API_KEY: SECRET} if by == "key" else {USER: "me", PASSWORD: SECRET}).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv(URL, server.url)
     retrieval = TextRetrieval(index, engine=kind, url=server.url)
     shown = repr(vars(retrieval)) + retrieval.fingerprint()
     # Below INFO the clients log a server's answers word by word, and these two repeat what they were sent.

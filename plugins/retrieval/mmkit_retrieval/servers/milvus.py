@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from mmkit.errors import DataError, PartError
+from mmkit.network import check_network
+from mmkit.servers import key_goes_to
 from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.vectors import Array, Model
 from mmkit_retrieval.retrieved import Retrieved
@@ -26,6 +28,8 @@ FACTS = "facts"
 """The id of the row that is no image; others hold a `#`."""
 TOKEN = "MILVUS_TOKEN"
 """The environment variable that holds `user:password`, or an API key."""
+URI = "MILVUS_URI"
+"""The environment variable that names the server that gets what `TOKEN` holds."""
 ROWS = 256
 """Pictures that are sent at once."""
 TEXT_BYTES = 16_000
@@ -33,15 +37,20 @@ TEXT_BYTES = 16_000
 MOST = 16_384
 """Hits of one search; Milvus's own limit."""
 
+SECONDS = 60.0
+"""Until a server that does not answer is given up."""
+
 _TEXTS = ("article", "title", "text", "caption", "image")
+_MALFORMED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+"""What becomes of rows that are none of mmkit's."""
 
 
 class MilvusImages:
     """A collection that `upload` filled: searched like an `ImageIndex`, with the same `identity` and `model`.
 
     `address` is a server's (`http://host:19530`) or a file of the embedded milvus-lite. Raises `PartError` without
-    pymilvus, and `DataError` for an address that does not answer or a collection that is not there, unfinished, or
-    of a newer format.
+    pymilvus, or where it may not be contacted, and `DataError` for an address that does not answer or a collection
+    that is not there, unfinished, or of a newer format.
     """
 
     def __init__(self, address: str, collection: str) -> None:
@@ -53,7 +62,7 @@ class MilvusImages:
                 hint="upload an index first",
                 code="retrieval.no-milvus-lite",
             )
-        self._client = _connected(address)
+        self._client = _connected(address, SECONDS)
         with _explained(address):
             if not self._client.has_collection(collection):
                 names = ", ".join(sorted(self._client.list_collections())) or "none"
@@ -64,11 +73,11 @@ class MilvusImages:
                     hint=hint,
                     code="retrieval.no-collection",
                 )
-            self._client.load_collection(collection)
+            self._client.load_collection(collection, timeout=10 * SECONDS)
             found = self._client.get(collection, [FACTS], output_fields=["vector", "text"])
         facts = self._facts(found)
         self.identity: str = facts["identity"]
-        self.model = Model(facts["clip"], facts["revision"], tuple(map(float, found[0]["vector"])))
+        self.model = Model(facts["clip"], facts["revision"], facts["vector"])
         self._count: int = facts["pictures"]
 
     def _facts(self, found: Sequence[Any]) -> dict[str, Any]:
@@ -82,21 +91,26 @@ class MilvusImages:
             )
         try:
             facts = json.loads(found[0]["text"])
-            if facts["format"] == FORMAT:
-                return {name: facts[name] for name in ("clip", "revision", "identity", "pictures")}
-        except (ValueError, KeyError, TypeError) as error:
-            hint = "drop the collection and upload the index again"
-            raise DataError(
-                "the collection is not one of mmkit's",
-                where=where,
-                hint=hint,
-                code="retrieval.foreign-collection",
-            ) from error
+            known = facts["format"]
+            if known == FORMAT:
+                texts = {name: _text(facts[name]) for name in ("clip", "revision", "identity")}
+                vector = tuple(map(float, found[0]["vector"]))
+                return {**texts, "pictures": int(facts["pictures"]), "vector": vector}
+        except _MALFORMED as error:
+            raise self._foreign() from error
         raise DataError(
-            f"the collection has format {facts['format']}, and this version reads {FORMAT}",
+            f"the collection has format {known}, and this version reads {FORMAT}",
             where=where,
             hint="update mmkit-retrieval, or upload the index again",
             code="retrieval.index-format",
+        )
+
+    def _foreign(self) -> DataError:
+        return DataError(
+            "the collection is not one of mmkit's",
+            where=f"{self.address}, collection {self.collection}",
+            hint="drop the collection and upload the index again",
+            code="retrieval.foreign-collection",
         )
 
     def __len__(self) -> int:
@@ -118,6 +132,7 @@ class MilvusImages:
                 hint=f"make queries with {self.model.clip}",
                 code="retrieval.query-width",
             )
+        check_network(self.address)
         queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
         limit = min(top + 1, MOST)  # the row of facts may be among them
         with _explained(self.address):
@@ -128,8 +143,12 @@ class MilvusImages:
                 limit=limit,
                 output_fields=list(_TEXTS),
                 search_params={"metric_type": "IP"},
+                timeout=SECONDS,
             )
-        return [[_retrieved(hit) for hit in hits if hit["id"] != FACTS][:top] for hits in found]
+        try:
+            return [[_retrieved(hit) for hit in hits if hit["id"] != FACTS][:top] for hits in found]
+        except _MALFORMED as error:
+            raise self._foreign() from error
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -217,9 +236,16 @@ def _cut(text: str) -> str:
     return text.encode("utf-8")[:TEXT_BYTES].decode("utf-8", "ignore")
 
 
+def _text(value: object) -> str:
+    """A text. Raises `TypeError` for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} in place of a text")
+    return value
+
+
 def _retrieved(hit: Any) -> Retrieved:
-    texts = {name: hit["entity"][name] for name in _TEXTS}
-    return Retrieved(id=hit["id"], score=min(1.0, max(-1.0, float(hit["distance"]))), **texts)
+    texts = {name: _text(hit["entity"][name]) for name in _TEXTS}
+    return Retrieved(id=_text(hit["id"]), score=min(1.0, max(-1.0, float(hit["distance"]))), **texts)
 
 
 def checked_address(address: str) -> str:
@@ -237,8 +263,13 @@ def _is_file(address: str) -> bool:
     return "://" not in address
 
 
-def _connected(address: str) -> Any:
-    """A client. Raises `PartError` without pymilvus, and `DataError` if nothing answers."""
+def _connected(address: str, timeout: float | None = None) -> Any:
+    """A client. Raises `PartError` without pymilvus, and `DataError` if nothing answers.
+
+    milvus-lite counts as a server: it is a process of its own, and opens its file to write.
+    """
+    check_network(address)
+    token = _token(address)
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
@@ -247,7 +278,22 @@ def _connected(address: str) -> Any:
             "searching in Milvus needs pymilvus", where=address, hint=hint, code="part.needs-package"
         ) from error
     with _explained(address):
-        return MilvusClient(address, token=os.environ.get(TOKEN, ""))
+        return MilvusClient(address, token=token, timeout=timeout)
+
+
+def _token(address: str) -> str:
+    """What `TOKEN` holds, if the server is to get it. Raises `PartError` for a token that is for no server."""
+    token = os.environ.get(TOKEN, "").strip()
+    if not token or _is_file(address):
+        return ""
+    if not os.environ.get(URI, "").strip():
+        raise PartError(
+            f"{TOKEN} may be sent to one server alone, and {URI} does not say which",
+            where=address,
+            hint=f"if it is this one: export {URI}={address}",
+            code="retrieval.key-without-server",
+        )
+    return token if key_goes_to(address, URI) else ""
 
 
 @contextmanager
@@ -266,7 +312,8 @@ def _explained(address: str) -> Iterator[None]:
             hint = "the folder must be there and writable, and milvus-lite installed: pip install milvus-lite"
         else:
             hint = (
-                f"is the server running and the address right? {TOKEN} holds the password, if it asks for one"
+                f"is the server running and the address right? {TOKEN} holds the password, if it asks for one, and "
+                f"{URI} names the server that gets it"
             )
         raise DataError(
             f"Milvus: {error.message or error}", where=address, hint=hint, code="retrieval.milvus"

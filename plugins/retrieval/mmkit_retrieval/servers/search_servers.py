@@ -12,8 +12,11 @@ Queries are `multi_match` of type `most_fields` over title and text: the same su
 its default similarity. How words are cut is the server's choice of analyser.
 
 Credentials come from the environment alone, `MMKIT_SEARCH_API_KEY`, or `MMKIT_SEARCH_USER` with
-`MMKIT_SEARCH_PASSWORD`. No message, log or stored result has them, even if a server repeats what it was sent (only at
-level DEBUG do the clients log answers word by word).
+`MMKIT_SEARCH_PASSWORD`. They are sent to the server that `MMKIT_SEARCH_URL` names and to no other, over https or on
+this machine, and no redirect is followed. No message, log or stored result has them, even if a server repeats what it
+was sent (only at level DEBUG do the clients log answers word by word).
+
+An answer is not trusted: its size, its time as a whole, and everything in it is checked.
 
 The clients are the official ones (`elasticsearch` 9 and `opensearch-py` 3, optional extras of this package). They were
 tested against a stand-in that speaks the part of the protocol that is used, not against a running Elasticsearch or
@@ -23,14 +26,19 @@ OpenSearch.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mmkit.errors import DataError, PartError, one_line
+from mmkit.network import check_network
+from mmkit.servers import key_goes_to
 from mmkit_retrieval.retrieved import Retrieved
+from mmkit_retrieval.servers.bounded import MOST_BYTES, TooLongError, TooSlowError, bound, in_time
 from mmkit_retrieval.text.text_index import encodable
 
 Kind = Literal["elasticsearch", "opensearch"]
@@ -38,8 +46,14 @@ Kind = Literal["elasticsearch", "opensearch"]
 API_KEY, USER, PASSWORD = "MMKIT_SEARCH_API_KEY", "MMKIT_SEARCH_USER", "MMKIT_SEARCH_PASSWORD"
 """Environment variables."""
 
+URL = "MMKIT_SEARCH_URL"
+"""The environment variable that names the server, or servers, that get what those hold."""
+
 QUERIES = 64
-"""Queries of one request."""
+"""Queries of one request, at most."""
+
+_HITS = 2000
+"""Hits of one request, about: more of them would be an answer too long to take."""
 
 _WORDS = (
     256  # of a query: servers refuse more than 1024 clauses, and a word is at least one in each of two fields
@@ -56,10 +70,11 @@ class SearchServer:
         kind: which official client to use; each refuses the other's servers.
         url: where the server is, `https://host:9200`, without credentials.
         index: the index's name, or an alias of one.
-        timeout: seconds until a request that is not answered is given up.
+        timeout: seconds until a request that is not answered, to the end, is given up.
         ca_certs: a file of certificates to trust besides the usual ones, where the server has its own.
 
-    Raises `PartError` for an address that cannot be used, or where the client is not installed.
+    Raises `PartError` for an address that cannot be used or may not be contacted, for a key that goes to no server or
+    would go over a network in plain text, and where the client is not installed.
     """
 
     def __init__(
@@ -67,6 +82,7 @@ class SearchServer:
     ) -> None:
         self.kind, self.url, self.index = kind, checked_url(url), index
         self.timeout = timeout
+        check_network(self.url)
         self._secrets = _secrets(self.url)
         make = _elasticsearch if kind == "elasticsearch" else _opensearch
         self._client, self._errors = make(self.url, timeout, ca_certs, self._secrets)
@@ -74,11 +90,14 @@ class SearchServer:
     def search(self, queries: Sequence[str], top: int, threads: int | None = None) -> list[list[Retrieved]]:
         """For each query, at most `top` paragraphs that share a word with it, best first.
 
-        A query is plain text, of which the first 256 words count. `QUERIES` of them go in a request, and `threads`
-        requests (by default 4) are under way at a time. Raises `DataError`, once for all of them, if the server
-        cannot be reached, does not answer in time, or refuses, or if its documents are others than described above.
+        A query is plain text, of which the first 256 words count. `QUERIES` of them go in a request, fewer where `top`
+        is large, and `threads` requests (by default 4) are under way at a time. Raises `DataError`, once for all of
+        them, if the server cannot be reached, does not answer in time, or refuses, or if its answer or its documents
+        are others than described above.
         """
-        chunks = [queries[start : start + QUERIES] for start in range(0, len(queries), QUERIES)]
+        check_network(self.url)
+        size = max(1, min(QUERIES, _HITS // max(1, top)))
+        chunks = [queries[start : start + size] for start in range(0, len(queries), size)]
         with ThreadPoolExecutor(max(1, min(threads or _REQUESTS, len(chunks)))) as pool:
             waiting = [pool.submit(self._search, chunk, top) for chunk in chunks]
             try:
@@ -92,7 +111,7 @@ class SearchServer:
         found: list[list[Retrieved]] = [[] for _ in queries]
         if asked:
             for (row, _), answer in zip(asked, self._ask([plain for _, plain in asked], top), strict=True):
-                found[row] = [self._retrieved(hit) for hit in answer["hits"]["hits"]]
+                found[row] = [self._retrieved(hit) for hit in self._hits(answer)[:top]]
         return found
 
     def _ask(self, queries: Sequence[str], top: int) -> list[Mapping[str, Any]]:
@@ -103,37 +122,73 @@ class SearchServer:
             lines += [{}, {"query": {"multi_match": match}, "size": top, "_source": list(_FIELDS)}]
         named = "searches" if self.kind == "elasticsearch" else "body"
         try:
-            answers = self._client.msearch(index=self.index, **{named: lines})["responses"]
+            whole = in_time(
+                lambda: self._client.msearch(index=self.index, **{named: lines}), seconds=self.timeout
+            )
+            answers = whole["responses"]
         except self._errors as error:
             raise self._refusal(error) from None  # the client's own error may show the request
-        except (KeyError, TypeError) as error:
-            raise self._error("the search server's answer is none to a search", "see `url`") from error
+        except TooSlowError:
+            raise self._too_slow() from None
+        except _MALFORMED:
+            raise self._no_answer() from None
+        if not isinstance(answers, list) or not all(isinstance(answer, Mapping) for answer in answers):
+            raise self._no_answer()
         for answer in answers:
             if "error" in answer:
-                raise self._refusal(_Answer(int(answer.get("status", 0)), answer))
+                status = answer.get("status")
+                raise self._refusal(_Answer(status if isinstance(status, int) else 0, answer))
         if len(answers) != len(queries):
             raise self._error(
                 f"the search server answered {len(answers)} of {len(queries)} queries", "see its log"
             )
         return list(answers)
 
+    def _hits(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The hits of an answer to one query."""
+        outer = answer.get("hits")
+        hits = outer.get("hits") if isinstance(outer, Mapping) else None
+        if not isinstance(hits, list) or not all(isinstance(hit, Mapping) for hit in hits):
+            raise self._no_answer()
+        return hits
+
     def _retrieved(self, hit: Mapping[str, Any]) -> Retrieved:
         fields = hit.get("_source") or {}
+        if not isinstance(fields, Mapping):
+            raise self._no_answer()
         if missing := [name for name in _FIELDS if name not in fields]:
             raise self._error(
                 f"a document of the index {self.index!r} has no field {missing[0]!r}",
                 "each is a paragraph with the fields " + ", ".join(_FIELDS),
             )
         article, number, title, text = (fields[name] for name in _FIELDS)
-        return Retrieved(f"{article}#{number}", str(article), str(title), str(text), float(hit["_score"]))
+        for name in _FIELDS:
+            if not isinstance(fields[name], str | int):
+                raise self._error(
+                    f"in a document of the index {self.index!r}, {name!r} is no text and no whole number",
+                    "each is a paragraph with the fields " + ", ".join(_FIELDS),
+                )
+        score = hit.get("_score")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not isfinite(score):
+            raise self._no_answer()
+        return Retrieved(f"{article}#{number}", str(article), str(title), str(text), float(score))
 
     def _refusal(self, error: Exception) -> DataError:
         """What the user is told of a request that failed."""
         status, kind = getattr(error, "status_code", 0), type(error).__name__
         reason = self._redacted(_reason(error))
         if "Timeout" in kind:
-            what = f"the search server did not answer within {self.timeout:g} seconds"
-            return self._error(what, "see how busy it is, or allow it more (`timeout`)")
+            return self._too_slow()
+        causes = _causes(error)
+        if any(isinstance(cause, TooLongError) for cause in causes):
+            what = f"the search server's answer is longer than {MOST_BYTES // 1_000_000} million bytes"
+            return self._error(what, "see `url`, and what `index` holds")
+        if kind == "SerializationError" or any(isinstance(cause, _MALFORMED) for cause in causes):
+            return self._no_answer()
+        if isinstance(status, int) and 300 <= status < 400:
+            return self._error(
+                "the search server sends us elsewhere", "name the address it moved to, as `url`"
+            )
         if kind in ("TlsError", "SSLError"):
             return self._error(f"no secure connection: {reason}", "see the certificate, and `ca_certs`")
         if kind == "ConnectionError":
@@ -142,10 +197,19 @@ class SearchServer:
             return self._error("this is no Elasticsearch server", 'see `url`, or try engine = "opensearch"')
         if status in (401, 403):
             hint = f"see {API_KEY}, or {USER} and {PASSWORD}, and what they may read"
+            if not self._secrets:
+                hint = f"it gets {API_KEY}, or {USER} and {PASSWORD}, if {URL} names it: {self.url}"
             return self._error("the search server does not let us in", hint)
         if status == 404:
             return self._error(f"the search server has no index {self.index!r}", "see `index` and `url`")
         return self._error(f"the search server refused: {reason}", "see its log")
+
+    def _too_slow(self) -> DataError:
+        what = f"the search server did not answer within {self.timeout:g} seconds"
+        return self._error(what, "see how busy it is, or allow it more (`timeout`)")
+
+    def _no_answer(self) -> DataError:
+        return self._error("the search server's answer is none to a search", "see `url`")
 
     def _error(self, what: str, hint: str) -> DataError:
         return DataError(what, where=self.url, hint=hint, code="retrieval.server")
@@ -158,6 +222,15 @@ class SearchServer:
             if secret:
                 text = text.replace(secret, "***")
         return text[:_REASON_LENGTH]
+
+
+_MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What becomes of an answer that is not of the interface's form, in the clients or here."""
+
+
+def _causes(error: Exception) -> list[object]:
+    """What the clients say that an error of theirs comes from."""
+    return [*getattr(error, "errors", ()), *error.args, error.__cause__, error.__context__]
 
 
 class _Answer(Exception):  # noqa: N818 - one query's refusal among others' answers
@@ -186,7 +259,7 @@ def checked_url(url: str) -> str:
 
 
 def _secrets(url: str) -> dict[str, str]:
-    """What the environment's variables hold, those that are set."""
+    """What the environment's variables hold, those that are set, if the server at `url` is to get it; else nothing."""
     secrets = {
         name: value for name in (API_KEY, USER, PASSWORD) if (value := os.environ.get(name, "").strip())
     }
@@ -203,7 +276,14 @@ def _secrets(url: str) -> dict[str, str]:
             hint="copy it anew",
             code="retrieval.bad-credentials",
         )
-    return secrets
+    if secrets and not os.environ.get(URL, "").strip():
+        raise PartError(
+            f"{' and '.join(secrets)} may be sent to one server alone, and {URL} does not say which",
+            where=url,
+            hint=f"if it is this one: export {URL}={url}",
+            code="retrieval.key-without-server",
+        )
+    return secrets if secrets and key_goes_to(url, URL) else {}
 
 
 def _elasticsearch(
@@ -222,7 +302,11 @@ def _elasticsearch(
     elif USER in secrets:
         options["basic_auth"] = (secrets[USER], secrets[PASSWORD])
     errors = (elasticsearch.ApiError, elasticsearch.TransportError)
-    return elasticsearch.Elasticsearch(**options), errors
+    _hush("elastic_transport")
+    client = elasticsearch.Elasticsearch(**options)
+    for node in client.transport.node_pool.all():
+        bound(node.pool)  # type: ignore[attr-defined]
+    return client, errors
 
 
 def _opensearch(
@@ -240,7 +324,18 @@ def _opensearch(
         options["headers"] = {"Authorization": f"ApiKey {secrets[API_KEY]}"}
     elif USER in secrets:
         options["http_auth"] = (secrets[USER], secrets[PASSWORD])
-    return opensearchpy.OpenSearch(**options), (opensearchpy.exceptions.OpenSearchException,)
+    _hush("opensearch")
+    client = opensearchpy.OpenSearch(**options)
+    for connection in client.transport.connection_pool.connections:
+        bound(connection.pool)
+    return client, (opensearchpy.exceptions.OpenSearchException,)
+
+
+def _hush(name: str) -> None:
+    """Keep a client from logging, with a traceback, what its errors say; whoever set a level of their own has it."""
+    logger = logging.getLogger(name)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.ERROR)
 
 
 def _missing(extra: str) -> PartError:
@@ -270,6 +365,8 @@ def _reason(error: Exception) -> str:
     body = getattr(error, "body", None) or getattr(error, "info", None)
     said = body.get("error") if isinstance(body, Mapping) else None
     if isinstance(said, Mapping):
-        causes = [cause for cause in (*said.get("root_cause", ()), said) if cause.get("reason")]
+        root = said.get("root_cause")
+        known = [*(root if isinstance(root, list) else ()), said]
+        causes = [cause for cause in known if isinstance(cause, Mapping) and cause.get("reason")]
         said = causes[0]["reason"] if causes else said.get("type")
     return " ".join(str(said).split()) if said else one_line(error)

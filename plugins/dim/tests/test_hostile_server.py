@@ -1,0 +1,249 @@
+"""Chat servers that are not to be trusted: who gets a key, and answers of every form."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from mmkit.annotators.base import Failed
+from mmkit_dim import chat_server
+from mmkit_dim.chat_server import ChatServer
+from mmkit_dim.endpoint import Endpoint
+from raising import raises
+
+KEY = "sk-secret"
+GOOD = {"index": 0, "message": {"role": "assistant", "content": "Paris is a city."}, "finish_reason": "stop"}
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), Handler)
+        self.answer: Callable[[Handler], None] = lambda handler: handler.say({"choices": [GOOD]})
+        self.headers: list[dict[str, str]] = []
+        self.released = threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server_address[0]}:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
+        self.server.answer(self)
+
+    do_GET = do_POST  # noqa: N815 - the library's name
+
+    def say(self, value: object) -> None:
+        self.send(200, json.dumps(value).encode())
+
+    def send(self, status: int, body: bytes, kind: str = "application/json", **headers: str) -> None:
+        self.begin(status, kind, Content_Length=str(len(body)), **headers)
+        self.wfile.write(body)
+
+    def begin(self, status: int, kind: str = "application/json", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.released.set()
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Server]:
+    """Another host: this machine has many addresses."""
+    running = Server("127.0.0.2")
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("OPENAI_") or n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+def ask(server: Server | str, timeout: float = 10.0, prompts: int = 1) -> list[Any]:
+    url = server if isinstance(server, str) else server.url
+    return ChatServer(Endpoint.of(url), "m", {}, retries=0, timeout=timeout).ask(["Who?"] * prompts)
+
+
+# Keys
+
+
+def test_the_key_goes_to_the_server_named_beside_it_alone(
+    server: Server, elsewhere: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Own-Key: secret\nX-Other: more")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    ask(server)
+    ask(elsewhere)
+    told, withheld = server.headers[0], elsewhere.headers[0]
+    assert told["authorization"] == f"Bearer {KEY}"
+    assert (told["openai-organization"], told["x-own-key"]) == ("org-mine", "secret")
+    assert "authorization" not in withheld
+    assert not {"openai-organization", "x-own-key", "x-other"} & withheld.keys()
+    assert KEY not in str(withheld)
+
+
+def test_without_an_address_in_the_environment_the_key_is_openais(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert Endpoint.of(None).authorization == f"Bearer {KEY}"
+    server.answer = lambda handler: handler.send(401, b"{}")
+    with raises("dim.chat-server", match="does not accept the key") as refused:
+        ask(server)
+    assert "OPENAI_BASE_URL names it" in refused.value.hint
+    assert "authorization" not in server.headers[0]
+
+
+@pytest.mark.parametrize("url", ["http://chat.example.org/v1", "http://me:secret@chat.example.org/v1"])
+def test_no_key_crosses_a_network_in_plain_text(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with raises("network.plain-key") as refused:
+        Endpoint.of(None)
+    assert "secret" not in str(refused.value)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert "@" in url or Endpoint.of(None).authorization is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(
+    server: Server, elsewhere: Server, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    server.answer = lambda handler: handler.send(status, b"", Location=f"{elsewhere.url}/chat/completions")
+    with raises("dim.chat-server", match="sends us elsewhere"):
+        ask(server)
+    assert elsewhere.headers == []
+
+
+# Answers
+
+DEEP = 100_000
+BODIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "application/json"),
+    "a page": (b"<html>Log in</html>", "text/html"),
+    "a page that says it is JSON": (b"<html>", "application/json"),
+    "a list": (b"[]", "application/json"),
+    "a number": (b"3", "application/json"),
+    "null": (b"null", "application/json"),
+    "choices that are a text": (b'{"choices": "abc"}', "application/json"),
+    "choices of null": (b'{"choices": [null]}', "application/json"),
+    "choices of numbers": (b'{"choices": [3]}', "application/json"),
+    "a message that is a list": (b'{"choices": [{"message": []}]}', "application/json"),
+    "no end": (b'{"choices": [{"message": {"content": 3}}]}', "application/json"),
+    "no text": (b"\xff\xfe", "application/json"),
+    "deep lists": (b"[" * DEEP + b"]" * DEEP, "application/json"),
+    "a deep answer": (b'{"choices":' * DEEP + b"1" + b"}" * DEEP, "application/json"),
+    "a long number": (b'{"choices": ' + b"9" * 10_000 + b"}", "application/json"),
+    "another kind": (b'{"choices": []}', "application/x-thing"),
+    "a kind that is none": (b"\xff", ";;;"),
+}
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("body", BODIES)
+def test_an_answer_of_another_form_is_a_failure(server: Server, body: str, status: int) -> None:
+    content, kind = BODIES[body]
+    server.answer = lambda handler: handler.send(status, content, kind)
+    (answer,) = ask(server)
+    assert isinstance(answer, Failed)
+    assert len(answer.reason) <= 300
+
+
+def test_an_answer_without_a_reason_to_end_is_one(server: Server) -> None:
+    server.answer = lambda handler: handler.say({"choices": [{"message": {"content": "It is."}}]})
+    (answer,) = ask(server)
+    assert isinstance(answer, Failed) or answer.text == "It is."
+
+
+def without_end(handler: Handler) -> None:
+    handler.begin(200, Transfer_Encoding="chunked")
+    try:
+        while not handler.server.released.is_set():
+            handler.wfile.write(b"4000\r\n" + b"a" * 0x4000 + b"\r\n")
+    except OSError:
+        pass
+
+
+def packed(handler: Handler) -> None:
+    handler.send(200, gzip.compress(b" " * 2_000_000), Content_Encoding="gzip")
+
+
+@pytest.mark.parametrize("form", [without_end, packed])
+def test_an_answer_is_of_bounded_size(
+    server: Server, form: Callable[[Handler], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_server, "MOST_BYTES", 1_000_000)
+    server.answer = form
+    assert ask(server) == [Failed("the answer does not end")]
+
+
+def drip(handler: Handler) -> None:
+    """A byte at a time, each before any timeout of one read."""
+    handler.begin(200, Content_Length="1000")
+    try:
+        while not handler.server.released.wait(0.05):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+    except OSError:
+        pass
+
+
+def drip_headers(handler: Handler) -> None:
+    try:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not handler.server.released.wait(0.05):
+            handler.wfile.write(b"a")
+            handler.wfile.flush()
+    except OSError:
+        pass
+
+
+@pytest.mark.parametrize("form", [drip, drip_headers])
+def test_an_answer_comes_in_bounded_time(server: Server, form: Callable[[Handler], None]) -> None:
+    server.answer = form
+    started = time.monotonic()
+    assert ask(server, timeout=0.3) == [Failed("no answer in time")]
+    assert time.monotonic() - started < 5
+
+
+def test_what_is_packed_is_read(server: Server) -> None:
+    body = gzip.compress(json.dumps({"choices": [GOOD]}).encode())
+    server.answer = lambda handler: handler.send(200, body, Content_Encoding="gzip")
+    (answer,) = ask(server)
+    assert answer.text == "Paris is a city."
