@@ -47,6 +47,7 @@ AREAS = {
     "melbench": "WikiMEL and Richpedia",
     "metric": "metrics",
     "mnre": "MNRE",
+    "network": "what may be contacted, and with which keys",
     "part": "registered parts and their settings",
     "plugin": "plugins, their hooks, and packages to start from",
     "predictions": "predictions and the examples they are scored against",

@@ -30,17 +30,34 @@ ROOMS = {
 }
 """Folder of the package → title of its page."""
 
-TOP = ("batch", "errors", "files", "hooks", "model", "recipe", "registry")
+TOP = (
+    "batch",
+    "errors",
+    "files",
+    "hooks",
+    "model",
+    "network",
+    "recipe",
+    "registry",
+    "rendering",
+    "servers",
+    "terminal",
+)
 """Modules beside the folders."""
 
 
 def start() -> None:
     """The front page is the README, its links those of the site."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(r"\]\(docs/", "](", text).replace("](SECURITY.md)", "](security.md)")
     text = re.sub(r"\[([^\]]*)\]\((?!https?:|#|[\w/]+\.md)[^)]*\)", r"\1", text)  # links into the repository
-    text = re.sub(r"\[([^\]]*)\]\((plugins|recipes|CONTRIBUTING|CHANGELOG|SECURITY)[^)]*\)", r"\1", text)
+    text = re.sub(r"\[([^\]]*)\]\((plugins|recipes|CONTRIBUTING|CHANGELOG)[^)]*\)", r"\1", text)
     write("index.md", text)
+
+
+def security() -> None:
+    """What is promised of somebody else's files."""
+    write("security.md", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
 
 
 def parts() -> None:
