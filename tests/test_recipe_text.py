@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmkit.config import text as text_module
 from mmkit.config.references import resolve
 from mmkit.config.text import literal, parse, parse_overrides, read, write
 from mmkit.config.values import Problems
 from mmkit.errors import RecipeError
 from raising import raises
+from timing import in_time
 
 PATH = Path("x.cfg")
 
@@ -266,3 +269,115 @@ def test_a_literal_refers_to_nothing(value: Any) -> None:
 def test_groups_keep_their_order_when_one_of_them_has_an_odd_name() -> None:
     groups = {"odd name": {"p": 1}, "a": {"p": 2}, "b": {"p": 3}}
     assert list(tree_of(write({"training": {"groups": groups}}))["training"]["groups"]) == list(groups)
+
+
+# Bounds: a recipe may be anybody's
+
+CASES = Path(__file__).parents[2] / "shared" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[a" + ".a" * 16 + "]\nx = 1\n", "recipe.too-deep"),
+        ("[" + ".".join(["a"] * 6000) + "]\n", "recipe.too-deep"),
+        ("[a]\nx = " + "[" * 33 + "]" * 33 + "\n", "recipe.syntax"),
+        ("[a]\nx = " + '{"a":' * 33 + "1" + "}" * 33 + "\n", "recipe.syntax"),
+        ("[a]\nx = " + "[" * 100_000 + "]" * 100_000 + "\n", "recipe.syntax"),
+        ("[a]\nx = " + "9" * 10_000 + "[\n", "ok"),
+        ("[a]\nx = 1\n" + "# a comment\n" * 20_000, "recipe.too-large"),
+        ("[a]\nx = 1\n" + "\n" * 20_000, "recipe.too-large"),
+        ("[a]\nx = " + "y" * 1_000_001 + "\n", "recipe.too-large"),
+        ("[a]\nx" + " " * 100_000 + "\n", "recipe.too-large"),
+        ("[a]\nx = 1" + "\t" * 201 + "y\n", "recipe.too-large"),
+    ],
+)
+def test_what_is_too_large_or_too_deep_is_refused_at_once(text: str, code: str) -> None:
+    with in_time():
+        if code == "ok":
+            parse(text, PATH)
+            return
+        with raises(code) as refused:
+            parse(text, PATH)
+    assert str(PATH) in refused.value.where
+    assert len(str(refused.value)) < 1000
+
+
+def test_what_is_within_the_bounds_is_read() -> None:
+    deep = "[" * 32 + "]" * 32
+    text = f"[{'.'.join(['a'] * 16)}]\nx = {deep}\ny = {' ' * 190}1\n"
+    assert parse(text, PATH).tree["a"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"\\' * 200_000 + " #",
+        '"' * 400_000 + " # c",
+        "x " * 200_000 + "# c",
+        "a" + " b" * 200_000,
+        '"#' * 200_000,
+    ],
+)
+def test_a_long_line_takes_time_that_grows_with_its_length(line: str) -> None:
+    with in_time(), contextlib.suppress(RecipeError):
+        parse(f"[a]\nx = 1\n{line}\n", PATH)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("x = 1 # c", "x = 1"),
+        ("x = 1#c", "x = 1#c"),
+        ("# c", "# c"),
+        ("  # c", ""),
+        ('x = "a # b" # c', 'x = "a # b"'),
+        ('x = "a \\" # b" # c', 'x = "a \\" # b"'),
+        ('x = a " b # c', 'x = a " b'),
+        ('x = "a\\\\" # c', 'x = "a\\\\"'),
+        ("x\t#c", "x"),
+        ("x ", "x"),
+    ],
+)
+def test_a_comment_begins_at_a_hash_after_a_blank_and_outside_of_quotes(line: str, kept: str) -> None:
+    assert text_module._uncommented(line) == kept
+
+
+def _doubling(levels: int, form: str) -> str:
+    lines = [f"x{n} = {form.format(n + 1)}" for n in range(levels)]
+    return "\n".join(["[paths]", *lines, f'x{levels} = "y"'])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _doubling(40, '"${{paths.x{0}}}${{paths.x{0}}}"'),
+        _doubling(40, '["${{paths.x{0}}}", "${{paths.x{0}}}"]'),
+        _doubling(2000, '"${{paths.x{0}}}"'),
+        _doubling(100, '["${{paths.x{0}}}"]'),
+        "\n".join(["[a]", *(f"x{n} = ${{b}}" for n in range(10)), "[b]", "x = ${c}", "y = ${c}", "[c]"])
+        + "".join(f"\nk{n} = {n}" for n in range(18_000)),
+    ],
+)
+def test_references_that_multiply_are_refused_at_once(text: str) -> None:
+    problems = Problems()
+    with in_time():
+        resolve(parse(text, PATH).tree, problems)
+    assert [p.what for p in problems.found] == ["references make this recipe too large or too deep"]
+
+
+def test_many_wrong_references_are_told_in_time() -> None:
+    lines = "\n".join(f"k{n} = ${{paths.no{n}}}" for n in range(8000))
+    problems = Problems()
+    with in_time():
+        resolve(parse(f"[paths]\n{lines}\n", PATH).tree, problems)
+    assert len(problems.found) == 8000
+
+
+def test_the_shared_recipe_of_deep_sections_is_one_message() -> None:
+    case = CASES / "faults" / "recipe-deep-section" / "h.cfg"
+    if not case.exists():
+        pytest.skip("the shared cases are not beside the project")
+    with raises("recipe.too-deep") as refused:
+        read(case)
+    assert len(str(refused.value)) < 500

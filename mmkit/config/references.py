@@ -23,7 +23,7 @@ MOST_CHARACTERS = 10_000_000
 """Of its texts."""
 MOST_STEPS = 64
 """References that lead to one another, and sections, lists and objects in one another, together."""
-_HINTS = 20
+_HINTS = 5
 """Wrong references whose near misses are looked for: that takes time."""
 
 
