@@ -95,6 +95,7 @@ PUBLIC_MODULES = (
     "mmkit.data.predictions",
     "mmkit.data.problems",
     "mmkit.data.reader",
+    "mmkit.data.regular",
     "mmkit.data.sample.names",
     "mmkit.data.sample.pictures",
     "mmkit.data.strings",

@@ -15,6 +15,7 @@ from mmkit.cli.options import (
     quiet_libraries,
     recipe_from,
 )
+from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 from mmkit.terminal import echo
 
@@ -123,11 +124,13 @@ def convert(
 def _holds_data(path: Path) -> bool:
     """Whether `path` is a file that shows no sign of being a recipe."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(65536)
     except OSError:
         return False
-    return path.suffix != ".cfg" and re.search(rb"^\s*\[(recipe|data|model)\b", start, re.MULTILINE) is None
+    return (
+        path.suffix != ".cfg" and re.search(rb"^[^\S\n]*\[(recipe|data|model)\b", start, re.MULTILINE) is None
+    )
 
 
 @click.command("import-checkpoint", context_settings=OVERRIDABLE)

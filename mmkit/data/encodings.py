@@ -7,6 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+from mmkit.data.regular import open_regular
+
 READ = 1 << 20
 """Bytes that are looked at."""
 
@@ -44,7 +46,7 @@ def guesses(path: Path) -> list[tuple[str, str]]:
     Empty where nothing fits or the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(READ)
     except OSError:
         return []

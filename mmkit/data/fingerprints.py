@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 
 KNOWN = {
@@ -30,7 +31,7 @@ KNOWN = {
 def file_sha256(path: Path | str) -> str:
     """The SHA-256 of a file's bytes in hex. Raises `DataError` if it cannot be read."""
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise DataError("no such data file", where=path, code="file.missing") from None

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from mmkit.data.boxes import A_BOX, whole_pixels
 from mmkit.data.image_files import MAX_PIXELS, broken, opened, unreadable
+from mmkit.data.regular import open_regular
 from mmkit.data.types import Box, Image
 from mmkit.errors import ImageError
 
@@ -79,7 +80,7 @@ def content_key(image: Image) -> str:
 @lru_cache(maxsize=100_000)
 def _digest(path: str, mtime_ns: int, size: int) -> str:
     """Hash of a file's bytes, remembered for as long as the file looks unchanged."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmkit.data.encodings import advice, guesses
+from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 
 
@@ -52,12 +53,13 @@ def numbered_lines(
 
 def _open(path: Path, source: str) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_regular(path)
     except FileNotFoundError:
         raise DataError("no such data file", where=path, hint=source, code="file.missing") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"the data file cannot be read: {error}", where=path, hint=source, code="file.unreadable"
+            f"the data file cannot be read: {reason}", where=path, hint=source, code="file.unreadable"
         ) from error
 
 

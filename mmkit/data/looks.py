@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.regular import open_regular
+
 READ = 1 << 18
 """Bytes that are looked at."""
 
@@ -66,7 +68,7 @@ def _reading(command: str, kind: str) -> str:
 def looks_like(path: Path) -> Looks | None:
     """What a file looks like; None if it looks like nothing that is known, or cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(READ)
     except (OSError, ValueError):
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from mmkit.data.crops import under
+from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article
 
@@ -89,7 +90,7 @@ class Bytes(io.RawIOBase):
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = open_regular(path)
         start = self._file.peek(3)
         self._plain: IO[bytes] = self._file
         if start.startswith(b"\x1f\x8b"):
