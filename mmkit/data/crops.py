@@ -13,6 +13,8 @@ from mmkit.data.image_paths import meant
 from mmkit.data.json_text import read_json
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import DataError
+from mmkit.pretrained.checkpoints import read_weights
+from mmkit.pretrained.looks import BadFile
 
 X = TypeVar("X", bound=Example | Entity)
 
@@ -136,15 +138,12 @@ def found(x: X, repairs: Counter[str]) -> X:
 
 
 def _load_torch(path: Path) -> Any:
-    import torch
-
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken or hostile file makes torch raise almost anything
-        reason = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{type(error).__name__}: {reason}") from error
+        return read_weights(path)
+    except BadFile as error:
+        raise ValueError(f"it {error.what}") from error
 
 
 def _check(table: Any, path: Path) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mmkit.config.packages import part_hint
 from mmkit.decoders.base import Labels
-from mmkit.errors import DataError, PartError, RunError, did_you_mean, one_line
+from mmkit.errors import DataError, PartError, RunError, did_you_mean
 from mmkit.hooks import call_each, load_target
 from mmkit.model import Model, assemble
+from mmkit.pretrained.checkpoints import read_weights
+from mmkit.pretrained.looks import BadFile
 from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run, save_run
 from mmkit.runs.weights import load_weights
@@ -115,32 +113,17 @@ def read_state_dict(file: str | Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
-    if not path.is_file():
+    if not path.exists():
         raise DataError("there is no such file", where=path, code="file.missing")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        called = re.search(r"Unsupported global: GLOBAL (\S+)|unsupported GLOBAL (\S+)", str(error))
-        if called is None:  # torch's own message would advise to let the file run code
-            raise DataError(
-                "this is not a checkpoint of torch or safetensors", where=path, code="import.not-a-checkpoint"
-            ) from error
-        raise DataError(
-            f"this file asks to run code when it is read ({called[1] or called[2]}), which mmkit never does",
-            where=path,
-            hint="if you trust it, load it elsewhere and save its tensors alone, as safetensors",
-            code="import.runs-code",
-        ) from error
-    except Exception as error:  # torch and safetensors raise all kinds on a damaged file
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"the file is damaged or no checkpoint ({one_line(error)[:200]})", where=path, code="import.damaged"
-    )
+        return read_weights(path)
+    except BadFile as error:
+        what, hint = f"the file {error.what}", error.hint
+        if error.kind == "code":
+            raise DataError(what, where=path, hint=hint, code="import.runs-code") from error
+        if error.kind == "foreign":
+            raise DataError(what, where=path, hint=hint, code="import.not-a-checkpoint") from error
+        raise DataError(what, where=path, hint=hint, code="import.damaged") from error
 
 
 def rename(state: State, names: Mapping[str, str], unused: tuple[str, ...], paper: str) -> dict[str, Tensor]:
