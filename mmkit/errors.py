@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import Self, TypeVar
 
 
 class MMKitError(Exception):
@@ -18,6 +18,8 @@ class MMKitError(Exception):
 
     exit_code = 2
     code: str = "error"
+    each: tuple[MMKitError, ...] = ()
+    """The errors that this one is made of, if of several."""
 
     def __init__(self, what: str, *, where: object = "", hint: str = "", code: str = "") -> None:
         super().__init__(what)
@@ -26,11 +28,16 @@ class MMKitError(Exception):
 
     def at(self, where: object, hint: str = "") -> Self:
         """The same error, of the same code, at another place and with other advice (if given)."""
+        if self.each:
+            return gathered([error.at(error.where or where, hint) for error in self.each])  # type: ignore[return-value]
         return type(self)(self.what, where=where, hint=hint or self.hint, code=self.code)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}\n  → {self.hint}" if self.hint else text
+
+
+X = TypeVar("X", bound=MMKitError)
 
 
 class RecipeError(MMKitError):
@@ -74,6 +81,15 @@ class Interrupted(MMKitError):  # noqa: N818 - no error of anyone
 
     exit_code = 130
     code = "interrupted"
+
+
+def gathered(errors: Sequence[X]) -> X:
+    """One error that says what several of a class say; each of them is in its `each`. A single one stays itself."""
+    if len(errors) == 1:
+        return errors[0]
+    made = type(errors[0])("\n".join(map(str, errors)), code=errors[0].code)
+    made.each = tuple(part for error in errors for part in error.each or (error,))
+    return made
 
 
 def one_line(error: BaseException) -> str:

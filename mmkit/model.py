@@ -22,7 +22,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import MissingImages
 from mmkit.encoders.sharing import sharing
 from mmkit.entities.side import EntitySide
-from mmkit.errors import PartError
+from mmkit.errors import PartError, gathered
 from mmkit.fit import Parts, check_causal, fitting_parts
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.checked import checked_states
@@ -192,7 +192,7 @@ def assemble(
     folder) backbones are built from the configuration kept there and nothing is fetched; the caller loads the weights.
     `fetch_frozen` makes an exception of frozen encoders: they are built by name, with their weights.
     Missing images are as the recipe says, unless `missing`, which all encoders of items share, is given.
-    Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made.
+    Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made; of encoders, all that cannot.
     """
     parts = parts or fitting_parts(recipe)
     encoders, fuser, decoder, side = parts.encoders, parts.fuser, parts.decoder, parts.entity_side
@@ -201,6 +201,7 @@ def assemble(
             raise ValueError("assemble needs examples to learn labels from, or the labels")
         labels = decoder.fit(examples)
     missing = missing or MissingImages(recipe.config["data"]["missing_images"])
+    errors: list[PartError] = []
     with sharing():
         for name, encoder in encoders.items():
             if isinstance(encoder, ItemEncoder):
@@ -210,11 +211,11 @@ def assemble(
             try:
                 encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
             except PartError as error:
-                raise error.at(error.where or f"{recipe.path}: [model.encoders.{name}]") from error
+                errors.append(error.at(error.where or f"{recipe.path}: [model.encoders.{name}]"))
             if encoder.frozen:
                 encoder.requires_grad_(False)
         if side is not None:
-            build_entity_encoders(
+            errors += build_entity_encoders(
                 side,
                 recipe,
                 encoders,
@@ -224,6 +225,8 @@ def assemble(
                 missing,
                 partial(_seed, recipe),
             )
+    if errors:
+        raise gathered(errors)
     check_causal(parts)
     _seed(recipe, "fuser")
     fuser.build(encoders)

@@ -169,8 +169,12 @@ def build_entity_encoders(
     fetch_frozen: bool,
     missing: MissingImages,
     seed: Callable[[str], None],
-) -> None:
-    """Build the side's own encoders after the model's `encoders`, whose networks they may share; as `assemble` does."""
+) -> list[PartError]:
+    """Build the side's own encoders after the model's `encoders`, whose networks they may share; as `assemble` does.
+
+    Returns the errors of those that cannot be made.
+    """
+    errors: list[PartError] = []
     for name, encoder in side.own_encoders.items():
         if isinstance(encoder, ItemEncoder):
             encoder.missing = missing
@@ -179,10 +183,12 @@ def build_entity_encoders(
         try:
             encoder.build(special_tokens, None if encoder.frozen and fetch_frozen else folder)
         except PartError as error:
-            raise error.at(error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]") from error
+            errors.append(error.at(error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]"))
         if encoder.frozen:
             encoder.requires_grad_(False)
-    side.share(encoders)
+    if not errors:
+        side.share(encoders)
+    return errors
 
 
 def build_entity_side(side: EntitySide, recipe: Recipe, fuser: Fuser, seed: Callable[[str], None]) -> None:

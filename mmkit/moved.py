@@ -16,6 +16,7 @@ MOVED = {
     "mmkit.check": "mmkit.checking.check",
     "mmkit.check_linking": "mmkit.tasks.link_report",
     "mmkit.distributed": "mmkit.ops.distributed",
+    "mmkit.encoders.pretrained": "mmkit.pretrained.networks",
     "mmkit.evaluate": "mmkit.inference.evaluate",
     "mmkit.expert": "mmkit.runs.expert",
     "mmkit.importing": "mmkit.runs.importing",

@@ -95,12 +95,19 @@ def test_published_files_are_named(shared):
     report = json.loads(
         check("hvpnet_twitter15", "--paths.data", shared / "data/twitter2015", "--json").output
     )
+    backbones = report.pop("parts")["problems"]
+    assert [problem.split()[0] for problem in backbones] == [
+        "[model.encoders.text]",
+        "[model.encoders.vision]",
+    ]
+    assert all("it is not on this machine, and the Hub may not be asked" in problem for problem in backbones)
     assert [split["records"] for split in report.values()] == [4000, 1000, 3257]
     assert report["test"]["labels"]["spans"] == {"PER": 1873, "LOC": 1720, "ORG": 860, "MISC": 754}
     assert report["train"]["tokens"] == 64439
     assert all("original" in split["files"][0]["variant"] for split in report.values())
     assert report["train"]["images"]["missing"] == 4000
     mnre = json.loads(check("hvpnet_mnre", "--paths.data", shared / "data/mnre", "--json").output)
+    del mnre["parts"]
     assert [split["records"] for split in mnre.values()] == [12247, 1624, 1614]
     assert sum(split["labels"]["relations"]["None"] for split in mnre.values()) == 9718
     assert "MNRE" in mnre["test"]["files"][0]["variant"]

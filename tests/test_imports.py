@@ -15,12 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
-<<<<<<< HEAD
     ("errors", "files", "cache", "moved", "network", "servers", "terminal", "rendering"),
-=======
-    ("errors", "files", "cache", "moved"),
     ("pretrained",),
->>>>>>> 57e603e (Look at files of weights before anything unpacks them, and say what they are instead)
     ("data",),
     ("ops", "batch"),
     ("config",),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmkit.data.fingerprints import file_sha256
-from mmkit.errors import PartError
+from mmkit.errors import MMKitError, PartError
 from mmkit.network import network_hint
+
+if TYPE_CHECKING:
+    from mmkit.pretrained.source import Pretrained
 
 
 def model_identity(model: str) -> str:
@@ -23,17 +27,36 @@ def model_identity(model: str) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
+def annotators_model(
+    what: str,
+    name: str,
+    revision: str | None = None,
+    hint: str = "",
+    needs: Sequence[str] = ("weights",),
+    timm: bool = False,
+) -> Pretrained:
+    """A model of transformers that an annotator asks: loaded without running code, and known before it is loaded.
+
+    `what` names its kind in messages ("the detector"), `hint` says what to name instead. See
+    `mmkit.pretrained.source.Pretrained` for `needs` and `timm`.
+    """
+    from mmkit.pretrained.source import Pretrained
+
+    code = "part.model-unloadable"
+    return Pretrained(name, what, revision, hint=hint, code=code, needs=needs, timm=timm)
+
+
 @contextmanager
 def loading(what: str, name: str, hint: str) -> Iterator[None]:
-    """Turn what transformers raises for a model that cannot be had or is of another kind into a `PartError`.
+    """Turn whatever a library raises for a model that cannot be had or is of another kind into a `PartError`.
 
-    `what` names the kind in the message: "the detector".
+    `what` names the kind in the message: "the detector". For models of transformers take `annotators_model`.
     """
-    from mmkit.encoders.pretrained import LOADING_ERRORS
-
     try:
         yield
-    except LOADING_ERRORS as error:
+    except MMKitError:
+        raise
+    except Exception as error:  # the libraries raise all kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise PartError(
             f"cannot load {what} {name!r}: {reason}",

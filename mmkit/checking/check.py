@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from mmkit.cache import cache_dir
 from mmkit.checking.examine import examine
 from mmkit.checking.report import SplitReport
 from mmkit.data.problems import Problem
+from mmkit.encoders.base import Encoder
 from mmkit.errors import DataError, MMKitError, printable
 from mmkit.files import atomic
 from mmkit.fit import Parts, fitting_parts
@@ -19,7 +20,6 @@ from mmkit.recipe import Recipe
 
 if TYPE_CHECKING:
     from mmkit.annotators.base import Annotator
-    from mmkit.encoders.base import Encoder
 
 TAB = "\t"
 
@@ -86,11 +86,15 @@ def list_in_full(recipe: Recipe, reports: Mapping[str, SplitReport], file: Path 
 
 
 def lacking(parts: Mapping[str, Encoder | Annotator]) -> list[str]:
-    """What encoders and annotators, by section of the recipe, build on and is not on this machine: runs, indexes."""
-    problems = []
-    for section, part in parts.items():
-        try:
-            part.check_there()
-        except MMKitError as error:
-            problems.append(f"[{section}] {error}")
-    return problems
+    """What encoders and annotators, by section of the recipe, build on and cannot be had: networks, runs, indexes."""
+    return [f"[{section}] {error}" for section, part in parts.items() for error in _problems(part)]
+
+
+def _problems(part: Encoder | Annotator) -> Iterator[MMKitError]:
+    if isinstance(part, Encoder):
+        yield from part.problems()
+        return
+    try:
+        part.check_there()
+    except MMKitError as error:
+        yield error

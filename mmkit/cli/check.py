@@ -45,8 +45,10 @@ def check(
     """
     loaded = recipe_from(recipe, context, sample)
     from mmkit.checking.check import checked, lacking, list_in_full
+    from mmkit.checking.made import try_to_make
     from mmkit.fit import fitting_parts
     from mmkit.loading.annotation import Annotation
+    from mmkit.loading.split import ENTITIES
     from mmkit.metrics.scoring import checked_metrics
 
     parts = fitting_parts(loaded)
@@ -54,6 +56,11 @@ def check(
     reports = checked(loaded, parts, decode)
     full = list_in_full(loaded, reports, list_)
     absent = lacking({**parts.encoder_sections, **Annotation.of(loaded).sections})
+    if not absent and reports["train"].split.examples:
+        base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
+        trial = try_to_make(loaded, parts, reports["train"].split.examples, base)
+        absent += trial.problems
+        reports["train"].warnings += trial.warnings
     if json_:
         also: dict[str, Any] = {"parts": {"problems": absent}} if absent else {}
         echo(as_json({name: report.to_json() for name, report in reports.items()} | also))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, TextView
+from mmkit.errors import MMKitError
 
 
 class Encoder(nn.Module, ABC):
@@ -57,6 +58,23 @@ class Encoder(nn.Module, ABC):
 
     def check_there(self) -> None:
         """Raise `MMKitError` if what it builds on is not on this machine (a trained run, say). Loads nothing."""
+
+    def problems(self) -> Iterator[MMKitError]:
+        """Everything that would keep `build` from working and can be seen without it: loads and fetches no weights.
+
+        As `check_there`, which it asks, but for more than one thing.
+        """
+        try:
+            self.check_there()
+        except MMKitError as error:
+            yield error
+
+    def weight_bytes(self) -> int | None:
+        """Size of the pretrained weights that `build` reads from this machine; None if it would fetch some.
+
+        An encoder that does not say so is not built only to see whether it can be.
+        """
+        return None
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """What an example costs this encoder, in subwords; batches are bucketed by it. 0: no matter."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from transformers import AutoConfig, BlipConfig, BlipForImageTextRetrieval, PreTrainedConfig
+from transformers import BlipConfig, BlipForImageTextRetrieval, PreTrainedConfig
 
-from mmkit.encoders.pretrained import LOADING_ERRORS, cannot_load, hub_options, load_network
 from mmkit.encoders.sharing import shared
 from mmkit.errors import PartError
+from mmkit.pretrained.source import Pretrained
 
 WELL_KNOWN = (
     "Salesforce/blip-itm-base-coco",
@@ -30,7 +30,7 @@ def blip_network(
     """
 
     def make() -> BlipForImageTextRetrieval:
-        return _load(name, revision) if saved is None else _initialised(saved)
+        return _load(blip_model(name, revision, saved))
 
     if not frozen:
         return make()
@@ -39,28 +39,17 @@ def blip_network(
     )
 
 
-def blip_error(source: str, error: Exception) -> PartError:
-    """What to tell of a BLIP checkpoint that cannot be loaded."""
-    files = "config.json, model.safetensors, the tokenizer's files and preprocessor_config.json"
-    return cannot_load("the BLIP model", source, WELL_KNOWN, files, error)
+def blip_model(name: str, revision: str | None, saved: Path | None) -> Pretrained:
+    """Where a BLIP checkpoint is loaded from."""
+    needs = ("tokenizer", "pictures") if saved else ("weights", "tokenizer", "pictures")
+    return Pretrained(name, "the BLIP model", revision, WELL_KNOWN, needs=needs, saved=saved)
 
 
-def _load(name: str, revision: str | None) -> BlipForImageTextRetrieval:
-    options = hub_options(revision)
-    try:
-        config = _of_blip(AutoConfig.from_pretrained(name, **options), name)
-        return cast(
-            BlipForImageTextRetrieval, load_network(BlipForImageTextRetrieval, name, config, **options)
-        )
-    except LOADING_ERRORS as error:
-        raise blip_error(name, error) from error
-
-
-def _initialised(saved: Path) -> BlipForImageTextRetrieval:
-    try:
-        return BlipForImageTextRetrieval(_of_blip(AutoConfig.from_pretrained(saved), str(saved)))
-    except LOADING_ERRORS as error:
-        raise blip_error(str(saved), error) from error
+def _load(model: Pretrained) -> BlipForImageTextRetrieval:
+    config = _of_blip(model.config(), model.source)
+    if model.saved is not None:
+        return cast(BlipForImageTextRetrieval, model.initialised(BlipForImageTextRetrieval, config))
+    return cast(BlipForImageTextRetrieval, model.network(BlipForImageTextRetrieval, config))
 
 
 def _of_blip(config: PreTrainedConfig, source: str) -> BlipConfig:

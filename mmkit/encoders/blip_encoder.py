@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
-from transformers import AutoImageProcessor, BlipForImageTextRetrieval, PreTrainedTokenizerFast
+from transformers import BlipForImageTextRetrieval, PreTrainedTokenizerFast
 
 from mmkit.batch import Features
 from mmkit.data.types import Example
-from mmkit.encoders.blip_backbone import blip_error, blip_network
+from mmkit.encoders.blip_backbone import blip_model, blip_network
 from mmkit.encoders.blip_pairs import Pairs
 from mmkit.encoders.blip_sample import write_tiny_blip
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import input_size, pixels_of
-from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
-from mmkit.errors import PartError
+from mmkit.errors import MMKitError, PartError
+from mmkit.pretrained.networks import described
+from mmkit.pretrained.vocabulary import check_vocabulary
 
 
 class BlipEncoder(ItemEncoder):
@@ -50,13 +51,10 @@ class BlipEncoder(ItemEncoder):
 
         Raises `PartError` for a model that cannot be had, is another kind, or takes fewer than `max_length` tokens.
         """
+        model = blip_model(self.name, self.revision, saved)
         self.backbone = blip_network(self.name, self.revision, saved, self.frozen)
-        source, options = str(saved or self.name), hub_options(None if saved else self.revision)
-        try:
-            self.tokenizer = load_tokenizer(source, **options)
-            self.processor: Any = AutoImageProcessor.from_pretrained(source, **options)
-        except LOADING_ERRORS as error:
-            raise blip_error(source, error) from error
+        self.tokenizer = model.tokenizer()
+        self.processor: Any = model.image_processor()
         config: Any = self.backbone.config
         limit = config.text_config.max_position_embeddings
         if self.max_length > limit:
@@ -67,8 +65,16 @@ class BlipEncoder(ItemEncoder):
         transform = pixels_of(self.processor)
         size = input_size(self.name, transform, config.vision_config.image_size)
         self.source.set_preparation(self.tokenizer, self.max_length, transform, size, self.first_token())
+        if saved is None:
+            check_vocabulary(self.tokenizer, config.text_config, self.name, growing=False)
         if self.frozen:
             self.requires_grad_(False).train()
+
+    def problems(self) -> Iterator[MMKitError]:
+        yield from blip_model(self.name, self.revision, None).problems()
+
+    def weight_bytes(self) -> int | None:
+        return blip_model(self.name, self.revision, None).weight_bytes()
 
     def first_token(self) -> int | None:
         """What BLIP is given in place of a text's first token; None: that token itself."""

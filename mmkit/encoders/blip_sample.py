@@ -18,8 +18,8 @@ from transformers import BertTokenizer, BlipConfig, BlipForImageTextRetrieval, B
 
 from mmkit.data.sample import pictures
 from mmkit.data.types import Example
-from mmkit.encoders.pretrained import no_bars
 from mmkit.encoders.sampling import make_once, word_pieces
+from mmkit.pretrained.networks import no_bars
 
 SIDE, PATCH, WIDTH, PROJECTION, LENGTH = 48, 16, 128, 64, 512
 SEEN = 128

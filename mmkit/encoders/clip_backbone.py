@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from transformers import (
-    AutoConfig,
     CLIPConfig,
     CLIPTextModelWithProjection,
     CLIPVisionModelWithProjection,
     PreTrainedConfig,
 )
 
-from mmkit.encoders.pretrained import LOADING_ERRORS, cannot_load, hub_options, load_network
 from mmkit.encoders.sharing import shared
 from mmkit.errors import PartError
+from mmkit.pretrained.source import Pretrained
 
 WELL_KNOWN = (
     "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
@@ -40,33 +40,25 @@ def clip_network(
     """
 
     def make() -> Network:
-        return _load(kind, name, revision) if saved is None else _initialised(kind, saved)
+        return _load(kind, clip_model(name, revision, saved))
 
     if not frozen:
         return make()
     return shared((kind, name, revision, saved is None), lambda: make().requires_grad_(False))
 
 
-def clip_error(source: str, error: Exception) -> PartError:
-    """What to tell of a CLIP checkpoint that cannot be loaded."""
-    files = "config.json, model.safetensors, the tokenizer's files and preprocessor_config.json"
-    return cannot_load("the CLIP model", source, WELL_KNOWN, files, error)
+def clip_model(
+    name: str, revision: str | None, saved: Path | None, needs: Sequence[str] = ("weights",)
+) -> Pretrained:
+    """Where a CLIP checkpoint is loaded from, with what it `needs`."""
+    return Pretrained(name, "the CLIP model", revision, WELL_KNOWN, needs=needs, saved=saved)
 
 
-def _load(kind: type[Network], name: str, revision: str | None) -> Network:
-    options = hub_options(revision)
-    try:
-        config = _of_part(kind, AutoConfig.from_pretrained(name, **options), name)
-        return cast(Network, load_network(kind, name, config, **options))
-    except LOADING_ERRORS as error:
-        raise clip_error(name, error) from error
-
-
-def _initialised(kind: type[Network], saved: Path) -> Network:
-    try:
-        return kind(_of_part(kind, AutoConfig.from_pretrained(saved), str(saved)))
-    except LOADING_ERRORS as error:
-        raise clip_error(str(saved), error) from error
+def _load(kind: type[Network], model: Pretrained) -> Network:
+    config = _of_part(kind, model.config(), model.source)
+    if model.saved is not None:
+        return cast(Network, model.initialised(kind, config))
+    return cast(Network, model.network(kind, config))
 
 
 def _of_part(kind: type[Network], config: PreTrainedConfig, source: str) -> Any:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
 from mmkit.batch import Features
 from mmkit.data.types import Example
-from mmkit.encoders.clip_backbone import clip_error, clip_network
+from mmkit.encoders.clip_backbone import clip_model, clip_network
 from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import Pictures, input_size, pixels_of
-from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options
-from mmkit.errors import PartError
+from mmkit.errors import MMKitError, PartError
+from mmkit.pretrained.networks import described
+from mmkit.pretrained.source import Pretrained
 
 
 class ClipImageEncoder(ItemEncoder):
@@ -55,20 +56,27 @@ class ClipImageEncoder(ItemEncoder):
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Load network and image processor. Raises `PartError` if they cannot be had or do not fit."""
+        model = self._model(saved)
         self.backbone = clip_network(
             CLIPVisionModelWithProjection, self.name, self.revision, saved, self.frozen
         )
-        try:
-            options = hub_options(None if saved else self.revision)
-            self.processor: Any = AutoImageProcessor.from_pretrained(str(saved or self.name), **options)
-        except LOADING_ERRORS as error:
-            raise clip_error(str(saved or self.name), error) from error
+        self.processor: Any = model.image_processor()
         transform = pixels_of(self.processor)
         side: Any = self.backbone.config.image_size
         self.source.set_transform(transform, input_size(self.name, transform, side))
         self.dim = self.backbone.config.projection_dim
         if self.frozen:
             self.requires_grad_(False).train()
+
+    def _model(self, saved: Path | None = None) -> Pretrained:
+        needs = ("pictures",) if saved else ("weights", "pictures")
+        return clip_model(self.name, self.revision, saved, needs)
+
+    def problems(self) -> Iterator[MMKitError]:
+        yield from self._model().problems()
+
+    def weight_bytes(self) -> int | None:
+        return self._model().weight_bytes()
 
     def network(self, items: Features) -> Features:
         """`pooled [N, D]` of `pixels [N, 3, H, W]`."""

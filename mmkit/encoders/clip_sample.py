@@ -20,9 +20,9 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenize
 
 from mmkit.data.sample import pictures
 from mmkit.data.types import Example
-from mmkit.encoders.pretrained import no_bars
 from mmkit.encoders.sampling import make_once
 from mmkit.encoders.sources import texts_of
+from mmkit.pretrained.networks import no_bars
 
 SIDE, WIDTH, PROJECTION, LENGTH, VOCABULARY = 48, 128, 256, 77, 2000
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -10,12 +10,14 @@ from transformers import CLIPTextModelWithProjection
 
 from mmkit.batch import Features
 from mmkit.data.types import Example
-from mmkit.encoders.clip_backbone import clip_error, clip_network
+from mmkit.encoders.clip_backbone import clip_model, clip_network
 from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.encoders.pretrained import LOADING_ERRORS, described, hub_options, load_tokenizer
 from mmkit.encoders.texts import Texts
-from mmkit.errors import PartError
+from mmkit.errors import MMKitError, PartError
+from mmkit.pretrained.networks import described
+from mmkit.pretrained.source import Pretrained
+from mmkit.pretrained.vocabulary import check_vocabulary
 
 LEGACY_END = 2
 """The end token's id in configurations of before 2023, for which transformers takes a text's highest id."""
@@ -57,14 +59,13 @@ class ClipTextEncoder(ItemEncoder):
 
         Raises `PartError` for a model that cannot be had, is not CLIP, or takes fewer than `max_length` tokens.
         """
+        model = self._model(saved)
         self.backbone = clip_network(
             CLIPTextModelWithProjection, self.name, self.revision, saved, self.frozen
         )
-        try:
-            options = hub_options(None if saved else self.revision)
-            self.tokenizer = load_tokenizer(str(saved or self.name), **options)
-        except LOADING_ERRORS as error:
-            raise clip_error(str(saved or self.name), error) from error
+        self.tokenizer = model.tokenizer()
+        if saved is None:
+            check_vocabulary(self.tokenizer, self.backbone.config, self.name, growing=False)
         limit = self.backbone.config.max_position_embeddings
         if self.max_length > limit:
             raise PartError(
@@ -76,6 +77,16 @@ class ClipTextEncoder(ItemEncoder):
         self.dim = cast(int, self.backbone.config.projection_dim)
         if self.frozen:
             self.requires_grad_(False).train()
+
+    def _model(self, saved: Path | None = None) -> Pretrained:
+        needs = ("tokenizer",) if saved else ("weights", "tokenizer")
+        return clip_model(self.name, self.revision, saved, needs)
+
+    def problems(self) -> Iterator[MMKitError]:
+        yield from self._model().problems()
+
+    def weight_bytes(self) -> int | None:
+        return self._model().weight_bytes()
 
     def _check_end(self) -> None:
         """Refuse a tokenizer whose end token, whose state is a text's, is not the one the network looks for."""

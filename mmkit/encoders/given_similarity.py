@@ -71,6 +71,9 @@ class GivenSimilarity(ItemEncoder):
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Nothing: numbers need no network."""
 
+    def weight_bytes(self) -> int | None:
+        return 0
+
     def save(self, folder: Path) -> None:
         """Nothing."""
 

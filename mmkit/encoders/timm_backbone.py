@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +14,14 @@ import torch
 from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
-from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
 from mmkit.data.types import Example
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import Pictures
 from mmkit.encoders.sampling import make_once
-from mmkit.errors import PartError, near_misses
-from mmkit.network import network_hint
-
-FOLDER, HUB = "local-dir:", "hf-hub:"  # timm's name for where a model comes from
+from mmkit.errors import MMKitError
+from mmkit.pretrained.timm_models import FOLDER, TimmModel
 
 
 class TimmPictures(ItemEncoder):
@@ -62,12 +59,8 @@ class TimmPictures(ItemEncoder):
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Make the model and its preprocessing. Raises `PartError` if the model cannot be had."""
-        source = f"{FOLDER}{saved}" if saved else self._source()
-        try:
-            self.model_args = _model_args(source)
-            self.backbone = timm.create_model(source, pretrained=saved is None, **self.model_options())
-        except (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-            raise self._not_made(error) from error
+        model = TimmModel(self.name, self.revision, saved)
+        self.backbone, self.model_args = model.create(**self.model_options())
         self.preprocessing = resolve_data_config({}, model=self.backbone)
         size = tuple(self.preprocessing["input_size"])
         transform: Any = create_transform(**self.preprocessing, is_training=False)
@@ -79,34 +72,11 @@ class TimmPictures(ItemEncoder):
         if self.frozen:
             self.requires_grad_(False)
 
-    def _source(self) -> str:
-        local = Path(self.name.removeprefix(FOLDER))
-        if self.name.startswith(FOLDER) or local.is_dir():
-            if self.revision is not None:
-                raise PartError(
-                    f"{self.name!r} is a folder and has no revision {self.revision!r}",
-                    code="encoder.revision",
-                )
-            return f"{FOLDER}{local}"
-        if self.revision is None:
-            return self.name
-        return f"{self.name if self.name.startswith(HUB) else f'{HUB}timm/{self.name}'}@{self.revision}"
+    def problems(self) -> Iterator[MMKitError]:
+        yield from TimmModel(self.name, self.revision).problems()
 
-    def _not_made(self, error: Exception) -> PartError:
-        near = [] if ":" in self.name else near_misses(self.name, timm.list_models(pretrained=True))
-        hints = (
-            ["did you mean " + " or ".join(map(repr, near)) + "?"] if near and self.name not in near else []
-        )
-        hints.append(
-            network_hint()
-            or "check the name; a model of the Hub needs the network once, or give a local folder's path"
-        )
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return PartError(
-            f"cannot make the timm model {self.name!r}: {reason}",
-            hint="; ".join(hints),
-            code="encoder.unloadable",
-        )
+    def weight_bytes(self) -> int | None:
+        return TimmModel(self.name, self.revision).weight_bytes()
 
     def describe(self) -> dict[str, Any]:
         return {"preprocessing": self.preprocessing, "architecture": self._config()["architecture"]}
@@ -126,18 +96,6 @@ class TimmPictures(ItemEncoder):
         """Save a tiny random ResNet for 64×64 pictures, with batch-norm statistics of drawn ones."""
         make_once(folder, lambda made: _write_sample(made, seed))
         return {"name": str(folder), "revision": None}
-
-
-def _model_args(source: str) -> dict[str, Any]:
-    """Constructor arguments that a folder's or repository's configuration holds beside the architecture."""
-    if source.startswith(FOLDER):
-        text = (Path(source.removeprefix(FOLDER)) / "config.json").read_text(encoding="utf-8")
-        arguments: dict[str, Any] = json.loads(text).get("model_args", {})
-        return arguments
-    if source.startswith(HUB):
-        hub: dict[str, Any] = load_model_config_from_hf(source.removeprefix(HUB))[2]
-        return hub
-    return {}
 
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
     AddedToken,
-    AutoConfig,
     AutoModel,
     BertConfig,
     BertModel,
@@ -24,17 +23,12 @@ from transformers import (
 
 from mmkit.data.types import Example
 from mmkit.encoders import prefix as prefixes
-from mmkit.encoders.pretrained import (
-    LOADING_ERRORS,
-    cannot_load,
-    hub_options,
-    load_network,
-    load_tokenizer,
-    no_bars,
-)
 from mmkit.encoders.sampling import make_once, word_pieces
 from mmkit.encoders.sharing import shared
 from mmkit.errors import PartError
+from mmkit.pretrained.networks import no_bars
+from mmkit.pretrained.source import Pretrained
+from mmkit.pretrained.vocabulary import check_vocabulary
 
 WELL_KNOWN = (
     "answerdotai/ModernBERT-base",
@@ -42,14 +36,12 @@ WELL_KNOWN = (
     "bert-base-multilingual-cased",
     "bert-base-uncased",
     "bert-large-uncased",
-    "microsoft/deberta-v3-base",
     "roberta-base",
     "roberta-large",
-    "vinai/bertweet-base",
     "xlm-roberta-base",
     "xlm-roberta-large",
 )
-"""Only for the hint when a name cannot be found."""
+"""Only for the hint when a name cannot be found: all have a fast tokenizer that needs no further package."""
 
 Pooling: TypeAlias = Literal["cls", "mean", "last"]
 Attention: TypeAlias = Literal["sdpa", "eager"]
@@ -69,63 +61,58 @@ class TextModel:
     dropout: float | None = None
     attention: Attention = "sdpa"
 
+    def pretrained(self, saved: Path | None = None) -> Pretrained:
+        """Where it is loaded from: a run's folder, if it is `saved` there."""
+        needs = ("tokenizer",) if saved else ("weights", "tokenizer")
+        what, name = "the text encoder", self.name
+        return Pretrained(name, what, self.revision, WELL_KNOWN, needs=needs, saved=saved)
+
     def load(self, saved: Path | None, frozen: bool, added: Sequence[str] = ()) -> LoadedText:
         """The model with its tokenizer, to which the tokens `added` are new; from `saved` as initialised, offline.
 
         Of an encoder-decoder model only the encoder is kept. Frozen ones of one checkpoint are shared (see
         `sharing`). New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that
-        cannot be had, or that is not for texts alone.
+        cannot be had, that is not for texts alone, or whose tokenizer is not its own.
         """
-        source = str(saved or self.name)
-        options = hub_options(None if saved else self.revision)
-        try:
-            config = AutoConfig.from_pretrained(source, **options)
-            if not hasattr(config, "hidden_size"):
-                raise PartError(
-                    f"{self.name!r} ({config.model_type}) is no text encoder alone",
-                    hint="take one; mmkit.clip_text.v1 reads the texts of a CLIP model",
-                    code="encoder.wrong-model",
-                )
-            tokenizer = load_tokenizer(source, **options)
-            tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in added])
-
-            def make() -> PreTrainedModel:
-                return self._network(config, len(tokenizer), saved, options)
-
-            key = (
-                TextModel,
-                self.name,
-                self.revision,
-                tuple(added),
-                self.dropout,
-                self.attention,
-                saved is None,
+        pretrained = self.pretrained(saved)
+        config = pretrained.config()
+        if not hasattr(config, "hidden_size"):
+            raise PartError(
+                f"{self.name!r} ({config.model_type}) is no text encoder alone",
+                hint="take one; mmkit.clip_text.v1 reads the texts of a CLIP model",
+                code="encoder.wrong-model",
             )
-            network = shared(key, make) if frozen else make()
-        except LOADING_ERRORS as error:
-            files = "config.json, model.safetensors and the tokenizer's files"
-            raise cannot_load("the text encoder", source, WELL_KNOWN, files, error) from error
+        pretrained.check(*pretrained.needs)
+        tokenizer = pretrained.tokenizer()
+        if saved is None:
+            check_vocabulary(tokenizer, config, self.name)
+        tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in added])
+
+        def make() -> PreTrainedModel:
+            return self._network(config, len(tokenizer), pretrained)
+
+        key = (TextModel, self.name, self.revision, tuple(added), self.dropout, self.attention, saved is None)
+        network = shared(key, make) if frozen else make()
         if config.is_encoder_decoder:
             config.vocab_size = max(config.vocab_size, len(tokenizer))
             return LoadedText(self, network, tokenizer, config)
         return LoadedText(self, network, tokenizer, network.config)
 
-    def _network(
-        self, config: PreTrainedConfig, tokens: int, saved: Path | None, options: Mapping[str, Any]
-    ) -> PreTrainedModel:
+    def _network(self, config: PreTrainedConfig, tokens: int, pretrained: Pretrained) -> PreTrainedModel:
         """The model with pretrained weights or, for a `saved` one, as its class initialises it."""
         if self.dropout is not None:
             for key, value in config.to_dict().items():
                 if "dropout" in key and isinstance(value, int | float):
                     setattr(config, key, self.dropout)
+        saved, options = pretrained.saved, {}
         model_class = MODEL_MAPPING.get(type(config), None)
         if getattr(model_class, "_supports_attention_backend", False):
             sdpa = self.attention == "sdpa" and getattr(model_class, "_supports_sdpa", False)
-            options = {**options, "attn_implementation": prefixes.SDPA if sdpa else prefixes.EAGER}
+            options = {"attn_implementation": prefixes.SDPA if sdpa else prefixes.EAGER}
         if saved is not None:
-            model = AutoModel.from_config(config, dtype=torch.float32, **options)
+            model = pretrained.initialised(AutoModel, config, **options)
         else:
-            model = load_network(AutoModel, self.name, config, optional=("pooler.",), **options)
+            model = pretrained.network(AutoModel, config, optional=("pooler.",), **options)
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # unused; its parameters would never get a gradient
         embeddings = len(cast(nn.Embedding, model.get_input_embeddings()).weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from mmkit.batch import Features
 from mmkit.data.types import Example
 from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.encoders.pretrained import described
 from mmkit.encoders.texts import Texts
 from mmkit.encoders.transformer_backbone import (
     Attention,
@@ -20,6 +19,8 @@ from mmkit.encoders.transformer_backbone import (
     pool,
     sample_model,
 )
+from mmkit.errors import MMKitError
+from mmkit.pretrained.networks import described
 
 LENGTH = 512
 """Subwords that texts are cut to, unless `max_length` or the model says otherwise."""
@@ -78,6 +79,12 @@ class TransformerTexts(ItemEncoder):
         self.dim = self.config.hidden_size
         if self.frozen:
             self.requires_grad_(False).train()
+
+    def problems(self) -> Iterator[MMKitError]:
+        yield from self.model.pretrained().problems()
+
+    def weight_bytes(self) -> int | None:
+        return self.model.pretrained().weight_bytes()
 
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer to `folder`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from mmkit.encoders.transformer_backbone import (
     pool,
     sample_model,
 )
-from mmkit.errors import PartError, did_you_mean
+from mmkit.errors import MMKitError, PartError, did_you_mean
 
 
 class TransformerWords(Encoder):
@@ -80,6 +80,12 @@ class TransformerWords(Encoder):
         self._prefix_shape = None
         if self.frozen:
             self.requires_grad_(False).train()
+
+    def problems(self) -> Iterator[MMKitError]:
+        yield from self.model.pretrained().problems()
+
+    def weight_bytes(self) -> int | None:
+        return self.model.pretrained().weight_bytes()
 
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer (with its added tokens) to `folder`."""

@@ -134,6 +134,10 @@ class RunEncoder(ItemEncoder):
         self.ragged = frozenset({"emissions"}) & self.decoder.score_names
         self.dim = self.model.fuser.dims["pooled"]
 
+    def weight_bytes(self) -> int | None:
+        file = Run(self.run).weights_file
+        return file.stat().st_size if file.is_file() else None
+
     def check_there(self) -> None:
         self._check_complete(Run(self.run))
 

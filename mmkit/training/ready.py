@@ -8,6 +8,7 @@ from typing import Any
 
 from mmkit.checking.check import lacking
 from mmkit.checking.examine import examine, refuse, warnings_of
+from mmkit.checking.words import unknown_words
 from mmkit.errors import PartError
 from mmkit.inference.inference import Evaluation, Inference
 from mmkit.inference.prepare import prepare_model
@@ -61,6 +62,8 @@ def make_ready(session: Session, resume: bool) -> Ready:
     refuse(reports, recipe)
     entities = splits[ENTITIES].entities if ENTITIES in splits else ()
     model = assemble(recipe, parts=parts, examples=splits["train"].examples, entities=entities)
+    for message in unknown_words(parts.encoder_sections, splits["train"].examples):
+        session.note(f"warning: {message}")
     model = model.to(session.device)
     facts = _begin(session, model, splits)
     examples = {name: splits[name].examples for name in split_names(recipe)}

@@ -311,7 +311,9 @@ def test_what_does_not_fit_is_refused(tiny_blip: Path, tmp_path: Path) -> None:
     ):
         built(other)
     (other / "preprocessor_config.json").unlink()
-    with raises("encoder.unloadable", match=r"the folder must hold .*preprocessor_config\.json"):
+    with raises(
+        "encoder.unloadable", match=r"no settings of an image processor .*\n.*fetch preprocessor_config\.json"
+    ):
         built(other)
     encoder = built(tiny_blip)
     with raises("encoder.reads-nothing"):

@@ -19,6 +19,7 @@ from mmkit.encoders.store import prepare
 from mmkit.encoders.timm_backbone import TimmPictures
 from mmkit.encoders.timm_pooled import TimmEncoder
 from mmkit.encoders.timm_pyramid import TimmPyramidEncoder
+from mmkit.pretrained.timm_models import TimmModel
 from raising import raises
 
 
@@ -280,7 +281,7 @@ def test_revisions_belong_to_the_hub(tiny_resnet: Path, monkeypatch: pytest.Monk
         raise RuntimeError("offline")
 
     monkeypatch.setattr(timm, "create_model", create)
-    monkeypatch.setattr("mmkit.encoders.timm_backbone._model_args", lambda source: {})
+    monkeypatch.setattr(TimmModel, "_arguments", lambda model: {})
     for name in ("resnet50.tv_in1k", "hf-hub:timm/resnet50.tv_in1k"):
         with raises("encoder.unloadable"):
             TimmEncoder(name, revision="abc").build()

@@ -322,7 +322,10 @@ def of_kind(kind: str, tiny_bert: Path, folder: Path) -> Path:
     elif kind == "BART":
         layers = {"encoder_layers": 2, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
         heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "max_position_embeddings": 64}
-        BartModel(BartConfig(vocab_size=tokens, d_model=16, **layers, **heads)).save_pretrained(folder)
+        marks = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+        BartModel(BartConfig(vocab_size=tokens, d_model=16, **layers, **heads, **marks)).save_pretrained(
+            folder
+        )
     else:
         config = GPT2Config(
             vocab_size=tokens, n_embd=16, n_layer=2, n_head=4, n_positions=64, bos_token_id=2, eos_token_id=3

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as Pillow
 from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
-from mmkit.annotators.pretrained import loading
+from mmkit.annotators.pretrained import annotators_model
 from mmkit.errors import PartError
 
 
@@ -21,11 +21,11 @@ class Captioner:
     """
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
-        options: dict[str, Any] = {"revision": revision} if revision else {}
         self.dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
-        with loading("BLIP-2", name, "name a BLIP-2 model of the Hub, or the folder of one"):
-            self.processor = Blip2Processor.from_pretrained(name, **options)
-            model: Any = Blip2ForConditionalGeneration.from_pretrained(name, dtype=self.dtype, **options)
+        hint = "name a BLIP-2 model of the Hub, or the folder of one"
+        pretrained = annotators_model("BLIP-2", name, revision, hint, ("weights", "tokenizer", "pictures"))
+        self.processor = pretrained.processor(Blip2Processor)
+        model: Any = pretrained.network(Blip2ForConditionalGeneration, dtype=self.dtype)
         self.model = model.to(device).eval()
         self._check_places(name)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from mmkit.annotators.pretrained import loading
+from mmkit.annotators.pretrained import annotators_model
+from mmkit.pretrained.vocabulary import check_vocabulary
 from mmkit_dim.answers import Answer
 
 
@@ -27,13 +28,13 @@ class LocalModel:
         device: str = "cpu",
         chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        options: dict[str, Any] = {"revision": revision} if revision else {}
-        dtype = "auto" if torch.device(device).type == "cuda" else torch.float32
-        with loading(
-            "the language model", name, "name a causal language model of the Hub, or the folder of one"
-        ):
-            self.tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **options)
-            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **options)
+        dtype: torch.dtype | str = "auto" if torch.device(device).type == "cuda" else torch.float32
+        hint = "name a causal language model of the Hub, or the folder of one"
+        pretrained = annotators_model("the language model", name, revision, hint, ("weights", "tokenizer"))
+        self.tokenizer = pretrained.any_tokenizer(padding_side="left")
+        model: Any = pretrained.network(AutoModelForCausalLM, dtype=dtype)
+        if isinstance(self.tokenizer, PreTrainedTokenizerFast):
+            check_vocabulary(self.tokenizer, model.config, name)
         self.model = model.to(device).eval()
         self.chat_template_kwargs = chat_template_kwargs or {}
         if self.tokenizer.pad_token is None:

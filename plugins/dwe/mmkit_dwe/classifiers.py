@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from PIL import Image as Pillow
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoModelForImageClassification
 
-from mmkit.annotators.pretrained import loading
-from mmkit.encoders.pretrained import hub_options, load_network
+from mmkit.annotators.pretrained import annotators_model
 from mmkit_dwe.faces import profile_text
 
 _AT_A_TIME = 32
@@ -36,12 +35,12 @@ class Classifiers:
 
 class _Classifier:
     def __init__(self, attribute: str, name: str, revision: str | None, device: str) -> None:
-        options = hub_options(revision)
         hint = "name an image classification model of the Hub, or the folder of one"
-        with loading(f"the image classifier of {attribute!r}", name, hint):
-            config = AutoConfig.from_pretrained(name, **options)
-            self.processor = AutoImageProcessor.from_pretrained(name, **options)
-            network: Any = load_network(AutoModelForImageClassification, name, config, **options)
+        what, needs = f"the image classifier of {attribute!r}", ("weights", "pictures")
+        pretrained = annotators_model(what, name, revision, hint, needs, timm=True)
+        config = pretrained.config()
+        self.processor = pretrained.image_processor()
+        network: Any = pretrained.network(AutoModelForImageClassification, config)
         self.labels: Mapping[int, str] = config.id2label
         self.network = network.to(device).eval()
 

@@ -13,16 +13,13 @@ from PIL import Image as Pillow
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
     AutoModelForObjectDetection,
     AutoModelForUniversalSegmentation,
 )
 
-from mmkit.annotators.pretrained import loading
+from mmkit.annotators.pretrained import annotators_model
 from mmkit.data.images import whole_pixels
 from mmkit.data.types import Box
-from mmkit.encoders.pretrained import hub_options, load_network
 from mmkit.errors import PartError, did_you_mean
 
 Task = Literal["auto", "detection", "segmentation"]
@@ -70,19 +67,16 @@ class Finder:
         task: Task = "auto",
         device: str = "cpu",
     ) -> None:
-        options = hub_options(revision)
         hint = "name an object detection or instance segmentation model of the Hub, or the folder of one"
-        with loading("the detector", name, hint):
-            config = AutoConfig.from_pretrained(name, **options)
-            self.segments = _segments(config, task)
-            if self.segments and config.model_type not in SEGMENTERS:
-                what = f"{name!r} is a {config.model_type} model, which is not known to segment instances"
-                raise PartError(
-                    what, hint=f"take one of {', '.join(SEGMENTERS)}", code="part.model-unloadable"
-                )
-            self.processor = AutoImageProcessor.from_pretrained(name, **options)
-            kind = AutoModelForUniversalSegmentation if self.segments else AutoModelForObjectDetection
-            network: Any = load_network(kind, name, config, **options)
+        pretrained = annotators_model("the detector", name, revision, hint, ("weights", "pictures"))
+        config = pretrained.config()
+        self.segments = _segments(config, task)
+        if self.segments and config.model_type not in SEGMENTERS:
+            what = f"{name!r} is a {config.model_type} model, which is not known to segment instances"
+            raise PartError(what, hint=f"take one of {', '.join(SEGMENTERS)}", code="part.model-unloadable")
+        self.processor = pretrained.image_processor()
+        kind = AutoModelForUniversalSegmentation if self.segments else AutoModelForObjectDetection
+        network: Any = pretrained.network(kind, config)
         self.model = network.to(device).eval()
         self.labels = _known(labels, config.id2label, name)
 

@@ -17,8 +17,8 @@ from transformers import (
     YolosImageProcessor,
 )
 
-from mmkit.encoders.pretrained import no_bars
 from mmkit.encoders.sampling import make_once
+from mmkit.pretrained.networks import no_bars
 
 _TINY: dict[str, Any] = {
     "hidden_size": 16,

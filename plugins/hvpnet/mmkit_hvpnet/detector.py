@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image as Pillow
 from torchvision.ops import nms
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-from mmkit.annotators.pretrained import loading
+from mmkit.annotators.pretrained import annotators_model
 from mmkit.data.images import whole_pixels
 from mmkit.data.types import Box
 
@@ -31,11 +32,10 @@ class Detector:
     """
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
-        options = {"revision": revision} if revision else {}
         hint = "name a zero-shot object detection model of the Hub, or the folder of one"
-        with loading("the detector", name, hint):
-            self.processor = AutoProcessor.from_pretrained(name, **options)
-            model = AutoModelForZeroShotObjectDetection.from_pretrained(name, **options)
+        pretrained = annotators_model("the detector", name, revision, hint)
+        self.processor = pretrained.processor(AutoProcessor)
+        model: Any = pretrained.network(AutoModelForZeroShotObjectDetection)
         self.model = model.to(device).eval()
 
     @torch.inference_mode()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoModelForTokenClassification
 
+from mmkit.annotators.pretrained import annotators_model
 from mmkit.errors import PartError
+from mmkit.pretrained.vocabulary import check_vocabulary
 
 FUNCTION_WORDS = frozenset(
     """
@@ -68,20 +71,18 @@ class PosTagger:
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(name)
-        self.model = AutoModelForTokenClassification.from_pretrained(name).to(device).eval()
+        hint = "name a token classification model of the Hub that tags parts of speech, or the folder of one"
+        pretrained = annotators_model("the tagger", name, None, hint, ("weights", "tokenizer"))
+        self.tokenizer = pretrained.tokenizer()
+        model: Any = pretrained.network(AutoModelForTokenClassification)
+        check_vocabulary(self.tokenizer, model.config, name)
+        self.model = model.to(device).eval()
         labels = self.model.config.id2label
         if not any(_code(label) == "N" for label in labels.values()):
             raise PartError(
                 f"{name!r} tags no nouns; its labels are {', '.join(map(str, labels.values()))}",
                 hint="take a model with universal (NOUN, PROPN) or Penn Treebank (NN, NNP) tags",
                 code="hvpnet.no-nouns",
-            )
-        if not self.tokenizer.is_fast:
-            raise PartError(
-                f"the tokenizer of {name!r} is not a fast one",
-                hint="take another model",
-                code="encoder.slow-tokenizer",
             )
 
     @torch.inference_mode()

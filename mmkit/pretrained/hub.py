@@ -1,0 +1,96 @@
+"""Models of the Hugging Face Hub: what is on this machine already, and what the Hub says of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from mmkit.network import network_hint
+
+PATIENCE = 10.0
+"""Seconds that the Hub has to answer whether it has a model."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why a model of the Hub cannot be had: in words, and what to do."""
+
+    what: str
+    hint: str
+
+
+def offline() -> bool:
+    """Whether the environment forbids asking the Hub."""
+    return bool(constants.is_offline_mode())
+
+
+def not_here(what: str) -> Absent:
+    """What is said of a model that lacks something on this machine, where the Hub may not be asked."""
+    if hint := network_hint():
+        return Absent(f"{what}, and a loaded run fetches nothing by itself", hint)
+    return Absent(
+        f"{what}, and the Hub may not be asked (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)",
+        "fetch it once with the network, or name a local folder",
+    )
+
+
+def kept(name: str, revision: str | None, files: Iterable[str]) -> Path | None:
+    """The folder of this machine's cache that holds a model's files, if it holds one of `files`."""
+    for file in files:
+        try:
+            found = try_to_load_from_cache(name, file, revision=revision)
+        except (HFValidationError, ValueError, OSError):
+            return None
+        if isinstance(found, str) and Path(found).exists():
+            return Path(found).parent
+    return None
+
+
+def absent(name: str, revision: str | None, wanted: Sequence[tuple[str, Sequence[str]]]) -> Absent | None:
+    """Why a model cannot be fetched from the Hub, if so; nothing but the list of its files is asked for.
+
+    `wanted` are kinds of files by what they are called; of each kind one has to be there.
+    """
+    if offline():
+        return not_here("it is not on this machine")
+    try:
+        info = HfApi().model_info(name, revision=revision, timeout=PATIENCE)
+    except HFValidationError as error:
+        return Absent(f"this is no name that a model of the Hub can have ({error})", "check the name")
+    except GatedRepoError:
+        return Absent(
+            "its owner lets only some people have it (a gated model)",
+            f"ask for access at https://huggingface.co/{name}, then log in: hf auth login",
+        )
+    except RevisionNotFoundError:
+        return Absent(f"it has no revision {revision!r}", f"see https://huggingface.co/{name}/commits")
+    except RepositoryNotFoundError:
+        return Absent(
+            "the Hub has no such model, or it is a private one",
+            "check the name; for a private one: hf auth login",
+        )
+    except HfHubHTTPError as error:
+        return Absent(f"the Hub refuses it ({' '.join(str(error).split())[:120]})", "try again later")
+    except Exception as error:  # whatever the client's transport raises without a network
+        return Absent(
+            f"it is not on this machine, and the Hub does not answer ({type(error).__name__})",
+            "is the network there? or name a local folder",
+        )
+    there = {file.rfilename for file in info.siblings or ()}
+    lacking = [what for what, files in wanted if not there.intersection(files)]
+    if lacking:
+        return Absent(
+            f"on the Hub it has no {' and no '.join(lacking)}",
+            f"see https://huggingface.co/{name}/tree/{revision or 'main'}, and name another model",
+        )
+    return None
