@@ -20,7 +20,7 @@ from mmkit.data.types import Example
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import Pictures
 from mmkit.encoders.sampling import make_once
-from mmkit.errors import MMKitError
+from mmkit.errors import MMKitError, PartError
 from mmkit.pretrained.timm_models import FOLDER, TimmModel
 
 
@@ -57,10 +57,19 @@ class TimmPictures(ItemEncoder):
     def measure(self, blank: Tensor) -> int:
         """The width of the features, from a pass over a blank picture `[1, 3, H, W]`. Raises `PartError`."""
 
+    def refused(self, model: TimmModel) -> PartError | None:
+        """What is wrong with `model_options`. Asked when the model cannot be made with them; None: nothing."""
+        return None
+
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Make the model and its preprocessing. Raises `PartError` if the model cannot be had."""
         model = TimmModel(self.name, self.revision, saved)
-        self.backbone, self.model_args = model.create(**self.model_options())
+        try:
+            self.backbone, self.model_args = model.create(**self.model_options())
+        except PartError as error:
+            if (refused := self.refused(model)) is not None:
+                raise refused from error
+            raise
         self.preprocessing = resolve_data_config({}, model=self.backbone)
         size = tuple(self.preprocessing["input_size"])
         transform: Any = create_transform(**self.preprocessing, is_training=False)

@@ -11,16 +11,25 @@ from torch import Tensor
 from mmkit.batch import Features
 from mmkit.encoders.timm_backbone import TimmPictures
 from mmkit.errors import PartError
+from mmkit.pretrained.timm_models import TimmModel
+
+LAST_FOUR = (-4, -3, -2, -1)
 
 
 class TimmPyramidEncoder(TimmPictures):
-    """Feature maps of a timm model's last four stages (or of `levels`), pooled to `grid`×`grid` and joined.
+    """Several feature maps of a timm model, by default its last four, pooled to `grid`×`grid` and joined.
+
+    `levels` are timm's numbers of feature maps: 0 is the first and largest, and negative ones count from the last, -1.
+    A ResNet has five, 0 to 4: the stem's and those of layer1 to layer4. Maps are joined in the model's order.
 
     As in HVPNeT (Chen et al. 2022, section 3.1): a map of a side s is average-pooled with kernel = stride = s
-    // grid, so that rows and columns left over at the end are dropped. For ResNet-50 the levels are layer1 to
-    layer4, together 3840 channels, and parameters are named as torchvision's.
+    // grid, so that rows and columns left over at the end are dropped. For ResNet-50 the last four maps have 3840
+    channels together, and parameters are named as torchvision's.
 
     Features: `grid [B, slots, C, grid, grid]` and `mask [B, slots]`, False where a picture is blank.
+
+    Raises `ValueError` for `levels` without a number, and `PartError` in `build` for a number that the model does not
+    have, for two that are the same map, and for a map smaller than `grid`.
     """
 
     provides = frozenset({"grid", "mask"})
@@ -48,13 +57,37 @@ class TimmPyramidEncoder(TimmPictures):
             store=store,
             feature_dtype=feature_dtype,
         )
+        if levels is not None and not levels:
+            raise ValueError("levels must have at least one number; leave them out for the last four maps")
         self.grid, self.levels = grid, levels
 
     def model_options(self) -> dict[str, Any]:
-        return {"features_only": True, "out_indices": tuple(self.levels or (-4, -3, -2, -1))}
+        return {"features_only": True, "out_indices": self._wanted()}
+
+    def _wanted(self) -> tuple[int, ...]:
+        return LAST_FOUR if self.levels is None else tuple(self.levels)
+
+    def refused(self, model: TimmModel) -> PartError | None:
+        """A level beyond the model's feature maps."""
+        count = model.maps()
+        if count is None:
+            return None
+        if all(-count <= level < count for level in self._wanted()):
+            return None
+        return PartError(
+            f"levels = {list(self._wanted())}, but {self.name!r} has {count} feature maps",
+            hint=f"take numbers from 0 (the largest map) to {count - 1}, or from -{count} to -1 (the smallest)",
+            code="encoder.levels",
+        )
 
     def measure(self, blank: Tensor) -> int:
-        maps = self.backbone(blank)
+        maps = self._maps(blank)
+        if len(maps) < len(self._wanted()):
+            raise PartError(
+                f"levels = {list(self._wanted())} name a feature map of {self.name!r} more than once",
+                hint="name each map once; -1 is the last one",
+                code="encoder.levels",
+            )
         if smallest := [m for m in maps if min(m.shape[-2:]) < self.grid]:
             raise PartError(
                 f"grid = {self.grid}, but {self.name!r} has a feature map of {tuple(smallest[0].shape[-2:])}",
@@ -65,7 +98,16 @@ class TimmPyramidEncoder(TimmPictures):
 
     def network(self, items: Features) -> Features:
         """`grid [N, C, grid, grid]` of `pixels [N, 3, H, W]`."""
-        return {"grid": torch.cat([self._pooled(m) for m in self.backbone(items["pixels"])], dim=1)}
+        return {"grid": torch.cat([self._pooled(m) for m in self._maps(items["pixels"])], dim=1)}
+
+    @property
+    def _channels_last(self) -> bool:
+        return bool(self.backbone.output_fmt == "NHWC")
+
+    def _maps(self, pixels: Tensor) -> list[Tensor]:
+        """Feature maps `[N, C, h, w]`, also of models that have their channels last, such as Swin."""
+        maps: list[Tensor] = self.backbone(pixels)
+        return [m.permute(0, 3, 1, 2) for m in maps] if self._channels_last else maps
 
     def _pooled(self, maps: Tensor) -> Tensor:
         g = self.grid
@@ -73,4 +115,7 @@ class TimmPyramidEncoder(TimmPictures):
         return F.avg_pool2d(maps, kernel, stride=kernel)[..., :g, :g]
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "grid": self.grid, "levels": self.levels}
+        own: dict[str, Any] = {"grid": self.grid, "levels": self.levels}
+        if self._channels_last:
+            own["channels"] = "last"  # once they were taken for rows, and features were stored so
+        return {**super().describe(), **own}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models import get_pretrained_cfg, is_model, load_model_config_from_hf
 from torch import nn
 
@@ -149,6 +150,14 @@ class TimmModel:
         if at is None and (repository := self.repository) is not None:
             at = hub.kept(repository, self.revision, WEIGHTS["timm"])
         return None if at is None else size_of_weights(at, "timm")
+
+    def maps(self) -> int | None:
+        """How many feature maps the network gives; None if it cannot be made. Reads no weights."""
+        try:
+            with torch.device("meta"):
+                return len(timm.create_model(self.source, pretrained=False).feature_info)
+        except Exception:  # why it cannot be made, `create` says
+            return None
 
     # Loading
 

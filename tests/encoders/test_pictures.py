@@ -207,6 +207,71 @@ def test_a_grid_finer_than_the_maps_is_refused(tiny_resnet: Path) -> None:
         built(TimmPyramidEncoder, tiny_resnet, grid=3)
 
 
+@pytest.mark.parametrize(
+    ("levels", "sides"), [(None, [16, 8, 4, 2]), ([0], [32]), ([-5, 4], [32, 2]), ([3, 1], [16, 4])]
+)
+def test_levels_are_numbers_of_feature_maps(
+    levels: list[int] | None, sides: list[int], tiny_resnet: Path
+) -> None:
+    encoder = built(TimmPyramidEncoder, tiny_resnet, levels=levels)
+    assert [m.shape[-1] for m in encoder.backbone(torch.zeros(1, 3, 64, 64))] == sides
+
+
+@pytest.mark.parametrize("level", [5, -6])
+def test_a_level_beyond_the_models_maps_is_refused(level: int, tiny_resnet: Path) -> None:
+    with raises(
+        "encoder.levels", match=rf"levels = \[1, {level}\], but .*tiny-resnet' has 5 feature maps"
+    ) as error:
+        built(TimmPyramidEncoder, tiny_resnet, levels=[1, level])
+    assert "0 (the largest map) to 4, or from -5 to -1" in error.value.hint
+
+
+def test_a_level_of_a_model_without_stages_is_refused_too(tmp_path: Path) -> None:
+    """A vision transformer's maps are its blocks', which timm takes in another way."""
+    arguments = {"img_size": 32, "patch_size": 16, "embed_dim": 8, "depth": 3, "num_heads": 2}
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with raises("encoder.levels", match="has 3 feature maps"):
+        TimmPyramidEncoder("vit", levels=[3]).build(saved=tmp_path)
+    with raises("encoder.levels", match="has 3 feature maps"):
+        TimmPyramidEncoder("vit").build(saved=tmp_path)
+
+
+def test_maps_with_their_channels_last_are_pooled_alike(tmp_path: Path) -> None:
+    arguments = {
+        "img_size": 32,
+        "patch_size": 2,
+        "embed_dim": 4,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+        "window_size": 4,
+    }
+    config = {"architecture": "swin_tiny_patch4_window7_224", "model_args": arguments}
+    (tmp_path / "config.json").write_text(
+        json.dumps({**config, "pretrained_cfg": {"input_size": [3, 32, 32]}})
+    )
+    encoder = TimmPyramidEncoder("swin", grid=2, levels=[0, 1])
+    encoder.build(saved=tmp_path)
+    encoder.eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    grid, maps = encoder.network({"pixels": pixels})["grid"], encoder.backbone(pixels)
+    assert [m.shape[1:] for m in maps] == [(16, 16, 4), (8, 8, 8)] and encoder.dim == 12
+    torch.testing.assert_close(grid[:, 4:, 0, 1], maps[1][:, :4, 4:].mean((1, 2)))
+    assert encoder.describe()["channels"] == "last"
+
+
+def test_a_map_that_is_named_twice_and_no_map_are_refused(tiny_resnet: Path) -> None:
+    with raises("encoder.levels", match=r"\[4, -1\] name a feature map of .* more than once"):
+        built(TimmPyramidEncoder, tiny_resnet, levels=[4, -1])
+    with pytest.raises(ValueError, match="levels"):
+        TimmPyramidEncoder(str(tiny_resnet), levels=[])
+
+
+def test_an_unknown_model_is_no_matter_of_levels() -> None:
+    with raises("encoder.unloadable"):
+        TimmPyramidEncoder("resnet5", levels=[9]).build()
+
+
 def test_resnet50_is_named_as_torchvisions(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
     encoder = TimmPyramidEncoder("resnet50", objects=3)
