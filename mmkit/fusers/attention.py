@@ -1,4 +1,4 @@
-"""Attention of one vector of an example over several others."""
+"""Attention of one vector of an example, or a sequence of them, over several others."""
 
 from __future__ import annotations
 
@@ -8,32 +8,57 @@ from torch.nn import functional as F
 from mmkit.errors import PartError
 
 
-class VectorAttention(nn.Module):
-    """Multi-head attention without dropout whose query is one vector an example: the mention, mostly.
+def check_heads(width: int, heads: int) -> None:
+    """Raise `PartError` unless an attention of this width can be cut into so many heads."""
+    if heads < 1 or width % heads:
+        raise PartError(
+            f"an attention {width} wide cannot be cut into {heads} heads",
+            hint="change `heads` of the fuser",
+            code="part.heads",
+        )
 
-    It computes what `nn.MultiheadAttention` does, whose parameters it has. But as there is one query, the keys'
-    and values' layers are applied to it and to what it finds, not to each of the others: scores are
-    (W_k^T q) · x, and what is found is W_v Σ a x. So its cost hardly grows with the number of others.
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Scaled dot-product attention with several heads (Vaswani et al., 2017), between the linear layers around it.
+
+    `query [B, S, D]`, `key [B, n, D]` and `value [B, n, D]` are projected already. Returns what each query finds, its
+    heads side by side, `[B, S, D]`. Keys count where `mask [B, n]` is True; a row without any attends to its first.
+    `dropout` is the probability that a weight is dropped: 0 outside training.
+    """
+    found = F.scaled_dot_product_attention(
+        *(x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value)),
+        attn_mask=None if mask is None else _never_empty(mask)[:, None, None],
+        dropout_p=dropout,
+    )
+    joined: Tensor = found.transpose(1, 2).flatten(2)
+    return joined
+
+
+class VectorAttention(nn.Module):
+    """Multi-head attention without dropout. The query is one vector an example (a mention), or a sequence of them.
+
+    It computes what `nn.MultiheadAttention` does, whose parameters it has. With one query, the keys' and values'
+    layers are applied to it and to what it finds, not to each of the others: scores are (W_k^T q) · x, and what is
+    found is W_v Σ a x. So its cost hardly grows with the number of others.
 
     Raises `PartError` unless the width can be cut into so many heads.
     """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise PartError(
-                f"an attention {width} wide cannot be cut into {heads} heads",
-                hint="change `heads` of the fuser",
-                code="part.heads",
-            )
+        check_heads(width, heads)
         self.heads = heads
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`[B, D]`: what `query [B, D]` finds in `others [B, n, D]`, under `mask [B, n]` (True where real).
+        """What `query [B, D]` or `[B, S, D]` finds in `others [B, n, D]`, in the query's shape.
 
-        An example without any real vector attends to its first one, whatever it holds.
+        `mask [B, n]` is True where a vector is real. An example without any attends to its first, whatever it holds.
         """
+        if query.dim() == 3:
+            return self._sequence(query, others, mask)
         to_query, to_key, to_value = self.attention.in_proj_weight.chunk(3)  # [D, D] each
         query_bias, _, value_bias = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
         if others.shape[1] == 1:  # all attention goes to the only one
@@ -44,11 +69,25 @@ class VectorAttention(nn.Module):
         asked = by_head @ to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
         scores = asked.transpose(0, 1) @ others.transpose(1, 2)  # [B, H, n]
         if mask is not None:
-            mask = mask.clone()
-            mask[:, 0] |= ~mask.any(1)  # attention over nothing is not a number
-            scores = scores.masked_fill(~mask.unsqueeze(1), float("-inf"))
+            scores = scores.masked_fill(~_never_empty(mask).unsqueeze(1), float("-inf"))
         mixed = scores.softmax(-1) @ others  # [B, H, D]
         values = to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
         found = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)  # [B, D]
         out: Tensor = self.attention.out_proj(found + value_bias)
         return out
+
+    def _sequence(self, query: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
+        """`[B, S, D]`: each of the others is projected once, for all queries."""
+        weights, biases = self.attention.in_proj_weight.chunk(3), self.attention.in_proj_bias.chunk(3)
+        projected = (
+            F.linear(x, w, b) for x, w, b in zip((query, others, others), weights, biases, strict=True)
+        )
+        out: Tensor = self.attention.out_proj(attend(*projected, self.heads, mask))
+        return out
+
+
+def _never_empty(mask: Tensor) -> Tensor:
+    """The mask `[B, n]` with its first place True in a row that has none: attention over nothing is not a number."""
+    mask = mask.clone()
+    mask[:, 0] |= ~mask.any(1)
+    return mask

@@ -1,16 +1,13 @@
-"""Pooled features as vectors, attention over them, and the simplest query: absent things count for nothing."""
+"""Pooled features as vectors, and the simplest query: absent things count for nothing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from linking import Given
 from mmkit.batch import Batch
-from mmkit.fusers.attention import VectorAttention
 from mmkit.fusers.pooled import shared_width, total, vectors
 from mmkit.fusers.pooled_query import PooledQuery
 from mmkit.fusers.projection import Projection
@@ -53,41 +50,6 @@ def test_what_shares_a_layer_must_have_one_width() -> None:
     assert shared_width({"a": Given(3), "b": Given(3)}, ["a", "b"], "x") == 3
     with raises("part.widths", match="words 6, pictures 4"):
         shared_width(ENCODERS, ["words", "pictures"], "x.part.v1")
-
-
-@settings(max_examples=30, deadline=None)
-@given(real=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=5))
-def test_attention_sees_what_is_real_and_is_never_nan(real: list[list[bool]]) -> None:
-    torch.manual_seed(len(real))
-    attend, mask = VectorAttention(8, 2), torch.tensor(real)
-    query, others = torch.randn(len(real), 8), torch.randn(len(real), 3, 8)
-    together = attend(query, others, mask)
-    for i, row in enumerate(mask):
-        seen = others[i, row] if row.any() else others[i, :1]
-        torch.testing.assert_close(together[i : i + 1], attend(query[i : i + 1], seen[None]))
-
-
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_attention_is_torch_s_multi_head_attention(count: int) -> None:
-    torch.manual_seed(count)
-    attend = VectorAttention(12, 3).double()
-    torch.nn.init.normal_(attend.attention.in_proj_bias)
-    query = torch.randn(4, 12, dtype=torch.float64, requires_grad=True)
-    others = torch.randn(4, count, 12, dtype=torch.float64, requires_grad=True)
-    mask = torch.arange(count) < torch.tensor([[count], [1], [max(1, count - 1)], [count]])
-    expected, _ = attend.attention(query[:, None], others, others, key_padding_mask=~mask)
-    found = attend(query, others, mask)
-    torch.testing.assert_close(found, expected[:, 0])
-    weights = [query, others, *attend.parameters()]
-    wanted = torch.autograd.grad(expected.square().sum(), weights)
-    gradients = torch.autograd.grad(found.square().sum(), weights, materialize_grads=True)
-    for own, torch_s in zip(gradients, wanted, strict=True):  # one vector is found whatever the query is
-        torch.testing.assert_close(own, torch_s)
-
-
-def test_heads_must_fit_the_width() -> None:
-    with raises("part.heads", match="8 wide cannot be cut into 3"):
-        VectorAttention(8, 3)
 
 
 def test_a_projection_is_linear_relu_and_norm() -> None:

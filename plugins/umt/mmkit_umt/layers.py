@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkit.errors import PartError
+from mmkit.fusers.attention import attend, check_heads
 
 
 class CrossLayer(nn.Module):
@@ -19,12 +19,7 @@ class CrossLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        if width % heads:
-            raise PartError(
-                f"an attention {width} wide cannot be cut into {heads} heads",
-                hint="change `heads` of the fuser",
-                code="part.heads",
-            )
+        check_heads(width, heads)
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
@@ -38,23 +33,18 @@ class CrossLayer(nn.Module):
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor | None = None) -> Tensor:
         """`[B, S, D]`: what `asking [B, S, D]` finds in `asked [B, L, D]`, under `mask [B, L]` (True where real)."""
-        found = F.scaled_dot_product_attention(
-            self._by_head(self.query(asking)),
-            self._by_head(self.key(asked)),
-            self._by_head(self.value(asked)),
-            attn_mask=None if mask is None else mask[:, None, None],
-            dropout_p=self.dropout.p if self.training else 0.0,
+        found = attend(
+            self.query(asking),
+            self.key(asked),
+            self.value(asked),
+            self.heads,
+            mask,
+            dropout=self.dropout.p if self.training else 0.0,
         )
-        joined = found.transpose(1, 2).flatten(2)
-        attended = self.found_norm(self.dropout(self.found(joined)) + asking)
+        attended = self.found_norm(self.dropout(self.found(found)) + asking)
         narrowed = self.narrow(F.gelu(self.widen(attended)))
         out: Tensor = self.norm(self.dropout(narrowed) + attended)
         return out
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        """`[B, L, D]` → `[B, heads, L, D / heads]`."""
-        heads: Tensor = x.unflatten(2, (self.heads, -1))
-        return heads.transpose(1, 2)
 
 
 def start(module: nn.Module, deviation: float) -> None:
