@@ -98,3 +98,15 @@ def sample_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(RECIPE, encoding="utf-8")
     path.write_text(sampled(load_recipe(path)).to_str(), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def tagger(sample_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that tags spans, with pictures."""
+    from mmkit.recipe import load_recipe
+    from mmkit.training.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tagger"
+    settings = {"training.epochs": 3, "training.learning_rate": 3e-3}
+    train(load_recipe(sample_recipe, settings), folder, device="cpu")
+    return folder

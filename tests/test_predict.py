@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 
 import catalogue
 import pytest
-import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import load_file
 
 import mmkit
 from json_schema import violations
@@ -22,28 +20,15 @@ from mmkit.annotators.base import Annotator
 from mmkit.cli import main
 from mmkit.data.types import Entity, Example
 from mmkit.decoders.crf_tagger import CrfTagger
-from mmkit.errors import RecipeError, TrainingError
-from mmkit.hooks import hookimpl
-from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
 from mmkit.loading.splits import read_split
-from mmkit.model import Model, assemble
-from mmkit.recipe import Recipe, load_recipe
+from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run
 from mmkit.tasks import PairAnswer
 from mmkit.training.train import train
 from raising import raises
 
 HEADER = '{"format": 1, "kind": "examples"}\n'
-
-
-@pytest.fixture(scope="module")
-def tagger(sample_recipe, tmp_path_factory) -> Path:
-    """A run that tags spans, with pictures."""
-    folder = tmp_path_factory.mktemp("runs") / "tagger"
-    settings = {"training.epochs": 3, "training.learning_rate": 3e-3}
-    train(load_recipe(sample_recipe, settings), folder, device="cpu")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +53,6 @@ def _forget() -> Iterator[None]:
 
 def mmkit_predict(run: Path, *arguments: object) -> Result:
     return CliRunner().invoke(main, ["predict", str(run), "--device", "cpu", *map(str, arguments)])
-
-
-def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def with_section(recipe: Path, section: str) -> Path:
@@ -375,128 +355,3 @@ def test_a_run_with_a_knowledge_base_gives_it_to_the_decoder(tagger, tmp_path):
     recipe = with_section(folder / "recipe.cfg", section)
     recipe.write_text(recipe.read_text().replace("mmkit.crf_tagger.v1", "t.linker.v1"))
     assert Run(folder).model().decoder.known == ["Q41421"]
-
-
-# Evaluation
-
-
-class Notes:
-    """Notes what an evaluation tells."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    @hookimpl
-    def mmkit_note(self, message: str) -> None:
-        self.said.append(message)
-
-
-def test_evaluating_elsewhere_leaves_the_run_as_it_is(tagger, tmp_path):
-    before, notes = contents(tagger), Notes()
-    figures, _ = evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[notes])
-    assert contents(tagger) == before
-    assert figures == json.loads((tagger / "run.json").read_text())["figures"]["dev"]
-    written = json.loads((tmp_path / "evaluations" / "dev.json").read_text())
-    assert figures.items() <= written.items() and written["data"]["records"] == 60
-    assert any(note.startswith("data.dev: 60 records from") for note in notes.said)
-    assert any(note.startswith("model.encoders.vision: ") for note in notes.said)
-
-
-def test_evaluating_tells_blanked_pictures(tagger, tmp_path):
-    recipe = Run(tagger).recipe()
-    data = shutil.copytree(recipe.config["data"]["dev"]["root"], tmp_path / "data")
-    predictor = mmkit.load(tagger, device="cpu")
-    gone = next(
-        i for e in read_split(predictor.recipe, "dev").examples for i in e.images if i.role == "photo"
-    )
-    next(data.rglob(Path(str(gone.path)).name)).unlink()
-    moved = {"data.dev.root": str(data)}
-    with raises("image.unusable", match=Path(str(gone.path)).name):
-        evaluate(tagger, "dev", recipe=recipe.with_overrides(moved), device="cpu", output=tmp_path / "out")
-    notes = Notes()
-    blank = recipe.with_overrides({**moved, "data.missing_images": "blank"})
-    evaluate(tagger, "dev", recipe=blank, device="cpu", output=tmp_path / "out", hooks=[notes])
-    assert any("1 missing" in note and Path(str(gone.path)).name in note for note in notes.said)
-
-
-def test_evaluating_out_of_memory_says_what_to_lower(tagger, tmp_path, monkeypatch):
-    def states(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr(Model, "states", states)
-    with pytest.raises(TrainingError, match="out of memory with 64 examples at a time") as caught:
-        evaluate(tagger, device="cpu", output=tmp_path)
-    assert "eval_batch_size" in caught.value.hint and "accumulate" not in caught.value.hint
-
-
-@pytest.mark.parametrize("split", ["tset", "../test", "/test"])
-def test_only_splits_of_the_recipe_are_written(tagger, tmp_path, split):
-    with raises("data.no-split"):
-        evaluate(tagger, split, device="cpu", output=tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-# Runs without frozen weights
-
-
-@pytest.fixture(scope="module")
-def backbones(sample_recipe, tmp_path_factory) -> Recipe:
-    """The sample recipe with backbones of its own, which a test may take away, and without frozen weights."""
-    recipe, folder = load_recipe(sample_recipe), tmp_path_factory.mktemp("backbones")
-    names = {name: recipe.config["model"]["encoders"][name]["name"] for name in ("text", "vision")}
-    own = {f"model.encoders.{n}.name": str(shutil.copytree(path, folder / n)) for n, path in names.items()}
-    return recipe.with_overrides({**own, "training.epochs": 1, "training.save_frozen": False})
-
-
-def test_a_run_without_frozen_weights_fetches_those_alone(backbones, tmp_path):
-    summary = train(backbones, tmp_path / "run", device="cpu")
-    kept = load_file(tmp_path / "run" / "model.safetensors")
-    assert {name.split(".")[1] for name in kept if name.startswith("encoders.")} == {"text"}
-    text, vision = (Path(backbones.config["model"]["encoders"][name]["name"]) for name in ("text", "vision"))
-    text.rename(text.with_name("gone"))
-    try:
-        figures, _ = evaluate(tmp_path / "run", device="cpu", output=tmp_path)
-        assert figures == summary["figures"]["test"]
-        vision.rename(vision.with_name("gone too"))
-        with raises("encoder.unloadable", match="vision"):
-            mmkit.load(tmp_path / "run", device="cpu")
-    finally:
-        text.with_name("gone").rename(text)
-        if vision.with_name("gone too").exists():
-            vision.with_name("gone too").rename(vision)
-
-
-def test_a_frozen_text_encoder_gets_the_same_new_tokens_again(tmp_path):
-    """Its markers' embeddings are drawn, never trained and not kept."""
-    recipe = sampled(load_recipe("text_only_mnre")).with_overrides(
-        {
-            "model.encoders.text.frozen": True,
-            "training.save_frozen": False,
-            "training.epochs": 1,
-            "training.eval_from": 1,
-        }
-    )
-    summary = train(recipe, tmp_path / "run", device="cpu")
-    torch.manual_seed(0)
-    figures, _ = evaluate(tmp_path / "run", device="cpu", output=tmp_path)
-    assert figures == summary["figures"]["test"]
-    kept = load_file(tmp_path / "run" / "model.safetensors")
-    assert not any(name.startswith("encoders.") for name in kept)
-
-
-# Names that would be paths
-
-
-@pytest.mark.parametrize("name", ["/tmp/evil", "a/b", "..", "text space", "items", "train", "bücher"])
-def test_an_encoder_whose_name_is_no_name_is_refused(sample_recipe, tmp_path, name):
-    text = sample_recipe.read_text().replace("[model.encoders.text]", f"[model.encoders.{name}]")
-    (tmp_path / "odd.cfg").write_text(text.replace('text = "text"', f'text = "{name}"'))
-    with pytest.raises(RecipeError, match=r"is not a section's name|cannot be called"):
-        train(load_recipe(tmp_path / "odd.cfg"), tmp_path / "run", device="cpu")
-    assert not (tmp_path / "run" / "encoders").exists()
-
-
-def test_overrides_bring_no_such_name_either(sample_recipe):
-    encoder = {"@encoders": "mmkit.transformer.v1", "name": "bert-base-uncased"}
-    with raises("recipe.parts-do-not-fit", match=r"cannot be called|section"):
-        assemble(load_recipe(sample_recipe, {"model.encoders./tmp/evil": encoder}), labels={})

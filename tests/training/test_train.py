@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import shutil
-import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,31 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import mmkit.runs.weights
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.errors import DataError
-from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.training.metrics_log import rewind
-from mmkit.training.stopping import StopSignal
 from mmkit.training.train import train
 from raising import raises
+from runs import Notes, Stopper, equal, lines, weights
 
 NO_DROPOUT = {"model.encoders.text.dropout": 0.0, "model.fuser.dropout": 0.0, "model.decoder.dropout": 0.0}
-
-
-@pytest.fixture
-def recipe(sample_recipe):
-    """A function that loads the sample recipe, one epoch long, with settings of `[training]` replaced."""
-
-    def load(overrides: dict[str, Any] | None = None, **training: Any) -> Recipe:
-        settings = {f"training.{name}": value for name, value in {"epochs": 1, **training}.items()}
-        return load_recipe(sample_recipe, {**settings, **(overrides or {})})
-
-    return load
 
 
 def without(recipe: Recipe, folder: Path, *splits: str) -> Recipe:
@@ -48,19 +32,6 @@ def without(recipe: Recipe, folder: Path, *splits: str) -> Recipe:
     kept = [s for s in sections if not any(s.startswith(f"[data.{split}]") for split in splits)]
     (folder / "fewer.cfg").write_text("\n\n".join(kept))
     return load_recipe(folder / "fewer.cfg")
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model.safetensors")
-
-
-def equal(one: Path, other: Path) -> bool:
-    one, other = weights(one), weights(other)
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 # Settings
@@ -225,190 +196,6 @@ def test_pictures_that_are_read_in_every_epoch_are_looked_at_first(recipe, tmp_p
     blank = recipe(root | trainable | {"data.missing_images": "blank"})
     train(blank, tmp_path / "run", device="cpu", hooks=[notes])
     assert any("1 empty: " in note and "they become blank ones" in note for note in notes.said)
-
-
-class Notes:
-    """Notes what a run tells."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    @hookimpl
-    def mmkit_note(self, message: str) -> None:
-        self.said.append(message)
-
-
-# What ends a run
-
-
-class Ends:
-    """Notes how runs end."""
-
-    def __init__(self) -> None:
-        self.statuses: list[str] = []
-
-    @hookimpl
-    def mmkit_run_end(self, status: str) -> None:
-        self.statuses.append(status)
-
-
-def test_a_loss_that_is_not_finite_stops_and_names_examples(recipe, tmp_path):
-    ends = Ends()
-    with raises("training.not-finite", match="no longer finite between updates 1 and 5") as caught:
-        train(
-            recipe(learning_rate=1e30, warmup=0, check_every=5), tmp_path / "run", device="cpu", hooks=[ends]
-        )
-    shown, _, more = caught.value.where.removeprefix("examples ").partition(" and ")
-    ids = {example.id for example in read_split(recipe(), "train").examples}
-    assert len(set(shown.split(", ")) & ids) == 40 and more == "40 more", "of 5 batches of 16"
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert not (tmp_path / "run" / "checkpoint").exists()
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
-    assert ends.statuses == ["failed"]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
-        MemoryError(),
-    ],
-)
-def test_out_of_memory_says_what_to_lower(recipe, tmp_path, monkeypatch, error):
-    def forward(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(Model, "forward", forward)
-    with raises("training.out-of-memory", match="16 examples an update in 2 part") as caught:
-        train(recipe(accumulate=2), tmp_path / "run", device="cpu")
-    assert "training.accumulate to 4" in caught.value.hint and "max_length" in caught.value.hint
-
-
-def test_other_errors_are_left_alone(recipe, tmp_path, monkeypatch):
-    def forward(*_: Any) -> None:
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(Model, "forward", forward)
-    with pytest.raises(RuntimeError, match="a bug"):
-        train(recipe(), tmp_path / "run", device="cpu")
-
-
-class Stopper:
-    """Sends this process a signal when the training hook `at` is called."""
-
-    def __init__(self, at: str, number: int = signal.SIGINT) -> None:
-        self.at, self.number, self.waiting = at, number, True
-
-    def _send(self, name: str) -> None:
-        if name == self.at and self.waiting:
-            self.waiting = False
-            os.kill(os.getpid(), self.number)
-
-    @hookimpl
-    def mmkit_note(self) -> None:
-        self._send("note")
-
-    @hookimpl
-    def mmkit_evaluated(self, split: str) -> None:
-        self._send(split)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_first_update_stops_at_once(recipe, tmp_path, number):
-    with raises("training.interrupted", match=f"stopped by {signal.Signals(number).name}") as caught:
-        train(recipe(), tmp_path / "run", device="cpu", hooks=[Stopper("note", number)])
-    assert caught.value.exit_code == 128 + number
-    assert "nothing was trained yet" in caught.value.hint
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_of_which_nothing_is_written_yet_can_be_resumed(recipe, tmp_path):
-    (tmp_path / "run").mkdir()  # what a kill while data are read leaves
-    assert train(recipe(), tmp_path / "run", device="cpu", resume=True)["status"] == "completed"
-
-
-@pytest.mark.parametrize("split", ["dev", "test"])
-def test_a_signal_while_scoring_loses_nothing(recipe, tmp_path, split):
-    ends = Ends()
-    train(recipe(epochs=2), tmp_path / "whole", device="cpu")
-    with raises("training.interrupted", match="--resume"):
-        train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper(split), ends])
-    assert ends.statuses == ["interrupted"]
-    summary = train(recipe(epochs=2), tmp_path / "run", device="cpu", resume=True)
-    assert summary["status"] == "completed"
-    assert equal(tmp_path / "run", tmp_path / "whole")
-
-
-def test_a_second_signal_does_not_wait():
-    with StopSignal() as stop, stop.deferred():
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.received is signal.SIGTERM
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        stop.received = None  # heeded
-
-
-def test_a_signal_that_nobody_heeded_is_raised_in_the_end():
-    with StopSignal() as stop, pytest.raises(KeyboardInterrupt), stop.deferred():
-        signal.raise_signal(signal.SIGINT)
-
-
-# The disk
-
-
-def full(*_: Any, **__: Any) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_full_disk_while_the_best_is_written_leaves_the_one_before(recipe, tmp_path, monkeypatch):
-    write, written = mmkit.runs.weights.save_file, []
-
-    def fill_up(tensors: Any, path: Path, **more: Any) -> None:
-        write(tensors, path, **more)
-        written.append(path)
-        if sum("model.safetensors" in p.name and "step-" not in str(p) for p in written) > 2:
-            full()
-
-    monkeypatch.setattr(mmkit.runs.weights, "save_file", fill_up)
-    with raises("file.unwritable", match="the disk is full"):
-        train(recipe(epochs=4, ties="later", learning_rate=0.0), tmp_path / "run", device="cpu")
-    assert weights(tmp_path / "run")
-    assert not list((tmp_path / "run").glob(".*.tmp")), "no half-written file stays"
-
-
-@pytest.mark.parametrize("file", ["metrics.jsonl", "run.json", "model.safetensors"])
-def test_a_disk_that_refuses_is_one_message(recipe, tmp_path, file):
-    class Occupied:
-        @hookimpl
-        def mmkit_run_start(self, run: Path) -> None:
-            (run / file).unlink(missing_ok=True)
-            (run / file).mkdir()
-
-    with raises("file.unwritable", match=rf"{file}: cannot write: a folder stands where a file is needed"):
-        train(recipe(), tmp_path / "run", device="cpu", hooks=[Occupied()])
-
-
-@pytest.mark.parametrize(
-    ("number", "message"),
-    [
-        (errno.EROFS, "the file system is read-only"),
-        (errno.EACCES, "permission denied"),
-        (errno.ENOSPC, "disk is full"),
-    ],
-)
-def test_an_output_folder_that_refuses_is_one_message_before_any_work(
-    recipe, tmp_path, monkeypatch, number, message
-):
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(number, os.strerror(number))
-
-    notes = Notes()
-    monkeypatch.setattr("mmkit.files.tempfile.mkstemp", refuse)
-    with raises("file.unwritable", match=f"run.*cannot write: .*{message}"):
-        train(recipe(), tmp_path / "run", device="cpu", hooks=[notes])
-    assert not notes.said
 
 
 def test_files_have_the_usual_permissions(recipe, tmp_path):

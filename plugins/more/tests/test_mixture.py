@@ -1,122 +1,25 @@
-"""The mixture's fuser and decoders: weights, losses, gradients, predictions, and experts that do not fit."""
+"""The mixture's fuser and decoders: weights, losses, gradients and predictions."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from linking import Given
-from mmkit.batch import Batch, Features, States
-from mmkit.data.types import Example, Relation, Span
-from mmkit.decoders.base import Decoder
-from mmkit.decoders.crf_tagger import CrfTagger
-from mmkit.decoders.pair_classifier import PairClassifier
-from mmkit.decoders.softmax_tagger import SoftmaxTagger
-from mmkit_more.classifier import ContextClassifier
-from mmkit_more.contexts import TEXT_CONTEXT
-from mmkit_more.mixture import Mixture
+from mixtures import (
+    PAIRS,
+    SENTENCES,
+    Expert,
+    classifying,
+    tagging,
+)
+from mmkit.batch import Batch, States
+from mmkit.data.types import Example, Span
 from mmkit_more.mixture_classifier import MixtureClassifier
 from mmkit_more.mixture_tagger import MixtureTagger
-from mmkit_more.tagger import ContextTagger
-from raising import raises
-
-DIM = 6
-NAMES = ("text", "image", "both")
-
-SENTENCES = [
-    Example.from_tokens("a", ["w"] * 3, spans=[Span(0, 2, "PER")]),
-    Example.from_tokens("b", ["w"] * 2, spans=[Span(1, 2, "LOC")]),
-    Example.from_tokens("c", []),
-    Example.from_tokens("d", ["w"], spans=[Span(0, 1, "PER")]),
-]
-PAIRS = [
-    Example.from_tokens("p", ["w"] * 4, relations=[Relation(Span(0, 1, "X"), Span(2, 3, "X"), label)])
-    for label in ("None", "in", "by", "in")
-]
-
-
-class Expert(Given):
-    """A trained run, as a mixture sees it: features that are given, and a decoder."""
-
-    provides = frozenset({"pooled", "mask"})
-
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__(DIM)
-        self.decoder = decoder
-
-    def scoring_decoder(self) -> Decoder:
-        return self.decoder
-
-
-def tagger(seed: int, examples=SENTENCES, kind=CrfTagger, **settings) -> Expert:
-    torch.manual_seed(seed)
-    decoder = kind(**settings)
-    decoder.build({"tokens": DIM}, decoder.fit(examples))
-    for parameter in decoder.parameters():
-        nn.init.normal_(parameter)
-    return Expert(decoder)
-
-
-def classifier(seed: int, examples=PAIRS, kind=PairClassifier, **settings) -> Expert:
-    torch.manual_seed(seed)
-    decoder = kind(**settings)
-    decoder.build({"tokens": DIM}, decoder.fit(examples))
-    return Expert(decoder)
-
-
-def tagged(seed: int, lengths: list[int], tags: int) -> Features:
-    """What a run gives of sentences of which it read so many words."""
-    torch.manual_seed(seed)
-    width = max(lengths)
-    beyond = torch.arange(width) >= torch.tensor(lengths).unsqueeze(1)
-    emissions = (2 * torch.randn(len(lengths), width, tags)).masked_fill(beyond.unsqueeze(2), 0.0)
-    features = {"pooled": torch.randn(len(lengths), DIM), "lengths": torch.tensor(lengths)}
-    return {name: tensor.unsqueeze(1) for name, tensor in {**features, "emissions": emissions}.items()}
-
-
-def classified(seed: int, size: int = len(PAIRS), relations: int = 3) -> Features:
-    torch.manual_seed(seed)
-    return {"pooled": torch.randn(size, 1, DIM), "logits": 2 * torch.randn(size, 1, relations)}
-
-
-def fuser_of(encoders: dict[str, Expert], hidden: int = 0, start: bool = False) -> Mixture:
-    torch.manual_seed(9)
-    fuser = Mixture(tuple(encoders), hidden=hidden)
-    fuser.build(encoders)
-    if not start:
-        for parameter in fuser.parameters():
-            nn.init.normal_(parameter)
-    return fuser
-
-
-def tagging(experts: int = 2, lengths: list[list[int]] | None = None, n_best: int = 10, **fuser):
-    """A mixture of taggers that fits together, and a batch of `SENTENCES`."""
-    lengths = lengths or [[3, 2, 0, 1]] * experts
-    encoders = {name: tagger(i) for i, name in enumerate(NAMES[:experts])}
-    decoder = MixtureTagger(tuple(encoders), n_best=n_best)
-    decoder.build({}, decoder.fit(SENTENCES))
-    decoder.connect(encoders)
-    inputs = {
-        name: tagged(i, own, len(decoder.tags))
-        for i, (name, own) in enumerate(zip(encoders, lengths, strict=True))
-    }
-    batch = Batch(tuple(SENTENCES), inputs, decoder.targets(SENTENCES, inputs))
-    return encoders, fuser_of(encoders, **fuser), decoder, batch
-
-
-def classifying(experts: int = 2):
-    encoders = {name: classifier(i) for i, name in enumerate(NAMES[:experts])}
-    decoder = MixtureClassifier(tuple(encoders))
-    decoder.build({}, decoder.fit(PAIRS))
-    decoder.connect(encoders)
-    inputs = {name: classified(i) for i, name in enumerate(encoders)}
-    return encoders, fuser_of(encoders), decoder, Batch(tuple(PAIRS), inputs, decoder.targets(PAIRS, inputs))
-
 
 # The gate
 
@@ -312,92 +215,3 @@ def test_an_example_with_several_pairs_becomes_as_many():
     example = Example.from_tokens("e", ["w"] * 4, relations=relations)
     assert [unit.id for unit in decoder.units(example)] == ["e#0", "e#1"]
     assert decoder.special_tokens == ()
-
-
-# What does not fit
-
-
-def connect(decoder, examples, **encoders):
-    decoder.build({}, decoder.fit(examples))
-    decoder.connect(encoders)
-
-
-@pytest.mark.parametrize(
-    ("mixture", "expert", "kind", "examples"),
-    [
-        (MixtureTagger, tagger, ContextTagger, SENTENCES),
-        (MixtureClassifier, classifier, ContextClassifier, PAIRS),
-    ],
-)
-def test_data_without_the_contexts_of_an_expert_are_refused(mixture, expert, kind, examples):
-    own = expert(0, kind=kind, context=TEXT_CONTEXT)
-    decoder = mixture()
-    connect(decoder, examples, text=own, image=expert(1, kind=kind, context=None))
-    with raises("more.expert-data", match="'text' cannot read the data: none of the 4 training") as error:
-        decoder.check(examples)
-    assert "more.text_retrieval.v1" in error.value.hint
-    decoder.check([replace(examples[0], notes={TEXT_CONTEXT: "a river"}), *examples[1:]])
-
-
-@pytest.mark.parametrize("part", [Mixture, MixtureTagger, MixtureClassifier])
-@pytest.mark.parametrize("experts", [(), ("text",), ("text", "text")])
-def test_a_mixture_needs_two_experts(part, experts):
-    with raises("more.few-experts", match="experts"):
-        part(experts)
-
-
-def test_lists_of_nothing_are_refused():
-    with raises("part.setting"):
-        MixtureTagger(n_best=0)
-
-
-def test_experts_of_other_names_than_the_fusers_are_refused():
-    with raises("more.other-experts", match="text, image, but the fuser mixes text, photo"):
-        connect(MixtureTagger(), SENTENCES, text=tagger(0), photo=tagger(1))
-
-
-@pytest.mark.parametrize("other", [lambda: tagger(1, kind=SoftmaxTagger), lambda: classifier(1)])
-def test_experts_that_are_no_crf_taggers_are_refused(other):
-    with raises(
-        "more.expert-decoder", match=r"model.encoders.image: the run's decoder is a \w+, .* a CRF tagger"
-    ):
-        connect(MixtureTagger(), SENTENCES, text=tagger(0), image=other())
-
-
-def test_experts_that_are_no_classifiers_are_refused():
-    with raises("more.expert-decoder", match="CrfTagger, but the mixture needs a pair classifier"):
-        connect(MixtureClassifier(), PAIRS, text=classifier(0), image=tagger(1))
-
-
-def test_experts_with_different_labels_are_both_named():
-    other = [Example.from_tokens("z", ["w"], spans=[Span(0, 1, "PER")])]
-    message = (
-        r"'text' has O, B-LOC, I-LOC, B-PER, I-PER; 'image' has O, B-PER, I-PER\n.*same order and scheme"
-    )
-    with raises("more.expert-labels", match=message):
-        connect(MixtureTagger(), SENTENCES, text=tagger(0), image=tagger(1, other))
-    with raises("more.expert-labels", match="'text' has None, by, in; 'image' has None, in"):
-        connect(MixtureClassifier(), PAIRS, text=classifier(0), image=classifier(1, PAIRS[:2]))
-
-
-def test_experts_of_another_scheme_are_refused():
-    with raises("more.expert-labels", match="'image' has O, B-LOC, I-LOC, E-LOC, S-LOC"):
-        connect(MixtureTagger(), SENTENCES, text=tagger(0), image=tagger(1, scheme="bioes"))
-
-
-def test_labels_that_the_experts_do_not_know_are_named():
-    data = [*SENTENCES, Example.from_tokens("z", ["w"], spans=[Span(0, 1, "ORG")])]
-    with raises(
-        "more.unknown-labels", match=r"span types that the experts do not know: ORG\n.*trained on LOC, PER"
-    ):
-        connect(MixtureTagger(), data, text=tagger(0), image=tagger(1))
-    _, _, decoder, batch = tagging()
-    with raises("task.unknown-span-type", match="z: the span type 'ORG'"):
-        decoder.targets(data[-1:], batch.inputs)
-
-
-def test_the_experts_order_of_labels_counts():
-    encoders = {name: tagger(i, types=["PER", "LOC"]) for i, name in enumerate(("text", "image"))}
-    decoder = MixtureTagger()
-    connect(decoder, SENTENCES, **encoders)
-    assert decoder.tags.names == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")

@@ -1,0 +1,79 @@
+"""Overrides of a recipe's settings, and its block for the sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raising import raises
+from recipe_parts import Make, refusal
+
+# -- overrides -----------------------------------------------------------------------------------------------
+
+
+def test_overrides_are_seen_by_references(make: Make) -> None:
+    recipe = make(paths__data="else/where", training__epochs=9)
+    assert recipe.config["data"]["dev"]["root"] == "else/where"
+    assert recipe.training.epochs == 9
+
+
+@pytest.mark.parametrize("value", [float("inf"), object(), {"a": [float("nan")]}, {1: 2}])
+def test_an_override_that_no_recipe_can_hold_is_refused(make: Make, value: Any) -> None:
+    assert "model.encoders.text.loose (override): cannot be" in refusal(
+        make, model__encoders__text__loose=value
+    )
+
+
+def test_paths_and_tuples_are_written_as_json(make: Make, tmp_path: Path) -> None:
+    recipe = make(paths__data=tmp_path, model__encoders__text__box=(3, 4))
+    assert recipe.config["data"]["train"]["root"] == str(tmp_path)
+    assert recipe.config["model"]["encoders"]["text"]["box"] == [3, 4]
+
+
+def test_overrides_are_literal(make: Make) -> None:
+    assert make(paths__data="${backbones.text}$").config["data"]["train"]["root"] == "${backbones.text}$"
+
+
+def test_overrides_can_begin_settings_and_whole_sections(make: Make) -> None:
+    recipe = make().with_overrides(
+        {
+            "training.loss_weights.aux": 2,
+            "data.test": {"@readers": "t.rows.v1", "root": "r", "file": "f"},
+            "metrics.links.@metrics": "t.f1.v1",
+        }
+    )
+    assert recipe.training.loss_weights == {"aux": 2.0}
+    assert recipe.parts("data") == ["train", "dev", "test"]
+    assert recipe.parts("metrics") == ["spans", "links"]
+
+
+def test_later_overrides_win_and_earlier_ones_stay(make: Make) -> None:
+    recipe = make(training__epochs=5, training__clip=1).with_overrides({"training.epochs": 6})
+    assert (recipe.training.epochs, recipe.training.clip) == (6, 1.0)
+
+
+def test_applying_the_sample_block(make: Make) -> None:
+    recipe = make()
+    assert recipe.with_overrides(recipe.sample_overrides).training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("dotted", "says"),
+    [
+        ("training.batchsize", "did you mean 'batch_size'"),
+        ("trainin.epochs", "did you mean 'training'"),
+        ("model.encoders.txt.name", "the recipe has no [model.encoders.txt]; did you mean 'text'?"),
+        ("data.trian.file", "did you mean 'train'"),
+        ("paths.dta", "did you mean 'data'?"),
+        ("epochs", "training.epochs"),
+        ("training.epochs.x", "training.epochs is a setting, not a section"),
+        ("model.encoders.text.nme", "did you mean 'name'"),
+    ],
+)
+def test_an_override_of_nothing_is_refused(make: Make, dotted: str, says: str) -> None:
+    with raises("recipe.invalid") as error:
+        make().with_overrides({dotted: 1})
+    assert says in str(error.value)
+    assert "(override)" in str(error.value)

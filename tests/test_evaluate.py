@@ -1,0 +1,70 @@
+"""Evaluating a run again: what is written, and what is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mmkit
+from mmkit.errors import TrainingError
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.splits import read_split
+from mmkit.model import Model
+from mmkit.runs.folder import Run
+from raising import raises
+from runs import Notes
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_evaluating_elsewhere_leaves_the_run_as_it_is(tagger, tmp_path):
+    before, notes = contents(tagger), Notes()
+    figures, _ = evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[notes])
+    assert contents(tagger) == before
+    assert figures == json.loads((tagger / "run.json").read_text())["figures"]["dev"]
+    written = json.loads((tmp_path / "evaluations" / "dev.json").read_text())
+    assert figures.items() <= written.items() and written["data"]["records"] == 60
+    assert any(note.startswith("data.dev: 60 records from") for note in notes.said)
+    assert any(note.startswith("model.encoders.vision: ") for note in notes.said)
+
+
+def test_evaluating_tells_blanked_pictures(tagger, tmp_path):
+    recipe = Run(tagger).recipe()
+    data = shutil.copytree(recipe.config["data"]["dev"]["root"], tmp_path / "data")
+    predictor = mmkit.load(tagger, device="cpu")
+    gone = next(
+        i for e in read_split(predictor.recipe, "dev").examples for i in e.images if i.role == "photo"
+    )
+    next(data.rglob(Path(str(gone.path)).name)).unlink()
+    moved = {"data.dev.root": str(data)}
+    with raises("image.unusable", match=Path(str(gone.path)).name):
+        evaluate(tagger, "dev", recipe=recipe.with_overrides(moved), device="cpu", output=tmp_path / "out")
+    notes = Notes()
+    blank = recipe.with_overrides({**moved, "data.missing_images": "blank"})
+    evaluate(tagger, "dev", recipe=blank, device="cpu", output=tmp_path / "out", hooks=[notes])
+    assert any("1 missing" in note and Path(str(gone.path)).name in note for note in notes.said)
+
+
+def test_evaluating_out_of_memory_says_what_to_lower(tagger, tmp_path, monkeypatch):
+    def states(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Model, "states", states)
+    with pytest.raises(TrainingError, match="out of memory with 64 examples at a time") as caught:
+        evaluate(tagger, device="cpu", output=tmp_path)
+    assert "eval_batch_size" in caught.value.hint and "accumulate" not in caught.value.hint
+
+
+@pytest.mark.parametrize("split", ["tset", "../test", "/test"])
+def test_only_splits_of_the_recipe_are_written(tagger, tmp_path, split):
+    with raises("data.no-split"):
+        evaluate(tagger, split, device="cpu", output=tmp_path)
+    assert not list(tmp_path.iterdir())
