@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ def check_annotator(
     folder: Path,
     records: Sequence[Example | Entity] | None = None,
     entities: Sequence[Entity] | None = None,
+    tolerance: float = 1e-4,
 ) -> None:
     """Check an annotator on examples with and without pictures, or on entities, if it works over those.
 
     - `fingerprint` and `key` are strings that another one with the same settings gives too; the fingerprint is not
       empty, and one record at least has a key that is not.
-    - There is a result for each record, and the same for a record alone. A result is JSON, or `Failed`.
+    - There is a result for each record, and the same for a record alone, but for `tolerance` in numbers: a model rounds
+      otherwise in a batch. A result is JSON, or `Failed`.
     - `apply` takes a result that has been through JSON. It gives a record of the same kind and id, leaves the one that
       it is given as it is, and one record at least is changed.
 
@@ -55,7 +58,8 @@ def check_annotator(
     changed = False
     for record, result in zip(wanted, results, strict=True):
         (alone,) = made.annotate([record])
-        checked.must(alone == result, "batches", f"{record.id} has another result alone than in a batch")
+        at = f"{record.id} has another result alone than in a batch"
+        checked.must(_alike(alone, result, tolerance), "batches", at)
         if isinstance(result, Failed):
             continue
         changed |= _apply(checked, made, record, result) != record
@@ -80,6 +84,17 @@ def _keys(
         checked.must(same, "key", f"that of {record.id} is not the same every time")
     checked.must(any(keys), "key", "it is empty for every record")
     return keys
+
+
+def _alike(one: Any, other: Any, tolerance: float) -> bool:
+    """Whether results are the same, floats by `tolerance`, relative beyond 1."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_alike, one, other, [tolerance] * len(one)))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[k], other[k], tolerance) for k in one)
+    return bool(one == other)
 
 
 def _apply(checked: CheckedPart[Annotator], annotator: Annotator, record: Any, result: Any) -> Any:

@@ -94,8 +94,11 @@ def _model(
     if fuser is None:
         text = getattr(decoder, "text", "text")
         fuser = StateFuser(text if isinstance(text, str) else "text")
-    if lacking := sorted(decoder.requires - fuser.provides):
-        raise ValueError(f"no stand-in gives the states {', '.join(lacking)}: give the check a `fuser`")
+    if lacking := sorted(decoder.requires - fuser.provides - fuser.provides_in_training):
+        raise ValueError(
+            f"no stand-in gives the states {', '.join(lacking)}: give the check `fuser=StateFuser(also={lacking})`, "
+            "or a fuser of your own where they are not states of subwords"
+        )
     torch.manual_seed(1)
     labels = _labels(checked, decoder, examples)
     encoders = dict(encoders or stand_ins_for(fuser.requires()))
@@ -121,7 +124,12 @@ def _labels(checked: CheckedPart[Decoder], decoder: Decoder, examples: Sequence[
 
 
 def _losses(checked: CheckedPart[Decoder], model: Model, batch: Batch) -> dict[str, Tensor]:
-    losses = model(batch)
+    fuser = model.fuser
+    before, fuser.training = fuser.training, fuser.training or bool(fuser.provides_in_training)
+    try:  # a loss may need the states of training; layers stay as they are, and drop nothing
+        losses = model(batch)
+    finally:
+        fuser.training = before
     checked.must(losses, "loss", "there is none")
     for name, value in losses.items():
         checked.must(value.dim() == 0, "loss", f"{name} is {list(value.shape)}, not a scalar")
@@ -145,7 +153,7 @@ def _learns(checked: CheckedPart[Decoder], model: Model, batch: Batch) -> None:
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     history = []
     for _ in range(UPDATES):
-        loss = torch.stack(list(model(batch).values())).sum()
+        loss = torch.stack(list(_losses(checked, model, batch).values())).sum()
         history.append(loss.item())
         optimizer.zero_grad()
         loss.backward()

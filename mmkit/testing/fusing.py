@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def check_fuser(
     examples: Sequence[Example] | None = None,
     views: Views | None = None,
     untrained: Sequence[str] = (),
-    blanks: bool = True,
+    blanks: Literal["all", "beside", "none"] | bool = "all",
     tolerance: float = 1e-4,
     rough: float = 0.1,
 ) -> None:
@@ -44,8 +44,9 @@ def check_fuser(
     - Gradients reach each of its parameters, but those whose names begin as one of `untrained`, and every encoder,
       but those named there.
     - An example's states are the same alone and beside longer ones with more pictures.
-    - Where it asks an encoder of pictures for `mask`, what stands in blank places makes no difference. Not
-      checked without `blanks`: a fuser may hand on what it is given.
+    - Where it asks an encoder of pictures for `mask`, what stands in blank places makes no difference. With
+      `blanks="beside"` only blank places beside a picture count: a fuser may read a blank where there is no picture
+      at all. Not checked with "none": a fuser may hand on what it is given.
     - Under bfloat16 it runs, and the states are `rough`ly those of float32 (as a share of the norm).
     - With its weights, another one made from the same settings gives the same.
 
@@ -69,8 +70,8 @@ def check_fuser(
     trained = _gradients(checked, made, seen, examples, untrained)
     _shapes(checked, made, {**trained, **states}, len(examples))
     _alone(checked, made, seen, examples, states, tolerance)
-    if blanks:
-        _blanks(checked, made, seen, examples, states, tolerance)
+    if blanks not in ("none", False):
+        _blanks(checked, made, seen, examples, states, tolerance, beside=blanks == "beside")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         checked.close("bfloat16", states, seen.states(made, examples), rough)
     torch.manual_seed(2)
@@ -158,12 +159,13 @@ def _blanks(
     examples: Sequence[Example],
     states: Features,
     tolerance: float,
+    beside: bool,
 ) -> None:
     for name, wanted in fuser.requires().items():
         encoder = seen.encoders[name]
         if "mask" not in Needs.of(wanted).features or not isinstance(encoder, ImageEncoder):
             continue
-        hook = encoder.register_forward_hook(lambda module, inputs, features: _filled(features))
+        hook = encoder.register_forward_hook(lambda module, inputs, features: _filled(features, beside))
         try:
             found = seen.states(fuser, examples)
         finally:
@@ -172,9 +174,11 @@ def _blanks(
         checked.equal("blank pictures", states, found, tolerance, when)
 
 
-def _filled(features: Features) -> Features:
-    """Features with another value where nothing is real."""
+def _filled(features: Features, beside: bool) -> Features:
+    """Features with another value where nothing is real; with `beside`, only in rows where something is."""
     mask = features["mask"]
+    if beside:
+        mask = mask | ~mask.any(1, keepdim=True)
 
     def fill(value: Tensor) -> Tensor:
         blank = ~mask.view(*mask.shape, *[1] * (value.dim() - mask.dim()))

@@ -206,13 +206,18 @@ class ImageEncoder(Encoder):
 
 
 class StateFuser(Fuser):
-    """Gives a decoder the states of one text encoder, `query` among them, which is `pooled`."""
+    """Gives a decoder the states of one text encoder, `query` among them, which is `pooled`.
+
+    `also` are names of further states of subwords that a decoder reads: each is `tokens`, in another order of its
+    numbers, so that a decoder that takes one for another is noticed.
+    """
 
     provides = frozenset({"tokens", "mask", "pooled", "query"}) | ALIGNMENT
 
-    def __init__(self, text: str = "text") -> None:
+    def __init__(self, text: str = "text", also: Sequence[str] = ()) -> None:
         super().__init__()
-        self.text = text
+        self.text, self.also = text, tuple(also)
+        self.provides = self.provides | set(also)
 
     def requires(self) -> dict[str, frozenset[str]]:
         """The text encoder's features."""
@@ -220,13 +225,15 @@ class StateFuser(Fuser):
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
         """There are no layers."""
-        self.dims = dict.fromkeys(("tokens", "pooled", "query"), encoders[self.text].dim)
+        self.dims = dict.fromkeys(("tokens", "pooled", "query", *self.also), encoders[self.text].dim)
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
         """The encoder's features."""
         inputs = batch.inputs[self.text]
         features = encoders[self.text](inputs)
-        return States.of_text({**features, "query": features["pooled"]}, inputs)
+        tokens = features["tokens"]
+        also = {name: tokens.roll(place, dims=2) for place, name in enumerate(self.also, start=1)}
+        return States.of_text({**features, **also, "query": features["pooled"]}, inputs)
 
 
 def _digest(text: str) -> bytes:

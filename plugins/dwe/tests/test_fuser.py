@@ -79,21 +79,17 @@ def test_equals_the_paper_one_mention_at_a_time(parts: list[list[bool]], mask_pa
             torch.testing.assert_close(torch.stack([p[i] for p in pair]), torch.stack(expected))
 
 
-def test_masked_parts_make_a_mention_independent_of_its_batch() -> None:
+def test_the_released_form_attends_to_parts_that_are_not_there() -> None:
     three = inputs([[True, False, False], [True, True, True], [False, False, False]])
     alone = {name: {k: v[:1, :1] for k, v in f.items()} for name, f in three.items()}
-    masked, released = built(), built(mask_parts=False)
-    torch.testing.assert_close(masked.fuse(**three).query[:1], masked.fuse(**alone).query)
+    released = built(mask_parts=False)
     assert not torch.allclose(released.fuse(**three).query[:1], released.fuse(**alone).query)
 
 
-def test_losses_come_with_targets_and_train_every_parameter() -> None:
-    fuser, given_ = built(profile="profile"), inputs([[True, True], [True, False], [False, False]])
-    given_["profile"] = features([[True], [True], [False]], TEXT)
+def test_losses_come_with_targets_alone() -> None:
+    fuser, given_ = built(), inputs([[True, True], [True, False], [False, False]])
     states = fuser(encoders(), Batch((), given_, {"gold": torch.arange(3)}))
     assert set(states.losses) == {"coarse", "fine"} and states["query"].shape == (3, TEXT)
-    (sum(states.losses.values()) + states["query"].square().sum()).backward()
-    assert all(p.grad is not None and p.grad.any() for p in fuser.parameters())
     assert fuser(encoders(), Batch((), given_)).losses == {}
 
 

@@ -31,6 +31,7 @@ from mmkit.annotators.run import annotate
 from mmkit.data.crops import CropTable
 from mmkit.data.images import open_image
 from mmkit.data.types import Example, Image
+from mmkit.testing import check_annotator
 from mmkit_hvpnet.detector import Detector, Found, most_salient
 from mmkit_hvpnet.grounding import NOTE, GroundedObjects
 from raising import raises
@@ -258,6 +259,10 @@ def test_writes_crops_and_the_table_that_the_readers_read(model: str, tmp_path: 
         sizes = [Pillow.open(file).size for file in files]
         assert sizes == [open_image(image).size for image in example.images[1:]]
     assert set(json.loads((crops / "crops.json").read_text())) == {"a.jpg", "b.jpg"}
+
+
+def test_it_keeps_the_contract(model: str, tmp_path: Path) -> None:
+    check_annotator("hvpnet.grounded_objects.v1", {"model": model, "threshold": 0.0}, folder=tmp_path)
 
 
 def test_an_unknown_detector_is_named(tmp_path: Path) -> None:

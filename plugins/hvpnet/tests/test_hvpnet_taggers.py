@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmkit.batch import Batch, States
+from mmkit.batch import Batch
 from mmkit.data.types import Span
 from mmkit.recipe import load_recipe
 from mmkit_hvpnet.convert import TAGS, TYPES
@@ -112,21 +112,6 @@ def test_special_tags_at_a_words_first_subword_are_outside(tagger_class: Any) ->
     states = force(tagger, text_states(inputs), [tags])
     (prediction,) = tagger.decode(states, Batch(tuple(examples), {"text": inputs}))
     assert prediction.spans == (Span(1, 2, "PER"),)
-
-
-def test_alone_or_batched_gives_the_same() -> None:
-    tagger, inputs = built(SubwordCrfTagger(scheme="bioes")), text_inputs(PIECES)
-    states = text_states(inputs, seed=3)
-    batched = tagger.decode(states, Batch(tuple(EXAMPLES), {"text": inputs}))
-    for b, example in enumerate(EXAMPLES):
-        words, subwords = len(example.tokens), int(inputs["attention_mask"][b].sum())
-        one = {
-            name: tensor[b : b + 1, : words if name == "first_subword" else subwords]
-            for name, tensor in states.tensors.items()
-        }
-        (alone,) = tagger.decode(States(one), Batch((example,), {}))
-        assert alone.spans == batched[b].spans
-        assert alone.span_scores == pytest.approx(batched[b].span_scores, abs=1e-5)
 
 
 # Recipes and runs of before

@@ -9,7 +9,6 @@ from torch import Tensor
 from mmkit.batch import Batch, Features
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.text_only import TextOnly
-from mmkit.testing import check_fuser
 from mmkit_more.two_views import TwoViews, second_view
 
 ALIGNMENT = ("word_index", "first_subword", "marker_index")
@@ -78,7 +77,3 @@ def test_it_needs_an_encoder_that_collates_the_view() -> None:
     fuser = TwoViews("words")
     fuser.build({"words": Doubling()})
     assert fuser.dims == {"tokens": 1, "pooled": 1}
-
-
-def test_it_keeps_the_contract() -> None:
-    check_fuser("more.two_views.v1")

@@ -1,4 +1,4 @@
-"""The fuser: padding, gate, tasks, dropconnect, and what it asks of encoders."""
+"""The fuser: gate, tasks, dropconnect, and what it asks of encoders."""
 
 from __future__ import annotations
 
@@ -31,23 +31,6 @@ def fuser(**settings: object) -> SimilarityGated:
 
 def given() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return draw(B, T, D), MASK, draw(B, L, D, seed=1), REAL, torch.tensor([[0.4], [0.9]])
-
-
-def test_padding_of_text_and_picture_changes_nothing() -> None:
-    text, mask, visual, real, similarity = given()
-    first = fuser().fuse(text, mask, visual, real, similarity)
-    other = fuser().fuse(
-        text.masked_fill(~mask.unsqueeze(2), 5.0),
-        mask,
-        visual.masked_fill(~real.unsqueeze(2), 99.0),
-        real,
-        similarity,
-    )
-    alone = fuser().fuse(text[1:, :4], mask[1:, :4], visual[1:], real[1:], similarity[1:])
-    for task in ("entities", "relations"):
-        assert first[task].shape == (B, T, 16)
-        torch.testing.assert_close(first[task][mask], other[task][mask])
-        torch.testing.assert_close(first[task][1:, :4], alone[task])
 
 
 def test_the_released_form_attends_to_padding() -> None:

@@ -1,15 +1,13 @@
-"""The recipes: the authors' settings, and what photos add on the sample."""
+"""The recipes: the authors' settings, and what decays."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from mmkit.model import assemble
 from mmkit.recipe import load_recipe
-from mmkit.testing import train_on_sample
 from mmkit_umt.convert import UmtImporter
 
 
@@ -41,17 +39,3 @@ def test_biases_and_layer_norms_alone_do_not_decay() -> None:
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     assert spared & trained == one_sided & trained
     assert {"decoder.crf.start_transitions", "decoder.span_crf.transitions"} <= trained - spared
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize("dataset", ["twitter15", "twitter17"])
-def test_photos_beat_blank_ones(dataset: str, tmp_path: Path) -> None:
-    blank = {f"data.{split}.blank_images": True for split in ("train", "dev", "test")}
-
-    def f1(name: str, overrides: dict[str, bool]) -> float:
-        run = train_on_sample(f"umt_{dataset}", tmp_path / name, overrides)
-        return run["figures"]["test"]["spans.f1"]
-
-    with_photos = f1("photos", {})
-    assert with_photos >= 0.9
-    assert with_photos >= 0.25 + f1("blank", blank)

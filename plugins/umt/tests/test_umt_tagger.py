@@ -142,21 +142,6 @@ def test_empty_sentences_and_words_without_subwords(pieces: list[list[int]]) -> 
     assert [p.id for p in predictions] == [e.id for e in examples]
 
 
-def test_alone_or_batched_gives_the_same() -> None:
-    tagger, inputs = built(), text_inputs(PIECES)
-    states = states_of(inputs, seed=3)
-    batched = tagger.decode(states, Batch(tuple(EXAMPLES), {"text": inputs}))
-    for b, example in enumerate(EXAMPLES):
-        words, subwords = len(example.tokens), int(inputs["attention_mask"][b].sum())
-        one = {
-            name: tensor[b : b + 1, : words if name == "first_subword" else subwords]
-            for name, tensor in states.tensors.items()
-        }
-        (alone,) = tagger.decode(States(one), Batch((example,), {}))
-        assert alone.spans == batched[b].spans
-        assert alone.span_scores == pytest.approx(batched[b].span_scores, abs=1e-5)
-
-
 def test_a_wrong_setting_is_an_error() -> None:
     with pytest.raises(PartError, match="initializer_range must be above 0, not 0"):
         build_part("decoders", "umt.span_aided_tagger.v1", {"initializer_range": 0})
