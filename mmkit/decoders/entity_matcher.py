@@ -47,7 +47,8 @@ class EntityMatcher(Decoder):
     it; an entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
 
     Predictions: see `docs/data.md`. Candidates are ranked where an example lists some, and the whole knowledge base
-    elsewhere: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given.
+    elsewhere: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given. faiss needs
+    a scorer that is a cosine; with a reranker it finds the entities that this orders.
     """
 
     task: Task = LinkTask()
@@ -107,7 +108,14 @@ class EntityMatcher(Decoder):
         self.base = entities if isinstance(entities, KnowledgeBase) else None
 
     def check_scorer(self, scorer: Scorer) -> None:
-        """Raise `PartError` for a scorer that the loss cannot use."""
+        """Raise `PartError` for a scorer that the loss or the search cannot use."""
+        if scorer.vectors is None and self.search == "faiss":
+            raise PartError(
+                'search = "faiss" finds entities by the cosine of one vector, but '
+                f"{type(scorer).__name__} compares otherwise",
+                hint='set search = "exact" in [model.decoder], or leave it out',
+                code="part.search",
+            )
         if scorer.vectors is None and self.loss_name != "cross_entropy":
             raise PartError(
                 f"the loss {self.loss_name!r} compares one vector a mention with one an entity, but "
@@ -119,11 +127,11 @@ class EntityMatcher(Decoder):
     def link_to(self, entities: LinkedEntities) -> None:
         """Take the entities' tensors, and what compares them."""
         self.linked, self._words = entities, None
-        self._ranks_by = (
-            ScoredRanking(entities)
-            if entities.vectors is None or entities.reranker is not None
-            else CosineRanking(entities.vectors, entities.scorer, self.search)
-        )
+        nearest = None
+        if entities.vectors is not None:
+            nearest = CosineRanking(entities.vectors, entities.scorer, self.search)
+        alone = nearest if entities.reranker is None else None
+        self._ranks_by = alone or ScoredRanking(entities, nearest)
 
     def attach(self, features: EntityFeatures) -> None:
         """Take one vector for each entity of the knowledge base, to be compared with `query` by cosine."""

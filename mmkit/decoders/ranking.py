@@ -65,14 +65,14 @@ class CosineRanking:
         self._index: tuple[int, ApproximateIndex] | None = None
 
     def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
-        if self._asks_faiss:
+        if self.asks_faiss:
             scores, rows = self._found(self._query(states), count)
             return scores[:, :count], rows[:, :count]
         found = search(self._query(states), self.features, count)
         return found.scores, found.rows
 
     def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
-        if not self._asks_faiss:
+        if not self.asks_faiss:
             return search(self._query(states), self.features, 0, gold).rank
         scores, rows = self._found(self._query(states), count)
         hit = rows == gold[:, None].to(rows.device)
@@ -93,7 +93,8 @@ class CosineRanking:
         return states[self._state].float()
 
     @property
-    def _asks_faiss(self) -> bool:
+    def asks_faiss(self) -> bool:
+        """Whether faiss finds the entities."""
         large = len(self.features) > EXACT_UP_TO and self.features.device.type == "cpu"
         return self.search == "faiss" or (self.search == "auto" and large)
 
@@ -108,34 +109,38 @@ class CosineRanking:
 class ScoredRanking:
     """By a scorer's score of each entity, and the best of them by a reranker's.
 
-    Equal scores come by row, but where they meet the end of a list any of them may be on it.
+    Where `nearest` asks faiss, it finds those that the reranker orders: then not every entity is scored, and one that
+    is not found has no rank. Equal scores come by row, but where they meet the end of a list any of them may be on it.
     """
 
-    def __init__(self, entities: LinkedEntities) -> None:
+    def __init__(self, entities: LinkedEntities, nearest: CosineRanking | None = None) -> None:
         self.entities, self.scorer, self.reranker = entities, entities.scorer, entities.reranker
+        self.nearest = nearest
         self._last: tuple[weakref.ref[States], Tensor] | None = None
 
     @torch.no_grad()
     def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
-        scores = self._all(states)
         if self.reranker is None:
-            return _highest(scores, count)
-        _, rows = _highest(scores, max(count, self.entities.depth))
+            return _highest(self._all(states), count)
+        rows = self._to_rerank(states, count)
         order = self._reranked(states, rows).sort(dim=1, descending=True, stable=True)
         return order.values[:, :count], rows.gather(1, order.indices)[:, :count]
 
     @torch.no_grad()
     def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
-        scores, known = self._all(states), gold != NONE
-        own = scores.gather(1, gold.clamp(min=0)[:, None])
-        ranks = (scores >= own).sum(1)  # the gold one itself among them
+        if self._asks_faiss:
+            ranks = torch.zeros_like(gold)  # of a gold entity that is not among those found
+        else:
+            scores = self._all(states)
+            own = scores.gather(1, gold.clamp(min=0)[:, None])
+            ranks = (scores >= own).sum(1)  # the gold one itself among them
         if self.reranker is not None:
-            _, rows = _highest(scores, max(count, self.entities.depth))
+            rows = self._to_rerank(states, count)
             anew, is_gold = self._reranked(states, rows), rows == gold[:, None]
             best = torch.where(is_gold, anew, -torch.inf).amax(1, keepdim=True)
-            among = (anew >= best).sum(1)
-            ranks = torch.where(is_gold.any(1), among, ranks.clamp(min=rows.shape[1] + 1))
-        return torch.where(known, ranks, 0)
+            among, beyond = (anew >= best).sum(1), ranks.clamp(min=rows.shape[1] + 1)
+            ranks = torch.where(is_gold.any(1), among, ranks if self._asks_faiss else beyond)
+        return torch.where(gold != NONE, ranks, 0)
 
     @torch.no_grad()
     def listed(self, states: States, rows: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,6 +161,17 @@ class ScoredRanking:
 
     def unit(self, score: float) -> float:
         return (self.reranker or self.scorer).unit(score)
+
+    @property
+    def _asks_faiss(self) -> bool:
+        return self.reranker is not None and self.nearest is not None and self.nearest.asks_faiss
+
+    def _to_rerank(self, states: States, count: int) -> Tensor:
+        """The rows of the entities that the reranker orders, best first."""
+        count = max(count, self.entities.depth)
+        if self._asks_faiss and self.nearest is not None:
+            return self.nearest.best(states, count)[1]
+        return _highest(self._all(states), count)[1]
 
     def _all(self, states: States) -> Tensor:
         """`[B, N]`. Those of the last states are kept: predictions and ranks are of the same ones."""
