@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,6 +159,17 @@ def test_plugins_use_public_names_alone() -> None:
         for line, module, name in used(file)
         if not is_public(module, name)
     ]
+    assert private == []
+
+
+def test_the_page_for_authors_of_plugins_uses_public_names_alone(tmp_path: Path) -> None:
+    text = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python[^\n]*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 12
+    private = []
+    for number, block in enumerate(blocks, start=1):
+        (tmp_path / "x.py").write_text(block, encoding="utf-8")
+        private += [(number, m, name) for _, m, name in used(tmp_path / "x.py") if not is_public(m, name)]
     assert private == []
 
 

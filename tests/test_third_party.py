@@ -141,14 +141,29 @@ def test_a_third_partys_part_is_described(gate: Path) -> None:
     assert about["file"] == str(gate / "mmkit_gate" / "fuser.py")
 
 
+def own_tests(documented: dict[str, str], folder: Path, chosen: str, path: list[Path]) -> str:
+    """Run the tests of the documented package, those that `-k` chooses; returns what pytest said."""
+    for name in ("test_gate.py", "test_contracts.py"):
+        (folder / name).write_text(documented[f"tests/{name}"], encoding="utf-8")
+    pytest_ = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", "-k", chosen]
+    done = python(*pytest_, path=path, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_the_documented_package_passes_its_own_tests(
     gate: Path, documented: dict[str, str], tmp_path: Path
 ) -> None:
     """Its parts are used from its recipe, found by name through its hook."""
-    (tmp_path / "test_gate.py").write_text(documented["tests/test_gate.py"], encoding="utf-8")
-    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", path=[gate], cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
+    said = own_tests(documented, tmp_path, "not pictures_matter", [gate])
+    assert "5 passed, 1 deselected" in said
+
+
+@pytest.mark.slow
+def test_the_documented_package_s_pictures_matter(
+    gate: Path, documented: dict[str, str], tmp_path: Path
+) -> None:
+    assert "1 passed" in own_tests(documented, tmp_path, "pictures_matter", [gate])
 
 
 def test_a_broken_package_is_named_while_everything_else_works(gate: Path, broken: Path) -> None:
@@ -218,11 +233,3 @@ def test_third_party_trains(gate: Path, broken: Path, tmp_path: Path) -> None:
     assert scores["spans.f1"] > 0.95
     assert scores["sentences.accuracy"] > 0.9
     assert {name for split, _, name, _ in rows if split == "dev"} == set(scores)
-
-
-@pytest.mark.slow
-def test_the_documented_sample_cannot_be_learnt_without_its_pictures(gate: Path, tmp_path: Path) -> None:
-    blank = [f"--data.{split}.blank_images=true" for split in ("train", "dev", "test")]
-    rows = train(tmp_path / "run", *blank, path=[gate])
-    (score,) = [float(value) for split, _, name, value in rows if (split, name) == ("test", "spans.f1")]
-    assert score <= 0.5
