@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from mmkit.checking.report import SplitReport
 from mmkit.data.problems import Problem
 from mmkit.encoders.base import Encoder
 from mmkit.errors import DataError, MMKitError, printable
-from mmkit.files import atomic
+from mmkit.files import atomic, tidy
 from mmkit.fit import Parts, fitting_parts
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.loading.splits import read_split
@@ -39,9 +39,11 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
     """As `check`, of a recipe whose parts are constructed."""
     splits: dict[str, Split] = {}
     unread: dict[str, DataError] = {}
+    refused: dict[str, list[DataError]] = {}
     for name in recipe.parts("data"):
+        errors = refused.setdefault(name, [])
         try:
-            splits[name] = read_split(recipe, name)
+            splits[name] = read_split(recipe, name, errors)
         except DataError as error:
             unread[name] = error
     over_examples = [
@@ -53,8 +55,13 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
         if name in unread:
             reports[name] = SplitReport(Split(name))
             reports[name].add(Problem(str(unread[name]), code=unread[name].code))
+            others = [error for error in refused[name] if error.where != unread[name].where]
+            for problem in _unreadable(others if "looks like" not in unread[name].hint else []):
+                reports[name].add(problem)
         else:
             reports[name] = found[name]
+            for problem in _unreadable(refused[name]):
+                reports[name].add(problem)
     if parts.decoder.task.reads_entities and ENTITIES not in recipe.parts("data"):
         problem = Problem(
             "there is no knowledge base to link to",
@@ -63,6 +70,21 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
         )
         reports["train"].add(problem)
     return reports
+
+
+def _unreadable(errors: Sequence[DataError]) -> list[Problem]:
+    """A problem for each kind of error of single records."""
+    kinds: dict[str, list[DataError]] = {}
+    for error in errors:
+        kinds.setdefault(error.code, []).append(error)
+    problems = []
+    for code, some in kinds.items():
+        first = some[0]
+        what = (
+            first.what if len(some) == 1 else f"{len(some):,} records cannot be read; the first: {first.what}"
+        )
+        problems.append(Problem(what, [(tidy(error.where), None) for error in some], first.hint, code))
+    return problems
 
 
 def list_in_full(recipe: Recipe, reports: Mapping[str, SplitReport], file: Path | None = None) -> Path | None:

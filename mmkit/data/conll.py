@@ -15,7 +15,7 @@ from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
-from mmkit.data.tags import Tag, TagTable, chunks, looks_like_iob1
+from mmkit.data.tags import OUTSIDE, Tag, TagTable, chunks, looks_like_iob1
 from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
 
@@ -104,7 +104,11 @@ class ConllImagesReader(Reader):
         iob1 = self._is_iob1()
         posts = named = 0
         for index, sentence in enumerate(self.sentences()):
-            example = self._example(sentence, index, crops, photos, seen, iob1)
+            try:
+                example = self._example(sentence, index, crops, photos, seen, iob1)
+            except DataError as error:
+                self.refuse(error)
+                continue
             posts, named = posts + 1, named + (len(example.images) > 1)
             self.place = Place(f"{self.path}:{sentence.line}", sentence.line_of(0))
             yield example
@@ -112,9 +116,11 @@ class ConllImagesReader(Reader):
 
     def _is_iob1(self) -> bool:
         """Whether the file's first sentences are tagged in IOB1; said in `repairs`."""
-        before = self.repairs.copy()
+        before, errors = self.repairs.copy(), self.errors
+        self.errors = None if errors is None else []
         first = itertools.islice(self.sentences(), SNIFFED)
         found = looks_like_iob1(sentence.tags for sentence in first)
+        self.errors = errors
         self.repairs.clear()
         self.repairs.update(before)
         if found:
@@ -149,9 +155,14 @@ class ConllImagesReader(Reader):
                 sentence = Sentence(line=number + 1)
             else:
                 where = f"{self.path}:{number}"
-                token, tag = self._columns(line, where)
+                token, parsed = line, OUTSIDE
+                try:
+                    token, tag = self._columns(line, where)
+                    parsed = tags.parsed(tag, where)
+                except DataError as error:
+                    self.refuse(error)  # the token stays, so that later ones keep their lines
                 sentence.tokens.append(token)
-                sentence.tags.append(tags.parsed(tag, where))
+                sentence.tags.append(parsed)
         yield from self._closed(sentence, by_blank=True)
 
     def _columns(self, line: str, where: str) -> tuple[str, str]:
@@ -187,10 +198,9 @@ class ConllImagesReader(Reader):
         if tab:
             self.repairs[f"{POST} line with a tag"] += 1
         if not post:
-            raise DataError(
-                "`IMGID:` without a name", where=f"{self.path}:{number}", code="conll.no-image-name"
-            )
-        return post
+            where = f"{self.path}:{number}"
+            self.refuse(DataError("`IMGID:` without a name", where=where, code="conll.no-image-name"))
+        return post or "?"
 
     def _closed(self, sentence: Sentence, by_blank: bool) -> Iterator[Sentence]:
         """The sentence, if it has tokens and a picture where one is wanted."""
@@ -199,11 +209,13 @@ class ConllImagesReader(Reader):
                 self.repairs["empty sentence skipped"] += 1
             return
         if sentence.post is None and self.images is not None:
-            raise DataError(
-                "a sentence without an `IMGID:` line before it",
-                where=f"{self.path}:{sentence.line}",
-                hint="set `images = null` to read a file without pictures",
-                code="conll.no-image-line",
+            self.refuse(
+                DataError(
+                    "a sentence without an `IMGID:` line before it",
+                    where=f"{self.path}:{sentence.line}",
+                    hint="set `images = null` to read a file without pictures",
+                    code="conll.no-image-line",
+                )
             )
         if not by_blank:
             self.repairs["sentence not ended by an empty line"] += 1

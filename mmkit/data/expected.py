@@ -39,6 +39,9 @@ def records(reader: Reader) -> Iterator[Example | Entity]:
         if given:
             raise
         raise of_another_kind(error, reader.path, reader.kinds, reader.form) from error
+    errors = reader.errors
+    if not given and errors:
+        raise of_another_kind(errors[0], reader.path, reader.kinds, reader.form)
 
 
 def of_another_kind(error: DataError, path: Path, kinds: frozenset[str], form: str) -> DataError:

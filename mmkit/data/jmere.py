@@ -59,8 +59,12 @@ class JmereReader(Reader):
         file = Node(read_json(self.path, self.source, self.repairs), str(self.path), "file")
         for number, item in enumerate(file.items()):
             record = Node(item.value, f"{self.path}, record {number}")
-            record.object()
-            example = self._example(record, ids)
+            try:
+                record.object()
+                example = self._example(record, ids)
+            except DataError as error:
+                self.refuse(error)
+                continue
             self.place = Place(record.where)
             yield example
 

@@ -44,21 +44,25 @@ class JsonlReader(Reader):
     def __iter__(self) -> Iterator[Example] | Iterator[Entity]:
         self.repairs.clear()
         seen: set[str] = set()
-        for where, x in located_records(self.path, None, self.root, self.repairs):
+        for where, x in located_records(self.path, None, self.root, self.repairs, self.refuse):
             if isinstance(x, Prediction):
                 raise DataError(
                     "the file holds predictions, not examples", where=self.path, code="file.wrong-kind"
                 )
             if x.id in seen:
-                raise DataError(f"the id {x.id!r} occurs twice", where=where, code="data.duplicate-id")
+                self.refuse(DataError(f"the id {x.id!r} occurs twice", where=where, code="data.duplicate-id"))
+                continue
             seen.add(x.id)
             if isinstance(x, Example) and not x.tokens and x.mention is None and x.entity is None:
-                raise DataError(
-                    "an empty sentence",
-                    where=where,
-                    hint="remove the line or give it some text",
-                    code="data.empty-sentence",
+                self.refuse(
+                    DataError(
+                        "an empty sentence",
+                        where=where,
+                        hint="remove the line or give it some text",
+                        code="data.empty-sentence",
+                    )
                 )
+                continue
             self.place = Place(where)
             yield blanked(x) if self.blank_images else found(x, self.repairs)
 

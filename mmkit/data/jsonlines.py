@@ -85,9 +85,13 @@ def _encoded(record: dict[str, Any], id: str) -> bytes:
 
 
 def located_records(
-    path: Path, kind: Kind | None, root: str, repairs: Counter[str] | None = None
+    path: Path,
+    kind: Kind | None,
+    root: str,
+    repairs: Counter[str] | None = None,
+    refuse: Callable[[DataError], None] | None = None,
 ) -> Iterator[tuple[str, Record]]:
-    """("file:line", record) of each line after the header."""
+    """("file:line", record) of each line after the header; `refuse` is told of records that cannot be read."""
     lines = numbered_lines(path, repairs=repairs)
     first = next(lines, None)
     if first is None:
@@ -96,7 +100,14 @@ def located_records(
     for number, line in lines:
         where = f"{path}:{number}"
         if line.strip():
-            yield where, read(parse_line(line, where), where=where, root=root, id=f"{path.stem}:{number}")
+            try:
+                record = read(parse_line(line, where), where=where, root=root, id=f"{path.stem}:{number}")
+            except DataError as error:
+                if refuse is None:
+                    raise
+                refuse(error)
+                continue
+            yield where, record
         elif repairs is not None:
             repairs["empty line skipped"] += 1
 

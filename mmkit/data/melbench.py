@@ -41,8 +41,8 @@ def melbench_records(reader: Reader) -> Iterator[tuple[str, Node]]:
         for number, record in enumerate(value):
             node = Node(record, f"{reader.path}, record {number}")
             node.object()
-            key = node["id"]
-            yield str(key.value) if type(key.value) is int else key.text(), node
+            id = node["id"]
+            yield str(id.value) if type(id.value) is int else id.text(), node
         return
     for key, record in Node(value, str(reader.path)).object().items():
         node = Node(record, f"{reader.path}, record {key!r}")
@@ -80,7 +80,13 @@ class _MelbenchReader(MelReader):
     def _examples(self) -> Iterator[Example]:
         for key, record in melbench_records(self):
             if self.split in (None, split_of(key)):
-                yield from self._of_record(key, record)
+                self.place = Place(record.where)
+                try:
+                    found = list(self._of_record(key, record))
+                except DataError as error:
+                    self.refuse(error)
+                    continue
+                yield from found
 
     def _of_record(self, key: str, record: Node) -> Iterator[Example]:
         sentence = Sentence(record["sentence"].text(), self.repairs)
@@ -91,7 +97,6 @@ class _MelbenchReader(MelReader):
                 missing = "answer" if link.mention else "text"
                 self.repairs[f"mention without {missing}, skipped"] += 1
                 continue
-            self.place = Place(record.where)
             yield Example(
                 key if len(found) == 1 else f"{key}:{i}",
                 sentence.text,

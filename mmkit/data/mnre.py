@@ -75,8 +75,12 @@ class MnreReader(Reader):
         for number, line in numbered_lines(self.path, self.source, self.repairs):
             if line.strip():
                 where = f"{self.path}:{number}"
-                record = Record(literal(line, where, self.repairs), where)
-                example = self._example(record, number, crops)
+                try:
+                    record = Record(literal(line, where, self.repairs), where)
+                    example = self._example(record, number, crops)
+                except DataError as error:
+                    self.refuse(error)
+                    continue
                 posts, named = posts + 1, named + (len(example.images) > 1)
                 self.place = Place(where)
                 yield record, example

@@ -63,8 +63,11 @@ class MnreJointReader(MnreReader):
             [relation] = instance.relations
             if relation.label == self.none_label:
                 self.repairs[f"pair without a relation ({self.none_label}) left out"] += 1
-            else:
+                continue
+            try:
                 found.append(_typed(relation, record.where, self.none_label))
+            except DataError as error:
+                self.refuse(error)
         for example in first.values():
             self.place = places[example.id]
             if relations[example.id]:

@@ -10,6 +10,10 @@ from typing import Any, ClassVar
 
 from mmkit.data.problems import Place
 from mmkit.data.types import Entity, Example
+from mmkit.errors import DataError
+
+GIVEN_UP = 20
+"""Refused records, and no other, after which a file is not read on."""
 
 
 class Reader(ABC):
@@ -25,6 +29,8 @@ class Reader(ABC):
     source: ClassVar[str] = ""
     form: ClassVar[str] = ""
     """What a file is that it reads, for the message where a file is something else: "a JSON list of captions"."""
+    errors: list[DataError] | None = None
+    """Where errors of single records are kept, in place of being raised; see `refuse`."""
     kinds: ClassVar[frozenset[str]] = frozenset()
     """The kinds of files that it reads, as `mmkit.data.looks` calls them."""
 
@@ -36,6 +42,16 @@ class Reader(ABC):
     @property
     def path(self) -> Path:
         return Path(self.root) / self.file
+
+    def refuse(self, error: DataError) -> None:
+        """Raise the error of one record; or keep it in `errors`, if that is a list, so that all are said at once.
+
+        A reader that goes on behind it is of more use to `mmkit check`, which sets `errors`. A file whose first
+        records are all refused is given up: it is probably of another kind.
+        """
+        if self.errors is None or (self.place is None and len(self.errors) >= GIVEN_UP):
+            raise error
+        self.errors.append(error)
 
     @abstractmethod
     def __iter__(self) -> Iterator[Example] | Iterator[Entity]: ...

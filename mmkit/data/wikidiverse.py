@@ -99,7 +99,12 @@ class WikidiverseReader(MelReader):
         for number, item in enumerate(value.items()):
             node = Node(item.value, f"{self.path}, record {number}")
             self.place = Place(node.where)
-            yield from self._of_caption(f"{self.path.stem}:{number}", self._caption(node))
+            try:
+                found = list(self._of_caption(f"{self.path.stem}:{number}", self._caption(node)))
+            except DataError as error:
+                self.refuse(error)
+                continue
+            yield from found
 
     def _of_caption(self, id: str, caption: _Caption) -> Iterator[Example]:
         sentence = Sentence(caption.sentence, self.repairs)

@@ -38,13 +38,23 @@ class WikipersonReader(MelReader):
         value = Node(read_json(self.path, self.source, self.repairs), str(self.path), "file")
         for number, item in enumerate(value.items()):
             node = Node(item.value, f"{self.path}, record {number}")
-            node.object()
-            entity = node.optional("wikiid", Node.text)
-            if not entity:
-                self.repairs["record without an entity, skipped"] += 1
-                continue
             self.place = Place(node.where)
-            yield Example(_id(node["id"]), "", (), (), images=self._pictures(node), entity=entity)
+            try:
+                example = self._example(node)
+            except DataError as error:
+                self.refuse(error)
+                continue
+            if example is not None:
+                yield example
+
+    def _example(self, node: Node) -> Example | None:
+        """The example that a record is, if it has an entity."""
+        node.object()
+        entity = node.optional("wikiid", Node.text)
+        if not entity:
+            self.repairs["record without an entity, skipped"] += 1
+            return None
+        return Example(_id(node["id"]), "", (), (), images=self._pictures(node), entity=entity)
 
     def _pictures(self, node: Node) -> tuple[Image, ...]:
         box = _box(node["boundingbox"])

@@ -30,8 +30,12 @@ def check_split(recipe: Recipe, name: str) -> None:
         )
 
 
-def read_split(recipe: Recipe, name: str) -> Split:
-    """Read a split whole, as it is on disk. Raises `DataError` if it is unknown, missing or empty."""
+def read_split(recipe: Recipe, name: str, errors: list[DataError] | None = None) -> Split:
+    """Read a split whole, as it is on disk. Raises `DataError` if it is unknown, missing or empty.
+
+    Records that cannot be read are left out and their errors put into `errors`, if that is given and the reader can go
+    on behind them.
+    """
     known = recipe.parts("data")
     if name not in known:
         raise DataError(
@@ -43,6 +47,7 @@ def read_split(recipe: Recipe, name: str) -> Split:
     if name == ENTITIES:
         return read_knowledge_base(recipe)
     reader: Reader = recipe.build(f"data.{name}")
+    reader.errors = errors
     split = Split(name)
     seen: set[str] = set()
     again: list[tuple[str, Place | None]] = []
@@ -64,7 +69,12 @@ def read_split(recipe: Recipe, name: str) -> Split:
     if again:
         raise _not_unique(again, reader)
     if not seen:
-        raise DataError("there is no record in this file", where=reader.path, code="data.no-records")
+        skipped = ", ".join(f"{count:,} × {reason}" for reason, count in reader.repairs.items())
+        raise DataError(
+            "there is no record in this file" + (f" that can be used: {skipped}" if skipped else ""),
+            where=reader.path,
+            code="data.no-records",
+        )
     split.repairs = dict(reader.repairs)
     split.files = fingerprints(reader)
     return split

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +20,7 @@ from mmkit.checking.report import SplitReport
 from mmkit.cli import main
 from mmkit.data.types import Example, Prediction, Span
 from mmkit.encoders.given_similarity import GivenSimilarity
+from mmkit.errors import DataError
 from mmkit.fit import fitting_parts
 from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split
@@ -212,7 +215,7 @@ def test_a_split_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) ->
     )
     (tmp_path / "dev.jsonl").write_text('{"format": 1, "kind": "examples"}\n{"id": 5}\n', encoding="utf-8")
     reports = check(recipe)
-    assert "train.jsonl:3: the id 'post0' occurs twice" in reports["train"].problems[0]
+    assert f"the id 'post0' occurs twice: {tmp_path}/train.jsonl:3" in reports["train"].problems
     assert "dev.jsonl:2" in reports["dev"].problems[0]
     shown = CliRunner().invoke(main, ["check", str(recipe.path)])
     assert shown.exit_code == 1 and "train.jsonl:3" in shown.output and "dev.jsonl:2" in shown.output
@@ -272,3 +275,78 @@ def test_no_figure_is_shown_of_nothing() -> None:
     assert said.startswith("nothing to score, so no relations.precision, relations.recall, relations.f1")
     assert nothing_to_score({"spans": SpanF1()}, found) == ""
     check_score(metrics, {"spans.f1": 1.0, "relations.f1.couple": 0.5})  # known, whatever there is to score
+
+
+GOOD = {
+    "mmkit.mnre.v1": repr(
+        {"token": ["a", "b"], "h": {"pos": [0, 1]}, "t": {"pos": [1, 2]}, "img_id": "1", "relation": "r"}
+    ),
+    "mmkit.conll_images.v1": "IMGID:1\nMara\tB-PER\n",
+    "mmkit.jmere.v1": {"text": "a b", "img_id": "1", "triple_list": [], "ent_pair_list": []},
+    "mmkit.wikimel.v1": {"sentence": "Mara", "mentions": ["Mara"], "answer": ["Q1"]},
+    "mmkit.wikiperson.v1": {"id": 1, "image": "1.jpg", "boundingbox": [0, 0, 2, 2], "wikiid": "Q1"},
+    "mmkit.wikidiverse.v1": [
+        "Mara",
+        "u.jpg",
+        "t",
+        [["Mara", "Person", 0, 4, "https://en.wikipedia.org/wiki/Mara"]],
+    ],
+}
+FILES = {
+    "mmkit.mnre.v1": (
+        [GOOD["mmkit.mnre.v1"], "{'token': 3}", "{", GOOD["mmkit.mnre.v1"], "{'token': 4}"],
+        [":2", ":5", ":3"],
+    ),
+    "mmkit.conll_images.v1": (
+        [GOOD["mmkit.conll_images.v1"], "IMGID:2\nsings\tX-PER\nin\nrain\tO\n", "IMGID:3\nLisbon\tB-\n"],
+        [":5", ":10", ":6"],
+    ),
+    "mmkit.jmere.v1": (
+        [GOOD["mmkit.jmere.v1"], {}, GOOD["mmkit.jmere.v1"], {}],
+        [", record 1", ", record 3"],
+    ),
+    "mmkit.wikimel.v1": (
+        {"1": GOOD["mmkit.wikimel.v1"], "2": {}, "3": {}},
+        [", record '2'", ", record '3'"],
+    ),
+    "mmkit.wikiperson.v1": ([GOOD["mmkit.wikiperson.v1"], {"wikiid": "Q2"}, 5], [", record 1", ", record 2"]),
+    "mmkit.wikidiverse.v1": ([GOOD["mmkit.wikidiverse.v1"], [], ["a"]], [", record 1", ", record 2"]),
+}
+
+
+@pytest.mark.parametrize("reader", FILES)
+def test_every_record_that_cannot_be_read_is_said_at_once(tmp_path: Path, reader: str) -> None:
+    content, places = FILES[reader]
+    text = "\n".join(content) if reader in ("mmkit.mnre.v1", "mmkit.conll_images.v1") else json.dumps(content)
+    (tmp_path / "data.x").write_text(text, encoding="utf-8")
+    settings = {"@readers": reader, "root": str(tmp_path), "file": "data.x"}
+    filled = recipe_of(tmp_path, SOUND, DEV).to_str()
+    before, _, rest = filled.partition("[data.train]")
+    section = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
+    (tmp_path / "other.cfg").write_text(
+        f"{before}[data.train]\n{section}\n\n[data.dev]{rest.partition('[data.dev]')[2]}", encoding="utf-8"
+    )
+    report = check(load_recipe(tmp_path / "other.cfg"))["train"]
+    said = "\n".join(report.problems)
+    assert all(f"data.x{place}" in said for place in places), said
+    with pytest.raises(DataError, match=re.escape(f"data.x{places[0]}")):
+        read_split(load_recipe(tmp_path / "other.cfg"), "train")
+
+
+def test_lines_of_posts_that_cannot_be_read(tmp_path: Path) -> None:
+    posts = [
+        post(0),
+        post(1, spans=[{"start": 5, "end": 9, "label": "PER"}]),
+        post(2, extra=1),
+        post(3),
+        post(4, extra=2),
+    ]
+    report = checked(tmp_path, posts)["train"]
+    assert len(report.split.examples) == 2
+    assert any(
+        "2 records cannot be read; the first: unknown field `extra`" in said for said in report.problems
+    )
+    assert any(
+        f"a span ends at token 9 of a sentence of 7 tokens: {tmp_path}/train.jsonl:3" in said
+        for said in report.problems
+    )
