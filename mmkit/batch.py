@@ -1,4 +1,4 @@
-"""What flows between the stations during training: features, batches and states."""
+"""The data that stations exchange in training: features, batches and states."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Features: TypeAlias = dict[str, Tensor]
 """Named tensors, batch first. Names with a fixed meaning (B examples, T subwords, W words, n items, D wide):
 
 `tokens [B, T, D]`        states of a text's subwords
-`pooled [B, D]`           of a view; `[B, n, D]` of items: pictures, plain texts
+`pooled [B, D]`           of a view; `[B, n, D]` of items: images, plain texts
 `mask [B, T]`, `[B, n]`   bool, True where a subword or an item is real
-`grid [B, n, C, g, g]`    pictures' pooled feature maps
+`grid [B, n, C, g, g]`    pooled feature maps of images
 """
 
 
 def of_view(inputs: Mapping[str, Tensor], view: str) -> Features:
-    """A text encoder's inputs of one of its `extra_views`, under the names that the main view's have."""
+    """A text encoder's inputs for one of its `extra_views`, under the same names as those of the main view."""
     prefix = f"{view}:"
     return {k.removeprefix(prefix): v for k, v in inputs.items() if k.startswith(prefix)}
 
@@ -35,7 +35,7 @@ class Batch:
     (empty when predicting). A text encoder's inputs hold, beside the tokenizer's:
     `word_index [B, T]` token of the example each subword belongs to (-1 none), `first_subword [B, W]` position of
     each token's first subword (-1 cut off or padding), `marker_index [B, M]` position of each marker (-1 cut off).
-    Those of a further view have its name before theirs (see `of_view`).
+    Names of a further view begin with the view's name (see `of_view`).
     """
 
     examples: tuple[Example, ...]
@@ -61,7 +61,7 @@ class Batch:
 
 @dataclass
 class States:
-    """What a fuser hands the decoder: named tensors, and losses of its own (weighted in the recipe by name).
+    """What a fuser gives to the decoder: named tensors, and its own losses (weighted in the recipe by name).
 
     Names with a fixed meaning: `tokens [B, T, D]`, `mask [B, T]`, `word_index [B, T]`, `first_subword [B, W]`,
     `marker_index [B, M]`, `pooled [B, D]`, `query [B, D]` (what an entity's features are compared with).

@@ -1,4 +1,4 @@
-"""Where what can be made again is kept: samples, features, annotations."""
+"""The cache: samples, features, annotations and other files that can be made again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mmkit.files import explained
 
 
 def cache_dir(kind: str) -> Path:
-    """The folder for one kind of cached files, made if need be.
+    """The folder for one kind of cached files, made if it does not exist.
 
-    It lies under `$MMKIT_CACHE`, or `mmkit` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
-    Raises `MMKitError` if it cannot be made.
+    It is under `$MMKIT_CACHE`, or `mmkit` in
+    the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`). Raises `MMKitError` if it cannot be made.
     """
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = Path(os.environ.get("MMKIT_CACHE") or user / "mmkit") / kind

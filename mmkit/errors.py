@@ -1,4 +1,4 @@
-"""Errors a user can act on: one message that says what is wrong, where, and what to do."""
+"""Errors that a user can fix: one message that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Self, TypeVar
 
 
 class MMKitError(Exception):
-    """An error the user can fix; the command line prints it without a traceback and exits with 2.
+    """An error that the user can fix; the command line prints it without a traceback and exits with 2.
 
-    `what` is one sentence, `where` a place (file:line, recipe section, part), `hint` what to do next. `code` says
-    which error it is, for programs and for a search: `area.problem` (`file.missing`), the same whatever the wording.
-    An error without a code of its own has its class's. docs/errors.md lists all codes.
+    `what` is one sentence, `where` a place (file:line, recipe section, part), `hint` what to do next. `code`
+    identifies the error, for programs and for a search: `area.problem` (`file.missing`). It stays the same when the
+    message changes. An error without its own code has the code of its class. docs/errors.md lists all codes.
     """
 
     exit_code = 2
@@ -53,13 +53,13 @@ class PartError(MMKitError):
 
 
 class DataError(MMKitError):
-    """A data file or record that cannot be read as what it claims to be."""
+    """A data file or record that cannot be read."""
 
     code = "data"
 
 
 class ImageError(DataError):
-    """A picture that is missing, empty, truncated, too large or not a picture."""
+    """An image file that is missing, empty, truncated, too large or not an image."""
 
     code = "image"
 
@@ -71,7 +71,7 @@ class RunError(MMKitError):
 
 
 class TrainingError(MMKitError):
-    """Training that cannot go on: a loss that is not finite, memory that ran out."""
+    """Training that cannot continue: a loss that is not finite, or not enough memory."""
 
     code = "training"
 
@@ -99,12 +99,12 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text from data for a terminal: characters that would control it become visible ones, but for those to `keep`."""
+    """Text from data, safe for a terminal: control characters become visible, except those in `keep`."""
     return CONTROLS.sub(lambda m: m[0] if m[0] in keep else _visible(m[0]), text)
 
 
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that control a terminal: escape sequences begin with one, and some turn the direction of writing.
+"""Characters that control a terminal: escape sequences begin with one, and some change the direction of writing.
 
 Halves of surrogate pairs are among them, which no terminal can be sent.
 """
@@ -121,12 +121,12 @@ def _visible(character: str) -> str:
 
 
 def near_misses(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """The names in `known` closest to a misspelt `name`, best first."""
+    """The names in `known` that are most similar to a misspelt `name`, best first."""
     return difflib.get_close_matches(name, sorted(known), n=n, cutoff=0.55)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence for an error's hint: the nearest names, or all of them when none is near."""
+    """Text for an error's hint: the most similar names, or all names if none is similar."""
     known = sorted(known)
     near = near_misses(name, known)
     if near:

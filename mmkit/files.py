@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what to tell the user when a disk refuses."""
+"""Files that are written completely or not at all, and errors for disks that refuse."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _ADVICE = {
 
 
 MARKER = "complete"
-"""An empty file that a finished dataset holds."""
+"""An empty file in a finished dataset."""
 
 CHECKS = "checks.json"
-"""A file with the checksums of those beside it."""
+"""A file with the checksums of the other files in its folder."""
 
 
 @contextlib.contextmanager
@@ -49,10 +49,10 @@ def explained(path: Path, error: type[MMKitError] = RunError) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path, error: type[MMKitError] = RunError) -> Iterator[Path]:
-    """A temporary file that replaces `path` when the block ends well, and vanishes otherwise.
+    """A temporary file that replaces `path` when the block ends without an error, and disappears otherwise.
 
-    A link is followed: the file that it names is replaced. What is no regular file (a device, a pipe) is never
-    replaced: what the block wrote is copied into it.
+    A link is followed: the file that it names is replaced. Anything that is not a regular file (a device, a pipe) is
+    never replaced: what the block wrote is copied into it.
     """
     with explained(path, error):
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -82,7 +82,7 @@ def replacing(path: Path, error: type[MMKitError] = RunError) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> Iterator[IO[Any]]:
-    """`path` opened to be written: it appears whole when the block ends well, and otherwise stays as it was."""
+    """Open `path` for writing: it appears when the block ends without an error, else it stays as it was."""
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     with (
         replacing(path, error) as temporary,
@@ -94,7 +94,7 @@ def atomic(path: Path, mode: str = "w", error: type[MMKitError] = RunError) -> I
 def written_once(target: Path, write: Callable[[Path], None]) -> Path:
     """`target` as an absolute path, filled by `write` unless it is complete already.
 
-    `write` works in a folder beside it, which is then renamed; where two processes write, the first one wins.
+    `write` works in a temporary folder, which is then renamed; if two processes write, the first one wins.
     Raises `DataError` if the disk refuses, or if something else stands there.
     """
     target = target.absolute()
@@ -118,10 +118,10 @@ def written_once(target: Path, write: Callable[[Path], None]) -> Path:
 
 
 def kept(target: Path, write: Callable[[Path], None]) -> Path:
-    """`target` as an absolute path, filled by `write` unless all of it is there, and again if it is damaged.
+    """`target` as an absolute path, filled by `write` unless it is complete, and filled again if it is damaged.
 
-    Processes wait for one another here, and what a killed one left behind is removed. Raises `DataError` if the disk
-    refuses.
+    Processes wait for one another here, and files that a killed process left behind are removed. Raises `DataError`
+    if the disk refuses.
     """
 
     def write_with_checks(folder: Path) -> None:
@@ -141,7 +141,7 @@ def kept(target: Path, write: Callable[[Path], None]) -> Path:
 
 
 def is_undamaged(target: Path) -> bool:
-    """Whether a folder that `kept` filled is there, and its files are what was written."""
+    """Whether a folder that `kept` filled exists, with the files as they were written."""
     try:
         return bool(json.loads((target / CHECKS).read_text(encoding="utf-8")) == _checksums(target))
     except (OSError, ValueError):

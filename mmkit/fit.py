@@ -1,4 +1,4 @@
-"""A recipe's parts, and whether they fit: what they say of themselves, compared before anything is built."""
+"""A recipe's parts, and whether they fit together: their declarations are compared before anything is built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parts:
-    """A recipe's parts as they are constructed: without weights, and without having touched a disk."""
+    """A recipe's parts as they are constructed: without weights, and before any file is read."""
 
     encoders: Mapping[str, Encoder]
     fuser: Fuser
@@ -41,9 +41,9 @@ class Parts:
 
 
 def fitting_parts(recipe: Recipe) -> Parts:
-    """A recipe's parts, of which is known that they fit, as far as that can be said without data or weights.
+    """A recipe's parts, checked to fit together as far as this is possible without data or weights.
 
-    They are for one model: `assemble` builds them. Raises `RecipeError` where they do not fit.
+    They are for one model: `assemble` builds them. Raises `RecipeError` if they do not fit.
     """
     encoders = {name: recipe.build(f"model.encoders.{name}") for name in recipe.parts("model.encoders")}
     fuser, decoder = recipe.build("model.fuser"), recipe.build("model.decoder")
@@ -53,7 +53,7 @@ def fitting_parts(recipe: Recipe) -> Parts:
 
 
 def check_fit(recipe: Recipe, parts: Parts) -> None:
-    """Refuse parts that do not fit, naming both sides of every mismatch at once."""
+    """Refuse parts that do not fit, with both sides of every mismatch in one message."""
     if problems := list(_problems(recipe, parts)):
         raise RecipeError(
             "the parts do not fit:\n  " + "\n  ".join(problems),
@@ -94,7 +94,7 @@ def _problems(recipe: Recipe, parts: Parts) -> Iterator[str]:
 
 
 def _names(encoders: Iterable[str]) -> Iterator[str]:
-    """Names that cannot be folders of the run or names of weights, which they become."""
+    """Names of encoders that cannot be used as names of the run's folders or of weights."""
     for name in encoders:
         if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or hasattr(nn.ModuleDict(), name):
             yield (
@@ -104,7 +104,7 @@ def _names(encoders: Iterable[str]) -> Iterator[str]:
 
 
 def _sources(encoders: Mapping[str, Encoder]) -> Iterator[str]:
-    """Encoders that are set to read what examples do not have."""
+    """Encoders whose settings make them read what examples do not have."""
     for name, encoder in encoders.items():
         try:
             encoder.check_reads(Example)
@@ -115,7 +115,7 @@ def _sources(encoders: Mapping[str, Encoder]) -> Iterator[str]:
 def _one_vector(
     parts: Parts, needs: Mapping[str, Needs], decoder: str, fuser: str, part: Any
 ) -> Iterator[str]:
-    """What keeps a decoder that names an encoder for entities from having the knowledge base read."""
+    """Reasons why a decoder cannot read the knowledge base with the encoder that it names."""
     name, encoders = parts.decoder.entity_encoder, parts.encoders
     if name is None:
         return
@@ -123,18 +123,18 @@ def _one_vector(
         yield f"model.decoder: {decoder} asks for an encoder named {name!r}; {did_you_mean(name, encoders)}"
     elif name in needs:
         yield (
-            f"model.encoders.{name}: {fuser} reads examples with it, so that {decoder} cannot "
-            "read the knowledge base with it; give that an encoder of its own (frozen ones share one network)"
+            f"model.encoders.{name}: {fuser} reads examples with it, so {decoder} cannot read "
+            "the knowledge base with it; add another encoder for that (frozen encoders share one network)"
         )
     elif not isinstance(encoders[name], ItemEncoder) or "pooled" not in encoders[name].provides:
         yield (
-            f"model.encoders.{name}: {decoder} needs one vector an entity, "
+            f"model.encoders.{name}: {decoder} needs one vector for each entity, "
             f"which {part(f'encoders.{name}', 'encoders')} does not give (a text encoder needs a `source`)"
         )
 
 
 def check_causal(parts: Parts) -> None:
-    """Refuse a causal language model whose tokens' states are read by a decoder that needs the whole text in them.
+    """Refuse a causal language model if the decoder needs states of tokens that have seen the whole text.
 
     Whether a model is causal is known once the encoders are built. Raises `PartError`.
     """
@@ -142,10 +142,10 @@ def check_causal(parts: Parts) -> None:
         reads_tokens = "tokens" in Needs.of(wanted).features
         if reads_tokens and parts.encoders[name].causal and not parts.decoder.reads_causal:
             raise PartError(
-                f"this is a causal language model, in which a word's state does not see what follows it, and "
-                f"{type(parts.decoder).__name__} reads words",
+                f"this is a causal language model: the state of a word does not see the words after it, but "
+                f"{type(parts.decoder).__name__} reads the states of words",
                 where=f"model.encoders.{name}",
-                hint="take an encoder, such as BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT or T5's; a decoder that can "
-                "read a causal model, because it generates text, says reads_causal = True",
+                hint="use an encoder such as BERT, RoBERTa, XLM-R, DeBERTa, ModernBERT or T5's; a decoder that can use "
+                "a causal model, because it generates text, says reads_causal = True",
                 code="encoder.causal",
             )

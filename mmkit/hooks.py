@@ -12,10 +12,9 @@ A plugin implements any of the functions below in a module of its own and names 
     def mmkit_evaluated(run, split, epoch, step, figures):
         tracker.log(figures, step=step)
 
-An implementation may leave out arguments it does not need. Hook modules must not import torch or
-transformers at the top: they are loaded by every command. A plugin that cannot be loaded is reported by name;
-the rest keep working.
-Under several processes, run hooks are called in the main one only.
+An implementation may leave out arguments that it does not need. Hook modules must not import torch or transformers at
+the top, because every command loads them. A plugin that cannot be loaded is reported by name; the others keep
+working. With several processes, run hooks are called only in the main one.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ hookimpl = pluggy.HookimplMarker("mmkit")
 
 
 class Specs:
-    """The hooks. `run` is the run's folder; figures are plain floats named `<metric>.<name>`."""
+    """The hooks. `run` is the run's folder; `figures` are scores: plain floats named `<metric>.<name>`."""
 
     @hookspec
     def mmkit_commands(self, cli: click.Group) -> None:
@@ -55,9 +54,9 @@ class Specs:
     def mmkit_upgrade(self, recipe: dict[str, Any]) -> None:
         """Bring a recipe of an older form up to date, in place, before it is checked.
 
-        `recipe` is what the file says, section in section, with overrides applied and references resolved; nothing of
-        it is known to be right. A plugin changes what used to belong to another part and is its own now, so that older
-        recipes and runs stay what they were. `mmkit.config.upgrade.parts_named` finds the sections of a part.
+        `recipe` is the content of the file as nested dicts, with overrides applied and references resolved, but not
+        yet checked. A plugin changes settings that belonged to another part before and are its own now, so that older
+        recipes and runs keep their meaning. `mmkit.config.upgrade.parts_named` finds the sections of a part.
         """
 
     @hookspec
@@ -70,35 +69,36 @@ class Specs:
 
     @hookspec
     def mmkit_schedules(self) -> dict[str, str]:  # type: ignore[empty-body]
-        """Name → `"module:function"`: a course of the learning rate that `training.schedule` may name.
+        """Name → `"module:function"`: a learning-rate schedule that `training.schedule` may name.
 
-        The function is given `total` and `warmup`, numbers of updates (or epochs), and returns one that gives the
-        factor of the learning rate for the update after `n`: `Callable[[int, int], Callable[[int], float]]`.
+        The function gets
+        `total` and `warmup`, numbers of updates (or epochs). It returns a function that gives the factor of the
+        learning rate for the update after `n`: `Callable[[int, int], Callable[[int], float]]`.
         """
 
     @hookspec
     def mmkit_optimizers(self) -> dict[str, str]:  # type: ignore[empty-body]
         """Name → `"module:Class"`: a `torch.optim.Optimizer` that `training.optimizer` may name.
 
-        The class is given parameter groups (`params`, `lr`, `weight_decay`) and `betas`. The groups' `lr` is set before
-        each update. What it keeps in `state` for a parameter must be tensors: `--resume` restores them by name.
+        The class gets parameter groups (`params`, `lr`, `weight_decay`) and `betas`. The groups' `lr` is set before
+        each update. Its `state` of a parameter must consist of tensors: `--resume` restores them by name.
         """
 
     @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
-        """Work before training (annotations, stored features) has come this far; `done == total` ends it."""
+        """Progress of work before training (annotations, stored features); `done == total` ends it."""
 
     @hookspec
     def mmkit_note(self, message: str) -> None:
-        """Something the user should know: what a reader skipped, pictures that were blanked."""
+        """Something that the user should know: what a reader skipped, images that were replaced by blank ones."""
 
     @hookspec
     def mmkit_run_start(self, run: Path, recipe: Recipe, total_steps: int, quiet: bool) -> None:
-        """Training is about to begin (or to go on: `run` may hold a checkpoint)."""
+        """Training is about to begin (or to resume: `run` may hold a checkpoint)."""
 
     @hookspec
     def mmkit_epoch_start(self, run: Path, epoch: int, steps: int) -> None:
-        """Epoch `epoch` (from 1) begins; `steps` updates of it are still to be done."""
+        """Epoch `epoch` (from 1) begins; `steps` of its updates are left."""
 
     @hookspec
     def mmkit_step(self, run: Path, epoch: int, step: int, examples: int) -> None:
@@ -106,7 +106,7 @@ class Specs:
 
     @hookspec
     def mmkit_logged(self, run: Path, epoch: int, step: int, figures: dict[str, float]) -> None:
-        """Figures over the last `training.log_every` updates: losses by name, learning rate, examples/s."""
+        """Averages over the last `training.log_every` updates: losses by name, learning rate, examples a second."""
 
     @hookspec
     def mmkit_evaluated(
@@ -122,17 +122,18 @@ class Specs:
     def mmkit_run_end(self, run: Path, status: str, summary: dict[str, Any]) -> None:
         """The run is over: `status` is completed, stopped (early stopping), interrupted or failed.
 
-        `summary` is what `run.json` holds; of a run that was interrupted or failed, its `seconds` alone.
+        `summary` is the
+        content of `run.json`; for a run that was interrupted or failed, only its `seconds`.
         """
 
 
 _manager: pluggy.PluginManager | None = None
 broken: dict[str, str] = {}
-"""Plugins that could not be loaded, or failed when `call_each` asked them: entry-point name → reason."""
+"""Plugins that could not be loaded, or that failed in `call_each`: entry-point name → reason."""
 
 
 def manager() -> pluggy.PluginManager:
-    """The plugin manager, with every installed hook module loaded (once a process)."""
+    """The plugin manager, with every installed hook module loaded (once in each process)."""
     global _manager  # noqa: PLW0603 - one per process, made on first use
     if _manager is None:
         _manager = pluggy.PluginManager("mmkit")
@@ -152,7 +153,7 @@ def _load_entry_points(plugins: pluggy.PluginManager) -> None:
 
 
 def _register(plugins: pluggy.PluginManager, implementation: object, name: str | None = None) -> None:
-    """Register, refusing a hook that no specification knows: pluggy would never call it, nor say so."""
+    """Register an implementation. Refuse unknown hooks: pluggy would ignore them silently."""
     if plugins.register(implementation, name=name) is None:
         raise PartError(f"hook implementation {implementation!r} is blocked", code="plugin.hook-blocked")
     for hook in plugins.get_hookcallers(implementation) or ():
@@ -180,15 +181,16 @@ def call_each(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
 
 
 def load_target(target: str) -> Any:
-    """What `"module:name"` names, as hooks give it for what is imported only when it is wanted."""
+    """Import the object that `"module:name"` names; hooks use this form for what is imported only when needed."""
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def recipes_of(file: str | Path) -> list[Path]:
-    """For `mmkit_recipe_folders`: the folder `recipes` beside the module `file`, as a wheel has it.
+    """For `mmkit_recipe_folders`: the folder `recipes` beside the module `file`, as in a wheel.
 
-    Where there is none, that at the top of the repository in which `plugins/NAME/PACKAGE/` is the module's folder.
+    If there is none, the
+    folder at the top of the repository in which `plugins/NAME/PACKAGE/` is the module's folder.
     """
     package = Path(file).resolve().parent
     return [folder for folder in (package / "recipes", package.parents[2] / "recipes") if folder.is_dir()][:1]
@@ -196,7 +198,7 @@ def recipes_of(file: str | Path) -> list[Path]:
 
 @contextmanager
 def registered(*implementations: object) -> Iterator[pluggy.PluginManager]:
-    """The manager, with `implementations` (objects or modules with hookimpls) added for a block's time."""
+    """The manager, with `implementations` (objects or modules with hookimpls) registered during the block."""
     plugins = manager()
     added: list[object] = []
     try:

@@ -36,9 +36,9 @@ __all__ = ["Item", "Model", "Parts", "assemble", "fitting_parts"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An example with what is worked out about it once: the decoder's views and its length in subwords.
+    """An example with facts that are computed once: the decoder's views and its length in subwords.
 
-    `question` is the example without what is to be found; it is all that the decoder sees when it predicts.
+    `question` is the example without what is to be found. To predict, the decoder sees only this.
     """
 
     example: Example
@@ -72,11 +72,11 @@ class Model(nn.Module):
         self.labels = labels
         self.entities = entities
         self.entity_side = entity_side
-        """What makes entities comparable with queries, where the decoder links."""
+        """In a model that links: the parts that make entities comparable with queries."""
         self.compiled = False
         """Whether some of its encoders are compiled."""
         self.missing = missing or MissingImages()
-        """What becomes of pictures that are missing; the encoders have the same object."""
+        """How missing images are treated; the encoders have the same object."""
         self._checked = False
 
     @property
@@ -112,7 +112,7 @@ class Model(nn.Module):
         return result
 
     def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
-        """A batch on the CPU; runs in a loader worker. Without `targets` its examples know nothing of gold."""
+        """A batch on the CPU; runs in a loader worker. Without `targets`, its examples have no gold answers."""
         views = [item.views for item in items]
         questions = tuple(item.question for item in items)  # an encoder reads the same in training as later
         inputs = {name: encoder.collate(questions, views) for name, encoder in self.reading.items()}
@@ -122,9 +122,10 @@ class Model(nn.Module):
         return Batch(examples, inputs, self.decoder.targets(examples, inputs))
 
     def states(self, batch: Batch) -> States:
-        """What the fuser makes of a batch that is on the model's device.
+        """The fuser's states for a batch that is on the model's device.
 
-        Raises `PartError` at the first batch if a part gives something else than it says.
+        Raises `PartError` at the first batch if a
+        part does not give what it declares.
         """
         if self._checked:
             states: States = self.fuser(self.named_encoders, batch)
@@ -147,7 +148,7 @@ class Model(nn.Module):
     def predict_and_rank(
         self, batch: Batch, gold: Sequence[Example]
     ) -> tuple[list[Prediction], list[GoldRank | None]]:
-        """`predict`, and the ranks of the examples' `gold` where the decoder ranks, of one forward pass."""
+        """`predict`, and the ranks of the gold entities in `gold` if the decoder ranks, from one forward pass."""
         with torch.inference_mode():
             states = self.states(batch)
             predictions = self.decoder.decode(states, batch, **self._asked_for("decode"))
@@ -156,11 +157,11 @@ class Model(nn.Module):
             return predictions, list(self.decoder.rank(states, gold))
 
     def _asked_for(self, method: str) -> dict[str, dict[str, Encoder]]:
-        """The encoders, for a method of the decoder that has a parameter of this name."""
+        """The encoders, if this method of the decoder has a parameter `encoders`."""
         return {"encoders": self.named_encoders} if method in self._with_encoders else {}
 
     def compile_encoders(self) -> None:
-        """Compile the encoders that compute in every batch; a decoder's loops over words would only unroll."""
+        """Compile the encoders that run in every batch; loops over words in a decoder would only be unrolled."""
         for name, encoder in self.reading.items():
             if name not in self.item_encoders():
                 encoder.compile(dynamic=True)
@@ -186,7 +187,7 @@ def assemble(
     fetch_frozen: bool = False,
     missing: MissingImages | None = None,
 ) -> Model:
-    """Build a recipe's model; each part's new weights follow from the recipe's seed and the part's name alone.
+    """Build a recipe's model. The initial weights of each part depend only on the recipe's seed and the part's name.
 
     `parts`, if given, are the recipe's own. Labels are learnt from `examples` unless given. With `saved` (a run
     folder) backbones are built from the configuration kept there and nothing is fetched; the caller loads the weights.
@@ -239,6 +240,6 @@ def assemble(
 
 
 def _seed(recipe: Recipe, part: str) -> None:
-    """Seed torch for one part, so that another one in a recipe leaves this one's first weights as they are."""
+    """Seed torch for one part, so that its initial weights do not depend on the recipe's other parts."""
     digest = hashlib.blake2b(f"{recipe.seed} {part}".encode(), digest_size=7).digest()
     torch.manual_seed(int.from_bytes(digest, "big"))

@@ -1,4 +1,4 @@
-"""From a recipe to the entity side of its model, and what keeps the parts from fitting."""
+"""From a recipe to the entity side of its model, and checks that its parts fit."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ PARTS = ("encoders", "fuser", "scorer", "reranker")
 
 
 def entity_side(recipe: Recipe, encoders: Mapping[str, Encoder], decoder: Decoder) -> EntitySide | None:
-    """The entity side of a recipe, unbuilt; None for a decoder that links nothing.
+    """The entity side of a recipe, not yet built; None for a decoder that does not link.
 
     Without `[model.entities]` it is the encoder of `[model.encoders]` that the decoder names, and a cosine. Raises
-    `RecipeError` for a section without encoders, or with several and no fuser.
+    `RecipeError` for a section without encoders, or with several encoders and no fuser.
     """
     config = recipe.config["model"].get("entities")
     if config is None:
         name = decoder.entity_encoder
         if name is None or name not in encoders:
-            return None  # or there is nothing of that name, which is said elsewhere
+            return None  # or there is no encoder of that name, which is reported elsewhere
         return EntitySide({name: encoders[name]}, OneVector(name), CosineScorer(), lent=True)
     own: dict[str, Encoder] = {
         name: recipe.build(f"{SECTION}.encoders.{name}") for name in recipe.parts(f"{SECTION}.encoders")
     }
     if not own or ("fuser" not in config and len(own) > 1):
-        lacks = "a fuser, for it has several encoders" if own else "an encoder"
+        lacks = "a fuser, because it has several encoders" if own else "an encoder"
         raise RecipeError(
             f"[{SECTION}] needs {lacks}",
             where=recipe.path,
@@ -65,7 +65,7 @@ def entity_problems(
     decoder: Decoder,
     part: Callable[[str, str], str],
 ) -> list[str]:
-    """What keeps an entity side from fitting the rest of a model, a line each; `part` names the part of a section."""
+    """Why an entity side does not fit the rest of a model, one line each; `part` names a section's part."""
     problems: list[str] = []
     if not side.lent and not isinstance(decoder, LinksEntities):
         return [f"{SECTION}: {part('decoder', 'decoders')} links to no entities; remove this section"]
@@ -153,7 +153,7 @@ def _scorer_problems(
 
 
 def _named(built: Any, section: str, station: str, part: Callable[[str, str], str]) -> str:
-    """The registered name of a part; that of its class where the recipe left the section out."""
+    """The registered name of a part; if the recipe left the section out, the name of its class."""
     try:
         return part(section, station)
     except KeyError:
@@ -210,7 +210,7 @@ def build_entity_side(side: EntitySide, recipe: Recipe, fuser: Fuser, seed: Call
             encoder = next(iter(side.named_encoders))
             query, entity = fuser.dims.get("query"), side.fuser.dims["pooled"]
             raise RecipeError(
-                f"the query is {query} wide, but model.encoders.{encoder} makes entities {entity} wide",
+                f"the query has width {query}, but entities of model.encoders.{encoder} have width {entity}",
                 where=recipe.path,
                 hint=f"set model.fuser.dim to {entity}",
                 code="recipe.query-width",

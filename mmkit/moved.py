@@ -39,7 +39,7 @@ MOVED = {
 
 
 class CallableModule(ModuleType):
-    """A module under a name that is a function's now, `mmkit.check` say: it can be called as that.
+    """A module under a name that is now a function's, such as `mmkit.check`: it can also be called like the function.
 
     Importing it puts it where the function was, in the package.
     """
@@ -49,7 +49,7 @@ class CallableModule(ModuleType):
 
 
 class OldNames(MetaPathFinder, Loader):
-    """Finds a module under the name that it had before; `moved` is a table like `MOVED`."""
+    """Finds a module under its old name; `moved` is a table like `MOVED`."""
 
     def __init__(self, moved: Mapping[str, str]) -> None:
         self.moved = moved
@@ -71,10 +71,10 @@ class OldNames(MetaPathFinder, Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is left to do: the module of the new name was executed."""
+        """Does nothing: the module of the new name was executed."""
 
 
 def install(moved: Mapping[str, str] = MOVED) -> None:
-    """Let old names be imported from now on; a package that has moved modules gives a table of its own."""
+    """Let old names be imported from now on; a package with moved modules passes its own table."""
     if not any(isinstance(finder, OldNames) and finder.moved == moved for finder in sys.meta_path):
         sys.meta_path.append(OldNames(moved))

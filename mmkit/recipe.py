@@ -1,4 +1,4 @@
-"""Recipes: one file names a part for each station. Loaded, checked as a whole, filled in, made into objects.
+"""Recipes: one file names a part for each station. It is loaded, checked, filled in, and made into objects.
 
     recipe = load_recipe("hvpnet_twitter15.cfg", {"training.epochs": 3})
     reader = recipe.build("data.train")
@@ -33,15 +33,14 @@ __all__ = ["Recipe", "known_recipes", "load_recipe", "parse_overrides"]
 def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Load a recipe: a path, or the name of a recipe that comes with mmkit or a plugin.
 
-    `overrides` maps dotted names to JSON values (paths and tuples do too), which are taken literally: a `${...}`
-    in them refers to nothing.
-    Raises `RecipeError` with everything that is wrong.
+    `overrides` maps dotted names to JSON values (or paths and tuples). They are taken literally: a `${...}` in them
+    is not a reference. Raises `RecipeError` with everything that is wrong.
     """
     return Recipe(read(_locate(source)), overrides or {})
 
 
 class Recipe:
-    """A recipe that is known to be right: every part exists, every setting has its type.
+    """A recipe that was checked: every part exists, every setting has its type.
 
     `config` is a nested dict of plain values: references resolved, overrides applied, defaults filled in.
     """
@@ -68,7 +67,7 @@ class Recipe:
 
     @property
     def sample_overrides(self) -> dict[str, Any]:
-        """`[sample]`: settings by dotted name that suit `--sample`."""
+        """`[sample]`: settings for `--sample`, by dotted name."""
         return dict(self.config.get("sample", {}))
 
     @cached_property
@@ -81,17 +80,17 @@ class Recipe:
         return [name for name, value in self._within(dotted).items() if isinstance(value, dict)]
 
     def part(self, dotted: str, station: str) -> str:
-        """The registered name of the part that stands in a section (`data.train`, `readers`)."""
+        """The registered name of the part in a section (`data.train`, `readers`)."""
         return str(self._within(dotted)[f"@{station}"])
 
     def part_class(self, dotted: str, station: str) -> Any:
-        """The class of the part that stands in a section. Raises `PartError` if it cannot be had any more."""
+        """The class of the part in a section. Raises `PartError` if it can no longer be loaded."""
         return registry.get(station, self.part(dotted, station))
 
     def build(self, dotted: str) -> Any:
         """The part of a section (`model.fuser`, `data.train`), constructed with its settings.
 
-        Raises `RecipeError` if no part stands there or its constructor refuses the settings.
+        Raises `RecipeError` if there is no part in this section or its constructor refuses the settings.
         """
         node = self._within(dotted)
         station = next((key[1:] for key in node if key.startswith("@")), "")
@@ -112,14 +111,14 @@ class Recipe:
             raise RecipeError(what, where=where, hint=error.hint, code=error.code) from error
 
     def _within(self, dotted: str) -> Tree:
-        """What a section holds; nothing if there is no such section."""
+        """The content of a section; empty if there is no such section."""
         node: Any = self.config
         for name in dotted.split("."):
             node = node.get(name) if isinstance(node, dict) else None
         return node if isinstance(node, dict) else {}
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> Recipe:
-        """The recipe with further settings replaced, checked again. Later overrides win."""
+        """The recipe with more overrides, checked again. Later overrides win."""
         return Recipe(self._source, {**self._overrides, **overrides})
 
     def to_str(self) -> str:
@@ -169,7 +168,7 @@ def _check_name(setting: str, known: list[str], config: Tree, problems: Problems
 
 
 def known_optimizers() -> dict[str, str]:
-    """The optimisers that plugins bring: name → `"module:Class"`."""
+    """The optimizers that plugins bring: name → `"module:Class"`."""
     return {
         name: target for _, found in hooks.call_each("mmkit_optimizers") for name, target in found.items()
     }
@@ -195,7 +194,7 @@ def _check_format(source: Source) -> None:
 def _sample_problems(
     tree: Tree, overrides: Mapping[str, Any], sample: Mapping[str, Any], known: list[Problem]
 ) -> list[Problem]:
-    """What would be wrong if `[sample]` were applied, beyond what is wrong without it."""
+    """Problems that exist only if `[sample]` is applied."""
     _, problems = _checked(tree, {**overrides, **sample})
     return [Problem(f"sample.{p.path}", p.what, p.hint) for p in problems if p not in known]
 
@@ -209,7 +208,7 @@ def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) ->
     for dotted, given in overrides.items():
         value = plain(given)
         if value is MISSING:
-            problems.add(dotted, f"cannot be {shown(given)}", "a recipe holds JSON")
+            problems.add(dotted, f"cannot be {shown(given)}", "values of a recipe are JSON")
             continue
         section, _, key = dotted.rpartition(".")
         if dotted.startswith("sample."):
@@ -231,7 +230,7 @@ def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) ->
 def _section(
     tree: Tree, section: str, dotted: str, overrides: Mapping[str, Any], problems: Problems
 ) -> Tree | None:
-    """The section an override goes to. One that would hold a part is not begun without naming the part."""
+    """The section of an override. A section for a part is only added if an override names the part."""
     node, at = tree, ""
     for name in section.split("."):
         parent, at = at, f"{at}.{name}" if at else name
@@ -326,7 +325,7 @@ def _locate(source: str | Path) -> Path:
             hint="give the path of one",
             code="recipe.ambiguous",
         )
-    stems = {Path(one).stem for one in known}  # the ending, which all have, makes no name near
+    stems = {Path(one).stem for one in known}  # without the ending, which would make all names similar
     near = [path.stem] if name in known else near_misses(path.stem, stems)
     hint = (
         did_you_mean(path.stem, near)

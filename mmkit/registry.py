@@ -4,7 +4,7 @@
     "mypackage.gate.v1" = "mypackage.gate:Gate"
 
 In a notebook or a test, `@registry.fusers.register("mine.gate.v1")` does the same for one process.
-A broken plugin is reported by name and stops nobody else; a name provided twice is an error.
+A broken plugin is reported by name and does not affect the others. A name that two packages provide is an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BASES = {
     "decoders": "mmkit.decoders.base:Decoder",
     "metrics": "mmkit.metrics.base:Metric",
 }
-"""The registries in the order a model runs, each with the class its parts derive from."""
+"""The registries in the order in which a model runs, each with the base class of its parts."""
 
 HERE = "(this process)"
 """The package of a part that was registered by a decorator rather than by an entry point."""
@@ -61,7 +61,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
         self.name = name
 
     def installed(self) -> list[EntryPoint]:
-        """This registry's entry points, read afresh; catalogue read its own when it was imported."""
+        """This registry's entry points, read again; catalogue reads them only when it is imported."""
         return list(entry_points(group=self.entry_point_namespace))
 
     def here(self) -> dict[str, Any]:
@@ -78,8 +78,8 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
     def get(self, name: str) -> type:
         """The class registered as `name`.
 
-        Raises `PartError` if there is none, if two packages provide it, if its import fails, or if it is no
-        part of this station.
+        Raises `PartError` if there is none, if two packages provide it, if its import fails, or if it is not a part
+        of this station.
         """
         entries = [entry for entry in self.installed() if entry.name == name]
         providers = [_package(entry)[0] for entry in entries] + [HERE] * (name in self.here())
@@ -104,7 +104,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
             raise PartError(
                 f"cannot be loaded from package {package} {version} ({entry.value}): {one_line(error)}",
                 where=entry.name,
-                hint=f"repair or uninstall {package}; `mmkit list-components --check` tries every part",
+                hint=f"fix or uninstall {package}; `mmkit list-components --check` tries every part",
                 code="part.unloadable",
             ) from error
 
@@ -113,7 +113,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
         base = getattr(importlib.import_module(module), attribute)
         if not (isinstance(part, type) and issubclass(part, base)):
             raise PartError(
-                f"is among the {self.name} of {package}, but is no subclass of {module}.{attribute}",
+                f"is among the {self.name} of {package}, but is not a subclass of {module}.{attribute}",
                 where=name,
                 hint="this is for the package's author to fix",
                 code="part.wrong-class",
@@ -176,7 +176,7 @@ def find(name: str) -> tuple[str, type]:
 
 
 def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:
-    """The part `name`, constructed with plain `settings` that are checked against its type hints.
+    """The part `name`, constructed with plain `settings`, which are checked against its type hints.
 
     Raises `PartError` with everything that is wrong with them; a `ValueError` of the constructor becomes one.
     """
@@ -198,7 +198,7 @@ def build_part(registry: str, name: str, settings: Mapping[str, Any]) -> Any:
 def components(registry: str | None = None) -> list[Component]:
     """Every registered part, read from metadata and source files: nothing is imported.
 
-    One that is broken in a way the source shows is listed with its `problem`.
+    A part whose source shows that it is broken is listed with its `problem`.
     """
     chosen = [registry_of(registry)] if registry else list(ALL.values())
     return [component for r in chosen for component in _components(r)]

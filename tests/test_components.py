@@ -158,7 +158,7 @@ def test_describing_a_misspelt_part() -> None:
 
 def test_a_described_parts_paragraphs_are_wrapped_anew() -> None:
     shown = run("describe", "mmkit.jsonl.v1").stdout
-    assert "Relative image paths are relative to `root`. A record needs no more than `text`" in shown
+    assert "Relative image paths are relative to `root`. A record needs only `text`" in shown
     assert "(or `tokens`), and `images` may be a list of paths" in shown.replace("\n", "|")
 
 

@@ -25,7 +25,7 @@ def test_converting_a_data_file_needs_a_reader(tmp_path):
     (tmp_path / "in.txt").write_text("IMGID:1\nParis\tB-LOC\n", encoding="utf-8")
     done = mmkit("convert", tmp_path / "in.txt", tmp_path / "out.jsonl")
     assert done.exit_code == 2
-    assert "this is no recipe" in done.stderr and "--reader" in done.stderr
+    assert "this is not a recipe" in done.stderr and "--reader" in done.stderr
     sample = mmkit("convert", tmp_path / "in.txt", tmp_path / "out.jsonl", "--reader", "x", "--sample")
     assert sample.exit_code == 2 and "--sample goes with a recipe" in sample.stderr
 

@@ -253,7 +253,7 @@ def test_widths_that_do_not_fit_are_refused(recipe, tmp_path):
     [
         ({"model.encoders.entity.source": "mention"}, "model.encoders.entity: an entity has no text source"),
         ({"model.encoders.text.source": "name"}, "model.encoders.text: an example has no text source 'name'"),
-        ({"model.decoder.entities": "mention"}, "give that an encoder of its own"),
+        ({"model.decoder.entities": "mention"}, "add another encoder for that"),
         ({"model.decoder.entities": "entitty"}, "did you mean 'entity'"),
     ],
 )

@@ -79,4 +79,4 @@ def test_mistakes_are_said(tmp_path: Path, arguments: list[str], said: str) -> N
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mmkit-mine").mkdir()
     result = CliRunner().invoke(main, ["new-plugin", "mine", "--folder", str(tmp_path)])
-    assert result.exit_code == 2 and "stands there already" in result.output
+    assert result.exit_code == 2 and "there is already something here" in result.output

@@ -256,7 +256,7 @@ def test_blanked_pictures_are_told(tagger, tmp_path):
     assert refused.exit_code == 2 and "empty.jpg" in refused.output
     done = mmkit_predict(tagger, *arguments, "--missing-images", "blank")
     assert done.exit_code == 0, done.output
-    assert "a blank picture stood in for" in done.stderr and "empty.jpg" in done.stderr
+    assert "a blank image was used instead of" in done.stderr and "empty.jpg" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -92,13 +92,13 @@ def test_the_order_of_sections_is_kept() -> None:
         ("[a.b]\nx = 1\n[a.b.c]\n[a.b]\n", 4, "a second time"),
         ("[a.b]\n\n[a]\n", 3, "must come before"),
         ("[a]\nx = 1\n\nx = 2\n", 4, "a second time"),
-        ("[a]\nl = [1, 2\n", 2, "no valid JSON"),
+        ("[a]\nl = [1, 2\n", 2, "not valid JSON"),
         ("[a]\nl = [\n1\n]\n", 3, "indent"),
-        ("[a]\nl = [${a.b}]\n", 2, "no valid JSON"),
+        ("[a]\nl = [${a.b}]\n", 2, "not valid JSON"),
         ("[a]\ns = 'single'\n", 2, "single quotes"),
         ("[a]\ns =\n", 2, "no value"),
         ("[a]\ns =   # only a comment\n", 2, "no value"),
-        ('[a]\ns = "unclosed\n', 2, "no valid JSON"),
+        ('[a]\ns = "unclosed\n', 2, "not valid JSON"),
         ("[a]\nx = NaN\n", 2, "not finite"),
         ("[a]\nx = [1e999]\n", 2, "not finite"),
         ("[DEFAULT]\nx = 1\n", 1, "not a section's name"),
@@ -175,7 +175,7 @@ def test_bad_references_are_all_reported() -> None:
     assert found[0] == "b.x: ${paths.dta} refers to nothing; did you mean 'paths.data' or 'paths.other'?"
     assert "b.y" in found[1]
     assert "itself" in found[1]
-    assert "cannot stand within a text" in found[2]
+    assert "cannot be used within a text" in found[2]
     assert "${nothing.here} refers to nothing" in found[3]
 
 

@@ -240,7 +240,7 @@ def test_checking_imports_survives_whatever_a_part_does(install: Install) -> Non
         "aborts": ("import os; os.abort()", "kills the process (SIGABRT)"),
         "fails": ("import mmkit_no_such_module", "No module named 'mmkit_no_such_module'"),
         "misses": ("", "has no attribute 'Counts'"),
-        "wrong": ("class Counts: ...", "no subclass of mmkit.metrics.base.Metric"),
+        "wrong": ("class Counts: ...", "not a subclass of mmkit.metrics.base.Metric"),
         "last": (METRIC, ""),
     }
     for name, (source, _) in reasons.items():

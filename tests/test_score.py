@@ -211,7 +211,7 @@ def test_predictions_are_no_gold_data(tmp_path: Path, write: Any) -> None:
 def test_strings_are_not_counted_by_position(tmp_path: Path, metric: str) -> None:
     done = mmkit("score", authors(tmp_path), authors(tmp_path), "--metric", metric)
     assert done.exit_code == 2
-    assert "by their words, not by their places" in done.stderr and 'match = "string"' in done.stderr
+    assert "by their words, not by their positions" in done.stderr and 'match = "string"' in done.stderr
 
 
 @pytest.mark.parametrize(

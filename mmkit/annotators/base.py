@@ -1,4 +1,4 @@
-"""Station 2, the annotator: adds notes, pictures, candidates or descriptions, offline and cached."""
+"""Station 2, the annotator: adds notes, images, candidates or descriptions before training; results are stored."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from mmkit.data.types import Entity, Example
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """In place of a result that could not be had, although others can: it is not stored, but listed."""
+    """Instead of a result that could not be computed, although others can: it is not stored, but listed."""
 
     reason: str
 
 
 class Annotator(ABC):
-    """Works on batches of examples or entities. A result is JSON, stored under `key`, never computed twice.
+    """Works on batches of examples or entities. A result is JSON, stored under `key`, and never computed twice.
 
-    `prepare` loads models; it is called only when something is missing from the store.
+    `prepare` loads models; it is called only if a result is not in the store.
     """
 
     over: ClassVar[Literal["examples", "entities"]] = "examples"
     writes: ClassVar[tuple[str, ...]] = ()
-    """Constructor arguments that name files or folders to write; predicting sets them to None."""
+    """Constructor arguments that name files or folders to write; for prediction they are set to None."""
     batch_size: int = 8
     keep_going: bool = False
-    """Whether records whose result `Failed` are left as they are, and only listed in `failures`; else an error."""
+    """If true, records whose result `Failed` stay as they are and are only listed in `failures`; else they are an
+    error."""
     entities: Sequence[Entity] = ()
     """The recipe's knowledge base, set before the first call (empty for annotators that work on it)."""
     failures: Mapping[str, str] = MappingProxyType({})
-    """Record id → why its result could not be had; set anew by each run."""
+    """Record id → why it has no result; set again by each run."""
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
@@ -42,7 +43,7 @@ class Annotator(ABC):
         return {}
 
     def check_there(self) -> None:  # noqa: B027 - a hook, not an abstract method
-        """Raise `MMKitError` if what it reads is not on this machine (an index, say). Loads nothing."""
+        """Raise `MMKitError` if something that it reads, such as an index, is not on this machine. Loads nothing."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -50,9 +51,9 @@ class Annotator(ABC):
 
     @abstractmethod
     def key(self, x: Any) -> str:
-        """A hash of what the result for `x` is computed from (the text, the picture's bytes).
+        """A hash of everything from which the result for `x` is computed (the text, the image's bytes).
 
-        Empty for an `x` that needs no annotation: nothing is computed for it, and it stays as it is.
+        Empty if `x` needs no annotation: nothing is computed for it, and it stays as it is.
         """
 
     def prepare(self, device: str) -> None:  # noqa: B027 - a hook, not an abstract method
@@ -64,7 +65,7 @@ class Annotator(ABC):
 
     @abstractmethod
     def apply(self, x: Any, result: Any) -> Example | Entity:
-        """`x` with its result put in (`dataclasses.replace`)."""
+        """`x` with its result (made with `dataclasses.replace`)."""
 
     def finish(self) -> None:  # noqa: B027 - a hook, not an abstract method
-        """Called after the last `apply` of each split: write what is kept outside the store."""
+        """Called after the last `apply` of each split, to write files outside the store."""

@@ -1,4 +1,4 @@
-"""`mmkit.name_candidates.v1`: the entities whose names are most like a mention, as its candidates."""
+"""`mmkit.name_candidates.v1`: the entities whose names are most similar to a mention, as its candidates."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _PART = "mmkit.name_candidates.v1"
 
 
 class NameCandidates(Annotator):
-    """Lists the knowledge base's entities that are called something like the mention, most similar first.
+    """Lists the knowledge base's entities whose names are similar to the mention, most similar first.
 
-    DWE (Song et al., AAAI 2024) and DIM choose among 100 fuzzy matches of each mention string; this part
-    makes such lists for any knowledge base. Similarity is that of `mmkit.annotators.name_index.NameIndex`: shared
-    trigrams and words of name or alias, which sees parts of names, typos, accents and case. It looks neither at
-    the sentence nor at the gold entity, which a list may lack. An example without a mention stays as it is.
+    DWE (Song et al., AAAI 2024) and DIM choose among 100 fuzzy matches of each mention string; this part makes such
+    lists for any knowledge base. Similarity is that of `mmkit.annotators.name_index.NameIndex`: shared trigrams and
+    words of name or alias, which handles parts of names, typos, accents and case. It uses neither the sentence nor
+    the gold entity, which may be missing from a list. An example without a mention stays as it is.
 
     Args:
-        top: the most candidates of a mention. There are fewer where fewer names share anything with it.
-        replace: whether candidates that an example has already, from a reader or a user, are replaced; by default
-            they stay, and only empty lists are filled.
-        output: a JSON file to keep the lists in, mention → entity ids, in the form of the published
+        top: the largest number of candidates of a mention. There are fewer if fewer names share anything with it.
+        replace: whether candidates that an example already has, from a reader or a user, are replaced; by default
+        they stay, and only empty lists are filled.
+        output: a JSON file for the lists, mention → entity ids, in the form of the published
             `search_top100.json`, which readers take as `candidates`. Lists of each split, and of later runs, are
-            added to it; a mention's list takes the place of an earlier one.
+            added to it; a mention's list replaces an earlier one.
     """
 
     writes: ClassVar[tuple[str, ...]] = ("output",)
@@ -52,11 +52,11 @@ class NameCandidates(Annotator):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """No file: lists of drawn mentions do not belong in the user's."""
+        """No file: lists of synthetic mentions do not belong in the user's file."""
         return {"output": None}
 
     def fingerprint(self) -> str:
-        """Versions, knowledge base and `top`. Raises `PartError` where there is no knowledge base."""
+        """Versions, knowledge base and `top`. Raises `PartError` if there is no knowledge base."""
         return json.dumps({"part": _PART, "index": VERSION, "entities": self._entities, "top": self.top})
 
     @cached_property
@@ -78,7 +78,7 @@ class NameCandidates(Annotator):
         return hashlib.sha256(x.mention.text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def prepare(self, device: str) -> None:
-        """Open the index of all names; it is made once for a knowledge base and lies in the cache."""
+        """Open the index of all names; it is made once for each knowledge base and is stored in the cache."""
         if self._index is None:
             identity = hashlib.sha256(f"{VERSION} {self._entities}".encode()).hexdigest()[:32]
             self._index = NameIndex.build(cache_dir("names") / identity, self.entities)
@@ -105,7 +105,7 @@ class NameCandidates(Annotator):
 
 
 def _hash_of_names(entities: Iterable[Entity]) -> str:
-    """What tells entities that are not a `KnowledgeBase` from others, as far as candidates go."""
+    """A hash of everything that matters for candidates, for entities that are not a `KnowledgeBase`."""
     digest = hashlib.sha256()
     for entity in entities:
         digest.update(json.dumps([entity.id, entity.name, *entity.aliases]).encode())

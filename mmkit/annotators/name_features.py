@@ -13,12 +13,14 @@ from mmkit.data.knowledge import hashed
 Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
-_WORD_BIT = np.uint64(1 << 63)  # three code points of 21 bits leave the 64th bit to tell words from trigrams
+_WORD_BIT = np.uint64(
+    1 << 63
+)  # three code points of 21 bits leave the 64th bit to distinguish words from trigrams
 _SPACE = ord(" ")
 
 
 class _Folding(dict[int, int | str | None]):
-    """What becomes of a code point of decomposed, casefolded text, found out when it is first met."""
+    """The replacement of a code point of decomposed, casefolded text, computed when it first occurs."""
 
     def __missing__(self, code: int) -> int | str | None:
         category = unicodedata.category(chr(code))
@@ -30,7 +32,7 @@ class _Folding(dict[int, int | str | None]):
 
 
 _FOLDING = _Folding(
-    # Latin letters that Unicode does not take for a letter with an accent.
+    # Latin letters that Unicode does not decompose into a letter and an accent.
     {
         ord(letter): plain
         for letter, plain in zip("łøđðþæœı", ["l", "o", "d", "d", "th", "ae", "oe", "i"], strict=True)
@@ -39,9 +41,9 @@ _FOLDING = _Folding(
 
 
 def folded(text: str) -> str:
-    """`text` as words with single spaces between: compatibility forms, case, accents and punctuation are gone.
+    """`text` as words with single spaces between, without compatibility forms, case, accents and punctuation.
 
-    Text of punctuation alone stays, so that it can still be told from others.
+    Text of punctuation alone stays, so that it can still be distinguished.
     """
     plain = unicodedata.normalize("NFKD", text).casefold()
     words = plain.translate(_FOLDING).split()
@@ -69,7 +71,7 @@ def name_features(texts: Sequence[str]) -> tuple[Keys, Counts]:
 
 
 def _distinct(keys: Keys, owners: Counts, texts: int) -> tuple[Keys, Counts]:
-    """Each text's keys once and in order, and their number for each text."""
+    """Each text's keys, once and in order, and their number for each text."""
     order = np.lexsort((keys, owners))
     keys, owners = keys[order], owners[order]
     first = np.ones(len(keys), dtype=bool)

@@ -1,4 +1,4 @@
-"""An inverted index of names: the entities whose names are most like a mention, exactly and by one formula."""
+"""An inverted index of names: the entities whose names are most similar to a mention, exactly, by one formula."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mmkit.files import explained, kept
 Array = np.ndarray[Any, np.dtype[Any]]
 
 VERSION = 1
-"""Goes up whenever the similarity, or the files of an index, change."""
+"""Must be increased when the similarity or the files of an index change."""
 
 CONTAINED = 0.9
-"""Weight of being contained, against being equal, in the similarity of two names."""
+"""Weight of containment, compared with equality, in the similarity of two names."""
 
 _CHUNK = 50_000  # names whose features are found at a time
 _DECIMALS = 6  # sums in another order differ far behind these, and must not decide
@@ -35,14 +35,14 @@ class NameIndex:
 
         w(A ∩ B) / (0.9 · min(w(A), w(B)) + 0.1 · max(w(A), w(B))),
 
-    where features are trigrams and words (`name_features`), and w sums ln(1 + names / names with the feature).
-    It is 1 for equal features, nearly so where one name is part of the other ("Powers" and "Stefanie Powers";
-    the shorter whole comes first), and goes down with typos and words that differ. An entity is as similar as
-    its most similar name. Among equals come names spelt like the mention to the letter, then shorter ones, then
-    those of earlier entities.
+    where features are trigrams and words (`name_features`), and w sums ln(1 + names / names with the feature). It is
+    1 for equal features, almost 1 if one name is part of the other ("Powers" and "Stefanie Powers"; the shorter whole
+    comes first), and lower with typos and different words. An entity is as similar as its most similar name. If
+    several are equally similar, names with exactly the mention's letters come first, then shorter ones, then those of
+    earlier entities.
 
-    A search looks at every name that shares a feature: its time and memory grow with the number of names, by
-    a few bytes each. The index itself is memory-mapped.
+    A search compares every name that shares a feature: its time and memory grow with the number of names, by a few
+    bytes for each. The index itself is memory-mapped.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,9 +62,9 @@ class NameIndex:
 
     @classmethod
     def build(cls, folder: Path, entities: Iterable[Entity]) -> NameIndex:
-        """The index in `folder`, written from `entities` unless it is there, undamaged.
+        """The index in `folder`, written from `entities` unless it exists, undamaged.
 
-        Entities are read once and not kept; some 400 bytes a name are needed while it is written. Raises
+        Entities are read once and not kept; writing needs about 400 bytes for each name. Raises
         `DataError` if the disk refuses.
         """
         return cls(kept(folder, lambda target: _write(target, entities)))
@@ -72,12 +72,12 @@ class NameIndex:
     def search(self, text: str, top: int) -> tuple[Array, Array]:
         """The rows of the `top` entities most similar to `text`, best first, and their similarities.
 
-        There are fewer where fewer share anything with it.
+        There are fewer if fewer share anything with it.
         """
         names, similarities = self._similar(text)
         best, wanted = self._ranked(text, *_greatest(top, names, similarities)), top
         while len(best[0]) < top and wanted < len(names):
-            wanted *= 4  # several names of one entity stood among them
+            wanted *= 4  # several names of one entity were among them
             best = self._ranked(text, *_greatest(wanted, names, similarities))
         rows, similarity = best
         return rows[:top], similarity[:top]
@@ -119,7 +119,7 @@ class NameIndex:
 
 
 def _greatest(count: int, names: Array, similarities: Array) -> tuple[Array, Array]:
-    """The `count` most similar names, and all that are as similar as the last of them, in no order."""
+    """The `count` most similar names, and all that are as similar as the last of them, unordered."""
     if count >= len(names):
         return names, similarities
     kept = similarities >= np.partition(similarities, -count)[-count]
@@ -136,7 +136,7 @@ class _Columns:
     id_bounds: array[int] = field(default_factory=lambda: array("q", [0]))
 
     def names(self, entities: Iterable[Entity]) -> Iterator[str]:
-        """Each entity's distinct names in turn; the rest is noted on the way."""
+        """Each entity's distinct names in turn; other facts are stored during the iteration."""
         for row, entity in enumerate(entities):
             self.ids += entity.id.encode("utf-8", "surrogatepass")
             self.id_bounds.append(len(self.ids))

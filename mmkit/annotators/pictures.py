@@ -1,4 +1,4 @@
-"""What annotators of pictures share: keys, opening, and a report of the pictures that cannot be read."""
+"""Base of annotators of images: keys, opening, and a report of images that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMED = 3
 
 
 def picture_key(image: Image) -> str:
-    """What tells a picture from others: its role, and its content or that it is missing. Decodes nothing."""
+    """An image's identity: its role, and its content or that it is missing. Decodes nothing."""
     try:
         return f"{image.role} {content_key(image)}"
     except ImageError:
@@ -25,26 +25,26 @@ def picture_key(image: Image) -> str:
 
 
 class PictureAnnotator(Annotator):
-    """An annotator of examples' pictures: one that is missing or broken has no result, and is reported.
+    """An annotator of examples' images; images that are missing or broken have no result, and are reported.
 
-    Which pictures those are, as `[position, reason]`, is part of a result: what comes from the store is
-    reported like what is computed.
+    A result contains these images as `[position, reason]`, so that they are also reported if the result comes from
+    the store.
     """
 
     without: ClassVar[str] = "no result"
-    """What a picture that cannot be read has: "no objects", say."""
+    """The result for an image that cannot be read, in words: "no objects", for example."""
 
     def __init__(self) -> None:
         self.unreadable: dict[str, str] = {}
-        """Path → reason of pictures that could not be read."""
+        """Path → reason, for images that could not be read."""
         self._reported: set[str] = set()
 
     def opened(
         self, images: Iterable[tuple[int, Image]], unreadable: list[list[Any]]
     ) -> Iterator[tuple[int, Pillow.Image]]:
-        """The pictures among `images` (by position) that have a file, opened one at a time.
+        """Those of `images` (by position) that have a file, opened one at a time.
 
-        Those that cannot be read are added to `unreadable`.
+        Images that cannot be read are added to `unreadable`.
         """
         for position, image in images:
             if image.path is None:
@@ -57,12 +57,12 @@ class PictureAnnotator(Annotator):
             yield position, picture
 
     def remember(self, images: Sequence[Image], unreadable: Iterable[tuple[int, str]]) -> None:
-        """Keep what a result says of the pictures that could not be read, for `finish` to report."""
+        """Keep the images of a result that could not be read, for `finish` to report."""
         for position, reason in unreadable:
             self.unreadable[str(images[position].path)] = reason
 
     def finish(self) -> None:
-        """Report the pictures that could not be read, each once."""
+        """Report the images that could not be read, each once."""
         log = logging.getLogger(type(self).__module__)
         new = {path: reason for path, reason in self.unreadable.items() if path not in self._reported}
         for path, reason in list(new.items())[:_NAMED]:

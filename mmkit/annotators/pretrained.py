@@ -1,4 +1,4 @@
-"""What annotators with pretrained models share: how a model is known, and what is said when it cannot be had."""
+"""Helpers for annotators with pretrained models: a model's identity, and the error if it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def model_identity(model: str) -> str:
-    """A model's name on the Hub; for a folder a hash of its files, which may change under one name."""
+    """A model's name on the Hub; for a folder a hash of its files, which may change while the name stays."""
     folder = Path(model)
     if not folder.is_dir():
         return model

@@ -1,4 +1,4 @@
-"""Running an annotator: what is in its store is read, the rest is computed and stored, batch by batch."""
+"""Running an annotator: stored results are read, the others are computed and stored, batch by batch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mmkit.errors import DataError, PartError
 
 T = TypeVar("T", Example, Entity)
 Progress = Callable[[int, int], None]
-"""Called with (results there are, results there will be)."""
+"""Called with (number of results so far, number in the end)."""
 
 _NAMED = 10
-"""Failures that an error names one by one."""
+"""The number of failures that an error names one by one."""
 
 
 def annotate(
@@ -25,16 +25,15 @@ def annotate(
 ) -> list[T]:
     """`records` (examples or entities) in order, each with its annotation applied.
 
-    Only results that the store lacks are computed, each distinct key once, and every batch is stored before
-    the next begins: a killed run goes on where it stopped. Processes that annotate with the same settings at
-    the same time wait for one another and share results. Models are loaded only when a result is missing. A
-    record with an empty key needs no annotation and stays as it is.
+    Only results that are not in the store are computed, each distinct key once, and every batch is stored before the
+    next begins: a killed run continues where it stopped. Processes that annotate with the same settings at the same
+    time wait for one another and share results. Models are loaded only when a result is missing. A record with an
+    empty key needs no annotation and stays as it is.
 
-    Records whose result `Failed` stay as they are, too, and are listed in `annotator.failures`; nothing is stored
-    for them, so that the next run tries them again. Unless the annotator is to keep going, a `DataError` names
-    them when all other results are stored. Also raises whatever the annotator raises (what was computed before
-    stays stored), and `PartError` for an annotator that returns another number of results than it was given
-    records.
+    Records whose result `Failed` also stay as they are, and are listed in `annotator.failures`; nothing is stored for
+    them, so that the next run tries them again. Unless the annotator is to keep going, a `DataError` names them when
+    all other results are stored. Also raises whatever the annotator raises (earlier results stay stored), and
+    `PartError` if the annotator returns another number of results than it got records.
     """
     keys = [annotator.key(record) for record in records]
     results = _results(annotator, keys, records, device, progress or (lambda done, total: None))
@@ -54,7 +53,7 @@ def annotate(
 
 
 def refuse(failures: Mapping[str, str]) -> None:
-    """Raise a `DataError` that names the records (id → reason) whose result could not be had, if there are any."""
+    """Raise a `DataError` that names the records without a result (id → reason), if there are any."""
     if not failures:
         return
     named = [f"{record}: {reason}" for record, reason in list(failures.items())[:_NAMED]]

@@ -1,4 +1,4 @@
-"""Annotators' results on disk: computed once, whatever happens to the process."""
+"""Annotators' results on disk: computed once, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ResultStore:
     """JSON results by key, in one SQLite file. Several processes may use it at once.
 
     A call of `put` is one transaction: after a crash it is in the file completely or not at all. The rollback
-    journal is kept (not write-ahead logging) because caches often lie on network file systems.
+    journal is kept (not write-ahead logging) because caches are often on network file systems.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class ResultStore:
         return cls(cache_dir("annotations") / f"{name}.sqlite")
 
     def get(self, keys: Iterable[str]) -> dict[str, Any]:
-        """The results among `keys` that are there."""
+        """The stored results of `keys`."""
         found: dict[str, Any] = {}
         with self._explained():
             wanted = list(keys)
@@ -51,7 +51,7 @@ class ResultStore:
         return found
 
     def put(self, results: Mapping[str, Any]) -> None:
-        """Add results in one transaction; a key that is there already keeps what it has."""
+        """Add results in one transaction; a key that is already there keeps its result."""
         rows = [(key, json.dumps(result, ensure_ascii=False)) for key, result in results.items()]
         with self._explained(), self._database:
             self._database.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", rows)
@@ -79,6 +79,6 @@ class ResultStore:
             raise MMKitError(
                 f"the store of annotation results cannot be used: {reason}",
                 where=self.path,
-                hint="see that the disk has room and may be written to; if the file is damaged, delete it",
+                hint="check that the disk has space and is writable; if the file is damaged, delete it",
                 code="annotator.store-unusable",
             ) from reason

@@ -241,7 +241,7 @@ def _sees(encoder: Encoder) -> bool:
 
 
 def _unusable(recipe: Recipe, split: str, images: ImageReport, level: str) -> str:
-    said = f"{images.bad} of {images.total} pictures cannot be used ({images.faults()})"
+    said = f"{images.bad} of {images.total} images cannot be used ({images.faults()})"
     if level == "warning":
         said += "; they become blank ones"
     if images.photos and images.photos_missing == images.photos:

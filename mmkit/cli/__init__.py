@@ -37,11 +37,11 @@ COMMANDS = {
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""What a shell gives for a program that SIGPIPE ended."""
+"""The exit code that a shell gives for a program that SIGPIPE ended."""
 
 
 class LazyGroup(click.Group):
-    """Imports a subcommand when it is called, takes in plugins' commands, and explains errors."""
+    """Imports a subcommand when it is called, adds plugins' commands, and prints errors."""
 
     plugins_loaded = False
     warned: frozenset[str] = frozenset()
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(rows)
 
     def load_plugins(self) -> None:
-        """Let plugins add their commands (once), and warn of those that cannot be loaded."""
+        """Let plugins add their commands (once), and warn about plugins that cannot be loaded."""
         if self.plugins_loaded:
             return
         self.plugins_loaded = True
@@ -129,7 +129,7 @@ def report(error: Exception) -> int:
             error.show(shown)
             echo(shown.getvalue().rstrip("\n"), err=True)  # with names as the shell made them, of files say
             return error.exit_code
-        case BrokenPipeError():  # who read the output has gone (`| head`)
+        case BrokenPipeError():  # the reader of the output has ended (`| head`)
             _drop_output()
             return BROKEN_PIPE
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -138,7 +138,7 @@ def report(error: Exception) -> int:
             where = f"{error.filename}: " if error.filename else "standard output: "
             error_line("error:", f"{where}cannot write: {what}\n  → free some space, or write elsewhere")
             return 2
-        case click.Abort():  # what click makes of Ctrl-C
+        case click.Abort():  # click's form of Ctrl-C
             echo("interrupted", err=True)
             return INTERRUPTED
     from mmkit.cli.blame import blame  # reads what is registered, which takes a while
@@ -154,7 +154,7 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def _cleaning_up() -> Iterator[None]:
-    """Let SIGTERM end the program by an exception. Training, which saves first, has a handler of its own."""
+    """Let SIGTERM end the program by an exception. Training has its own handler, which saves first."""
 
     def end(number: int, _frame: object) -> None:
         raise Terminated(128 + number)
@@ -170,7 +170,7 @@ def _cleaning_up() -> Iterator[None]:
 
 
 def _drop_output() -> None:
-    """Keep Python from writing what is left to a standard output that takes nothing."""
+    """Keep Python from writing the rest to a standard output that is closed or full."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -15,8 +15,8 @@ from mmkit.errors import one_line
 def blame(error: BaseException) -> str:
     """What failed, as a sentence: the part with its package and version, or the package alone.
 
-    The innermost call that a registered part takes part in is named: "mine.gate.v1 of mmkit-mine 0.1.0 failed in
-    forward: ...". Without any, it is the innermost module of a package that is no library of mmkit's.
+    It names the innermost call in which a registered part is involved: "mine.gate.v1 of mmkit-mine 0.1.0 failed in
+    forward: ...". Without any, it names the innermost module of a package that is not a library of mmkit.
     """
     frames = list(_frames(error))
     parts = _classes()

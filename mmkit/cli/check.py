@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("recipe")
 @click.option("--sample", is_flag=True, help="Look at the sample data instead.")
-@click.option(
-    "--decode", is_flag=True, help="Decode every picture fully (slow) instead of reading its header."
-)
+@click.option("--decode", is_flag=True, help="Decode every image fully (slow) instead of reading its header.")
 @click.option(
     "--list",
     "list_",
@@ -96,7 +94,7 @@ def _verdict(reports: Mapping[str, SplitReport], absent: int) -> str:
 
 
 def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
-    """A table for each kind of label: how often each stands in each split, the most frequent first."""
+    """A table for each kind of label: its counts in each split, most frequent first."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -130,9 +128,9 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
         console.print(f"  {len(split)} entities")
     for line in report.lines:
         console.print(f"  {printable(line)}", markup=False)
-    console.print(f"  pictures: {report.images.summary()}", markup=False)
+    console.print(f"  images: {report.images.summary()}", markup=False)
     for reason, count in split.repairs.items():
-        console.print(printable(f"  read with leniency: {count} × {reason}"), markup=False)
+        console.print(printable(f"  corrected: {count} × {reason}"), markup=False)
     for warning in report.warnings:
         console.print("  [yellow]warning[/yellow] ", end="")
         console.print(_indented(warning), markup=False)

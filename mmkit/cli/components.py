@@ -27,13 +27,13 @@ from mmkit.rendering import Terminal
 from mmkit.terminal import echo
 
 WIDE = 10_000
-"""Columns of output that is no terminal: nothing is wrapped or cut, each part is one line."""
+"""Columns of output that is not a terminal: nothing is wrapped or cut, each part is one line."""
 
 
 @click.command("list-components")
 @click.option("--registry", "only", metavar="NAME", help=f"Only one of: {', '.join(registry.ALL)}.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects.")
-@click.option("--check", is_flag=True, help="Import every part, in a process of its own, and say which fail.")
+@click.option("--check", is_flag=True, help="Import every part, in a separate process, and say which fail.")
 def list_components(only: str | None, as_json: bool, check: bool) -> None:
     """List every registered part, with the package it comes from.
 
@@ -64,7 +64,7 @@ def _checked(components: list[Component]) -> list[Component]:
 
 
 def _listing(components: list[Component], width: int) -> Iterator[RenderableType]:
-    """For a terminal: each registry under its heading, each part with its description beside or below it."""
+    """For a terminal: each registry has a heading, and each part its description beside or below it."""
     names = max((len(c.name) for c in components), default=0)
     for station, parts in itertools.groupby(components, key=lambda c: c.registry):
         yield f"[bold]{station}[/bold]"
@@ -138,7 +138,7 @@ def _about_task(task: Mapping[str, Any]) -> str:
 
 
 def _unwrapped(docstring: str) -> str:
-    """The docstring with each paragraph on one line, to be wrapped anew; lists and indented text stay."""
+    """The docstring with each paragraph on one line, to be wrapped again; lists and indented text stay."""
     paragraphs = docstring.split("\n\n")
     return "\n\n".join(
         p if re.search(r"^(\s|[-*|>]|\d+\.)", p, re.MULTILINE) else p.replace("\n", " ") for p in paragraphs
@@ -169,5 +169,5 @@ def _source(part: type) -> tuple[str, int]:
 
 
 def console() -> Terminal:
-    """Standard output: as wide as a terminal, or as wide as the text where there is none."""
+    """Standard output: as wide as the terminal, or as wide as the text if there is no terminal."""
     return Terminal(highlight=False, width=None if sys.stdout.isatty() else WIDE)

@@ -1,4 +1,4 @@
-"""`mmkit annotate`, `mmkit convert` and `mmkit import-checkpoint`: what is done once, before or beside training."""
+"""`mmkit annotate`, `mmkit convert` and `mmkit import-checkpoint`: jobs that are done once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _READER_HINT = (
 def annotate(
     context: click.Context, recipe: str, sample: bool, device: str, allow_network: bool, quiet: bool
 ) -> None:
-    """Run RECIPE's annotators over its data. Results are stored: a later call goes on where this one ended.
+    """Run RECIPE's annotators over its data. Results are stored, and a later call continues where this one ended.
 
     A recipe in a run folder is the run's, not yours: servers are contacted for it with --allow-network alone, and its
     annotators write no files.
@@ -103,7 +103,7 @@ def convert(
     path = Path(source)
     if reader_name is None:
         if _holds_data(path):
-            raise DataError("this is no recipe", where=path, hint=_READER_HINT, code="recipe.not-a-recipe")
+            raise DataError("this is not a recipe", where=path, hint=_READER_HINT, code="recipe.not-a-recipe")
         reader = recipe_from(source, context, sample).build(f"data.{split}")
     elif sample:
         raise click.UsageError("--sample goes with a recipe, not with --reader")
@@ -118,7 +118,7 @@ def convert(
     written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]
     echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
     for reason, count in reader.repairs.items():
-        echo(f"read with leniency: {count} × {reason}")
+        echo(f"corrected: {count} × {reason}")
 
 
 def _holds_data(path: Path) -> bool:
@@ -137,12 +137,14 @@ def _holds_data(path: Path) -> bool:
 @click.argument("paper")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--recipe", help="A file or a shipped recipe's name; default the one that FILE belongs to.")
+@click.option(
+    "--recipe", help="A recipe file or the name of a shipped recipe. Default: the recipe that fits FILE."
+)
 @click.pass_context
 def import_checkpoint(
     context: click.Context, paper: str, file: Path, output: Path, recipe: str | None
 ) -> None:
-    """Turn the checkpoint FILE of PAPER's authors into a run folder OUT, ready to evaluate and predict.
+    """Turn the checkpoint FILE of PAPER's authors into the run folder OUT, for evaluation and prediction.
 
     The recipe can be overridden by dotted name: --backbones.text ./bert-base-uncased
     """

@@ -21,8 +21,8 @@ from mmkit.terminal import echo
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, help="Split of the run's recipe to score.")
-@click.option("--output", type=click.Path(path_type=Path), help="Where to write; default the run's folder.")
-@click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
+@click.option("--output", type=click.Path(path_type=Path), help="Where to write. Default: the run's folder.")
+@click.option("--json", "json_", is_flag=True, help="Print the scores as JSON.")
 @device_option
 @network_option
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -39,7 +39,7 @@ def evaluate(
 ) -> None:
     """Score the trained model in the folder RUN.
 
-    The run's recipe can be overridden by dotted name; other data needs an --output of its own:
+    The run's recipe can be overridden by dotted name. Scores of other data need another --output:
     --data.test.file other.txt --output scores/other
     """
     from mmkit.recipe import parse_overrides

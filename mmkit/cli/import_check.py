@@ -1,7 +1,7 @@
 """Import every registered part in another process, and say which fail: `mmkit list-components --check`.
 
-The parent hands the worker a list of parts; the worker answers each with a line. A part that takes the worker
-down (`sys.exit`, a crash in native code) is the first one without an answer; a new worker goes on after it.
+The parent hands the worker a list of parts; the worker answers each with a line. A part that ends the worker
+(`sys.exit`, a crash in native code) is the first one without an answer; a new worker continues after it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ work(job["parts"])
 
 
 def check_imports(components: Sequence[Component], timeout: float = TIMEOUT) -> dict[tuple[str, str], str]:
-    """Import every part, elsewhere; returns (registry, name) → reason for those that fail."""
+    """Import every part in another process; returns (registry, name) → reason for those that fail."""
     todo = list(
         dict.fromkeys((c.registry, c.name) for c in components if c.package != registry.HERE)
-    )  # a name provided twice is asked for once, and answered with both packages
+    )  # a name that two packages provide is asked for once; the answer names both
     failures = {}
     while todo:
         answers, death = _run(todo, timeout)
@@ -87,7 +87,7 @@ def work(parts: Sequence[tuple[str, str]]) -> None:
 
 
 def _private_stdout() -> TextIO:
-    """A stream to standard output of our own; what parts print goes to standard error from now on."""
+    """Our own stream to standard output; from now on, what parts print goes to standard error."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return stream

@@ -15,13 +15,13 @@ from mmkit.terminal import echo
     "--parts",
     default="",
     metavar="KIND,...",
-    help="reader, annotator, encoder, fuser, decoder, metric, hook; all of them by default.",
+    help="reader, annotator, encoder, fuser, decoder, metric, hook. Default: all of them.",
 )
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Where to put it; the working directory by default.",
+    help="Where to put it. Default: the working directory.",
 )
 def new_plugin(name: str, parts: str, folder: Path) -> None:
     """Write an installable plugin package, mmkit-NAME, with a small working part of each kind.

@@ -43,7 +43,7 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
 
 
 def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """Figures as tables on standard output."""
+    """Print scores as tables on standard output."""
     from mmkit.rendering import Terminal
     from mmkit.training.console import results_tables
 
@@ -53,7 +53,7 @@ def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> Non
 
 @contextlib.contextmanager
 def console_display(quiet: bool) -> Iterator[ConsoleDisplay]:
-    """What shows progress (bars on a terminal, lines elsewhere) and notes, on standard error."""
+    """The display of progress (bars on a terminal, lines elsewhere) and notes, on standard error."""
     from mmkit.training.console import ConsoleDisplay
 
     display = ConsoleDisplay(quiet=quiet)
@@ -73,7 +73,7 @@ def quiet_libraries() -> None:
 
 
 class _OneLineOfRetries(logging.Filter):
-    """Of the Hub client's ten lines about a network that is not there, leaves one."""
+    """Keeps one of the Hub client's ten lines about a missing network."""
 
     told = False
 
@@ -90,7 +90,7 @@ _one_line_of_retries = _OneLineOfRetries()
 
 
 def as_json(value: Any, indent: int | None = 2) -> str:
-    """JSON for people and programs: readable, but for characters that would control a terminal."""
+    """JSON for people and programs: readable, with characters escaped that would control a terminal."""
     import json
 
     from mmkit.errors import escaped

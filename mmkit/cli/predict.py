@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 @click.command(cls=TaskCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", help="A sentence.")
-@click.option("--image", "images", multiple=True, help="A picture of the sentence; may be repeated.")
+@click.option("--image", "images", multiple=True, help="An image of the sentence; may be repeated.")
 @click.option(
     "--entities",
     type=click.Path(path_type=Path),
-    help="For a model that answers from a knowledge base: one of jsonlines (`mmkit convert` makes them) in place of "
-    "the one it was trained with.",
+    help="For a model that links: a knowledge base in jsonlines (made by `mmkit convert`) instead of the one "
+    "it was trained with.",
 )
-@click.option("--input", "input_", type=click.Path(path_type=Path), help="Examples as jsonlines.")
-@click.option("--split", help="Examples of a split of the run's own recipe (test, say).")
+@click.option("--input", "input_", type=click.Path(path_type=Path), help="A jsonlines file of examples.")
+@click.option("--split", help="Examples of a split of the run's own recipe, such as test.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Where to write jsonlines; default the screen."
+    "--output", type=click.Path(path_type=Path), help="Where to write jsonlines. Default: the screen."
 )
 @click.option(
     "--missing-images",
     type=click.Choice(["error", "blank"]),
-    help="Whether blank ones stand in for them. Default: error, or with --split as in training.",
+    help="Whether missing images are an error or become blank. Default: error; with --split, as in training.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
-@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many examples.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after this many examples.")
 @click.option("--json", "json_", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--schema", is_flag=True, help="Print the JSON schema of this run's answers, and no more.")
+@click.option("--schema", is_flag=True, help="Only print the JSON schema of this run's answers.")
 @device_option
 @network_option
 @click.pass_context
@@ -68,9 +68,9 @@ def predict(
 ) -> None:
     """Extract with the trained model in the folder RUN, from --text, from --input or from a --split.
 
-    What else a model asks for is among the options below: a relation classifier for a pair, a linker for a mention. A
-    line of --input needs `text` (or `tokens`) and may have `id`, `images` and what the model asks for: `relations`,
-    `mention` and `candidates`.
+    Other inputs that a model needs are among the options below: a pair for a relation classifier, a mention for a
+    linker. A line of --input needs `text` (or `tokens`) and may have `id`, `images` and the model's inputs:
+    `relations`, `mention` and `candidates`.
     """
     task = context.meta.get(TASK) or task_of(run)
     given = given_to(options)

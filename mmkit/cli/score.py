@@ -17,9 +17,11 @@ from mmkit.terminal import echo
     "--metric", "name", required=True, metavar="NAME", help="A registered metric; its settings follow."
 )
 @click.option(
-    "--in-order", is_flag=True, help="Pair examples and predictions by their places, not their ids."
+    "--in-order",
+    is_flag=True,
+    help="Pair examples and predictions by their positions in the files, not by their ids.",
 )
-@click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
+@click.option("--json", "json_", is_flag=True, help="Print the scores as JSON.")
 @click.pass_context
 def score(
     context: click.Context, gold: Path, predictions: Path, name: str, in_order: bool, json_: bool
@@ -29,7 +31,7 @@ def score(
     The metric's settings follow its name: --metric mmkit.joint_f1.v1 --match string
 
     GOLD is what `mmkit convert` writes. PREDICTIONS are a run's predictions/<split>.jsonl, the --output of `mmkit
-    predict`, or canonical jsonlines of another origin. Either may be a file in a form that a
+    predict`, or canonical jsonlines from elsewhere. Either may be a file in a form that a
     plugin reads. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
     """
     from mmkit.inference.score import score_files

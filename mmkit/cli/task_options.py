@@ -1,4 +1,4 @@
-"""Options that a run's task asks for: those of `mmkit predict` beside the ones that every run has."""
+"""Options that depend on a run's task: those of `mmkit predict` beside the ones that every run has."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TASK = "mmkit.task"
 """Where a command's context keeps the task of the run that was named."""
 
 _PREFIX = "given_"
-"""What names of options' values begin with, so that no general one has the same."""
+"""A prefix of names of options' values, so that no general option has the same name."""
 
 
 class TaskCommand(click.Command):
     """A command on a run that takes the inputs of the run's task as options, and lists them in `RUN --help`.
 
-    Options of other tasks are known too, so that a request to the wrong model is told what this one does not do, and
-    not that there is no such option. Without a run, the help lists those of all tasks that come with mmkit.
+    Options of other tasks are known too, so that the error for a wrong model says what this model does not do, rather
+    than that the option does not exist. Without a run, the help lists the options of all tasks that come with mmkit.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -55,7 +55,7 @@ class TaskCommand(click.Command):
             formatter.write_text("A run may have options of its own: mmkit predict RUN --help lists them.")
 
     def _run_among(self, ctx: click.Context, args: Sequence[str]) -> Path | None:
-        """The run folder on the command line: the first word that is one and is no value of a general option."""
+        """The run folder on the command line: the first word that is one and not the value of a general option."""
         with_value = {
             flag
             for param in super().get_params(ctx)
@@ -115,4 +115,4 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise click.BadParameter(f"this is no JSON: {error}") from error
+        raise click.BadParameter(f"this is not JSON: {error}") from error

@@ -11,11 +11,11 @@ from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet
 
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("recipe")
-@click.option("--sample", is_flag=True, help="Train on small drawn data with tiny backbones, offline.")
-@click.option("--output", type=click.Path(path_type=Path), help="Run folder; default runs/<recipe>/<time>.")
-@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --output.")
+@click.option("--sample", is_flag=True, help="Train on small synthetic data with tiny encoders, offline.")
+@click.option("--output", type=click.Path(path_type=Path), help="Run folder. Default: runs/<recipe>/<time>.")
+@click.option("--resume", is_flag=True, help="Resume the interrupted run in --output.")
 @device_option
-@click.option("--quiet", is_flag=True, help="Plain lines: notes, scores and the result.")
+@click.option("--quiet", is_flag=True, help="Print only plain lines: notes, scores and the result.")
 @click.pass_context
 def train(
     context: click.Context,
@@ -26,12 +26,12 @@ def train(
     device: str,
     quiet: bool,
 ) -> None:
-    """Train RECIPE (a file, or the name of a shipped one) and score its best epoch.
+    """Train RECIPE (a file, or the name of a shipped recipe) and score its best epoch.
 
     Any setting can be overridden by its dotted name: --training.batch_size 32
     """
     if resume and output is None:
-        raise click.UsageError("--resume needs --output, the folder of the run to go on with")
+        raise click.UsageError("--resume needs --output, the folder of the run to resume")
     assembled = recipe_from(recipe, context, sample)
     quiet_libraries()
     from mmkit.inference.devices import end_processes

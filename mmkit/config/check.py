@@ -1,4 +1,4 @@
-"""What a recipe may say: its sections, the parts in their slots, and all that can be wrong with them."""
+"""Checks of a recipe: its sections, the parts in them, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class RecipeSettings:
 
 @dataclass
 class DataSettings:
-    """`[data]`, beside its splits. Missing or broken pictures are an error, or encoded as blank ones."""
+    """`[data]`, without its splits. Missing or broken images are an error, or are encoded as blank ones."""
 
     missing_images: Literal["error", "blank"] = "error"
 
 
 SPLITS = ("train", "dev", "test", "entities")
 FREE = ("paths", "backbones")
-"""Sections whose settings the recipe makes up, to refer to."""
+"""Sections whose settings have names of the recipe's own, for references."""
 SECTIONS = ("recipe", *FREE, "data", "annotators", "model", "metrics", "training", "sample")
 COLLECTIONS = (
     "data",
@@ -51,7 +51,7 @@ COLLECTIONS = (
     "model.entities.encoders",
     "metrics",
 )
-"""Sections whose subsections each name a part, so that none can be begun by overriding a setting in it."""
+"""Sections whose subsections each name a part, so that overriding a setting cannot add a subsection."""
 
 AT_LEAST = {
     "epochs": 1, "batch_size": 1, "accumulate": 1, "eval_batch_size": 1, "learning_rate": 0,
@@ -95,12 +95,12 @@ def _settings(kind: type, given: Any, at: str, problems: Problems) -> Tree:
 def _free(given: Tree, at: str, problems: Problems) -> Tree:
     """A section whose settings are the recipe's own names."""
     for name in (name for name, value in given.items() if isinstance(value, dict)):
-        problems.add(f"{at}.{name}", "this section holds settings, no further sections")
+        problems.add(f"{at}.{name}", "this section contains settings only, not sections")
     return given
 
 
 def _sample(given: Tree, problems: Problems) -> Tree:
-    """`[sample]`: dotted names; what they name is checked by applying them."""
+    """`[sample]`: dotted names; they are checked by applying them."""
     for name in (name for name in given if "." not in name):
         problems.add(
             f"sample.{name}", "there is no such setting", "a setting has its section: training.epochs = 3"
@@ -227,7 +227,7 @@ def _check_requirement(text: str, problems: Problems) -> None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        problems.add("recipe.requires", f'"{text}" is no package', 'write "name" or "name>=1.0"')
+        problems.add("recipe.requires", f'"{text}" is not a package', 'write "name" or "name>=1.0"')
         return
     hint = install_hint(requirement.name, text)
     try:
@@ -244,11 +244,11 @@ def _check_requirement(text: str, problems: Problems) -> None:
 
 
 def _check_training(settings: Tree, metrics: Tree, problems: Problems) -> None:
-    """Numbers that make no sense, patterns that are none, and a score that no metric gives."""
+    """Numbers that make no sense, invalid patterns, and a score that no metric gives."""
     for name, least in AT_LEAST.items():
         _check_at_least(f"training.{name}", settings.get(name), least, problems)
     if _is_number(settings.get("feature_memory")) and settings["feature_memory"] > 1:
-        problems.add("training.feature_memory", f"is a share, at most 1, not {settings['feature_memory']}")
+        problems.add("training.feature_memory", f"is a fraction, at most 1, not {settings['feature_memory']}")
     size, parts = settings.get("batch_size"), settings.get("accumulate")
     if type(size) is int and type(parts) is int and 1 <= size < parts:
         problems.add("training.accumulate", f"cannot cut batches of {size} into {parts}")
@@ -287,7 +287,7 @@ def _check_pattern(at: str, pattern: Any, problems: Problems) -> None:
     try:
         re.compile(pattern if isinstance(pattern, str) else "")
     except re.error as error:
-        problems.add(at, f'"{pattern}" is no regular expression: {error}')
+        problems.add(at, f'"{pattern}" is not a regular expression: {error}')
 
 
 def _check_figure(figure: Any, metrics: Mapping[str, Any], problems: Problems) -> None:
@@ -300,5 +300,7 @@ def _check_figure(figure: Any, metrics: Mapping[str, Any], problems: Problems) -
         )
     elif not (dot and name):
         problems.add(
-            "training.score", f'"{figure}" names a metric; add its figure', f'for example "{metric}.f1"'
+            "training.score",
+            f'"{figure}" names a metric; add the name of a score',
+            f'for example "{metric}.f1"',
         )

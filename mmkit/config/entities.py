@@ -1,4 +1,4 @@
-"""The settings of `[model.entities]`, beside the parts that stand in its sections."""
+"""The settings of `[model.entities]`, without the parts in its sections."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal
 
 @dataclass
 class EntitySettings:
-    """How what a model makes of entities is computed and kept."""
+    """How a model computes and keeps its tensors of entities."""
 
     share: dict[str, str] = field(default_factory=dict)
     """Encoder of entities → the encoder of `[model.encoders]` whose network it uses, trained or not."""
     refresh: int = 1
-    """Where parts are trained: every entity is encoded anew for each `refresh`-th evaluation of a training."""
+    """If parts are trained: all entities are encoded again before every `refresh`-th evaluation in training."""
     dtype: Literal["float32", "float16"] = "float32"
-    """In which tensors of entities are kept."""
+    """The type in which tensors of entities are kept."""
     batch_size: int = 64
-    """Entities that are encoded at once."""
+    """Entities that are encoded together."""
     block: int = 1024
-    """Entities that are scored at once."""
+    """Entities that are scored together."""
     depth: int = 100
     """Entities that a reranker sees: the best by the scorer."""

@@ -1,6 +1,6 @@
-"""Hints on packages that bring parts and settings: `known_packages.json`, which nothing but messages reads.
+"""Hints about packages that bring parts and settings: `known_packages.json`, which only messages use.
 
-A package need not be listed there to be used. One that is listed is named to a user who lacks it.
+A package can be used without being listed there. If it is listed, messages name it to a user who has not installed it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 
 DISTRIBUTION = "mmkit-core"
-"""What installs the package `mmkit`; the name mmkit itself belongs to somebody else on the package index."""
+"""The distribution of the package `mmkit`. The name mmkit belongs to somebody else on the package index."""
 
 
 def distribution_of(requirement: str) -> str:
@@ -23,7 +23,7 @@ def distribution_of(requirement: str) -> str:
 
 @dataclass(frozen=True)
 class KnownPackage:
-    """A package: the first words of its parts' names, how to install it, and the settings that it brings.
+    """A package: the beginnings of its parts' names, how to install it, and the settings that it brings.
 
     `settings` are dotted names of settings that the core does not take, or not with every value.
     """

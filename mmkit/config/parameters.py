@@ -15,7 +15,7 @@ MISSING: Any = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Parameter:
-    """One constructor argument; `hint` is `Any` where there is none, or none that can be resolved."""
+    """One constructor argument; `hint` is `Any` if there is no hint or it cannot be resolved."""
 
     name: str
     hint: Any = Any
@@ -41,7 +41,7 @@ def parameters(part: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def _made_defaults(part: Callable[..., Any]) -> dict[str, Any]:
-    """What a dataclass's default factories give: its signature shows only that there is one."""
+    """The defaults that a dataclass's default factories give, because its signature does not show them."""
     if not dataclasses.is_dataclass(part):
         return {}
     factories = {f.name: f.default_factory for f in dataclasses.fields(part)}
@@ -64,7 +64,7 @@ def _has_own_constructor(part: Callable[..., Any]) -> bool:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Resolved type hints; one that names something imported only for type checking becomes `Any`, alone."""
+    """Resolved type hints; a hint that names something imported only for type checking becomes `Any`."""
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):
@@ -80,14 +80,14 @@ def _hint(function: Callable[..., Any], annotation: Any) -> Any:
 
 
 def branches(hint: Any) -> tuple[Any, ...]:
-    """A union's members; any other hint alone. `Annotated` is taken off."""
+    """The members of a union, or a list of the hint itself. `Annotated` is removed."""
     if get_origin(hint) is Annotated:
         return branches(get_args(hint)[0])
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def type_name(hint: Any) -> str:
-    """A hint as one would write it: `int`, `list[str]`, `"linear" | "cosine"`, `float | None`."""
+    """A hint as people write it: `int`, `list[str]`, `"linear" | "cosine"`, `float | None`."""
     parts = branches(hint)
     if len(parts) > 1:
         return " | ".join(type_name(part) for part in parts)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 OPTIMIZERS = ("adamw", "adam")
-"""How updates follow from gradients."""
+"""The optimizers of the core."""
 
 SCHEDULES = ("linear", "cosine", "constant")
-"""How the learning rate goes on after its warm-up."""
+"""The schedules of the core: the learning rate after its warm-up."""
 
 
 @dataclass
@@ -32,49 +32,50 @@ class TrainingSettings:
     epochs: int = 10
     batch_size: int = 16
     accumulate: int = 1
-    """Micro-batches an update is cut into: more of them need less memory and give the same update."""
+    """Number of micro-batches in an update: more of them need less memory and give the same update."""
     eval_batch_size: int = 64
     optimizer: str = "adamw"
-    """One of `OPTIMIZERS`, or one that a plugin brings (the hook `mmkit_optimizers`)."""
+    """One of `OPTIMIZERS`, or one from a plugin (the hook `mmkit_optimizers`)."""
     learning_rate: float = 3e-5
     weight_decay: float = 0.01
     no_decay: str = ""
-    """Regular expression of parameter names without weight decay, e.g. `bias|LayerNorm`; empty: decay on all."""
+    """Regular expression of the names of parameters without weight decay, e.g. `bias|LayerNorm`; empty: decay on
+    all."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     groups: dict[str, GroupSettings] = field(default_factory=dict)
     schedule: str = "linear"
-    """One of `SCHEDULES`, or one that a plugin brings (the hook `mmkit_schedules`)."""
+    """One of `SCHEDULES`, or one from a plugin (the hook `mmkit_schedules`)."""
     schedule_every: Literal["step", "epoch"] = "step"
     warmup: float = 0.0
     """A fraction of all updates if below 1, else a number of updates (epochs with `schedule_every = epoch`)."""
     clip: float = 0.0
-    """Largest gradient norm; 0 clips nothing."""
+    """Largest gradient norm; 0: no clipping."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
-    """auto: bf16 on a GPU that has it, fp32 elsewhere. fp32 is float32 in full, whatever PyTorch is set to. tf32
+    """auto: bf16 on a GPU that supports it, fp32 elsewhere. fp32 is full float32, whatever PyTorch is set to. tf32
     (NVIDIA GPUs) is float32 whose products and convolutions round their inputs to 10 bits; a run trained in it predicts
     in fp32 on other devices."""
     compile: bool = False
-    """Whether `torch.compile` compiles the encoders that compute in every batch."""
+    """Whether `torch.compile` compiles the encoders that run in every batch."""
     score: str | dict[str, float] = ""
-    """A figure's name (`spans.f1`), or weights over several; the best epoch is the one with the highest score."""
+    """The name of a score (`spans.f1`), or weights of several scores; the best epoch has the highest."""
     ties: Literal["earlier", "later"] = "earlier"
     eval_from: int = 1
     """The first epoch after which the development set is scored."""
     eval_every: int = 0
-    """Also score every so many updates; 0: after each epoch only."""
+    """Also score after every n updates; 0: only after each epoch."""
     patience: int = 0
-    """Evaluations without a better score after which training stops; 0: never."""
+    """Stop after this many evaluations without a better score; 0: never."""
     checkpoint_every: int = 0
-    """Also save for `--resume` every so many updates; 0: after each epoch only."""
+    """Also save for `--resume` after every n updates; 0: only after each epoch."""
     check_every: int = 50
-    """Updates between looks at whether the loss is still finite (each look waits for the device)."""
+    """Updates between checks that the loss is still finite (each check waits for the device)."""
     log_every: int = 50
     loss_weights: dict[str, float] = field(default_factory=dict)
     workers: int = 0
-    """Processes that collate batches; 0 collates in the main one, which is enough when features are stored."""
+    """Processes that collate batches; 0: the main process, which is enough if features are stored."""
     bucket: int = 100
-    """Batches whose examples are sorted by length together; 1: pure shuffling."""
+    """Number of batches whose examples are sorted by length together; 1: plain shuffling."""
     save_frozen: bool = True
-    """Whether the run keeps frozen weights too; without them, loading fetches the backbone by name."""
+    """Whether the run contains frozen weights too; without them, loading downloads the encoder by name."""
     feature_memory: float = 0.5
-    """Share of the GPU's free memory that stored features may take before they stay on the host."""
+    """Fraction of the GPU's free memory that stored features may take; larger features stay on disk."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_REEXPORTS = 5
-"""How many `from .x import Name` a target may stand behind before we stop looking for its docstring."""
+"""How many `from .x import Name` are followed to find a target's docstring."""
 
 
 class SourceError(Exception):
@@ -18,7 +18,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a target is defined. `line` is 0 and `summary` empty where there is no Python source to read."""
+    """Where a target is defined. `line` is 0 and `summary` empty if there is no Python source."""
 
     file: Path
     line: int = 0
@@ -126,7 +126,7 @@ def _statements(tree: ast.AST) -> list[ast.stmt]:
 
 
 def _is_dynamic(tree: ast.Module) -> bool:
-    """Whether names may exist that the source does not show: `import *`, or a module's `__getattr__`."""
+    """Whether there may be names that the source does not show: `import *`, or a module's `__getattr__`."""
     starred = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in _statements(tree))
     return starred or _binding(tree, "__getattr__") is not None
 

@@ -1,7 +1,7 @@
 """A recipe's text: reading it, putting overrides in, and writing it again.
 
 The syntax is `[section.name]` and `key = JSON`, as Python's `configparser` reads it. Around that: comments may follow
-a value, parent sections need not be written, a value that was meant to be JSON but is not is an error, and every
+a value, parent sections need not be written, a value that looks like JSON but is not valid is an error, and every
 problem has a line.
 
 A recipe may be anybody's: its size, its depth and the time that reading takes are bounded.
@@ -46,14 +46,14 @@ VALUE_DEPTH = 32
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed recipe, its references not yet resolved. `lines` gives each section's and setting's line."""
+    """A parsed recipe with unresolved references. `lines` gives the line of each section and setting."""
 
     path: Path
     tree: Tree
     lines: Mapping[str, int]
 
     def line_of(self, dotted: str) -> int:
-        """The line of a setting or section or, if it has none, of the section around it; 0: neither has."""
+        """The line of a setting or section or, if it has none, of the section around it; 0 if neither has a line."""
         while dotted and dotted not in self.lines:
             dotted = dotted.rpartition(".")[0]
         return self.lines.get(dotted, 0)
@@ -78,7 +78,7 @@ def read(path: Path) -> Source:
         if looks is None:
             raise
         raise RecipeError(
-            f"this is no recipe: the file looks like {looks.what}",
+            f"this is not a recipe: the file looks like {looks.what}",
             where=path,
             hint="a recipe has sections such as [data.train], where a reader names its file; "
             "`mmkit new-plugin` writes one, and docs/recipes.md explains them",
@@ -124,7 +124,7 @@ def _check_bounds(text: str, path: Path) -> None:
 
 
 def _prepare(text: str, path: Path) -> tuple[list[tuple[int, str]], dict[str, int]]:
-    """The text's numbered lines, comments cut off and parent sections put in; and what is where."""
+    """The text's numbered lines, without comments and with parent sections added; and the line of each name."""
     prepared: list[tuple[int, str]] = []
     lines: dict[str, int] = {}
     put_in: set[str] = set()
@@ -215,7 +215,7 @@ def _raw_values(prepared: Sequence[tuple[int, str]], path: Path) -> ConfigParser
 
 
 def _not_a_value(raw: str) -> str:
-    """What is wrong with a value's text: text needs no quotes, but what starts like JSON must be JSON."""
+    """What is wrong with a value's text: text needs no quotes, but a value that starts like JSON must be JSON."""
     if not raw:
         return 'has no value; write "" for an empty text and null for none'
     if raw[0] == "'":
@@ -227,10 +227,10 @@ def _not_a_value(raw: str) -> str:
     except ValueError as error:
         value = raw
         if raw[0] in '"[{':
-            return f"is no valid JSON ({error})"
+            return f"is not valid JSON ({error})"
     if _is_deeper(value, VALUE_DEPTH):
         return f"is too deep: lists and objects stand in one another up to {VALUE_DEPTH} times"
-    return "" if _is_finite(value) else "holds a number that is not finite"
+    return "" if _is_finite(value) else "contains a number that is not finite"
 
 
 def _is_deeper(value: Any, most: int) -> bool:
@@ -255,7 +255,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _tree(raw: ConfigParser) -> Tree:
-    """Sections in sections, with values as JSON says."""
+    """Nested sections, with parsed values."""
     tree: Tree = {}
     for (
         section
@@ -269,11 +269,11 @@ def _tree(raw: ConfigParser) -> Tree:
 
 
 PYTHONS = {"True": True, "False": False, "None": None}
-"""Words that are no JSON and meant as such."""
+"""Plain words, which are not JSON and not meant as JSON."""
 
 
 def _value(text: str) -> Any:
-    """A value as JSON, or as Python writes it; what is neither is a text."""
+    """A value in JSON or in Python's form; anything else is text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -288,7 +288,7 @@ def _value(text: str) -> Any:
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """`["--training.epochs", "3", "--paths.data=x"]` as `{"training.epochs": 3, "paths.data": "x"}`.
 
-    Values are JSON where they can be and text otherwise. Raises `RecipeError` for anything else.
+    A value that is JSON is read as JSON, anything else as text. Raises `RecipeError` for other arguments.
     """
     overrides: dict[str, Any] = {}
     left = list(arguments)
@@ -329,7 +329,7 @@ def _twice(text: str) -> str:
 
 
 def literal(value: Any) -> Any:
-    """`value` with its `$` written so that `resolve` gives it back as it is."""
+    """`value` with each `$` escaped, so that `resolve` returns it unchanged."""
     if isinstance(value, str):
         return re.sub(r"\$(?=[${])", "$$", value)
     if isinstance(value, list | tuple):
@@ -357,7 +357,7 @@ def _sections(name: str, node: Tree) -> list[str]:
 
 
 def _is_section(key: str, value: Any) -> bool:
-    """Whether a value is written as a section rather than as JSON on one line."""
+    """Whether a value is written as a section and not as JSON on one line."""
     named = isinstance(value, dict) and bool(value) and all(PLAIN_KEY.fullmatch(inner) for inner in value)
     return named and SECTION_NAME.fullmatch(key) is not None and "." not in key
 

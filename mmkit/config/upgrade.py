@@ -1,4 +1,4 @@
-"""Recipes of an older form, brought up to date: what the core changed here, what plugins did by `mmkit_upgrade`."""
+"""Older recipes, brought up to date: changes of the core here, those of plugins in `mmkit_upgrade`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ Tree = dict[str, Any]
 
 
 def upgrade(recipe: Tree) -> None:
-    """Drop, in place, settings that are gone and were at the value that filled recipes say by default."""
+    """Remove, in place, settings that no longer exist and have the value that filled recipes had by default."""
     training = section(recipe, "training")
     if training.get("schedule_offset") == 0:
         del training["schedule_offset"]
 
 
 def parts_named(recipe: Tree, station: str, name: str) -> Iterator[tuple[str, Tree]]:
-    """The sections that name a part, with their dotted names: `@decoders = "mmkit.crf_tagger.v1"`, say.
+    """The sections that name a part (`@decoders = "mmkit.crf_tagger.v1"`), with their dotted names.
 
-    What is returned may be changed, which changes the recipe.
+    Changing a returned section changes the recipe.
     """
     yield from list(_sections(recipe, "", f"@{station}", name))
 
 
 def section(recipe: Tree, name: str) -> Tree:
-    """A section at the top of a recipe, to be changed; an empty one, of no recipe, if it is none."""
+    """A top-level section of a recipe, which may be changed; an empty dict if there is no such section."""
     found = recipe.get(name)
     return found if isinstance(found, dict) else {}
 

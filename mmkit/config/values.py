@@ -1,4 +1,4 @@
-"""Values of a recipe against type hints: what fits, what is wrong, and the objects they become."""
+"""Values of a recipe and type hints: which values fit, what is wrong, and the objects they become."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmkit.config.parameters import MISSING, Parameter, branches, parameters, ty
 from mmkit.errors import did_you_mean
 
 UNRESOLVED: Any = object()
-"""Stands for a value whose `${...}` could not be resolved, which is reported once, where it stands."""
+"""A value whose `${...}` could not be resolved; this is reported once, at its place."""
 
 SEQUENCES = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 MAPPINGS = (dict, Mapping)
@@ -23,7 +23,7 @@ MAPPINGS = (dict, Mapping)
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong at a dotted path, and what to do."""
+    """A problem at a dotted path, and what to do."""
 
     path: str
     what: str
@@ -35,7 +35,7 @@ class Problem:
 
 @dataclass
 class Problems:
-    """Everything that is wrong, so that it can be said at once."""
+    """All problems, so that they can be reported together."""
 
     found: list[Problem] = field(default_factory=list)
 
@@ -51,7 +51,7 @@ def fit_arguments(
     *,
     free: bool = False,
 ) -> dict[str, Any]:
-    """`given` as plain values, with the defaults of what is not given. `free` lets unknown names pass."""
+    """`given` as plain values, with defaults for missing ones. `free` allows unknown names."""
     fitted = {}
     for name, value in given.items():
         if name in known:
@@ -73,14 +73,14 @@ def fit_arguments(
 def _fit_argument(value: Any, parameter: Parameter, at: str, problems: Problems) -> Any:
     default = plain(parameter.default)
     if type(value) is type(default) and value == default:
-        return value  # `width: int = None` is no good hint, but writing the default must be allowed
+        return value  # `width: int = None` is a wrong hint, but writing the default must be allowed
     return fit(value, parameter.hint, at, problems)
 
 
 def fit(value: Any, hint: Any, at: str, problems: Problems) -> Any:
     """`value` as plain JSON that fits `hint` (whole numbers become floats where floats are asked for).
 
-    What does not fit is added to `problems` and returned as it is.
+    A value that does not fit is added to `problems` and returned unchanged.
     """
     if value is UNRESOLVED or hint is Any:
         return value
@@ -162,7 +162,7 @@ def _fit_dict(value: dict[str, Any], hint: Any, at: str, problems: Problems) -> 
 
 
 def construct(value: Any, hint: Any) -> Any:
-    """The object a fitted value stands for: dataclasses, tuples, sets, paths from dicts, lists, text."""
+    """The object that a fitted value describes: dataclasses, tuples, sets, paths from dicts, lists, text."""
     for option in branches(hint):
         attempt = Problems()
         fit(value, option, "", attempt)
@@ -190,7 +190,7 @@ def _construct(value: Any, hint: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A default as JSON, or `MISSING` for what JSON has no form for."""
+    """A default as JSON, or `MISSING` if it cannot be written in JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
     if isinstance(value, PurePath):
@@ -208,6 +208,6 @@ def plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as a recipe would write it, cut to what a message can hold."""
+    """A value as a recipe would write it, shortened for a message."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return f"{text[:57]}..." if len(text) > 60 else text

@@ -1,1 +1,1 @@
-"""Data: the records every station shares, and the readers that make them from files."""
+"""Data: the records that all stations use, and the readers that make them from files."""

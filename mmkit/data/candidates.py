@@ -1,4 +1,4 @@
-"""Candidate lists: how often they hold the entity that is meant, and the file that keeps them."""
+"""Candidate lists: how often they contain the gold entity, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmkit.errors import DataError
 from mmkit.files import atomic
 
 KS = (1, 10, 50, 100)
-"""Lengths of lists at which recall is given."""
+"""The lengths of lists for which recall is computed."""
 
 
 def candidate_recall(examples: Iterable[Example], ks: Sequence[int] = KS) -> dict[int, float]:
-    """For each k the share of the examples whose entity is among their first k candidates.
+    """For each k, the share of examples whose entity is among their first k candidates.
 
-    Counted are the examples that have an entity; one without candidates is a miss. Empty where none has one.
+    Only examples with an entity count; an example without candidates is a miss. Empty if no example has an entity.
     """
     places = [
         x.candidates.index(x.entity) if x.entity in x.candidates else None
@@ -31,19 +31,19 @@ def candidate_recall(examples: Iterable[Example], ks: Sequence[int] = KS) -> dic
 
 
 def recall_in_words(recall: Mapping[int, float]) -> str:
-    """Recall as a line for the user."""
+    """Recall as one line of text for the user."""
     return "candidate recall " + ", ".join(f"@{k} {share:.1%}" for k, share in recall.items())
 
 
 def merge_candidates(path: Path, lists: Mapping[str, Sequence[str]]) -> None:
-    """Put `lists` (mention → entity ids, best first) into the JSON file at `path`, in place of lists it has for them.
+    """Add `lists` (mention → entity ids, best first) to the JSON file at `path`, in place of older lists.
 
-    The form is that of the published `search_top100.json`, which the readers take. The file is replaced whole or not
-    at all. Raises `DataError` if there is one that holds something else, or the disk refuses.
+    The format is that of the published `search_top100.json`, which the readers take. The file is replaced completely
+    or not at all. Raises `DataError` if the file contains something else, or if the disk refuses.
     """
     kept = _read(path) if path.exists() else {}
     with atomic(path, error=DataError) as file:
-        # Escaped, for mentions may hold what UTF-8 cannot (unpaired surrogates).
+        # Escaped, because mentions may contain unpaired surrogates, which UTF-8 cannot encode.
         json.dump(kept | {mention: list(ids) for mention, ids in lists.items()}, file)
         file.write("\n")
 
@@ -54,7 +54,7 @@ def _read(path: Path) -> dict[str, list[str]]:
     except (OSError, ValueError, RecursionError) as error:
         raise _not_lists(path, str(error)) from error
     if not isinstance(lists, dict) or not all(isinstance(ids, list) for ids in lists.values()):
-        raise _not_lists(path, "it is no object of lists")
+        raise _not_lists(path, "it is not a JSON object of lists")
     return lists
 
 

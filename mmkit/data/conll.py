@@ -20,18 +20,18 @@ from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
 
 SNIFFED = 1000
-"""Sentences that are looked at to tell IOB1 from BIO."""
+"""Number of sentences that are read to distinguish IOB1 from BIO."""
 
 POST = "IMGID:"
-"""How a line begins that names the photo of the sentence after it."""
+"""The beginning of a line that names the photo of the next sentence."""
 
 DOCSTART = "-DOCSTART-"
-"""The token of a line that begins a document and is no word of it."""
+"""The token of a line that begins a document; it is not a word of the document."""
 
 
 @dataclass
 class Sentence:
-    """The lines up to the next empty or `IMGID:` line; its tokens stand on consecutive ones."""
+    """The lines up to the next empty or `IMGID:` line; its tokens are on consecutive lines."""
 
     line: int
     post: str | None = None
@@ -40,28 +40,28 @@ class Sentence:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def line_of(self, token: int) -> int:
-        """The number of the line a token stands on."""
+        """The number of a token's line."""
         return self.line + token + (self.post is not None)
 
 
 class ConllImagesReader(Reader):
-    """Reads sentences of `token TAB tag` lines, each headed by `IMGID:<name>` and ended by an empty line.
+    """Reads sentences of `token TAB tag` lines, each after a line `IMGID:<name>` and before an empty line.
 
-    A post's photo is the file `<name>` in `<root>/<images>`, whatever its ending (`.jpg` where several exist is not
-    guessed: see `mmkit.data.image_paths.Photos`); `images = None` reads text alone. `crops` is a table of
-    object crops (see `CropTable`) whose files lie in `crop_images`; all these paths are relative to `root`.
-    `missing_crops = "none"` counts a table that does not exist instead of stopping.
-    `rename` maps labels of the file to others, for example `{"OTHER": "MISC"}`.
+    A post's photo is the file `<name>` in `<root>/<images>`, with any ending (if several files fit, none is guessed:
+    see `mmkit.data.image_paths.Photos`); `images = None` reads text alone. `crops` is a table of object crops (see
+    `CropTable`) whose files are in `crop_images`; all these paths are relative to `root`. `missing_crops = "none"`
+    counts a table that does not exist instead of stopping. `rename` maps labels of the file to others, for example
+    `{"OTHER": "MISC"}`.
 
-    Lines have two columns; of files with more, `tag_column` says which one holds the tag, from 0 or, from the end,
-    -1. Lines of `-DOCSTART-` are skipped.
+    Lines have two columns; in files with more, `tag_column` says which one holds the tag, counted from 0, or from the
+    end (-1). Lines of `-DOCSTART-` are skipped.
 
     Tags may be BIO, IOB1, BIOES, BILOU or BMES. They are read as conlleval does: an `I-` that continues nothing opens
-    a span. In a file of IOB1 that is how spans are written; elsewhere `orphan_tags` says what becomes of such a span:
+    a span. In an IOB1 file this is how spans are written; in other files `orphan_tags` says how such a span is read:
     "open" keeps it and lists it in `notes[ORPHANS]`, so that strict scoring can drop it; "drop" reads it as outside;
     "error" stops.
 
-    Readers of files that hold more beside the sentence extend `sentences` and `tag_table`.
+    Readers of files that contain more than the sentence extend `sentences` and `tag_table`.
     """
 
     form: ClassVar[str] = "CoNLL columns: a token, a tab and its tag a line, a sentence up to an empty line"
@@ -128,7 +128,7 @@ class ConllImagesReader(Reader):
         return found
 
     def tag_table(self) -> TagTable:
-        """The tags that the file may hold."""
+        """The tags that the file may contain."""
         return TagTable(self.rename)
 
     def sentences(self) -> Iterator[Sentence]:
@@ -166,7 +166,7 @@ class ConllImagesReader(Reader):
         yield from self._closed(sentence, by_blank=True)
 
     def _columns(self, line: str, where: str) -> tuple[str, str]:
-        """Token and tag of a line; columns stand between tabs or, where there is none, between white space."""
+        """Token and tag of a line; columns are separated by tabs or, if there is no tab, by white space."""
         parts = line.split("\t") if "\t" in line else line.split() or [line]
         columns = [parts[0], *(part.strip() for part in parts[1:] if part.strip())]
         if parts[1:] != columns[1:] and len(columns) > 1:
@@ -203,7 +203,7 @@ class ConllImagesReader(Reader):
         return post or "?"
 
     def _closed(self, sentence: Sentence, by_blank: bool) -> Iterator[Sentence]:
-        """The sentence, if it has tokens and a picture where one is wanted."""
+        """The sentence, if it has tokens and, if images are read, an image."""
         if not sentence.tokens:
             if sentence.post is not None:
                 self.repairs["empty sentence skipped"] += 1
@@ -261,12 +261,12 @@ class ConllImagesReader(Reader):
         return spans
 
     def _id(self, sentence: Sentence, seen: Counter[str]) -> str:
-        """The post's name; with `#2`, `#3`, ... where a post comes again."""
+        """The post's name; with `#2`, `#3`, ... if a post occurs again."""
         post = sentence.post or f"{self.path.stem}:{sentence.line}"
         seen[post] += 1
         if seen[post] == 1:
             return post
-        self.repairs["post that occurs again given an id of its own"] += 1
+        self.repairs["repeated post given its own id"] += 1
         return f"{post}#{seen[post]}"
 
     @classmethod

@@ -19,11 +19,11 @@ M = TypeVar("M", Image, Media)
 
 
 def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
-    """Write what `reader` reads to the jsonlines file `dst`, streaming; return counts of what was written.
+    """Write what `reader` reads to the jsonlines file `dst`, as a stream; return counts of what was written.
 
-    Pictures and other media below the destination's folder get paths relative to it (read the file with that folder as
-    `root`), all others absolute ones. What the reader skipped or repaired is in its `repairs` afterwards.
-    Raises `DataError` for data that cannot be read, and where the disk refuses.
+    Images and other media below the destination's folder get paths relative to it (read the file with that folder as
+    `root`), all others get absolute paths. Afterwards the reader's `repairs` counts what it skipped or corrected.
+    Raises `DataError` for data that cannot be read, and if the disk refuses.
     """
     counts: Counter[str] = Counter()
     folder = os.path.abspath(Path(dst).parent)  # noqa: PTH100 - of a string, and leaves symlinks as named

@@ -1,4 +1,4 @@
-"""The pictures of a post: its photo, the object crops that a table lists for it, and blanks instead."""
+"""The images of a post: its photo, the object crops that a table lists for it, or blank images instead."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ X = TypeVar("X", bound=Example | Entity)
 _SHAPE = "a crop table maps a picture's file name, or a line's index from 0, to a list of crop files"
 
 
-_NO_TABLE = (
-    'fetch the table that comes with the pictures, or set `missing_crops = "none"` to go without crops'
-)
+_NO_TABLE = 'download the table that belongs to the images, or set `missing_crops = "none"` to use no crops'
 
 
 class ReadsCrops(Protocol):
@@ -39,7 +37,7 @@ class ReadsCrops(Protocol):
 
 @dataclass(frozen=True)
 class CropTable:
-    """Which crop files belong to which post, and the folder they lie in.
+    """The crop files of each post, and the folder that contains them.
 
     On disk: JSON, or a file of `torch.save` as HVPNeT's authors publish them. Keys are the photo's file name
     (Twitter) or the line's index from 0 (MNRE).
@@ -78,7 +76,7 @@ class CropTable:
 
     @classmethod
     def of_reader(cls, reader: ReadsCrops) -> CropTable:
-        """The table a reader's settings name; an empty one if they name none.
+        """The table that a reader's settings name; an empty one if they name none.
 
         A table that does not exist is an error, or counted in the reader's `repairs` with `missing_crops = "none"`.
         """
@@ -91,20 +89,20 @@ class CropTable:
         return cls.load(path, under(reader.root, reader.crop_images), reader.max_crops)
 
     def files(self, *keys: str | int) -> list[str]:
-        """The crop files under the first of `keys` that the table has; none if it has none of them."""
+        """The crop files of the first of `keys` that is in the table; none if no key is."""
         for key in keys:
             if key in self.entries:
                 return [under(self.folder, name) for name in self.entries[key][: self.limit]]
         return []
 
     def count_unused(self, posts: int, named: int, repairs: Counter[str]) -> None:
-        """Count in `repairs` the posts of a file, if the table names none of them: it belongs to another file."""
+        """Count the posts of a file in `repairs` if the table names none of them: it belongs to another file."""
         if self.entries and posts and not named:
             repairs["post, none of which the crop table names, so that no object crops are used"] += posts
 
 
 def crop_table_files(reader: ReadsCrops) -> list[Path]:
-    """The crop table among the files that decide what a reader reads."""
+    """The crop table, for the list of files that decide what a reader reads."""
     if reader.crops is None:
         return []
     path = Path(reader.root) / reader.crops
@@ -112,7 +110,7 @@ def crop_table_files(reader: ReadsCrops) -> list[Path]:
 
 
 def under(folder: str, *path: str) -> str:
-    """`path` inside `folder`, or itself where absolute; pathlib would tidy `a//b` and `./a` away."""
+    """`path` inside `folder`, or `path` itself if it is absolute; pathlib would change `a//b` and `./a`."""
     return os.path.join(folder, *path)  # noqa: PTH118
 
 
@@ -124,12 +122,12 @@ def post_images(photo: str | None, crops: Sequence[str], blank: bool) -> tuple[I
 
 
 def blanked(x: X) -> X:
-    """`x` with each of its pictures replaced by a blank one of the same role."""
+    """`x` with each of its images replaced by a blank one of the same role."""
     return replace(x, images=tuple(Image(None, i.role) for i in x.images))
 
 
 def found(x: X, repairs: Counter[str]) -> X:
-    """`x` with each of its pictures at the file that its path means (see `mmkit.data.image_paths.meant`)."""
+    """`x` with the path of each image replaced by the file that it means (see `mmkit.data.image_paths.meant`)."""
     paths = [None if image.path is None else meant(image.path, repairs) for image in x.images]
     if all(path == image.path for path, image in zip(paths, x.images, strict=True)):
         return x
@@ -158,7 +156,7 @@ def _check(table: Any, path: Path) -> None:
         listed = isinstance(names, (list, tuple)) and all(isinstance(n, str) for n in names)
         if not isinstance(key, (str, int)) or not listed:
             raise DataError(
-                f"the entry {key!r} of the crop table is no list of files",
+                f"the entry {key!r} of the crop table is not a list of files",
                 where=path,
                 hint=_SHAPE,
                 code="crops.not-a-table",

@@ -1,4 +1,4 @@
-"""Which encoding a text file that is not UTF-8 has, and the command that converts it without loss."""
+"""The encoding of a text file that is not UTF-8, and the command that converts it without loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from mmkit.data.regular import open_regular
 
 READ = 1 << 20
-"""Bytes that are looked at."""
+"""Number of bytes that are read."""
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -33,7 +33,7 @@ _CODECS = {
     "cp1256": "CP1256",
     "cp1252": "CP1252",
 }
-"""Python's names of common encodings → iconv's. Of two that fit as well, the earlier one is named first."""
+"""Python's names of common encodings → iconv's. If two fit equally well, the earlier one is named first."""
 
 LATIN = ("cp1250", "cp1252", "cp1254")
 
@@ -43,7 +43,7 @@ _HIGH = re.compile(rb"[\x80-\xff]+")
 def guesses(path: Path) -> list[tuple[str, str]]:
     """(encoding by its name in iconv, how it reads the first line that tells), the likeliest first.
 
-    Empty where nothing fits or the file cannot be read.
+    Empty if nothing fits or the file cannot be read.
     """
     try:
         with open_regular(path) as file:

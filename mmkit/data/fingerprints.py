@@ -1,4 +1,4 @@
-"""Which variant of a dataset a file is: papers mix them, and a relabelling is worth 2 F1."""
+"""Which variant of a dataset a file is: papers use different ones, and new labels can change F1 by 2 points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files from anywhere: what may be opened, within which bounds, and what a file is that is no image."""
+"""Image files from anywhere: which may be opened, with limits on size, and what a file is if it is not an image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from mmkit.data.image_paths import why_missing
 from mmkit.errors import ImageError
 
 MAX_PIXELS = 64_000_000
-"""Pictures with more pixels are refused by their header, before a pixel is decoded (and takes 3 bytes)."""
+"""Images with more pixels are refused by their header, before a pixel is decoded (and takes 3 bytes)."""
 
 MAX_RATIO = 500
-"""Pictures longer than this many times their shorter side are refused: resizing makes them as many times larger."""
+"""Images whose longer side is more than this many times the shorter are refused: resizing would make them larger by
+this factor."""
 
 MAX_SCANS = 30
 """Progressive JPEGs have some ten scans, each of which takes as long as decoding all pixels, however short it is."""
@@ -32,7 +33,7 @@ NOT_RASTER = frozenset({"BUFR", "EPS", "FITS", "FPX", "GRIB", "HDF5", "IPTC", "M
 """Formats of Pillow that start another program, hold no pixels of their own, or are stubs."""
 
 COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Formats that are tried first: some of the others recognise a file by little."""
+"""Formats that are tried first: some of the others accept almost any file."""
 
 HEIF_HINT = "install pillow-heif (pip install pillow-heif), or convert the picture to JPEG"
 
@@ -84,7 +85,7 @@ def _register_heif() -> None:
 
 
 def _regular(path: str) -> IO[bytes]:
-    """The file, opened; a pipe or a device would make the reader wait for ever."""
+    """The opened file. Pipes and devices are refused, because reading them could wait for ever."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError) as error:
@@ -143,7 +144,7 @@ def _check_scans(picture: Pillow.Image, file: IO[bytes], path: str) -> None:
 
 
 def no_picture(file: IO[bytes], path: str) -> ImageError:
-    """What a file is that Pillow cannot identify, by its first bytes."""
+    """What kind of file it is, by its first bytes, if Pillow cannot identify it."""
     try:
         file.seek(0)
         head = file.read(1024)
@@ -178,7 +179,7 @@ def kind_of(head: bytes) -> tuple[str, str]:
 
 
 def _of_brand(brand: bytes) -> tuple[str, str]:
-    """What a file of the ISO media family is, by its brand."""
+    """The kind of a file of the ISO media family, by its brand."""
     if brand in (b"avif", b"avis"):
         return (
             "an AVIF picture, which this Pillow cannot decode",

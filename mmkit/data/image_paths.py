@@ -1,4 +1,4 @@
-"""Paths of images as people and tools write them, and the files that are meant."""
+"""Paths of images as people and tools write them, and the files that they mean."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def meant(path: str, repairs: Counter[str] | None = None) -> str:
-    """The file that `path` means: itself if it exists, or the one that another way of writing it names.
+    """The file that `path` means: itself if it exists, else a file that fits another way of writing the path.
 
-    Tried are `file://` addresses, `~`, back slashes, percent codes, the other Unicode form of the same characters,
-    and other case where one file alone fits. What is found so is counted in `repairs`; where nothing is found, the
-    path is returned as it is. Nothing is ever fetched.
+    It tries `file://` addresses, `~`, back slashes, percent codes, the other Unicode form of the same characters, and
+    another case if only one file fits. Files that are found in this way are counted in `repairs`. If nothing is
+    found, the path is returned unchanged. Nothing is ever downloaded.
     """
     if _exists(path):
         return path
@@ -54,10 +54,10 @@ def meant(path: str, repairs: Counter[str] | None = None) -> str:
 
 
 def why_missing(path: str) -> str:
-    """What a user may do about a path that no file has; empty where the path gives no clue."""
+    """What a user can do about a path without a file; empty if the path gives no clue."""
     address = _URL.search(path)
     if address and not address[0].endswith("file://"):
-        return "this is a web address, and mmkit fetches nothing: download the picture and give its path"
+        return "this is a web address, and mmkit downloads nothing: download the image and give its path"
     if address:
         return "this file:// address names no file here: give the path of the file on this machine"
     if _DRIVE.search(path):
@@ -79,10 +79,10 @@ def why_missing(path: str) -> str:
 
 
 class Photos:
-    """The photos of a folder, found by the name that a dataset gives them, whatever their ending.
+    """The photos of a folder, found by the name in the dataset, with any ending.
 
-    `name` may come with an ending or without, and with folders before it. A name that several files have in common
-    is an error. A name without a file stays the path with `default` behind it: a missing picture.
+    `name` may have an ending or not, and folders before it. A name that fits several files is an error. A name
+    without a file stays a path with the ending `default`: a missing image.
     """
 
     def __init__(self, folder: str, repairs: Counter[str], default: str = ".jpg") -> None:
@@ -121,7 +121,7 @@ class Photos:
         return plain if not name.lower().endswith(ENDINGS) else self._whole(name)[0]
 
     def _whole(self, name: str) -> list[str]:
-        """The paths that the name may be as it stands: in the folder, or with the folder's name in it."""
+        """The paths that the unchanged name may mean: in the folder, or with the folder's name in it."""
         name = name.replace("\\", "/")
         own = os.path.basename(os.path.normpath(self.folder))  # noqa: PTH119
         inside = [name, name.rpartition("/")[2]] if "/" in name else [name]

@@ -1,4 +1,4 @@
-"""What became of a dataset's pictures: how many are there, missing, empty or broken."""
+"""The state of a dataset's images: how many are present, missing, empty or broken."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ ON_ITS_SIDE = 5
 """From this orientation of EXIF on, width and height change places."""
 
 UNORIENTED = "unoriented"
-"""The state of a picture that is present, but says in broken metadata how it is to be turned."""
+"""The state of an image that is present, but whose metadata on its orientation are broken."""
 
 
 @dataclass
 class ImageReport:
-    """What became of the pictures of a dataset; a file is counted once, however often it is used."""
+    """The state of a dataset's images; a file is counted once, even if it is used several times."""
 
     present: int = 0
     missing: int = 0
     empty: int = 0
     broken: int = 0
     blank: int = 0
-    """Pictures without a file."""
+    """Images without a file."""
     unoriented: int = 0
-    """Present ones whose EXIF or XMP data are broken: they are used as they lie in the file."""
+    """Present files whose EXIF or XMP data are broken: they are not rotated."""
     photos: int = 0
     """Files that are photos, not crops of them."""
     photos_missing: int = 0
@@ -62,7 +62,7 @@ class ImageReport:
         return {state: getattr(self, state) for state in ("present", "missing", "empty", "broken", "blank")}
 
     def summary(self) -> str:
-        """How many files are in which state, without their names: "9 files: 7 readable, 2 missing"."""
+        """The number of files in each state, without their names: "9 files: 7 readable, 2 missing"."""
         states = [f"{n} {state}" for state in ("missing", "empty", "broken") if (n := self.counts()[state])]
         files = f"{self.total} file{'' if self.total == 1 else 's'}"
         readable = f"{files}: {', '.join([f'{self.present} readable', *states])}" if states else ""

@@ -1,4 +1,4 @@
-"""Opening image files: whatever is wrong with one is an `ImageError`, and whatever is right becomes RGB."""
+"""Opening image files: every problem is an `ImageError`, and every valid image becomes RGB."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mmkit.errors import ImageError
 __all__ = ["MAX_PIXELS", "content_key", "open_image", "orientation", "whole_pixels"]
 
 ORIENTATION = 0x0112
-"""The EXIF tag that says how a picture is to be turned."""
+"""The EXIF tag that says how to rotate an image."""
 
 BAND = 4_000_000
-"""Pixels that are converted at once: what a conversion takes beside the picture stays small."""
+"""Number of pixels that are converted together, so that a conversion needs little extra memory."""
 
 _TURNS = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -36,11 +36,11 @@ _TURNS = {
 
 
 def open_image(image: Image) -> Pillow.Image:
-    """The picture, or its `box`, as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
+    """The image, or its `box`, as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
 
-    `box` counts pixels of the upright picture and is clipped to it. Where the EXIF or XMP data are broken, the
-    picture is used as it lies in the file. Raises `ImageError` for a blank image, and for a file that is missing,
-    empty, truncated, no regular file, no picture, or beyond the bounds of `mmkit.data.image_files`.
+    `box` counts pixels of the upright image and is clipped to it. If the EXIF or XMP data are broken, the image is
+    not rotated. Raises `ImageError` for a blank image, and for a file that is missing, empty, truncated, not a
+    regular file, not an image, or beyond the limits of `mmkit.data.image_files`.
     """
     if image.path is None:
         raise ImageError("a blank image has no file to open", code="image.blank")
@@ -54,7 +54,7 @@ def open_image(image: Image) -> Pillow.Image:
 
 
 def orientation(picture: Pillow.Image) -> int | None:
-    """How an opened picture is to be turned, from 1 (not at all) to 8; None where its metadata cannot be read."""
+    """How to rotate an opened image, from 1 (not at all) to 8; None if its metadata cannot be read."""
     try:
         value = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # broken EXIF or XMP makes Pillow raise almost anything
@@ -63,7 +63,7 @@ def orientation(picture: Pillow.Image) -> int | None:
 
 
 def content_key(image: Image) -> str:
-    """A hash of the file's bytes and the box, or "blank": equal keys mean equal pictures. Decodes nothing.
+    """A hash of the file's bytes and the box, or "blank": equal keys mean equal images. Decodes nothing.
 
     Raises `ImageError` if the file is missing.
     """
@@ -79,7 +79,7 @@ def content_key(image: Image) -> str:
 
 @lru_cache(maxsize=100_000)
 def _digest(path: str, mtime_ns: int, size: int) -> str:
-    """Hash of a file's bytes, remembered for as long as the file looks unchanged."""
+    """Hash of a file's bytes, remembered as long as the file looks unchanged."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -93,7 +93,7 @@ def _rgb(picture: Pillow.Image) -> Pillow.Image:
 
 
 def _in_bands(picture: Pillow.Image, convert: Callable[[Pillow.Image], Pillow.Image]) -> Pillow.Image:
-    """The picture converted some rows at a time."""
+    """The image, converted some rows at a time."""
     picture.load()
     width, height = picture.size
     rows = max(1, BAND // width)
@@ -107,7 +107,7 @@ def _in_bands(picture: Pillow.Image, convert: Callable[[Pillow.Image], Pillow.Im
 
 
 def _eight_bits(band: Pillow.Image) -> Pillow.Image:
-    """65,535 becomes 255; the sum rounds, for no whole number lies half-way between two multiples of 257."""
+    """65,535 becomes 255; the sum rounds, because no whole number is half-way between two multiples of 257."""
     values = np.asarray(band).astype(np.int32).clip(0, 65_535)
     return Pillow.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 

@@ -30,12 +30,12 @@ class JmereReader(Reader):
     """Reads a JSON list of `{"text", "img_id", "triple_list", "ent_pair_list", "itm_score", "itc_score"}`.
 
     `text` is words separated by single spaces. `triple_list` holds `[head, relation, tail, head type, tail type]` and
-    `ent_pair_list` beside it `[[start, end], [start, end]]`, the places of head and tail in words, end exclusive. Where
-    the words at a place are not those that the triple names, the place is used and the difference counted. A span with
-    two types is an entity of each. The scores may be missing; they become notes (`ITC_SCORE`, `ITM_SCORE`).
+    `ent_pair_list` holds `[[start, end], [start, end]]`, the positions of head and tail in words, end exclusive. If
+    the words at a position are not those of the triple, the position is used and the difference is counted. A span
+    with two types is an entity of each. The scores may be missing; they become notes (`ITC_SCORE`, `ITM_SCORE`).
 
     The photo is `<root>/<images>/<img_id>`; `images = None` reads text alone. The id is the photo's name without its
-    ending, with `:2`, `:3`, ... where a photo comes again. The whole file is parsed before the first example; errors
+    ending, with `:2`, `:3`, ... if a photo occurs again. The whole file is parsed before the first example; errors
     name the record by its number from 0.
     """
 
@@ -115,25 +115,25 @@ class JmereReader(Reader):
 
 
 class Ids:
-    """Ids of records by their photo, each its own: records that come again are counted in `repairs`."""
+    """Unique ids of records, by their photo; repeated photos are counted in `repairs`."""
 
     def __init__(self, repairs: Counter[str]) -> None:
         self._repairs, self._seen = repairs, Counter[str]()
 
     def of(self, photo: str) -> str:
-        """The photo's name without its ending; with `:2`, `:3`, ... for those that come again."""
+        """The photo's name without its ending; with `:2`, `:3`, ... if it occurs again."""
         name = id = photo.rpartition(".")[0] or photo
         while self._seen[id]:
             self._seen[name] += 1
             id = f"{name}:{self._seen[name]}"
         self._seen[id] += 1
         if id != name:
-            self._repairs["photo that occurs again: its record is given an id of its own"] += 1
+            self._repairs["repeated photo: its record is given its own id"] += 1
         return id
 
 
 def words(record: Node, repairs: Counter[str]) -> list[str]:
-    """The words of a record's `text`; empty ones, between two spaces, count as words and are told in `repairs`."""
+    """The words of a record's `text`; empty ones, between two spaces, count as words and are counted in `repairs`."""
     tokens = record["text"].text().split(" ")
     if not any(tokens):
         raise DataError("an empty sentence", where=record.where, code="data.empty-sentence")
@@ -143,7 +143,7 @@ def words(record: Node, repairs: Counter[str]) -> list[str]:
 
 
 def scores(record: Node) -> dict[str, float]:
-    """Notes of the similarities that a record tells."""
+    """Notes with the similarities in a record."""
     found = {note: record.optional(key, Node.number) for key, note in _SCORES.items()}
     return {note: score for note, score in found.items() if score is not None}
 

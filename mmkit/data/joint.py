@@ -17,9 +17,9 @@ class Joint(TypedDict):
 
 
 def joint(relations: Sequence[Relation], repairs: Counter[str]) -> Joint:
-    """What a sentence holds whose relations are given with typed ends.
+    """Spans and relations of a sentence whose relations are given with typed ends.
 
-    A relation given twice counts once. A span that is given several types is an entity of each of them. Both are
+    A relation that is given twice counts once. A span with several types is an entity of each type. Both are
     counted in `repairs`.
     """
     distinct = tuple(dict.fromkeys(relations))

@@ -1,4 +1,4 @@
-"""JSON from users' files: fields given twice, NaN and unpaired surrogates are refused, with their place."""
+"""JSON from users' files: repeated fields, NaN and unpaired surrogates are refused, with their place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmkit.errors import DataError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-"""How an unpaired surrogate gets into UTF-8, and a pair of them too."""
+"""The escape through which an unpaired surrogate, or a pair, gets into UTF-8."""
 
 
 def parse_line(line: str, where: str) -> Any:
@@ -40,7 +40,7 @@ def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None)
 def surrogates(value: Any, where: str) -> DataError:
     """The error for a value that holds an unpaired surrogate; it names the field."""
     return DataError(
-        f"`{_surrogate_field(value)}` holds an unpaired surrogate, which is no character",
+        f"`{_surrogate_field(value)}` contains an unpaired surrogate, which is not a character",
         where=where,
         hint="replace it, for example with text.encode('utf-8', 'replace').decode()",
         code="json.surrogate",
@@ -48,7 +48,7 @@ def surrogates(value: Any, where: str) -> DataError:
 
 
 def _value(text: str, where: str, with_lines: bool = False) -> Any:
-    """The value; a syntax error is left to the caller, who knows how to tell its place."""
+    """The value; a syntax error is left to the caller, who knows its place."""
     try:
         value = json.loads(text, object_pairs_hook=unique_fields, parse_constant=_refuse)
     except json.JSONDecodeError:
@@ -96,7 +96,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _surrogate_field(value: Any) -> str | None:
-    """The first field that holds an unpaired surrogate; a loop, for nesting may be as deep as the parser allows."""
+    """The first field with an unpaired surrogate; a loop, because nesting may be as deep as the parser allows."""
     waiting = [("", value)]
     while waiting:
         name, value = waiting.pop()

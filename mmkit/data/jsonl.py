@@ -30,9 +30,9 @@ __all__ = [
 
 
 class JsonlReader(Reader):
-    """Reads examples or entities from canonical jsonlines; the format for your own data.
+    """Reads examples or entities from canonical jsonlines, the format for your own data.
 
-    Relative image paths are relative to `root`. A record needs no more than `text` (or `tokens`), and
+    Relative image paths are relative to `root`. A record needs only `text` (or `tokens`), and
     `images` may be a list of paths: `{"text": "Jordan scores again", "images": ["photos/1.jpg"]}`.
     """
 

@@ -1,4 +1,4 @@
-"""Canonical jsonlines: the one file format that holds all of the data model.
+"""Canonical jsonlines: the one file format that can hold the whole data model.
 
 The first line is a header, `{"format": 2, "kind": "examples"}` (or "entities", "predictions"); each further
 line is one record in the form of `mmkit.data.records`. Strings are Unicode text without unpaired surrogates.
@@ -43,16 +43,15 @@ _HEADER_HINT = (
 def read_jsonl(path: Path | str, kind: Kind | None = None, root: str = "") -> Iterator[Record]:
     """Stream the records of a file. `kind`, if given, is the one expected.
 
-    Relative image paths are taken to lie under `root`. Raises `DataError` naming file, line and field.
+    Relative image paths are relative to `root`. Raises `DataError` naming file, line and field.
     """
     return (x for _, x in located_records(Path(path), kind, root))
 
 
 def write_jsonl(path: Path | str, records: Iterable[Record], kind: Kind) -> int:
-    """Stream `records` into a file that appears whole or not at all; return how many there were.
+    """Stream `records` into a file that appears complete or not at all; return how many there were.
 
-    Raises `DataError` for a record of another kind, or one that cannot be written losslessly, or where the
-    disk refuses.
+    Raises `DataError` for a record of another kind, or one that cannot be written without loss, or if the disk refuses.
     """
     path, count = Path(path), 0
     expected = _KINDS[kind][0]
@@ -113,7 +112,7 @@ def located_records(
 
 
 def check_header(header: Any, where: str, expected: Kind | None) -> str:
-    """The kind of records that a file's first line announces. Raises `DataError` if it is no header."""
+    """The kind of records that a file's first line announces. Raises `DataError` if it is not a header."""
     if not isinstance(header, dict) or "format" not in header:
         raise DataError("the header is missing", where=where, hint=_HEADER_HINT, code="jsonl.no-header")
     version, kind = header["format"], header.get("kind")

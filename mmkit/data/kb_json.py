@@ -17,10 +17,10 @@ from mmkit.data.records import Node
 from mmkit.data.types import Entity, Image
 
 PREFIX_END = "[SEP]. "
-"""What stands between an entity's name and its text in the authors' files; the last one counts."""
+"""The separator between an entity's name and its text in the authors' files; the last one counts."""
 
 NO_TEXT = ("", "None")
-"""Texts that stand for none in the authors' files."""
+"""Texts that mean "no text" in the authors' files."""
 
 
 class _Entry(NamedTuple):
@@ -39,8 +39,8 @@ class KbJsonReader(Reader):
     or "None" are counted. Further files, all paths relative to `root`:
 
     - `names`: id → name, or name → id (DWE's `ne2qid.json`, where further names become aliases), or a MELBench
-      dataset, whose titles are taken. It comes before a name in the text. Where no name is told, the id is the name,
-      `_` read as a space, and counted.
+      dataset, whose titles are used. It has priority over a name in the text. If no name is given, the id is the
+      name, with spaces for `_`; this is counted.
     - `aliases`: id → a list of aliases.
     - `images`: a folder with a photo `<id>.jpg` of each entity.
     """
@@ -121,7 +121,7 @@ class KbJsonReader(Reader):
         return _Entry(node[called["id"]].text() if id is None else id, name, _text(text))
 
     def _names(self, known: set[str]) -> dict[str, list[str]]:
-        """Names by id, of a file in any of its three forms."""
+        """Names by id, from a file in any of the three forms."""
         value = self._read(self.names or "")
         names: dict[str, list[str]] = {}
         for id, name in _told_names(value, known):
@@ -145,7 +145,7 @@ class KbJsonReader(Reader):
 
 
 def _mapped(id: str, node: Node) -> _Entry:
-    """An item of a map of texts, which may begin with the entity's name."""
+    """An item of a map of texts; the text may begin with the entity's name."""
     name, _, text = ("" if node.value is None else node.text()).rpartition(PREFIX_END)
     return _Entry(id, name.strip(), _text(text))
 

@@ -1,4 +1,4 @@
-"""`mmkit.kb_jsonl.v1`: a knowledge base of any size, one entity a line."""
+"""`mmkit.kb_jsonl.v1`: a knowledge base of any size, one entity on each line."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mmkit.data.types import Entity
 class KbJsonlReader(Reader):
     """Reads entities from canonical jsonlines, or from lines of `{"id", "name", ...}` without the header.
 
-    Nothing but the line at hand is kept, so that ten million entities take no more memory than ten; that ids occur
-    once is checked when the knowledge base is built. Relative image paths are relative to `root`.
+    Only the current line is kept, so ten million entities take no more memory than ten. When the knowledge base is
+    built, mmkit checks that ids occur once. Relative image paths are relative to `root`.
     """
 
     form: ClassVar[str] = "jsonlines of entities, a JSON object with `id` and `name` a line"

@@ -15,9 +15,9 @@ from mmkit.data.types import Entity
 class KbMelbenchReader(Reader):
     """Reads every entity that a file of `mmkit.wikimel.v1` or `mmkit.richpedia.v1` names, in order of appearance.
 
-    An entity's id is its `answer`, its name its title in `entities`; further titles become aliases and are counted.
-    The words that mention an entity are no aliases, for those of the test split would give it away;
-    `mention_aliases_of = "train"` takes them from the training split alone (see `mmkit.data.mel.split_of`).
+    An entity's id is its `answer`, and its name is its title in `entities`; further titles become aliases and are
+    counted. The words that mention an entity are not aliases, because those of the test split would give it away;
+    `mention_aliases_of = "train"` takes them from the training split only (see `mmkit.data.mel.split_of`).
     """
 
     form: ClassVar[str] = "a JSON object of records with `mentions`, as MELBench publishes it"

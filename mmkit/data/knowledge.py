@@ -1,7 +1,7 @@
-"""A knowledge base on disk: entities by row and rows by id, in memory that does not grow with it.
+"""A knowledge base on disk: entities by row and rows by id. Memory does not grow with its size.
 
 `entities.jsonl` (canonical form) and `ids.txt` with the offsets of their lines, `hashes.npy` and `rows.npy` (hashed ids
-in order, and the row of each). All but the lines asked for stay memory-mapped.
+in order, and the row of each). Everything except the requested lines stays memory-mapped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mmkit.files import kept, write_json
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 _CHUNK = 10_000
-"""Entities read at once, and between two reports of progress."""
+"""Entities that are read together, and the number between two reports of progress."""
 
 
 class KnowledgeBase(Sequence[Entity]):
     """Entities in a fixed order, read from disk when asked for.
 
-    A row is an entity's place in that order. `fingerprint` is a hash of all records, `repairs` what their reader
-    skipped or read with leniency. Raises `DataError` if the folder is damaged.
+    A row is an entity's position in that order. `fingerprint` is a hash of all records; `repairs` counts what their
+    reader skipped or corrected. Raises `DataError` if the folder is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,10 +60,10 @@ class KnowledgeBase(Sequence[Entity]):
         repairs: Mapping[str, int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> KnowledgeBase:
-        """The knowledge base in `folder`, written from `entities` in constant memory unless it is there, undamaged.
+        """The knowledge base in `folder`, written from `entities` in constant memory unless it exists, undamaged.
 
         `repairs` is read after the last entity; `progress` is called with the number of entities so far.
-        Raises `DataError` if two entities have one id, there is none, or the disk refuses.
+        Raises `DataError` if two entities have the same id, if there is no entity, or if the disk refuses.
         """
         return cls(kept(folder, lambda target: _write(target, entities, repairs or {}, progress)))
 
@@ -91,7 +91,7 @@ class KnowledgeBase(Sequence[Entity]):
             yield from self[start : start + _CHUNK]
 
     def rows(self, ids: Iterable[str]) -> Rows:
-        """The row of each id, -1 where no entity has it."""
+        """The row of each id, -1 if no entity has it."""
         hashes = hashed(ids)
         at = np.minimum(np.searchsorted(self._hashes, hashes), len(self) - 1)
         return np.where(self._hashes[at] == hashes, self._rows[at], -1).astype(np.int64)
@@ -124,11 +124,11 @@ class _Lines:
         return os.pread(self._file.fileno(), last - first, first).split(b"\n")[:-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}  # an open file does not travel to another process
+        return {**self.__dict__, "_file": None}  # an open file cannot be sent to another process
 
 
 def hashed(ids: Iterable[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """64-bit hashes of ids; that no two of a knowledge base collide is checked when it is written."""
+    """64-bit hashes of ids. When a knowledge base is written, mmkit checks that no two collide."""
     digest = b"".join(
         hashlib.blake2b(i.encode("utf-8", "surrogatepass"), digest_size=8).digest() for i in ids
     )

@@ -18,8 +18,8 @@ def numbered_lines(
 ) -> Iterator[tuple[int, str]]:
     """(number from 1, line) of a UTF-8 file. Only `\\n` and `\\r\\n` end a line: tokens may hold U+2028.
 
-    A byte order mark is dropped and counted in `repairs`. `file` is what `path` was opened as, if it is not read
-    as it stands (but decompressed, say); it is closed at the end. Raises `DataError` for a file that is missing
+    A byte order mark is dropped and counted in `repairs`. `file` is the opened file, if it is not simply `path` (but
+    a decompressed one, for example); it is closed at the end. Raises `DataError` for a file that is missing
     (`source`, where the dataset comes from, is the hint), cannot be read or is not UTF-8.
     """
     done = 0  # bytes of the lines before this one
@@ -38,7 +38,7 @@ def numbered_lines(
                     hint=advice(path),
                     code="file.not-utf8",
                 ) from None
-            if number == 1 and b"\0" in raw and guesses(path):  # UTF-16 of plain English passes for UTF-8
+            if number == 1 and b"\0" in raw and guesses(path):  # UTF-16 of plain English is valid UTF-8
                 raise DataError(
                     "not UTF-8: every other byte is 0",
                     where=f"{path}:1",

@@ -1,4 +1,4 @@
-"""What readers for entity linking share: candidate lists, the place of a mention, splits by hash."""
+"""Helpers for readers of entity linking: candidate lists, the position of a mention, splits by hash."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def split_of(id: str) -> SplitName:
     """The split of a record in a dataset without published ones: 70 / 10 / 20 by a hash of its id.
 
     BLAKE2b of eight bytes, read as a big-endian number, times ten, over 2**64: 0 to 6 is train, 7 dev, 8 and 9 test.
-    It depends on nothing else, so records may come in any order, and go.
+    It depends on nothing else, so records may be reordered, added and removed.
     """
     digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     tenth = int.from_bytes(digest, "big") * 10 >> 64
@@ -42,7 +42,7 @@ def split_of(id: str) -> SplitName:
 
 
 def token_span(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Span | None:
-    """The tokens that fill the characters [start, end); None where these do not begin and end with tokens."""
+    """The tokens of the characters [start, end); None if these do not begin and end with tokens."""
     first = bisect_left(offsets, start, key=lambda bounds: bounds[0])
     last = bisect_left(offsets, end, key=lambda bounds: bounds[1])
     if not first <= last < len(offsets) or (offsets[first][0], offsets[last][1]) != (start, end):
@@ -51,7 +51,7 @@ def token_span(offsets: Sequence[tuple[int, int]], start: int, end: int) -> Span
 
 
 def mention_span(mention: str, text: str, offsets: Sequence[tuple[int, int]]) -> Span | None:
-    """The first place in `text` where `mention` stands as whole tokens, if there is one."""
+    """The first position in `text` where `mention` occurs as whole tokens, if there is one."""
     at = text.find(mention) if mention else -1
     while at >= 0:
         if span := token_span(offsets, at, at + len(mention)):
@@ -62,7 +62,7 @@ def mention_span(mention: str, text: str, offsets: Sequence[tuple[int, int]]) ->
 
 @dataclass(frozen=True)
 class Sentence:
-    """A tokenised text in which mentions are looked for; what cannot be placed is counted in `repairs`."""
+    """A tokenised text in which mentions are searched; mentions that are not found are counted in `repairs`."""
 
     text: str
     repairs: Counter[str]
@@ -75,7 +75,7 @@ class Sentence:
         object.__setattr__(self, "offsets", offsets)
 
     def mention(self, text: str, bounds: tuple[int, int] | None = None) -> Mention:
-        """The mention with its span: at `bounds` (characters) where these hold it, else where it is found first."""
+        """The mention with its span: at `bounds` (characters) if it is there, else at its first occurrence."""
         if text not in self.text:
             self.repairs["mention that does not occur in its sentence, so without a span"] += 1
             return Mention(text)
@@ -92,7 +92,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class CandidateLists:
-    """Entity ids to choose from, listed for each mention string, or for each gold entity, which then comes first.
+    """Entity ids to choose from, by mention string, or by gold entity, which then comes first.
 
     On disk: a JSON object, `{"Jordan": ["Q41421", "Q810", ...]}` or `{"Q41421": ["Q810", ...]}`.
     """
@@ -105,7 +105,7 @@ class CandidateLists:
     def load(
         cls, path: Path, by: Listed, limit: int | None, source: str, repairs: Counter[str]
     ) -> CandidateLists:
-        """Read a file of lists; an id that comes again in a list is dropped and counted in `repairs`."""
+        """Read a file of lists; an id that occurs again in a list is dropped and counted in `repairs`."""
         lists = {}
         for key, ids in Node(read_json(path, source, repairs), str(path)).object().items():
             listed = Node(ids, str(path), key).strings()
@@ -115,7 +115,7 @@ class CandidateLists:
         return cls(lists, by, limit)
 
     def of(self, x: Example, repairs: Counter[str]) -> tuple[str, ...]:
-        """The candidates of an example; none, which is counted, where its mention (or entity) is not listed."""
+        """The candidates of an example; none if its mention (or entity) is not listed, which is counted."""
         key = x.entity if self.by == "entity" else x.mention.text if x.mention is not None else None
         if key is None or key not in self.lists:
             repairs[f"{self.by} without a candidate list"] += 1
@@ -127,9 +127,9 @@ class CandidateLists:
 
 
 class MelReader(Reader):
-    """What readers of mentions have in common: pictures, and lists of candidates beside the dataset.
+    """Base of the readers of mentions: images, and lists of candidates beside the dataset.
 
-    Pictures lie in `<root>/<images>`; `images = None` reads text alone. `candidates` is a file of lists (see
+    Images are in `<root>/<images>`; `images = None` reads text alone. `candidates` is a file of lists (see
     `CandidateLists`), of which the first `max_candidates` are used; `missing_candidates = "none"` counts a file
     that does not exist instead of stopping. All paths are relative to `root`.
     """
@@ -167,10 +167,10 @@ class MelReader(Reader):
 
     @abstractmethod
     def _examples(self) -> Iterator[Example]:
-        """The file's examples, with the candidates it holds itself, if any."""
+        """The file's examples, with the candidates that the file itself contains, if any."""
 
     def _candidate_file(self) -> Path | None:
-        """The file of lists, unless there is none to be read."""
+        """The file of lists, if one is to be read."""
         if self.candidates is None:
             return None
         path = Path(self.root) / self.candidates
@@ -182,7 +182,7 @@ class MelReader(Reader):
             hint = (
                 f'the lists come from {AUTHORS}; the annotator "mmkit.name_candidates.v1" makes others, and '
             )
-            hint += '`missing_candidates = "none"` goes without'
+            hint += '`missing_candidates = "none"` uses no lists'
             return CandidateLists.load(path, self.listed_by, self.max_candidates, hint, self.repairs)
         if self.candidates is not None:
             missing = Path(self.root) / self.candidates

@@ -24,7 +24,7 @@ SOURCE = (
 
 
 class Link(NamedTuple):
-    """One mention of a record: its words, its entity's title and id ("" where the record has none)."""
+    """One mention of a record: its words, its entity's title and id ("" if the record has none)."""
 
     mention: str
     title: str
@@ -67,7 +67,7 @@ def links(record: Node) -> list[Link]:
 
 
 def _one_or_more(node: Node) -> list[str]:
-    """A string, or a list of strings in which null stands for none."""
+    """A string, or a list of strings in which null means none."""
     if isinstance(node.value, str):
         return [node.value]
     return ["" if item.value is None else item.text() for item in node.items()]
@@ -109,7 +109,7 @@ class _MelbenchReader(MelReader):
 
     @abstractmethod
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
-        """The pictures that a record names."""
+        """The images that a record names."""
 
     def _file(self, name: str) -> str | None:
         return Photos(under(self.root, self.images or ""), self.repairs, "").named(name, str(self.path))
@@ -119,10 +119,10 @@ class WikimelReader(_MelbenchReader):
     """Reads `{"17": {"sentence": ..., "mentions": [...], "entities": [...], "answer": [...]}}`, or a list of such
     records with an `id` each.
 
-    Each mention becomes an example whose entity is its `answer`, with the id "<key>", or "<key>:<i>" where the
-    record has several. The photo is `imgPath` where the record has it, else `<key>.jpg`. The published file has no
-    splits: `split` takes a part of it (see `mmkit.data.mel.split_of`); a file that is one split, as DWE's authors
-    have them, is read whole with `split = None`.
+    Each mention becomes an example whose entity is its `answer`, with the id "<key>", or "<key>:<i>" if the record
+    has several. The photo is `imgPath` if the record has it, else `<key>.jpg`. The published file has no splits:
+    `split` takes a part of it (see `mmkit.data.mel.split_of`). A file that is one split, as in DWE's authors'
+    version, is read whole with `split = None`.
     """
 
     form: ClassVar[str] = "a JSON object of records with `mentions`, as MELBench publishes it"
@@ -166,9 +166,9 @@ class WikimelReader(_MelbenchReader):
 class RichpediaReader(_MelbenchReader):
     """Reads what `mmkit.wikimel.v1` reads, but with the photos in a list, `img_list`.
 
-    Only the JPEGs of the list are taken, as DWE's authors do; the others are counted. A record without the list
-    has no photo. `parts` gives every photo a second time, as an object: DWE's parts of a Richpedia record are its
-    photos.
+    Only the JPEGs of the list are used, as DWE's authors do; the others are counted. A record without the list has no
+    photo. `parts` adds every photo a second time, as an object: DWE uses the photos of a Richpedia record as its
+    parts.
     """
 
     form: ClassVar[str] = "a JSON object of records with `mentions`, as MELBench publishes it"

@@ -1,4 +1,4 @@
-"""`mmkit.mnre.v1`: relation instances, one Python-literal dictionary a line (MNRE)."""
+"""`mmkit.mnre.v1`: relation instances, one Python-literal dictionary on each line (MNRE)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmkit.data.types import Example, Image, Relation, Span
 from mmkit.errors import DataError
 
 MAX_LINE = 65_536
-"""Characters of the longest line that is parsed: a longer one could nest deep enough to exhaust the stack.
+"""The longest line, in characters, that is parsed: a longer one could nest deep enough to exhaust the stack.
 
 MNRE's longest has 7,356."""
 
@@ -28,14 +28,14 @@ MNRE's longest has 7,356."""
 class MnreReader(Reader):
     """Reads `{'token': [...], 'h': {'name', 'pos'}, 't': {...}, 'img_id': ..., 'relation': ...}` lines.
 
-    Each becomes an example with one relation from head to tail; its spans carry the labels "head" and "tail",
-    for the types of entities are part of the relation's name and would give it away. The pictures lie in
-    `<root>/<images>` (published: `img_org/train`; `images = None` reads text alone); `crops` is a table of
-    object crops by line index (see `CropTable`) whose files lie in `crop_images` (`missing_crops = "none"`
-    counts a table that does not exist instead of stopping); all paths are relative to
-    `root`. A relation that is null is a pair without a label. Lines may be JSON too, which is counted.
+    Each becomes an example with one relation from head to tail; its spans have the labels "head" and "tail", because
+    the types of entities are part of the relation's name and would give it away. The images are in `<root>/<images>`
+    (published: `img_org/train`; `images = None` reads text alone); `crops` is a table of object crops by line index
+    (see `CropTable`) whose files are in `crop_images` (`missing_crops = "none"` counts a table that does not exist
+    instead of stopping); all paths are relative to `root`. A relation that is null is a pair without a label. Lines
+    may be JSON too, which is counted.
 
-    Readers of files whose tokens are not the sentence alone extend `split`.
+    Readers of files whose tokens are more than the sentence extend `split`.
     """
 
     form: ClassVar[str] = "a Python dictionary a line, as MNRE publishes them"
@@ -69,7 +69,7 @@ class MnreReader(Reader):
         return (example for _, example in self.instances())
 
     def instances(self) -> Iterator[tuple[Record, Example]]:
-        """Each line's dictionary, with the example that it becomes."""
+        """Each line's dictionary, and the example made from it."""
         self.repairs.clear()
         crops, posts, named = CropTable.of_reader(self), 0, 0
         for number, line in numbered_lines(self.path, self.source, self.repairs):
@@ -119,7 +119,7 @@ class MnreReader(Reader):
 
 
 class Record:
-    """A line's dictionary, its fields checked as they are taken."""
+    """A line's dictionary; its fields are checked when they are read."""
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):

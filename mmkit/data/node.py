@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Node:
-    """A value inside a record that knows its name there, so that every error can say which field is wrong."""
+    """A value inside a record that knows its own name, so that every error can say which field is wrong."""
 
     __slots__ = ("name", "value", "where")
 
@@ -33,7 +33,7 @@ class Node:
         )
 
     def fields(self, known: tuple[str, ...]) -> Node:
-        """Itself, checked to be an object with none but `known` fields."""
+        """Itself, after a check that it is an object with only `known` fields."""
         for key in self.object():
             if key not in known:
                 raise DataError(
@@ -52,11 +52,11 @@ class Node:
         return Node(self.value[key], self.where, self._inside(key))
 
     def optional(self, key: str, read: Callable[[Node], T]) -> T | None:
-        """The field as `read` gives it; None where it is missing or null."""
+        """The field as `read` gives it; None if it is missing or null."""
         return None if self.value.get(key) is None else read(self[key])
 
     def list(self, key: str, read: Callable[[Node], T]) -> tuple[T, ...]:
-        """The items of a list field as `read` gives them; none where the field is missing."""
+        """The items of a list field as `read` gives them; none if the field is missing."""
         return () if key not in self.value else tuple(read(n) for n in self[key].items())
 
     def items(self) -> Iterable[Node]:
@@ -96,7 +96,7 @@ class Node:
 
 
 def plain_notes(notes: Mapping[str, Any], id: str) -> Json:
-    """The notes as JSON. Raises `DataError` for what JSON cannot hold: tuples, keys that are no strings, NaN."""
+    """The notes as JSON. Raises `DataError` for what JSON cannot hold: tuples, keys that are not strings, NaN."""
     plain = dict(notes)
     try:
         same = not plain or json.loads(json.dumps(plain, allow_nan=False)) == plain
@@ -104,11 +104,11 @@ def plain_notes(notes: Mapping[str, Any], id: str) -> Json:
         raise DataError(f"its notes are not JSON: {error}", where=id, code="json.notes") from error
     if not same:
         raise DataError(
-            "its notes are not JSON: tuples, or keys that are no strings", where=id, code="json.notes"
+            "its notes are not JSON: tuples, or keys that are not strings", where=id, code="json.notes"
         )
     return plain
 
 
 def without_defaults(record: Json, keep: tuple[str, ...] = ()) -> Json:
-    """A record without the fields that are empty, but for those to `keep`."""
+    """A record without its empty fields, except those in `keep`."""
     return {k: v for k, v in record.items() if k in keep or v not in (None, [], {})}

@@ -1,4 +1,4 @@
-"""Gold annotations and predictions of whatever origin, matched by id so that a metric can score them."""
+"""Gold annotations and predictions of any origin, paired by id so that a metric can score them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mmkit.errors import DataError
 
 
 class PublishedForm(Protocol):
-    """A form in which somebody publishes predictions beside gold data; a plugin names it: `mmkit_prediction_forms`."""
+    """A format in which somebody publishes predictions and gold data; a plugin names it in `mmkit_prediction_forms`."""
 
     description: str
-    """What such a file is called in messages: "the JSON list that ... publish"."""
+    """The name of such a file in messages: "the JSON list that ... publish"."""
 
     def claims(self, line: str) -> bool:
         """Whether a file that begins with this line, which is not empty, is of the form."""
@@ -35,7 +35,7 @@ Forms = Sequence[PublishedForm]
 
 
 class Told(NamedTuple):
-    """A prediction, and the tokens that its spans count where the file tells them."""
+    """A prediction, and the tokens that its spans count if the file contains them."""
 
     prediction: Prediction
     tokens: tuple[str, ...] | None
@@ -44,7 +44,7 @@ class Told(NamedTuple):
 def read_gold(path: Path, forms: Forms = ()) -> list[Example]:
     """The examples of canonical jsonlines (`mmkit convert` makes them), or of a file in one of the `forms`.
 
-    Raises `DataError` for any other file, and where an id occurs twice.
+    Raises `DataError` for any other file, and if an id occurs twice.
     """
     match _form(path, forms):
         case "canonical":
@@ -65,8 +65,8 @@ def read_gold(path: Path, forms: Forms = ()) -> list[Example]:
 def read_predictions(path: Path, forms: Forms = ()) -> list[Told]:
     """The predictions of jsonlines, of the output of `mmkit predict`, or of a file in one of the `forms`.
 
-    Examples are taken as predictions too. Raises `DataError` for any other file, and where there are two predictions
-    for one id.
+    Examples are read as predictions too. Raises `DataError` for any other file, and if there are two predictions for
+    one id.
     """
     match _form(path, forms):
         case "canonical":
@@ -82,7 +82,7 @@ def read_predictions(path: Path, forms: Forms = ()) -> list[Told]:
 def matched(
     examples: Sequence[Example], told: Sequence[Told], where: Path, in_order: bool = False
 ) -> list[Prediction]:
-    """The prediction for each example: the one with its id or, `in_order`, the one in its place.
+    """The prediction for each example: the one with its id or, with `in_order`, the one at its position.
 
     Raises `DataError` for missing and superfluous predictions, and for one that counts other tokens than its example.
     """
@@ -110,7 +110,7 @@ def _by_id(examples: Sequence[Example], told: Sequence[Told], where: Path) -> li
     raise DataError(
         "; ".join(problems),
         where=where,
-        hint="every example needs its prediction; if the ids alone differ, --in-order pairs them by their places",
+        hint="every example needs its prediction; if only the ids differ, --in-order pairs them by their positions",
         code="predictions.unmatched",
     )
 
@@ -149,7 +149,7 @@ def _refuse_twice(ids: Iterable[str], where: Path) -> None:
 
 
 def _form(path: Path, forms: Forms) -> Form:
-    """What a file is, by the line it begins with."""
+    """The kind of a file, by its first line."""
     for number, line in numbered_lines(path):
         if not line.strip():
             continue
@@ -220,7 +220,7 @@ def _told(record: Record, path: Path) -> Told:
 
 
 def _described(path: Path) -> Iterator[Told]:
-    """What `mmkit predict` wrote, a JSON object a line."""
+    """The output of `mmkit predict`, one JSON object on each line."""
     for number, line in numbered_lines(path):
         if not line.strip():
             continue

@@ -17,13 +17,13 @@ GIVEN_UP = 20
 
 
 class Reader(ABC):
-    """Reads one file under `root`, lazily and from the start on every iteration.
+    """Reads one file under `root`, lazily, and from the start on every iteration.
 
-    The constructor touches no disk. Every error is a `DataError` that names file and line. What an iteration
-    skipped or read with leniency is counted in `repairs` (reason → count) and shown to the user, never hidden.
-    `place` says where the record stands that an iteration gave last, so that what is found wrong with it later can be
-    said with file and line; a reader sets it before it gives the record.
-    `source` says where the dataset comes from; it is part of the message for a missing file.
+    The constructor reads no file. Every error is a `DataError` that names file and line. What an iteration skipped or
+    corrected is counted in `repairs` (reason → count) and shown to the user, never hidden. `place` says where the
+    record stands that an iteration gave last, so that what is found wrong with it later can be said with file and
+    line; a reader sets it before it gives the record. `source` says where the dataset comes from; it is part of the
+    message for a missing file.
     """
 
     source: ClassVar[str] = ""
@@ -57,13 +57,13 @@ class Reader(ABC):
     def __iter__(self) -> Iterator[Example] | Iterator[Entity]: ...
 
     def files(self) -> list[Path]:
-        """The files whose bytes decide what is read; they are fingerprinted (pictures are not among them)."""
+        """The files whose bytes decide what is read; they are fingerprinted (images are not among them)."""
         return [self.path]
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
         """Write a small dataset in this reader's own on-disk format; return each split's constructor overrides.
 
-        Keys are `train`, `dev`, `test` (and `entities`). The pictures must matter: see docs/data.md.
+        Keys are `train`, `dev`, `test` (and `entities`). The images must matter: see docs/data.md.
         """
         raise NotImplementedError(f"{cls.__name__} brings no sample data")

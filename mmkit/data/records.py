@@ -1,7 +1,7 @@
 """The JSON form of examples, entities and predictions: one object each, field names as in the data model.
 
-Fields at their default are left out. `offsets` are left out too where they follow from tokens joined by
-single spaces. Users' own records may say less than the canonical form: see `example_from_json`.
+Fields at their default are left out. `offsets` are also left out if the text is the tokens joined by single spaces.
+Users' own records may be shorter than the canonical form: see `example_from_json`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _ENTITY = tuple(Entity.__dataclass_fields__)
 
 
 def to_json(x: Example | Entity | Prediction) -> Json:
-    """The JSON object of a record; `*_from_json` gives an equal record back.
+    """The JSON object of a record; `*_from_json` returns an equal record.
 
-    Raises `DataError` for notes that JSON cannot hold (tuples, keys that are no strings, NaN).
+    Raises `DataError` for notes that cannot be JSON (tuples, keys that are not strings, NaN).
     """
     if isinstance(x, Prediction):
         return x.to_dict()
@@ -53,10 +53,10 @@ def _words_to_json(x: Example) -> Json:
 
 
 def example_from_json(record: object, where: str = "", root: str = "", id: str = "") -> Example:
-    """An example from its JSON object. Relative paths of images and media are taken to lie under `root`.
+    """An example from its JSON object. Relative paths of images and media are relative to `root`.
 
     `tokens` may be left out (`text` is tokenised), or `text` (tokens are joined by spaces), or only
-    `offsets`; images may be plain strings, and `id` is taken where the record has none.
+    `offsets`; images may be plain strings, and `id` is used if the record has none.
     Raises `DataError` that says `where` and names the field.
     """
     node = Node(record, where).fields(_EXAMPLE)
@@ -92,12 +92,12 @@ def entity_from_json(record: object, where: str = "", root: str = "", id: str = 
 
 
 def prediction_from_json(record: object, where: str = "", root: str = "", id: str = "") -> Prediction:
-    """A prediction from its JSON object; it has no pictures, so `root` does not matter."""
+    """A prediction from its JSON object; it has no images, so `root` does not matter."""
     return Prediction.from_dict(record, where, id)
 
 
 def _words(node: Node) -> tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]:
-    """Text, tokens and offsets, with what the record leaves out worked out from the rest."""
+    """Text, tokens and offsets; what the record leaves out is computed from the rest."""
     text = node.optional("text", Node.text)
     if node.value.get("tokens") is None:
         if text is None:
@@ -148,5 +148,5 @@ def _bounds(node: Node, length: int) -> tuple[int, int]:
 
 
 def _placed(x: T, root: str) -> T:
-    """A picture or another medium, its path under `root`."""
+    """An image or another medium, with its path under `root`."""
     return x if x.path is None else replace(x, path=under(root, x.path))

@@ -1,4 +1,4 @@
-"""Entities and relations told by their words alone, as some authors publish predictions: where is not known."""
+"""Entities and relations known only by their words, as some authors publish predictions, without positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.errors import DataError
 
 STRINGS = "mmkit.strings"
-"""Note key of an example or a prediction that has no spans, for its entities and relations come without positions.
+"""Note key of an example or a prediction without spans, whose entities and relations have no positions.
 
 `{"entities": [[words, type], ...], "relations": [[head, relation, tail, head type, tail type], ...]}`; the types of a
 relation's ends may be null.
@@ -26,14 +26,14 @@ Quintuple = tuple[str, str, str, str | None, str | None]
 
 @dataclass(frozen=True)
 class Strings:
-    """What a sentence holds, as words: `entities` are (words, type)."""
+    """Entities and relations of a sentence as words: `entities` are (words, type)."""
 
     entities: tuple[tuple[str, str], ...]
     relations: tuple[Quintuple, ...]
 
     @classmethod
     def of(cls, example: Example, spans: Sequence[Span], relations: Sequence[Relation]) -> Strings:
-        """Spans and relations of an example by the words that stand there in its text."""
+        """Spans and relations of an example, by their words in its text."""
 
         def at(span: Span) -> str:
             return example.text[example.offsets[span.start][0] : example.offsets[span.end - 1][1]]
@@ -45,14 +45,14 @@ class Strings:
 
     @classmethod
     def from_note(cls, note: Any, where: str) -> Strings:
-        """What a note `STRINGS` says. Raises `DataError` where it is none."""
+        """The content of a note `STRINGS`. Raises `DataError` if it is not valid."""
         node = Node(note, where, f"notes.{STRINGS}")
         node.object()
         return cls(node.list("entities", _entity), node.list("relations", _quintuple))
 
     @classmethod
     def of_relations(cls, node: Node) -> Strings:
-        """A list of quintuples, and their typed ends as the entities. Raises `DataError` if `node` is none."""
+        """A list of quintuples, and their typed ends as the entities. Raises `DataError` if `node` is not valid."""
         relations = tuple(_quintuple(item) for item in node.items())
         ends = (end for head, _, tail, *types in relations for end in zip((head, tail), types, strict=True))
         return cls(tuple(dict.fromkeys((words, type) for words, type in ends if type is not None)), relations)
@@ -64,8 +64,8 @@ class Strings:
     def quintuples(self) -> Iterator[Quintuple]:
         """The relations with types at both ends.
 
-        Where an end comes without, it takes the type that the same words have as an entity, and each of them if they
-        have several; words that are no entity keep None.
+        An end without a type gets the type of the entity with the same words, and each of its types if there are
+        several; words that are not an entity keep None.
         """
         types: defaultdict[str, list[str]] = defaultdict(list)
         for text, type in self.entities:
@@ -80,19 +80,19 @@ class Strings:
 
 
 def strings(example: Example, told: Example | Prediction) -> Strings:
-    """What an example, or a prediction for it, says by words: its note, or the words at its spans."""
+    """An example, or a prediction for it, as words: its note, or the words at its spans."""
     if STRINGS in told.notes:
         return Strings.from_note(told.notes[STRINGS], told.id)
     return Strings.of(example, told.spans, told.relations)
 
 
 def need_positions(id: str, *notes: Mapping[str, Any]) -> None:
-    """Raise `DataError` if any of these notes tells strings, which is not enough to find a span."""
+    """Raise `DataError` if one of these notes contains strings, which are not enough to find a span."""
     if any(STRINGS in some for some in notes):
         raise DataError(
-            "its entities are told by their words, not by their places",
+            "its entities are given by their words, not by their positions",
             where=id,
-            hint='count them by words: mmkit.joint_f1.v1 with match = "string"',
+            hint='score them by words: mmkit.joint_f1.v1 with match = "string"',
             code="data.no-positions",
         )
 

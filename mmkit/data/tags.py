@@ -13,11 +13,11 @@ Tag = tuple[str, str]
 OUTSIDE: Tag = ("O", "")
 
 PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "W": "S", "M": "I"}
-"""What stands before a label in any of the schemes → the same in BIOES: `L` and `U` are BILOU's, `M` is BMES's."""
+"""The prefix of a tag in any scheme → the same in BIOES: `L` and `U` are BILOU's, `M` is BMES's."""
 
 
 def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
-    """Spans as conlleval reads them, and those among them that an `I-` or `E-` opened.
+    """Spans as conlleval reads them, and those of them that an `I-` or `E-` opened.
 
     A span ends after E- and S-, and before O, B-, S- and an `I-` or `E-` of another label, which opens the next.
     """
@@ -41,9 +41,9 @@ def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
 
 
 def looks_like_iob1(sentences: Iterable[Sequence[Tag]]) -> bool:
-    """Whether tags are IOB1 (Ramshaw and Marcus, 1995): `I-` opens a span, `B-` only where one touches another.
+    """Whether tags are IOB1 (Ramshaw and Marcus, 1995): `I-` opens a span, `B-` only if one touches another.
 
-    Said of files with 20 spans or more, all of whose `B-` stand right behind a span of the same label.
+    True for files with 20 spans or more in which every `B-` comes directly after a span of the same label.
     """
     opened_by_i = touching = 0
     for tags in sentences:
@@ -63,20 +63,20 @@ def looks_like_iob1(sentences: Iterable[Sequence[Tag]]) -> bool:
 
 
 class TagTable(dict[str, Tag]):
-    """Tag as written → tag, filled as new ones are met; `prefixes` are those that a span's tags may have."""
+    """Tag as written → parsed tag, filled when new tags occur; `prefixes` are those that a span's tags may have."""
 
     def __init__(self, rename: Mapping[str, str], prefixes: Iterable[str] = PREFIXES) -> None:
         super().__init__({"O": OUTSIDE})
         self.rename, self.prefixes = rename, tuple(prefixes)
 
     def parsed(self, tag: str, where: str) -> Tag:
-        """The tag as written on a line that is not in the table yet. Raises `DataError` if it is none."""
+        """The parsed form of a tag that is not in the table yet. Raises `DataError` if it is not a tag."""
         if tag not in self:
             prefix, _, label = tag.partition("-")
             if prefix not in self.prefixes or not label.strip() or label != label.strip():
                 hint = "tags are O, B-TYPE and I-TYPE, or those of BIOES (E-, S-) and BILOU (L-, U-)"
                 if prefix == tag and prefix.upper() in self.prefixes:
-                    hint = f"the type is missing behind {prefix!r}: {prefix}-TYPE"
+                    hint = f"the type is missing after {prefix!r}: {prefix}-TYPE"
                 raise DataError(f"unknown tag {tag!r}", where=where, hint=hint, code="conll.unknown-tag")
             self[tag] = (PREFIXES[prefix], self.rename.get(label, label))
         return self[tag]

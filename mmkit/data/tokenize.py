@@ -1,4 +1,4 @@
-"""A small tokeniser for users' own sentences, close to how the published tweets are cut."""
+"""A small tokeniser for users' own sentences, similar to the tokens of the published tweets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The data model: frozen records without tensors, shared by every station.
+"""The data model: frozen records without tensors, used by all stations.
 
-Each knows its JSON form: `to_dict` leaves out fields at their default, `read` takes it back from a `Node`.
+Each has a JSON form: `to_dict` writes it, without fields at their default; `read` reads it from a `Node`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from mmkit.data.node import Json, Node, plain_notes, without_defaults
 from mmkit.errors import DataError
 
 Role = Literal["photo", "object"]
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the picture file
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels of the image file
 
 ORPHANS = "mmkit.orphan_spans"
 """Note key: [[start, end], ...] of spans that an `I-` tag opened without a `B-` (strict scoring drops them)."""
 
 SOURCES = "mmkit.sources"
-"""Note key: what an annotator put to use for an example, the best first; `mmkit predict` shows it.
+"""Note key: the sources that an annotator used for an example, best first; `mmkit predict` shows them.
 
-Each is `{"by": part, "id": ..., "title": ..., "score": ..., "text": ...}`, and may say more.
+Each is `{"by": part, "id": ..., "title": ..., "score": ..., "text": ...}`, and may have further keys.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A place in a picture: `box` is in pixels of the file of the example's `images[image]`."""
+    """A place in an image: `box` is in pixels of the file of the example's `images[image]`."""
 
     image: int
     box: Box
@@ -53,11 +53,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """A labelled stretch of tokens, `end` exclusive, and the places in the pictures that show what it names.
+    """A labelled range of tokens, `end` exclusive, and the places in the images that show what it names.
 
-    `regions` say nothing about whether two spans are equal, or which comes first. What a span names may be shown at
-    several places, each of which is right, and metrics of spans compare bounds and labels; a metric of regions looks
-    at them itself.
+    `regions` do not matter for whether two spans are equal, or which comes first. A thing may be shown at several
+    places, each of which is right. Metrics of spans compare bounds and labels; a metric of regions reads `regions`
+    itself.
     """
 
     start: int
@@ -88,7 +88,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A directed relation between two spans; `label` is None for a pair still to be classified."""
+    """A directed relation between two spans; `label` is None for a pair that is still to be classified."""
 
     head: Span
     tail: Span
@@ -108,7 +108,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture of an example. `path` None is a blank one: an encoder takes it as the mean colour, or for none.
+    """An image of an example. `path` None is a blank image: for an encoder it is the mean colour, or no image.
 
     `box` cuts a crop out of the file. Roles: the post's `photo`, or an `object` in it. Raises `DataError` for an empty
     path.
@@ -143,9 +143,9 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A file of any other kind than pictures (`kind` is "audio", say), read by the parts that know the kind.
+    """A file that is not an image (`kind` is "audio", for example), for parts that know this kind.
 
-    `role` tells several of one kind apart; it is up to the reader and the encoder. Pictures are `Image`s, in `images`.
+    `role` distinguishes several files of one kind; reader and encoder choose it. Images are `Image`s, in `images`.
     """
 
     path: str
@@ -155,9 +155,9 @@ class Media:
     def __post_init__(self) -> None:
         if not self.kind or self.kind == "image":
             raise DataError(
-                f"media have a kind other than pictures, not {self.kind!r}",
+                f"media are not images, so their kind cannot be {self.kind!r}",
                 where=self.path,
-                hint="pictures go into `images`",
+                hint="images go into `images`",
                 code="data.media-kind",
             )
 
@@ -171,13 +171,13 @@ class Media:
         node.fields(("path", "kind", "role"))
         kind = node["kind"].text()
         if kind in ("", "image"):
-            node["kind"].fail("a kind of media such as 'audio' (pictures go into `images`)")
+            node["kind"].fail("a kind of media such as 'audio' (images go into `images`)")
         return cls(node["path"].text(), kind, node.optional("role", Node.text) or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """The words to link to an entity; `span` is None where they do not occur in the sentence."""
+    """The words to link to an entity; `span` is None if they do not occur in the sentence."""
 
     text: str
     span: Span | None = None
@@ -195,11 +195,11 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sentence with its pictures and, where known, its annotations.
+    """One sentence with its images and, if known, its annotations.
 
-    `offsets[i]` are the character bounds of `tokens[i]` in `text`. `notes` is JSON, its keys namespaced by the
-    part that wrote them. `media` are files of other kinds than pictures.
-    Raises `DataError` where spans or offsets do not fit the tokens, or regions the pictures.
+    `offsets[i]` are the character bounds of `tokens[i]` in `text`. `notes` is JSON; each key begins with the name of
+    the part that wrote it. `media` are files that are not images. Raises `DataError` if spans or offsets do not fit
+    the tokens, or regions the images.
     """
 
     id: str
@@ -251,7 +251,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A knowledge-base entry that mentions are linked to."""
+    """An entry of a knowledge base, to which mentions are linked."""
 
     id: str
     name: str
@@ -264,7 +264,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a decoder says of the example with the same id; scores in [0, 1] run beside their items.
+    """A decoder's answer for the example with the same id; each item has a score in [0, 1].
 
     `links` are entity ids, best first.
     """
@@ -295,7 +295,7 @@ class Prediction:
         )
 
     def to_dict(self) -> Json:
-        """As JSON, the record of a predictions file. Raises `DataError` for notes that JSON cannot hold."""
+        """As JSON, the record of a predictions file. Raises `DataError` for notes that cannot be JSON."""
         record: Json = {
             "id": self.id,
             "spans": [s.to_dict() for s in self.spans],
@@ -310,7 +310,7 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, record: object, where: str = "", id: str = "") -> Prediction:
-        """From JSON; `id` is taken where the record has none. Raises `DataError` that says `where`, and the field."""
+        """From JSON; `id` is used if the record has none. Raises `DataError` that says `where`, and the field."""
         node = Node(record, where).fields(tuple(cls.__dataclass_fields__))
         return cls(
             id=node.id(id),
@@ -326,17 +326,17 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class GoldRank:
-    """Where a model's ranking of entities puts an example's gold one: what is evaluated, never predicted.
+    """The rank of an example's gold entity in a model's ranking. It is used to evaluate, never to predict.
 
-    A rank is 1 + the *other* entities that score at least as high, so that ties count against the model; None where
-    there is no gold entity, or the knowledge base lacks it. Raises `DataError` for a rank below 1.
+    A rank is 1 + the number of *other* entities that score at least as high, so ties count against the model. It is
+    None if there is no gold entity, or if it is not in the knowledge base. Raises `DataError` for a rank below 1.
     """
 
     among: int | None
-    """Among the example's candidates, the gold entity put among them where it is missing. Where the example lists
-    none, among the whole knowledge base."""
+    """Among the example's candidates, to which the gold entity is added if it is missing. If the example lists none,
+    among the whole knowledge base."""
     listed: bool
-    """Whether the gold entity is one of those candidates (or of the knowledge base, where none are listed)."""
+    """Whether the gold entity is one of those candidates (or in the knowledge base, if none are listed)."""
     overall: int | None
     """Among the whole knowledge base."""
 
@@ -347,11 +347,11 @@ class GoldRank:
 
 @dataclass(frozen=True, slots=True)
 class TextView:
-    """The words a text encoder is asked to encode for one example.
+    """The words that a text encoder encodes for one example.
 
-    `words[i]` stands for the example's token `index[i]`; -1 marks a word that is none (an entity marker).
-    `markers` are positions in `words` whose subword the decoder wants to find again, in its own order.
-    `second` is an optional second text (context); it may be cut, `words` only after all of it is gone.
+    `words[i]` is the example's token `index[i]`; -1 is a word that is not a token (an entity marker). `markers` are
+    positions in `words` whose subword the decoder needs, in its own order. `second` is an optional second text
+    (context); if the input is too long, it is cut first, and `words` only when nothing of it is left.
     """
 
     words: tuple[str, ...]

@@ -20,16 +20,16 @@ from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
 
 NOTE = "mmkit.wikidiverse"
-"""Note key: `{"type": ..., "topic": ...}` of a mention, as far as the record tells them."""
+"""Note key: `{"type": ..., "topic": ...}` of a mention, if the record contains them."""
 
 _EXTENSION = re.compile(r".*(\.(?:jpe?g|JPE?G|png|PNG|svg|SVG|gif|GIF))", re.DOTALL)
 _REDRAWN = {".svg": ".png", ".SVG": ".png", ".gif": ".png", ".GIF": ".png"}
-"""Formats that the published picture folders hold as PNG instead."""
+"""Formats that are PNG in the published image folders."""
 
 
 @dataclass(frozen=True)
 class _Link:
-    """One mention: its words, place in the sentence, entity ("" for none) and candidates, as the record has them."""
+    """One mention: its words, position in the sentence, entity ("" for none) and candidates, as in the record."""
 
     text: str
     entity: str
@@ -54,11 +54,11 @@ class WikidiverseReader(MelReader):
       end]`
     - DWE's: `{"sentence", "mention", "mention_type", "mention_image", "entity"}`
 
-    `start` and `end` count characters. An entity's id is its article's title, `_` read as a space; with `hyphens =
-    "space"` `-` too, as in the keys of DWE's files. Mentions without an article are skipped and counted. A picture's
-    file is named by the MD5 hash of its url, of the url's last part in the dataset's own archive (`image_names =
-    "file"`), of the whole in DWE's (`"url"`). The record's number from 0 is its id, after the file's name. Candidate
-    files list, for each gold entity, the others.
+    `start` and `end` count characters. An entity's id is its article's title, with spaces for `_`, and with
+    `hyphens = "space"` also for `-`, as in the keys of DWE's files. Mentions without an article are skipped and
+    counted. An image's file is named by the MD5 hash of its url: of the url's last part in the dataset's own archive
+    (`image_names = "file"`), of the whole url in DWE's (`"url"`). The id is the file's name and the record's number
+    from 0. Candidate files list, for each gold entity, the other candidates.
     """
 
     form: ClassVar[str] = "a JSON list of captions, as WikiDiverse publishes it"
@@ -162,7 +162,7 @@ class WikidiverseReader(MelReader):
         return _Link(text.text(), self._article(article), (start.count(), end.count()), type.text())
 
     def _converted(self, node: Node) -> _Caption:
-        """A record as DWE's authors convert it; their `cands` are pairs of a title and its pictures."""
+        """A record in the form of DWE's authors; their `cands` are pairs of a title and its images."""
         start, end = (node.optional(key, Node.count) for key in ("start", "end"))
         listed = node.list("cands", _first) if node.value.get("cands") is not None else ()
         link = _Link(
@@ -179,7 +179,7 @@ class WikidiverseReader(MelReader):
         return "" if node.value is None else self._title(node.text())
 
     def _title(self, url: str) -> str:
-        """The title of a Wikipedia article, "" for what is no article's address ("nil")."""
+        """The title of a Wikipedia article, or "" for something that is not the address of an article ("nil")."""
         title = url.strip().partition("/wiki/")[2].replace("_", " ")
         return unquote(title.replace("-", " ") if self.hyphens == "space" else title).strip()
 
@@ -196,10 +196,10 @@ class WikidiverseReader(MelReader):
 
 
 def picture_file(url: str, named: Literal["file", "url"]) -> str:
-    """The name under which the picture of a url is kept: an MD5 hash, of its last part or the whole, and its format.
+    """The file name of the image of a url: an MD5 hash, of the last part or of the whole url, and its format.
 
-    An SVG is kept as PNG; so is a GIF in DWE's folder. Where the format is none that the authors' scripts know, the
-    url's last part follows the hash whole.
+    An SVG is stored as PNG; so is a GIF in DWE's folder. If the authors' scripts do not know the format, the url's
+    whole last part follows the hash.
     """
     last = url.rsplit("/", 1)[-1]
     hashed = md5((last if named == "file" else url).encode("utf-8", "surrogatepass")).hexdigest()

@@ -20,9 +20,10 @@ from mmkit.errors import DataError
 class WikipersonReader(MelReader):
     """Reads `[{"id": 0, "image": "17.jpg", "boundingbox": "[50.5, 15.0, 75.0, 42.5]", "wikiid": "Q41421"}]`.
 
-    Each record becomes an example without words: its text is empty and it has no mention. Its pictures are the photo
+    Each record becomes an example without words: its text is empty and it has no mention. Its images are the photo
     and, as an object, the person's face, `boundingbox` (left, top, right, bottom in pixels; it may reach beyond the
-    photo). Records without `wikiid` are skipped and counted. Candidate files list, for each gold entity, the others.
+    photo). Records without `wikiid` are skipped and counted. Candidate files list, for each gold entity, the other
+    candidates.
     """
 
     form: ClassVar[str] = "a JSON list of photos, as WIKIPerson publishes it"
@@ -76,7 +77,7 @@ def _id(node: Node) -> str:
 
 
 def _box(node: Node) -> Box:
-    """A list of four numbers, or the JSON of one, as it is published."""
+    """A list of four numbers, or a JSON string of one, as published."""
     if isinstance(node.value, str):
         node = Node(parse_line(node.value, node.where), node.where, node.name)
     numbers = [item.number() for item in node.items()]

@@ -1,4 +1,4 @@
-"""What some decoders can do beside predicting: protocols, looked at with `isinstance`."""
+"""What some decoders can do besides predicting: protocols, checked with `isinstance`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mmkit.scorers.base import Scorer
 
 @runtime_checkable
 class RanksGold(Protocol):
-    """A decoder that says where its ranking puts the gold entities.
+    """A decoder that gives the ranks of the gold entities.
 
-    Evaluation alone asks it, after `decode`, with the states of the same forward pass. What `decode` predicts knows
-    nothing of gold.
+    Only the evaluation calls it, after `decode`, with the states of the same forward pass. `decode` itself does not
+    use gold entities.
     """
 
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
@@ -26,13 +26,13 @@ class RanksGold(Protocol):
 
 @runtime_checkable
 class ScoresLabels(Protocol):
-    """A decoder whose scores of labels another model can read, by `mmkit.run.v1`."""
+    """A decoder whose scores of labels another model can read, through `mmkit.run.v1`."""
 
     score_names: frozenset[str]
-    """What `scores` gives; empty if its settings, or a subclass, make it nothing that others can read."""
+    """The names in `scores`; empty if its settings, or a subclass, give scores that others cannot read."""
 
     def scores(self, states: States) -> Features:
-        """`logits [B, R]` of a classifier; of a tagger `emissions [B, W, K]` of words, zero beyond `lengths [B]`."""
+        """A classifier's `logits [B, R]`; a tagger's `emissions [B, W, K]` of words, zero beyond `lengths [B]`."""
         ...
 
 
@@ -41,12 +41,12 @@ class LinksEntities(Protocol):
     """A decoder that links to the entities of a knowledge base."""
 
     entity_encoder: str | None
-    """The encoder of `[model.encoders]` that reads them, in a recipe without `[model.entities]`."""
+    """The encoder of `[model.encoders]` that reads entities, in a recipe without `[model.entities]`."""
 
     def link_to(self, entities: LinkedEntities) -> None:
         """Take the entities, after `build` and before the first batch."""
         ...
 
     def check_scorer(self, scorer: Scorer) -> None:
-        """Raise `PartError` for a scorer that it cannot be trained or ranked with."""
+        """Raise `PartError` for a scorer with which it cannot be trained or cannot rank."""
         ...

@@ -1,8 +1,9 @@
 """Nearly exact search among millions of entities on a CPU, through faiss (Douze et al., 2024).
 
 Inverted files of normalised features in float16 (`IVF<lists>,SQfp16`): a query is compared with the entities of the
-`probes` lists whose centres are nearest to it. They lie under `$MMKIT_CACHE/indexes/`, by the contents of the
-features, in parts of `PART` entities that share the centres. Building holds one part in memory; searching maps them.
+`probes` lists whose centres are nearest to it. The files are under `$MMKIT_CACHE/indexes/`, by the content of the
+features, in parts of `PART` entities that share the centres. Building holds one part in memory; searching maps all
+parts.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from mmkit.ops.losses import unit
 FORMAT = 1
 FACTS = "facts.json"
 SAMPLE = 40
-"""Entities a list that its centre is learnt from; faiss asks for 39."""
+"""The number of entities from which a list's centre is learnt; faiss asks for 39."""
 PART = 1 << 19
 """Entities that are indexed in memory before they are written."""
 STEP = 1 << 14
-"""Entities that are added at once."""
+"""Entities that are added together."""
 QUERIES = 32
-"""Queries whose findings are compared exactly at once."""
+"""Queries whose results are compared exactly together."""
 
 
 class ApproximateIndex:
-    """The nearest entities among those whose features lie near the query's; what is found gets its exact cosine.
+    """The nearest entities among those in lists near the query; the entities found get their exact cosine.
 
-    More `probes` find more of the truly nearest and take longer.
+    More `probes` find more of the truly nearest entities and take longer.
     """
 
     def __init__(self, parts: Sequence[Any], entities: EntityFeatures, probes: int = 32) -> None:
@@ -51,10 +52,10 @@ class ApproximateIndex:
 
     @classmethod
     def of(cls, entities: EntityFeatures, *, lists: int | None = None, probes: int = 32) -> ApproximateIndex:
-        """The index of `entities`, from the cache where it is there and undamaged, and else built.
+        """The index of `entities`, from the cache if it is there and undamaged, else built.
 
-        `lists` is by default the square root of the number of entities. Raises `PartError` where faiss is
-        missing, and `MMKitError` if the cache cannot be written.
+        `lists` is by default the square root of the number of entities. Raises `PartError` if faiss is missing, and
+        `MMKitError` if the cache cannot be written.
         """
         faiss = _faiss()
         lists = lists or max(1, math.isqrt(len(entities)))
@@ -67,7 +68,7 @@ class ApproximateIndex:
                 names = _undamaged(folder)
             if names is None:
                 raise MMKitError(
-                    "what was just written reads otherwise",
+                    "the file that was just written has other content",
                     where=folder,
                     hint="check the disk",
                     code="cache.unreliable",
@@ -79,7 +80,7 @@ class ApproximateIndex:
     def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Cosines `[B, k]` (float32) and rows `[B, k]` of entities near each `query [B, D]`, best first.
 
-        Equal ones come by row; k is at most the number of entities. Raises `DataError` for a query that is not
+        Equal ones are in order of rows; k is at most the number of entities. Raises `DataError` for a query that is not
         finite.
         """
         check_finite(query, "of a query")
@@ -93,7 +94,7 @@ class ApproximateIndex:
         return cosines.float(), rows
 
     def _rows(self, query: Tensor, count: int) -> Tensor:
-        """`count` rows near each query `[B, count]`; more lists are searched where those hold too few."""
+        """`count` rows near each query `[B, count]`; more lists are searched if those contain too few."""
         faiss = _faiss()
         vectors = _vectors(query.detach())
         lists = self._parts[0].nlist
@@ -112,7 +113,7 @@ def _build(folder: Path, entities: EntityFeatures, lists: int) -> None:
     """Write the index of `entities` to `folder`."""
     faiss = _faiss()
     index = faiss.index_factory(entities.dim, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1  # says nothing of small knowledge bases
+    index.cp.min_points_per_centroid = 1  # no warnings about small knowledge bases
     count = min(len(entities), SAMPLE * lists)
     sample = torch.arange(count) * len(entities) // count
     index.train(_vectors(entities.gather(sample)))
@@ -137,12 +138,12 @@ def _build(folder: Path, entities: EntityFeatures, lists: int) -> None:
 
 
 def _vectors(features: Tensor) -> np.ndarray[Any, Any]:
-    """Features as faiss takes them: on the host, in float32, at length 1."""
+    """Features for faiss: on the host, in float32, with length 1."""
     return unit(features.float()).cpu().numpy()
 
 
 def _undamaged(folder: Path) -> list[str] | None:
-    """The parts of an index, or None where they are not what was written."""
+    """The parts of an index, or None if they are not as they were written."""
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         whole = facts["format"] == FORMAT and all(

@@ -1,4 +1,4 @@
-"""Station 5, the decoder: learns labels, says which words to encode, computes the loss and reads predictions."""
+"""Station 5, the decoder: learns labels, says which words to encode, computes the loss and the predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmkit.tasks import JointTask, LinkTask, PairTask, Task
 Labels = dict[str, Any]
 
 _OLD_FLAGS: Mapping[str, Task] = {"pairs": PairTask(), "links": LinkTask()}
-"""Class flags that decoders set before they had a task, and what they stood for."""
+"""Class flags that decoders set before they had a task → the task that they meant."""
 
 
 class Decoder(nn.Module, ABC):
@@ -28,7 +28,7 @@ class Decoder(nn.Module, ABC):
     requires: frozenset[str] = frozenset()
     """States that the fuser must provide; settings may add to it."""
     task: Task = JointTask()
-    """What it is asked and what it answers; settings may choose it. One that says nothing finds spans and relations."""
+    """What it is asked and what it answers; settings may choose it. The default finds spans and relations."""
     compares_examples: ClassVar[bool] = False
     """Whether its loss compares the examples of a micro-batch, so that their number changes the result."""
     reads_causal: ClassVar[bool] = False
@@ -37,7 +37,7 @@ class Decoder(nn.Module, ABC):
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
-        """Give a decoder with the class flags of before the task they stood for."""
+        """Give a decoder with old class flags the task that they meant."""
         super().__init_subclass__(**arguments)
         if "task" in vars(cls):
             return
@@ -54,7 +54,7 @@ class Decoder(nn.Module, ABC):
 
     @property
     def special_tokens(self) -> tuple[str, ...]:
-        """Tokens that every text encoder's vocabulary must hold whole (entity markers)."""
+        """Tokens that every text encoder's vocabulary must contain as single tokens (entity markers)."""
         return ()
 
     @abstractmethod
@@ -66,18 +66,18 @@ class Decoder(nn.Module, ABC):
         """Make the modules. `dims` are the fuser's widths by state name."""
 
     def connect(self, encoders: Mapping[str, Encoder]) -> None:
-        """Look at the encoders, which are all built: a decoder that mixes trained runs finds them here.
+        """Get the encoders, which are all built: a decoder that mixes trained runs finds them here.
 
-        What it keeps of them must not become a module of its own: their weights would be saved twice.
+        It must not keep them as its own modules: their weights would be saved twice.
         """
 
     def attach(self, features: EntityFeatures) -> None:
-        """Take the features of `build`'s entities, row by row; called before the first batch if there is an
+        """Take the features of the entities of `build`, in their order; called before the first batch if there is an
         `entity_encoder`."""
         raise NotImplementedError(f"{type(self).__name__} reads no knowledge base")
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Raise `DataError` for training examples that `targets` would refuse, before an epoch comes upon one."""
+        """Raise `DataError` for training examples that `targets` would refuse, before the first epoch."""
 
     def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
         """What `fit` and `targets` would refuse of training examples: every kind of mistake once, with all its places.
@@ -88,11 +88,11 @@ class Decoder(nn.Module, ABC):
         return ()
 
     def units(self, example: Example) -> list[Example]:
-        """The examples to train and score on: the example itself, or one a candidate pair, say."""
+        """The examples to train and score on: the example itself or, for example, one for each candidate pair."""
         return [example]
 
     def views(self, example: Example) -> dict[str, TextView]:
-        """The texts an encoder may be asked for, by name. `example` is the task's question."""
+        """The texts that encoders may read, by name. `example` is the task's question."""
         return {"text": TextView.of(example)}
 
     @abstractmethod
@@ -106,13 +106,13 @@ class Decoder(nn.Module, ABC):
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         """Named scalar losses, each a mean over the batch's examples (so that shards of a batch can be weighted).
 
-        With a third parameter, `encoders`, it is given the encoders by name: a decoder that generates computes with
-        their embeddings or their network. So is `decode`.
+        If it has a third parameter, `encoders`, it gets the encoders by name: a decoder that generates uses their
+        embeddings or their network. The same holds for `decode`.
         """
 
     @abstractmethod
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """A prediction for each of `batch.examples`, in order.
 
-        They are the task's questions: what is to be found is not in them.
+        They are the task's questions: they do not contain what is to be found.
         """

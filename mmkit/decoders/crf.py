@@ -18,14 +18,14 @@ FORBIDDEN = -1e4
 class LinearChainCRF(nn.Module):
     """Scores a tag sequence by its emissions and by the transitions between neighbours.
 
-    Emissions are `[B, T, K]`, masks `[B, T]`, T at least 1; tags are `[B, T]`, or `[B, n, T]` for n sequences a
-    row. A mask is True on a row's first steps and False after them. What stands at masked positions, NaN
-    included, changes nothing; a row that is masked throughout has one sequence, the empty one, of score 0.
-    Everything is computed in float32 at least, also under autocast.
+    Emissions are `[B, T, K]`, masks `[B, T]`, T at least 1; tags are `[B, T]`, or `[B, n, T]` for n sequences in each
+    row. A mask is True on a row's first steps and False after them. Values at masked positions, even NaN, have no
+    effect. A row that is completely masked has one sequence, the empty one, with score 0. Everything is computed in
+    float32 at least, also under autocast.
 
     Parameters are named and laid out as in pytorch-crf: `transitions[i, j]` scores going from tag i to tag j.
-    `allowed [K + 1, K + 1]`, if given, says which transitions may be taken; its last row stands for the start
-    and its last column for the end. It is no part of the state dict.
+    `allowed [K + 1, K + 1]`, if given, says which transitions are allowed; its last row is the start and its last
+    column the end. It is not part of the state dict.
 
     Methods raise `ValueError` for tensors of another shape.
     """
@@ -53,10 +53,10 @@ class LinearChainCRF(nn.Module):
         return f"{self.num_tags}, constrained={self.allowed is not None}"
 
     def log_likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """log p(tags | emissions), `[B]`, or `[B, n]` of n sequences a row, for which one partition is computed.
+        """log p(tags | emissions), `[B]`, or `[B, n]` for n sequences in each row, for which one partition is computed.
 
-        `tags` may hold anything at masked positions. A sequence that takes a forbidden transition has a
-        log-likelihood near -10,000 for each one taken.
+        `tags` may have any value at masked positions. A sequence with forbidden transitions has a log-likelihood near
+        -10,000 for each of them.
         """
         self._check(emissions, mask, tags)
         with torch.autocast(emissions.device.type, enabled=False):
@@ -82,7 +82,7 @@ class LinearChainCRF(nn.Module):
     def log_marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """log p(tag at t | emissions), `[B, T, K]`, differentiable.
 
-        Masked positions hold 0, so that sums over positions need no mask. Forward filtering, then backward
+        Masked positions are 0, so that sums over positions need no mask. Forward filtering, then backward
         smoothing in log space: each position's marginals sum to 1 by construction.
         """
         self._check(emissions, mask)
@@ -103,8 +103,8 @@ class LinearChainCRF(nn.Module):
     def viterbi(self, emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The best tags `[B, T]`, -1 at masked positions, and their unnormalised score `[B]`.
 
-        Where the constraints allow no sequence of a row's length, its tags are -1 and its score -inf; where
-        an emission is NaN, its tags are -1 and its score NaN.
+        If the constraints allow no sequence of a row's length, its tags are -1 and its score -inf; if an emission is
+        NaN, its tags are -1 and its score NaN.
         """
         tags, score = best_path(self._chain(emissions, mask))
         found = mask & (score > NEVER).unsqueeze(1)
@@ -114,7 +114,7 @@ class LinearChainCRF(nn.Module):
     def viterbi_nbest(self, emissions: Tensor, mask: Tensor, n: int) -> tuple[Tensor, Tensor]:
         """The n best tag sequences `[B, n, T]` and their unnormalised scores `[B, n]`, best first.
 
-        Masked positions hold -1. Where fewer than n sequences exist, the rest are all -1 and score -inf.
+        Masked positions are -1. If fewer than n sequences exist, the others are all -1 and have the score -inf.
         """
         if n < 1:
             raise ValueError(f"n must be at least 1, not {n}")
@@ -184,7 +184,8 @@ def _without_masked(emissions: Tensor, mask: Tensor) -> Tensor:
 def _centred(emissions: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Emissions less their maximum at each position, 0 where masked; and those maxima `[B, T]`.
 
-    Likelihoods and marginals do not change by it; the score of every sequence becomes less by the maxima's sum.
+    This does not change likelihoods and marginals; the score of every sequence becomes smaller by the sum of the
+    maxima.
     """
     emissions = _without_masked(emissions, mask)
     largest = emissions.detach().amax(2)

@@ -19,8 +19,8 @@ class CrfTagger(Tagger):
     """Tags words with a linear-chain conditional random field; spans are scored by its marginals.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). `subwords`: "first", the only value here, tags words by their first subword (see `Tagger`).
-    With `constraints` only well-formed tag sequences have a probability.
+    sorted). `subwords` can only be "first": words are tagged by their first subword (see `Tagger`). With
+    `constraints`, only well-formed tag sequences have a probability.
 
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
     """

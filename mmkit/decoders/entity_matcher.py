@@ -25,26 +25,26 @@ from mmkit.tasks import LinkTask, Task
 
 
 class EntityMatcher(Decoder):
-    """Draws a query to its entity in training; ranks entities in prediction.
+    """Moves a query towards its entity in training; ranks entities in prediction.
 
-    What entities are compared by, `[model.entities]` says. In a recipe without that section `entities` names the
-    encoder of `[model.encoders]` that reads the knowledge base, and its vectors are compared by cosine with the state
-    `query`.
+    `[model.entities]` says how entities are compared. In a recipe without that section, `entities` names the encoder
+    of `[model.encoders]` that reads the knowledge base, and its vectors are compared with the state `query` by
+    cosine.
 
     Losses (`mmkit.ops.losses`) of vectors: `n_pair` with weight `l2` on the norms, `triplet` with `margin`, `circle`
-    with `margin` and `scale`, and `clip`, symmetric over the batch with a learned scale. Of any scorer:
-    `cross_entropy` over the gold entity and its negatives, called `matching`, and one more for each part that the
-    scorer scores by itself, called as it is, and for a reranker that learns (`reranking`). `negatives` are
+    with `margin` and `scale`, and `clip`, symmetric over the batch with a learned scale. For any scorer:
+    `cross_entropy` over the gold entity and its negatives, called `matching`; one more for each part that the scorer
+    scores separately, called like the part; and one for a reranker that learns (`reranking`). `negatives` are
 
-    - `batch`: the other mentions' entities (the only ones `clip` knows);
-    - `random`: `count` entities a mention;
-    - `tfidf`: the same, with probability `share` one that has a telling word in common with the gold (DWE);
+    - `batch`: the other mentions' entities (`clip` uses only these);
+    - `random`: `count` entities for each mention;
+    - `tfidf`: the same, but with probability `share` one that has a significant word in common with the gold (DWE);
     - `listed`: the first `count` of a mention's candidates that are not the gold;
-    - `hard`: the `count` most similar now among `pool` random entities (by their tensors of the last evaluation, where
-      a scorer that is no cosine is trained).
+    - `hard`: the `count` entities among `pool` random ones that are most similar at the moment (if a scorer that is
+      not a cosine is trained: by their tensors of the last evaluation).
 
-    With `shared`, a mention's negatives are those of all mentions of the batch, over all processes, as N-pair has
-    it; an entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
+    With `shared`, a mention's negatives are those of all mentions of the batch, over all processes, as in N-pair; an
+    entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
 
     Predictions: see `docs/data.md`. Candidates are ranked where an example lists some, and the whole knowledge base
     elsewhere: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given. faiss needs
@@ -91,13 +91,13 @@ class EntityMatcher(Decoder):
         self._listed: dict[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]]] = {}
 
     def fit(self, examples: Iterable[Example]) -> Labels:
-        """Nothing: entities come from the knowledge base, also those that training never saw."""
+        """Learns nothing: entities come from the knowledge base, also those that training never saw."""
         return {}
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        """Take the knowledge base. A model without one (an imported checkpoint) can be saved, and no more.
+        """Take the knowledge base. A model without one (an imported checkpoint) can only be saved.
 
-        Raises `DataError` for entities that are no `KnowledgeBase`.
+        Raises `DataError` for entities that are not a `KnowledgeBase`.
         """
         if len(entities) and not isinstance(entities, KnowledgeBase):
             raise DataError(
@@ -118,14 +118,14 @@ class EntityMatcher(Decoder):
             )
         if scorer.vectors is None and self.loss_name != "cross_entropy":
             raise PartError(
-                f"the loss {self.loss_name!r} compares one vector a mention with one an entity, but "
-                f"{type(scorer).__name__} compares otherwise",
+                f"the loss {self.loss_name!r} compares one vector of a mention with one of an entity, but "
+                f"{type(scorer).__name__} compares in another way",
                 hint='set loss = "cross_entropy" in [model.decoder]',
                 code="part.loss",
             )
 
     def link_to(self, entities: LinkedEntities) -> None:
-        """Take the entities' tensors, and what compares them."""
+        """Take the entities' tensors, and the scorer that compares them."""
         self.linked, self._words = entities, None
         nearest = None
         if entities.vectors is not None:
@@ -150,16 +150,16 @@ class EntityMatcher(Decoder):
                 if first.entity is None
                 else f"its entity {first.entity!r} is not in the knowledge base ([data.entities])"
             )
-            + (f", and {others:,} more mentions are like it" if others else ""),
+            + (f", and {others:,} more mentions have the same problem" if others else ""),
             where=first.id,
-            hint="leave such mentions out, or complete the knowledge base",
+            hint="remove such mentions, or complete the knowledge base",
             code="task.no-entity",
         )
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """`gold [B]`, the rows of the examples' entities, and with listed negatives `listed [B, count]`, -1 none.
 
-        Raises `DataError` naming an example without an entity, or whose entity the knowledge base lacks.
+        Raises `DataError` naming an example without an entity, or whose entity is not in the knowledge base.
         """
         self.check(examples)
         gold = [self._gold_row(example) for example in examples]
@@ -199,7 +199,8 @@ class EntityMatcher(Decoder):
         return {"matching": matching}
 
     def _cross_entropies(self, states: States, targets: Features) -> dict[str, Tensor]:
-        """One of each of the scorer's scores, over columns of entities that are every mention's, or each one's own."""
+        """A loss for each of the scorer's scores; columns are entities that all mentions share, or each mention's
+        own."""
         linked, gold = self._linked, targets["gold"]
         drawn = (
             gold.new_empty(len(gold), 0)
@@ -272,7 +273,7 @@ class EntityMatcher(Decoder):
         return predictions
 
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
-        """Where the gold entities stand, exactly (with faiss: none where the gold is not among those found)."""
+        """The ranks of the gold entities, exactly (with faiss: none if the gold entity was not found)."""
         device = next(iter(states.tensors.values())).device
         gold = torch.tensor([self._gold_row(example) for example in examples], device=device)
         rows = self._listed_rows(examples, device)
@@ -290,7 +291,7 @@ class EntityMatcher(Decoder):
     def _best_candidates(
         self, states: States, examples: Sequence[Example], device: torch.device
     ) -> list[list[tuple[str, float]]]:
-        """The best of each example's candidates; none where it lists none."""
+        """The best of each example's candidates; none if it lists none."""
         rows = self._listed_rows(examples, device)
         if not rows.numel():
             return [[] for _ in examples]
@@ -318,7 +319,7 @@ class EntityMatcher(Decoder):
         return self._gold[example.entity]
 
     def _candidate_rows(self, example: Example) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The row of each candidate, -1 for one that the knowledge base lacks or that is listed again."""
+        """The row of each candidate, -1 if it is not in the knowledge base or is listed again."""
         if example.candidates not in self._listed:
             if len(self._listed) >= 100_000:  # a stream of predictions may have no end
                 self._listed.clear()
@@ -363,7 +364,7 @@ class EntityMatcher(Decoder):
 
     @property
     def _features(self) -> EntityFeatures:
-        """The vectors by whose cosine entities are found."""
+        """The vectors whose cosine finds entities."""
         vectors = self._linked.vectors
         assert vectors is not None, "check_scorer"
         return vectors

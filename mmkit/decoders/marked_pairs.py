@@ -1,4 +1,4 @@
-"""What decoders share that see a pair by markers put around its spans."""
+"""Base of decoders that see a pair by markers around its spans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmkit.errors import RecipeError
 class MarkedPairDecoder(PairDecoder):
     """Puts markers around the spans of a pair (Baldini Soares et al., 2019): `head_markers` and `tail_markers`.
 
-    The rest is `PairDecoder`'s; subclasses say how the marked text is scored.
+    Everything else is in `PairDecoder`; subclasses say how the marked text is scored.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class MarkedPairDecoder(PairDecoder):
 def mark(tokens: Sequence[str], marked: Sequence[tuple[Span, tuple[str, str]]]) -> TextView:
     """The tokens with an opening and a closing marker around each span; `markers` are the opening ones.
 
-    Nested spans get nested markers and, of equal spans, the first is outside; where spans touch, one closes
-    before the other opens. Only spans that cross each other have crossing markers.
+    Nested spans get nested markers; of two equal spans the first is outside; if spans touch, one closes before the
+    other opens. Only spans that cross each other have crossing markers.
     """
     order = range(len(marked))
     opening = sorted(order, key=lambda i: (marked[i][0].start, -marked[i][0].end, i))  # the outer first

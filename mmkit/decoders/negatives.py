@@ -1,7 +1,7 @@
 """Negatives for training a matcher: rows of a knowledge base that are not the gold entity's.
 
-Everything is drawn on the device with its own generator, whose seed follows from the update: no process waits, and
-a resumed run draws the same.
+Everything is drawn on the device with a separate generator, whose seed follows from the update: no process waits, and
+a resumed run draws the same negatives.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.ops.losses import unit
 
 WORDS = 5
-"""Words of an entity that stand for it: those with the highest TF-IDF."""
+"""The number of significant words of an entity: those with the highest TF-IDF."""
 
 
 def random_rows(gold: Tensor, size: int, count: int) -> Tensor:
-    """`[B, count]` rows below `size`, uniformly from all but each one's `gold [B]` (-1: from all)."""
+    """`[B, count]` rows below `size`, uniformly from all except each one's `gold [B]` (-1: from all)."""
     if size == 1:
-        return gold.new_zeros(len(gold), count)  # there is no other: the caller excludes it
+        return gold.new_zeros(len(gold), count)  # there is no other entity: the caller excludes it
     known = (gold >= 0)[:, None]
     highest = torch.where(known, size - 1, size)
     rows = (torch.rand(len(gold), count, device=gold.device, dtype=torch.float64) * highest).long()
@@ -34,9 +34,9 @@ def random_rows(gold: Tensor, size: int, count: int) -> Tensor:
 
 
 def hard_rows(query: Tensor, gold: Tensor, features: EntityFeatures, count: int, pool: int) -> Tensor:
-    """`[B, count]` rows most similar to `query [B, D]` by cosine among `pool` random ones, the gold left out.
+    """`[B, count]` rows most similar to `query [B, D]` by cosine among `pool` random ones, without the gold.
 
-    Fewer than `count` others: the rest is -1.
+    If there are fewer than `count`, the others are -1.
     """
     rows = pool_rows(len(features), pool, gold.device)
     with torch.no_grad(), torch.autocast(query.device.type, enabled=False):
@@ -45,7 +45,7 @@ def hard_rows(query: Tensor, gold: Tensor, features: EntityFeatures, count: int,
 
 
 def pool_rows(size: int, pool: int, device: torch.device) -> Tensor:
-    """At most `pool` random rows of `size`, each once: it would be chosen twice."""
+    """At most `pool` random rows of `size`, each once, so that none is chosen twice."""
     return torch.arange(size, device=device) if size <= pool else torch.randperm(size, device=device)[:pool]
 
 
@@ -59,7 +59,7 @@ def hardest(scores: Tensor, rows: Tensor, gold: Tensor, count: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class SharedWords:
-    """Which entities share a word that is telling of both; DWE draws its negatives so.
+    """Which entities share a word that is significant for both; DWE draws its negatives in this way.
 
     Compressed rows: entity e has the words `words[word_starts[e] : word_starts[e + 1]]`, and word w the entities
     `entities[entity_starts[w] : entity_starts[w + 1]]`.
@@ -74,7 +74,7 @@ class SharedWords:
     def of(cls, entities: Iterable[Entity], again: Iterable[Entity]) -> SharedWords:
         """The words of each entity's name and description; the entities are read twice, `again` the second time.
 
-        Words of one entity alone lead nowhere and are left out.
+        Words of only one entity are left out.
         """
         frequency: Counter[str] = Counter()
         total = 0
@@ -104,7 +104,7 @@ class SharedWords:
     def draw(self, gold: Tensor, count: int, share: float) -> Tensor:
         """`[B, count]` rows: with probability `share` one that shares a random word of `gold [B]`, else any other.
 
-        Any other too where the gold itself is drawn, or nobody shares its words.
+        Also any other if the gold itself is drawn, or no entity shares its words.
         """
         size = len(self.word_starts) - 1
         any_other = random_rows(gold, size, count)

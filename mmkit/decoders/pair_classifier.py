@@ -1,4 +1,4 @@
-"""`mmkit.pair_classifier.v1`: classifies the relation of two spans by markers put around them."""
+"""`mmkit.pair_classifier.v1`: classifies the relation of two spans by markers around them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mmkit.decoders.marked_pairs import MarkedPairDecoder
 
 
 class PairClassifier(MarkedPairDecoder):
-    """Classifies the relation of two given spans by the states at markers put around them.
+    """Classifies the relation of two given spans by the states at markers around them.
 
-    The head stands between `head_markers`, the tail between `tail_markers` (Baldini Soares et al., 2019). The
-    states at the two opening markers are concatenated, head first or, with `order = "text"`, as they come in
-    the text; then optionally normalised, and classified. `relations` are the labels in order (default: those
-    in the training data, sorted after `none_label`). An example with several pairs becomes as many, `id#0`,
-    `id#1` and so on (see `PairDecoder`).
+    The head is between `head_markers`, the tail between `tail_markers` (Baldini Soares et al., 2019). The states at
+    the two opening markers are concatenated, head first or, with `order = "text"`, in the order of the text; then
+    optionally normalised, and classified. `relations` are the labels in order (default: those in the training data,
+    sorted after `none_label`). An example with several pairs becomes several examples, `id#0`, `id#1` and so on (see
+    `PairDecoder`).
 
-    For a marker that the length limit cut off, the state at the text's first position is taken.
+    If the length limit cut a marker off, the state at the text's first position is used.
     Loss `cross_entropy`: mean over pairs.
     """
 

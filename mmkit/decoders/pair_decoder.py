@@ -1,4 +1,4 @@
-"""What decoders of pairs share: labels and units from relations, the loss, and relations from label scores."""
+"""Base of decoders of pairs: labels and units from relations, the loss, and relations from label scores."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mmkit.tasks import PairTask, Task
 
 
 class PairDecoder(Decoder):
-    """Gives each pair of spans one of several relations; subclasses say how those are scored.
+    """Gives each pair of spans one of several relations; subclasses say how relations are scored.
 
-    `relations` are the labels in order (default: those in the training data, sorted after `none_label`). An
-    example with several pairs becomes as many, `id#0`, `id#1` and so on. Loss `cross_entropy`: mean over pairs.
+    `relations` are the labels in order (default: those in the training data, sorted after `none_label`). An example
+    with several pairs becomes several examples, `id#0`, `id#1` and so on. Loss `cross_entropy`: mean over pairs.
     """
 
     task: Task = PairTask()
@@ -61,7 +61,7 @@ class PairDecoder(Decoder):
         self.labels = labels["relations"]
 
     def units(self, example: Example) -> list[Example]:
-        """One example a pair. Raises `DataError` if there is none."""
+        """One example for each pair. Raises `DataError` if there is no pair."""
         pair_of(example)
         if len(example.relations) == 1:
             return [example]

@@ -1,4 +1,4 @@
-"""Ranking entities for queries: by the exact cosine of vectors, or by whatever a scorer compares."""
+"""Ranking entities for queries: by the exact cosine of vectors, or by any scorer."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ NONE = -1
 """The row of an entity that is not in the knowledge base."""
 
 EXACT_UP_TO = 1_000_000
-"""Entities that `search = "auto"` compares one by one on a CPU; beyond, and not on a GPU, it asks faiss."""
+"""Up to this number of entities, `search = "auto"` compares all on a CPU; for more it uses faiss. A GPU compares
+all."""
 
 CELLS = 1 << 25
-"""Scores that are held at once: 128 MB."""
+"""The number of scores in memory at the same time: 128 MB."""
 
 
 class Ranking(Protocol):
-    """How a matcher ranks. Rows of `NONE` are no entities; `gold [B]` rows of `NONE` have the rank 0."""
+    """How a matcher ranks. Rows with `NONE` are not entities; `gold [B]` rows with `NONE` have the rank 0."""
 
     def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
         """Scores and rows of each query's best entities `[B, count]`, best first (fewer if there are fewer)."""
         ...
 
     def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
-        """`[B]`: 1 + the other entities that score at least as high as the gold one, or 0 where nobody knows.
+        """`[B]`: 1 + the number of other entities that score at least as high as the gold one, or 0 if unknown.
 
-        `count` is how many `best` is asked for.
+        `count` is the `count` of `best`.
         """
         ...
 
@@ -51,7 +52,7 @@ class Ranking(Protocol):
 
 
 class CosineRanking:
-    """By the cosine of a state and one vector an entity, exactly; with `search = "faiss"` nearly so."""
+    """By the cosine of a state and one vector of each entity, exactly; with `search = "faiss"` approximately."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class CosineRanking:
         return self.search == "faiss" or (self.search == "auto" and large)
 
     def _found(self, query: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Cosines and rows of what faiss finds."""
+        """Cosines and rows of the entities that faiss finds."""
         version = getattr(self.features, "version", 0)  # features of trained encoders change
         if self._index is None or self._index[0] != version:
             self._index = version, ApproximateIndex.of(self.features)
@@ -156,7 +157,7 @@ class ScoredRanking:
 
     @torch.no_grad()
     def recent(self, states: States, rows: Tensor) -> Tensor:
-        """The scorer's scores `[B, P]` of `rows [P]`, by tensors that may be older than the weights."""
+        """The scorer's scores `[B, P]` of `rows [P]`, from tensors that may be older than the weights."""
         return self._of(states, self.entities.tensors.recent(rows))
 
     def unit(self, score: float) -> float:
@@ -174,7 +175,7 @@ class ScoredRanking:
         return _highest(self._all(states), count)[1]
 
     def _all(self, states: States) -> Tensor:
-        """`[B, N]`. Those of the last states are kept: predictions and ranks are of the same ones."""
+        """`[B, N]`. The scores of the last states are kept, because predictions and ranks need the same scores."""
         if self._last is not None and self._last[0]() is states:
             return self._last[1]
         query, device = self._query(states, self.scorer), next(iter(states.tensors.values())).device
@@ -190,7 +191,7 @@ class ScoredRanking:
         if not scores.isfinite().all():
             raise DataError(
                 "scores of entities are not finite",
-                hint="look at what the encoders make of texts and pictures",
+                hint="check the encoders' features of texts and images",
                 code="features.not-finite",
             )
         self._last = weakref.ref(states), scores
@@ -204,7 +205,7 @@ class ScoredRanking:
             return self.reranker.pairs(query, entities)[SCORE].float()
 
     def _of(self, states: States, entities: Features) -> Tensor:
-        """The scorer's `[B, n]` of entities that are every query's."""
+        """The scorer's scores `[B, n]` of entities that all queries share."""
         query = self._query(states, self.scorer)
         with full_float32(next(iter(query.values())).device):
             return self.scorer.scores(query, of_scorer(entities))[SCORE].float()
@@ -215,7 +216,7 @@ class ScoredRanking:
 
 
 def _highest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` highest of `scores [B, N]`, and where they are; equal ones in order of place."""
+    """The `count` highest of `scores [B, N]`, and their positions; equal ones in order of position."""
     found = scores.topk(min(count, scores.shape[1]), dim=1)
     rows = found.indices.sort(dim=1).values
     order = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)

@@ -1,8 +1,8 @@
-"""Nearest entities by cosine, and the rank of the gold one: exact, in memory that does not grow with the entities.
+"""Nearest entities by cosine, and the rank of the gold one: exact, in memory that does not grow with their number.
 
 Exact means: what float64 arithmetic on the stored, rounded features gives. Products are computed in float32; where
 its rounding could matter for the outcome, the few entities in question are compared again in float64.
-A zero vector has the cosine 0 with everything. Cosines that float64 cannot tell apart (`TIE`) are equal.
+A zero vector has the cosine 0 with everything. Cosines that float64 cannot distinguish (`TIE`) are equal.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ class Found(NamedTuple):
     rows: Tensor
     """`[B, k]`"""
     rank: Tensor
-    """`[B]`: 1 + the other entities whose cosine is at least the gold one's; 0 for a query without gold."""
+    """`[B]`: 1 + the number of other entities whose cosine is at least that of the gold one; 0 for a query without
+    gold."""
 
 
 @torch.no_grad()
 def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None = None) -> Found:
     """The `k` entities nearest to each `query [B, D]`, and the ranks of the rows `gold [B]` (-1 for none).
 
-    Computes where the query is: blocks that lie elsewhere are copied there one by one. With `k` = 0 it only ranks.
+    Computes on the query's device: blocks on other devices are copied there one by one. With `k` = 0 it only ranks.
     Raises `DataError` for features that are not finite.
     """
     k = min(k, len(entities))
@@ -62,14 +63,14 @@ def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None 
 def rank_among(
     query: Tensor, candidates: Tensor, valid: Tensor, gold: Tensor, is_gold: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cosines `[B, C]` of each query's own candidates, and the rank `[B]` of its gold entity put among them.
+    """Cosines `[B, C]` of each query's own candidates, and the rank `[B]` of its gold entity among them.
 
     `query` and `gold`, the gold entities' features, are `[B, D]`, `candidates` `[B, C, D]`. `is_gold [B, C]` marks
     the gold entity, which never competes with itself, and `valid [B, C]` real candidates; others get the cosine
     -inf. Raises `DataError` for features that are not finite.
     """
     _, C, D = candidates.shape
-    rows = max(1, CELLS // (4 * max(1, C * D)))  # float64 takes room
+    rows = max(1, CELLS // (4 * max(1, C * D)))  # float64 takes memory
     parts = zip(query.split(rows), candidates.split(rows), strict=True)
     cosines = torch.cat([cosine(q.unsqueeze(1), c) for q, c in parts])
     own = cosine(query, gold).unsqueeze(1)
@@ -80,7 +81,7 @@ def rank_among(
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosines in float64 along the last dimension; the others are broadcast. 0 where a vector is zero."""
+    """Cosines in float64 along the last dimension; the others are broadcast. 0 if a vector is zero."""
     a, b = a.double(), b.double()
     norms = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
     return (a * b).sum(-1) / torch.where(norms == 0, 1.0, norms)
@@ -99,7 +100,7 @@ def check_finite(x: Tensor, whose: str) -> None:
     if not x.isfinite().all():
         raise DataError(
             f"features {whose} are not finite",
-            hint="look at what the encoder makes of these texts or pictures",
+            hint="check the encoder's features of these texts or images",
             code="features.not-finite",
         )
 
@@ -115,7 +116,7 @@ class _Block(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """Queries, and what a block of entities has to be compared with."""
+    """Queries, and the values that a block of entities is compared with."""
 
     query: Tensor
     unit: Tensor
@@ -124,7 +125,7 @@ class _Wanted(NamedTuple):
     """Queries that are zero vectors `[B]`: nothing is nearer to them than anything else."""
     gold: Tensor
     own: Tensor
-    """The gold entities' cosines `[B, 1]`, float64; inf where nothing has to be compared."""
+    """The gold entities' cosines `[B, 1]`, float64; inf if nothing is to be compared."""
 
     @classmethod
     def of(cls, query: Tensor, gold: Tensor | None, entities: EntityFeatures) -> _Wanted:
@@ -141,7 +142,7 @@ class _Wanted(NamedTuple):
 
     @property
     def error(self) -> float:
-        """What a cosine in float32 may be off at worst: a sum of D products, a norm, and a few roundings."""
+        """The largest error of a cosine in float32: a sum of D products, a norm, and a few roundings."""
         return (1.5 * self.query.shape[1] + 16) * ROUNDING
 
     def scores(self, block: _Block) -> Tensor:
@@ -157,7 +158,7 @@ class _Wanted(NamedTuple):
         return torch.cat([cosine(self.query[q], block.features[r]) for q, r in pairs])
 
     def outranking(self, scores: Tensor, block: _Block) -> Tensor:
-        """How many rows of the block, the gold one aside, come at least as near as it `[B]`. Alters `scores`."""
+        """How many rows of the block, without the gold one, are at least as near as it `[B]`. Changes `scores`."""
         zero = (block.norm == 0).nonzero().squeeze(1)  # there may be many, whose cosines are exact
         scores[:, zero] = torch.where(self.own <= TIE, torch.inf, -torch.inf).float()
         row = self.gold - block.first

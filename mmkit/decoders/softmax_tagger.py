@@ -16,10 +16,10 @@ class SoftmaxTagger(Tagger):
     """Tags each word on its own by a softmax over tags.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). `subwords`: "first", the only value here, tags words by their first subword (see `Tagger`).
+    sorted). `subwords` can only be "first": words are tagged by their first subword (see `Tagger`).
 
-    Loss `cross_entropy`: mean over a sentence's positions, then over sentences, so that every sentence counts
-    alike, however long.
+    Loss `cross_entropy`: mean over a sentence's positions, then over sentences, so that long and short sentences
+    count the same.
     """
 
     def __init__(

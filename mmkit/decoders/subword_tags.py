@@ -1,4 +1,4 @@
-"""Tags of every subword, not of words alone: a base for taggers that learn from further subwords too."""
+"""Tags of every subword, not only of words: a base for taggers that also learn from later subwords."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mmkit.decoders.tagger import Tagger, at_least_one, at_positions
 from mmkit.decoders.tagging import Ids, TagSet
 
 PAD, X, CLS, SEP = "[PAD]", "X", "[CLS]", "[SEP]"
-"""Tags of what is not the first subword of a word, as the field's released code names them."""
+"""Tags of subwords that are not the first of a word, with the names of the field's released code."""
 
 
 class SubwordTags(Tagger):
-    """Tags every subword. It stands before the class that scores tags: `class Mine(SubwordTags, CrfTagger)`.
+    """Tags every subword. List it before the class that scores tags: `class Mine(SubwordTags, CrfTagger)`.
 
-    A word's further subwords carry the tag X, the special tokens around the text [CLS] and [SEP], a second text X;
-    [PAD] is tag 0 and never occurs. Spans are read off the first subwords. What is scored are not words, so that no
-    other model can build on the scores.
+    The later subwords of a word have the tag X, the special tokens around the text [CLS] and [SEP], a second text X;
+    [PAD] is tag 0 and never occurs. Spans are read from the first subwords. The scores are not of words, so other
+    models cannot use them.
     """
 
     subwords: ClassVar[str] = "tagged"

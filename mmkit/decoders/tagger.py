@@ -1,4 +1,4 @@
-"""What the taggers share: emissions of words, targets from spans, and spans from tags."""
+"""Base of taggers: emissions of words, targets from spans, and spans from tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmkit.tasks import SpanTask, Task
 class Tagger(Decoder):
     """Tags words by a linear layer over the text's states; subclasses say how tags are scored together.
 
-    `text` names the text encoder whose alignment is used, `types` are the span types in label order (default:
+    `text` names the text encoder whose word alignment is used, `types` are the span types in label order (default:
     those of the training examples, sorted by name). Each word is tagged by its first subword's state. A subclass
     may tag other positions than words: it overrides `tag_set`, `position_tags`, `emissions` and `of_words`.
 
@@ -35,7 +35,7 @@ class Tagger(Decoder):
     task: Task = SpanTask()
 
     subwords: ClassVar[str] = "first"
-    """What is tagged, as `labels.json` keeps it."""
+    """The tagged positions, as written in `labels.json`."""
 
     linear: nn.Linear
 
@@ -85,7 +85,7 @@ class Tagger(Decoder):
     # Training
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
-        """`tags [B, S]` of what is tagged, -1 where nothing is."""
+        """`tags [B, S]` of the tagged positions, -1 for none."""
         alignment = self._alignment(inputs)
         words = padded(
             [self.tags.encode(example) for example in examples], alignment["first_subword"].shape[1]
@@ -97,7 +97,7 @@ class Tagger(Decoder):
         return at_least_one(torch.from_numpy(words))
 
     def _alignment(self, inputs: Mapping[str, Features]) -> Features:
-        """The inputs of the text encoder, among them where its words are."""
+        """The inputs of the text encoder, with its word alignment."""
         texts = [name for name, tensors in inputs.items() if "first_subword" in tensors]
         if self.text not in texts:
             problem = "encodes no words" if self.text in inputs else "does not exist"
@@ -112,7 +112,7 @@ class Tagger(Decoder):
     # Both
 
     def emissions(self, states: States) -> tuple[Tensor, Tensor]:
-        """Tag scores of what is tagged and their mask: `[B, S, K]`, `[B, S]`; S = W, words, here."""
+        """Tag scores of the tagged positions and their mask: `[B, S, K]`, `[B, S]`; here positions are words, S = W."""
         scores = self.linear(self.dropout(states["tokens"]))
         first = at_least_one(states["first_subword"])
         return at_positions(scores, first), first >= 0
@@ -131,14 +131,15 @@ class Tagger(Decoder):
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """Spans of the best tags, those opened by an I- (or E-) tag listed in `notes[ORPHANS]`.
 
-        A span's score is the geometric mean over its words of the probability of the tag each was given.
+        A span's score is the geometric mean of the probabilities of its words' tags.
         """
         emissions, mask = self.emissions(states)
         tags, log_probs = self.of_words(*self.tag(emissions, mask), states)
         return predicted_spans(self.tags, batch.examples, tags, log_probs)
 
     def of_words(self, tags: Tensor, log_probs: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        """Words' tags `[B, W]`, -1 for none, and their log-probabilities, from those of what is tagged `[B, S]`."""
+        """Words' tags `[B, W]`, -1 for none, and their log-probabilities, from those of the tagged positions
+        `[B, S]`."""
         return tags, log_probs
 
 
@@ -148,7 +149,7 @@ def check_first(subwords: str) -> None:
         raise RecipeError(
             f'must be "first", not {subwords!r}',
             where="model.decoder.subwords",
-            hint="a tagger of all subwords is a part of its own: `mmkit list-components --registry decoders`",
+            hint="taggers of all subwords are other parts: `mmkit list-components --registry decoders`",
             code="part.setting",
         )
 
@@ -181,10 +182,10 @@ def predicted_spans(
 
 
 def at_positions(values: Tensor, positions: Tensor) -> Tensor:
-    """`values [B, T, K]` at `positions [B, W]`; what stands at positions below 0 is arbitrary."""
+    """`values [B, T, K]` at `positions [B, W]`; values at positions below 0 are arbitrary."""
     return values.gather(1, positions.clamp(min=0).unsqueeze(2).expand(-1, -1, values.shape[2]))
 
 
 def at_least_one(words: Tensor) -> Tensor:
-    """`[B, W]` with W at least 1, for batches of nothing but empty sentences."""
+    """`[B, W]` with W at least 1, for batches of only empty sentences."""
     return words if words.shape[1] else nn.functional.pad(words, (0, 1), value=-1)

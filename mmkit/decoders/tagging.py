@@ -1,4 +1,4 @@
-"""Between spans and tags: BIO and BIOES vocabularies, encoding, lenient decoding and constraints."""
+"""Spans and tags: BIO and BIOES vocabularies, encoding, lenient decoding and constraints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Chunks(NamedTuple):
 
 
 class TagSet:
-    """The tags of a scheme over entity types; a tag's id is its place in `names`.
+    """The tags of a scheme over entity types; a tag's id is its index in `names`.
 
     `before` and `after` are names of further tags around them; they count as outside of every span.
     """
@@ -45,7 +45,7 @@ class TagSet:
         self.ids = {name: i for i, name in enumerate(self.names)}
         self.outside = len(before)
 
-        # What a tag says, by its id; the last entry stands for -1, no tag at all.
+        # The meaning of a tag, by its id; the last entry is for -1, no tag.
         self._type = np.full(len(self.names) + 1, -1)
         self._opens = np.zeros(len(self.names) + 1, dtype=bool)
         self._closes = np.zeros(len(self.names) + 1, dtype=bool)
@@ -71,7 +71,7 @@ class TagSet:
                 raise unknown_type(label, self.types, example)
             if (ids[covered] != self.outside).any():
                 raise DataError(
-                    f"the span [{span.start}, {span.end}) overlaps another one; tags cannot say that",
+                    f"the span [{span.start}, {span.end}) overlaps another one; tags cannot express that",
                     where=example.id,
                     hint="remove nested and overlapping spans from the data",
                     code="task.span-overlap",
@@ -83,9 +83,9 @@ class TagSet:
         return ids
 
     def chunks(self, ids: Ids) -> Chunks:
-        """The spans in tag ids `[B, W]`, read as leniently as conlleval does; -1 is outside.
+        """The spans in tag ids `[B, W]`, read leniently, as conlleval does; -1 is outside.
 
-        A tag that continues (I-, E-) nothing of its own type opens a span of its own.
+        A tag (I-, E-) that does not continue a span of its own type opens a new span.
         """
         padded = np.pad(ids, ((0, 0), (1, 1)), constant_values=-1)
         type_, opens, closes = self._type[padded], self._opens[padded], self._closes[padded]
@@ -97,15 +97,15 @@ class TagSet:
 
 
 def bio_constraints(tags: Sequence[str], scheme: Scheme) -> Tensor:
-    """Which tag may follow which, bool `[K + 1, K + 1]`, as `LinearChainCRF` takes it.
+    """Which tag may follow which, bool `[K + 1, K + 1]`, for `LinearChainCRF`.
 
-    The last row stands for the start, the last column for the end. Raises `ValueError` for a tag that is
+    The last row is the start, the last column the end. Raises `ValueError` for a tag that is
     neither O nor of the scheme.
     """
     parts = [tuple(tag.partition("-")[::2]) for tag in tags]
     for tag, (prefix, type_) in zip(tags, parts, strict=True):
         if tag != OUTSIDE and not (type_ and len(prefix) == 1 and prefix in PREFIXES[scheme]):
-            raise ValueError(f"{tag!r} is no tag of the scheme {scheme!r}")
+            raise ValueError(f"{tag!r} is not a tag of the scheme {scheme!r}")
 
     def may_follow(before: tuple[str, ...], after: tuple[str, ...]) -> bool:
         same_span = before[0] in ("B", "I") and after[0] in ("I", "E") and before[1] == after[1]
@@ -118,9 +118,9 @@ def bio_constraints(tags: Sequence[str], scheme: Scheme) -> Tensor:
 
 
 def learn_types(examples: Iterable[Example], given: Sequence[str] | None) -> list[str]:
-    """The span types of training examples, sorted by name; or `given`, once it is seen to cover them.
+    """The span types of training examples, sorted by name; or `given`, after a check that it covers them.
 
-    Raises `DataError` for a type that is not among the given ones, and where nothing is annotated.
+    Raises `DataError` for a type that is not among the given ones, and if nothing is annotated.
     """
     found: set[str] = set()
     for example in examples:

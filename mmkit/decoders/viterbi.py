@@ -1,7 +1,7 @@
 """Best and n best tag sequences of a linear chain: max-plus recursions over the whole batch at once.
 
-Sequences of different lengths share a batch through one extra tag, PAD: a sequence moves to it after its last
-position at the price of its end score and stays there for nothing. With it no recursion needs a mask.
+Sequences of different lengths share a batch through one extra tag, PAD: after its last position a sequence moves to
+PAD at the cost of its end score, and stays there at no cost. So no recursion needs a mask.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def padded_chain(emissions: Tensor, mask: Tensor, start: Tensor, end: Tensor, tr
 
 
 def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
-    """The best path `[B, T]` of each chain and its score `[B]` (-inf where every path is forbidden).
+    """The best path `[B, T]` of each chain and its score `[B]` (-inf if every path is forbidden).
 
     The left half is solved from the start and the right half from the end, side by side, which halves the
     number of steps; the best pair of middle tags joins them. The batch is the innermost dimension of the
@@ -77,7 +77,7 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
 def n_best_paths(chain: Chain, n: int) -> tuple[Tensor, Tensor]:
     """The n best paths `[B, n, T]` of each chain and their scores `[B, n]`, best first.
 
-    Where fewer than n paths are allowed, the rest have the score -inf.
+    If fewer than n paths are allowed, the others have the score -inf.
     """
     unary, start, end, pairwise = chain
     _, B, K = unary.shape

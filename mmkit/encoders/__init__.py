@@ -1,1 +1,1 @@
-"""Station 3: encoders turn text and pictures into features."""
+"""Station 3: encoders turn text and images into features."""

@@ -1,7 +1,7 @@
-"""What some encoders can do beside giving features: protocols that a fuser may ask for.
+"""What some encoders can do besides giving features: protocols that a fuser may ask for.
 
-A fuser that needs one says so in `requires`; it is checked with `isinstance` when the model is assembled. An encoder
-has an ability by having its members. It names features only in `provides`.
+A fuser that needs an ability says so in `requires`; it is checked with `isinstance` when the model is assembled. An
+encoder has an ability if it has the protocol's members. `provides` contains only names of features.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Prefix: TypeAlias = Sequence[tuple[Tensor, Tensor]]
 
 @runtime_checkable
 class TakesPrefix(Protocol):
-    """A text encoder whose layers attend to keys and values that come from outside (prefix attention)."""
+    """A text encoder whose layers attend to additional keys and values (prefix attention)."""
 
     def prefix_shape(self) -> list[tuple[int, int]]:
         """(heads, head_dim) of each layer's prefix. Raises `PartError` if the loaded model cannot use one."""
         ...
 
     def __call__(self, inputs: dict[str, Tensor], prefix: Prefix | None = None) -> Features:
-        """Features of a collated batch; `prefix` is put before each layer's own keys and values."""
+        """Features of a collated batch; `prefix` comes before each layer's own keys and values."""
         ...
 
 
@@ -35,12 +35,12 @@ class ReadsViews(Protocol):
     """A text encoder that can collate further views of an example (see `mmkit.batch.of_view`)."""
 
     extra_views: tuple[str, ...]
-    """The views that it collates beside its main one: those that the recipe names."""
+    """The views that it collates in addition to its main one: those that the recipe names."""
 
 
 @runtime_checkable
 class GivesGrid(Protocol):
-    """An encoder of pictures that gives their feature maps, pooled to a square: `grid [B, n, C, g, g]`."""
+    """An image encoder that gives feature maps, pooled to a square: `grid [B, n, C, g, g]`."""
 
     grid: int
     """The side g of the square."""
@@ -48,7 +48,7 @@ class GivesGrid(Protocol):
 
 @runtime_checkable
 class GivesScores(Protocol):
-    """An encoder that gives a decoder's scores of labels beside `pooled`: a trained run.
+    """An encoder that gives a decoder's scores of labels in addition to `pooled`: a trained run.
 
     Its features are then `emissions [B, 1, W, K]` with `lengths [B, 1]`, or `logits [B, 1, R]`.
     """
@@ -59,7 +59,7 @@ class GivesScores(Protocol):
 
 
 OLD_NAMES: Mapping[str, type] = {"prefix": TakesPrefix, "scores": GivesScores}
-"""Words for abilities that `Fuser.requires` and `Encoder.provides` once held among the names of features.
+"""Words for abilities that were once allowed among the names of features in `Fuser.requires` and `Encoder.provides`.
 
-`view:NAME` stood for `ReadsViews` with that view.
+`view:NAME` meant `ReadsViews` with that view.
 """

@@ -1,4 +1,4 @@
-"""Station 3, the encoder: text or pictures become features."""
+"""Station 3, the encoder: text or images become features."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mmkit.errors import MMKitError
 
 
 class Encoder(nn.Module, ABC):
-    """Turns examples into features. The constructor takes hyperparameters and touches no disk or network.
+    """Turns examples into features. The constructor takes hyperparameters; it reads no file and needs no network.
 
     `build` makes the network; after it, `dim` is the width of the main feature. `provides` names the features that
-    `forward` returns. What else an encoder can do, a fuser finds in `mmkit.encoders.abilities`.
+    `forward` returns. Further abilities of encoders, for fusers, are in `mmkit.encoders.abilities`.
     """
 
     provides: frozenset[str] = frozenset()
@@ -29,14 +29,14 @@ class Encoder(nn.Module, ABC):
     is_run: ClassVar[bool] = False
     """Whether it is a trained run: its setting `run` names the folder, and `recipe` the recipe that trains one."""
     causal: bool = False
-    """Whether a token's state sees only what stands before it (a causal language model); known after `build`."""
+    """Whether a token's state sees only the tokens before it (a causal language model); known after `build`."""
 
     @abstractmethod
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Make the network from its pretrained weights or, given `saved`, from what `save` wrote there.
+        """Make the network from its pretrained weights or, with `saved`, from the files that `save` wrote there.
 
-        With `saved` nothing is fetched and weights are left as initialised (the run's own are loaded after).
-        Raises `PartError` if the weights cannot be had.
+        With `saved`, nothing is downloaded and weights stay as initialised (the run's own are loaded later). Raises
+        `PartError` if the weights cannot be loaded.
         """
 
     @abstractmethod
@@ -47,17 +47,17 @@ class Encoder(nn.Module, ABC):
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
-        """CPU tensors of a batch, made in a loader worker; `views[i]` are the decoder's of `examples[i]`."""
+        """CPU tensors of a batch, made in a loader worker; `views[i]` are the decoder's views of `examples[i]`."""
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Features of a collated batch that is already on this module's device."""
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
-        """Raise `PartError` if such records have nothing of what this encoder is set to read."""
+        """Raise `PartError` if such records do not have what this encoder's settings make it read."""
 
     def check_there(self) -> None:
-        """Raise `MMKitError` if what it builds on is not on this machine (a trained run, say). Loads nothing."""
+        """Raise `MMKitError` if something that it needs, such as a trained run, is missing. Loads nothing."""
 
     def problems(self) -> Iterator[MMKitError]:
         """Everything that would keep `build` from working and can be seen without it: loads and fetches no weights.
@@ -77,11 +77,11 @@ class Encoder(nn.Module, ABC):
         return None
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
-        """What an example costs this encoder, in subwords; batches are bucketed by it. 0: no matter."""
+        """The length of an example for this encoder, in subwords, by which batches are sorted; 0: no matter."""
         return 0
 
     def train(self, mode: bool = True) -> Self:
-        """As torch's, but a frozen encoder stays in evaluation mode (dropout, batch-norm statistics)."""
+        """Like torch's, but a frozen encoder stays in evaluation mode (dropout, batch-norm statistics)."""
         return super().train(mode and not self.frozen)
 
     @classmethod
@@ -91,7 +91,7 @@ class Encoder(nn.Module, ABC):
 
 
 def __getattr__(name: str) -> Any:
-    """What was once defined here: items have modules of their own, and encoders of items another contract."""
+    """Names that were once defined here: items have their own modules now, and encoders of items another contract."""
     new = {
         "BLANK": "mmkit.encoders.items",
         "is_blank": "mmkit.encoders.items",

@@ -1,4 +1,4 @@
-"""BLIP's networks (Li et al. 2022): pictures, texts, texts grounded in pictures, and its two scores of a pair."""
+"""BLIP's networks (Li et al. 2022): images, texts, texts grounded in images, and its two scores of a pair."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WELL_KNOWN = (
     "Salesforce/blip-itm-large-coco",
     "Salesforce/blip-itm-large-flickr",
 )
-"""Those of the Hub that have the text encoder; also for the hint when a name cannot be found."""
+"""Models of the Hub that have the text encoder, also for the hint if a name cannot be found."""
 
 
 def blip_network(
@@ -25,8 +25,8 @@ def blip_network(
 ) -> BlipForImageTextRetrieval:
     """BLIP for retrieval: pretrained or, given `saved`, as initialised from the configuration there.
 
-    Frozen ones of one checkpoint are shared (see `sharing`). Raises `PartError` if it cannot be had, is another
-    kind of model, or one of BLIP's that lacks the text encoder, as those for captions do.
+    Frozen ones of one checkpoint are shared (see `sharing`). Raises `PartError` if it cannot be loaded, is another
+    kind of model, or is a BLIP without the text encoder, such as those for captions.
     """
 
     def make() -> BlipForImageTextRetrieval:
@@ -59,6 +59,6 @@ def _of_blip(config: PreTrainedConfig, source: str) -> BlipConfig:
         return config
     raise PartError(
         f"{source!r} is a {config.model_type} model ({kind}), not BLIP for image-text retrieval",
-        hint=f"take such a one: {WELL_KNOWN[0]}, say",
+        hint=f"use one for retrieval, such as {WELL_KNOWN[0]}",
         code="encoder.wrong-model",
     )

@@ -1,4 +1,4 @@
-"""What BLIP's encoders of pairs share: the network, and what prepares a pair for it."""
+"""Base of BLIP's encoders of pairs: the network, and the preparation of pairs for it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mmkit.pretrained.vocabulary import check_vocabulary
 
 
 class BlipEncoder(ItemEncoder):
-    """BLIP as an encoder of an example's pair of first photo and plain text, one slot an example.
+    """BLIP as an encoder of an example's pair of first photo and plain text, one slot for each example.
 
-    `name` is a BLIP for retrieval of the Hub (with an optional `revision`) or a local folder; its own image
-    processor prepares the photo, and texts are cut to `max_length` tokens. Where the photo is blank, features are
-    what BLIP makes of the mean colour and the sentence, and `mask` is false.
+    `name` is a BLIP for retrieval of the Hub (with an optional `revision`) or a local folder; its own image processor
+    prepares the photo, and texts are cut to `max_length` tokens. If the photo is blank, features are BLIP's for the
+    mean colour and the sentence, and `mask` is false.
     """
 
     source: Pairs
@@ -49,7 +49,7 @@ class BlipEncoder(ItemEncoder):
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         """Load network, tokenizer and image processor; `special_tokens` mark words of a view, not of a plain text.
 
-        Raises `PartError` for a model that cannot be had, is another kind, or takes fewer than `max_length` tokens.
+        Raises `PartError` for a model that cannot be loaded, is another kind, or takes fewer than `max_length` tokens.
         """
         model = blip_model(self.name, self.revision, saved)
         self.backbone = blip_network(self.name, self.revision, saved, self.frozen)
@@ -77,7 +77,7 @@ class BlipEncoder(ItemEncoder):
         return blip_model(self.name, self.revision, None).weight_bytes()
 
     def first_token(self) -> int | None:
-        """What BLIP is given in place of a text's first token; None: that token itself."""
+        """The token that replaces a text's first token; None: no replacement."""
         return None
 
     def save(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`mmkit.blip_multimodal.v1`: a sentence's tokens, each having looked at the photo."""
+"""`mmkit.blip_multimodal.v1`: states of a sentence's tokens that have attended to the photo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmkit.encoders.blip_encoder import BlipEncoder
 from mmkit.errors import PartError
 
 ENC = "[ENC]"
-"""BLIP's token at the beginning of a text that is read together with a picture."""
+"""BLIP's token at the beginning of a text that is read together with an image."""
 
 
 class BlipMultimodalEncoder(BlipEncoder):
@@ -21,13 +21,13 @@ class BlipMultimodalEncoder(BlipEncoder):
     tokens attend to each other and to the photo's patches. Texts are cut to `max_length` tokens.
 
     `name` is a BLIP for retrieval, such as Salesforce/blip-itm-base-coco; those for captions have no text encoder.
-    The pretrained `model_base` that TESGA reads is not on the Hub in this form: what is there was then tuned for
-    retrieval. A revision of before April 2023 has a wrong number of heads in config.json.
+    The pretrained `model_base` that TESGA uses is not on the Hub in this form: the models there were fine-tuned for
+    retrieval. A revision before April 2023 has a wrong number of heads in config.json.
 
-    With `frozen = false` it is trained along, and nothing is stored.
+    With `frozen = false` it is trained too, and nothing is stored.
 
     Features: `tokens [B, 1, L, D]`, zero beyond a text's own `lengths [B, 1]`, and `mask [B, 1]`, false where the
-    photo is blank: the tokens are then what BLIP makes of the text and the mean colour.
+    photo is blank: the tokens are then BLIP's for the text and the mean colour.
     """
 
     provides = frozenset({"tokens", "lengths", "mask"})
@@ -67,7 +67,7 @@ class BlipMultimodalEncoder(BlipEncoder):
         known = tokenizer.token_to_id(ENC)
         if known is None and vocabulary <= tokenizer.get_vocab_size():
             raise PartError(
-                f"{self.name!r} has no token {ENC}, with which texts begin that are read with a picture",
+                f"{self.name!r} has no token {ENC}, the first token of texts that are read with an image",
                 hint="do the tokenizer and the weights belong together?",
                 code="encoder.wrong-model",
             )

@@ -1,4 +1,4 @@
-"""Pairs of a photo and a sentence as items, as BLIP reads them."""
+"""Pairs of a photo and a sentence as items, for BLIP."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPair:
-    """A pair as BLIP reads it: `pixels [3, H, W]`, and the sentence's tokens `[L]`."""
+    """A pair, ready for BLIP: `pixels [3, H, W]`, and the sentence's tokens `[L]`."""
 
     pixels: Tensor
     ids: Tensor
 
 
 class Pairs(ItemSource[Pair, LoadedPair]):
-    """An example's pair of first photo and plain text, one slot an example.
+    """An example's pair of first photo and plain text, one slot for each example.
 
-    A pair without its photo is still a pair: where an example has none, or a blank one, and where a missing or
-    broken one may be blank, the all-zero tensor after normalisation (the mean colour) takes its place.
+    A pair without its photo is still a pair: if an example has no photo or a blank one, or a missing or broken one
+    that may be blank, the all-zero tensor after normalisation (the mean colour) is used instead.
     """
 
     pictures = True
@@ -111,7 +111,7 @@ class Pairs(ItemSource[Pair, LoadedPair]):
         return LoadedPair(pixels, torch.tensor(ids if self._first is None else [self._first, *ids[1:]]))
 
     def stack(self, loaded: Sequence[LoadedPair]) -> Features:
-        """`pixels [N, 3, H, W]`, and `input_ids` and `attention_mask` `[N, L]`; L is the most tokens of a text."""
+        """`pixels [N, 3, H, W]`, and `input_ids` and `attention_mask` `[N, L]`; L is the length of the longest text."""
         pixels = torch.stack([pair.pixels for pair in loaded])
         return {"pixels": pixels, **padded([pair.ids for pair in loaded], self._pad)}
 

@@ -1,8 +1,8 @@
 """A tiny BLIP for `--sample`: random weights, and a tokenizer of the sample's words.
 
-What its texts take in of drawn pictures is centred on those of the sample and as strong as the words, as random
-networks else see almost the same in every picture. Pairs have cosines around 1/2: a gate that such a similarity
-opens is half open.
+The image part of its text states is centred on the sample's images and as strong as the words, because random
+networks otherwise see almost the same in every image. Pairs have cosines around 1/2: a gate that depends on such a
+similarity is half open.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mmkit.pretrained.networks import no_bars
 
 SIDE, PATCH, WIDTH, PROJECTION, LENGTH = 48, 16, 128, 64, 512
 SEEN = 128
-"""Pictures, and texts at most, on which features are centred."""
+"""The number of images, and the largest number of texts, on which features are centred."""
 
 
 def write_tiny_blip(folder: Path, seed: int, examples: Sequence[Example]) -> Path:
-    """Where the tiny BLIP is, written once: beside the given folder of either part, so that both share it."""
+    """The folder of the tiny BLIP, written once: beside the given folder of either part, so that both share it."""
     name = folder.name.replace("mmkit.blip_multimodal.v1", "mmkit.blip.v1")
     target = folder.with_name(name.replace("mmkit.blip_similarity.v1", "mmkit.blip.v1"))
     make_once(target, lambda made: _write(made, seed, examples))
@@ -80,7 +80,7 @@ def _config(words: int) -> BlipConfig:
 def _centre_seen(
     model: BlipForImageTextRetrieval, dense: nn.Linear, inputs: dict[str, Tensor], image: Tensor
 ) -> None:
-    """Centre what `dense` adds to texts of the pictures they are shown."""
+    """Centre the image part that `dense` adds to texts."""
     made: list[Tensor] = []
     handle = dense.register_forward_hook(lambda module, args, output: made.append(output))
     model.text_encoder(**inputs, encoder_hidden_states=image)
@@ -89,7 +89,7 @@ def _centre_seen(
 
 
 def _centre(linear: nn.Linear, made: Tensor) -> None:
-    """Give what a layer makes, here `[N, D]`, the mean 0 and the standard deviation 1."""
+    """Give the output of a layer, here `[N, D]`, mean 0 and standard deviation 1."""
     scale = made.std(0).mean()
     linear.bias.sub_(made.mean(0)).div_(scale)
     linear.weight.div_(scale)

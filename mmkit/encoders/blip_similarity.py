@@ -1,4 +1,4 @@
-"""`mmkit.blip_similarity.v1`: how well BLIP finds that a photo and a sentence go together."""
+"""`mmkit.blip_similarity.v1`: BLIP's score of how well a photo and a sentence fit together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mmkit.encoders.given_similarity import GivenSimilarity
 
 
 class _Either(Encoder):
-    """Makes an encoder of given numbers instead if there are any; apart, so that the signature is `__init__`'s."""
+    """Makes an encoder of given numbers instead, if `given` is set; a separate class keeps the signature of
+    `__init__`."""
 
     def __new__(cls, *arguments: Any, given: str | None = None, store: bool = True, **settings: Any) -> Any:
         return super().__new__(cls) if given is None else GivenSimilarity(given, store=store)
@@ -25,14 +26,14 @@ class BlipSimilarityEncoder(BlipEncoder, _Either):
     `score` is `itc`, the cosine of the two projected features (text without photo), or `itm`, the probability that
     they match (text grounded in the photo). Both read the text's [CLS], as BLIP's own matching code does, and texts
     are cut to `max_length` tokens (there padded to it, which changes nothing). `name` is such a BLIP:
-    Salesforce/blip-itm-base-coco holds TESGA's `model_base_retrieval_coco`. A revision of before April 2023 has a
-    wrong number of heads in config.json.
+    Salesforce/blip-itm-base-coco is TESGA's `model_base_retrieval_coco`. A revision before April 2023 has a wrong
+    number of heads in config.json.
 
     With `given`, the number is read from the example's note of that key, and no model is loaded: for scores that
-    authors published beside their data.
+    authors published with their data.
 
-    Features: `similarity [B, 1, 1]`, and `mask [B, 1]`, false where the photo is blank: the number is then BLIP's
-    of the text and the mean colour. Given numbers are all real.
+    Features: `similarity [B, 1, 1]`, and `mask [B, 1]`, false where the photo is blank: the number is then BLIP's for
+    the text and the mean colour. For given numbers it is always true.
     """
 
     provides = frozenset({"similarity", "mask"})

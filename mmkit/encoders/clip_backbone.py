@@ -26,7 +26,7 @@ WELL_KNOWN = (
     "openai/clip-vit-large-patch14",
     "openai/clip-vit-large-patch14-336",
 )
-"""Only for the hint when a name cannot be found."""
+"""Only for the hint if a name cannot be found."""
 
 Network = TypeVar("Network", CLIPTextModelWithProjection, CLIPVisionModelWithProjection)
 
@@ -36,7 +36,7 @@ def clip_network(
 ) -> Network:
     """One of CLIP's networks: pretrained or, given `saved`, as initialised from the configuration there.
 
-    Frozen ones of one checkpoint are shared (see `sharing`). Raises `PartError` if it cannot be had.
+    Frozen ones of one checkpoint are shared (see `sharing`). Raises `PartError` if it cannot be loaded.
     """
 
     def make() -> Network:
@@ -62,7 +62,7 @@ def _load(kind: type[Network], model: Pretrained) -> Network:
 
 
 def _of_part(kind: type[Network], config: PreTrainedConfig, source: str) -> Any:
-    """The configuration of a network alone; of a whole checkpoint, the part's with the common width."""
+    """The configuration of one network; for a whole checkpoint, that of its part, with the common width."""
     wanted: Any = kind.config_class
     if isinstance(config, CLIPConfig):
         part = getattr(config, wanted.base_config_key)
@@ -71,7 +71,7 @@ def _of_part(kind: type[Network], config: PreTrainedConfig, source: str) -> Any:
     if not isinstance(config, wanted):
         raise PartError(
             f"{source!r} is a {config.model_type} model, not {kind.__name__}",
-            hint="take a CLIP model, such as openai/clip-vit-base-patch32",
+            hint="use a CLIP model, such as openai/clip-vit-base-patch32",
             code="encoder.wrong-model",
         )
     return config

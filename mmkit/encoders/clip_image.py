@@ -1,4 +1,4 @@
-"""`mmkit.clip_image.v1`: pictures as CLIP's projections."""
+"""`mmkit.clip_image.v1`: CLIP's projections of images."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class ClipImageEncoder(ItemEncoder):
     """CLIP's projection of each of a record's first `slots` photos or object crops, unnormalised.
 
     `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder; its own image processor
-    prepares the pictures. Pictures that a record lacks, and unreadable ones where those may be blank, are zeros.
+    prepares the images. Missing images, and unreadable ones that may be blank, are zeros.
 
-    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most pictures of a record in the batch, at least 1.
+    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the largest number of images of a record in the batch, at
+    least 1.
     """
 
     provides = frozenset({"pooled", "mask"})
@@ -46,9 +47,7 @@ class ClipImageEncoder(ItemEncoder):
         feature_dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
         if slots < 1:
-            raise PartError(
-                f"slots = {slots}, but an encoder reads at least one picture", code="part.setting"
-            )
+            raise PartError(f"slots = {slots}, but an encoder reads at least one image", code="part.setting")
         photos, objects = (slots, 0) if source == "photo" else (0, slots)
         pictures = Pictures(photos, objects, drops_blanks=True)
         super().__init__(pictures, frozen=frozen, store=store, feature_dtype=feature_dtype)
@@ -86,7 +85,7 @@ class ClipImageEncoder(ItemEncoder):
         return {"processor": self.processor.to_dict(), "config": described(self.backbone)}
 
     def save(self, folder: Path) -> None:
-        """Write the configuration and the image processor's to `folder`."""
+        """Write the configurations of the network and the image processor to `folder`."""
         self.backbone.config.save_pretrained(folder)
         self.processor.save_pretrained(folder)
 

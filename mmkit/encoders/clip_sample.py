@@ -1,7 +1,7 @@
 """A tiny CLIP for `--sample`: both networks with random weights, and a tokenizer trained on the sample's words.
 
-Its features tell texts and drawn pictures apart: they are centred on those of the sample and of unit scale, as
-random networks else give almost the same for everything.
+Its features distinguish texts and synthetic images: they are centred on those of the sample and of unit scale,
+because random networks otherwise give almost the same for everything.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from mmkit.pretrained.networks import no_bars
 SIDE, WIDTH, PROJECTION, LENGTH, VOCABULARY = 48, 128, 256, 77, 2000
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 SEEN = 512
-"""Texts at most, and pictures, on which features are centred."""
+"""The largest number of texts, and the number of images, on which features are centred."""
 
 
 def write_tiny_clip(folder: Path, seed: int, examples: Sequence[Example]) -> Path:
-    """Where the tiny CLIP is, written once: beside the given folder of either part, so that both share it."""
+    """The folder of the tiny CLIP, written once: beside the given folder of either part, so that both share it."""
     name = folder.name.replace("mmkit.clip_text.v1", "mmkit.clip.v2")
     target = folder.with_name(name.replace("mmkit.clip_image.v1", "mmkit.clip.v2"))
     texts = [t for x in examples for source in ("mention", "mention_sentence") for t in texts_of(x, source)]
@@ -45,7 +45,7 @@ def _write(folder: Path, seed: int, texts: Sequence[str]) -> None:
     with torch.random.fork_rng(devices=[]), no_bars(), torch.no_grad():
         torch.manual_seed(seed)
         model = CLIPModel(_config(tokenizer)).eval()
-        # words count for more than their places, so that like texts have like features
+        # words count more than their positions, so that similar texts have similar features
         model.text_model.embeddings.position_embedding.weight.mul_(0.1)
         if texts:
             tokens: Any = tokenizer(list(texts[:SEEN]), padding=True, truncation=True, return_tensors="pt")
@@ -79,7 +79,7 @@ def _config(tokenizer: CLIPTokenizer) -> CLIPConfig:
 
 
 def _centre(norm: nn.LayerNorm, projection: nn.Linear, pooled: Tensor) -> None:
-    """Give features of these states, which `norm` made, the mean 0 and the standard deviation 1."""
+    """Give features of these states, which `norm` made, mean 0 and standard deviation 1."""
     norm.bias.sub_(pooled.mean(0))
     projection.weight.div_(projection(pooled).std(0).mean())
 

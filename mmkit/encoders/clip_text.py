@@ -1,4 +1,4 @@
-"""`mmkit.clip_text.v1`: texts as CLIP's projections."""
+"""`mmkit.clip_text.v1`: CLIP's projections of texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
 
 LEGACY_END = 2
-"""The end token's id in configurations of before 2023, for which transformers takes a text's highest id."""
+"""The end token's id in configurations before 2023, for which transformers uses a text's highest id."""
 
 
 class ClipTextEncoder(ItemEncoder):
@@ -28,9 +28,10 @@ class ClipTextEncoder(ItemEncoder):
 
     `name` is a CLIP model of the Hub (with an optional `revision`) or a local folder. `source` is `mention`,
     `mention_sentence` or `sentence` for examples, `name`, `description` or `name_description` for entities, or
-    `note:KEY` for what an annotator noted.
+    `note:KEY` for a note of an annotator.
 
-    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most texts of a record in the batch, at least 1.
+    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the largest number of texts of a record in the batch, at
+    least 1.
     """
 
     provides = frozenset({"pooled", "mask"})
@@ -55,9 +56,9 @@ class ClipTextEncoder(ItemEncoder):
         self.name, self.revision, self.max_length = name, revision, max_length
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Load network and tokenizer; `special_tokens` mark words of a view, of which plain texts have none.
+        """Load network and tokenizer; `special_tokens` are for views, not for plain texts.
 
-        Raises `PartError` for a model that cannot be had, is not CLIP, or takes fewer than `max_length` tokens.
+        Raises `PartError` for a model that cannot be loaded, is not CLIP, or takes fewer than `max_length` tokens.
         """
         model = self._model(saved)
         self.backbone = clip_network(
@@ -89,12 +90,13 @@ class ClipTextEncoder(ItemEncoder):
         return self._model().weight_bytes()
 
     def _check_end(self) -> None:
-        """Refuse a tokenizer whose end token, whose state is a text's, is not the one the network looks for."""
+        """Refuse a tokenizer whose end token, whose state represents a text, is not the one that the network
+        expects."""
         end, wanted = self.tokenizer.eos_token_id, self.backbone.config.eos_token_id
         fits = end == max(self.tokenizer.get_vocab().values()) if wanted == LEGACY_END else end == wanted
         if not fits:
             raise PartError(
-                f"{self.name!r} looks for token {wanted} at the end of a text, but its tokenizer ends with {end}",
+                f"{self.name!r} expects token {wanted} at the end of a text, but its tokenizer ends with {end}",
                 hint="do the tokenizer and the weights belong together?",
                 code="encoder.wrong-tokenizer",
             )

@@ -1,8 +1,8 @@
 """The features of a whole knowledge base: computed once, kept on disk by row, searched in blocks.
 
-A frozen encoder's features lie in `$MMKIT_CACHE/entities/<encoder's fingerprint>/`: a file for every `CHUNK` rows,
-called by the contents of its entities, and one that says which files make up which knowledge base. Memory holds a
-chunk while it is computed, and nothing but maps of files after that, unless `place` copies all of it to a device.
+A frozen encoder's features are in `$MMKIT_CACHE/entities/<encoder's fingerprint>/`: a file for every `CHUNK` rows,
+named by the content of its entities, and a file that lists the files of each knowledge base. Memory holds a chunk
+while it is computed, and after that only maps of files, unless `place` copies everything to a device.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from mmkit.errors import DataError, ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, write_json
 
 CHUNK = 16_384
-"""Rows of a file: all that a killed process computes again."""
+"""Rows of a file: a killed process computes at most this many again."""
 BLOCK = 65_536
-"""Rows of a placed table that are searched at once."""
+"""Rows of a placed table that are searched together."""
 
 Progress = Callable[[int, int], None]
 """Called with how many entities are encoded, and how many there are."""
 
 
 class EntityFeatures(Protocol):
-    """What a decoder needs of a knowledge base's features."""
+    """A knowledge base's features, as a decoder needs them."""
 
     dim: int
 
@@ -48,7 +48,7 @@ class EntityFeatures(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where blocks are."""
+        """The device of the blocks."""
         ...
 
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
@@ -62,27 +62,28 @@ class EntityFeatures(Protocol):
 
 @runtime_checkable
 class KeepsNorms(Protocol):
-    """Features that know how long each vector is, so that no search has to look at all of them for it."""
+    """Features with the length of each vector, so that a search need not compute them."""
 
     def norms(self) -> Tensor:
-        """`[N]`, float32, worked out once. Raises `DataError` for features that are not finite."""
+        """`[N]`, float32, computed once. Raises `DataError` for features that are not finite."""
         ...
 
 
 def norms(features: Tensor, first: int = 0) -> Tensor:
-    """How long each vector `[n, D]` is, in float32; raises `DataError` if they are not finite, by rows from `first`."""
+    """The lengths of vectors `[n, D]`, in float32; raises `DataError` if they are not finite, by rows from
+    `first`."""
     found: Tensor = torch.linalg.vector_norm(features.float(), dim=1)
     if not found.isfinite().all():
         raise DataError(
             f"features among entities {first} to {first + len(found) - 1} are not finite",
-            hint="look at what the encoder makes of these texts or pictures",
+            hint="check the encoder's features of these texts or images",
             code="features.not-finite",
         )
     return found
 
 
 class StoredEntities:
-    """Features that a frozen encoder made once: memory-mapped files, or after `place` one table on a device."""
+    """Stored features of a frozen encoder: memory-mapped files, or after `place` one table on a device."""
 
     def __init__(self, chunks: Sequence[Tensor]) -> None:
         self._chunks = list(chunks)
@@ -100,11 +101,11 @@ class StoredEntities:
 
     @property
     def nbytes(self) -> int:
-        """What all features take."""
+        """The size of all features."""
         return sum(chunk.nbytes for chunk in self._chunks)
 
     def place(self, device: torch.device | str, budget_bytes: float) -> bool:
-        """Copy all features to `device` if they take no more than `budget_bytes`; says whether they did."""
+        """Copy all features to `device` if they take at most `budget_bytes`; returns whether they were copied."""
         self._table = self._norms = None
         if self.nbytes > budget_bytes:
             return False
@@ -140,11 +141,11 @@ class StoredEntities:
 def encode_entities(
     encoder: ItemEncoder, base: KnowledgeBase, *, batch_size: int = 64, progress: Progress | None = None
 ) -> StoredEntities:
-    """A frozen encoder's features of every entity, from the store where they are there.
+    """A frozen encoder's features of every entity, from the store if they are there.
 
-    Several processes may do so at once, and then share the work; a killed one loses a chunk. Raises `PartError` for
-    an encoder that gives an entity more than one vector, `DataError` naming broken pictures unless blank ones may
-    stand in for them, and `MMKitError` if the store cannot be written.
+    Several processes may call it at the same time and then share the work; a killed one loses a chunk. Raises
+    `PartError` for an encoder that gives an entity more than one vector, `DataError` naming broken images unless
+    blank ones may be used instead, and `MMKitError` if the store cannot be written.
     """
     if not encoder.frozen:
         raise ValueError("only the features of a frozen encoder can be stored")
@@ -170,7 +171,7 @@ def encode_entities(
 
 
 def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> Path | None:
-    """Where it stands which files hold what the encoder makes of a knowledge base, if records alone decide that."""
+    """The file that lists a knowledge base's files of features, if its records alone decide the features."""
     choice = encoder.source.choice()
     if choice is None:
         return None
@@ -206,7 +207,7 @@ def _chunk(
 
 
 def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
-    """A file of features, if it is there, undamaged, and blanks stand in for no picture but where they may."""
+    """A file of features, if it exists, is undamaged, and uses blank images only where they are allowed."""
     try:
         shard = read_shard(path)
     except (SafetensorError, OSError, ValueError, KeyError):
@@ -215,7 +216,7 @@ def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
 
 
 def has_one_item(encoder: ItemEncoder, entity: Entity) -> bool:
-    """Whether an encoder reads one item an entity, of which one vector can be stored by row."""
+    """Whether an encoder reads one item of each entity, so that one vector can be stored by row."""
     return len(encoder.source.items(entity, encoder.missing)) == 1
 
 
@@ -226,7 +227,7 @@ def _only_item(encoder: ItemEncoder, entity: Entity) -> tuple[str, Any]:
         raise PartError(
             "an entity is compared as one vector",
             where=entity.id,
-            hint="set the encoder's slots to 1, or say what becomes of several in [model.entities.fuser]",
+            hint="set the encoder's slots to 1, or combine several vectors in [model.entities.fuser]",
             code="encoder.several-vectors",
         )
     return items[0]
@@ -235,7 +236,7 @@ def _only_item(encoder: ItemEncoder, entity: Entity) -> tuple[str, Any]:
 def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], batch_size: int) -> None:
     """The features `[n, D]` of items, zeros for blank and broken ones, and the keys of the latter.
 
-    Each distinct item is encoded once, long ones together.
+    Each distinct item is encoded once; items of similar length are encoded together.
     """
     broken: dict[str, ImageError] = {}
     distinct = {key: raw for key, raw in items if key != BLANK}
@@ -257,17 +258,17 @@ def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], b
 
 
 class TrainedEntities:
-    """Features of an encoder that is trained: computed for the rows a batch asks for, and for all to predict.
+    """Features of an encoder that is trained: computed for the rows of a batch, and for all entities to predict.
 
-    Those for predicting are kept until the weights change. Entities' loaded items (token ids) are kept in memory.
-    Raises `PartError` for an encoder of pictures, or one that gives an entity more than one vector.
+    Those for prediction are kept until the weights change. Entities' loaded items (token ids) are kept in memory.
+    Raises `PartError` for an image encoder, or one that gives an entity more than one vector.
     """
 
     def __init__(self, encoder: ItemEncoder, base: KnowledgeBase, batch_size: int = 256) -> None:
         self.encoder, self.dim, self.batch_size = encoder, encoder.dim, batch_size
         if encoder.source.pictures:
             raise PartError(
-                "an encoder of entities that is trained has to read texts",
+                "an encoder of entities that is trained must read texts",
                 where=type(encoder).__name__,
                 hint="set frozen = true for this encoder",
                 code="encoder.trained-pictures",
@@ -303,7 +304,7 @@ class TrainedEntities:
 
     @property
     def version(self) -> int:
-        """Changes with the features."""
+        """Changes when the features change."""
         self._table()
         return self._version
 
@@ -314,7 +315,7 @@ class TrainedEntities:
         return self._norms
 
     def _table(self) -> Tensor:
-        """The features of all entities `[N, D]` with the weights as they are."""
+        """The features of all entities `[N, D]` with the current weights."""
         weights = tuple((tensor.data_ptr(), tensor._version) for tensor in self.encoder.state_dict().values())
         if self._all is None or weights != self._weights:
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Similarities of photo and sentence that authors published beside their data: read from a note."""
+"""Similarities of photo and sentence that authors published with their data, read from a note."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NotedNumbers(ItemSource[float, float]):
         self.key = key
 
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, float]]:
-        """The number, which is its own key. Raises `DataError` for a record without it."""
+        """The number, which is also its key. Raises `DataError` for a record without it."""
         number = self._noted(x)
         return [(repr(number), number)]
 
@@ -43,7 +43,7 @@ class NotedNumbers(ItemSource[float, float]):
         raise DataError(
             f"there is no note {key!r}, which is to give the similarity of photo and text",
             where=x.id,
-            hint=f"{hint}let the reader write it, or leave out `given` to have BLIP compute the similarity",
+            hint=f"{hint}let the reader write it, or remove `given` so that BLIP computes the similarity",
             code="encoder.no-note",
         )
 
@@ -69,13 +69,13 @@ class GivenSimilarity(ItemEncoder):
         super().__init__(NotedNumbers(key), store=store)
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Nothing: numbers need no network."""
+        """Makes nothing: numbers need no network."""
 
     def weight_bytes(self) -> int | None:
         return 0
 
     def save(self, folder: Path) -> None:
-        """Nothing."""
+        """Writes nothing."""
 
     def describe(self) -> dict[str, Any]:
         return {"given": True}

@@ -1,4 +1,4 @@
-"""Encoders of separate items: a source, a network, and features that are stored once where it is frozen."""
+"""Encoders of separate items: a source, a network, and features that are stored once if it is frozen."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from mmkit.ops.precision import full_float32
 
 
 class ItemEncoder(Encoder):
-    """An encoder of separate items (pictures, texts), whose outputs can be stored once when it is frozen.
+    """An encoder of separate items (images, texts), whose outputs are stored once if it is frozen.
 
-    It is made of a `source`, which says what items a record has and loads them, and of a `network`, which makes
-    features of a stack of them. Features come out as `[B, slots, ...]`, beside `mask [B, slots]`, False where an
-    item is blank; where the source drops blanks, `slots` is the most real ones of a record in the batch, at least 1.
+    It has a `source`, which says what items a record has and loads them, and a `network`, which makes features of a
+    stack of them. It gives features `[B, slots, ...]` and `mask [B, slots]`, False where an item is blank. If the
+    source drops blanks, `slots` is the largest number of real items of a record in the batch, at least 1.
 
-    Features of a frozen encoder are a pure function of the item: computed in float32 in evaluation mode, whatever
-    the autocast around, and rounded to `feature_dtype`. `mmkit.encoders.store.prepare` computes them once and
-    attaches them as `stored`; from then on `collate` decodes nothing for the records it was given, and others are
-    still computed. Attached features are no part of the state dict.
+    Features of a frozen encoder are a pure function of the item: computed in float32 in evaluation mode, also inside
+    autocast, and rounded to `feature_dtype`. `mmkit.encoders.store.prepare` computes them once and attaches them as
+    `stored`. From then on, `collate` opens no file for these records; features of others are still computed. Attached
+    features are not part of the state dict.
 
-    A subclass passes its source to the constructor, completes it in `build`, and writes `network`, `describe`,
+    A subclass passes its source to the constructor, completes it in `build`, and implements `network`, `describe`,
     `build` and `save`.
     """
 
     version: ClassVar[str] = ""
-    """The part's name; a part whose features change becomes a new version."""
+    """The part's name; if its features change, the part must become a new version."""
     ragged: frozenset[str] = frozenset()
     """Features `[N, L, ...]` that are zero beyond an item's own length; `network` then also gives `lengths [N]`."""
 
@@ -52,7 +52,7 @@ class ItemEncoder(Encoder):
         super().__init__()
         self.source, self.frozen, self.store, self.feature_dtype = source, frozen, store, feature_dtype
         self.missing = MissingImages()
-        """The model's, once it is assembled."""
+        """The model's object, once the model is assembled."""
         self.stored: StoredFeatures | None = None
 
     @abstractmethod
@@ -61,11 +61,11 @@ class ItemEncoder(Encoder):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Everything beside weights and source that decides what `network` gives, as JSON."""
+        """Everything except weights and source that decides the features of `network`, as JSON."""
 
     @property
     def device(self) -> torch.device | None:
-        """Where the weights are; None if there are none."""
+        """The device of the weights; None if there are none."""
         return next((parameter.device for parameter in self.parameters()), None)
 
     def fingerprint(self) -> str:
@@ -81,7 +81,7 @@ class ItemEncoder(Encoder):
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
-        """Where stored features of the examples are, or their loaded items: `CollatedItems` as tensors."""
+        """The positions of the examples' stored features, or their loaded items: `CollatedItems` as tensors."""
         found = None
         if self.stored is not None:
             found = self.stored.collate([self.source.identity(x) for x in examples])

@@ -1,4 +1,4 @@
-"""What encoders read of a record in separate items: pictures, plain texts, or whatever an `ItemSource` names."""
+"""Separate items of a record that encoders read: images, plain texts, or anything that an `ItemSource` names."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import ImageError
 
 BLANK = "blank"
-"""The key of an item that stands for nothing."""
+"""The key of a blank item."""
 
 
 def is_blank(key: str) -> bool:
-    """Whether an item's key is `BLANK`, or `BLANK:...`: that of a pair whose picture stands for nothing."""
+    """Whether an item's key is `BLANK`, or `BLANK:...`, the key of a pair with a blank image."""
     return key.partition(":")[0] == BLANK
 
 
@@ -28,14 +28,14 @@ MissingPolicy: TypeAlias = Literal["error", "blank"]
 
 @dataclass
 class MissingImages:
-    """What becomes of pictures that are missing or broken; one object a model, shared by all its encoders."""
+    """How missing or broken images are treated; one object for each model, shared by all its encoders."""
 
     policy: MissingPolicy = "error"
     replaced: dict[str, str] = field(default_factory=dict)
-    """Files that blanks stood in for → why. Empty while the policy is "error"."""
+    """Files that blank images replaced → why. Empty while the policy is "error"."""
 
     def excuse(self, error: ImageError) -> None:
-        """Take note of a picture that a blank one stands in for. Raises `error` unless blanks may."""
+        """Note an image that a blank one replaces. Raises `error` unless blank images are allowed."""
         if self.policy == "error":
             raise error
         self.replaced[error.where] = error.what
@@ -46,54 +46,53 @@ Loaded = TypeVar("Loaded")
 
 
 class ItemSource(ABC, Generic[Raw, Loaded]):
-    """What an encoder reads: each record has items in a fixed number of slots.
+    """The items that an encoder reads: each record has items in a fixed number of slots.
 
-    An item is known by a key, a hash of its content, so that equal ones are encoded once. It is loaded on the CPU,
-    by threads and loader workers, and stacked with others for the network. A slot without an item is blank. Blank
-    items go through the network like any other or, where `drops_blanks` says so, are left out: a record's real
-    items come first and zeros follow.
+    An item has a key, a hash of its content, so that equal items are encoded once. It is loaded on the CPU, by
+    threads and loader workers, and stacked with others for the network. A slot without an item is blank. Blank items
+    go through the network like any other. With `drops_blanks` they are left out instead: a record's real items come
+    first, then zeros.
     """
 
     drops_blanks: bool = False
     pictures: bool = False
-    """Whether items are picture files, which are looked at before training where features are not stored."""
+    """Whether items are image files, which are checked before training if features are not stored."""
 
     @abstractmethod
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Raw]]:
         """(key, raw) of each slot. Decodes nothing.
 
-        Raises `ImageError` for a picture that does not exist, unless `missing` lets a blank stand in.
+        Raises `ImageError` for an image that does not exist, unless `missing` allows a blank one instead.
         """
 
     @abstractmethod
     def identity(self, x: Example | Entity) -> Hashable:
-        """What `items` depends on; stored features are looked up by it in every epoch."""
+        """Everything on which `items` depends; stored features are found by it in every epoch."""
 
     @abstractmethod
     def load(self, raw: Raw) -> Loaded:
-        """One item, ready to be stacked. Raises `ImageError` for a broken picture."""
+        """One item, ready to be stacked. Raises `ImageError` for a broken image."""
 
     @abstractmethod
     def blank(self) -> Raw:
-        """The raw item, with key `BLANK`, that stands for nothing."""
+        """The blank raw item, whose key is `BLANK`."""
 
     @abstractmethod
     def stack(self, loaded: Sequence[Loaded]) -> Features:
-        """Loaded items as the network takes them: CPU tensors by name, `[N, ...]` each."""
+        """Loaded items as inputs of the network: CPU tensors by name, `[N, ...]` each."""
 
     def stand_in(self, raw: Raw) -> tuple[str, Raw]:
-        """(key, raw) of what takes the place of an item whose picture is broken."""
+        """(key, raw) of the item that replaces an item with a broken image."""
         return BLANK, self.blank()
 
     def cost(self, raw: Raw) -> int:
-        """How much work an item is; items of like cost are encoded together."""
+        """How much work an item is; items of similar cost are encoded together."""
         return 0
 
     def choice(self) -> Any:
-        """Which of a record's items are taken, as JSON; None if that does not follow from the record alone.
+        """Which of a record's items are used, as JSON; None if that depends on more than the record.
 
-        Entity features are found by it without looking at each entity again; pictures have to be looked at, for
-        files change.
+        With it, entity features are found without reading each entity again. Images must be read, because files change.
         """
         return None
 
@@ -102,7 +101,7 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
         return None
 
     def describe(self) -> dict[str, Any]:
-        """What of the source decides the network's input, as JSON: a part of the encoder's fingerprint."""
+        """Settings of the source that decide the network's input, as JSON: a part of the encoder's fingerprint."""
         return {}
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
@@ -142,21 +141,21 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
 
 
 LOADED, STORED = "loaded.", "stored."
-"""Before the names of tensors in a batch's inputs: loaded items, and features that the store had of them."""
+"""Prefixes of names of tensors in a batch's inputs: loaded items, and stored features."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollatedItems:
-    """A batch of B records as an `ItemEncoder` collates it: what is in each of their n slots.
+    """A batch of B records as an `ItemEncoder` collates it, with n slots each.
 
-    The items are `loaded` ones, for the network to read, or features that were found `stored` on disk, or, with
-    neither, rows of the table that the store has on the device.
+    It contains `loaded` items for the network, or features that were `stored` on disk, or, with neither, rows of the
+    store's table on the device.
     """
 
     mask: Tensor
     """`[B, n]`, False where an item is blank."""
     rows: Tensor | None = None
-    """`[B, n]`, the row of each slot's item. None: each slot has a row of its own, in order."""
+    """`[B, n]`, the row of each slot's item. None: each slot has its own row, in order."""
     positions: Tensor | None = None
     """`[B, n, L]`, rows of an item's ragged features in the table on the device, -1 beyond its own length."""
     loaded: Features = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Encoders of items as they were written before sources were parts of their own: they go on working."""
+"""Encoders of items as they were written before there were sources: they keep working."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class OwnItems(ItemSource[Any, Any]):
 
 
 class ItemEncoder(item_encoder.ItemEncoder):
-    """The old contract: a subclass writes `items`, `load`, `blank`, `network` and `describe` itself.
+    """The old contract: a subclass implements `items`, `load`, `blank`, `network` and `describe` itself.
 
-    `network` is given what `stacked` makes, a tensor `[N, ...]` or several by name. New encoders give a source to
-    `mmkit.encoders.item_encoder.ItemEncoder`. What overrode `collate`, `forward` or `load_or_blank` has to be
-    written anew.
+    `network` gets the result of `stacked`, a tensor `[N, ...]` or several by name. New encoders give a source to
+    `mmkit.encoders.item_encoder.ItemEncoder`. An encoder that overrode `collate`, `forward` or `load_or_blank` must
+    be rewritten.
     """
 
     frozen: bool = False
@@ -89,7 +89,7 @@ class ItemEncoder(item_encoder.ItemEncoder):
 
     @property
     def missing_images(self) -> MissingPolicy:
-        """What becomes of missing pictures."""
+        """How missing images are treated."""
         return (_asked.get() or self.missing).policy
 
     @missing_images.setter
@@ -98,39 +98,39 @@ class ItemEncoder(item_encoder.ItemEncoder):
 
     @property
     def replaced(self) -> dict[str, str]:
-        """What a blank stood in for, and why."""
+        """Items that a blank one replaced, and why."""
         return (_asked.get() or self.missing).replaced
 
     @abstractmethod
     def items(self, x: Example | Entity) -> list[tuple[str, Any]]:
-        """(key, raw) of each slot. Raises `ImageError` for a missing picture, unless `missing_images` is "blank"."""
+        """(key, raw) of each slot. Raises `ImageError` for a missing image, unless `missing_images` is "blank"."""
 
     @abstractmethod
     def load(self, raw: Any) -> Any:
-        """One item as the network's input. Raises `ImageError` for a broken picture."""
+        """One item as the network's input. Raises `ImageError` for a broken image."""
 
     @abstractmethod
     def blank(self) -> Any:
-        """The raw item, with key `BLANK`, that stands for nothing."""
+        """The blank raw item, whose key is `BLANK`."""
 
     def stand_in(self, raw: Any) -> tuple[str, Any]:
-        """(key, raw) of what takes the place of an item whose picture is broken."""
+        """(key, raw) of the item that replaces an item with a broken image."""
         return BLANK, self.blank()
 
     def stacked(self, loaded: Sequence[Any]) -> Any:
-        """Loaded items as `network` takes them: a tensor, or several by name."""
+        """Loaded items as inputs of `network`: a tensor, or several by name."""
         return torch.stack(list(loaded))
 
     def trimmed(self, stack: Tensor) -> Tensor:
-        """What the network needs of stacked items on the CPU."""
+        """The network's inputs from stacked items on the CPU."""
         return stack
 
     def identity(self, x: Example | Entity) -> Hashable:
-        """What `items(x)` depends on."""
+        """Everything on which `items(x)` depends."""
         return x.images
 
     def choice(self) -> Any:
-        """Which of a record's items are taken, as JSON; None if that does not follow from the record alone."""
+        """Which of a record's items are used, as JSON; None if that depends on more than the record."""
         return None
 
     def cost(self, raw: Any) -> int:

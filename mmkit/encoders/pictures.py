@@ -1,4 +1,4 @@
-"""Pictures as items: slots, blanks, loading."""
+"""Images as items: slots, blanks, loading."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.errors import ImageError, PartError
 
 Transform: TypeAlias = Callable[[Pillow.Image], Tensor]
-"""Makes a normalised tensor `[3, H, W]` of a picture."""
+"""Makes a normalised tensor `[3, H, W]` from an image."""
 
 
 class Pictures(ItemSource[Image, Tensor]):
     """A record's first `photos` photos and `objects` object crops, in this order.
 
-    A picture that a record lacks is blank: the all-zero tensor after normalisation (the mean colour). The encoder's
-    `build` says how pictures are prepared, by `set_transform`.
+    Missing images are blank: the all-zero tensor after normalisation (the mean colour). The encoder's `build` calls
+    `set_transform` to say how images are prepared.
     """
 
     pictures = True
@@ -34,11 +34,11 @@ class Pictures(ItemSource[Image, Tensor]):
         self._size = (3, 0, 0)
 
     def set_transform(self, transform: Transform, size: tuple[int, int, int]) -> None:
-        """Prepare pictures with `transform`, which makes normalised tensors of `size` (3, H, W)."""
+        """Prepare images with `transform`, which makes normalised tensors of `size` (3, H, W)."""
         self._transform, self._size = transform, size
 
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Image]]:
-        """Content key and `Image` of each slot; missing files as `missing` says."""
+        """Content key and `Image` of each slot; missing files are treated as `missing` says."""
         return [self._item(image, missing) for image in self.chosen(x)]
 
     def chosen(self, x: Example | Entity) -> list[Image]:
@@ -64,13 +64,13 @@ class Pictures(ItemSource[Image, Tensor]):
         return Image(None)
 
     def load(self, raw: Image) -> Tensor:
-        """The picture as `[3, H, W]`, resized, cropped and normalised; zeros for a blank one."""
+        """The image as `[3, H, W]`, resized, cropped and normalised; zeros for a blank one."""
         return torch.zeros(self._size) if raw.path is None else self.prepared(open_image(raw))
 
     def prepared(self, picture: Pillow.Image) -> Tensor:
-        """A picture as the network takes it `[3, H, W]`: resized, cropped and normalised."""
+        """An image as input of the network `[3, H, W]`: resized, cropped and normalised."""
         if self._transform is None:
-            raise RuntimeError("the encoder's `build` has to call `set_transform` of its source of pictures")
+            raise RuntimeError("the encoder's `build` must call `set_transform` of its source of images")
         return self._transform(picture)
 
     def stack(self, loaded: Sequence[Tensor]) -> Features:
@@ -79,19 +79,19 @@ class Pictures(ItemSource[Image, Tensor]):
 
 
 def pixels_of(processor: Any) -> Transform:
-    """transformers' image processor as a function from a picture to the network's input `[3, H, W]`."""
+    """transformers' image processor as a function from an image to the network's input `[3, H, W]`."""
     return lambda picture: processor(images=picture, return_tensors="pt")["pixel_values"][0]
 
 
 def input_size(name: str, transform: Transform, side: int | Sequence[int]) -> tuple[int, int, int]:
-    """What is made of pictures of any shape. Raises `PartError` unless the network takes it (`side` pixels)."""
+    """The size of prepared images of any shape. Raises `PartError` unless the network takes it (`side` pixels)."""
     height, width = (side, side) if isinstance(side, int) else side
     size = (3, height, width)
     for shape in ((60, 40), (40, 60)):
         made = tuple(transform(Pillow.new("RGB", shape)).shape)
         if made != size:
             raise PartError(
-                f"the image processor of {name!r} makes {made} of a picture, but the network takes {size}",
+                f"the image processor of {name!r} makes {made} of an image, but the network takes {size}",
                 hint="does preprocessor_config.json belong to the weights?",
                 code="encoder.picture-size",
             )

@@ -1,10 +1,9 @@
 """Key-value prefixes for self-attention in any transformers encoder, without forking its modeling file.
 
-A prefix (Li & Liang 2021; HVPNeT, Chen et al. 2022) is a key and a value tensor a layer, put before the
-layer's own keys and values. It enters through transformers' public `AttentionInterface`: the registered
-function is called by every attention module with that module and with the extra keyword arguments of the
-model's `forward`. Some models call no such function, or do not know which layer they are: `prove` finds that
-out, as nothing else would.
+A prefix (Li & Liang 2021; HVPNeT, Chen et al. 2022) is a key and a value tensor for each layer, which come before the
+layer's own keys and values. It is passed through transformers' public `AttentionInterface`: the registered function
+is called by every attention module with that module and with the extra keyword arguments of the model's `forward`.
+Some models do not call such a function, or their layers do not know their own number: `prove` detects this.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from mmkit.encoders.abilities import Prefix
 from mmkit.errors import PartError
 
 SDPA, EAGER = "mmkit_sdpa", "mmkit_eager"
-"""The names the attention functions are registered under."""
+"""The names under which the attention functions are registered."""
 
 
 def prepend(
@@ -90,7 +89,7 @@ AttentionMaskInterface.register(EAGER, eager_mask)
 
 
 def is_causal(config: PreTrainedConfig) -> bool:
-    """Whether a position of the model sees only what stands before it (of an encoder-decoder model: its encoder)."""
+    """Whether a position of the model sees only the positions before it (of an encoder-decoder model: its encoder)."""
     kind = type(config)
     trained = kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
     return not config.is_encoder_decoder and (trained or bool(getattr(config, "is_decoder", False)))
@@ -106,8 +105,8 @@ def shape(config: PreTrainedConfig) -> list[tuple[int, int]]:
 def prove(model: PreTrainedModel) -> list[tuple[int, int]]:
     """`shape(model.config)`, once a small pass has shown that every layer attends to its prefix.
 
-    The output must have a gradient by every layer's key and value, and padding must change nothing. Raises
-    `PartError` naming the model class where that is not so.
+    The output must have a gradient with respect to every layer's key and value, and padding must change nothing.
+    Otherwise raises a `PartError` that names the model class.
     """
     training = model.training
     model.eval()
@@ -122,7 +121,7 @@ def prove(model: PreTrainedModel) -> list[tuple[int, int]]:
     if problem:
         raise PartError(
             f"{type(model).__name__} cannot use a prefix: {problem}",
-            hint="take a text encoder such as BERT, RoBERTa, XLM-R, ELECTRA or ModernBERT, or another fuser",
+            hint="use a text encoder such as BERT, RoBERTa, XLM-R, ELECTRA or ModernBERT, or another fuser",
             code="encoder.no-prefix",
         )
     return shapes
@@ -156,5 +155,5 @@ def _problem(model: PreTrainedModel, shapes: Sequence[tuple[int, int]]) -> str:
             input_ids=ids[1:, :3], attention_mask=mask[1:, :3], prefix=[(k[1:], v[1:]) for k, v in prefix]
         ).last_hidden_state
     if not torch.allclose(alone, states[1:, :3], atol=1e-3):
-        return "its attention looks at padding"
+        return "its attention reads padding"
     return ""

@@ -1,4 +1,4 @@
-"""Sample backbones: their folders, made whole and once, also by several processes; and their vocabulary."""
+"""Sample encoders: their folders, made completely and once, also by several processes; and their vocabulary."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         temporary.rename(folder)
     except OSError:
-        if not (folder.is_dir() and any(folder.iterdir())):  # else the other process was first
+        if not (folder.is_dir() and any(folder.iterdir())):  # otherwise another process was first
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def word_pieces(examples: Sequence[Example]) -> dict[str, int]:
-    """A vocabulary for BERT's tokenizer: all characters of the examples, and words that come more than once."""
+    """A vocabulary for BERT's tokenizer: all characters of the examples, and words that occur more than once."""
     words = Counter(token.lower() for example in examples for token in example.tokens)
     characters = sorted({c for word in words for c in word})
     frequent = sorted((w for w, n in words.items() if n > 1 and len(w) > 1), key=lambda w: (-words[w], w))

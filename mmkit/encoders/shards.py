@@ -31,14 +31,14 @@ class Shard:
     keys: list[str]
     tensors: Features
     starts: np.ndarray
-    """Where each item's rows of ragged features begin `[N]`."""
+    """The first row of each item's ragged features `[N]`."""
 
 
 class Shards:
     """The shards of one folder. A shard is written completely or not at all, and never changed.
 
-    Write only while `locked`. `damaged` names files that turned out to be truncated or altered; they
-    are left out, so that what they held is computed again, and removed by the next `clean`.
+    Write only while `locked`. `damaged` names files that are truncated or altered; they are ignored, so that their
+    content is computed again, and the next `clean` removes them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,12 +54,12 @@ class Shards:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from computing and writing the same for the time of a block."""
+        """Keep other processes from computing and writing the same during a block."""
         with locked(self.folder):
             yield
 
     def refresh(self) -> None:
-        """Open shards that were written since the last look."""
+        """Open shards that were written since the last call."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name not in self._seen:
                 self._seen.add(path.name)
@@ -84,14 +84,14 @@ class Shards:
         self.refresh()
 
     def clean(self) -> None:
-        """Remove damaged shards and what a killed process left half-written; call it while `locked`."""
+        """Remove damaged shards and files that a killed process left half-written; call it while `locked`."""
         for path in [*self.damaged, *self.folder.glob(".*.safetensors.*.tmp")]:
             path.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a block about `folder`. Raises `MMKitError` if nothing can be written there."""
+    """Lock `folder` against other processes during a block. Raises `MMKitError` if nothing can be written there."""
     lock = FileLock(folder / ".lock")
     with explained(folder, MMKitError):
         lock.acquire()
@@ -109,7 +109,7 @@ def shard_bytes(keys: Sequence[str], features: Features) -> bytes:
 
 
 def read_shard(path: Path) -> Shard:
-    """Open a shard and compare its contents with their checksums; raises `ValueError` where they differ."""
+    """Open a shard and compare its content with the checksums; raises `ValueError` if they differ."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         if metadata["format"] != FORMAT:

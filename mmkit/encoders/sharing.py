@@ -20,7 +20,7 @@ _hashes: WeakKeyDictionary[nn.Module, tuple[Hashable, str]] = WeakKeyDictionary(
 
 @contextmanager
 def sharing() -> Iterator[None]:
-    """Let `shared` hand out what it made before in this block; a block within this one shares for itself."""
+    """Let `shared` return networks that it made before in this block; an inner block shares separately."""
     token = _made.set({})
     try:
         yield
@@ -31,7 +31,7 @@ def sharing() -> Iterator[None]:
 def shared(key: Hashable, make: Callable[[], Network]) -> Network:
     """The network that was made for `key` in this `sharing` block, else a new one.
 
-    `key` holds all that `make` depends on. Ask only for networks that are never trained.
+    `key` contains everything on which `make` depends. Use it only for networks that are never trained.
     """
     made = _made.get()
     if made is None:
@@ -49,7 +49,7 @@ def weights_hash(module: nn.Module) -> str:
 
 
 def _kept_hash(module: nn.Module) -> str:
-    """The hash of a module's tensors, kept for as long as none of them is replaced or written to."""
+    """The hash of a module's tensors, kept as long as none of them is replaced or written to."""
     tensors = module.state_dict()
     state = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors.values())
     if (kept := _hashes.get(module)) is None or kept[0] != state:

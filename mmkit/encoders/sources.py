@@ -9,7 +9,7 @@ from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, PartError, did_you_mean
 
 SEPARATOR = " [SEP] "
-"""Between a mention and its sentence, written out as DWE and DIM do."""
+"""The text between a mention and its sentence, written as letters, as in DWE and DIM."""
 
 NOTE = "note:"
 
@@ -45,7 +45,7 @@ OF_ENTITIES: dict[str, Callable[[Entity], str]] = {
 
 
 def check_source(source: str, kind: type[Example] | type[Entity] | None = None) -> None:
-    """Raise `PartError` for a source that no record, or none of a kind, has."""
+    """Raise `PartError` for an unknown source, or one that records of this kind do not have."""
     if source.startswith(NOTE) and len(source) > len(NOTE):
         return
     known = {**(OF_EXAMPLES if kind is not Entity else {}), **(OF_ENTITIES if kind is not Example else {})}
@@ -59,12 +59,12 @@ def check_source(source: str, kind: type[Example] | type[Entity] | None = None) 
 
 
 def texts_of(x: Example | Entity, source: str) -> list[str]:
-    """The texts of a record under a source; none where it has none, several only for a note that is a list.
+    """The texts of a record under a source; there may be none, and several only for a note that is a list.
 
-    Of an example: `mention`, `mention_sentence` (both, joined by `SEPARATOR`; the sentence alone where there is no
-    mention), `sentence`. Of an entity: `name`, `description` (its name where it has none), `name_description`
-    ("name: description"). Of either: `note:KEY`, a string or a list of strings under that key of its notes.
-    Raises `DataError` if the source does not belong to such a record, or the note is neither.
+    Of an example: `mention`, `mention_sentence` (both, joined by `SEPARATOR`; without a mention the sentence alone),
+    `sentence`. Of an entity: `name`, `description` (without one, its name), `name_description` ("name: description").
+    Of either: `note:KEY`, a string or a list of strings under that key of its notes. Raises `DataError` if the source
+    does not belong to such a record, or the note is neither a string nor a list of strings.
     """
     if source.startswith(NOTE):
         return _noted(x, source.removeprefix(NOTE))
@@ -86,6 +86,6 @@ def _noted(x: Example | Entity, key: str) -> list[str]:
     texts = [note] if isinstance(note, str) else note
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise DataError(
-            f"the note {key!r} is no text and no list of texts", where=x.id, code="encoder.wrong-note"
+            f"the note {key!r} is neither a text nor a list of texts", where=x.id, code="encoder.wrong-note"
         )
     return [text for text in texts if text.strip()]

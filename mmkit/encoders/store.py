@@ -1,9 +1,8 @@
-"""The feature store: what a frozen encoder makes of its items is computed once, for every epoch and run.
+"""The feature store: a frozen encoder's features of its items are computed once, for every epoch and run.
 
-`prepare` finds the items of a dataset, computes what the store lacks, and attaches the features to the
-encoder. The store lies in `$MMKIT_CACHE/features/<fingerprint>/`; the fingerprint covers weights,
-preprocessing, part version and dtype, and an item's key its content, so a stored feature is never out of
-date.
+`prepare` finds the items of a dataset, computes the features that are not in the store, and attaches all of them to
+the encoder. The store is in `$MMKIT_CACHE/features/<fingerprint>/`. The fingerprint covers weights, preprocessing,
+part version and dtype; an item's key covers its content. So a stored feature is never out of date.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from mmkit.errors import DataError, ImageError
 
 FLUSH_BYTES = 64 << 20
 FLUSH_SECONDS = 20.0
-"""Computed features are written when there are so many or so old: all that a killed process loses."""
+"""Computed features are written when they reach this size or age; a killed process loses at most this."""
 
 Progress = Callable[[int, int], None]
 """Called with how many items are done, and how many there are to compute."""
@@ -40,17 +39,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Preparation:
-    """What `prepare` found and did."""
+    """The results of `prepare`."""
 
     items: int = 0
-    """Distinct items, a blank one among them if there is any."""
+    """The number of distinct items, including a blank one if there is any."""
     computed: int = 0
     missing: dict[str, str] = field(default_factory=dict)
-    """Files that do not exist → why; blanks stand in for them."""
+    """Files that do not exist → why; blank images are used instead."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Files that are no pictures → why; blanks stand in for them."""
+    """Files that are not valid images → why; blank images are used instead."""
     blank: bool = False
-    """Whether there are no other items than blank ones."""
+    """Whether all items are blank."""
     damaged: list[Path] = field(default_factory=list)
     """Shards that were unreadable, and computed again."""
 
@@ -63,7 +62,7 @@ class Preparation:
                 f"blanks: {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
             )
             if self.blank:
-                text += "\n  none of the pictures exist: is the folder of pictures right?"
+                text += "\n  none of the images exist: is the folder of images right?"
         elif self.blank:
             text += "; no example has what this encoder reads"
         if self.damaged:
@@ -85,8 +84,9 @@ def prepare(
     Items are encoded on the encoder's own device, while `threads` load the next ones. Calling it again adds
     examples. Place the features with `encoder.stored.place` afterwards.
 
-    Raises one `DataError` naming the first few of all missing or broken items unless `encoder.missing` lets blanks
-    stand in (what could be computed is stored all the same), and `MMKitError` if the store cannot be written.
+    Raises one `DataError` that names the first few missing or broken items, unless `encoder.missing` allows blank
+    ones instead (features of the other items are stored in any case), and `MMKitError` if the store cannot be
+    written.
     """
     if not encoder.frozen:
         raise ValueError("only the features of a frozen encoder can be stored")
@@ -115,7 +115,7 @@ def prepare(
 def _slots(
     encoder: ItemEncoder, examples: Iterable[Example | Entity], pool: ThreadPoolExecutor, report: Preparation
 ) -> dict[Hashable, list[tuple[str, Any]]]:
-    """The items of each distinct example; all missing ones are found before the first is an error."""
+    """The items of each distinct example; all missing ones are found before an error is raised."""
     distinct = {encoder.source.identity(x): x for x in examples}
     missing = MissingImages("blank")
 
@@ -137,7 +137,7 @@ def _compute(
     progress: Progress | None,
     report: Preparation,
 ) -> dict[str, str]:
-    """Write features of the items that the store lacks; keys of those that are broken → of what stands in for them."""
+    """Write features of items that are not in the store; returns keys of broken items → keys of their replacements."""
     broken: dict[str, ImageError] = {}
     stand_ins: dict[str, tuple[str, Any]] = {}
     source = encoder.source
@@ -175,7 +175,7 @@ def _compute(
 
 
 def _encode_blank(encoder: ItemEncoder, raw: Any) -> Features:
-    """What stands for a blank item `[1, ...]`: its features, or zeros if blanks are dropped."""
+    """The features of a blank item `[1, ...]`, or zeros if blanks are dropped."""
     features = encoder.encode(encoder.source.stack([encoder.source.load(raw)]))
     return {k: torch.zeros_like(v) for k, v in features.items()} if encoder.source.drops_blanks else features
 
@@ -202,7 +202,7 @@ def load_ahead(
 
 
 class Writer:
-    """Gathers features and appends them to shards now and then, and at the end, also when interrupted."""
+    """Collects features and appends them to shards from time to time and at the end, also when interrupted."""
 
     def __init__(self, shards: Shards, ragged: frozenset[str]) -> None:
         self.shards, self.ragged = shards, ragged
@@ -224,9 +224,9 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Write what there is as one shard."""
+        """Write the collected features as one shard."""
         keys, features = self._keys, self._features
-        self._keys, self._features = [], []  # also if writing fails: not to be tried again on the way out
+        self._keys, self._features = [], []  # also if writing fails: it is not tried twice
         self._bytes, self._since = 0, time.monotonic()
         if keys:
             self.shards.append(keys, {name: torch.cat([f[name] for f in features]) for name in features[0]})
@@ -241,7 +241,7 @@ class Writer:
 
 
 def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) -> None:
-    """Raise a `DataError` that names pictures (file → why) for which no blank ones may stand in."""
+    """Raise a `DataError` that names images (file → why) if blank images are not allowed."""
     if files and missing.policy == "error":
         shown = "".join(f"\n  {path}: {reason}" for path, reason in list(files.items())[:5])
         more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
@@ -253,5 +253,5 @@ def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) 
 
 
 def cores() -> int:
-    """Threads that are worth having to load items."""
+    """A useful number of threads to load items."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

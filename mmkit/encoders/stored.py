@@ -1,4 +1,4 @@
-"""Stored features of the examples at hand: looked up in `collate`, gathered in `forward`."""
+"""Stored features of the current examples: looked up in `collate`, gathered in `forward`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 class StoredFeatures:
     """Rows of features, and which of them belong to which example.
 
-    The features lie memory-mapped on disk, from where `collate` copies a batch's, or, after `place`, on a
-    device as one table a feature, of which `collate` names rows only. With `drops_blanks` (see `ItemSource`) an
-    example has as many slots as real items, and row 0 fills up a batch: the blank item, stored as zeros.
+    The features are memory-mapped on disk, and `collate` copies those of a batch. After `place` they are on a device
+    as one table for each feature, and `collate` names only rows. With `drops_blanks` (see `ItemSource`) an example
+    has as many slots as real items, and row 0, the blank item, is the padding: it is stored as zeros.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StoredFeatures:
 
     @property
     def nbytes(self) -> int:
-        """What the features of all rows take."""
+        """The size of the features of all rows."""
         total = 0
         for shard, ours, _ in self._by_shard(np.arange(len(self._where))):
             for name, tensor in shard.tensors.items():
@@ -84,7 +84,7 @@ class StoredFeatures:
         return self._tables is not None
 
     def place(self, device: torch.device | str, budget_bytes: float) -> bool:
-        """Copy all features to `device` if they take no more than `budget_bytes`; says whether they did."""
+        """Copy all features to `device` if they take at most `budget_bytes`; returns whether they were copied."""
         if not len(self._where) or self.nbytes > budget_bytes:
             self._tables = None
             return False
@@ -104,9 +104,9 @@ class StoredFeatures:
         return True
 
     def collate(self, identities: Sequence[Hashable]) -> CollatedItems | None:
-        """What `gather` needs for a batch, or None if one of the examples is not known.
+        """The input of `gather` for a batch, or None if one of the examples is not known.
 
-        Placed: rows of the table and, for ragged features, their positions in it. Else the features themselves.
+        If placed: rows of the table and, for ragged features, their positions in it. Else the features themselves.
         """
         try:
             found = np.array([self._index[identity] for identity in identities])

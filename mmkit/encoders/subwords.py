@@ -53,7 +53,7 @@ class Subwords:
         self._kept: dict[TextView, Encoded] = {}
 
     def encode(self, views: Sequence[TextView]) -> list[Encoded]:
-        """The views' encodings; those not met before are tokenised together."""
+        """The views' encodings; new ones are tokenised together."""
         kept = self._kept
         missing = [view for view in dict.fromkeys(views) if view not in kept]
         fresh = dict(zip(missing, self._tokenise(missing), strict=True)) if missing else {}
@@ -63,7 +63,7 @@ class Subwords:
 
     def _keep(self, fresh: dict[TextView, Encoded]) -> None:
         self._kept.update(fresh)
-        while len(self._kept) > CACHE_SIZE:  # the oldest go
+        while len(self._kept) > CACHE_SIZE:  # the oldest are removed
             del self._kept[next(iter(self._kept))]
 
     def _tokenise(self, views: Sequence[TextView]) -> list[Encoded]:
@@ -97,7 +97,7 @@ class Subwords:
     def collate(self, encoded: Sequence[Encoded], width: int) -> dict[str, Tensor]:
         """Padded tensors of a batch; `width` is the number of tokens in its longest sentence."""
         lengths = np.array([len(e.ids) for e in encoded])
-        longest = max(1, int(lengths.max()))  # a tokenizer without special tokens makes nothing of no words
+        longest = max(1, int(lengths.max()))  # a tokenizer without special tokens gives nothing for no words
         pad = self.tokenizer.pad_token_id or 0
         return {
             "input_ids": _padded((e.ids for e in encoded), len(encoded), longest, pad),
@@ -112,7 +112,7 @@ class Subwords:
 
 
 def add_prefix_space(backend: Any) -> None:
-    """Make a byte-level tokenizer (RoBERTa's, say) see a space before each word, as in running text."""
+    """Make a byte-level tokenizer (such as RoBERTa's) see a space before each word, as in running text."""
     before = backend.pre_tokenizer
     parts: Any = before if isinstance(before, pre_tokenizers.Sequence) else [before]
     for part in parts:
@@ -132,7 +132,7 @@ def _replaced(words: tuple[str, ...], at: Iterable[int], by: str) -> tuple[str, 
 
 
 def _aligned(view: TextView, ids: Ints, types: Ints, words: Ints) -> Encoded:
-    """Turn the view's words into the example's tokens, and find where each token and marker begins."""
+    """Map the view's words to the example's tokens, and find where each token and marker begins."""
     starts = np.full(len(view.words), -1, dtype=np.int64)  # of each of the view's words
     real = np.flatnonzero(words >= 0)
     starts[words[real][::-1]] = real[::-1]  # reversed, so that a word's first subword is written last

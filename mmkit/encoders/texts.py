@@ -1,4 +1,4 @@
-"""Plain texts as items: slots, keys, tokens, and batches no longer than their longest text."""
+"""Plain texts as items: slots, keys, tokens, and batches as long as their longest text."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mmkit.errors import DataError, PartError
 
 
 class Texts(ItemSource[str, Tensor]):
-    """A record's first `slots` texts under a `source` (see `sources.texts_of`), tokenised as they stand.
+    """A record's first `slots` texts under a `source` (see `sources.texts_of`), tokenised unchanged.
 
-    Texts that a record lacks are left out. The encoder's `build` says how texts are tokenised, by `set_tokenizer`.
+    Missing texts are left out. The encoder's `build` calls `set_tokenizer` to say how texts are tokenised.
     """
 
     drops_blanks = True
@@ -64,7 +64,7 @@ class Texts(ItemSource[str, Tensor]):
         return torch.tensor(token_ids(self._ready(), raw), dtype=torch.int32)
 
     def stack(self, loaded: Sequence[Tensor]) -> Features:
-        """`input_ids` and `attention_mask [N, L]`, int64; L is the longest text's tokens."""
+        """`input_ids` and `attention_mask [N, L]`, int64; L is the length of the longest text."""
         return padded(loaded, self._pad)
 
     def cost(self, raw: str) -> int:
@@ -75,13 +75,13 @@ class Texts(ItemSource[str, Tensor]):
 
     def _ready(self) -> Tokenizer:
         if self._tokenizer is None:
-            raise RuntimeError("the encoder's `build` has to call `set_tokenizer` of its source of texts")
+            raise RuntimeError("the encoder's `build` must call `set_tokenizer` of its source of texts")
         return self._tokenizer
 
 
 def padded(ids: Sequence[Tensor], pad: int) -> Features:
     """Token ids `[L]` of N texts as `input_ids` and `attention_mask` `[N, L]`, int64, L at least 1."""
-    if not any(map(len, ids)):  # a tokenizer without special tokens makes nothing of an empty text
+    if not any(map(len, ids)):  # a tokenizer without special tokens gives nothing for an empty text
         return {
             "input_ids": torch.full((len(ids), 1), pad),
             "attention_mask": torch.zeros(len(ids), 1, dtype=torch.long),
@@ -93,7 +93,7 @@ def padded(ids: Sequence[Tensor], pad: int) -> Features:
 
 
 def cutting(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Tokenizer:
-    """A copy of a tokenizer, whose state others may change, that cuts texts; special tokens count.
+    """A copy of a tokenizer that cuts texts (others may change the state of the original); special tokens count.
 
     Raises `PartError` if `max_length` leaves no room for anything else.
     """
@@ -110,12 +110,12 @@ def cutting(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Tokenizer:
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """A text's tokens. Raises `DataError` if it is no valid Unicode."""
+    """A text's tokens. Raises `DataError` if it is not valid Unicode."""
     try:
         return tokenizer.encode(text).ids
     except (TypeError, UnicodeEncodeError) as error:
         raise DataError(
-            f"this is no valid Unicode: {text[:40]!a}", hint="give texts in UTF-8", code="input.not-unicode"
+            f"this is not valid Unicode: {text[:40]!a}", hint="give texts in UTF-8", code="input.not-unicode"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""timm models as picture encoders: made by name, Hub repository or folder; saved; a tiny stand-in."""
+"""timm models as image encoders: made by name, Hub repository or folder; saved; a tiny stand-in."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mmkit.pretrained.timm_models import FOLDER, TimmModel
 
 
 class TimmPictures(ItemEncoder):
-    """A timm model as an encoder of pictures, with the preprocessing its weights were trained with.
+    """A timm model as an image encoder, with the preprocessing that its weights were trained with.
 
     `name` is one of timm's (`resnet50.tv_in1k`), `hf-hub:owner/repository`, or a local folder in timm's
     format; `revision` a commit or tag on the Hub. The model is `self.backbone`: its parameters carry timm's
-    own names. A picture that an example lacks is blank: the mean colour, which goes through the network like any other.
+    own names. A missing image is blank: the mean colour, which goes through the network like any other image.
     """
 
     source: Pictures
@@ -51,11 +51,11 @@ class TimmPictures(ItemEncoder):
 
     @abstractmethod
     def model_options(self) -> dict[str, Any]:
-        """How this encoder wants its model: arguments of `timm.create_model`."""
+        """How this encoder makes its model: arguments of `timm.create_model`."""
 
     @abstractmethod
     def measure(self, blank: Tensor) -> int:
-        """The width of the features, from a pass over a blank picture `[1, 3, H, W]`. Raises `PartError`."""
+        """The width of the features, from a pass over a blank image `[1, 3, H, W]`. Raises `PartError`."""
 
     def refused(self, model: TimmModel) -> PartError | None:
         """What is wrong with `model_options`. Asked when the model cannot be made with them; None: nothing."""
@@ -102,7 +102,7 @@ class TimmPictures(ItemEncoder):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Save a tiny random ResNet for 64×64 pictures, with batch-norm statistics of drawn ones."""
+        """Save a tiny random ResNet for images of 64×64 pixels, with batch-norm statistics of synthetic ones."""
         make_once(folder, lambda made: _write_sample(made, seed))
         return {"name": str(folder), "revision": None}
 
@@ -139,7 +139,7 @@ def _write_sample(folder: Path, seed: int) -> None:
 
 
 def _drawn_pictures(seed: int, count: int) -> Tensor:
-    """Normalised pictures `[count, 3, 64, 64]` of coloured boxes on coloured ground, with some noise."""
+    """Normalised images `[count, 3, 64, 64]` of coloured boxes on coloured ground, with some noise."""
     draw = np.random.default_rng(seed)
     pictures = np.empty((count, 3, 64, 64), dtype=np.float32)
     for picture in pictures:

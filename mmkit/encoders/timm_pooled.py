@@ -1,4 +1,4 @@
-"""`mmkit.timm.v1`: one pooled vector a picture, from any timm model."""
+"""`mmkit.timm.v1`: one pooled vector for each image, from any timm model."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mmkit.encoders.timm_backbone import TimmPictures
 
 
 class TimmEncoder(TimmPictures):
-    """Pooled picture features of any timm model, without its classifier.
+    """Pooled image features of any timm model, without its classifier.
 
-    Features: `pooled [B, slots, D]` and `mask [B, slots]`, False where a picture is blank.
+    Features: `pooled [B, slots, D]` and `mask [B, slots]`, False where an image is blank.
     """
 
     provides = frozenset({"pooled", "mask"})

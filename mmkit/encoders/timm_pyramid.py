@@ -1,4 +1,4 @@
-"""`mmkit.timm_pyramid.v1`: a picture's feature maps of several depths, each pooled to a small grid."""
+"""`mmkit.timm_pyramid.v1`: an image's feature maps of several depths, each pooled to a small grid."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TimmPyramidEncoder(TimmPictures):
         if smallest := [m for m in maps if min(m.shape[-2:]) < self.grid]:
             raise PartError(
                 f"grid = {self.grid}, but {self.name!r} has a feature map of {tuple(smallest[0].shape[-2:])}",
-                hint="take a smaller grid, or other levels",
+                hint="use a smaller grid, or other levels",
                 code="encoder.grid",
             )
         return sum(m.shape[1] for m in maps)

@@ -12,7 +12,7 @@ from mmkit.errors import PartError
 
 
 class _Either(Encoder):
-    """Makes an encoder of plain texts instead if there is a `source`; apart, so that the signature is `__init__`'s."""
+    """Makes an encoder of plain texts if there is a `source`; a separate class keeps the signature of `__init__`."""
 
     def __new__(cls, *arguments: Any, source: str | None = None, **settings: Any) -> Any:
         if source is None:
@@ -20,7 +20,7 @@ class _Either(Encoder):
         if settings.pop("extra_views", None):
             raise PartError(
                 "an encoder with a source reads no views",
-                hint="leave out extra_views or source",
+                hint="remove extra_views or source",
                 code="encoder.reads-nothing",
             )
         settings.pop("view", None)

@@ -1,4 +1,4 @@
-"""Hugging Face text models: what is loaded of one, how long its texts may be, and a tiny stand-in."""
+"""Hugging Face text models: loading, the largest length of texts, and a tiny stand-in."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Attention: TypeAlias = Literal["sdpa", "eager"]
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """A text model as a recipe names it: of the Hub (with an optional `revision`) or a local folder.
+    """A text model that a recipe names: of the Hub (with an optional `revision`) or a local folder.
 
     `max_length` counts subwords with special ones (None: the model's limit). `dropout` replaces every dropout of
     the model's configuration.
@@ -68,7 +68,7 @@ class TextModel:
         return Pretrained(name, what, self.revision, WELL_KNOWN, needs=needs, saved=saved)
 
     def load(self, saved: Path | None, frozen: bool, added: Sequence[str] = ()) -> LoadedText:
-        """The model with its tokenizer, to which the tokens `added` are new; from `saved` as initialised, offline.
+        """The model with its tokenizer, which gets the tokens `added`; with `saved`, as initialised and offline.
 
         Of an encoder-decoder model only the encoder is kept. Frozen ones of one checkpoint are shared (see
         `sharing`). New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that
@@ -130,7 +130,7 @@ class TextModel:
 
 @dataclass(frozen=True, slots=True)
 class LoadedText:
-    """A text model's network and tokenizer, and the configuration that it is built from again."""
+    """A text model's network and tokenizer, and the configuration from which it can be built again."""
 
     model: TextModel
     network: PreTrainedModel
@@ -139,7 +139,7 @@ class LoadedText:
 
     @property
     def causal(self) -> bool:
-        """Whether a word's state sees only what stands before it."""
+        """Whether a word's state sees only the words before it."""
         return prefixes.is_causal(self.config)
 
     @property
@@ -149,7 +149,7 @@ class LoadedText:
         return sizes > 1 and "token_type_ids" in self.tokenizer.model_input_names
 
     def limit(self) -> int | None:
-        """The most subwords to encode: `max_length`, or what tokenizer and position embeddings allow.
+        """The largest number of subwords: `max_length`, or the limit of tokenizer and position embeddings.
 
         Raises `PartError` for a `max_length` beyond that.
         """
@@ -171,18 +171,19 @@ class LoadedText:
         return wanted
 
     def check_pooling(self, pooling: Pooling) -> None:
-        """Raise `PartError` for the first state of a causal model, which has seen one token."""
+        """Raise `PartError` for pooling by the first state of a causal model, which has seen only one token."""
         if pooling == "cls" and self.causal:
             raise PartError(
                 f"{self.model.name!r} ({self.config.model_type}) is a causal language model, so that its "
                 "first state has seen nothing of a text",
-                hint='set pooling = "last" or "mean", or take an encoder, such as BERT, RoBERTa or ModernBERT',
+                hint='set pooling = "last" or "mean", or use an encoder such as BERT, RoBERTa or ModernBERT',
                 code="encoder.causal",
             )
 
 
 def pool(pooling: Pooling, tokens: Tensor, mask: Tensor) -> Tensor:
-    """One state a text `[B, D]` of states `[B, T, D]`: the first, the last real one, or the real ones' mean."""
+    """One state of each text `[B, D]` from states `[B, T, D]`: the first, the last real one, or the mean of the real
+    ones."""
     if pooling == "cls":
         return tokens[:, 0]
     if pooling == "last":

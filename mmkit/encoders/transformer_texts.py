@@ -23,7 +23,7 @@ from mmkit.errors import MMKitError
 from mmkit.pretrained.networks import described
 
 LENGTH = 512
-"""Subwords that texts are cut to, unless `max_length` or the model says otherwise."""
+"""The number of subwords to which texts are cut, unless `max_length` or the model says otherwise."""
 
 
 class TransformerTexts(ItemEncoder):
@@ -31,16 +31,18 @@ class TransformerTexts(ItemEncoder):
 
     `name` is a model of the Hub (with an optional `revision`) or a local folder. `source` is `mention`,
     `mention_sentence` or `sentence` for examples, `name`, `description` or `name_description` for entities, or
-    `note:KEY` for what an annotator noted. Texts are cut to 512 subwords at most unless `max_length` says otherwise.
-    `pooled` is the first position's state, the last one's (of a causal model, whose first has seen nothing), or the
-    mean. `dropout` replaces every dropout of the model's configuration. If it is frozen, what it makes is stored.
+    `note:KEY` for a note of an annotator. Texts are cut to 512 subwords at most unless `max_length` says otherwise.
+    `pooled` is the first position's state, the last one's (for a causal model, whose first state has seen nothing),
+    or the mean. `dropout` replaces every dropout of the model's configuration. If the model is frozen, its features
+    are stored.
 
-    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the most texts of a record in the batch, at least 1.
+    Features: `pooled [B, n, D]` and `mask [B, n]`; n is the largest number of texts of a record in the batch, at
+    least 1.
     """
 
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.transformer.v1"
-    """Of the part that once read words and texts: what it stored is this part's too."""
+    """The name of the part that once read words and texts: its stored features are this part's too."""
 
     source: Texts
     backbone: PreTrainedModel
@@ -66,9 +68,9 @@ class TransformerTexts(ItemEncoder):
         self.pooling = pooling
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Load configuration, tokenizer and weights; `special_tokens` mark words, of which plain texts have none.
+        """Load configuration, tokenizer and weights; `special_tokens` are not used by plain texts.
 
-        Raises `PartError` for a model that cannot be had or is not for texts alone, and for a `max_length` beyond
+        Raises `PartError` for a model that cannot be loaded or is not a pure text model, and for a `max_length` beyond
         the model's limit.
         """
         loaded = self.model.load(saved, self.frozen)

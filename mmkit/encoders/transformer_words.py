@@ -37,8 +37,7 @@ class TransformerWords(Encoder):
     it, so that only a decoder that `reads_causal` can build on one; a prefix cannot be put before it.
 
     Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs. Those of
-    `extra_views` are collated beside them, for a fuser that runs the encoder on more than one view
-    (`mmkit.batch.of_view`).
+    `extra_views` are collated too, for a fuser that runs the encoder on more than one view (`mmkit.batch.of_view`).
     """
 
     provides = frozenset({"tokens", "mask", "pooled"})
@@ -69,7 +68,7 @@ class TransformerWords(Encoder):
         """Load configuration, tokenizer and weights, and add `special_tokens` to the vocabulary.
 
         New embedding rows are drawn from torch's global generator. Raises `PartError` for a model that cannot be
-        had or is not for texts alone, and for a `max_length` beyond the model's limit.
+        loaded or is not a pure text model, and for a `max_length` beyond the model's limit.
         """
         loaded = self.model.load(saved, self.frozen, special_tokens)
         loaded.check_pooling(self.pooling)
@@ -95,7 +94,7 @@ class TransformerWords(Encoder):
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
     ) -> dict[str, Tensor]:
-        """The tokenizer's tensors and the alignment with tokens; tokenised on first sight only."""
+        """The tokenizer's tensors and the alignment with tokens; each text is tokenised only once."""
         inputs = self._collate_view(self.view, examples, views)
         for name in self.extra_views:
             extra = self._collate_view(name, examples, views)
@@ -116,7 +115,7 @@ class TransformerWords(Encoder):
         return inputs
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
-        """The number of subwords of the view this encoder reads."""
+        """The number of subwords of the view that this encoder reads."""
         return len(self.subwords.encode([_view(self.view, views)])[0].ids)
 
     def prefix_shape(self) -> list[tuple[int, int]]:
@@ -128,8 +127,8 @@ class TransformerWords(Encoder):
     def forward(self, inputs: dict[str, Tensor], prefix: Prefix | None = None) -> Features:
         """Features of a collated batch.
 
-        `prefix` holds, for each layer, a key and a value `[B, heads, P, head_dim]` put before the layer's own
-        and never masked; queries, positions and the length of the output stay as they are.
+        `prefix` contains, for each layer, a key and a value `[B, heads, P, head_dim]`, which come before the layer's
+        own and are never masked; queries, positions and the length of the output stay as they are.
         """
         extra = {} if prefix is None else {"prefix": prefix}
         tokens = self.backbone(**{name: inputs[name] for name in self._inputs}, **extra).last_hidden_state

@@ -1,1 +1,1 @@
-"""The entity side of a linker: what entities are compared by, from a knowledge base to scores."""
+"""The entity side of a linker: how entities are compared, from a knowledge base to scores."""

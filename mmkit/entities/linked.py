@@ -1,4 +1,4 @@
-"""What a decoder that links is given: the entities' tensors, and what compares them with a query."""
+"""What a decoder that links gets: the entities' tensors, and the scorer that compares them with a query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit.scorers.base import Scorer
 from mmkit.scorers.cosine import CosineScorer
 
 RERANKER = "reranker:"
-"""Before the names of those tensors of an entity that are its reranker's."""
+"""The prefix of names of tensors that belong to the reranker."""
 
 
 def of_scorer(features: Features) -> Features:
@@ -37,7 +37,7 @@ class Tensors(Protocol):
         ...
 
     def recent(self, rows: Tensor) -> Features:
-        """The same without gradients; they may be older than the weights."""
+        """The same without gradients; they may be computed with older weights."""
         ...
 
     def blocks(self) -> Iterator[tuple[int, Features]]:
@@ -52,14 +52,14 @@ class LinkedEntities:
     tensors: Tensors
     scorer: Scorer
     vectors: EntityFeatures | None = None
-    """What the cosine is taken of, where the scorer says that its score is one."""
+    """The vectors of the cosine, if the scorer says that its score is a cosine."""
     reranker: Scorer | None = None
     depth: int = 100
-    """Entities that the reranker sees: the best by the scorer."""
+    """The number of entities that the reranker sees: the best by the scorer."""
 
     @classmethod
     def of_vectors(cls, features: EntityFeatures, scorer: Scorer | None = None) -> LinkedEntities:
-        """One vector an entity, compared by cosine: by `scorer`, or with the state `query`."""
+        """One vector for each entity, compared by cosine: by `scorer`, or with the state `query`."""
         scorer = scorer or CosineScorer()
         assert scorer.vectors is not None
         return cls(_Named(features, scorer.vectors[1]), scorer, features)

@@ -1,4 +1,4 @@
-"""One encoder's vector of each entity, where `[model.entities]` names no fuser."""
+"""One encoder's vector of each entity, if `[model.entities]` names no fuser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmkit.fusers.pooled import total
 
 
 class OneVector(Fuser):
-    """`pooled [N, D]` of the only encoder; the zero vector where it has nothing to read."""
+    """`pooled [N, D]` of the only encoder; the zero vector if it has nothing to read."""
 
     provides = frozenset({"pooled"})
 
@@ -23,7 +23,7 @@ class OneVector(Fuser):
         return {self.encoder: frozenset({"pooled"})}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
-        """Nothing to make."""
+        """Makes no modules."""
         self.dims = {"pooled": encoders[self.encoder].dim}
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:

@@ -1,4 +1,4 @@
-"""Before the first batch: what frozen encoders make of entities is stored, and a decoder gets all to link to."""
+"""Before the first batch: features of entities from frozen encoders are stored, and a decoder gets the entities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmkit.entities.side import EntitySide
 from mmkit.entities.tensors import EntityTensors, Vectors
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many are done, and how many there are."""
+"""Called with a label, how many are done, and how many there are."""
 
 
 def linked_entities(
@@ -30,7 +30,7 @@ def linked_entities(
     budget_bytes: float,
     progress: Progress | None = None,
 ) -> tuple[LinkedEntities, list[str]]:
-    """What a decoder links to, and notes for the user. What fits into `budget_bytes` is kept on `device`."""
+    """The entities for a decoder, and notes for the user. Tensors that fit into `budget_bytes` are kept on `device`."""
     at = "model.encoders" if side.lent else "model.entities.encoders"
     for name, encoder in side.named_encoders.items():
         if side.only_vectors is not encoder or not isinstance(encoder, ItemEncoder):
@@ -49,7 +49,7 @@ def linked_entities(
 
         found = prepare(encoder, base, progress=report)
         notes.append(f"{at}.{name}: {found}")
-    budget = budget_bytes / 2  # stored features that are read once need no room on the device
+    budget = budget_bytes / 2  # stored features that are read only once need no memory on the device
 
     def encoded(done: int, total: int) -> None:
         if progress:
@@ -71,7 +71,7 @@ def vectors_of(
     budget_bytes: float,
     progress: Progress | None = None,
 ) -> tuple[EntityFeatures, list[str]]:
-    """One vector an entity, of an encoder whose section is `where`; and notes for the user."""
+    """One vector for each entity, from the encoder in the section `where`; and notes for the user."""
     if not encoder.frozen:
         return TrainedEntities(encoder, base), []
 
@@ -83,4 +83,4 @@ def vectors_of(
     features.place(device, budget_bytes)
     if any(block.any() for _, block in features.blocks()):
         return features, []
-    return features, [f"{where}: warning: no entity has what this encoder reads, so they are all alike to it"]
+    return features, [f"{where}: warning: no entity has what this encoder reads: all get the same features"]

@@ -26,8 +26,8 @@ from mmkit.scorers.base import Scorer
 class EntitySide(nn.Module):
     """Encoders → fuser → scorer, over entities.
 
-    With `lent` encoders, which are the model's own and saved with it, this module has no weights of theirs: so a
-    recipe without `[model.entities]`, whose decoder names one of `[model.encoders]`, is the simple case of this.
+    `lent` encoders belong to the model and are saved with it; this module does not hold their weights. So a recipe
+    without `[model.entities]`, whose decoder names an encoder of `[model.encoders]`, is a simple case of this.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class EntitySide(nn.Module):
 
     @property
     def own_encoders(self) -> dict[str, Encoder]:
-        """Those that are saved with this side."""
+        """The encoders that are saved with this side."""
         return cast(dict[str, Encoder], dict(self.encoders.items()))
 
     @property
     def parts(self) -> list[nn.Module]:
-        """What decides an entity's tensors."""
+        """The modules that decide an entity's tensors."""
         scorers = [self.scorer] if self.reranker is None else [self.scorer, self.reranker]
         return [*self.named_encoders.values(), self.fuser, *scorers]
 
     @property
     def trained(self) -> bool:
-        """Whether an update changes what is made of entities."""
+        """Whether an update changes the entities' tensors."""
         return any(p.requires_grad for part in self.parts for p in part.parameters())
 
     @property
     def only_vectors(self) -> Encoder | None:
-        """The encoder that alone makes the one vector by whose cosine an entity is found, if that is all there is."""
+        """The single encoder whose vector and cosine find an entity, if there is nothing else."""
         simple = (
             isinstance(self.fuser, OneVector) and self.scorer.vectors is not None and self.reranker is None
         )
@@ -79,7 +79,7 @@ class EntitySide(nn.Module):
     def share(self, encoders: Mapping[str, Encoder]) -> None:
         """Let encoders of entities use the networks of `encoders` of examples, as the settings say.
 
-        Raises `PartError` for two encoders that are not alike.
+        Raises `PartError` for two encoders that differ.
         """
         for name, other in self.settings.share.items():
             share_network(
@@ -94,7 +94,7 @@ class EntitySide(nn.Module):
     def encoded(
         self, batches: Iterable[Sequence[Entity]], device: torch.device, threads: int
     ) -> Iterator[Features]:
-        """What the scorer keeps of each batch of entities, in order; `threads` collate the next ones meanwhile."""
+        """The tensors that the scorer keeps of each batch of entities, in order; `threads` collate the next batches."""
         with ThreadPoolExecutor(threads) as pool:
             waiting: deque[tuple[Sequence[Entity], Future[dict[str, Features]]]] = deque()
             for batch in batches:
@@ -115,7 +115,7 @@ class EntitySide(nn.Module):
         return tensors
 
     def forward(self, entities: Sequence[Entity], inputs: Mapping[str, Features]) -> Features:
-        """What scorer and reranker keep of `entities`, from their collated inputs on this module's device."""
+        """The tensors that scorer and reranker keep of `entities`, from collated inputs on this module's device."""
         batch = Batch(cast(Any, tuple(entities)), dict(inputs))
         if self._checked:
             tensors = self.fuser(self.named_encoders, batch).tensors
@@ -131,7 +131,7 @@ class EntitySide(nn.Module):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """All parts in evaluation mode, without gradients, for the time of a block; also within inference mode."""
+        """All parts in evaluation mode, without gradients, during a block; also within inference mode."""
         modes = [part.training for part in self.parts]
         for part in self.parts:
             part.eval()
@@ -143,20 +143,20 @@ class EntitySide(nn.Module):
                 part.train(mode)
 
     def state(self) -> tuple[tuple[int, int], ...]:
-        """What changes as soon as a weight is replaced or written to."""
+        """A value that changes when a weight is replaced or written to."""
         tensors = (tensor for part in self.parts for tensor in part.state_dict().values())
         return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
 
 
 def share_network(encoder: Encoder, other: Encoder, where: str, name: str) -> None:
-    """Let `encoder` use the modules and parameters of `other`, in place of those that it has built.
+    """Let `encoder` use the modules and parameters of `other` instead of its own.
 
     Raises `PartError` unless both have the same ones, by name and shape.
     """
     own, theirs = ({k: v.shape for k, v in e.state_dict().items()} for e in (encoder, other))
     if own != theirs:
         raise PartError(
-            f"it cannot share the network of model.encoders.{name}, which is another one",
+            f"it cannot share the network of model.encoders.{name}, which is a different network",
             where=where,
             hint="give both the same part and the same checkpoint, or leave it out of `share`",
             code="recipe.shared-network",
@@ -165,7 +165,7 @@ def share_network(encoder: Encoder, other: Encoder, where: str, name: str) -> No
         raise PartError(
             f"it shares the network of model.encoders.{name}, but only one of them is frozen",
             where=where,
-            hint="set `frozen` alike",
+            hint="set `frozen` to the same value in both",
             code="recipe.shared-network",
         )
     for child, module in other.named_children():

@@ -1,7 +1,7 @@
 """The tensors of all entities: computed for the rows that training asks for, and kept in blocks to score all of them.
 
-They are kept on the device where they fit there, else on the host. Where parts are trained, all are computed anew
-before an evaluation (see `EntitySettings.refresh`), block after block in the place of the old ones' memory.
+They are kept on the device if they fit there, else on the host. If parts are trained, all are computed again before
+an evaluation (see `EntitySettings.refresh`), block by block, in the memory of the old ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 
 class EntityTensors:
-    """What the scorer of a `side` keeps of each entity of a knowledge base."""
+    """The tensors that the scorer of a `side` keeps of each entity of a knowledge base."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class EntityTensors:
         self._trained = False
         """Whether training batches came after the last evaluation: an optimiser need not count as a write."""
         self._evaluations = 0
-        """Of a training, since the blocks were computed."""
+        """Evaluations of a training since the blocks were computed."""
         self.version = 0
-        """How often all were computed."""
+        """How often all tensors were computed."""
 
     def __len__(self) -> int:
         return len(self.base)
@@ -52,7 +52,7 @@ class EntityTensors:
     def gather(self, rows: Tensor) -> Features:
         """Tensors `[..., ...]` of `rows [...]`, on the model's device, in float32.
 
-        While a side is trained they are computed with gradients, each row once; else they are those that are kept.
+        While a side is trained they are computed with gradients, each row once; else the kept tensors are used.
         """
         if self.side.trained and (self.side.training or torch.is_grad_enabled()):
             return self._computed(rows)
@@ -60,7 +60,7 @@ class EntityTensors:
         return self._kept(rows)
 
     def recent(self, rows: Tensor) -> Features:
-        """As `gather`, without gradients, from those that are kept, be they older than the weights."""
+        """As `gather`, without gradients, from the kept tensors, even if they are older than the weights."""
         if not self._blocks:
             self.fresh()
         return self._kept(rows)
@@ -74,7 +74,7 @@ class EntityTensors:
             first += _length(block)
 
     def fresh(self) -> None:
-        """See that what is kept is of today's weights, or no older than the settings allow."""
+        """Make sure that the kept tensors belong to the current weights, or are not older than the settings allow."""
         weights = self.side.state()
         if self._blocks and weights == self._weights and not self._trained:
             return
@@ -143,7 +143,7 @@ class EntityTensors:
         return self._wide(parts, torch.cat(places).argsort(), rows)
 
     def _wide(self, parts: list[Features], order: Tensor, rows: Tensor) -> Features:
-        """Parts put in order, in float32 on the device, in the shape of `rows`."""
+        """Parts in the right order, in float32 on the device, in the shape of `rows`."""
         found = _on({name: tensor[order] for name, tensor in together(parts).items()}, self.device)
         wide = {name: t.float() if t.is_floating_point() else t for name, t in found.items()}
         return {name: tensor.unflatten(0, rows.shape) for name, tensor in wide.items()}
@@ -158,7 +158,7 @@ def _on(features: Features, device: torch.device) -> Features:
 
 
 class Vectors:
-    """One tensor of all entities as `EntityFeatures`, for what compares by cosine."""
+    """One tensor of all entities as `EntityFeatures`, for comparisons by cosine."""
 
     def __init__(self, tensors: EntityTensors, name: str, dim: int) -> None:
         self.tensors, self.name, self.dim = tensors, name, dim
@@ -181,7 +181,7 @@ class Vectors:
 
     @property
     def version(self) -> int:
-        """Changes with the features."""
+        """Changes when the features change."""
         self.tensors.fresh()
         return self.tensors.version
 

@@ -43,7 +43,7 @@ class VectorAttention(nn.Module):
     layers are applied to it and to what it finds, not to each of the others: scores are (W_k^T q) · x, and what is
     found is W_v Σ a x. So its cost hardly grows with the number of others.
 
-    Raises `PartError` unless the width can be cut into so many heads.
+    Raises `PartError` unless the width can be divided by the number of heads.
     """
 
     def __init__(self, width: int, heads: int) -> None:

@@ -1,4 +1,4 @@
-"""Station 4, the fuser: decides when each encoder runs, and combines what they give."""
+"""Station 4, the fuser: decides when each encoder runs, and combines their features."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mmkit.encoders.base import Encoder
 from mmkit.fusers.needs import Needs
 
 ALIGNMENT = frozenset({"word_index", "first_subword", "marker_index"})
-"""Names of states that say where an example's tokens and markers are among the subwords (see `mmkit.batch`)."""
+"""Names of states with the positions of an example's tokens and markers among the subwords (see `mmkit.batch`)."""
 
 
 class Fuser(nn.Module, ABC):
-    """Names its encoders by constructor argument (`text: str = "text"`), so that a recipe may call them anything.
+    """Gets the names of its encoders as constructor arguments (`text: str = "text"`), so that a recipe may choose them.
 
-    `provides` are the state names it gives; after `build`, `dims` says how wide the main ones are. Both are compared
-    with the first batch's states. Encoders may also be those of entities: then the batch holds entities.
+    `provides` are the names of its states; after `build`, `dims` says how wide the main ones are. Both are compared
+    with the states of the first batch. The encoders may also be those of entities: then the batch contains entities.
     """
 
     provides: frozenset[str] = frozenset()
     provides_in_training: frozenset[str] = frozenset()
-    """States beside these that it gives where there are targets to train against, and only there."""
+    """Further states, which it gives only in batches with targets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,11 +32,11 @@ class Fuser(nn.Module, ABC):
 
     @abstractmethod
     def requires(self) -> Mapping[str, Needs | frozenset[str]]:
-        """Encoder name → what it must give; names of features alone will do. Checked when the model is assembled."""
+        """Encoder name → its needs, or names of features alone. Checked when the model is assembled."""
 
     @abstractmethod
     def build(self, encoders: Mapping[str, Encoder]) -> None:
-        """Make the modules, now that every encoder knows its `dim`, and fill `dims`."""
+        """Make the modules, when every encoder knows its `dim`, and fill `dims`."""
 
     @abstractmethod
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:

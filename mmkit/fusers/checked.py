@@ -1,4 +1,4 @@
-"""The first batch: do encoders and fuser give what they say of themselves?"""
+"""The first batch: do encoders and fuser give what they declare?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import features_of
 
 MAIN = ("pooled", "tokens")
-"""Features of an encoder of which the first that it gives is as wide as its `dim`."""
+"""Names of features; the first of these that an encoder gives must be as wide as its `dim`."""
 
 
 def checked_states(
@@ -25,10 +25,10 @@ def checked_states(
     section: str = "model",
     watched: bool = True,
 ) -> States:
-    """The fuser's states of a batch, having seen that encoders and fuser give what they say, as wide as they say.
+    """The fuser's states of a batch, after a check that encoders and fuser give what they declare.
 
-    Meant for the first batch alone. Unless `watched`, encoders are taken at their word: compiled ones cannot be looked
-    at. Raises `PartError` that names the part of the recipe's `section`: its author has to change it.
+    Used for the first batch only. Unless `watched`, encoders are not checked: compiled ones cannot be. Raises a
+    `PartError` that names the part in the recipe's `section`: its author has to change it.
     """
     seen: dict[str, Features] = {}
 
@@ -61,13 +61,13 @@ def _check_given(
     widths: Mapping[str, int],
     given: Mapping[str, Tensor],
 ) -> None:
-    """Refuse names that are promised and not given, and tensors that are not as wide as promised."""
+    """Refuse names that are declared and not given, and tensors that do not have the declared width."""
     kind = type(part).__qualname__
     if lacking := sorted({*promised, *widths} - set(given)):
         raise PartError(
             f"{kind} says that it gives {', '.join(lacking)}, but gives {', '.join(sorted(given)) or 'nothing'}",
             where=section,
-            hint="its author has to correct `provides` or `dims` (or `provides_in_training`)",
+            hint="the author of the part must correct `provides` or `dims` (or `provides_in_training`)",
             code="part.not-as-said",
         )
     for name, width in widths.items():
@@ -75,6 +75,6 @@ def _check_given(
             raise PartError(
                 f"{kind} says that `{name}` is {width} wide, but its shape is {tuple(given[name].shape)}",
                 where=section,
-                hint="its author has to correct `dim` or `dims`",
+                hint="the author of the part must correct `dim` or `dims`",
                 code="part.not-as-said",
             )

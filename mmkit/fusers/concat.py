@@ -1,4 +1,4 @@
-"""`mmkit.concat.v1`: pooled picture features joined to each token, the simplest way to fuse."""
+"""`mmkit.concat.v1`: pooled image features joined to each token, the simplest way to fuse."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mmkit.fusers.base import ALIGNMENT, Fuser
 
 
 class Concat(Fuser):
-    """Joins the mean of an example's pictures, projected to `hidden`, to every token and to the pooled text.
+    """Joins the mean of an example's images, projected to `hidden`, to every token and to the pooled text.
 
-    The mean is over real pictures; an example without any gets the projection of zeros. States are
+    The mean is over real images; an example without any gets the projection of zeros. States are
     `tokens [B, T, D + hidden]` and `pooled [B, D + hidden]`.
     """
 
@@ -53,6 +53,6 @@ class Concat(Fuser):
 
 
 def mean_of(pooled: Tensor, mask: Tensor) -> Tensor:
-    """The mean over real pictures `[B, D]` of `pooled [B, n, D]`; zeros where no picture is real."""
+    """The mean over real images `[B, D]` of `pooled [B, n, D]`; zeros if no image is real."""
     real = mask[..., None].to(pooled.dtype)
     return (pooled * real).sum(1) / real.sum(1).clamp(min=1)

@@ -9,12 +9,12 @@ from mmkit.encoders.abilities import OLD_NAMES, ReadsViews
 from mmkit.encoders.base import Encoder
 
 VIEW = "view:"
-"""Before the name of a view where needs are given as words."""
+"""The prefix of a view's name if needs are given as words."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What `Fuser.requires` says of one encoder; checked when a model is assembled.
+    """What a fuser needs of one encoder (`Fuser.requires`); checked when a model is assembled.
 
     `features` are names of tensors (see `mmkit.batch`), `abilities` protocols such as those in
     `mmkit.encoders.abilities`, and `views` texts that the encoder has to collate beside its main one.
@@ -26,7 +26,7 @@ class Needs:
 
     @classmethod
     def of(cls, wanted: Needs | Iterable[str]) -> Needs:
-        """Needs that may be given as words alone: names of features, and `prefix`, `scores` and `view:NAME`."""
+        """Needs, which may also be given as words: names of features, and `prefix`, `scores` and `view:NAME`."""
         if isinstance(wanted, Needs):
             return wanted
         words = set(wanted)
@@ -35,7 +35,7 @@ class Needs:
         return cls(features_of(words), abilities, views)
 
     def unmet(self, encoder: Encoder, fuser: str, part: str) -> list[str]:
-        """What `encoder`, whose registered name is `part`, does not give to the `fuser` of that name, a line each."""
+        """The needs of `fuser` that `encoder`, whose registered name is `part`, does not meet, one line each."""
         problems = []
         provided = features_of(encoder.provides)
         if lacking := sorted(self.features - provided):
@@ -53,14 +53,14 @@ class Needs:
                 problems.append(f"{fuser} needs {_described(ReadsViews)}, which {part} is not")
             elif lacking := [view for view in views if view not in encoder.extra_views]:
                 problems.append(
-                    f"{fuser} reads further views with it, which it is not set to collate; "
+                    f"{fuser} reads further views with it, which its settings do not collate; "
                     f"set extra_views = {[*encoder.extra_views, *lacking]}"
                 )
         return problems
 
 
 def features_of(words: Iterable[str]) -> frozenset[str]:
-    """The words that name features, without those that once stood for abilities."""
+    """The words that name features, without those that once meant abilities."""
     return frozenset(word for word in words if word not in OLD_NAMES and not word.startswith(VIEW))
 
 

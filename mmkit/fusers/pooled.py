@@ -1,4 +1,4 @@
-"""Pooled features as vectors of an example: what fusers of entity linking start from."""
+"""Pooled features as vectors of an example, for fusers of entity linking."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmkit.errors import PartError
 def vectors(features: Features) -> tuple[Tensor, Tensor]:
     """An encoder's `pooled [B, n, D]`, zero where nothing is real, and `mask [B, n]`, True where something is.
 
-    An encoder that gives `pooled [B, D]` has one real vector an example.
+    An encoder that gives `pooled [B, D]` has one real vector for each example.
     """
     pooled = features["pooled"]
     if pooled.dim() == 2:
@@ -25,19 +25,19 @@ def vectors(features: Features) -> tuple[Tensor, Tensor]:
 
 
 def total(features: Features) -> Tensor:
-    """The sum `[B, D]` of an example's real vectors; zeros where there is none."""
+    """The sum `[B, D]` of an example's real vectors; zeros if there is none."""
     return vectors(features)[0].sum(1)
 
 
 def shared_width(encoders: Mapping[str, Encoder], names: list[str], part: str) -> int:
-    """The width of the encoders that share a module. Raises `PartError` where they differ."""
+    """The width of the encoders that share a module. Raises `PartError` if they differ."""
     widths = {name: encoders[name].dim for name in names}
     if len(set(widths.values())) > 1:
         listed = ", ".join(f"{name} {width}" for name, width in widths.items())
         raise PartError(
             f"the encoders that share a layer differ in width: {listed}",
             where=part,
-            hint="give them one backbone, or backbones of one width",
+            hint="give them the same checkpoint, or checkpoints of the same width",
             code="part.widths",
         )
     return next(iter(widths.values()))

@@ -16,12 +16,12 @@ from mmkit.fusers.projection import Projection, QueryHead, xavier_uniform_
 class PooledQuery(Fuser):
     """Adds up the projected features of encoders and turns the sum into the query `[B, dim]`.
 
-    Each encoder has a projection of its own (Linear, ReLU, LayerNorm, dropout) of the sum of its real vectors;
-    one that has none for an example adds nothing to it.
+    Each encoder has its own projection (Linear, ReLU, LayerNorm, dropout) of the sum of its real vectors; an encoder
+    without a real vector for an example adds nothing.
 
     Args:
         encoders: names of the encoders in the recipe.
-        dim: width of the query, which has to be that of the entities' features; None: the first encoder's.
+        dim: width of the query, which must be that of the entities' features; None: the first encoder's.
         hidden: width of the projections.
         dropout: after each projection and before the last layer.
     """

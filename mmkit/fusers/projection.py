@@ -1,4 +1,4 @@
-"""The small trained layers of fusers for entity linking, and how they start."""
+"""The small trained layers of fusers for entity linking, and their initial weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Projection(nn.Sequential):
 
 
 class QueryHead(nn.Sequential):
-    """Dropout and Linear: what was fused, `[..., hidden]`, → the query `[..., dim]`."""
+    """Dropout and Linear: fused features `[..., hidden]` → the query `[..., dim]`."""
 
     def __init__(self, hidden: int, dim: int, dropout: float) -> None:
         super().__init__(nn.Dropout(dropout), nn.Linear(hidden, dim))
 
 
 def xavier_uniform_(module: nn.Module) -> None:
-    """Start every matrix of `module` anew, Xavier-uniform; vectors stay as torch starts them."""
+    """Initialise every matrix of `module` again, Xavier-uniform; vectors stay as torch initialises them."""
     for parameter in module.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)

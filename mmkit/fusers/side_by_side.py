@@ -16,7 +16,7 @@ class SideBySide(Fuser):
 
     Args:
         encoders: names of the encoders in the recipe.
-        features: what is handed on of each of them.
+        features: names of the features that are passed on from each encoder.
     """
 
     def __init__(self, encoders: list[str], features: tuple[str, ...] = ("pooled", "mask")) -> None:
@@ -30,7 +30,7 @@ class SideBySide(Fuser):
         return {name: frozenset(self.features) for name in self.names}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
-        """Nothing to make."""
+        """Makes no modules."""
         if "pooled" in self.features:
             self.dims = {f"{name}.pooled": encoders[name].dim for name in self.names}
 

@@ -1,4 +1,4 @@
-"""`mmkit.text_only.v1`: the text encoder's states and nothing else, the baseline without pictures."""
+"""`mmkit.text_only.v1`: the text encoder's states and nothing else, the baseline without images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmkit.fusers.base import ALIGNMENT, Fuser
 
 
 class TextOnly(Fuser):
-    """Hands on what the encoder named `text` gives, with the alignment of subwords and tokens."""
+    """Passes on the features of the encoder named `text`, with the alignment of subwords and tokens."""
 
     provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
 

@@ -1,1 +1,1 @@
-"""Trained models at work: devices, features, prediction, evaluation."""
+"""Using models: devices, features, prediction, evaluation."""

@@ -1,4 +1,4 @@
-"""Which device and which precision a run uses."""
+"""The device and the precision of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit.ops.precision import Precision
 
 
 def make_accelerator(device: str) -> Accelerator:
-    """accelerate's view of `device` (see `pick_device`) and of the processes that were started together.
+    """An accelerate `Accelerator` for `device` (see `pick_device`) and for the processes that were started together.
 
     Raises `MMKitError` if the device is not there, or if this process has used accelerate on another one.
     """
@@ -23,7 +23,7 @@ def make_accelerator(device: str) -> Accelerator:
     try:
         with patch_environment(**indexed):
             accelerator = Accelerator(
-                cpu=wanted.type == "cpu",  # said outright, or torchrun goes unnoticed where there is no GPU
+                cpu=wanted.type == "cpu",  # explicitly, else torchrun is not noticed without a GPU
                 kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
             )
     except ValueError as error:  # from cuda to cpu
@@ -34,9 +34,9 @@ def make_accelerator(device: str) -> Accelerator:
 
 
 def end_processes() -> None:
-    """End the group of processes that this one computes with, if any, once all of them are here.
+    """End the group of processes of this one, if there is a group, when all of them are here.
 
-    A command calls it when it is done. A process that ends while another still talks to it makes that one abort.
+    A command calls it at its end. If a process ended while another still communicated with it, the other would abort.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
@@ -75,19 +75,19 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_precision(wanted: str, device: torch.device, *, training: bool = False) -> Precision:
-    """What a model computes in on `device`: what was asked for; `auto` is bf16 on a GPU that computes in it.
+    """The precision of a model on `device`: the wanted one; `auto` is bf16 on a GPU that supports it.
 
-    NVIDIA's GPUs have TF32 from compute capability 8.0 on. Elsewhere a model that was trained in it predicts in
-    full float32, which TF32 approximates. Training in it there raises `RecipeError`.
+    NVIDIA's GPUs have TF32 from compute capability 8.0 on. On other devices a model that was trained in it predicts
+    in full float32, which TF32 approximates. Training in it there raises `RecipeError`.
     """
     if wanted == "auto":
         return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     if wanted == "tf32" and not (device.type == "cuda" and torch.cuda.is_tf32_supported()):
         if training:
             raise RecipeError(
-                f'training.precision = "tf32" means nothing on {device}: only NVIDIA GPUs from compute capability 8.0 '
-                "on have TF32",
-                hint='set training.precision = "fp32", or "auto" (bf16 where the GPU has it)',
+                f'training.precision = "tf32" is not possible on {device}: only NVIDIA GPUs from compute capability '
+                "8.0 on have TF32",
+                hint='set training.precision = "fp32", or "auto" (bf16 if the GPU supports it)',
                 code="device.no-tf32",
             )
         return "fp32"

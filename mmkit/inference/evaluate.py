@@ -35,12 +35,12 @@ def evaluate(
     hooks: Sequence[object] = (),
     allow_network: bool = False,
 ) -> tuple[dict[str, float], list[Prediction]]:
-    """Figures and predictions of `split`. `recipe` replaces the run's own (another data folder, say).
+    """Scores and predictions of `split`. `recipe` replaces the run's own (with another data folder, for example).
 
     Writes `predictions/<split>.jsonl` and `evaluations/<split>.json` into `output` (default: the run's folder).
     Raises `DataError` if there is no such split of examples, and `RunError` if `recipe` changes it, or the knowledge
     base, and there is no `output`.
-    `hooks` are hook implementations beside the installed plugins' that hear of progress and get notes.
+    `hooks` are further hook implementations; they get progress and notes, like those of installed plugins.
     The folder may be somebody else's: nothing is written elsewhere, and servers that its recipe names, and the Hugging
     Face Hub, are contacted only with `allow_network`.
     """

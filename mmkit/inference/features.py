@@ -1,4 +1,4 @@
-"""Frozen features before training: computed once, then laid where the batches gather them fastest."""
+"""Frozen features before training: computed once, then placed where batches can gather them fastest."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def prepare_features(
 ) -> dict[str, Preparation]:
     """Store the features of every frozen encoder of items, and place them on `device` if they fit.
 
-    They fit if they take no more than `training.feature_memory` of the memory that is free there; otherwise batches
-    copy their rows from the memory-mapped store. Returns what was computed, missing or broken, by encoder.
+    They fit if they take at most `training.feature_memory` of its free memory; otherwise batches copy their rows from
+    the memory-mapped store. Returns counts of computed, missing and broken items, by encoder.
     """
     examples = list(examples)
     reports = {}
@@ -49,7 +49,7 @@ def prepare_entities(
     settings: TrainingSettings,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[str]:
-    """Give a decoder that links the features of its knowledge base, on `device` if they fit as above.
+    """Give a decoder that links the features of its knowledge base, on `device` if they fit (see above).
 
     Returns notes for the user. Raises `DataError` if the model has no knowledge base.
     """
@@ -66,6 +66,6 @@ def prepare_entities(
     linked, notes = linked_entities(model.entity_side, model.entities, device, budget, progress)
     if isinstance(model.decoder, LinksEntities):
         model.decoder.link_to(linked)
-    elif linked.vectors is not None:  # a decoder that was written for one vector an entity
+    elif linked.vectors is not None:  # a decoder that was written for one vector for each entity
         model.decoder.attach(linked.vectors)
     return notes

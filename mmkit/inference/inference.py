@@ -1,4 +1,4 @@
-"""A model at work on items: how training's evaluations, `mmkit evaluate` and `Predictor` all predict."""
+"""Predicting items with a model: used by training's evaluations, `mmkit evaluate` and `Predictor`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 
 class Evaluation(NamedTuple):
-    """What a model says of items, in their order, and the figures that metrics make of it."""
+    """A model's predictions for items, in their order, and their scores."""
 
     figures: dict[str, float]
-    """As `<metric>.<figure>`."""
+    """Scores by name: `<metric>.<score>`."""
     predictions: list[Prediction]
 
 
@@ -33,8 +33,8 @@ class Evaluation(NamedTuple):
 class Inference:
     """Predicts with a model that `prepare_model` has prepared.
 
-    Batches are cut the same way for the same items, whoever asks. The model is left in the mode it was in, so that
-    training goes on as before. Of several processes that evaluate together, each does its share and gets all results.
+    The same items are always cut into the same batches. The model keeps its mode, so that training continues as
+    before. If several processes evaluate together, each does its share and gets all results.
     """
 
     model: Model
@@ -45,7 +45,7 @@ class Inference:
     processes: int = 1
 
     def predict(self, items: Sequence[Item], batch_size: int | None = None) -> list[Prediction]:
-        """A prediction for each item, in order. Gold is looked at by nobody. Every process does all of it."""
+        """A prediction for each item, in order. Gold answers are not used. Every process predicts all items."""
 
         def predicted(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction]]:
             return list(zip(chosen, self.model.predict(batch), strict=True))
@@ -54,13 +54,13 @@ class Inference:
         return [prediction for _, prediction in sorted(self._over(items, plan, predicted), key=_index)]
 
     def evaluate(self, items: Sequence[Item], metrics: Mapping[str, Metric]) -> Evaluation:
-        """Predictions of the items, and the metrics' figures of them and of where gold is ranked."""
+        """Predictions of the items, and their scores; metrics of ranks get the ranks of the gold entities."""
         found = self.predict_and_rank(items)
         predictions, ranks = [prediction for prediction, _ in found], [rank for _, rank in found]
         return Evaluation(score(metrics, [item.example for item in items], predictions, ranks), predictions)
 
     def predict_and_rank(self, items: Sequence[Item]) -> list[tuple[Prediction, GoldRank | None]]:
-        """Each item's prediction, and where its gold entity is ranked if the decoder says so, in order."""
+        """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order."""
 
         def evaluated(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction, GoldRank | None]]:
             found = self.model.predict_and_rank(batch, [items[i].example for i in chosen])
@@ -76,7 +76,7 @@ class Inference:
         plan: Sequence[list[int]],
         call: Callable[[Batch, Sequence[int]], list[T]],
     ) -> Iterator[T]:
-        """What `call` makes of each planned batch, on the model's device, and of the indices of its items."""
+        """The results of `call` for each planned batch, on the model's device, and the indices of its items."""
         batches = Loader(self.model, items, self.workers, targets=False)(plan)
         training, device = self.model.training, self.model.device
         self.model.eval()
@@ -98,13 +98,13 @@ class Inference:
 
 
 def plan_batches(items: Sequence[Item], batch_size: int) -> list[list[int]]:
-    """Batches of like lengths, longest first: the same for the same items, whoever predicts them."""
+    """Batches of similar lengths, longest first: always the same for the same items."""
     order = sorted(range(len(items)), key=lambda i: (-items[i].length, i))
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
 def _uncompiled(model: Model) -> contextlib.AbstractContextManager[object]:
-    """Run a compiled model as it was written, so that a loaded run predicts the same to the bit."""
+    """Run a compiled model without compilation, so that a loaded run gives bit-identical predictions."""
     return torch.compiler.set_stance("force_eager") if model.compiled else contextlib.nullcontext()
 
 

@@ -25,7 +25,7 @@ class Loader:
         self.pin = model.device.type == "cuda"
 
     def __call__(self, micro_batches: Sequence[list[int]]) -> Iterator[Batch]:
-        """Batches in order; a fresh pass each call, its random state apart from the model's.
+        """Batches in order; each call is a new pass, with a random state separate from the model's.
 
         Raises what the model's parts raise, also if they run in a worker.
         """
@@ -54,7 +54,7 @@ class Loader:
 
 
 def _collated(collate: Callable[[list[Item]], Batch], items: list[Item]) -> Batch | MMKitError:
-    """A batch, or the user's error it ended in: raised in a worker, it would arrive as a traceback's text."""
+    """A batch, or the user's error that it raised: raised in a worker, it would arrive as the text of a traceback."""
     try:
         return collate(items)
     except MMKitError as error:
@@ -62,6 +62,6 @@ def _collated(collate: Callable[[list[Item]], Batch], items: list[Item]) -> Batc
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Go on when a signal reaches the whole group of processes: the batch at hand is still needed."""
+    """Continue when a signal reaches the whole group of processes: the current batch is still needed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

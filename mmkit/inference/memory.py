@@ -1,4 +1,4 @@
-"""How much memory there is, how much was used, and what to lower when it runs out."""
+"""Free memory, used memory, and what to lower when there is not enough."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 @contextlib.contextmanager
 def memory_advice(settings: TrainingSettings, training: bool = True) -> Iterator[None]:
-    """Turn running out of memory, in training or in evaluation, into a user's error that says what to lower."""
+    """Turn an out-of-memory error, in training or evaluation, into a user's error that says what to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

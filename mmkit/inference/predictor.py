@@ -1,4 +1,4 @@
-"""Prediction with a trained run: one sentence with its pictures, or a stream of examples."""
+"""Prediction with a trained run: one sentence with its images, or a stream of examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mmkit.tasks import Answer, JointTask, LinkAnswer, LinkTask, SpanTask, Task
 from mmkit.tasks.link import BEST, Link
 
 CHUNK = 1024
-"""Examples of a stream that are batched by length together; bounds memory, whatever the stream's length."""
+"""Examples of a stream that are batched by length together; memory does not depend on the stream's length."""
 
 
 def load(
@@ -35,7 +35,7 @@ def load(
 ) -> Predictor:
     """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged.
 
-    A linker links to the knowledge base of its recipe, or to that in `entities`, a file of jsonlines.
+    A linker links to the knowledge base of its recipe, or to the one in `entities`, a jsonlines file.
     The folder may be somebody else's: servers that its recipe names, and the Hugging Face Hub, are contacted only with
     `allow_network`; without it, a run that needs them raises `PartError`.
     """
@@ -45,7 +45,7 @@ def load(
 class Predictor:
     """A trained model ready to predict. Made by `mmkit.load(run)`.
 
-    A picture that is missing or broken is an error unless `missing_images` is set to "blank".
+    An image that is missing or broken is an error unless `missing_images` is set to "blank".
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Predictor:
 
     @property
     def missing_images(self) -> MissingPolicy:
-        """What becomes of pictures that cannot be read: "error" or "blank"."""
+        """How images that cannot be read are treated: "error" or "blank"."""
         return self.model.missing.policy
 
     @missing_images.setter
@@ -96,12 +96,12 @@ class Predictor:
 
     @property
     def replaced(self) -> dict[str, str]:
-        """The pictures that blank ones stood in for so far, and why."""
+        """The images that were replaced by blank ones so far, and why."""
         return self.model.missing.replaced
 
     @property
     def task(self) -> Task:
-        """What the model is asked and what it answers: its decoder's."""
+        """The decoder's task: what the model is asked and what it answers."""
         return self.model.decoder.task
 
     def predict(
@@ -110,12 +110,12 @@ class Predictor:
         images: Sequence[str | Path | Image | None] | None = (),
         **given: Any,
     ) -> Answer:
-        """Extract from one sentence (a string, or its tokens) and its pictures.
+        """Extract from one sentence (a string, or its tokens) and its images.
 
-        What else the model's task asks for is given by name: `head` and `tail`, the pair for a relation classifier
-        (words of the text, or token bounds [start, end)); `mention`, what a linker links, and `candidates`, the ids of
-        entities to choose from (`task.inputs` lists them). The answer has the task's fields, such as `entities`, and
-        `to_dict()`. Raises `DataError` for a request that this model cannot answer, or a picture that cannot be read.
+        Other inputs of the model's task are given by name (`task.inputs` lists them): `head` and `tail`, the pair for
+        a relation classifier (words of the text, or token bounds [start, end)); `mention`, which a linker links, and
+        `candidates`, the ids of entities to choose from. The answer has the task's fields, such as `entities`, and
+        `to_dict()`. Raises `DataError` for a request that this model cannot answer, or an image that cannot be read.
         """
         example = self.example(text, images, **given)
         return self.answer(example, next(self.stream([example]))[1])
@@ -133,16 +133,16 @@ class Predictor:
         candidates: Sequence[str] = (),
         top: int = BEST,
     ) -> tuple[Link, ...]:
-        """The entities a mention most likely stands for, the best first.
+        """The entities that a mention most likely refers to, best first.
 
-        `mention` is words (also such that the text lacks) or token bounds [start, end). Chosen among `candidates`
-        (ids), or what the recipe's annotator proposes, or the whole knowledge base.
-        Raises `DataError` if this model does not link, or a candidate is not in its knowledge base.
+        `mention` is words (which need not occur in the text) or token bounds [start, end). The entities are chosen
+        among `candidates` (ids), or those that the recipe's annotator proposes, or the whole knowledge base. Raises
+        `DataError` if this model does not link, or a candidate is not in its knowledge base.
         """
         found = self.predict(text, images, mention=mention, candidates=candidates)
         if not isinstance(found, LinkAnswer):
             raise DataError(
-                f"the task {self.task.name!r} answers with no links",
+                f"the task {self.task.name!r} has no links in its answers",
                 hint="use predict(), whose answer has the task's own fields",
                 code="input.not-for-task",
             )
@@ -154,11 +154,11 @@ class Predictor:
         images: Sequence[str | Path | Image | None] | None = (),
         **given: Any,
     ) -> Example:
-        """An example of a user's own sentence, with what this model's task asks for; see `predict`."""
+        """An example of a user's own sentence, with the inputs of this model's task; see `predict`."""
         return self.task.example(text, images, given, self.model.entities)
 
     def predict_batch(self, examples: Iterable[Example]) -> list[Prediction]:
-        """Predictions in the order of `examples` (of their units, where the decoder splits them)."""
+        """Predictions in the order of `examples` (of their units, if the decoder splits them)."""
         return [prediction for _, prediction in self.stream(examples)]
 
     def stream(
@@ -181,19 +181,19 @@ class Predictor:
 
 
 def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
-    """The error with the example that its picture belongs to, and what may be done about it."""
+    """The error with the example of the image, and a hint."""
     owners = (x.id for x in examples if any(image.path == error.where for image in x.images))
     owner = next(owners, None)
     return error.at(
         error.where if owner is None else f"{owner}: {error.where}",
         error.hint
-        or "fix it, or put blank pictures in place of such: "
+        or "fix it, or use blank images instead: "
         '--missing-images blank, or missing_images = "blank" in Python',
     )
 
 
 def describe(example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> dict[str, Any]:
-    """A prediction as JSON, in the form that fits what it holds, where its model is not at hand.
+    """A prediction as JSON, in the form that fits its content, if the model is not available.
 
     `Predictor.answer` gives it in the form of the model's own task.
     """

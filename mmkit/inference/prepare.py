@@ -1,4 +1,4 @@
-"""From an assembled model to its first batch: what is checked and computed before, in the one order there is."""
+"""From an assembled model to its first batch: checks and computations, in a fixed order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmkit.model import Item, Model
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare_model` worked out."""
+    """The results of `prepare_model`."""
 
     items: Mapping[str, list[Item]] = field(default_factory=dict)
     """By split."""
     features: Mapping[str, Preparation] = field(default_factory=dict)
-    """What was stored of each frozen encoder."""
+    """A report on the stored features of each frozen encoder."""
 
 
 def prepare_model(

@@ -13,7 +13,7 @@ from mmkit.metrics.scoring import scored
 
 
 def published_forms() -> list[PublishedForm]:
-    """The forms of files of predictions that plugins read."""
+    """The formats of predictions that plugins read."""
     targets = [target for _, found in call_each("mmkit_prediction_forms") for target in found.values()]
     return [load_target(target)() for target in targets]
 
@@ -21,10 +21,10 @@ def published_forms() -> list[PublishedForm]:
 def score_files(
     gold: Path, predictions: Path, metric: Metric, *, in_order: bool = False
 ) -> tuple[dict[str, float], int]:
-    """The metric's figures of a file of predictions against a file of gold data, and the number of examples.
+    """The metric's scores of a file of predictions against a file of gold data, and the number of examples.
 
-    Examples and predictions belong together by id or, `in_order`, by place. Raises `DataError` where they do not fit,
-    where there is no example, and where the metric needs positions that the files lack.
+    Examples and predictions are paired by id or, with `in_order`, by position. Raises `DataError` if they do not fit,
+    if there is no example, and if the metric needs positions that the files do not contain.
     """
     forms = published_forms()
     examples = read_gold(gold, forms)

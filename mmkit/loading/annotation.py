@@ -1,4 +1,4 @@
-"""A recipe's annotators at work: each is built once, and goes over every split."""
+"""Running a recipe's annotators: each is built once, and runs over every split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit.loading.split import Progress, Split
 from mmkit.recipe import Recipe
 
 CHUNK = 4096
-"""Entities that are annotated together: memory stays bounded, and what was computed is stored all along."""
+"""Entities that are annotated together, so that memory stays bounded; results are stored after each chunk."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Annotation:
         return {name: annotator for name, annotator in self.annotators.items() if annotator.over == what}
 
     def annotate_split(self, split: Split, entities: Sequence[Entity] = ()) -> None:
-        """Put a split's annotated examples in place of them; `entities` is the recipe's knowledge base.
+        """Replace a split's examples by annotated ones; `entities` is the recipe's knowledge base.
 
         Raises what `mmkit.annotators.run.annotate` raises.
         """
@@ -59,7 +59,7 @@ class Annotation:
     def annotated(
         self, examples: Sequence[Example], entities: Sequence[Entity] = (), called: str = "examples"
     ) -> list[Example]:
-        """Examples with every annotation, in order; progress is told under the name they are `called` by."""
+        """Examples with every annotation, in order; `called` is their name in reports of progress."""
         done = list(examples)
         for name, annotator in self.over("examples").items():
             annotator.entities = entities
@@ -69,8 +69,8 @@ class Annotation:
     def annotated_entities(self, entities: Iterable[Entity], failures: dict[str, str]) -> Iterator[Entity]:
         """Entities with every annotation, chunk by chunk.
 
-        Record ids of what failed where that is no error go to `failures`; what is one is raised at the end, when the
-        rest is stored.
+        Records that failed go to `failures`, by id, if that is not an error. Errors are raised at the end, when the
+        other results are stored.
         """
         found = self.over("entities")
         strict = {name for name, annotator in found.items() if not annotator.keep_going}

@@ -31,12 +31,12 @@ def read_knowledge_base(
     *,
     other: Path | None = None,
 ) -> Split:
-    """The recipe's knowledge base: read once, and kept in the cache for as long as its files are the same.
+    """The recipe's knowledge base: read once, and kept in the cache as long as its files are the same.
 
-    Reading streams: memory does not grow with it. With annotators over entities in `annotation` it is read again each
-    time, but what they computed is stored. `other`, a file of entities for `mmkit.kb_jsonl.v1`, takes the place of the
-    recipe's. Raises `DataError` for a damaged file, two entities with one id, or entities that
-    an annotator failed on.
+    It is read as a stream, so memory does not grow with it. If `annotation` has annotators of entities, it is read
+    again each time, but their results are stored. `other`, a file of entities for `mmkit.kb_jsonl.v1`, is used
+    instead of the recipe's. Raises `DataError` for a damaged file, two entities with the same id, or entities that an
+    annotator could not annotate.
     """
     config: Any = recipe.config["data"].get(ENTITIES)
     reader: Reader
@@ -56,9 +56,7 @@ def read_knowledge_base(
             split.entities = base = KnowledgeBase.build(folder / key, _read(reader), reader.repairs)
     except DataError as error:
         advice = (
-            "entities are read as jsonlines here; `mmkit convert` makes them of other formats"
-            if other
-            else ""
+            "entities are read as jsonlines here; `mmkit convert` converts other formats" if other else ""
         )
         raise error.at(error.where or reader.path, error.hint or advice) from error
     split.repairs = base.repairs
@@ -68,7 +66,7 @@ def read_knowledge_base(
 def read_entities(recipe: Recipe, other: Path | None = None) -> Sequence[Entity]:
     """The recipe's knowledge base (or the `other` file's), annotated; nothing if it has no `[data.entities]`.
 
-    Annotators write nothing but their store: the recipe may be that of a run from elsewhere.
+    Annotators write only their store, because the recipe may be that of a run from elsewhere.
     """
     if other is None and ENTITIES not in recipe.parts("data"):
         return ()
@@ -85,7 +83,7 @@ def _read(reader: Reader) -> Iterator[Entity]:
 
 
 def _key(config: Any, split: Split) -> str:
-    """What the knowledge base follows from: the part and its settings, and its files' contents."""
+    """A key of everything that decides the knowledge base: the part, its settings, and the content of its files."""
     contents = [file["sha256"] for file in split.files]
     root = str(Path(config.get("root", "")).absolute())
     described = json.dumps([config, root, contents], sort_keys=True)
@@ -93,7 +91,7 @@ def _key(config: Any, split: Split) -> str:
 
 
 def _newly_built(folder: Path, entities: Iterable[Entity], reader: Reader) -> KnowledgeBase:
-    """A knowledge base that is called by its contents, for these are not known before."""
+    """A knowledge base that is named by its content, because the content is not known before."""
     with explained(folder, DataError), tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
         base = KnowledgeBase.build(Path(temporary) / "base", entities, reader.repairs)
         final = folder / base.fingerprint

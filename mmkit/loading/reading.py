@@ -10,11 +10,11 @@ from mmkit.registry import build_part
 
 
 def read(path: str | Path, reader: str = "mmkit.jsonl.v1", **settings: Any) -> Reader:
-    """The reader of a data file: going over it gives `Example`s, or `Entity`s of a knowledge base.
+    """The reader of a data file. Iterating over it gives `Example`s, or `Entity`s of a knowledge base.
 
-    `reader` is a registered reader's name and `settings` are its own; paths in them are relative to the file's folder.
-    After a pass, `repairs` counts what was skipped or read with leniency. Raises `PartError` for an unknown reader and
-    for settings that it does not take; going over it raises `DataError`.
+    `reader` is the name of a registered reader and `settings` are its settings; paths in them are relative to the
+    file's folder. After an iteration, `repairs` counts what was skipped or corrected. Raises `PartError` for an
+    unknown reader and for settings that it does not take; the iteration raises `DataError`.
 
         for example in mmkit.read("posts.jsonl"):
             print(example.text)

@@ -1,4 +1,4 @@
-"""`--sample`: any recipe on a small drawn dataset and tiny stand-in backbones, offline and deterministic."""
+"""`--sample`: any recipe on a small synthetic dataset with tiny stand-in encoders, offline and deterministic."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from mmkit.recipe import Recipe
 
 SEED = 1234
-"""The sample's own seed, so that recipes share one dataset whatever seed they train with."""
+"""The seed of all samples, so that recipes with different seeds share one dataset."""
 
 Tell = Callable[[str], None]
 
 
 def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
-    """The recipe with its data, backbones and `[sample]` settings replaced by the sample's.
+    """The recipe with its data and pretrained models replaced by the sample's, and with the settings of `[sample]`.
 
-    Each reader writes a dataset in its own on-disk format, each encoder a tiny untrained backbone, both into the
-    cache; they are made once. Runs that the recipe builds on are trained first, on their samples, and kept there
-    too; `tell` is told of it. Raises `PartError` for a reader that brings no sample.
+    Each reader writes a dataset in its own format, and each encoder a tiny untrained model, both into the cache; they
+    are made once. Runs that the recipe builds on are trained first, on their samples, and are also cached; `tell`
+    gets a message about it. Raises `PartError` for a reader without a sample.
     """
     overrides: dict[str, Any] = {}
     written: dict[str, dict[str, dict[str, Any]]] = {}
@@ -40,7 +40,7 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
             written[name] = _write_dataset(recipe, split, name)
         if split not in written[name]:
             raise PartError(
-                f"{name} brings sample data, but none for data.{split}",
+                f"{name} has sample data, but none for data.{split}",
                 where=recipe.path,
                 code="sample.no-split",
             )
@@ -62,7 +62,7 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
             stand_in = recipe.build(f"{section}.{name}").sample(folder, SEED, train)
             overrides |= {f"{section}.{name}.{key}": value for key, value in stand_in.items()}
     experts = _experts(recipe)
-    if experts:  # a mistake is said before they are trained
+    if experts:  # errors are reported before they are trained
         from mmkit.model import fitting_parts
 
         fitting_parts(recipe.with_overrides({**overrides, **recipe.sample_overrides}))
@@ -78,7 +78,7 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
         written: dict[str, dict[str, Any]] = reader.sample(cache_dir("samples") / f"{name}-{SEED}", SEED)
     except NotImplementedError as error:
         raise PartError(
-            f"{name} brings no sample data",
+            f"{name} has no sample data",
             where=recipe.path,
             hint="a reader's `sample` classmethod writes it",
             code="sample.none",
@@ -101,7 +101,7 @@ def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
         raise PartError(
             "no recipe says how this run is trained",
             where=f"{recipe.path}: [{section}]",
-            hint='name it: recipe = "more_twitter15_text", say',
+            hint='name it, for example: recipe = "more_twitter15_text"',
             code="sample.no-recipe",
         )
     needed = load_recipe(name)
@@ -118,7 +118,7 @@ def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
 
 
 def _train(recipe: Path, folder: Path) -> None:
-    """Train a recipe on its sample, in a process of its own: a process has one device and one display."""
+    """Train a recipe on its sample, in a separate process, because a process has one device and one display."""
     command = [sys.executable, "-m", "mmkit", "train", str(recipe), "--sample", "--quiet"]
     alone = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     result = subprocess.run(
@@ -130,10 +130,10 @@ def _train(recipe: Path, folder: Path) -> None:
         check=False,
     )
     if result.returncode:
-        said = (result.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        said = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise RecipeError(
             f"it could not be trained on its sample: {said}",
             where=recipe,
-            hint=f"see what mmkit train {recipe} --sample says",
+            hint=f"run mmkit train {recipe} --sample to see why",
             code="sample.untrainable",
         )

@@ -1,4 +1,4 @@
-"""One split of a recipe's data in memory, with what was read and from where."""
+"""One split of a recipe's data in memory, and where it was read from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mmkit.errors import DataError
 ENTITIES = "entities"
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is, and how much there is."""
+"""Called with a label, how much is done, and how much there is."""
 
 
 @dataclass
 class Split:
-    """One split's records, and what a run's `run.json` keeps of their origin.
+    """One split's records, and the facts about their origin for `run.json`.
 
     The split of entities is a knowledge base: its records stay on disk (`mmkit.data.knowledge`).
     """
@@ -32,7 +32,7 @@ class Split:
     repairs: dict[str, int] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    """Record id → why an annotator could not annotate it, where that is no error."""
+    """Record id → why an annotator could not annotate it, if that is not an error."""
     places: dict[str, Place] = field(default_factory=dict)
     """Record id → where it stands, as far as the reader says it."""
 
@@ -46,7 +46,7 @@ class Split:
         return {"records": len(self), "files": self.files, "repairs": dict(self.repairs)}
 
     def notes(self) -> list[str]:
-        """What was read and from where, what was skipped or read with leniency, and candidate recall, for the user."""
+        """Notes for the user: what was read and from where, what was skipped or corrected, and candidate recall."""
         main = self.files[0]
         variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
         read = f"data.{self.name}: {len(self)} records from {main['file']} ({variant})"
@@ -59,9 +59,9 @@ class Split:
 
 
 def fingerprints(reader: Reader) -> list[dict[str, Any]]:
-    """A reader's files with their hashes and, where known, the variant of the dataset they are.
+    """A reader's files with their hashes and, if known, the variant of the dataset.
 
-    Raises `DataError` that says where the dataset comes from if one is missing.
+    If a file is missing, raises a `DataError` that says where the dataset comes from.
     """
     try:
         hashes = {path: file_sha256(path) for path in reader.files()}

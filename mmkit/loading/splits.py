@@ -16,15 +16,15 @@ from mmkit.recipe import Recipe
 
 
 def split_names(recipe: Recipe) -> list[str]:
-    """The splits of examples a recipe names, without the knowledge base."""
+    """The splits of examples that a recipe names, without the knowledge base."""
     return [name for name in recipe.parts("data") if name != ENTITIES]
 
 
 def check_split(recipe: Recipe, name: str) -> None:
-    """Raise `DataError` for a split that the recipe has not, or that holds no examples."""
+    """Raise `DataError` for a split that the recipe does not have, or that has no examples."""
     known = split_names(recipe)
     if name not in known:
-        what = "holds entities, not examples" if name == ENTITIES else "is no split of the recipe"
+        what = "holds entities, not examples" if name == ENTITIES else "is not a split of the recipe"
         raise DataError(
             f"{name!r} {what}", where=recipe.path, hint=did_you_mean(name, known), code="data.no-split"
         )

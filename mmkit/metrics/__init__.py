@@ -1,1 +1,1 @@
-"""Station 6: metrics turn predictions into figures."""
+"""Station 6: metrics turn predictions into scores."""

@@ -1,4 +1,4 @@
-"""Station 6, the metric: figures from examples and predictions."""
+"""Station 6, the metric: scores from examples and predictions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmkit.data.types import Example, GoldRank, Prediction
 
 
 class Metric(ABC):
-    """Accumulates over batches. Higher is better for every figure it reports."""
+    """Accumulates over batches. For every score that it reports, higher is better."""
 
     strings: bool = False
-    """Whether it reads the note `mmkit.data.strings.STRINGS`: what is told by words alone, without positions."""
+    """Whether it reads the note `mmkit.data.strings.STRINGS`: items that are given by words, without positions."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget what was accumulated."""
+        """Forget everything that was accumulated."""
 
     @abstractmethod
     def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
@@ -26,7 +26,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Figures by name, rates in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a label's own.
+        """Scores by name, in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a single label.
 
         A figure over nothing, as F1 where no item is given and none is predicted, is not a number: it is not shown.
         """
@@ -38,8 +38,8 @@ class Metric(ABC):
 
 @runtime_checkable
 class ReadsRanks(Protocol):
-    """A metric of where a decoder's ranking puts the gold entities (see `mmkit.decoders.abilities.RanksGold`)."""
+    """A metric of the ranks of gold entities (see `mmkit.decoders.abilities.RanksGold`)."""
 
     def update_ranks(self, examples: Sequence[Example], ranks: Sequence[GoldRank]) -> None:
-        """Add examples and their ranks, in order. Called in place of `update` where the decoder gives ranks."""
+        """Add examples and their ranks, in order. Called instead of `update` if the decoder gives ranks."""
         ...

@@ -12,9 +12,9 @@ CELLS = 1 << 22  # of a block of resamples: bounds memory to some 100 MB
 
 
 def f1_interval(counts: NDArray[Any], resamples: int) -> tuple[float, float]:
-    """The 95 % percentile interval of micro F1 when the examples are drawn again with replacement.
+    """The 95 % percentile interval of micro F1 if the examples are drawn again with replacement.
 
-    `counts [N, 3]` holds each example's true positives, predicted and gold items.
+    `counts [N, 3]` are each example's true positives, predicted and gold items.
     """
     draw = np.random.default_rng(SEED)
     block = max(1, CELLS // max(1, len(counts)))
@@ -28,7 +28,7 @@ def f1_interval(counts: NDArray[Any], resamples: int) -> tuple[float, float]:
 
 
 def f1(counts: NDArray[Any]) -> NDArray[Any]:
-    """F1 of counts `[..., 3]` (true positives, predicted, gold); 0 where there is nothing to count."""
+    """F1 of counts `[..., 3]` (true positives, predicted, gold); 0 if there is nothing to count."""
     correct, predicted, gold = np.moveaxis(counts, -1, 0)
     total = predicted + gold
     f1: np.ndarray = np.divide(2.0 * correct, total, out=np.zeros(total.shape), where=total > 0)

@@ -15,11 +15,11 @@ from mmkit.errors import DataError, RecipeError
 from mmkit.metrics.bootstrap import f1_interval
 
 Item = tuple[Any, ...]
-"""A labelled item of an example: the label first, then what identifies it."""
+"""A labelled item of an example: the label first, then the values that identify it."""
 
 
 class F1Counts:
-    """Counts of true positives, predicted and gold items: of each example, and of each label.
+    """Counts of true positives, predicted and gold items, for each example and each label.
 
     `bootstrap` is a number of resamples, 0 for no interval.
     """
@@ -76,7 +76,7 @@ def rates(correct: int, predicted: int, gold: int) -> dict[str, float]:
 def pairs(
     examples: Sequence[Example], predictions: Sequence[Prediction]
 ) -> Iterator[tuple[Example, Prediction]]:
-    """Each example with its prediction. Raises `DataError` where they do not belong together."""
+    """Each example with its prediction. Raises `DataError` if they do not belong together."""
     if len(examples) != len(predictions):
         raise DataError(
             f"{len(examples)} examples but {len(predictions)} predictions cannot be scored",
@@ -86,7 +86,7 @@ def pairs(
         if example.id != prediction.id:
             raise DataError(
                 f"number {i} of the predictions is for {prediction.id!r}, but the example is {example.id!r}",
-                hint="score predictions beside the examples they were made for, in the same order",
+                hint="score predictions with the examples for which they were made, in the same order",
                 code="predictions.order",
             )
         yield example, prediction

@@ -13,31 +13,32 @@ from mmkit.metrics.base import Metric
 from mmkit.metrics.f1 import F1Counts, Item, pairs
 
 Items = dict[str, set[Item]]
-"""What is counted of one side: kind → items, the label first."""
+"""The items of one side: kind → items, the label first."""
 
 
 class JointF1(Metric):
     """F1 of typed entities and the relations between them, extracted together.
 
-    - `entity`: right if its place and its type are.
+    - `entity`: right if its position and its type are right.
     - `triple`: head, relation and tail; the types do not matter.
     - `quintuple`: head, head type, relation, tail, tail type.
 
-    With `match` "position" an entity is where its tokens are. With "string" it is its words, and equal ones in a
-    sentence count once, as published figures of JMERE are counted; so predictions without positions can be scored too
-    (the note `mmkit.strings`). Relations called `none_label` are no triples.
+    With `match` "position", entities are compared by their tokens' positions. With "string" they are compared by
+    their words, and equal ones in a sentence count once, as for the published scores of JMERE; so predictions without
+    positions can be scored too (the note `mmkit.strings`). Relations with the label `none_label` are not triples.
 
-    Figures: of each kind `entity_f1`, `entity_precision`, `entity_recall` (micro) and `entity_macro_f1`, the mean over
-    types (of triples and quintuples over relations); with `per_type`, `entity_f1.per`, `triple_f1.couple` and so on;
-    with `bootstrap`, a number of resamples, the bounds of a 95 % interval, `entity_f1.low` and `entity_f1.high`.
+    Scores: for each kind `entity_f1`, `entity_precision`, `entity_recall` (micro) and `entity_macro_f1`, the mean
+    over types (for triples and quintuples over relations); with `per_type`, `entity_f1.per`, `triple_f1.couple` and
+    so on; with `bootstrap`, a number of resamples, the bounds of a 95 % interval, `entity_f1.low` and
+    `entity_f1.high`.
 
     A subclass may count further kinds: it adds to `kinds` and `items`.
     """
 
     kinds: tuple[str, ...] = ("entity", "triple", "quintuple")
-    """What is counted, in the order of the figures."""
+    """The kinds of items, in the order of the scores."""
     untyped: frozenset[str] = frozenset()
-    """Kinds that `per_type` tells nothing about."""
+    """Kinds without scores of single types."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class JointF1(Metric):
             yield from without_positions(examples)
 
     def items(self, example: Example, prediction: Prediction) -> tuple[Items, Items]:
-        """The gold and the predicted items of each kind; one that is among both is right."""
+        """The gold and the predicted items of each kind; an item in both is right."""
         if self.strings:
             return self._by_string(example, example), self._by_string(example, prediction)
         need_positions(example.id, example.notes, prediction.notes)
@@ -96,7 +97,7 @@ class JointF1(Metric):
         }
 
     def labelled(self, relations: Sequence[Relation], example: Example) -> list[Relation]:
-        """The relations that are counted as triples. Raises `DataError` for one without a label."""
+        """The relations that count as triples. Raises `DataError` for one without a label."""
         if any(relation.label is None for relation in relations):
             raise DataError(
                 "a relation without a label cannot be scored", where=example.id, code="metric.no-label"
@@ -107,9 +108,9 @@ class JointF1(Metric):
         found = {kind: counts.figures() for kind, counts in self._counts.items()}
         figures = {
             f"{kind}_f1": own["f1"] for kind, own in found.items()
-        }  # first, as what a line has room for
+        }  # first, because a line has little room
         for kind, own in found.items():
             for name, value in own.items():
-                if "." not in name or name.startswith("f1."):  # of a label the F1 alone
+                if "." not in name or name.startswith("f1."):  # only the F1 of a label
                     figures[f"{kind}_{name}"] = value
         return figures

@@ -1,4 +1,4 @@
-"""`mmkit.linking.v1`: accuracy and mean reciprocal rank of entity links, over candidates and over everything."""
+"""`mmkit.linking.v1`: accuracy and mean reciprocal rank of links, over candidates and the knowledge base."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from mmkit.metrics.bootstrap import f1_interval
 from mmkit.metrics.f1 import pairs
 
 OLD_NOTE = "mmkit.entity_matcher"
-"""The note with which predictions once brought the ranks of their gold entities. Files of them are still scored."""
+"""The note in which predictions once had the ranks of their gold entities. Such files can still be scored."""
 
 TOP = (1, 5, 10, 20)
 
 
 class Linking(Metric):
-    """How often the gold entity is among the best, and the mean of 1 / rank, over examples that have one.
+    """How often the gold entity is among the best, and the mean of 1 / rank, over examples with a gold entity.
 
     A rank is 1 + the number of other entities that score at least as high: ties count against the model, and
-    the gold entity never competes with itself. Figures, each `top1`, `top5`, `top10`, `top20` and `mrr`:
+    the gold entity never competes with itself. Scores, each `top1`, `top5`, `top10`, `top20` and `mrr`:
 
-    - `top1` ... `mrr`: among the example's candidates, the gold entity put among them where it is missing (the
-      protocol of published figures). Where an example lists none, among the whole knowledge base.
+    - `top1` ... `mrr`: among the example's candidates, to which the gold entity is added if it is missing (the
+      published protocol). If an example lists none, among the whole knowledge base.
     - `strict_top1` ... `strict_mrr`: the same, but an entity missing from its candidates is not found;
-      `recall` is the share of those that are not missing.
+      `recall` is the share of gold entities that are not missing.
     - `kb_top1` ... `kb_mrr`: among the whole knowledge base.
 
-    An entity that the knowledge base lacks is never found, and counts.
+    An entity that is not in the knowledge base is never found, but its example counts.
 
-    `mmkit train` and `mmkit evaluate` take the ranks from the decoder. Saved predictions hold links alone: these are
-    ranked by their scores (without scores, by their order), and what a prediction does not list ranks below what
-    it lists. A figure that such lists leave open, of one example at least, is not given: `mrr` where a gold entity is
-    beyond the end of a list, `top20` where that list is shorter than 20, `kb_top1` where only candidates are listed.
-    A prediction without any link finds nothing.
+    `mmkit train` and `mmkit evaluate` take the ranks from the decoder. Saved predictions contain only links: these
+    are ranked by their scores (without scores, by their order), and entities that are not listed rank below them. A
+    score that such lists do not determine for all examples is left out: `mrr` if a gold entity is not in its list,
+    `top20` if that list is shorter than 20, `kb_top1` if only candidates are listed. A prediction without any link
+    finds nothing.
 
-    `bootstrap` is the number of resamples for a 95 % interval of `top1`, given as `top1.low` and `top1.high`; 0 makes
-    none.
+    `bootstrap` is the number of resamples for a 95 % interval of `top1`, given as `top1.low` and `top1.high`; 0 for
+    no interval.
     """
 
     def __init__(self, bootstrap: int = 0) -> None:
@@ -58,7 +58,7 @@ class Linking(Metric):
         self._ranks: list[_Ranks] = []
 
     def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
-        """Add what predictions list. Raises `DataError` if one has other than one score a link."""
+        """Add the links of predictions. Raises `DataError` if one does not have one score for each link."""
         self._ranks += [
             _told(_noted(prediction.notes[OLD_NOTE], example))
             if OLD_NOTE in prediction.notes
@@ -86,32 +86,34 @@ class Linking(Metric):
             **_rates(overall, overall_known, "kb_"),
         }
         if self.bootstrap and "top1" in figures:
-            ones = np.ones(len(among), dtype=np.int64)  # one entity is given and one sought: F1 is accuracy
+            ones = np.ones(
+                len(among), dtype=np.int64
+            )  # one entity is given and one is wanted: F1 is accuracy
             counts = np.stack([(among <= 1).astype(np.int64), ones, ones], axis=1)
             figures["top1.low"], figures["top1.high"] = f1_interval(counts, self.bootstrap)
         return figures
 
 
 class _Ranks(NamedTuple):
-    """The gold entity's ranks in one example, infinite where it is not found. One not known is at least so high."""
+    """The gold entity's ranks in one example, infinite if it is not found. An unknown rank is at least this high."""
 
     among: float
-    """Among the candidates, or everything where there are none."""
+    """Among the candidates, or the whole knowledge base if there are none."""
     among_known: bool
     listed: float
-    """Whether it is one of them; not a number where nobody knows."""
+    """Whether it is one of them; not a number if unknown."""
     overall: float
     overall_known: bool
 
 
 def _told(rank: GoldRank) -> _Ranks:
-    """Ranks that somebody else worked out."""
+    """Ranks that are already computed."""
     among, overall = (np.inf if r is None else float(r) for r in (rank.among, rank.overall))
     return _Ranks(among, True, rank.listed, overall, True)
 
 
 def _noted(note: Any, example: Example) -> GoldRank:
-    """The ranks of an old prediction's note. Raises `DataError` where it has none."""
+    """The ranks in an old prediction's note. Raises `DataError` if it has none."""
     try:
         overall = note["knowledge_base"]["rank"]
         if "candidates" not in note:
@@ -122,13 +124,13 @@ def _noted(note: Any, example: Example) -> GoldRank:
         raise DataError(
             f"the note {OLD_NOTE!r} of its prediction lacks ranks",
             where=example.id,
-            hint="predict anew, or leave the note out to be scored by the links",
+            hint="predict again, or remove the note to score by the links",
             code="predictions.no-ranks",
         ) from error
 
 
 def _listed(prediction: Prediction, example: Example) -> _Ranks:
-    """Ranks by what a prediction lists. Raises `DataError` if it has other than one score a link."""
+    """Ranks from a prediction's links. Raises `DataError` if it does not have one score for each link."""
     scores = prediction.link_scores or tuple(-float(i) for i in range(len(prediction.links)))
     if len(scores) != len(prediction.links):
         raise DataError(
@@ -147,13 +149,13 @@ def _listed(prediction: Prediction, example: Example) -> _Ranks:
         return _Ranks(*overall, 1.0 if example.entity in links else np.nan, *overall)
     candidates = frozenset(example.candidates)
     if links.keys() <= candidates:
-        overall = overall[0], False  # nothing is said of other entities
+        overall = overall[0], False  # other entities are not listed
     rivals = {link: score for link, score in links.items() if link in candidates or link == example.entity}
     return _Ranks(*_place(rivals, example.entity), float(example.entity in candidates), *overall)
 
 
 def _place(links: Mapping[str, float], gold: str | None) -> tuple[float, bool]:
-    """The rank of `gold` by the scores of `links`; where it is none of them, the least it can be, and False."""
+    """The rank of `gold` by the scores of `links`; if it is not one of them, its lowest possible rank, and False."""
     if gold is not None and gold in links:
         return 1.0 + sum(score >= links[gold] for link, score in links.items() if link != gold), True
     return 1.0 + len(links), False

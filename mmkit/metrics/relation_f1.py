@@ -13,13 +13,13 @@ from mmkit.metrics.f1 import F1Counts, Item, pairs
 
 
 class RelationF1(Metric):
-    """F1 of relations without `none_label`: one is right if both its spans and its label are.
+    """F1 of relations without `none_label`: one is right if its spans and its label are right.
 
-    `bootstrap` is the number of resamples for a 95 % interval of F1; 0 makes none.
+    `bootstrap` is the number of resamples for a 95 % interval of F1; 0 for no interval.
 
-    Figures: `precision`, `recall`, `f1` (micro over all relations but `none_label`), `macro_f1`, `accuracy`
-    (over all gold pairs, one without a prediction counting as `none_label`); with `per_type`, `f1./per/loc` and
-    so on; with `bootstrap`, `f1.low` and `f1.high`.
+    Scores: `precision`, `recall`, `f1` (micro over all relations except `none_label`), `macro_f1`, `accuracy` (over
+    all gold pairs; a pair without a prediction counts as `none_label`); with `per_type`, `f1./per/loc` and so on;
+    with `bootstrap`, `f1.low` and `f1.high`.
     """
 
     def __init__(self, none_label: str = "None", bootstrap: int = 0, per_type: bool = True) -> None:

@@ -13,13 +13,13 @@ from mmkit.metrics.f1 import F1Counts, Item, pairs
 
 
 class SpanF1(Metric):
-    """F1 of labelled spans: one is right if its bounds and its label are.
+    """F1 of labelled spans: one is right if its bounds and its label are right.
 
     `mode` "lenient" counts every span, as conlleval and seqeval's default do; "strict" drops those, gold or
     predicted, that an I- tag opened without a B- (seqeval's strict IOB2). `bootstrap` is the number of
-    resamples for a 95 % interval of F1; 0 makes none.
+    resamples for a 95 % interval of F1; 0 for no interval.
 
-    Figures: `precision`, `recall`, `f1` (micro), `macro_f1`; with `per_type`, `f1.PER` and so on; with
+    Scores: `precision`, `recall`, `f1` (micro), `macro_f1`; with `per_type`, `f1.PER` and so on; with
     `bootstrap`, `f1.low` and `f1.high`.
     """
 

@@ -1,1 +1,1 @@
-"""What several stations need: losses, exact arithmetic, rows of all processes."""
+"""Helpers for several stations: losses, exact arithmetic, rows of all processes."""

@@ -1,4 +1,4 @@
-"""Rows of all processes: what a loss needs whose negatives are the whole global batch."""
+"""Rows of all processes, for losses whose negatives are the whole global batch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _weightless: ContextVar[bool] = ContextVar("weightless", default=False)
 
 @contextmanager
 def weightless(yes: bool) -> Iterator[None]:
-    """Hide this process's rows from the others, where its batch is a stand-in whose loss weighs nothing.
+    """Hide this process's rows from the others, if its batch is a stand-in whose loss has no weight.
 
-    It goes on taking part: without that, processes would wait for each other. It sees its own rows before all.
+    The process still takes part, because the others would wait for it. It sees its own rows before all others.
     """
     token = _weightless.set(yes)
     try:
@@ -33,8 +33,8 @@ def weightless(yes: bool) -> Iterator[None]:
 class Gather:
     """Joins tensors whose rows are spread over processes, `counts[r]` of them in process r, in order of rank.
 
-    Made and called by every process alike. Where training is not distributed it is the identity and no process
-    is asked. Making one exchanges the counts, and so waits for the device once.
+    Every process must make and call it in the same way. If training is not distributed, it is the identity. Making
+    one exchanges the counts, and so waits for the device once.
     """
 
     counts: tuple[int, ...]
@@ -43,7 +43,7 @@ class Gather:
 
     @classmethod
     def of(cls, rows: int, device: torch.device) -> Gather:
-        """The gathering of tensors of which this process has `rows` rows."""
+        """The gathering of tensors with `rows` rows in this process."""
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return cls((rows,))
         hidden = _weightless.get()
@@ -54,26 +54,26 @@ class Gather:
 
     @property
     def offset(self) -> int:
-        """Where this process's rows begin among all."""
+        """The position of this process's first row among all rows."""
         return 0 if self.hidden else sum(self.counts[: self.rank])
 
     def __call__(self, x: Tensor) -> Tensor:
         """The rows `[sum(counts), ...]` of every process's `x [counts[rank], ...]`.
 
-        The gradient of `x` sums what all processes' losses have to say about its rows. With losses weighted by
+        The gradient of `x` is the sum over the losses of all processes. With losses weighted by
         each process's share and gradients averaged over processes, as in training, that gives exactly the
         gradient of one process with the whole batch.
         """
         if len(self.counts) == 1:
             return x
-        missing = max(self.counts) - len(x)  # processes exchange tensors of one shape
+        missing = max(self.counts) - len(x)  # processes exchange tensors of the same shape
         parts = _AllRows.apply(F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)))
         visible = [part[:count] for part, count in zip(parts, self.counts, strict=True)]
         return torch.cat([x, *visible] if self.hidden else visible)
 
 
 class _AllRows(torch.autograd.Function):
-    """Every process's tensor of one shape; the gradient of one's own is the sum of what all processes have for it."""
+    """Every process's tensor, of the same shape; the gradient of the own tensor is the sum over all processes."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> tuple[Tensor, ...]:
@@ -83,13 +83,13 @@ class _AllRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        summed = torch.stack(gradients)  # a part that no loss looked at has zeros
+        summed = torch.stack(gradients)  # a part that no loss uses has zeros
         dist.all_reduce(summed)
         return summed[dist.get_rank()]
 
 
 def gathered(x: Tensor) -> Tensor:
-    """The rows of all processes' `x`, of which they may have different numbers; see `Gather`."""
+    """The rows of all processes' `x`, whose numbers may differ; see `Gather`."""
     return Gather.of(len(x), x.device)(x)
 
 

@@ -1,8 +1,8 @@
-"""Losses that draw a query to its positive and away from negatives.
+"""Losses that move a query towards its positive and away from negatives.
 
-Everything is computed in float32 at least, also under autocast, and in log space, so that no product of features
-is too large. All are means over the queries of this process. Shapes: B queries, D wide, and negatives that are
-either `[M, D]`, shared by all queries, or `[B, n, D]`, each query's own.
+Everything is computed in float32 at least, also under autocast, and in log space, so that no product of features is
+too large. All are means over the queries of this process. Shapes: B queries of width D, and negatives that are either
+`[M, D]`, shared by all queries, or `[B, n, D]`, each query's own.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def n_pair_loss(
 ) -> Tensor:
     """The N-pair loss (Sohn, 2016, section 3.2): mean log(1 + Σ exp(q · (e⁻ − e⁺))) + l2 · Σ(q² + e⁺²) / B.
 
-    `query` and `positive` are `[B, D]`, not normalised. `excluded [B, M]` or `[B, n]` marks negatives that
-    are none: they weigh nothing. A query without negatives costs only its norms. For the negatives of all
-    processes, pass `gathered(negatives)` and mark with `same_key`.
+    `query` and `positive` are `[B, D]`, not normalised. `excluded [B, M]` or `[B, n]` marks negatives that do not
+    count. A query without negatives costs only its norms. For the negatives of all processes, pass
+    `gathered(negatives)` and mark with `same_key`.
     """
     with torch.autocast(query.device.type, enabled=False):
         query, positive, negatives = _exact(query), _exact(positive), _exact(negatives)
@@ -63,7 +63,7 @@ def circle_loss(
     margin: float = 0.25,
     scale: float = 32.0,
 ) -> Tensor:
-    """The circle loss (Sun et al., CVPR 2020, section 3) with one positive a query, cosines sₚ and sₙ:
+    """The circle loss (Sun et al., CVPR 2020, section 3) with one positive for each query, cosines sₚ and sₙ:
 
     log(1 + Σ exp(γ αₙ (sₙ − m)) · exp(−γ αₚ (sₚ − (1 − m)))), with the weights αₚ = max(0, 1 + m − sₚ) and
     αₙ = max(0, sₙ + m), through which no gradient flows. `margin` is m, `scale` is γ; shapes and `excluded` as
@@ -77,9 +77,9 @@ def circle_loss(
 
 
 def softmax_loss(scores: Tensor, own: Tensor, *, excluded: Tensor | None = None) -> Tensor:
-    """The mean cross-entropy of `scores [B, M]`, of which the right one is in the column `own [B]`.
+    """The mean cross-entropy of `scores [B, M]`; the right score is in the column `own [B]`.
 
-    `excluded [B, M]` marks scores that weigh nothing; the right ones are never excluded.
+    `excluded [B, M]` marks scores that do not count; the right ones are never excluded.
     """
     with torch.autocast(scores.device.type, enabled=False):
         scores = _exact(scores)
@@ -91,9 +91,9 @@ def softmax_loss(scores: Tensor, own: Tensor, *, excluded: Tensor | None = None)
 def clip_loss(left: Tensor, right: Tensor, scale: Tensor, *, same: Tensor | None = None) -> Tensor:
     """The symmetric cross-entropy of CLIP (Radford et al., 2021): `left[i]` belongs to `right[i]` and no other.
 
-    `left` and `right` are `[B, D]`; `scale` is the logarithm of what cosines are multiplied by. All processes'
-    rows are each other's negatives, and every process has to call it. `same [B, all rows]` marks rows that
-    belong together beside the diagonal (`same_key` of what they show): these pairs weigh nothing.
+    `left` and `right` are `[B, D]`; `scale` is the logarithm of the factor of the cosines. All processes' rows are
+    each other's negatives, and every process must call it. `same [B, all rows]` marks rows that belong together
+    outside the diagonal (from `same_key`): these pairs do not count.
     """
     with torch.autocast(left.device.type, enabled=False):
         left, right = unit(_exact(left)), unit(_exact(right))
@@ -108,7 +108,7 @@ def clip_loss(left: Tensor, right: Tensor, scale: Tensor, *, same: Tensor | None
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors `[..., D]` at length 1. Zero vectors stay zero, and their gradient stays finite."""
+    """Vectors `[..., D]` with length 1. Zero vectors stay zero, and their gradient stays finite."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x / torch.where(norm > 0, norm, 1.0)
 
@@ -127,12 +127,12 @@ def _products(query: Tensor, others: Tensor) -> Tensor:
 
 
 def _log_one_plus_sum(logits: Tensor, excluded: Tensor | None) -> Tensor:
-    """log(1 + Σ exp(logits)) over all but the excluded, `[B]`; 0 where nothing is left."""
+    """log(1 + Σ exp(logits)) over all that are not excluded, `[B]`; 0 if nothing is left."""
     if excluded is not None:
         logits = logits.masked_fill(excluded, NEVER)
     return F.pad(logits, (1, 0)).logsumexp(1)  # the 1 is exp of the logit 0
 
 
 def _exact(x: Tensor) -> Tensor:
-    """`x` in float32, or float64 where it is that."""
+    """`x` in float32, or in float64 if it is float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""How exactly float32 is multiplied: in full, in TF32, or not at all (bf16)."""
+"""The precision of products of float32: full, TF32, or bf16 instead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 
 Precision = Literal["fp32", "tf32", "bf16"]
-"""What a model computes in. `fp32`: float32 in full. `tf32`: float32 whose products and convolutions round what
-they read to TF32's 10 bits (NVIDIA GPUs). `bf16`: autocast to bfloat16."""
+"""The precision of a model. `fp32`: full float32. `tf32`: float32 whose products and convolutions round their inputs
+to TF32's 10 bits (NVIDIA GPUs). `bf16`: autocast to bfloat16."""
 
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """Compute in full float32 on `device`, where its rounding is part of a result: no autocast, no TF32."""
+    """Compute in full float32 on `device`: no autocast, no TF32. For results that are stored or ranked."""
     with torch.autocast(device.type, enabled=False), float32_products("ieee"):
         yield
 
@@ -24,7 +24,7 @@ def full_float32(device: torch.device) -> Iterator[None]:
 def computing(device: torch.device, precision: str) -> Iterator[None]:
     """Compute in a `Precision` on `device`. For a forward pass: autocast does not belong around a backward pass.
 
-    What the user has set in PyTorch holds again afterwards; inside, a recipe's precision decides alone.
+    Afterwards PyTorch's settings are as before; inside, only the recipe's precision counts.
     """
     if precision == "bf16":
         with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -36,7 +36,7 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
 
 @contextmanager
 def products_of(precision: str) -> Iterator[None]:
-    """How products of float32 are made in a `Precision`. For a backward pass too; bf16 leaves them as they are."""
+    """Set how products of float32 are made in a `Precision`. Also for a backward pass; bf16 changes nothing."""
     if precision == "bf16":
         yield
     else:
@@ -46,11 +46,11 @@ def products_of(precision: str) -> Iterator[None]:
 
 @contextmanager
 def float32_products(how: Literal["ieee", "tf32"]) -> Iterator[None]:
-    """Make products and convolutions of float32 in full (`ieee`) or in TF32, on every device.
+    """Compute products and convolutions of float32 in full (`ieee`) or in TF32, on every device.
 
-    This is process-wide, as PyTorch's settings are. They form a tree: what is not set somewhere follows what
-    stands above it, so the uppermost is set first, and below it only what does not follow. Put back in reverse
-    order, each place is as it was before, and what followed still does.
+    This is process-wide, like PyTorch's settings. These form a tree: a setting without a value follows the one above
+    it. So the topmost is set first, and below it only those that do not follow. They are restored in reverse order,
+    so that each is as before, and those that followed still do.
     """
     backends: Any = torch.backends  # whose types do not name them all
     changed: list[tuple[Any, str]] = []

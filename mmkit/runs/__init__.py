@@ -1,1 +1,1 @@
-"""Run folders: what a trained model needs on disk, and what is built on one."""
+"""Run folders: trained models on disk, and parts that build on them."""

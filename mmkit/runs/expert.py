@@ -20,14 +20,14 @@ from mmkit.runs.folder import COMPLETE, Run
 
 
 class RunItems(ItemSource[Example, Item]):
-    """What a run reads: the example as a whole, with the views that the run's decoder makes of it."""
+    """The source of a run: the whole example, with the views of the run's decoder."""
 
     def __init__(self, run: str) -> None:
         self.run = run
         self.model: Model
 
     def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Example]]:
-        """One item: a hash of what the run reads of the example, and the example."""
+        """One item: a hash of everything that the run reads of the example, and the example."""
         example = self.one(x)
         views = sorted(self.model.decoder.views(example).items())
         keys = [key for source in self._sources() for key, _ in source.items(example, missing)]
@@ -35,7 +35,7 @@ class RunItems(ItemSource[Example, Item]):
         return [(hashlib.blake2b(text, digest_size=16).hexdigest(), example)]
 
     def identity(self, x: Example | Entity) -> Hashable:
-        """The views its decoder makes of the example, and what its encoders of items look at."""
+        """The views that its decoder makes of the example, and the items that its encoders read."""
         example = self.one(x)
         views = tuple(sorted(self.model.decoder.views(example).items()))
         return views, tuple(source.identity(example) for source in self._sources())
@@ -44,7 +44,7 @@ class RunItems(ItemSource[Example, Item]):
         return [e.source for e in self.model.reading.values() if isinstance(e, ItemEncoder)]
 
     def one(self, x: Example | Entity) -> Example:
-        """The example that the run makes of one. Raises `PartError` if it makes several, or `x` is an entity."""
+        """The example that the run makes from one. Raises `PartError` if it makes several, or `x` is an entity."""
         if isinstance(x, Entity):
             raise PartError("a run reads examples, not entities", where=self.run, code="expert.no-entities")
         units = self.model.decoder.units(x)
@@ -72,7 +72,7 @@ class RunItems(ItemSource[Example, Item]):
         return self.model.items([raw])[0]
 
     def stack(self, loaded: Sequence[Item]) -> Features:
-        """What the run's encoders collate of the items: `<encoder>/<input>`."""
+        """The inputs that the run's encoders collate from the items: `<encoder>/<input>`."""
         inputs = self.model.collate(loaded, targets=False).inputs
         return {f"{name}/{k}": v for name, own in inputs.items() for k, v in own.items()}
 
@@ -81,14 +81,14 @@ class RunItems(ItemSource[Example, Item]):
 
 
 class RunEncoder(ItemEncoder):
-    """A trained model that another one reads: an expert of a mixture, say.
+    """A trained model that another model reads, such as an expert of a mixture.
 
-    `run` is the folder that `mmkit train` wrote; its weights, labels and recipe are copied into the new run.
-    `recipe` is the recipe it is trained with: it tells users what to train, and with `--sample` it is trained
-    first. Annotations that the run was trained with have to be among the new recipe's annotators. A frozen
-    run is read once for each example and then stored; with `frozen = false` it is trained along.
+    `run` is the folder that `mmkit train` wrote; its weights, labels and recipe are copied into the new run. `recipe`
+    is the recipe that trains the run: messages name it, and with `--sample` it is trained first. The annotators of
+    the run must be among the new recipe's annotators. The outputs of a frozen run are computed once for each example
+    and stored; with `frozen = false` the run is trained too.
 
-    Features, in one slot an example: `pooled [B, 1, D]` of its fuser, and its decoder's scores (see
+    Features, in one slot for each example: `pooled [B, 1, D]` of its fuser, and its decoder's scores (see
     `ScoresLabels.scores`): `emissions [B, 1, W, K]` with `lengths [B, 1]`, or `logits [B, 1, R]`.
     """
 
@@ -114,7 +114,7 @@ class RunEncoder(ItemEncoder):
     # Building and saving
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Load the run, or build it without weights from what `save` wrote.
+        """Load the run, or build it without weights from the files that `save` wrote.
 
         Raises `PartError` if there is no such run, it is not complete, or another model cannot read it.
         """
@@ -145,7 +145,7 @@ class RunEncoder(ItemEncoder):
         recipe = self.recipe or "its recipe"
         if not run.recipe_file.is_file():
             raise PartError(
-                "there is no trained run to build on",
+                "there is no trained run here",
                 where=self.run,
                 hint=f"train it first: mmkit train {recipe} --output {self.run}",
                 code="expert.no-run",
@@ -174,7 +174,7 @@ class RunEncoder(ItemEncoder):
         ]
         if lacking:
             raise PartError(
-                f"the run gives no {' and no '.join(lacking)}, so that another model cannot build on it",
+                f"the run gives no {' and no '.join(lacking)}, so another model cannot build on it",
                 where=self.run,
                 hint="taggers of words and classifiers of pairs give scores",
                 code="expert.gives-nothing",
@@ -201,7 +201,7 @@ class RunEncoder(ItemEncoder):
         return {"model": self._trained_with.config["model"], "labels": self.labels}
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
-        """That of the run's longest text."""
+        """The length of the run's longest text."""
         return max((item.length for item in self.model.items([self.source.one(example)])), default=0)
 
     def network(self, items: Features) -> Features:

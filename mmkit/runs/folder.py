@@ -1,4 +1,4 @@
-"""The run folder: everything a trained model needs, and everything one wants to know of how it came about.
+"""The run folder: everything that a trained model needs, and a record of how it was trained.
 
 recipe.cfg  labels.json  model.safetensors  encoders/<name>/  metrics.jsonl  predictions/<split>.jsonl  run.json
 checkpoint/
@@ -64,7 +64,7 @@ class Run:
         return self.folder / "predictions" / f"{split}.jsonl"
 
     def is_empty(self) -> bool:
-        """Whether there is no folder, or nothing in it but what a killed process had begun to write."""
+        """Whether the folder does not exist, or contains only temporary files of a killed process."""
         return not self.folder.exists() or (
             self.folder.is_dir() and all(_is_leftover(path) for path in self.folder.iterdir())
         )
@@ -79,7 +79,7 @@ class Run:
                 raise RunError(
                     "the output folder is not empty",
                     where=self.folder,
-                    hint="name another --output, or add --resume to go on with the run in it",
+                    hint="name another --output, or add --resume to resume the run in it",
                     code="run.folder-taken",
                 )
             self.remove_leftovers()
@@ -94,12 +94,12 @@ class Run:
                 path.unlink(missing_ok=True)
 
     def discard_if_empty(self) -> None:
-        """Remove the folder if nothing came of the run."""
+        """Remove the folder if the run wrote nothing."""
         with contextlib.suppress(OSError):  # not empty, or not there
             self.folder.rmdir()
 
     def save_recipe(self, recipe: Recipe, model: Model) -> None:
-        """Write what rebuilds the model without weights: recipe, labels and the encoders' configurations."""
+        """Write everything that rebuilds the model, except weights: recipe, labels and the encoders' configurations."""
         with atomic(self.recipe_file) as file:
             file.write(recipe.to_str())
         write_json(self.labels_file, model.labels)
@@ -111,7 +111,7 @@ class Run:
                     encoder.save(folder)
 
     def save_weights(self, model: Model, keep_frozen: bool = True, step: int = 0) -> None:
-        """Write `model.safetensors`: all weights, or all but frozen encoders', and the update they are of."""
+        """Write `model.safetensors`: all weights, or all but frozen encoders', and the number of the update."""
         state = model.state_dict()
         kept = state if keep_frozen else {name: state[name] for name in _names_without_frozen(model)}
         save_tensors(self.weights_file, kept, {"mmkit": version(DISTRIBUTION), "step": str(step)})
@@ -133,14 +133,14 @@ class Run:
         write_json(self.json_file, {"format": FORMAT, **facts})
 
     def remove_checkpoint(self) -> None:
-        """Drop what only resuming needs."""
+        """Remove the files that only resuming needs."""
         shutil.rmtree(self.checkpoint, ignore_errors=True)
         self.remove_leftovers()
 
     # reading
 
     def recipe(self) -> Recipe:
-        """The filled recipe the run was trained with. Raises `RunError` if this is no run folder."""
+        """The filled recipe with which the run was trained. Raises `RunError` if this is not a run folder."""
         if not self.recipe_file.is_file():
             what = (
                 "there is no such folder"
@@ -218,7 +218,7 @@ class Run:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(content, dict):
-                raise ValueError(f"it holds a {type(content).__name__}")
+                raise ValueError(f"it contains a {type(content).__name__}")
         except FileNotFoundError as error:
             raise _missing(self.folder, path.name) from error
         except (OSError, ValueError) as error:
@@ -247,7 +247,7 @@ def _names_without_frozen(model: Model) -> set[str]:
 
 
 def save_run(folder: str | Path, recipe: Recipe, model: Model, facts: Mapping[str, Any] | None = None) -> Run:
-    """Write a model as a new run folder (an imported checkpoint, say)."""
+    """Write a model, such as an imported checkpoint, as a new run folder."""
     run = Run(folder)
     run.create()
     run.save_recipe(recipe, model)
@@ -262,7 +262,7 @@ def default_folder(recipe: Recipe) -> Path:
 
 
 def environment(recipe: Recipe, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """What a run's figures depend on besides its data: versions, device, seed, the code's commit."""
+    """Everything on which a run's scores depend, besides its data: versions, device, seed, the code's commit."""
     device = torch.device(device)
     name = (
         torch.cuda.get_device_name(device)
@@ -293,7 +293,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code in use (not of the folder the user happens to be in); None outside a checkout."""
+    """The commit of the code in use (not of the working directory); None outside a checkout."""
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "log", "-1", "--format=%H", "--", "."]
     try:

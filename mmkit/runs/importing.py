@@ -23,29 +23,29 @@ from mmkit.runs.weights import load_weights
 State = Mapping[str, Tensor]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training code commonly saves the state dict beside other things."""
+"""Keys under which training code commonly saves the state dict, together with other things."""
 
 PARALLEL = "module."
-"""What torch's `DataParallel` puts before every name."""
+"""The prefix that torch's `DataParallel` adds to every name."""
 
 
 class Importer(ABC):
-    """Knows one paper's checkpoints. A plugin names its class in the hook `mmkit_importers`."""
+    """Imports one paper's checkpoints. A plugin names its class in the hook `mmkit_importers`."""
 
     @abstractmethod
     def recipe(self, state: State) -> str:
-        """Name of the shipped recipe a state dict belongs to. Raises `DataError` if it belongs to none."""
+        """Name of the shipped recipe to which a state dict belongs. Raises `DataError` if it belongs to none."""
 
     @abstractmethod
     def labels(self, state: State) -> Labels:
-        """The labels that checkpoint was trained with, as the recipe's decoder keeps them."""
+        """The labels with which the checkpoint was trained, in the form of the recipe's decoder."""
 
     @abstractmethod
     def convert_state(self, state: State) -> dict[str, Tensor]:
         """The same tensors under the names of mmkit's model; pure.
 
-        An encoder that gets no tensor at all keeps its backbone's weights. Raises `DataError` that lists
-        names which are unknown or missing.
+        An encoder that gets no tensor keeps its pretrained weights. Raises a `DataError` that lists unknown and
+        missing names.
         """
 
 
@@ -58,9 +58,9 @@ def import_checkpoint(
 ) -> Run:
     """Make a run folder `out` from an authors' checkpoint, for `mmkit evaluate` and `predict` to use.
 
-    The recipe is the one the importer recognises, unless named; `overrides` are dotted settings. Nothing
-    in the file is executed. Raises `PartError` for an unknown paper, `DataError` for a file that is no such
-    checkpoint, and `RunError` if its tensors do not fit the recipe's model or `out` is not empty.
+    The recipe is the one the importer recognises, unless named; `overrides` are dotted settings. Nothing in the file
+    is executed. Raises `PartError` for an unknown paper, `DataError` for a file that is not such a checkpoint, and
+    `RunError` if its tensors do not fit the recipe's model or `out` is not empty.
     """
     importer = find_importer(paper)
     state = read_state_dict(file)
@@ -91,8 +91,8 @@ def find_importer(paper: str) -> Importer:
 def read_state_dict(file: str | Path) -> dict[str, Tensor]:
     """The tensors in a `.safetensors` file or in one that `torch.save` wrote; nothing in it is executed.
 
-    A state dict saved beside other things (`{"state_dict": ..., "epoch": ...}`) is found. Raises `DataError`
-    for a file that is missing, damaged, asks to run code, or holds no state dict.
+    A state dict that is saved with other things (`{"state_dict": ..., "epoch": ...}`) is found. Raises `DataError`
+    for a file that is missing, is damaged, asks to run code, or contains no state dict.
     """
     path = Path(file)
     content = _read(path)
@@ -137,7 +137,7 @@ def rename(state: State, names: Mapping[str, str], unused: tuple[str, ...], pape
 
 
 def check_names(there: Iterable[str], expected: Iterable[str], paper: str, hint: str = "") -> None:
-    """Raise a `DataError` that lists a paper's tensors which are unknown or missing, if any are."""
+    """Raise a `DataError` that lists unknown and missing tensors of a paper, if there are any."""
     there, expected = set(there), set(expected)
     problems = [
         f"{len(names)} {what}: {', '.join(sorted(names)[:8])}{', …' if len(names) > 8 else ''}"
@@ -146,16 +146,17 @@ def check_names(there: Iterable[str], expected: Iterable[str], paper: str, hint:
     ]
     if problems:
         raise DataError(
-            f"this is no {paper} checkpoint as the authors' code writes it; tensors " + "; ".join(problems),
+            f"this is not a {paper} checkpoint as the authors' code writes it; tensors "
+            + "; ".join(problems),
             hint=hint or "only checkpoints of the authors' own models can be imported",
             code="import.not-of-paper",
         )
 
 
 def load_converted(model: Model, state: State, source: Path) -> None:
-    """Load converted tensors strictly, but for encoders that get none: those keep their backbone's weights.
+    """Load converted tensors strictly, except for encoders that get none: those keep their pretrained weights.
 
-    Counters of batch normalisation are not asked for: nothing uses them in evaluation mode.
+    Counters of batch normalisation are not needed: nothing uses them in evaluation mode.
     """
     stand_ins = tuple(
         prefix
@@ -171,5 +172,5 @@ def load_converted(model: Model, state: State, source: Path) -> None:
         load_weights(model, state, source, only=expected)
     except RunError as error:
         raise error.at(
-            source, "override the recipe's backbones with those the file was trained with"
+            source, "override the recipe's pretrained models with those that the file was trained with"
         ) from error

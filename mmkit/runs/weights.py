@@ -16,13 +16,13 @@ from mmkit.errors import RunError, one_line
 from mmkit.files import replacing
 
 SAME = "same"
-"""Metadata key: JSON that says under which name a tensor is written that has several."""
+"""Metadata key: JSON that says under which name a tensor with several names is written."""
 
 
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as safetensors, atomically; one that has several names (a shared network's) is written once.
+    """Write tensors as safetensors, atomically; a tensor with several names (of a shared network) is written once.
 
     Raises `RunError` if the disk refuses.
     """
@@ -46,13 +46,13 @@ def save_tensors(
         try:
             save_file(owned, temporary, metadata=facts or None)
             _order_header(temporary)
-        except SafetensorError as error:  # safetensors wraps the system's error in text
+        except SafetensorError as error:  # safetensors turns the system's error into text
             full = "No space" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def _order_header(path: Path) -> None:
-    """Write the header's keys in order, so that equal weights are equal files: safetensors' own order is random."""
+    """Write the header's keys in order, so that equal weights give equal files: safetensors' own order is random."""
     with path.open("rb+") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -102,7 +102,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(
             f"the weights are damaged ({size} bytes): {one_line(error)}",
             where=path,
-            hint="copy the file again, or train again (--resume goes on from the last complete checkpoint)",
+            hint="copy the file again, or train again (--resume continues from the last complete checkpoint)",
             code="run.damaged",
         ) from error
 

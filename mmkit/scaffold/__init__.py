@@ -1,1 +1,1 @@
-"""Packages to start from: what `mmkit new-plugin` writes."""
+"""Packages to start from, written by `mmkit new-plugin`."""

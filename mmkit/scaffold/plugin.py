@@ -1,4 +1,4 @@
-"""Writes a plugin package with one small working part of each kind that is asked for."""
+"""Writes a plugin package with one small working part of each chosen kind."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
 def write_plugin(folder: Path, name: str, parts: Sequence[str] = PARTS) -> Path:
-    """Write the package `mmkit-<name>` into `folder`, and return where it is.
+    """Write the package `mmkit-<name>` into `folder`, and return its path.
 
-    `parts` are some of `PARTS`. Raises `MMKitError` for a name that is none, for unknown parts, and where something
-    stands in its place.
+    `parts` are some of `PARTS`. Raises `MMKitError` for an invalid name, for unknown parts, and if there is already
+    something at this path.
     """
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise MMKitError(
@@ -54,7 +54,7 @@ def write_plugin(folder: Path, name: str, parts: Sequence[str] = PARTS) -> Path:
     target = folder / f"mmkit-{name}"
     if target.exists():
         raise MMKitError(
-            "something stands there already",
+            "there is already something here",
             where=target,
             hint="choose another name, or move it",
             code="plugin.folder-taken",
@@ -126,7 +126,7 @@ def _entries(word: str, package: str, parts: Sequence[str]) -> str:
 
 
 def _sections(word: str, parts: Sequence[str]) -> dict[str, str]:
-    """What the recipe's template leaves open: this package's parts, or the core's where it brings none."""
+    """Values for the recipe's template: this package's parts, or the core's if it has none."""
     reader = _part(word, "reader") if "reader" in parts else "mmkit.conll_images.v1"
     ending = "tsv" if "reader" in parts else "txt"
     data = "\n\n".join(

@@ -1,8 +1,8 @@
-"""The scorer: how well each entity fits what a fuser makes of a mention.
+"""The scorer: how well each entity fits a mention's query.
 
-A scorer sees tensors by name, of a query and of entities, as many a record as its fusers give (vectors, tokens,
-patches). What it makes of one side alone is worked out once: of a query a batch (`query`), of an entity once for as
-long as the weights stay as they are (`entity`), and kept. Only `scores` sees both.
+A scorer gets named tensors of queries and of entities, in any number (vectors, tokens, patches). What it computes
+from one side alone is computed once and kept: `query` once for each batch, `entity` once for each entity while the
+weights do not change. Only `scores` sees both sides.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from mmkit.batch import Features, States
 
 SCORE = "score"
-"""The name of the score that ranks, among those that a scorer gives."""
+"""The name of the score that ranks, among the scores of a scorer."""
 
 
 class Scorer(nn.Module, ABC):
-    """Scores pairs of a query and an entity; the higher, the better an entity fits.
+    """Scores pairs of a query and an entity; a higher score is better.
 
-    The constructor takes hyperparameters; `build` makes the modules. Computed in float32 where ranks depend on it.
+    The constructor takes hyperparameters; `build` makes the modules. It computes in float32 if ranks depend on it.
     """
 
     requires: frozenset[str] = frozenset()
@@ -30,9 +30,8 @@ class Scorer(nn.Module, ABC):
     entity_requires: frozenset[str] = frozenset()
     """Tensors that the fuser of entities must provide."""
     vectors: tuple[str, str] | None = None
-    """Names of a state `[B, D]` and of an entity's tensor `[N, D]`, if the score is their cosine and no more.
-
-    Then entities are found by matrix products, ranked exactly in float64, and millions of them searched by faiss.
+    """Names of a state `[B, D]` and of an entity's tensor `[N, D]`, if the score is exactly their cosine. Then
+    entities are found by matrix products and ranked exactly in float64, and faiss can search millions of them.
     """
 
     @abstractmethod
@@ -40,18 +39,18 @@ class Scorer(nn.Module, ABC):
         """Make the modules. The widths are those of the two fusers, by name of state. Raises `PartError`."""
 
     def query(self, states: States) -> Features:
-        """What is compared of a batch of B mentions, `[B, ...]` each."""
+        """Tensors of a batch of B mentions for the comparison, `[B, ...]` each."""
         return states.tensors
 
     def entity(self, features: Features) -> Features:
-        """What is kept of N entities, `[N, ...]` each, and compared. The less it is, the less memory it takes."""
+        """Tensors of N entities for the comparison, `[N, ...]` each. They are kept, so smaller tensors save memory."""
         return features
 
     @abstractmethod
     def scores(self, query: Features, entities: Features) -> Features:
-        """`score [B, N]` of what `query` gave of B mentions and `entity` of N entities, all with all.
+        """`score [B, N]` of all pairs of B mentions (from `query`) and N entities (from `entity`).
 
-        Beside it there may be scores of parts `[B, N]`, by names of their own: a loss may hold each to the gold entity.
+        There may also be scores of parts `[B, N]`, under other names: a loss may train each towards the gold entity.
         """
 
     def pairs(self, query: Features, entities: Features) -> Features:
@@ -64,19 +63,19 @@ class Scorer(nn.Module, ABC):
         return torch.vmap(one, randomness="different")(query, entities)
 
     def unit(self, score: float) -> float:
-        """A score as a number in [0, 1] for people: here the logistic function of it."""
+        """A score as a number in [0, 1] for people: here its logistic function."""
         return float(torch.tensor(score, dtype=torch.float64).sigmoid())
 
 
 def together(features: list[Features]) -> Features:
-    """Tensors of consecutive records joined by name; those of other sizes are filled up with zeros at their ends."""
+    """Tensors of consecutive records, joined by name; smaller ones are padded with zeros."""
     if len(features) == 1:
         return features[0]
     return {name: joined([some[name] for some in features]) for name in features[0]}
 
 
 def joined(parts: list[Tensor]) -> Tensor:
-    """`torch.cat`, of tensors filled up with zeros to the size of the largest in every dimension but the first."""
+    """`torch.cat` of tensors padded with zeros to the size of the largest, in every dimension except the first."""
     sizes = [max(part.shape[i] for part in parts) for i in range(1, parts[0].dim())]
     filled = []
     for part in parts:

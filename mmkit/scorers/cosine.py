@@ -13,13 +13,13 @@ from mmkit.scorers.base import SCORE, Scorer
 
 
 class CosineScorer(Scorer):
-    """The cosine of a state and of an entity's vector; of several vectors an entity, the highest.
+    """The cosine of a state and an entity's vector; if an entity has several vectors, the highest cosine.
 
     Args:
-        query: the state `[B, D]` that stands for a mention.
+        query: the state `[B, D]` that represents a mention.
         entity: the entity's tensor: `[N, D]`, or `[N, n, D]` with `several`.
-        several: whether an entity has several vectors (its pictures, say): the one nearest to the query counts. Zero
-            vectors are none.
+        several: whether an entity has several vectors (of its images, for example): the one nearest to the query
+        counts. Zero vectors do not count.
     """
 
     def __init__(self, query: str = "query", entity: str = "pooled", several: bool = False) -> None:
@@ -30,12 +30,12 @@ class CosineScorer(Scorer):
         self.vectors = None if several else self.names
 
     def build(self, dims: Mapping[str, int], entity_dims: Mapping[str, int]) -> None:
-        """Nothing to make. Raises `PartError` for widths that differ."""
+        """Makes no modules. Raises `PartError` for widths that differ."""
         query, entity = dims.get(self.names[0]), entity_dims.get(self.names[1])
         if None not in (query, entity) and query != entity:
             raise PartError(
                 f"{self.names[0]} is {query} wide, but {self.names[1]} of entities {entity}",
-                hint="a cosine needs vectors of one width",
+                hint="a cosine needs vectors of the same width",
                 code="part.widths",
             )
 
@@ -61,7 +61,7 @@ class CosineScorer(Scorer):
         return {SCORE: self._nearest(cosines, known)}
 
     def _nearest(self, cosines: Tensor, vectors: Tensor) -> Tensor:
-        """The highest of each entity's real vectors; 0 where it has none."""
+        """The highest of each entity's real vectors; 0 if it has none."""
         real = vectors.any(-1)
         best = cosines.masked_fill(~real, -2.0).amax(-1)
         return best.masked_fill(~real.any(-1), 0.0)

@@ -1,4 +1,4 @@
-"""What a task answers: dataclasses that are their own JSON and know its schema."""
+"""Answers of tasks: dataclasses with a JSON form and its schema."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DIGITS = 6
 
 
 class Found(Mapping[str, Any]):
-    """A part of an answer: a frozen dataclass with `kw_only=True, eq=False` that can be read as its JSON too.
+    """A part of an answer: a frozen dataclass with `kw_only=True, eq=False` that can also be read like its JSON.
 
-    `found["label"]` is what `found.to_dict()["label"]` is. Fields with a default are left out of the JSON where they
-    have it; all others are always there.
+    `found["label"]` is `found.to_dict()["label"]`. A field that has its default value is left out of the JSON; all
+    others are always there.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class Found(Mapping[str, Any]):
     def schema(cls) -> Schema:
         """The JSON schema (2020-12) of `to_dict()`, made from the fields' type hints.
 
-        Raises `TypeError` for a hint that JSON has no type for.
+        Raises `TypeError` for a hint without a JSON type.
         """
         return _schema_of_fields(cls)
 
@@ -47,7 +47,7 @@ class Found(Mapping[str, Any]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown(Found):
-    """A place in a picture: in pixels of the file `path`, which is the example's `images[image]`."""
+    """A place in an image: in pixels of the file `path`, which is the example's `images[image]`."""
 
     image: int
     path: str | None
@@ -65,7 +65,7 @@ class Words(Found):
     start_char: int
     end_char: int
     regions: tuple[Shown, ...] = ()
-    """Where the pictures show what the words name."""
+    """The places in the images that show what the words name."""
 
     @classmethod
     def of(cls, example: Example, span: Span, **more: Any) -> Self:
@@ -86,14 +86,14 @@ class Words(Found):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FoundSpan(Words):
-    """Words that the model found, and how sure it is, from 0 to 1."""
+    """Words that the model found, and its confidence from 0 to 1."""
 
     score: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FoundRelation(Found):
-    """A relation between two spans, and how sure the model is, from 0 to 1."""
+    """A relation between two spans, and the model's confidence from 0 to 1."""
 
     head: Words
     tail: Words
@@ -103,7 +103,7 @@ class FoundRelation(Found):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer(Found):
-    """What every answer says of the sentence it is about. Subclasses add what their task finds."""
+    """The fields that all answers have: about the sentence. Subclasses add what their task finds."""
 
     id: str
     text: str
@@ -111,13 +111,13 @@ class Answer(Found):
     images: tuple[str | None, ...]
     """The photos; None is a blank one."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """What the decoder noted."""
+    """Notes of the decoder."""
     sources: tuple[Any, ...] = ()
     """What annotators retrieved for the sentence (`mmkit.data.types.SOURCES`)."""
 
     @classmethod
     def of(cls, example: Example, prediction: Prediction, **found: Any) -> Self:
-        """The answer about an example: what `found` holds, beside what every answer says."""
+        """The answer about an example: the fields in `found`, and those that all answers have."""
         return cls(
             id=example.id,
             text=example.text,

@@ -1,4 +1,4 @@
-"""The contract of a task: what a user gives a model, what becomes of it, and what the answer looks like."""
+"""The contract of a task: what a user gives a model, how it is processed, and how the answer looks."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ TAKEN = frozenset(
         *("batch_size", "limit", "json", "device", "schema", "top", "help", "debug"),
     }
 )
-"""Names of what every model is given, in Python or on the command line: no input of a task can have one."""
+"""Names of inputs that all models have, in Python or on the command line: no input of a task can have such a name."""
 
 SHORT = 70
-"""Characters of a description or a source that are shown on a terminal."""
+"""The number of characters of a description or a source that a terminal shows."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """Something that a task asks for beside text and pictures.
+    """An input of a task, besides text and images.
 
     It is the keyword argument `name` of `Predictor.predict`, and `--name` (or `--option`) of `mmkit predict`. Kinds:
     `words` of the text (in Python also token bounds [start, end)), any `text`, the `id` of an entity, a `number`, or
-    `json` of any form. With `many` it is a list, and the option may be repeated.
+    any `json`. With `many` it is a list, and the option may be repeated.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a task sees in a split of a dataset before training."""
+    """A task's report on a split of a dataset before training."""
 
     lines: tuple[str, ...] = ()
-    """What is there, for people."""
+    """The content of the split, for people."""
     problems: tuple[str | Problem, ...] = ()
-    """What keeps examples from being trained on; of other splits, what counts as wrong."""
+    """Problems because of which examples cannot be trained on; in other splits, these examples count as wrong."""
     warnings: tuple[str | Problem, ...] = ()
-    """What a user should know of."""
+    """Things that a user should know."""
     refused: tuple[Problem, ...] = ()
     """What stops a run, whatever split it is in."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -82,25 +82,25 @@ class Survey:
 class Task(ABC):
     """What a decoder does, for everything around it: prediction, checks, the command line, reports, servers.
 
-    A task is asked in this order: `example` makes a user's request an `Example` (or a reader has made one),
-    `check_input` says whether the decoder can work on it, `question` takes out what is to be found, and `answer` reads
-    the decoder's `Prediction`. Instances hold no state that changes; none imports torch.
+    The order of calls: `example` makes an `Example` of a user's request (or a reader has made one), `check_input`
+    says whether the decoder can work on it, `question` removes what is to be found, and `answer` reads the decoder's
+    `Prediction`. Instances have no state that changes, and do not import torch.
     """
 
     name: str
     """What it finds, in a word or two: "relations"."""
     does_not: str
-    """What is said of a model with another task that is given this one's inputs: "classifies no pairs"."""
+    """Completes "this model ..." in the error if another model gets this task's inputs: "classifies no pairs"."""
     answer_type: type[Answer]
     """The class of its answers."""
     inputs: tuple[Input, ...] = ()
-    """What it asks for beside text and pictures."""
+    """Its inputs besides text and images."""
     metrics: tuple[str, ...] = ()
-    """Registered metrics that fit, the usual one first."""
+    """Registered metrics that fit; the usual one is first."""
     reads_entities: bool = False
-    """Whether its answers are entities of a knowledge base, which a user may replace by another."""
+    """Whether its answers are entities of a knowledge base, which a user may replace."""
     finds: frozenset[str] = frozenset()
-    """Which fields of a prediction its answers hold: of `spans`, `relations` and `links`."""
+    """The fields of a prediction that its answers contain: some of `spans`, `relations` and `links`."""
 
     # What it is asked
 
@@ -112,9 +112,9 @@ class Task(ABC):
         entities: Sequence[Entity] = (),
         id: str = "input",
     ) -> Example:
-        """An example of a user's own: a sentence (or its tokens), pictures, and the task's inputs by name.
+        """An example of a user's own: a sentence (or its tokens), images, and the task's inputs by name.
 
-        Raises `DataError`: first for what this task does not know, then for what it lacks, then for what is wrong.
+        Raises `DataError`: first for unknown inputs, then for missing ones, then for wrong ones.
         """
         given = {name: value for name, value in (given or {}).items() if not _nothing(value)}
         self.check_names(given, id)
@@ -137,14 +137,14 @@ class Task(ABC):
                 raise DataError(
                     f"this model {other.does_not}, so {_listed(theirs)} {means} nothing to it",
                     where=where,
-                    hint=f"leave out {_listed([flags[name] for name in theirs])}",
+                    hint=f"remove {_listed([flags[name] for name in theirs])}",
                     code="input.not-for-task",
                 )
         known = [i.name for i in self.inputs]
         raise DataError(
             f"this model has no input {unknown[0]!r}",
             where=where,
-            hint=did_you_mean(unknown[0], known) if known else "it is given a text and pictures, and no more",
+            hint=did_you_mean(unknown[0], known) if known else "it only takes a text and images",
             code="input.unknown",
         )
 
@@ -159,7 +159,7 @@ class Task(ABC):
             )
 
     def check_given(self, given: Mapping[str, Any], where: str) -> None:
-        """Refuse a request that lacks an input."""
+        """Refuse a request without a required input."""
         lacking = [i for i in self.inputs if i.required and i.name not in given]
         if lacking:
             raise DataError(
@@ -170,7 +170,7 @@ class Task(ABC):
             )
 
     def asked(self, example: Example, given: Mapping[str, Any], entities: Sequence[Entity]) -> Example:
-        """The example with the inputs put into it. Raises `DataError` for what does not fit the example."""
+        """The example with the inputs added. Raises `DataError` for inputs that do not fit the example."""
         return example
 
     def check_words(self, example: Example, given: Mapping[str, Any]) -> None:
@@ -181,25 +181,26 @@ class Task(ABC):
             )
 
     def check_input(self, example: Example) -> None:  # noqa: B027 - few tasks need more than a sentence
-        """Raise `DataError` for an example, of whatever origin, that lacks what this task needs."""
+        """Raise `DataError` for an example, of any origin, without something that this task needs."""
 
     @abstractmethod
     def question(self, example: Example) -> Example:
-        """The example without what is to be found: all that the decoder sees of it when it predicts."""
+        """The example without what is to be found. To predict, the decoder sees only this."""
 
     # What it answers
 
     def answer(self, example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> Answer:
-        """A prediction with the words and names that people want to see.
+        """A prediction with the words and names for people.
 
-        Raises `PartError` for a decoder that predicts what this task has no place for: nothing is lost unseen.
+        Raises `PartError` if the decoder predicts something that the answer has no field for, so that nothing is lost
+        silently.
         """
         for kind in ("spans", "relations", "links"):
             if kind not in self.finds and getattr(prediction, kind):
                 raise PartError(
-                    f"the decoder predicts {kind}, but its task ({self.name}) has no place for them",
+                    f"the decoder predicts {kind}, but answers of its task ({self.name}) have no field for them",
                     where=example.id,
-                    hint="the decoder's author has to set a `task` that fits",
+                    hint="the decoder's author must set a `task` that fits",
                     code="part.task",
                 )
         return self.answered(example, prediction, entities)
@@ -229,7 +230,7 @@ class Task(ABC):
         return {"name": self.name, "inputs": inputs, "metrics": list(self.metrics), "answer": self.schema()}
 
     def render(self, answer: Answer, console: Console) -> None:
-        """Show a person an answer on a terminal: the sentence, its pictures, what was found and what it is based on."""
+        """Show an answer on a terminal: the sentence, its images, what was found and the sources."""
         console.print(f"[bold]{shown(answer.text)}[/bold]")
         for path in answer.images:
             console.print(f"  [dim]{shown(path or 'a blank picture')}[/dim]")
@@ -240,7 +241,7 @@ class Task(ABC):
             console.print(f"  {_source(source)}")
 
     def lines(self, answer: Answer) -> Iterator[str]:
-        """What was found, as lines of rich's markup; data go through `shown`. By default, the answer's own fields."""
+        """What was found, as lines of rich's markup; data go through `shown`. Default: the answer's own fields."""
         for name, value in _own(answer).items():
             yield f"{shown(name)}: {shown(json.dumps(value, ensure_ascii=False))}"
 
@@ -263,15 +264,15 @@ class Task(ABC):
     # What it is trained on
 
     def labels(self, example: Example) -> Iterator[tuple[str, str]]:
-        """(kind, label) of everything that an example's annotations name: `("spans", "PER")`."""
+        """(kind, label) of all annotations of an example: `("spans", "PER")`."""
         yield from ()
 
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
-        """What is in a split, and what examples lack to be trained on."""
+        """A report on a split, and on what its examples lack for training."""
         return Survey()
 
     def check_training(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> list[str]:
-        """What keeps these examples from being trained on."""
+        """Problems because of which these examples cannot be trained on."""
         found = self.survey(examples, entities)
         return [str(problem) for problem in (*found.refused, *found.problems)]
 
@@ -299,7 +300,7 @@ def _source(source: Mapping[str, Any]) -> str:
 
 
 def _own(answer: Answer) -> dict[str, Any]:
-    """An answer's fields beside those that every answer has."""
+    """An answer's fields, without those that all answers have."""
     common = Answer.__dataclass_fields__
     return {name: value for name, value in answer.to_dict().items() if name not in common}
 
@@ -310,7 +311,7 @@ def _nothing(value: Any) -> bool:
 
 
 def known_tasks() -> list[Task]:
-    """A task of each kind that has been imported and needs no settings: the core's, and those of plugins at hand."""
+    """A task of each kind that is imported and needs no settings: the core's, and those of imported plugins."""
     return [
         kind()
         for kind in _kinds_of(Task)  # type: ignore[type-abstract]

@@ -21,7 +21,7 @@ class JointAnswer(SpanAnswer):
 
 
 class JointTask(SpanTask):
-    """Finds spans, their types and the relations between them; asks for nothing but a sentence and its pictures."""
+    """Finds spans, their types and the relations between them; needs only a sentence and its images."""
 
     name = "entities and relations"
     does_not = "finds no relations"

@@ -1,4 +1,4 @@
-"""The task of entity linkers: which entity of a knowledge base a mention stands for."""
+"""The task of entity linkers: the entity of a knowledge base to which a mention refers."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from mmkit.tasks.link_report import check_linking, link_problems
 from mmkit.tasks.sentence import find_span
 
 BEST = 5
-"""Links that are shown to people; JSON has all of them."""
+"""The number of links that people see; JSON has all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Link(Found):
-    """An entity that the mention may stand for. `score` is from 0 to 1."""
+    """An entity to which the mention may refer. `score` is from 0 to 1."""
 
     entity: str
     name: str | None = None
-    """None where the knowledge base does not know the entity."""
+    """None if the entity is not in the knowledge base."""
     description: str | None = None
     score: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinkAnswer(Answer):
-    """Entities of a knowledge base that a mention may stand for, the best first."""
+    """Entities of a knowledge base to which a mention may refer, best first."""
 
     mention: str
-    """The words that are linked; empty where it is the picture alone."""
+    """The words that are linked; empty if only the image is linked."""
     links: tuple[Link, ...]
 
 
@@ -46,7 +46,7 @@ class LinkTask(Task):
     does_not = "links no mentions"
     answer_type: type[Answer] = LinkAnswer
     inputs = (
-        Input("mention", "the words to link; they need not stand in the text", "words", required=True),
+        Input("mention", "the words to link; they need not occur in the text", "words", required=True),
         Input("candidates", "an entity's id", "id", many=True, option="candidate"),
     )
     metrics = ("mmkit.linking.v1",)
@@ -83,7 +83,7 @@ class LinkTask(Task):
         return replace(example, mention=mention, candidates=tuple(dict.fromkeys(candidates)))
 
     def check_words(self, example: Example, given: Mapping[str, Any]) -> None:
-        """A picture may be linked without a word."""
+        """An image may be linked without words."""
         if not example.images:
             super().check_words(example, given)
 
@@ -121,11 +121,11 @@ class LinkTask(Task):
         return f"<p>{escape(answer.text)}</p><p>{escape(answer.mention or 'the picture')}</p><ol>{rows}</ol>"
 
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
-        """Counts of mentions, and which of their entities the knowledge base lacks; nothing without one."""
+        """Counts of mentions, and their entities that are not in the knowledge base; nothing without one."""
         if not isinstance(entities, KnowledgeBase):
             return Survey()
         found = check_linking(examples, entities)
-        absent = f"the knowledge base lacks {found.absent:,} entities that are candidates"
+        absent = f"{found.absent:,} candidates are not in the knowledge base"
         return Survey(
             lines=(found.summary(),),
             problems=tuple(link_problems(examples, found)),
@@ -135,7 +135,7 @@ class LinkTask(Task):
 
 
 def _mention(example: Example, wanted: str | tuple[int, int]) -> Mention | None:
-    """What to link: token bounds, or words, which need not stand in the text; no words: the picture alone."""
+    """What to link: token bounds, or words, which need not occur in the text; no words: only the image."""
     if isinstance(wanted, str) and not wanted.strip():
         return None
     try:

@@ -18,18 +18,18 @@ class LinkingReport:
 
     mentions: int
     without_entity: int
-    """Mentions that no entity is given for."""
+    """The number of mentions without an entity."""
     unknown: list[str] = field(default_factory=list)
-    """Entities of mentions that the knowledge base lacks, each once."""
+    """Entities of mentions that are not in the knowledge base, each once."""
     unknown_mentions: int = 0
     listed: int = 0
-    """Mentions that list candidates."""
+    """The number of mentions that list candidates."""
     candidates: float = 0.0
-    """How many each of those lists, on average."""
+    """The average number of candidates in a list."""
     recall: float = 0.0
-    """The share of those whose own entity is among them."""
+    """The share of these mentions whose own entity is in the list."""
     absent: int = 0
-    """Candidates that the knowledge base lacks."""
+    """Candidates that are not in the knowledge base."""
 
     def summary(self) -> str:
         """One line for people."""

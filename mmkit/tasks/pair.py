@@ -18,7 +18,7 @@ from mmkit.tasks.span import marked
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairAnswer(JointAnswer):
-    """The relation of a given pair. There are no entities; the field is there because readers of JSON count on it."""
+    """The relation of a given pair. There are no entities; the field exists because readers of the JSON expect it."""
 
 
 class PairTask(Task):
@@ -28,7 +28,7 @@ class PairTask(Task):
     does_not = "classifies no pairs"
     answer_type: type[Answer] = PairAnswer
     inputs = (
-        Input("head", "the head's words, as they stand in the text", "words", required=True),
+        Input("head", "the head's words, as in the text", "words", required=True),
         Input("tail", "the tail's words", "words", required=True),
     )
     metrics = ("mmkit.relation_f1.v1",)

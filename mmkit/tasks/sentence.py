@@ -15,16 +15,16 @@ from mmkit.errors import DataError
 def plain_example(
     text: str | Sequence[str], images: Sequence[str | Path | Image | None] | None, id: str
 ) -> Example:
-    """An example of a sentence (or its tokens) and pictures; None stands for no picture.
+    """An example of a sentence (or its tokens) and images; None means no image.
 
-    Raises `DataError` for several sentences, text that is no Unicode, and pictures that are neither paths nor `Image`s.
+    Raises `DataError` for several sentences, text that is not Unicode, and images that are neither paths nor `Image`s.
     """
     tokens = None if isinstance(text, str) else _tokens(text, id)
     try:
         "".join([text] if isinstance(text, str) else tokens or ()).encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            "the text is no valid Unicode", where=id, hint="give it in UTF-8", code="input.not-unicode"
+            "the text is not valid Unicode", where=id, hint="give it in UTF-8", code="input.not-unicode"
         ) from error
     pictures = _pictures(images, id)
     if tokens is not None:
@@ -34,7 +34,7 @@ def plain_example(
 
 
 def _tokens(text: Any, id: str) -> tuple[str, ...]:
-    """The tokens of one sentence, and no sentences."""
+    """The tokens of one sentence; several sentences are refused."""
     wrong = (
         [text] if not isinstance(text, Iterable) else [token for token in text if not isinstance(token, str)]
     )
@@ -73,7 +73,7 @@ def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tu
             continue
         if not isinstance(image, str | os.PathLike | Image):
             raise DataError(
-                f"a picture is a path or an Image, not a {type(image).__name__}",
+                f"an image is a path or an Image, not a {type(image).__name__}",
                 where=id,
                 hint="save it to a file first",
                 code="input.images",
@@ -87,7 +87,7 @@ def _path(image: object) -> str:
 
 
 def find_span(example: Example, wanted: str | tuple[int, int], role: str) -> Span:
-    """The span, labelled `role`, of token bounds or of the first place where words stand in the text as whole tokens.
+    """The span, labelled `role`, of token bounds, or of words at their first occurrence in the text as whole tokens.
 
     Raises `DataError` if there is none.
     """

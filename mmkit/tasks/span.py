@@ -20,7 +20,7 @@ class SpanAnswer(Answer):
 
 
 class SpanTask(Task):
-    """Finds spans and their types; asks for nothing but a sentence and its pictures."""
+    """Finds spans and their types; needs only a sentence and its images."""
 
     name = "entities"
     does_not = "finds no entities"
@@ -29,7 +29,7 @@ class SpanTask(Task):
     finds = frozenset({"spans"})
 
     def question(self, example: Example) -> Example:
-        """Without spans, and without what is known of them: relations, and which had no beginning."""
+        """The example without spans, and without relations and the note on orphan tags."""
         notes = {k: v for k, v in example.notes.items() if k != ORPHANS}
         return replace(example, spans=(), relations=(), entity=None, notes=notes)
 
@@ -59,7 +59,7 @@ def found(answer: Answer, field: str) -> tuple[FoundSpan, ...]:
 
 
 def span_line(span: FoundSpan) -> str:
-    """A span for a terminal, and where the pictures show it."""
+    """A span for a terminal, and the places in the images that show it."""
     bounds = f"tokens {span.start}:{span.end}, characters {span.start_char}:{span.end_char}"
     line = f"[green]{shown(span.label)}[/green] {shown(span.text)}  ({bounds})  {span.score:.3f}"
     for region in span.regions:
@@ -69,7 +69,7 @@ def span_line(span: FoundSpan) -> str:
 
 
 def marked(text: str, spans: Sequence[Words]) -> str:
-    """The text as an HTML paragraph with `mark`s around spans; of spans that cross, the first is marked."""
+    """The text as an HTML paragraph with `mark`s around spans; of crossing spans, the first is marked."""
     parts, at = [], 0
     for span in sorted(spans, key=lambda s: (s.start_char, -s.end_char)):
         if span.start_char < at:

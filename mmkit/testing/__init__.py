@@ -1,8 +1,8 @@
 """For tests of plugins: stand-ins, and contract checks, one for each station.
 
-A check takes a part that is not built yet, or its registered name and its settings. It raises `AssertionError` with one
-sentence that names the part, the check and what was found. What a check needs beside the part are stand-ins, unless
-the test gives its own.
+A check takes a part that is not built yet, or its registered name and its settings. It raises an `AssertionError`
+with one sentence that names the part, the check and what was found. Other objects that a check needs are stand-ins,
+unless the test passes its own.
 """
 
 from mmkit.testing.annotating import check_annotator

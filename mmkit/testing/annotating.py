@@ -25,7 +25,7 @@ def check_annotator(
     entities: Sequence[Entity] | None = None,
     tolerance: float = 1e-4,
 ) -> None:
-    """Check an annotator on examples with and without pictures, or on entities, if it works over those.
+    """Check an annotator on examples with and without images, or on entities, if it annotates those.
 
     - `fingerprint` and `key` are strings that another one with the same settings gives too; the fingerprint is not
       empty, and one record at least has a key that is not.
@@ -34,7 +34,7 @@ def check_annotator(
     - `apply` takes a result that has been through JSON. It gives a record of the same kind and id, leaves the one that
       it is given as it is, and one record at least is changed.
 
-    Of an annotator that is given by its name, `sample` says what stands in for pretrained models. `entities` are the
+    If the annotator is given by its name, `sample` gives stand-ins for pretrained models. `entities` are the
     knowledge base. Raises `AssertionError`.
     """
     if entities is None:
@@ -63,9 +63,9 @@ def check_annotator(
         if isinstance(result, Failed):
             continue
         changed |= _apply(checked, made, record, result) != record
-    checked.must(wanted == before, "apply", "it changes the record that it is given")
+    checked.must(wanted == before, "apply", "it changes its input record")
     checked.must(changed, "apply", "no record is changed by its result")
-    checked.must(_keys(checked, made, other, records) == keys, "key", "it is another one after annotating")
+    checked.must(_keys(checked, made, other, records) == keys, "key", "it is different after annotating")
     made.finish()
 
 
@@ -102,7 +102,9 @@ def _apply(checked: CheckedPart[Annotator], annotator: Annotator, record: Any, r
         read = json.loads(json.dumps(result))
     except (TypeError, ValueError) as error:
         checked.fail("results", f"that of {record.id} is not JSON ({error})")
-    checked.must(read == result, "results", f"that of {record.id} is another one after a way through JSON")
+    checked.must(
+        read == result, "results", f"that of {record.id} differs after it was written as JSON and read again"
+    )
     applied = annotator.apply(record, read)
     same = type(applied) is type(record) and applied.id == record.id
     checked.must(

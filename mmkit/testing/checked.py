@@ -1,4 +1,4 @@
-"""A part under check: how a fresh one is made, and how a failed check is told."""
+"""A part under check: how a fresh one is made, and how a failed check is reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Part = TypeVar("Part")
 
 
 class Checked:
-    """What is under check; `name` is what messages call it."""
+    """The part under check; messages call it `name`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Checked:
                 self.fail(check, f"{name} differs by up to {apart:.3g} {when}")
 
     def finite(self, check: str, tensors: Mapping[str, Tensor]) -> None:
-        """Fail for tensors that hold an infinite value or one that is not a number."""
+        """Fail for tensors that contain an infinite value or one that is not a number."""
         for name, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 self.fail(check, f"{name} has values that are not finite")
@@ -54,7 +54,8 @@ class Checked:
     def close(
         self, check: str, exact: Mapping[str, Tensor], rough: Mapping[str, Tensor], within: float
     ) -> None:
-        """Fail where `rough` is finite nowhere near `exact`: the difference's norm beyond `within` of the value's."""
+        """Fail if `rough` differs too much from `exact`: the norm of the difference is beyond `within` of the value's
+        norm."""
         self.finite(check, rough)
         for name, value in exact.items():
             if not value.is_floating_point():
@@ -78,7 +79,8 @@ class Checked:
 
 
 class CheckedPart(Checked, Generic[Part]):
-    """A part of one station, given by its registered name and settings, or unbuilt. `fresh` makes it anew, unbuilt."""
+    """A part of one station, given by its registered name and settings, or unbuilt. `fresh` makes a new one, not
+    built."""
 
     def __init__(self, station: str, part: str | Part, settings: Mapping[str, Any] | None = None) -> None:
         if isinstance(part, str):

@@ -34,21 +34,21 @@ def check_decoder(
     tolerance: float = 1e-4,
     rough: float = 0.1,
 ) -> None:
-    """Check a decoder, which is not built, behind a tiny text encoder and a fuser that hands on its states.
+    """Check a decoder, which is not built, after a tiny text encoder and a fuser that passes on its states.
 
-    - What `fit` learns is JSON, and the decoder is built from it.
+    - The labels from `fit` are JSON, and the decoder is built from them.
     - Losses are named finite scalars, and means: a batch twice over has the same.
-    - Gradients reach each of its parameters, but those whose names begin as one of `untrained`, and the states.
+    - Gradients reach the states and each of its parameters, except those whose names begin with one of `untrained`.
     - A few updates make the loss smaller.
-    - There is a prediction for each example, in order, JSON, of kinds that its `task` has a place for; a score in
-      [0, 1] for each item.
-    - Predictions are the same when asked twice, and for an example alone and beside longer ones.
+    - There is a prediction for each example, in order, as JSON, with kinds that its `task` answers; each item has a
+      score in [0, 1].
+    - Predictions are the same when asked twice, and for an example alone and in a batch with longer ones.
     - Under bfloat16 it trains and predicts, and the losses are `rough`ly those of float32.
     - With its labels and weights, another one made from the same settings predicts the same.
 
-    `encoders` by name, and `fuser`, are not built yet. By default the examples have spans, pairs and mentions.
-    A decoder that links needs a knowledge base: `check_recipe` checks it. Raises `AssertionError`; `ValueError` where
-    the stand-ins do not give what it requires.
+    `encoders` by name, and `fuser`, are not built yet. By default the examples have spans, pairs and mentions. A
+    decoder that links needs a knowledge base: `check_recipe` checks it. Raises `AssertionError`; `ValueError` if the
+    stand-ins do not give what it requires.
     """
     checked: CheckedPart[Decoder] = CheckedPart("decoders", decoder, settings)
     examples = list(examples or stand_in_examples())
@@ -119,7 +119,11 @@ def _labels(checked: CheckedPart[Decoder], decoder: Decoder, examples: Sequence[
         read: Labels = json.loads(json.dumps(labels))
     except (TypeError, ValueError) as error:
         checked.fail("fit", f"the labels are not JSON ({error})")
-    checked.must(read == labels, "fit", f"the labels {labels} are {read} after a way through JSON")
+    checked.must(
+        read == labels,
+        "fit",
+        f"the labels {labels} are {read} after they were written as JSON and read again",
+    )
     return read
 
 
@@ -149,7 +153,7 @@ def _mean(checked: CheckedPart[Decoder], model: Model, items: Sequence[Any], tol
 
 
 def _learns(checked: CheckedPart[Decoder], model: Model, batch: Batch) -> None:
-    """A few updates, after which predictions are no chance."""
+    """A few updates, after which predictions are not random."""
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     history = []
     for _ in range(UPDATES):

@@ -16,7 +16,7 @@ from mmkit.testing.checked import CheckedPart, detached, row, weighted_sum
 from mmkit.testing.stand_ins import Views, plain_views, stand_in_examples, written_images
 
 MARKERS = ("<s>", "</s>")
-"""Special tokens that the check asks every encoder to hold."""
+"""Special tokens that the check adds to every encoder."""
 
 
 def check_encoder(
@@ -30,18 +30,18 @@ def check_encoder(
     tolerance: float = 1e-4,
     rough: float = 0.1,
 ) -> None:
-    """Check an encoder, which is not built, on examples with and without pictures.
+    """Check an encoder, which is not built, on examples with and without images.
 
     - It gives the features in `provides`, a row for each example; the main one (`tokens` or `pooled`) is `dim` wide,
       and `mask` is of booleans.
     - `collate` gives CPU tensors, and `length` a number.
-    - It is the same when asked twice in evaluation mode, and a frozen one has no other mode.
-    - Gradients reach each parameter of a trained one, but those whose names begin as one of `untrained`.
-    - An example's features are the same alone and beside longer ones with more pictures.
+    - It gives the same when asked twice in evaluation mode; a frozen encoder has no other mode.
+    - If it is trained, gradients reach each parameter, except those whose names begin with one of `untrained`.
+    - An example's features are the same alone and in a batch with longer examples and more images.
     - Under bfloat16 it runs, and the features are `rough`ly those of float32 (as a share of the norm).
-    - Built from what `save` wrote, and with the same weights, another one gives the same.
+    - Another one, built from the files that `save` wrote and with the same weights, gives the same.
 
-    Of an encoder that is given by its name, `sample` says what stands in for pretrained weights. Files go into
+    If the encoder is given by its name, `sample` gives stand-ins for pretrained weights. Files go into
     `folder`. Raises `AssertionError`.
     """
     examples = list(examples or written_images(stand_in_examples(), folder / "images"))

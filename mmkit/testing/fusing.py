@@ -1,4 +1,4 @@
-"""`check_fuser`: a fuser's states, gradients, padding, blank pictures, bfloat16 and saved weights."""
+"""`check_fuser`: a fuser's states, gradients, padding, blank images, bfloat16 and saved weights."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_fuser(
     - With its weights, another one made from the same settings gives the same.
 
     `encoders` by name are built already; by default stand-ins that fit `requires`. `views` are those of a decoder.
-    Raises `AssertionError`; `ValueError` where no stand-in fits.
+    Raises `AssertionError`; `ValueError` if no stand-in fits.
     """
     checked: CheckedPart[Fuser] = CheckedPart("fusers", fuser, settings)
     examples = list(examples or stand_in_examples())

@@ -1,4 +1,4 @@
-"""Parts that are registered for a block's time, and a training on sample data."""
+"""Parts that are registered during a block, and a training on sample data."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mmkit.recipe import load_recipe
 
 @contextmanager
 def registered_parts(**parts: Mapping[str, type]) -> Iterator[None]:
-    """Register parts for a block's time: `registered_parts(fusers={"mine.gate.v1": Gate})`.
+    """Register parts during a block: `registered_parts(fusers={"mine.gate.v1": Gate})`.
 
-    What is registered within the block is forgotten after it too. Raises `PartError` for an unknown registry.
+    Parts that are registered within the block are also forgotten after it. Raises `PartError` for an unknown registry.
     """
     before = dict(catalogue.REGISTRY)
     try:

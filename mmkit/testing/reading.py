@@ -28,17 +28,17 @@ def check_reader(
 ) -> None:
     """Check a reader, given by its class or registered name, on its own sample, which is written into `folder`.
 
-    - The sample is read, has ids that occur once, and is the same wherever and whenever it is written.
-    - Each iteration starts anew, also while another one is under way, and counts the same `repairs`.
-    - The constructor touches no disk. A missing file is a `DataError` that names it.
-    - It is lazy: records come although the file's last line is damaged. That line is an error that names file and
-      line, or counted. Not checked unless `lazy`; one JSON value a file cannot be read so.
-    - `blank_images` leaves no picture.
+    - The sample can be read, its ids occur once, and it is always the same, wherever it is written.
+    - Each iteration starts from the beginning, also during another one, and counts the same `repairs`.
+    - The constructor reads no file. A missing file is a `DataError` that names it.
+    - It is lazy: it yields records although the file's last line is damaged. That line is an error that names file
+      and line, or is counted. Only checked if `lazy`; a file that is one JSON value cannot be read lazily.
+    - `blank_images` leaves no image.
     - `files` exist.
-    - Each text of `broken`, as the file's content, is a `DataError` that names the file, and the line where `lazy`.
+    - Each text of `broken`, as the file's content, is a `DataError` that names the file, and the line if `lazy`.
     - Each text of `repaired` is read, and `repairs` says what was done.
 
-    `settings` go to the constructor beside what the sample says. Raises `AssertionError`.
+    `settings` go to the constructor together with those of the sample. Raises `AssertionError`.
     """
     cls: type[Reader] = registry.get("readers", reader) if isinstance(reader, str) else reader
     checked = Checked(reader if isinstance(reader, str) else cls.__name__)
@@ -95,7 +95,7 @@ def _records(checked: Checked, reader: Reader, split: str) -> list[Example | Ent
 def _restarts(checked: Checked, reader: Reader, records: Sequence[Any], split: str) -> None:
     begun = iter(reader)
     next(begun)
-    for turn in ("while another iteration is under way", "a second time"):
+    for turn in ("during another iteration", "a second time"):
         found = list(reader)
         at = f"{split} gives {len(found)} records {turn}, and gave {len(records)}"
         checked.must(len(found) == len(records), "restarts", at)

@@ -1,4 +1,4 @@
-"""`check_recipe`: a recipe trains on its sample, uses its pictures, and resumes to the same result."""
+"""`check_recipe`: a recipe trains on its sample, uses its images, and resumes to the same result."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def check_recipe(
 ) -> dict[str, float]:
     """Check a recipe on its sample (`mmkit train RECIPE --sample`); runs go into `folder`. Returns the split's scores.
 
-    - It loads, and what it is filled up to loads to the same.
-    - It trains, and its scores are finite; `training.score`, on `split`, is `at_least` so high.
+    - It loads, and the filled recipe loads to the same settings.
+    - It trains, and its scores are finite; `training.score`, on `split`, is at least `at_least`.
     - The saved run, loaded again, has the same scores.
-    - The score is higher than with blank pictures by `beats_blank`, if that is given.
+    - The score is higher than with blank images by `beats_blank`, if that is given.
     - A run that is interrupted after its second update and resumed has the same scores and weights, if `resumes`.
 
     Each of the last two trains again. Raises `AssertionError`, and whatever training raises.
@@ -90,14 +90,14 @@ def _filled(checked: Checked, recipe: Recipe, folder: Path) -> None:
 def _pictures(
     checked: Checked, recipe: Recipe, folder: Path, score: float, margin: float, split: str, device: str
 ) -> None:
-    """Train with blank pictures. Settings of the sample come before, for they are a reader's."""
+    """Train with blank images. The sample's settings are applied first, because they are settings of a reader."""
     blank = {f"data.{name}.blank_images": True for name in recipe.parts("data") if name != "entities"}
     figures = train(sampled(recipe).with_overrides(blank), folder, device=device, quiet=True)["figures"][
         split
     ]
     name = recipe.training.score
     blank_score = weighted_score(figures, name)
-    found = f"{name} is {score:.4f} with its pictures and {blank_score:.4f} with blank ones"
+    found = f"{name} is {score:.4f} with its images and {blank_score:.4f} with blank ones"
     checked.must(score >= blank_score + margin, "pictures matter", f"{found}, which is not {margin} more")
 
 

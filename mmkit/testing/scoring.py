@@ -1,4 +1,4 @@
-"""`check_metric`: a metric's scores of right and wrong predictions, and what may not change them."""
+"""`check_metric`: a metric's scores of right and wrong predictions, and changes that must not affect them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def check_metric(
     """Check a metric on predictions that are all right (`Prediction.of`), all wrong, and mixed.
 
     - Scores are numbers in [0, 1], or not a number (NaN) where there is nothing to score.
-    - None is lower for what is right than for what is wrong, and at least one is higher.
-    - `compute` gives the same when it is asked twice, and the same after `reset`, which a new metric needs too.
+    - No score is lower for right predictions than for wrong ones, and at least one is higher.
+    - `compute` gives the same when it is called twice, and the same after `reset` as a new metric.
     - Batches make no difference, and neither does the order, unless it is `ordered`.
 
     `wrong` predictions find nothing by default. Raises `AssertionError`.

@@ -1,6 +1,6 @@
-"""Stand-ins for what a part meets in a model: examples, entities, tiny encoders, a batch, and a fuser.
+"""Stand-ins for the objects around a part: examples, entities, tiny encoders, a batch, and a fuser.
 
-Nothing is downloaded and no file is read: a word or a picture becomes numbers by a hash of its name.
+Nothing is downloaded and no file is read: a word or an image becomes numbers through a hash of its name.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _HEADS = 2
 
 
 def stand_in_examples() -> list[Example]:
-    """Four examples of 4, 9, 2 and 12 words with 1, 2, 0 and 1 pictures.
+    """Four examples of 4, 9, 2 and 12 words with 1, 2, 0 and 1 images.
 
     Each has two spans (`PER`, `LOC`), a relation between them (`in` or `None`), a mention and an entity.
-    The pictures are names of no files; `written_images` makes them real.
+    The images are names without files; `written_images` writes the files.
     """
     texts = (
         ("Ann loves Paris today", "in", 1),
@@ -74,7 +74,7 @@ def stand_in_entities() -> list[Entity]:
 
 
 def written_images(examples: Sequence[Example], folder: Path) -> list[Example]:
-    """The examples with pictures that are files of `folder`, 24 by 20 pixels of a colour that follows from the name."""
+    """The examples with images that are files in `folder`, of 24 by 20 pixels, whose colour depends on the name."""
     from PIL import Image as Pillow
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def batch_of(
 class WordEncoder(Encoder):
     """A tiny text encoder: pieces of four letters, numbered by a hash, through two layers of masked attention.
 
-    States of padding are not zero, so that a part that reads them is noticed. Features: `tokens [B, T, D]`,
+    States of padding are not zero, so that a check notices a part that reads them. Features: `tokens [B, T, D]`,
     `mask [B, T]`, `pooled [B, D]` (the first state). It takes a prefix, and collates `extra_views`.
     """
 
@@ -163,10 +163,10 @@ class WordEncoder(Encoder):
 
 
 class ImageEncoder(Encoder):
-    """A tiny image encoder: numbers that follow from a picture's path, through a linear layer. No file is read.
+    """A tiny image encoder: numbers that depend on an image's path, through a linear layer. No file is read.
 
-    With `slots`, each example has so many, and a blank picture goes through the layer like any other. Without, they
-    are as many as a batch needs, and those without a picture are zeros. Features: `pooled [B, n, D]`,
+    With `slots`, each example has this many slots, and a blank image goes through the layer like any other. Without,
+    there are as many slots as a batch needs, and those without an image are zeros. Features: `pooled [B, n, D]`,
     `grid [B, n, D, 2, 2]`, `mask [B, n]`.
     """
 
@@ -273,7 +273,7 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
 
 
 def stand_ins_for(needs: Mapping[str, Any]) -> dict[str, Encoder]:
-    """An encoder for each name that a fuser requires: of words where it asks for tokens, of pictures elsewhere.
+    """An encoder for each name that a fuser requires: of words if it requires tokens, else of images.
 
     Raises `ValueError` for features that no stand-in gives.
     """

@@ -1,1 +1,1 @@
-"""Training: batches, optimiser, checkpoints and the loop that reads like the sentence."""
+"""Training: batches, optimizer, checkpoints and the loop."""

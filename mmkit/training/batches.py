@@ -1,4 +1,4 @@
-"""Which examples make which update: shuffled, bucketed by length, and known from (seed, epoch) alone."""
+"""Which examples make which update: shuffled, sorted into buckets by length, and determined by (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Share(NamedTuple):
 
     indices: list[int]
     weight: float
-    """What its mean loss counts in the update's mean, times processes, over which gradients are averaged."""
+    """The weight of its mean loss in the update's mean, times the number of processes, which average gradients."""
 
 
 def plan_epoch(
@@ -22,7 +22,7 @@ def plan_epoch(
     """Cut an epoch into batches of `batch_size` examples of similar length, in random order.
 
     Examples are shuffled, sorted by length within pools of `bucket` batches, cut, and the batches shuffled: little
-    padding, yet another mixture each epoch. Every example comes once; the last batch of a pool may be smaller.
+    padding, but another mixture in each epoch. Every example occurs once; the last batch of a pool may be smaller.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
@@ -38,8 +38,8 @@ def plan_epoch(
 def share(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> list[Share]:
     """This process's micro-batches of a global batch; strided, so that lengths are spread evenly.
 
-    A process always gets at least one example (a repeated one weighs nothing), because every process has to take
-    part in every update.
+    A process always gets at least one example (a repeated one has no weight), because every process must take part in
+    every update.
     """
     parts = [list(batch[at::accumulate]) for at in range(min(accumulate, len(batch)))]
     return [

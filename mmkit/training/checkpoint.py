@@ -1,4 +1,4 @@
-"""Checkpoints to go on from: safetensors and JSON, complete or absent, no pickle."""
+"""Checkpoints for resuming: safetensors and JSON, complete or absent, no pickle."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mmkit.runs.weights import load_tensors, load_weights, save_tensors
 
 @dataclass
 class Progress:
-    """Where training stands. Order and random draws follow from the seed and these numbers alone."""
+    """The state of training. Order and random numbers depend only on the seed and these numbers."""
 
     epoch: int = 1
-    """The epoch in which the next update falls."""
+    """The epoch of the next update."""
     done: int = 0
     """Updates of that epoch already made."""
     step: int = 0
-    """Updates made in all."""
+    """Updates made in total."""
     best_score: float | None = None
     best_epoch: int = 0
     best_step: int = 0
@@ -35,7 +35,7 @@ class Progress:
     """Evaluations since the best."""
     seconds: float = 0.0
     log_bytes: int = 0
-    """Length of `metrics.jsonl` at this point; what a killed run wrote later is dropped on resuming."""
+    """Length of `metrics.jsonl` at this point; lines that a killed run wrote later are dropped when it is resumed."""
 
     def is_better(self, score: float, ties: Literal["earlier", "later"]) -> bool:
         """Count an evaluation, and say whether it is the best so far."""
@@ -62,7 +62,7 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
-    """Write `folder/step-N` whole, then drop older ones: a kill at any moment leaves a complete one."""
+    """Write `folder/step-N` completely, then remove older ones: a kill at any moment leaves a complete one."""
     final = folder / f"step-{progress.step:09d}"
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progre
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Restore model and optimiser from the newest checkpoint, and say where it stands: at the start if there is none.
+    """Restore model and optimizer from the newest checkpoint, and return its state: the start if there is none.
 
     Raises `RunError` if it is damaged or does not fit.
     """
@@ -109,7 +109,7 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
         kind, _, name = key.partition("/")
         if name not in by_name:
             raise RunError(
-                f"the checkpoint's optimiser knows a parameter {name} that the model lacks",
+                f"the checkpoint's optimizer has a parameter {name} that the model does not have",
                 where=newest,
                 code="run.weights-do-not-fit",
             )

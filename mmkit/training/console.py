@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress bars on a terminal, plain lines elsewhere, tables of results."""
+"""The display of a run: progress bars on a terminal, plain lines elsewhere, tables of results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmkit.recipe import Recipe
 
 SHOWN = 6
-"""Figures of one metric in a line about an evaluation; the table at the end has all of them."""
+"""The number of scores of one metric in a line about an evaluation; the table at the end has all of them."""
 
 
 class ConsoleDisplay:
@@ -51,7 +51,7 @@ class ConsoleDisplay:
 
     @hookimpl
     def mmkit_note(self, message: str) -> None:
-        """Notes are shown always: nothing is done silently."""
+        """Notes are always shown: nothing happens silently."""
         self.console.print(
             printable(message, keep="\n"),
             style="yellow" if "warning:" in message else None,
@@ -71,7 +71,7 @@ class ConsoleDisplay:
 
     @hookimpl
     def mmkit_run_start(self, recipe: Recipe) -> None:
-        """Nothing is shown; from here on it is known which figures decide."""
+        """Shows nothing; stores which scores decide."""
         score = recipe.training.score
         self._score = frozenset([score] if isinstance(score, str) else score)
 
@@ -90,26 +90,26 @@ class ConsoleDisplay:
 
     @hookimpl
     def mmkit_logged(self, epoch: int, step: int, figures: dict[str, float]) -> None:
-        """Training figures as a line."""
+        """Training losses and speed as a line."""
         if not self.quiet:
             self.say(f"epoch {epoch}  step {step}  " + _line(figures))
 
     @hookimpl
     def mmkit_evaluated(self, split: str, epoch: int, figures: dict[str, float], best: bool) -> None:
-        """A split's main figures as a line."""
+        """A split's main scores as a line."""
         main = main_figures(figures, self._score)
         self.say(f"epoch {epoch}  {split}  " + _line(main) + ("  (best so far)" if best else ""))
 
     @hookimpl
     def mmkit_run_end(self, run: Path, status: str, summary: dict[str, Any]) -> None:
-        """The end: a table of the best epoch's figures, and where everything lies."""
+        """The end: a table of the best epoch's scores, and the run folder."""
         self.close()
         figures = summary.get("figures") or {}
         if figures:
             for table in results_tables(figures, f"{summary.get('recipe', run.name)}: {status}"):
                 self.results.print(table)
         if status == "interrupted":
-            return  # the error that follows says so, and how to go on
+            return  # the error that follows says so, and how to resume
         seconds = summary.get("seconds", 0.0)
         self.say(f"{status} after {seconds:.0f} s; the run is in {run}")
 
@@ -137,7 +137,7 @@ class ConsoleDisplay:
 
 
 def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> list[Table]:
-    """Figures by split, as percent: one table of overall figures, one of each label's if a metric has any.
+    """Scores by split, in percent: one table of overall scores, and one of each label's if a metric has any.
 
     `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values.
     """
@@ -167,7 +167,7 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
 
 
 def main_figures(figures: Mapping[str, float], score: Collection[str] = ()) -> dict[str, float]:
-    """The figures for a line: each metric's first few overall ones, and those that `score` names."""
+    """The scores for a line: each metric's first few overall ones, and those that `score` names."""
     counts: Counter[str] = Counter()
     main = {}
     for name, value in figures.items():
@@ -179,7 +179,7 @@ def main_figures(figures: Mapping[str, float], score: Collection[str] = ()) -> d
 
 
 def is_overall(name: str) -> bool:
-    """Whether a figure is no label's own: `spans.f1`, or a bound of its confidence interval, `spans.f1.low`."""
+    """Whether a score is not of a single label: `spans.f1`, or a bound of its confidence interval, `spans.f1.low`."""
     return name.count(".") == 1 or name.endswith((".low", ".high"))
 
 

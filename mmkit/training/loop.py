@@ -1,4 +1,4 @@
-"""The training loop: a generator of updates. Evaluating, logging and saving hang outside it (see `train.py`)."""
+"""The training loop: a generator of updates. Evaluation, logging and saving are outside it (see `updates.py`)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Update:
 
 @dataclass
 class Loop:
-    """Makes updates from where `progress` stands, and counts them there.
+    """Makes updates from the state of `progress` on, and counts them there.
 
-    Everything random is a function of (seed, epoch) or (seed, step): going on from a saved `progress` makes the
-    same updates, bit for bit on the CPU. The global batch is the same however many processes share it.
+    Everything random is a function of (seed, epoch) or (seed, step): continuing from a saved `progress` makes the
+    same updates, bit for bit on the CPU. The global batch is the same for any number of processes.
     """
 
     model: nn.Module
@@ -65,7 +65,7 @@ class Loop:
         return self.steps_per_epoch - self.progress.done
 
     def epoch(self) -> Iterator[Update]:
-        """The updates that are left of the current epoch; after the last, `progress` stands at the next one."""
+        """The updates that are left of the current epoch; after the last, `progress` is at the next epoch."""
         progress, settings, items = self.progress, self.settings, self.loader.items
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         epoch, lengths = progress.epoch, [item.length for item in items]
@@ -95,7 +95,7 @@ class Loop:
                     losses = self.model(micro)
                 if unknown := settings.loss_weights.keys() - losses.keys():
                     raise RecipeError(
-                        f"training.loss_weights names {', '.join(sorted(unknown))}, which the model has not",
+                        f"training.loss_weights names {', '.join(sorted(unknown))}, but the model has no such loss",
                         hint=did_you_mean(min(unknown), losses),
                         code="recipe.unknown-loss",
                     )

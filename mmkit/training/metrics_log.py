@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: every score as one JSON line, written by hooks like any other tracker would."""
+"""`metrics.jsonl`: every score as a JSON line, written by hooks like those of any tracker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MetricsLog:
     def mmkit_evaluated(
         self, run: Path, split: str, epoch: int, step: int, figures: dict[str, float]
     ) -> None:
-        """A split's figures."""
+        """A split's scores."""
         self._append(run, {"split": split, "epoch": epoch, "step": step, **figures})
 
     def _append(self, run: Path, line: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class MetricsLog:
 
 
 def rewind(run: Path, size: int) -> None:
-    """Drop what was logged beyond `size` bytes, and a line that was not written to its end."""
+    """Remove the log beyond `size` bytes, and an incomplete last line."""
     path = run / NAME
     if path.exists():
         with explained(path), path.open("rb+") as log:

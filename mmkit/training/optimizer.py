@@ -1,4 +1,4 @@
-"""Optimiser and schedule as `[training]` describes them."""
+"""Optimizer and schedule of `[training]`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mmkit.training.schedules import course
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """An optimiser over the trainable parameters, grouped by the patterns of `training.groups` (first match wins).
+    """An optimizer over the trainable parameters, grouped by the patterns of `training.groups` (first match wins).
 
-    Raises `RecipeError` for a group that matches nothing, and for an optimiser that nobody knows.
+    Raises `RecipeError` for a group that matches nothing, and for an unknown optimizer.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     matched = dict.fromkeys(settings.groups, False)
@@ -61,7 +61,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
 
 
 def _maker(name: str) -> Callable[..., Optimizer]:
-    """The optimiser called `name`: the core's, or one that a plugin brings (`mmkit_optimizers`)."""
+    """The optimizer called `name`, from the core or from a plugin (`mmkit_optimizers`)."""
     if name in OPTIMIZERS:
         return partial(torch.optim.AdamW if name == "adamw" else torch.optim.Adam, fused=True)
     known = known_optimizers()
@@ -77,12 +77,12 @@ def _maker(name: str) -> Callable[..., Optimizer]:
 
 
 def _some_names(names: Iterable[str]) -> list[str]:
-    """One example of each module two levels deep."""
+    """One parameter of each module, two levels deep."""
     return list({".".join(name.split(".")[:2]): name for name in names}.values())[:8]
 
 
 class Schedule:
-    """The learning rate as a function of the number of updates made, so that it resumes from that number alone."""
+    """The learning rate as a function of the number of updates, so that resuming needs only this number."""
 
     def __init__(self, optimizer: Optimizer, settings: TrainingSettings, steps_per_epoch: int) -> None:
         self.per_epoch = settings.schedule_every == "epoch"

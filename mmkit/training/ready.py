@@ -1,4 +1,4 @@
-"""What comes before the first update: parts, data, model, features, and what the run's folder says from then on."""
+"""Everything before the first update: parts, data, model, features, and the first files of the run folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mmkit.training.session import Session
 
 @dataclass(frozen=True)
 class Ready:
-    """A model that can be trained, and what it is trained and scored on."""
+    """A model that is ready for training, with its data and metrics."""
 
     model: Model
     items: Mapping[str, list[Item]]
@@ -33,17 +33,17 @@ class Ready:
     metrics: Mapping[str, Metric]
     inference: Inference
     facts: Mapping[str, Any]
-    """What `run.json` says, but for the outcome."""
+    """The content of `run.json`, without the results."""
 
     def score(self, split: str) -> Evaluation:
-        """Figures and predictions of a split; processes share the work, and all of them get the result."""
+        """Scores and predictions of a split; processes share the work, and all of them get the result."""
         return self.inference.evaluate(self.items[split], self.metrics)
 
 
 def make_ready(session: Session, resume: bool) -> Ready:
-    """Data → model → features. A mistake in the recipe is said before annotators run.
+    """Data → model → features. Errors in the recipe are reported before annotators run.
 
-    Raises `MMKitError` subclasses for whatever the user has to change.
+    Raises `MMKitError` subclasses for everything that the user must change.
     """
     recipe, settings = session.recipe, session.settings
     if session.main:
@@ -86,7 +86,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
 
 
 def _begin(session: Session, model: Model, splits: Mapping[str, Split]) -> dict[str, Any]:
-    """Write what there is of the run before its first update; returns what becomes of `run.json`."""
+    """Write the run's files before the first update; returns the content of `run.json` so far."""
     data = {name: split.origin for name, split in splits.items()}
     facts = {**environment(session.recipe, session.device), "precision": session.precision, "data": data}
     if session.run.json_file.exists():

@@ -1,4 +1,4 @@
-"""Beginning a run folder, or going on in one: only with the recipe and the data that it was begun with."""
+"""Starting a run folder, or resuming in one: only with the recipe and the data with which it was started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmkit.recipe import Recipe
 from mmkit.runs.folder import COMPLETE, Run
 
 SECTIONS = ("recipe", "data", "annotators", "model", "metrics", "training")
-"""What decides a run's result."""
+"""The sections that decide a run's result."""
 
 MAY_CHANGE = {
     f"training.{name}"
@@ -24,19 +24,18 @@ MAY_CHANGE = {
         "feature_memory",
     )
 } | {"recipe.requires"}
-"""What does not (but for rounding), and may have to change for a run to go on: memory that ran out, say."""
+"""Settings that do not change the result (except rounding) and may change when resuming, for example to save memory."""
 
 OF_THE_BATCH = "training.accumulate"
-"""Decides the result of a model that links, whose mentions are compared with others of their micro-batch."""
+"""Changes the result of a model that links, because it compares mentions with others of their micro-batch."""
 
 
 def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
-    """Make the run's folder; with `resume`, see instead that the run in it is this one, and not over.
+    """Make the run's folder; with `resume`, check instead that it holds this run, and that the run is not over.
 
-    A run that was killed before its first checkpoint begins again in its folder, also if nothing is in it yet, or
-    there is no folder.
-    Raises `RunError` for a folder that is taken, is no run's or holds a run that is complete, and `RecipeError`
-    for another recipe than the run's.
+    A run that was killed before its first checkpoint starts again in its folder, also if the folder is empty or does
+    not exist. Raises `RunError` for a folder that is not empty, is not a run folder or holds a complete run, and
+    `RecipeError` for another recipe than the run's.
     """
     if not resume or run.is_empty():
         run.create()
@@ -53,9 +52,9 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
     ]
     if changes:
         raise RecipeError(
-            "the recipe is not the run's:\n  " + "\n  ".join(changes),
+            "the recipe differs from the run's:\n  " + "\n  ".join(changes),
             where=run.folder,
-            hint=f"resume with the run's own: mmkit train {run.recipe_file} --resume --output {run.folder}",
+            hint=f"resume with the run's own recipe: mmkit train {run.recipe_file} --resume --output {run.folder}",
             code="run.other-recipe",
         )
     if run.json_file.exists() and run.facts().get("status") in COMPLETE:
@@ -66,7 +65,7 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
 
 
 def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """See that the data files of two `run.json`s are the same. Raises `RunError`."""
+    """Check that the data files of two `run.json`s are the same. Raises `RunError`."""
     for split, origin in begun.get("data", {}).items():
         before = {file["file"]: file["sha256"] for file in origin["files"]}
         for file in now["data"][split]["files"]:

@@ -1,4 +1,4 @@
-"""Courses of the learning rate, by name: the core's, and those that plugins bring (`mmkit_schedules`)."""
+"""Learning-rate schedules by name: the core's, and those of plugins (`mmkit_schedules`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mmkit.hooks import load_target
 from mmkit.recipe import known_schedules
 
 Factor = Callable[[int], float]
-"""What the learning rate is multiplied by for the update (or epoch) after `n`."""
+"""The factor of the learning rate for the update (or epoch) after `n`."""
 
 
 def course(name: str, total: int, warmup: int) -> Factor:
-    """The course called `name` over `total` updates (or epochs), the first `warmup` of which the rate rises.
+    """The schedule called `name` over `total` updates (or epochs); the rate rises during the first `warmup`.
 
-    Raises `RecipeError` for a name that nobody knows.
+    Raises `RecipeError` for an unknown name.
     """
     if name in SCHEDULES:
         return _of_transformers(name, total, warmup)
@@ -45,5 +45,5 @@ def _of_transformers(name: str, total: int, warmup: int) -> Factor:
         num_training_steps=total,
     )
     if not isinstance(scheduler, LambdaLR):
-        raise TypeError(f"{name} is no function of the number of updates")
+        raise TypeError(f"{name} is not a function of the number of updates")
     return scheduler.lr_lambdas[0]

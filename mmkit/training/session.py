@@ -1,4 +1,4 @@
-"""What the steps of one training run share, and how they talk."""
+"""The objects that the steps of one training run share, and their messages to hooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmkit.training.stopping import StopSignal
 
 @dataclass(frozen=True)
 class Session:
-    """One call of `train`. Nothing in it changes; `mmkit.training.checkpoint.Progress` counts what does."""
+    """One call of `train`. It does not change; `mmkit.training.checkpoint.Progress` counts what changes."""
 
     recipe: Recipe
     run: Run
@@ -44,7 +44,7 @@ class Session:
 
     @property
     def main(self) -> bool:
-        """Whether this process is the one that writes and talks."""
+        """Whether this is the process that writes files and calls hooks."""
         main: bool = self.accelerator.is_main_process
         return main
 
@@ -54,27 +54,27 @@ class Session:
         return time.monotonic() - self.started
 
     def tell(self, hook: str, **arguments: Any) -> None:
-        """Call a hook that is given the run."""
+        """Call a hook with the run's folder."""
         if self.main:
             getattr(self.plugins.hook, hook)(run=self.run.folder, **arguments)
 
     def note(self, message: str) -> None:
-        """Say something that a user should know."""
+        """Tell the user something."""
         if self.main:
             self.plugins.hook.mmkit_note(message=message)
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """Say how much of a long job is done."""
+        """Report the progress of a long job."""
         if self.main:
             self.plugins.hook.mmkit_progress(label=label, done=done, total=total)
 
     def interrupted(self, what: str) -> Interrupted:
-        """The error that ends a run which was asked to stop."""
+        """The error that ends a run after a request to stop."""
         resume = f"mmkit train {self.run.recipe_file} --resume --output {self.run.folder}"
         error = Interrupted(
             f"stopped by {self.stop.name}; {what}",
             where=self.run.folder,
-            hint=f"go on with: {resume}" if self.run.recipe_file.exists() else "nothing was trained yet",
+            hint=f"resume with: {resume}" if self.run.recipe_file.exists() else "nothing was trained yet",
             code="training.interrupted",
         )
         error.exit_code = self.stop.exit_code

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once where nothing is lost by it, between two updates where it is."""
+"""Ctrl-C and SIGTERM: stop at once if nothing is lost, else between two updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 class StopSignal:
     """While entered, either signal raises `KeyboardInterrupt`; while `deferred`, it is only noted in `received`.
 
-    A second one raises at once even then, and one that nobody has heeded raises where deferring ends.
+    A second signal raises at once even then. A signal that was not handled raises when deferring ends.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class StopSignal:
 
     @property
     def exit_code(self) -> int:
-        """What a process that the signal stopped exits with."""
+        """The exit code of a process that the signal stopped."""
         return 128 + (self.received or signal.SIGINT)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let whoever runs the block look at `received` and stop where it suits."""
+        """Let the block itself check `received` and stop at a suitable moment."""
         self._deferring = True
         try:
             yield
@@ -43,7 +43,7 @@ class StopSignal:
             raise KeyboardInterrupt
 
     def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():  # only there may handlers be set
+        if threading.current_thread() is threading.main_thread():  # handlers can only be set there
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)
         return self

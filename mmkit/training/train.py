@@ -34,12 +34,12 @@ def train(
 ) -> dict[str, Any]:
     """Train `recipe` into the run folder `output`, score its best epoch, and return the content of `run.json`.
 
-    `hooks` are hook implementations beside the installed plugins' (a display, a tracker). With `resume`, an
-    interrupted run goes on from its last checkpoint; on the CPU the result is the uninterrupted one's, bit for bit.
-    Without `output` the folder is `runs/<recipe>/<time>`.
+    `hooks` are further hook implementations (a display, a tracker), besides those of installed plugins. With
+    `resume`, an interrupted run continues from its last checkpoint; on the CPU the result is bit-identical to that of
+    an uninterrupted run. Without `output` the folder is `runs/<recipe>/<time>`.
 
-    Raises `MMKitError` subclasses for whatever the user can fix, among them `Interrupted` on Ctrl-C or SIGTERM:
-    between two updates everything is saved first.
+    Raises `MMKitError` subclasses for everything that the user can fix, among them `Interrupted` on Ctrl-C or
+    SIGTERM: between two updates everything is saved first.
     """
     accelerator = make_accelerator(device)
     precision = pick_precision(recipe.training.precision, accelerator.device, training=True)
@@ -50,7 +50,7 @@ def train(
         try:
             return _run_to_the_end(session, resume)
         except KeyboardInterrupt:
-            raise session.interrupted("what was saved stays") from None
+            raise session.interrupted("saved files stay") from None
         finally:
             if session.main:
                 run.discard_if_empty()
@@ -74,7 +74,7 @@ def _run_to_the_end(session: Session, resume: bool) -> dict[str, Any]:
 
 
 def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
-    """Score the best epoch, write predictions and `run.json`, and drop what only resuming needs."""
+    """Score the best epoch, write predictions and `run.json`, and remove files that only resuming needs."""
     run, progress = session.run, updates.progress
     session.accelerator.wait_for_everyone()
     state = load_tensors(run.weights_file)

@@ -1,4 +1,4 @@
-"""The updates of a run, and what is due after each: figures, an evaluation, a checkpoint, or to stop."""
+"""The updates of a run, and what follows each: a line of the log, an evaluation, a checkpoint, or a stop."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmkit.training.session import Session
 from mmkit.training.watch import Watch
 
 AGREE_EVERY = 10
-"""Updates after which several processes ask one another whether to stop (each time they wait for all)."""
+"""Several processes ask each other after this many updates whether to stop (each time they wait for all)."""
 
 
 @dataclass(frozen=True)
 class Updates:
-    """Makes the updates that are left of a run. What changes, weights apart, is counted in `progress`."""
+    """Makes the updates that are left of a run. Everything that changes, except weights, is counted in `progress`."""
 
     session: Session
     ready: Ready
@@ -34,12 +34,14 @@ class Updates:
 
     @classmethod
     def of(cls, session: Session, ready: Ready) -> Updates:
-        """The updates that are to be made, from the last checkpoint on if there is one."""
+        """The updates to make, from the last checkpoint on if there is one."""
         settings, model = session.settings, ready.model
         optimizer = make_optimizer(model, settings)
         progress = load_checkpoint(session.run.checkpoint, model, optimizer)
         if session.run.weights_step() != progress.best_step:
-            progress.best_score = None  # killed between a new best and its checkpoint: it comes again
+            progress.best_score = (
+                None  # killed between a new best and its checkpoint: the same best occurs again
+            )
         if session.main:
             rewind(session.run.folder, progress.log_bytes)
         if settings.compile:
@@ -63,16 +65,16 @@ class Updates:
 
     @property
     def stale(self) -> bool:
-        """Whether there were so many evaluations without a better score that training is to stop."""
+        """Whether training must stop because of too many evaluations without a better score."""
         return 0 < self.session.settings.patience <= self.progress.stale
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken, what came before resuming included."""
+        """How long the run has taken, including the time before it was resumed."""
         return self.earlier + self.session.seconds
 
     def make(self) -> None:
-        """Make updates, and what is due after each, until the last epoch's end or early stopping."""
+        """Make updates and what follows each, until the end of the last epoch or early stopping."""
         session, progress = self.session, self.progress
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         watch = Watch(session.accelerator, weights)
@@ -83,11 +85,11 @@ class Updates:
                     self._follow(update, watch)
                     if self.stale:
                         break
-        if not progress.best_step:  # nothing to choose by: the last epoch is kept
+        if not progress.best_step:  # no score to choose by: the last epoch is kept
             self._keep_as_best(progress.epoch - 1)
 
     def _follow(self, update: Update, watch: Watch) -> None:
-        """What is due after an update."""
+        """What follows an update."""
         session, settings = self.session, self.session.settings
         watch.add(update)
         session.tell("mmkit_step", epoch=update.epoch, step=update.step, examples=len(update.examples))
@@ -114,7 +116,7 @@ class Updates:
         return update.last_of_epoch or _every(settings.eval_every, update)
 
     def _stop_is_asked_for(self, update: Update) -> bool:
-        """Whether to stop after this update: several processes have to agree on it."""
+        """Whether to stop after this update: several processes must agree."""
         accelerator, asked = self.session.accelerator, self.session.stop.received is not None
         if accelerator.num_processes == 1:
             return asked

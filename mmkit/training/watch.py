@@ -1,4 +1,4 @@
-"""Losses on their way to the log, and whether they are still finite."""
+"""Losses for the log, and checks that they are finite."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmkit.errors import TrainingError
 from mmkit.training.loop import Update
 
 SHOWN = 40
-"""Example ids in the message of a loss that is not finite."""
+"""The number of example ids in the message about a loss that is not finite."""
 
 
 class Watch:
-    """Sums losses on the device, where looking at them would wait for it, and reads the sums now and then."""
+    """Sums losses on the device, because reading them waits for it, and reads the sums from time to time."""
 
     def __init__(self, accelerator: Accelerator, weights: Sequence[Tensor]) -> None:
         self.accelerator, self.weights = accelerator, weights
@@ -37,9 +37,9 @@ class Watch:
         self._unchecked.append(update)
 
     def check(self) -> None:
-        """See that the losses since the last look, and the weights they led to, are finite in every process.
+        """Check that the losses since the last check, and the weights, are finite in every process.
 
-        Raises `TrainingError` naming the examples since the last look. Waits for the device.
+        Raises a `TrainingError` that names the examples since the last check. Waits for the device.
         """
         updates, self._unchecked = self._unchecked, []
         if not updates:

@@ -194,7 +194,7 @@ def test_what_decoding_alone_finds_is_listed_in_full(tmp_path: Path) -> None:
     assert check(recipe)["train"].problems == []
     reports = check(recipe, decode=True)
     [problem] = reports["train"].problems
-    assert problem.startswith("5 of 7 pictures cannot be used (5 broken: ") and problem.count(".jpg") == 3
+    assert problem.startswith("5 of 7 images cannot be used (5 broken: ") and problem.count(".jpg") == 3
     listed = list_in_full(recipe, reports)
     assert listed is not None
     lines = listed.read_text(encoding="utf-8").splitlines()

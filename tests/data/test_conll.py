@@ -95,7 +95,7 @@ def test_what_was_mended_is_counted_anew_each_time(tmp_path: Path) -> None:
             "byte order mark dropped": 1,
             "empty sentence skipped": 2,
             "sentence not ended by an empty line": 1,
-            "post that occurs again given an id of its own": 1,
+            "repeated post given its own id": 1,
         }
 
 

@@ -86,7 +86,7 @@ def test_every_record_has_an_id_of_its_own(tmp_path: Path) -> None:
     names = ["a.jpg", "a.jpg", "a:2.jpg", "a.png", "b", ".jpg", "a:2.jpg"]
     reader = reader_of(tmp_path, *(RECORD | {"img_id": name} for name in names))
     assert [x.id for x in reader] == ["a", "a:2", "a:2:2", "a:3", "b", ".jpg", "a:2:3"]
-    assert reader.repairs == {"photo that occurs again: its record is given an id of its own": 4}
+    assert reader.repairs == {"repeated photo: its record is given its own id": 4}
     assert len(list(reader)) == 7 and sum(reader.repairs.values()) == 4  # counted anew
 
 

@@ -187,7 +187,7 @@ def test_what_is_no_recipe_says_what_it_is(tmp_path: Path) -> None:
         ("c.csv", "text,image\na,b\n", "a table \\(CSV\\)"),
     ):
         (tmp_path / name).write_text(content, encoding="utf-8")
-        with raises("recipe.not-a-recipe", match=f"this is no recipe: the file looks like {said}"):
+        with raises("recipe.not-a-recipe", match=f"this is not a recipe: the file looks like {said}"):
             read(tmp_path / name)
     (tmp_path / "d.cfg").write_text("[recipe]\nformat = 1\nbroken\n", encoding="utf-8")
     with raises("recipe.syntax", match=r"d\.cfg:3"):

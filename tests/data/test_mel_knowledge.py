@@ -118,7 +118,7 @@ def test_a_wrong_file_is_named(
         ('{\n"Q1": "a",\n"Q2" "b"}', "kb.json:3", "not JSON: Expecting ':' delimiter at character 6"),
         ('{"Q1": "a", "Q1": "b"}', "kb.json:1", "the field 'Q1' occurs twice"),
         ('{"Q1": NaN}', "kb.json", "NaN is not a JSON number"),
-        ('{"Q1": "\\ud800"}', "kb.json", "`Q1` holds an unpaired surrogate"),
+        ('{"Q1": "\\ud800"}', "kb.json", "`Q1` contains an unpaired surrogate"),
         ("[" * 100_000, "kb.json", "not JSON that can be read"),
         (b'{\n"Q1": "\xe9"}', "kb.json:2", "not UTF-8: 0xe9 at byte 8 of the line, 10 of the file"),
         ("", "kb.json:1", "not JSON"),

@@ -135,7 +135,7 @@ def every_annotation(length: int, start: int = 0):
 
 @pytest.mark.parametrize("tag", ["X", "E-PER", "PER", "B-"])
 def test_constraints_refuse_tags_of_no_scheme(tag):
-    with pytest.raises(ValueError, match="is no tag of the scheme 'bio'"):
+    with pytest.raises(ValueError, match="is not a tag of the scheme 'bio'"):
         bio_constraints(["O", tag], "bio")
 
 

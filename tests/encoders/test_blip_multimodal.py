@@ -167,9 +167,9 @@ def test_missing_and_broken_photos(tiny_blip: Path, photos: list[str], tmp_path:
     for record in (missing, bad):
         with pytest.raises(ImageError):
             features(encoder, record)
-    with raises("image.unusable", match="1 pictures are missing"):
+    with raises("image.unusable", match="1 images are missing"):
         prepare(encoder, records)
-    with raises("image.unusable", match="1 pictures are broken"):
+    with raises("image.unusable", match="1 images are broken"):
         prepare(encoder, records[1:])
     encoder.missing.policy = "blank"
     wanted = [
@@ -183,7 +183,7 @@ def test_missing_and_broken_photos(tiny_blip: Path, photos: list[str], tmp_path:
             torch.testing.assert_close(tokens[: len(states)], states, atol=1e-5, rtol=0)
         report = prepare(encoder, records)
     assert list(report.missing) == [str(tmp_path / "none.jpg")] and list(report.broken) == [str(broken)]
-    with raises("image.unusable", match="1 pictures are broken"):
+    with raises("image.unusable", match="1 images are broken"):
         prepare(built(tiny_blip), records[1:])  # what stood in for it does not hide it
 
 
@@ -307,7 +307,7 @@ def test_what_does_not_fit_is_refused(tiny_blip: Path, tmp_path: Path) -> None:
     other = shutil.copytree(tiny_blip, tmp_path / "other")
     change(other / "preprocessor_config.json", size={"height": 32, "width": 32})
     with raises(
-        "encoder.picture-size", match=r"\(3, 32, 32\) of a picture, but the network takes \(3, 48, 48\)"
+        "encoder.picture-size", match=r"\(3, 32, 32\) of an image, but the network takes \(3, 48, 48\)"
     ):
         built(other)
     (other / "preprocessor_config.json").unlink()

@@ -141,7 +141,7 @@ def test_given_scores_are_read_and_nothing_is_loaded(tmp_path: Path, monkeypatch
 def test_an_example_without_a_given_score_is_an_error(tmp_path: Path) -> None:
     encoder = built("no-such-model", given=NOTE)
     for record in (pair("a"), pair("a", Image("no.jpg"))):
-        with raises("encoder.no-note", match=f"x: there is no note {NOTE!r}.*\n.*leave out `given`"):
+        with raises("encoder.no-note", match=f"x: there is no note {NOTE!r}.*\n.*remove `given`"):
             features(encoder, record)
         with raises("encoder.no-note"):
             prepare(encoder, [noted(0.5), record])

@@ -121,7 +121,7 @@ def test_missing_and_broken_pictures(tiny_clip: Path, photos: list[str], tmp_pat
     encoder = built(tiny_clip, slots=3)
     with raises("image.missing"):
         features(encoder, bad)
-    with raises("image.unusable", match="1 pictures are missing"):
+    with raises("image.unusable", match="1 images are missing"):
         prepare(encoder, [bad])
     encoder.missing.policy = "blank"
     real = clips_own(tiny_clip, [photos[1]])
@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_refused(tiny_clip: Path, tiny_bert: Path, tmp_path
     processor = json.loads((other / "preprocessor_config.json").read_text())
     (other / "preprocessor_config.json").write_text(json.dumps(processor | size))
     with raises(
-        "encoder.picture-size", match=r"\(3, 32, 32\) of a picture, but the network takes \(3, 48, 48\)"
+        "encoder.picture-size", match=r"\(3, 32, 32\) of an image, but the network takes \(3, 48, 48\)"
     ):
         built(other)
     (other / "preprocessor_config.json").unlink()

@@ -249,7 +249,7 @@ def test_a_model_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
     with raises("encoder.unloadable", match="check the name") as error:
         ClipTextEncoder("openai/clip-vit-base-patch23", "mention").build()
     assert "did you mean 'openai/clip-vit-base-patch32'" in error.value.hint
-    with raises("encoder.unloadable", match=r"folder must hold config\.json"):
+    with raises("encoder.unloadable", match=r"folder must contain config\.json"):
         ClipTextEncoder(str(tmp_path), "mention").build()
 
 
@@ -270,7 +270,7 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_clip: Path, tmp_path: Path
     config["text_config"]["eos_token_id"] = 7
     (mixed / "config.json").write_text(json.dumps(config))
     with raises(
-        "encoder.wrong-tokenizer", match="looks for token 7 at the end of a text, but its tokenizer ends with"
+        "encoder.wrong-tokenizer", match="expects token 7 at the end of a text, but its tokenizer ends with"
     ):
         ClipTextEncoder(str(mixed), "mention").build()
 

@@ -98,7 +98,7 @@ def test_one_is_asked_whether_a_picture_may_be_missing() -> None:
     encoder = Old()
     with pytest.raises(ImageError):
         encoder.collate([example("missing")], [{}])
-    with pytest.raises(DataError, match="1 pictures are missing"):
+    with pytest.raises(DataError, match="1 images are missing"):
         prepare(encoder, [example("missing")])
     assert not encoder.missing.replaced
     encoder.missing = MissingImages("blank")

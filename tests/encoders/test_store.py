@@ -222,13 +222,13 @@ def test_trainable_encoders_are_not_stored() -> None:
 
 
 def test_all_missing_items_are_named_in_one_error() -> None:
-    with raises("image.unusable", match=r"1 pictures are missing:\n  missing: no such image") as error:
+    with raises("image.unusable", match=r"1 images are missing:\n  missing: no such image") as error:
         prepare(Numbers(), [*EXAMPLES, example("missing"), example("1", "missing")])
     assert 'missing_images = "blank"' in error.value.hint
 
 
 def test_broken_items_are_an_error_but_the_rest_is_stored() -> None:
-    with raises("image.unusable", match="1 pictures are broken"):
+    with raises("image.unusable", match="1 images are broken"):
         prepare(Numbers(), [*EXAMPLES, example("broken")])
     assert prepare(Numbers(), EXAMPLES).computed == 0
 

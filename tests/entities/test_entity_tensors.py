@@ -286,7 +286,7 @@ def test_only_like_networks_are_shared():
     unlike = First()
     unlike.build()
     unlike.table = nn.Embedding(5, 3)
-    with pytest.raises(PartError, match="another one"):
+    with pytest.raises(PartError, match="a different network"):
         side.share({"text": unlike})
 
 

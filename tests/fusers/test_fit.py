@@ -120,7 +120,7 @@ def test_needs_may_be_words():
         (
             Needs(views=frozenset({"plain"})),
             [
-                "mine.hands.v1 reads further views with it, which it is not set to collate; "
+                "mine.hands.v1 reads further views with it, which its settings do not collate; "
                 "set extra_views = ['context', 'plain']"
             ],
         ),

@@ -93,7 +93,7 @@ def test_options_of_other_tasks_are_read_to_be_refused_with_their_names(asked: A
     ("line", "said"),
     [
         (["--least-size", "much"], "--least-size"),
-        (["--schema-of", "{"], "this is no JSON"),
+        (["--schema-of", "{"], "this is not JSON"),
         (["--last-size", "1"], "--least-size"),
     ],
 )

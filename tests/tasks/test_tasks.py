@@ -105,11 +105,11 @@ def test_a_mention_may_be_no_words_of_the_text_or_a_picture_alone(base: Knowledg
 @pytest.mark.parametrize(
     ("task", "given", "code", "hint"),
     [
-        (SpanTask(), {"head": "a", "tail": "b"}, "input.not-for-task", "leave out --head and --tail"),
-        (SpanTask(), {"candidates": ["Q1"]}, "input.not-for-task", "leave out --candidate"),
-        (PairTask(), {"mention": ""}, "input.not-for-task", "leave out --mention"),
+        (SpanTask(), {"head": "a", "tail": "b"}, "input.not-for-task", "remove --head and --tail"),
+        (SpanTask(), {"candidates": ["Q1"]}, "input.not-for-task", "remove --candidate"),
+        (PairTask(), {"mention": ""}, "input.not-for-task", "remove --mention"),
         (PairTask(), {"haed": "a"}, "input.unknown", "did you mean 'head'?"),
-        (SpanTask(), {"haed": "a"}, "input.unknown", "a text and pictures"),
+        (SpanTask(), {"haed": "a"}, "input.unknown", "a text and images"),
         (PairTask(), {}, "task.no-pair", "--head and --tail"),
         (PairTask(), {"tail": "Paris"}, "input.half-pair", "--head and --tail"),
         (PairTask(), {"head": "Rome", "tail": "Paris"}, "input.not-in-text", "Jordan | visits | Paris"),
@@ -306,7 +306,7 @@ def test_html_holds_the_data_and_no_markup_of_theirs(
 
 
 def test_predictions_that_an_answer_has_no_place_for_are_not_lost_in_silence() -> None:
-    with pytest.raises(PartError, match="predicts relations, but its task"):
+    with pytest.raises(PartError, match="predicts relations, but answers of its task"):
         SpanTask().answer(GOLD, JOINT)
     with pytest.raises(PartError, match="predicts links"):
         JointTask().answer(GOLD, LINKS)

@@ -189,7 +189,7 @@ def test_pictures_that_are_read_in_every_epoch_are_looked_at_first(recipe, tmp_p
     root = {f"data.{split}.root": str(data) for split in ("train", "dev", "test")}
     example = read_split(recipe(root), "dev").examples[3]
     Path(next(i.path for i in example.images if i.role == "photo")).write_bytes(b"")
-    with raises("image.unusable", match=r"data\.dev: 1 of \d+ pictures cannot be used \(1 empty"):
+    with raises("image.unusable", match=r"data\.dev: 1 of \d+ images cannot be used \(1 empty"):
         train(recipe(root | trainable), tmp_path / "refused", device="cpu")
     assert not (tmp_path / "refused" / "checkpoint").exists()
     notes = Notes()

@@ -1,1 +1,1 @@
-"""Small drawn datasets for `--sample`, in the published on-disk formats; their pictures decide the labels."""
+"""Small synthetic datasets for `--sample`, in the published formats; their images decide the labels."""

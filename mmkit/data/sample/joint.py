@@ -21,7 +21,7 @@ SHOWN = ("/per/per/couple", "/per/per/peer", "/org/loc/locate_at", "/misc/misc/p
 
 NONE = "None"
 MORE = " , {} was born in {}"
-"""What some sentences add, of clear names: a second relation, which the words tell."""
+"""What some sentences add about unambiguous names: a second relation, which the words show."""
 
 Bounds = tuple[int, int]
 
@@ -83,7 +83,7 @@ def _posts(rng: Random) -> Iterator[Post]:
 
 
 def _sentence(template: str, rng: Random) -> Post:
-    """Two ambiguous names, born in one another or, as far as the words tell, in no relation; with a photo of no use."""
+    """Two ambiguous names, one born in the other or, by the words, in no relation; with a useless photo."""
     chosen, relations = rng.sample(names.AMBIGUOUS, 2), [TOLD if template in BIRTH else NONE]
     if template not in BIRTH and rng.random() < 0.25:
         template += MORE
@@ -96,7 +96,7 @@ def _sentence(template: str, rng: Random) -> Post:
 
 
 def _write_jmere(folder: Path, stem: str, posts: list[Post], rng: Random) -> None:
-    """The posts that have a relation, as a JSON list. Photos that show nothing of use are less like their sentence."""
+    """The posts that have a relation, as a JSON list. Useless photos are less similar to their sentence."""
     records: list[dict[str, Any]] = []
     for post in posts:
         related = [pair for pair in post.pairs if pair[1] != NONE]
@@ -123,7 +123,7 @@ def _triple(tokens: list[str], head: Bounds, name: str, tail: Bounds) -> list[st
 
 
 def _write_mnre(folder: Path, stem: str, posts: list[Post], rng: Random) -> None:
-    """A line a pair, those of a sentence apart from each other, with photos, object crops and the crops' table."""
+    """One line for each pair, not next to others of its sentence, with photos, object crops and the crops' table."""
     instances = []
     for index, post in enumerate(posts):
         photo = f"sample_{stem}_{index}.jpg"

@@ -1,4 +1,4 @@
-"""The entity-linking sample: one drawn world of ambiguous names, in every format that a reader reads.
+"""The entity-linking sample: one synthetic world of ambiguous names, in every format that a reader reads.
 
 "Jordan" is a person, a place, an organisation and an award. A caption is the same for all of them, and the photo shows
 which it is. All datasets of the world share one knowledge base and its ids.
@@ -22,7 +22,7 @@ from mmkit.files import written_once
 Overrides = dict[str, dict[str, Any]]
 
 ROUNDS: dict[SplitName, int] = {"train": 12, "dev": 2, "test": 2}
-"""How often each split mentions every entity with an ambiguous name."""
+"""How often each split mentions each entity with an ambiguous name."""
 
 PORTRAITS: dict[SplitName, int] = {"train": 20, "dev": 2, "test": 3}
 """How often each split shows every person (WIKIPerson)."""
@@ -36,7 +36,7 @@ BY_MENTION, BY_ENTITY = "search_top100.json", "search_top100_by_entity.json"
 
 @dataclass(frozen=True)
 class Thing:
-    """An entity of the world, before it is written in the words of any file."""
+    """An entity of the world, before it is written in the format of a file."""
 
     id: str
     name: str
@@ -111,7 +111,7 @@ def _splits(folder: Path, seed: int, of: Callable[[SplitName], dict[str, Any]]) 
 
 
 def _world(folder: Path, seed: int) -> Path:
-    """The one folder that all readers share, whatever folder each is given beside it."""
+    """The folder that all readers share, whatever folder each one gets."""
     return written_once(folder.parent / f"mel-v3-{seed}", lambda target: write(target, seed))
 
 
@@ -132,7 +132,7 @@ def write(folder: Path, seed: int) -> None:
 
 
 def _things(rng: Random) -> list[Thing]:
-    """Every ambiguous name in each kind, and the names of one kind only."""
+    """Every ambiguous name as each kind, and the names of only one kind."""
     pairs = [(name, kind) for kind in names.TYPES for name in (*names.AMBIGUOUS, *names.CLEAR[kind])]
     rng.shuffle(pairs)
     return [
@@ -147,7 +147,7 @@ def _ids(split: SplitName) -> Iterator[str]:
 
 
 def _captions(things: Sequence[Thing], ids: dict[SplitName, Iterator[str]], rng: Random) -> list[Caption]:
-    """All splits' captions. Every sentence comes once with each kind of photo: the words alone do not tell."""
+    """All splits' captions. Every sentence occurs once with each kind of photo: words alone are not enough."""
     by = {(thing.name, thing.kind): thing for thing in things}
     clear = cycle([(name, kind) for kind in names.TYPES for name in names.CLEAR[kind]])
     captions = []
@@ -191,7 +191,7 @@ def _wikimel(caption: Caption) -> dict[str, Any]:
 def _write_richpedia(
     folder: Path, captions: Sequence[Caption], ids: dict[SplitName, Iterator[str]], rng: Random
 ) -> None:
-    """One mention a record; some have a second photo, some name a picture in another format."""
+    """One mention in each record; some have a second photo, some name an image in another format."""
     records = {}
     for caption in captions:
         for thing in caption.things:
@@ -225,7 +225,7 @@ def _write_wikidiverse(folder: Path, captions: Sequence[Caption]) -> None:
 
 
 def _write_wikiperson(folder: Path, people: Sequence[Thing], rng: Random) -> None:
-    """Portraits by which each person can be told from the others."""
+    """Portraits that distinguish each person from the others."""
     number = count()
     for split, times in PORTRAITS.items():
         records = []
@@ -239,7 +239,7 @@ def _write_wikiperson(folder: Path, people: Sequence[Thing], rng: Random) -> Non
 
 
 def _write_candidates(folder: Path, things: Sequence[Thing], rng: Random) -> None:
-    """Lists that hold every entity of the same name, and some others; of a gold entity, not itself."""
+    """Lists of every entity of the same name, and some others; the list of a gold entity does not contain it."""
 
     def listed(close: list[Thing], others: list[Thing]) -> list[str]:
         chosen = [*close, *rng.sample(others, 12)]
@@ -258,7 +258,7 @@ def _write_candidates(folder: Path, things: Sequence[Thing], rng: Random) -> Non
 
 
 def _write_entities(folder: Path, things: Sequence[Thing], rng: Random) -> None:
-    """The knowledge base with each of the texts that DWE and DIM describe entities by."""
+    """The knowledge base with each kind of text with which DWE and DIM describe entities."""
     from mmkit.data.jsonlines import write_jsonl
 
     static = {t.id: f"{t.name} is a {t.is_a} of {t.country}, known as a {t.role}." for t in things}

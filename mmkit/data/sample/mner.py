@@ -15,7 +15,7 @@ SPLITS = {"train": ("train", 320), "dev": ("valid", 60), "test": ("test", 80)}
 """Split → file stem and number of tweets, a multiple of the number of types."""
 
 Sentence = tuple[list[str], list[tuple[int, int, str | None]]]
-"""Tokens, and mentions as start, end and type; None where the photo decides."""
+"""Tokens, and mentions as start, end and type; None if the photo decides the type."""
 
 Post = tuple[str, list[tuple[str, str]]]
 """What the photo shows, and the tokens with their tags."""
@@ -64,7 +64,7 @@ def overrides(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _posts(count: int, rng: Random) -> list[Post]:
-    """A split's posts. Every sentence comes once with each kind of photo: the words alone do not tell."""
+    """A split's posts. Every sentence occurs once with each kind of photo: the words alone do not show the types."""
     subjects = _endless(names.AMBIGUOUS, rng)
     others = _endless([(name, label) for label in names.TYPES for name in names.CLEAR[label]], rng)
     posts: list[Post] = []
@@ -75,13 +75,13 @@ def _posts(count: int, rng: Random) -> list[Post]:
 
 
 def _endless(items: Sequence[T], rng: Random) -> Iterator[T]:
-    """The items again and again, each round in another order."""
+    """The items repeatedly, each round in another order."""
     while True:
         yield from rng.sample(items, len(items))
 
 
 def _sentence(subjects: Iterator[str], others: Iterator[tuple[str, str]], rng: Random) -> Sentence:
-    """A neutral sentence about one or two ambiguous names and, mostly, one name of a type of its own."""
+    """A neutral sentence about one or two ambiguous names and, mostly, one name that always has the same type."""
     shown = [next(subjects)]
     if rng.random() < 0.25 and (second := next(subjects)) not in shown:
         shown.append(second)
@@ -100,7 +100,7 @@ def _sentence(subjects: Iterator[str], others: Iterator[tuple[str, str]], rng: R
 
 
 def _variants(sentence: Sentence) -> Iterator[Post]:
-    """The sentence tagged for each kind of photo: names without a type of their own are of the photo's."""
+    """The sentence tagged for each kind of photo: ambiguous names get the photo's type."""
     tokens, mentions = sentence
     for kind in names.TYPES:
         tags = ["O"] * len(tokens)

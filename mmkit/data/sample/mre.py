@@ -18,7 +18,7 @@ SHOWN = ("/per/per/couple", "/per/per/peer", "/org/loc/locate_at", "/misc/misc/p
 """Relations that the photo decides; the sentence is the same for all of them."""
 
 TOLD = "/per/loc/place_of_birth"
-"""The relation that the sentence decides; its photo shows nothing of use."""
+"""The relation that the sentence decides; its photo shows nothing useful."""
 
 NEUTRAL = (
     "{} and {} today",
@@ -64,9 +64,9 @@ def write(folder: Path, seed: int) -> None:
 
 
 def _instances(count: int, rng: Random) -> list[dict[str, Any]]:
-    """The lines' dictionaries, still without pictures.
+    """The lines' dictionaries, still without images.
 
-    Every neutral sentence comes once with each relation that a photo shows: words alone do not tell which.
+    Every neutral sentence occurs once with each relation that a photo shows: words alone do not show it.
     """
     instances = []
     for _ in range(count // (len(SHOWN) + 1)):

@@ -1,4 +1,4 @@
-"""The words of the samples: names that may be anything, names that are one thing, and neutral sentences."""
+"""The words of the samples: names of any type, names of one type, and neutral sentences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AMBIGUOUS = (
     "Saint George",
     "Santa Maria",
 )
-"""Each is a person, a place, an organisation or a thing, as the picture has it."""
+"""Each is a person, a place, an organisation or a thing, as the image shows."""
 
 CLEAR = {
     "PER": ("Emily Carter", "Oliver"),
@@ -34,7 +34,7 @@ CLEAR = {
 CLEAR_PHRASES = {"PER": "says {}", "LOC": "near {}", "ORG": "via {}", "OTHER": "during the {}"}
 
 KIND_WORDS = {"PER": "person", "LOC": "place", "ORG": "company", "OTHER": "prize"}
-"""What an entity's texts call its kind."""
+"""Words for an entity's kind in its texts."""
 
 ROLES = {
     "PER": ("basketball player", "singer", "painter", "novelist", "politician", "dancer"),
@@ -42,7 +42,7 @@ ROLES = {
     "ORG": ("newspaper", "brewery", "bank", "record label", "publisher"),
     "OTHER": ("film prize", "song contest", "golden trophy", "medal"),
 }
-"""What entities of a kind may be."""
+"""Roles that entities of a kind may have."""
 
 COUNTRIES = ("Italy", "Norway", "Brazil", "Canada", "Japan", "Kenya", "Poland")
 
@@ -64,7 +64,7 @@ HANDLES = ("dailypics", "mia_b", "newsroom")
 
 
 def framed(body: list[str], rng: Random) -> tuple[list[str], int]:
-    """`body` with what tweets begin and end with, and the number of tokens now before it."""
+    """`body` with typical beginnings and endings of tweets, and the number of tokens now before it."""
     before = rng.choice(OPENINGS).format(rng.choice(HANDLES)).split()
     after = rng.choice(CLOSINGS).format(rng.choice(HANDLES)).split()
     return [*before, *body, *after], len(before)

@@ -1,4 +1,4 @@
-"""Drawn pictures that tell what a post is about: colours and layout differ by kind, all else varies.
+"""Synthetic images that show what a post is about: colours and layout differ by kind, everything else varies.
 
 Kinds are the entity types and, for pairs of them, the relations of the MRE sample.
 """
@@ -15,7 +15,7 @@ SIDE = 96
 """Width and height of a photo in pixels; crops are smaller."""
 
 LOOKS = 14
-"""How many people `portrait` can tell apart."""
+"""The number of people that `portrait` can distinguish."""
 
 Colour = tuple[int, int, int]
 Draw = ImageDraw.ImageDraw
@@ -54,14 +54,14 @@ def photo(kind: str, rng: Random) -> Image.Image:
 
 
 def crop(kind: str, rng: Random) -> Image.Image:
-    """A detail of such a scene, as a detector would cut it out."""
+    """A detail of such a scene, like a crop from a detector."""
     width, height = rng.randint(56, 80), rng.randint(56, 80)
     left, top = rng.randint(8, SIDE - width - 8), rng.randint(8, SIDE - height - 8)
     return photo(kind, rng).crop((left, top, left + width, top + height))
 
 
 def portrait(look: int, rng: Random) -> tuple[Image.Image, tuple[int, int, int, int]]:
-    """A person who is known by the `look` of the scene, and where the face is (left, top, right, bottom)."""
+    """A person whom the `look` of the scene identifies, and the face's box (left, top, right, bottom)."""
     picture = Image.new("RGB", (SIDE, SIDE))
     draw = ImageDraw.Draw(picture)
     colour, striped = _LOOKS[look % len(_LOOKS)], look // len(_LOOKS) % 2
@@ -85,7 +85,7 @@ def _tint(colour: Colour, rng: Random, spread: int = 16) -> Colour:
 
 
 def _backdrop(draw: Draw, colour: Colour, rng: Random) -> None:
-    """The colour with some paler and darker patches."""
+    """The colour with some lighter and darker patches."""
     draw.rectangle((0, 0, SIDE, SIDE), _tint(colour, rng))
     for _ in range(rng.randint(2, 5)):
         x, y, size = rng.randint(0, SIDE), rng.randint(0, SIDE), rng.randint(8, 24)
@@ -181,7 +181,7 @@ def _prizes(draw: Draw, rng: Random) -> None:
 
 
 def _lunch(draw: Draw, rng: Random) -> None:
-    """A plate on a wooden table: it says nothing about the names."""
+    """A plate on a wooden table: it shows nothing about the names."""
     _backdrop(draw, _WOOD, rng)
     x, y, size = _near(48, rng), _near(48, rng), rng.randint(22, 32)
     draw.ellipse((x - size, y - size, x + size, y + size), (232, 232, 224))
@@ -203,4 +203,4 @@ _SCENES: dict[str, Callable[[Draw, Random], None]] = {
 }
 
 KINDS = tuple(_SCENES)
-"""What `photo` and `crop` can draw."""
+"""The kinds that `photo` and `crop` can draw."""

@@ -16,9 +16,9 @@ _AT_A_TIME = 32
 
 
 class Classifiers:
-    """Image classifiers by the attribute they tell, in the profile's order.
+    """Image classifiers by attribute, in the profile's order.
 
-    Raises `PartError` for a model that cannot be had or is no image classifier.
+    Raises `PartError` for a model that cannot be loaded or is not an image classifier.
     """
 
     def __init__(self, names: Mapping[str, str], revisions: Mapping[str, str], device: str = "cpu") -> None:
@@ -28,7 +28,7 @@ class Classifiers:
         }
 
     def __call__(self, pictures: Sequence[Pillow.Image]) -> list[str]:
-        """The profile of each picture: every attribute's most probable class."""
+        """The profile of each image: every attribute's most probable class."""
         told = {attribute: classify(pictures) for attribute, classify in self._classifiers.items()}
         return [profile_text({a: labels[i] for a, labels in told.items()}) for i in range(len(pictures))]
 

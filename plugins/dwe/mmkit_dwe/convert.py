@@ -22,24 +22,24 @@ MODULES = {
     "img_att.": ("fuser.enhance.attention.", ATTENTION),
     "pedia_out_trans.": ("fuser.head.", HEAD),
 }
-"""Where the authors' modules are in ours, and the tensors each has."""
+"""The authors' modules → ours, and the tensors that each has."""
 
 NAMES = {theirs + t: ours + t for theirs, (ours, tensors) in MODULES.items() for t in tensors}
 
 SCALE = "clip_loss.logit_scale"
 
 UNUSED = ("split_trans.", "entity_trans.", "text_att.", "logit_scale")
-"""In the authors' files, but no part of what they compute."""
+"""In the authors' files, but not used in their computation."""
 
 
 class DweImporter(Importer):
-    """`mmkit import-checkpoint dwe FILE OUT`. The files hold no CLIP: its weights are the backbone's own."""
+    """`mmkit import-checkpoint dwe FILE OUT`. The files do not contain CLIP, which keeps its pretrained weights."""
 
     def recipe(self, state: Mapping[str, Tensor]) -> str:
-        """WikiMEL's: all datasets have one network, so that a file does not tell."""
+        """WikiMEL's recipe: all datasets have the same network, so a file does not show its dataset."""
         if "pedia_out_trans.1.weight" not in state:
             raise DataError(
-                "this is no DWE checkpoint: it lacks the layer that makes the query, pedia_out_trans",
+                "this is not a DWE checkpoint: it has no pedia_out_trans, the layer that makes the query",
                 hint="give the file with the authors' `nel_model`",
                 code="import.not-of-paper",
             )
@@ -56,8 +56,8 @@ def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an authors' checkpoint under the names of mmkit's model.
 
     `split_trans`, `entity_trans`, `text_att` and a second `logit_scale` are left out: the authors compute nothing
-    with them. A file without `clip_loss.logit_scale` gets its start value. Raises `DataError` that lists names
-    which are missing or unknown.
+    with them. A file without `clip_loss.logit_scale` gets its initial value. Raises a `DataError` that lists missing
+    and unknown names.
     """
     scale = state.get(SCALE, torch.tensor(START_SCALE))
     network = {name: tensor for name, tensor in state.items() if name != SCALE}

@@ -1,4 +1,4 @@
-"""What a face says of a person, as DWE's authors word it, and deepface, which reads it off a picture."""
+"""Profiles of faces in the words of DWE's authors, and deepface, which reads them from an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from mmkit.errors import PartError
 
 ATTRIBUTES = ("gender", "race", "age", "emotion")
-"""In the order of the authors' profiles."""
+"""The attributes, in the order of the authors' profiles."""
 
 
 def profile_text(attributes: Mapping[str, object]) -> str:
@@ -20,7 +20,7 @@ def profile_text(attributes: Mapping[str, object]) -> str:
 
 
 def face_profile(face: Mapping[str, Any], attributes: Sequence[str] = ATTRIBUTES) -> str:
-    """The profile of a face as deepface describes it (`age`, `dominant_gender`, ...); "" if it says nothing.
+    """The profile of a face from deepface's description (`age`, `dominant_gender`, ...); "" if that is empty.
 
     Raises `ValueError` for a value that is neither text nor a number.
     """
@@ -38,9 +38,9 @@ def face_profile(face: Mapping[str, Any], attributes: Sequence[str] = ATTRIBUTES
 
 
 class FaceAnalyser:
-    """The faces of pictures through deepface (Serengil and Ozpinar, 2020), an optional package.
+    """The faces in images, found by deepface (Serengil and Ozpinar, 2020), an optional package.
 
-    Raises `PartError` where it is not installed.
+    Raises `PartError` if it is not installed.
     """
 
     def __init__(self, attributes: Sequence[str] = ATTRIBUTES, face_detector: str = "opencv") -> None:
@@ -58,7 +58,7 @@ class FaceAnalyser:
         self.attributes, self.face_detector = list(attributes), face_detector
 
     def __call__(self, picture: Pillow.Image) -> str:
-        """The profile of the largest face in a picture, "" where there is none."""
+        """The profile of the largest face in an image, "" if there is none."""
         bgr = np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
         try:
             faces = self._analyse(
@@ -72,7 +72,7 @@ class FaceAnalyser:
             raise PartError(
                 f"deepface failed: {type(error).__name__}: {error}",
                 where="dwe.profiles.v1",
-                hint="its models are fetched when they are first used; see that they and the face detector "
+                hint="its models are downloaded when they are first used; check that they and the face detector "
                 f"{self.face_detector!r} work in Python",
                 code="dwe.face-analyser",
             ) from error

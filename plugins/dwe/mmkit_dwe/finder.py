@@ -1,4 +1,4 @@
-"""Where in pictures are things with certain labels? Object detectors and instance segmenters of transformers."""
+"""Objects with certain labels in images: object detectors and instance segmenters of transformers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Task = Literal["auto", "detection", "segmentation"]
 
 SEGMENTERS = ("detr", "mask2former", "maskformer")
 MASK_SIDE = 640
-"""Masks are made for pictures of at most this many pixels a side: every query has one, in float32."""
+"""Masks are made for images of at most this many pixels on a side: every query has one, in float32."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A thing in a picture: where it is (whole pixels), how sure the model is (0 to 1), and what it is."""
+    """An object in an image: its box (whole pixels), its score (0 to 1), and its label."""
 
     box: Box
     score: float
@@ -40,7 +40,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture as a model's input (tensors with a batch dimension of 1), and its own width and height."""
+    """An image as a model's input (tensors with a batch dimension of 1), and its own width and height."""
 
     inputs: Mapping[str, Tensor]
     size: tuple[int, int]
@@ -51,11 +51,11 @@ class Prepared:
 
 
 class Finder:
-    """An object detector or an instance segmenter of transformers that finds things with some labels.
+    """An object detector or an instance segmenter of transformers that finds objects with some labels.
 
-    With "auto", the configuration's architecture tells which of both a model is. A segmenter's mask gives the
-    box around it. Raises `PartError` for a model that cannot be had or is neither, and for labels that it does
-    not know.
+    With "auto", the configuration's architecture decides which of the two a model is. A segmenter's mask gives the
+    box around it. Raises `PartError` for a model that cannot be loaded or is neither, and for labels that it does not
+    know.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class Finder:
         self.labels = _known(labels, config.id2label, name)
 
     def prepare(self, picture: Pillow.Image) -> Prepared:
-        """A picture scaled and normalised, by itself: what is found in it depends on no other."""
+        """An image, scaled and normalised separately: the result does not depend on other images."""
         inputs = self.processor(images=[picture], return_tensors="pt")
         return Prepared({k: v for k, v in inputs.items() if isinstance(v, Tensor)}, picture.size)
 
     def __call__(self, pictures: Sequence[Prepared], threshold: float, limit: int = 8) -> list[list[Found]]:
-        """What is in each picture, best first, with at least that score and a pixel.
+        """The objects in each image, best first, with at least that score and a pixel.
 
-        Pictures whose inputs have one shape go through the model together, at most `limit` of them: padding
-        would change what is found.
+        Images whose inputs have the same shape go through the model together, at most `limit` of them: padding would
+        change the results.
         """
         found: list[list[Found]] = [[] for _ in pictures]
         for members in _stacks([p.shape for p in pictures], limit):
@@ -122,7 +122,7 @@ class Finder:
         self, outputs: Any, sizes: Sequence[tuple[int, int]], threshold: float
     ) -> list[list[Found]]:
         post = self.processor.post_process_instance_segmentation
-        # Where masks may overlap, one map of all segments would hide parts of some.
+        # Masks may overlap, and one map of all segments would hide parts of some.
         separate = {"return_binary_maps": True} if _takes(post, "return_binary_maps") else {}
         small = [_reduced(size) for size in sizes]
         results = post(
@@ -143,7 +143,7 @@ class Finder:
     def _wanted(
         self, boxes: list[Any], scores: list[float], labels: list[int], size: tuple[int, int]
     ) -> list[Found]:
-        """Those with one of the labels that hold a pixel of a picture of `size`."""
+        """The objects with one of the labels that contain a pixel of an image of `size`."""
         return [
             Found(pixels, score, self.labels[label])
             for box, score, label in zip(boxes, scores, labels, strict=True)
@@ -171,7 +171,7 @@ def _known(labels: Sequence[str], names: Mapping[int, str], model: str) -> dict[
 
 
 def _stacks(shapes: Sequence[tuple[torch.Size, ...]], limit: int) -> Iterator[list[int]]:
-    """Positions of equal shapes, at most `limit` at a time."""
+    """Positions of equal shapes, at most `limit` together."""
     groups = defaultdict(list)
     for i, shape in enumerate(shapes):
         groups[shape].append(i)

@@ -33,24 +33,24 @@ class DualWay(Fuser):
     """Refines the mention by the parts of its photo and by its sentence, through one shared attention (DWE).
 
     Song et al., AAAI 2024, arXiv 2312.11816, as in the released code. With m, x, v and p the projected mention,
-    sentence, photo and parts (texts share one projection, pictures another) and A one multi-head attention,
+    sentence, photo and parts (texts share one projection, images another) and A one multi-head attention,
 
         query = Linear(dropout(m + A(m, p, p) + A(m, x, x))).
 
-    Two losses align pictures and text, with one learned scale: `coarse`, the CLIP loss of v and x, and `fine`,
-    that of A(m, p, p) and A(m, x, x). What an example lacks is a zero vector, which is projected like any other;
-    the photos of an example are summed.
+    Two losses align images and text, with one learned scale: `coarse`, the CLIP loss of v and x, and `fine`, that of
+    A(m, p, p) and A(m, x, x). Absent inputs are zero vectors, which are projected like any other; the photos of an
+    example are summed.
 
     Args:
         mention, text, photo, parts: names of the encoders in the recipe.
-        profile: the encoder of attribute profiles. The released code encodes them and leaves them unused; here
-            an attention of its own adds what the mention finds in them to A(m, p, p).
+        profile: the encoder of attribute profiles. The released code encodes them and does not use them; here a
+        separate attention of the mention over them is added to A(m, p, p).
         hidden: width of the projections and of the attention.
-        dim: width of the query, which has to be that of the entities' features; None: the mention encoder's.
+        dim: width of the query, which must be that of the entities' features; None: the mention encoder's.
         heads: attention heads.
         dropout: after each projection and before the last layer.
-        mask_parts: whether the parts that an example has fewer of than another one of its batch are left out;
-            the released code attends to them, as zero vectors.
+        mask_parts: whether attention ignores padding, where an example has fewer parts than another of its batch; the
+        released code attends to it, as zero vectors.
     """
 
     provides: frozenset[str] = frozenset({"query"})
@@ -78,7 +78,7 @@ class DualWay(Fuser):
         return {name: frozenset({"pooled", "mask"}) for name in names}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
-        """Make the layers. Raises `PartError` if texts, or pictures, differ in width, or heads do not fit."""
+        """Make the layers. Raises `PartError` if texts, or images, differ in width, or heads do not fit."""
         texts = [self.mention, self.text, *([self.profile] if self.profile else [])]
         text_width = shared_width(encoders, texts, "dwe.dual_way.v1")
         image_width = shared_width(encoders, [self.photo, self.parts], "dwe.dual_way.v1")
@@ -102,7 +102,7 @@ class DualWay(Fuser):
             features[self.profile] if self.profile else None,
         )
         losses = {}
-        if batch.targets:  # none when predicting; the CLIP loss would have all processes meet
+        if batch.targets:  # none in prediction; in the CLIP loss all processes would wait for each other
             losses = {
                 "coarse": clip_loss(*fused.coarse, self.log_scale),
                 "fine": clip_loss(*fused.fine, self.log_scale),
@@ -117,7 +117,7 @@ class DualWay(Fuser):
         parts: Features,
         profile: Features | None = None,
     ) -> Fused:
-        """The query, and what the losses align, of features with `pooled [B, n, D]` and `mask [B, n]`."""
+        """The query, and the pairs that the losses align, from features with `pooled [B, n, D]` and `mask [B, n]`."""
         m, x = self.project_text(total(mention)), self.project_text(total(text))
         v = self.project_image(total(photo))
         pieces, real = vectors(parts)

@@ -1,4 +1,4 @@
-"""`dwe.parts.v1`: the persons in an example's photos, as object pictures."""
+"""`dwe.parts.v1`: the persons in an example's photos, as object images."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ if TYPE_CHECKING:
     from mmkit_dwe.finder import Finder
 
 NOTE = "dwe.parts"
-"""Note key: what each part is, in the order of the parts: `{"label", "score", "box"}`."""
+"""Note key: a description of each part, in the order of the parts: `{"label", "score", "box"}`."""
 
 
 class Parts(PictureAnnotator):
-    """Finds the parts of an example's photos (persons, by default) and adds them as object pictures.
+    """Finds the parts of an example's photos (persons, by default) and adds them as object images.
 
-    DWE (Song et al., AAAI 2024) cuts persons out with PixelLib's instance segmenter;
-    this part does so with any object detector or instance segmenter of transformers. The `max_parts` best are
-    added, best first, as `Image(photo, role="object", box=...)` behind the pictures that are there; boxes count
-    pixels of the upright photo. Of a segmenter's mask only the box around it is kept, so a part shows its
-    background, which PixelLib's cut-outs do not.
+    DWE (Song et al., AAAI 2024) cuts persons out with PixelLib's instance segmenter; this part does so with any
+    object detector or instance segmenter of transformers. The `max_parts` best are added, best first, as
+    `Image(photo, role="object", box=...)` after the existing images; boxes count pixels of the upright photo. Of a
+    segmenter's mask only the box around it is kept, so a part shows its background, which PixelLib's cut-outs do not.
 
-    A photo without persons has no part, for which DWE takes a zero vector. A photo that is missing or broken
-    has none either and is reported.
+    A photo without persons has no part; DWE uses a zero vector then. A photo that is missing or broken has none
+    either and is reported.
 
     Args:
         name: an object detector (DETR, YOLOS, RT-DETR, ...) or instance segmenter (Mask2Former, MaskFormer,
-            DETR) of the Hub, or a folder that holds one.
+            DETR) of the Hub, or a folder that contains one.
         revision: the model's revision on the Hub.
-        task: which of both the model is; "auto" reads it from the model's configuration.
+        task: which of the two the model is; "auto" reads it from the model's configuration.
         labels: the model's labels whose objects are parts.
-        threshold: the least score of a part.
-        max_parts: the most parts an example gets.
-        batch: how many examples are worked on at a time; does not change results.
+        threshold: the lowest score of a part.
+        max_parts: the largest number of parts of an example.
+        batch: how many examples are processed together; does not change results.
     """
 
     without: ClassVar[str] = "no parts"
@@ -70,7 +69,7 @@ class Parts(PictureAnnotator):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Save a tiny random detector: its boxes lie about the middle of the photo."""
+        """Save a tiny random detector, whose boxes are in the middle of the photo."""
         from mmkit_dwe.standins import save_detector
 
         save_detector(folder, seed)
@@ -134,7 +133,7 @@ class Parts(PictureAnnotator):
         return results
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
-        """`x` with its parts behind the pictures it has, and a note of what they are."""
+        """`x` with its parts after its images, and a note that describes them."""
         photos = _photos(x)
         self.remember(photos, result["unreadable"])
         parts = [_part(photos[part["photo"]], tuple(part["box"])) for part in result["parts"]]
@@ -150,7 +149,7 @@ def _photos(x: Example) -> list[Image]:
 
 
 def _part(photo: Image, box: Box) -> Image:
-    """The part of a photo in `box`, which counts from the photo's own box where it has one."""
+    """The part of a photo in `box`, which is relative to the photo's own box if it has one."""
     if photo.box is not None:
         left, top = (max(0, math.floor(side)) for side in photo.box[:2])
         box = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)

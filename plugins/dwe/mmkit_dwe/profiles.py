@@ -1,4 +1,4 @@
-"""`dwe.profiles.v1`: what the parts of a photo look like, as texts."""
+"""`dwe.profiles.v1`: descriptions of the parts of a photo, as texts."""
 
 from __future__ import annotations
 
@@ -23,28 +23,27 @@ if TYPE_CHECKING:
     from mmkit_dwe.faces import FaceAnalyser
 
 NOTE = "dwe.profiles"
-"""Note key: the profile of each part, in the order of the object images; "" where there is no face."""
+"""Note key: the profile of each part, in the order of the object images; "" if there is no face."""
 
 
 class Profiles(PictureAnnotator):
-    """Writes an attribute profile of each object picture: "gender: Man, race: white, age: 31, emotion: happy".
+    """Writes an attribute profile of each object image: "gender: Man, race: white, age: 31, emotion: happy".
 
     DWE (Song et al., AAAI 2024) enhances persons' features with such texts. They come from the face analyser
-    deepface, the optional extra `faces`, of a part's largest face; or, with `classifiers`, from image
-    classifiers of transformers, which see the whole part, tell their most probable class and need no extra.
-    Attributes of faces are guesses, and sensitive ones. A part that is missing or broken has the profile "" and
-    is reported.
+    deepface, the optional extra `faces`, of a part's largest face; or, with `classifiers`, from image classifiers of
+    transformers, which see the whole part, give their most probable class and need no extra. Attributes of faces are
+    guesses, and sensitive. A part that is missing or broken has the profile "" and is reported.
 
-    They become the note `dwe.profiles`, which a text encoder reads with `source = "note:dwe.profiles"`; where
-    the data brings attribute texts of its own (scene, clothing) in another note, name that and leave this part out.
+    They become the note `dwe.profiles`, which a text encoder reads with `source = "note:dwe.profiles"`; if the data
+    contains its own attribute texts (scene, clothing) in another note, name that note instead and remove this part.
 
     Args:
-        attributes: what deepface is asked, in the order of the profile.
+        attributes: the attributes from deepface, in the order of the profile.
         face_detector: deepface's detector of faces (its `detector_backend`).
-        classifiers: attribute → an image classifier of the Hub, or a folder that holds one; in the order of the
-            profile, in place of deepface.
+        classifiers: attribute → an image classifier of the Hub, or a folder that contains one; in the order of the
+        profile, instead of deepface.
         revisions: attribute → its classifier's revision on the Hub.
-        batch: how many examples are worked on at a time; does not change results.
+        batch: how many examples are processed together; does not change results.
     """
 
     without: ClassVar[str] = "no profile"
@@ -64,7 +63,7 @@ class Profiles(PictureAnnotator):
         self._analyser: FaceAnalyser | None = None
         self._classifiers: Classifiers | None = None
         for names, known, what in (
-            (self.attributes, ATTRIBUTES, "deepface tells no attribute"),
+            (self.attributes, ATTRIBUTES, "deepface gives no attribute"),
             (self.revisions, self.classifiers, "there is no classifier of"),
         ):
             for name in names:
@@ -82,7 +81,7 @@ class Profiles(PictureAnnotator):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Save tiny random classifiers, whose answers mean nothing."""
+        """Save tiny random classifiers, whose answers are random."""
         from mmkit_dwe.standins import save_classifier
 
         answers = {"gender": ["Man", "Woman"], "emotion": ["angry", "happy", "neutral", "sad"]}
@@ -108,7 +107,7 @@ class Profiles(PictureAnnotator):
         return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
     def prepare(self, device: str) -> None:
-        """Load the models. Raises `PartError` where deepface is needed and not installed."""
+        """Load the models. Raises `PartError` if deepface is needed and not installed."""
         if self.classifiers and self._classifiers is None:
             from mmkit_dwe.classifiers import Classifiers
 

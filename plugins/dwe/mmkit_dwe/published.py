@@ -19,30 +19,29 @@ from mmkit.errors import DataError
 from mmkit_dwe.faces import face_profile
 from mmkit_dwe.profiles import NOTE
 
-SOURCE = "fetch it from the DWE repository's data; the docs page of DWE says what belongs where"
+SOURCE = "download it from the DWE repository's data; DWE's page in the docs says where to put it"
 SHAPE = "it maps a photo's name without suffix to a list of part names"
 
 log = logging.getLogger(__name__)
 
 
 class PublishedParts(Annotator):
-    """Adds the authors' part pictures to examples, and profiles of the faces that they found in them.
+    """Adds the authors' part images to examples, and profiles of the faces that they found in them.
 
-    Under `root` lie, as the authors publish them: a JSON map from a photo's name (up to its first full stop) to
-    its part names; a folder with a picture `<part>.jpg` of each part; a folder with `<part>.json`, a list
-    whose first item is deepface's description of a face, or of none. A photo that the map does not name has no
-    part. Profiles become the note `dwe.profiles`, one of each part, "" where no face was found.
+    `root` contains the authors' files: a JSON map from a photo's name (up to its first full stop) to its part names;
+    a folder with an image `<part>.jpg` of each part; a folder with `<part>.json`, a list whose first item is
+    deepface's description of a face, or of none. A photo that is not in the map has no part. Profiles become the note
+    `dwe.profiles`, one for each part, "" if no face was found.
 
-    Raises `DataError` for a map or a face file that is not of this form, and for part names that lead out of their
-    folders.
+    Raises `DataError` for a map or a face file of another form, and for part names that lead out of their folders.
 
     Args:
-        root: the folder of all this.
+        root: the folder of these files.
         map: the map's file.
-        parts: the folder of the part pictures.
+        parts: the folder of the part images.
         detections: the folder of the face files; without it there are no profiles.
-        missing: with "none", a part whose picture does not exist is left out and a face file that does not
-            exist makes the profile "", counted and reported; with "error" it is an error.
+        missing: with "none", a part without an image file is left out, and a missing face file gives the profile "";
+        both are counted and reported. With "error" they are errors.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class PublishedParts(Annotator):
         self.root, self.map, self.parts, self.detections = root, map, parts, detections
         self.missing = missing
         self.missed: set[str] = set()
-        """Files that the map asks for and that do not exist."""
+        """Files that the map names and that do not exist."""
         self._reported = 0
 
     @classmethod
@@ -74,7 +73,7 @@ class PublishedParts(Annotator):
         return json.dumps(["dwe.published_parts.v1", self.detections is not None, self.missing])
 
     def key(self, x: Example) -> str:
-        """A hash of all that the result is read from: part names, which pictures exist, and the face files."""
+        """A hash of everything that decides the result: part names, which images exist, and the face files."""
         read = [[name, self._picture(name).is_file(), self._face_sha(name)] for _, name in self._named(x)]
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()
 
@@ -83,7 +82,7 @@ class PublishedParts(Annotator):
         return [self._read(x) for x in batch]
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
-        """`x` with its parts behind the pictures it has, and their profiles in its notes."""
+        """`x` with its parts after its images, and their profiles in its notes."""
         self.missed.update(str(self._picture(name)) for name in result["lost"]["pictures"])
         self.missed.update(str(self._face(name)) for name in result["lost"]["faces"])
         parts = [Image(str(self._picture(name)), "object") for name in result["parts"]]
@@ -91,7 +90,7 @@ class PublishedParts(Annotator):
         return replace(x, images=(*x.images, *parts), notes={**x.notes, **notes})
 
     def finish(self) -> None:
-        """Report the files that do not exist, where there are more than at the last report."""
+        """Report the files that do not exist, if there are more than at the last report."""
         if len(self.missed) > self._reported:
             self._reported = len(self.missed)
             log.warning(
@@ -103,7 +102,7 @@ class PublishedParts(Annotator):
 
     @cached_property
     def _table(self) -> dict[str, list[str]]:
-        """The map, with every part name seen to lie in its folder."""
+        """The map, after a check that every part name stays in its folder."""
         path = Path(self.root) / self.map
         table = read_json(path, SOURCE)
         if not isinstance(table, dict):
@@ -113,7 +112,10 @@ class PublishedParts(Annotator):
         for photo, names in table.items():
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise DataError(
-                    f"the entry {photo!r} is no list of names", where=path, hint=SHAPE, code="dwe.parts-map"
+                    f"the entry {photo!r} is not a list of names",
+                    where=path,
+                    hint=SHAPE,
+                    code="dwe.parts-map",
                 )
             for name in names:
                 if not _is_inside(name):
@@ -152,7 +154,7 @@ class PublishedParts(Annotator):
 
     def _there(self, path: Path, lack: str) -> bool:
         if not path.is_file() and self.missing == "error":
-            hint = f'{SOURCE}; or set `missing = "none"` to go without'
+            hint = f'{SOURCE}; or set `missing = "none"` to use no parts for it'
             raise DataError(lack, where=path, hint=hint, code="dwe.no-attribute")
         return path.is_file()
 
@@ -179,11 +181,11 @@ def _is_inside(name: str) -> bool:
 
 
 def _profile(path: Path) -> str:
-    """The profile of the first face in a face file, "" where there is none."""
+    """The profile of the first face in a face file, "" if there is none."""
     faces = read_json(path)
     if not isinstance(faces, list) or not all(isinstance(face, dict) for face in faces[:1]):
         raise DataError(
-            "this is no list of faces",
+            "this is not a list of faces",
             where=path,
             hint="deepface's analysis as JSON is one",
             code="dwe.faces-file",

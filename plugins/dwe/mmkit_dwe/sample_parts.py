@@ -21,7 +21,7 @@ _ANSWERS = {
 
 
 def write_parts(folder: Path, seed: int, photos: Iterable[Path]) -> None:
-    """Write the middle of each photo as its part, with a drawn face in most, unless the folder is there already."""
+    """Write the middle of each photo as its part, most with a synthetic face, unless the folder exists."""
 
     def write(made: Path) -> None:
         draw, table = random.Random(seed), {}

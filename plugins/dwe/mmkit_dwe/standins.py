@@ -1,4 +1,4 @@
-"""Tiny random models in place of the annotators' pretrained ones, for `--sample`."""
+"""Tiny random models instead of the annotators' pretrained ones, for `--sample`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIZE = {"height": 32, "width": 32}
 
 
 def save_detector(folder: Path, seed: int) -> None:
-    """Save a YOLOS that sees persons about the middle of any picture, unless the folder is there already."""
+    """Save a YOLOS that sees persons in the middle of any image, unless the folder exists."""
     config = YolosConfig(
         **_TINY, **_named(["person"]), image_size=[32, 32], patch_size=8, num_detection_tokens=4
     )
@@ -39,12 +39,12 @@ def save_detector(folder: Path, seed: int) -> None:
 
 
 def save_classifier(folder: Path, seed: int, labels: Sequence[str]) -> None:
-    """Save a ViT that puts pictures into classes of these names, unless the folder is there already."""
+    """Save a ViT that classifies images into classes of these names, unless the folder exists."""
     config = ViTConfig(**_TINY, **_named(labels), image_size=32, patch_size=8)
 
     def network() -> ViTForImageClassification:
         model = ViTForImageClassification(config)
-        for parameter in model.parameters():  # at their usual scale, every picture would get one class
+        for parameter in model.parameters():  # at their usual scale, all images would get the same class
             torch.nn.init.normal_(parameter, std=0.5)
         return model
 

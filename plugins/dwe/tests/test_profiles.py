@@ -226,7 +226,7 @@ def test_a_model_that_is_no_classifier_is_named_with_its_attribute(tmp_path: Pat
 
 
 def test_settings_that_name_nothing_are_refused(classifiers: dict[str, str]) -> None:
-    with raises("part.setting", match="deepface tells no attribute 'sex'"):
+    with raises("part.setting", match="deepface gives no attribute 'sex'"):
         Profiles(attributes=("sex",))
     with raises("part.setting", match="no classifier of 'scenes'") as caught:
         Profiles(classifiers=classifiers, revisions={"scenes": "main"})

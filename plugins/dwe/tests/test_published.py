@@ -150,8 +150,8 @@ def test_a_map_that_does_not_exist_is_an_error_whatever_may_be_missing(root: Pat
     ("table", "message"),
     [
         (["a"], "the map of parts is a list"),
-        ({"a": "a_0"}, "the entry 'a' is no list of names"),
-        ({"a": ["a_0", 3]}, "the entry 'a' is no list of names"),
+        ({"a": "a_0"}, "the entry 'a' is not a list of names"),
+        ({"a": ["a_0", 3]}, "the entry 'a' is not a list of names"),
         ({"a": ["../secret"]}, r"the part '\.\./secret' of 'a' leads out of its folder"),
         ({"a": ["/etc/passwd"]}, "the part '/etc/passwd' of 'a' leads out"),
         ({"a": ["x/../../y"]}, "leads out of its folder"),
@@ -170,8 +170,8 @@ def test_a_map_of_another_form_is_refused(root: Path, table: Any, message: str) 
     ("text", "message"),
     [
         ("[{", "not JSON"),
-        ('{"age": 3}', "no list of faces"),
-        ("[3]", "no list of faces"),
+        ('{"age": 3}', "not a list of faces"),
+        ("[3]", "not a list of faces"),
         ('[{"age": [3]}]', "`age` is a list"),
         ('[{"dominant_race": {}}]', "`dominant_race` is a dict"),
     ],

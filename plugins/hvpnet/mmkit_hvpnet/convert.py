@@ -52,17 +52,18 @@ PREFIXES = {
     "fc.": "decoder.linear.",
     "classifier.": "decoder.linear.",
 }
-"""Where the authors' modules are in ours; the gates, one module a layer, become one tensor."""
+"""The authors' modules → ours; the gates, one module for each layer, become one tensor."""
 
 UNUSED = ("bert.pooler.", "image_model.resnet.fc.", "bert.embeddings.position_ids")
-"""In the authors' files, but no part of what they compute."""
+"""In the authors' files, but not used in their computation."""
 
 
 class HvpnetImporter(Importer):
     """`mmkit import-checkpoint hvpnet FILE OUT`, for the authors' NER and relation checkpoints."""
 
     def recipe(self, state: Mapping[str, Tensor]) -> str:
-        """The recipe a file belongs to. NER files do not tell Twitter-2015 from Twitter-2017: the former."""
+        """The recipe of a file. NER files do not show whether they are of Twitter-2015 or Twitter-2017: the former is
+        used."""
         return {"ner": "hvpnet_twitter15", "re": "hvpnet_mnre"}[task_of(state)]
 
     def labels(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -77,8 +78,8 @@ class HvpnetImporter(Importer):
 def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an authors' NER or relation checkpoint under the names of mmkit's model.
 
-    BERT's pooler, ResNet's classifier, `num_batches_tracked` and `position_ids` are left out: nothing uses
-    them. Raises `DataError` that lists names which are missing or unknown.
+    BERT's pooler, ResNet's classifier, `num_batches_tracked` and `position_ids` are left out: nothing uses them.
+    Raises a `DataError` that lists missing and unknown names.
     """
     state = {name: tensor for name, tensor in state.items() if not _unused(name)}
     layers = _count(state, "bert.encoder.layer.")
@@ -100,13 +101,13 @@ def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def task_of(state: Mapping[str, Tensor]) -> Task:
-    """Which of the two models a state dict belongs to. Raises `DataError` if to neither."""
+    """The one of the two models to which a state dict belongs. Raises `DataError` if it belongs to neither."""
     if "crf.transitions" in state:
         return "ner"
     if "classifier.weight" in state:
         return "re"
     raise DataError(
-        "this is no HVPNeT checkpoint: it has neither a CRF (entities) nor a classifier (relations)",
+        "this is not an HVPNeT checkpoint: it has neither a CRF (entities) nor a classifier (relations)",
         hint="give the file that the authors' training code wrote, best_model.pth",
         code="import.not-of-paper",
     )

@@ -1,4 +1,4 @@
-"""A zero-shot detector: where in a picture is what a phrase names?"""
+"""A zero-shot detector: finds the objects that phrases name in an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmkit.data.types import Box
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A detected object: where it is (pixels), how sure the detector is (0 to 1), and of which phrase."""
+    """A detected object: its box (pixels), its score (0 to 1), and its phrase."""
 
     box: Box
     score: float
@@ -28,7 +28,7 @@ class Found:
 class Detector:
     """Any zero-shot detector of transformers (OWL-ViT, OWLv2, Grounding DINO, ...).
 
-    Raises `PartError` for a model that cannot be had or is none.
+    Raises `PartError` for a model that cannot be loaded or is not a zero-shot detector.
     """
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
@@ -42,12 +42,12 @@ class Detector:
     def __call__(self, picture: Pillow.Image, phrases: Sequence[str], threshold: float) -> list[Found]:
         """Objects with at least that score, best first, none of which is smaller than a pixel.
 
-        One picture at a time: padding to a batch's largest picture changes what these detectors find, and a
-        result that is stored must not depend on its neighbours.
+        One image at a time: padding to a batch's largest image changes the results of these detectors, and a stored
+        result must not depend on other images.
         """
         wanted = [
             phrase.replace(".", "") for phrase in phrases
-        ]  # a full stop parts phrases in Grounding DINO
+        ]  # a full stop separates phrases in Grounding DINO
         inputs = self.processor(images=[picture], text=[wanted], truncation=True, return_tensors="pt")
         outputs = self.model(**inputs.to(self.model.device))
         (found,) = self.processor.post_process_grounded_object_detection(

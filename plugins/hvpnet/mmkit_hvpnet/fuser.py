@@ -1,4 +1,4 @@
-"""The hierarchical visual prefix: pictures as extra keys and values in every layer of the text encoder."""
+"""The hierarchical visual prefix: images as extra keys and values in every layer of the text encoder."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from mmkit.fusers.needs import Needs
 
 
 class VisualPrefix(Fuser):
-    """Prepends pictures to the keys and values of each self-attention layer of the text encoder (HVPNeT).
+    """Prepends images to the keys and values of each self-attention layer of the text encoder (HVPNeT).
 
-    Chen et al., NAACL Findings 2022, arXiv 2205.03521. A picture's pyramid, pooled to a `g × g` grid,
+    Chen et al., NAACL Findings 2022, arXiv 2205.03521. An image's pyramid, pooled to a `g × g` grid,
     becomes `g²` visual tokens; an MLP turns each into `blocks` key-value pairs, and a gate of each text layer
     mixes the blocks into that layer's prefix. Works with any text encoder that takes a prefix and any encoder
     that gives a `grid`. Tensors are laid out as in the authors' code, so that their checkpoints load.
 
     Args:
         text: the text encoder's name in the recipe.
-        vision: the picture encoder's name in the recipe.
+        vision: the image encoder's name in the recipe.
         hidden: width of the MLP's hidden layer.
-        blocks: key-value pairs a visual token offers to the gates (in the paper: one a level of the pyramid).
+        blocks: number of key-value pairs that a visual token offers to the gates (in the paper: one for each level of
+        the pyramid).
     """
 
     provides: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword", "marker_index"})
@@ -49,7 +50,7 @@ class VisualPrefix(Fuser):
         }
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
-        """Make the MLP and the gates for the widths the encoders turned out to have.
+        """Make the MLP and the gates for the encoders' widths.
 
         Raises `PartError` if the text encoder's layers differ in width: one MLP output serves all of them.
         """
@@ -80,7 +81,7 @@ class VisualPrefix(Fuser):
     def prefix(self, grid: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values for each text layer ("Visual Prefix-guided Fusion" in the paper).
 
-        Takes pictures pooled to `grid [B, n, C, g, g]`; returns a (key, value) a layer, each
+        Takes images pooled to `grid [B, n, C, g, g]`; returns a (key, value) for each layer, each
         `[B, heads, n·g², head_dim]`.
         """
         layers = self.mix(self.offer(grid))  # [layers, B, n·g², 2·width]
@@ -88,7 +89,7 @@ class VisualPrefix(Fuser):
         return list(zip(self._split_heads(keys), self._split_heads(values), strict=True))
 
     def offer(self, grid: Tensor) -> Tensor:
-        """The key-value pairs each visual token offers: `[B, n, C, g, g]` → `[B, n, g², blocks, 2·width]`."""
+        """The key-value pairs that each visual token offers: `[B, n, C, g, g]` → `[B, n, g², blocks, 2·width]`."""
         batch, pictures, channels, side, _ = grid.shape
         # Reshaped without transposing, as the authors do: a visual token is a run of C numbers of the
         # channel-first grid, so it holds all g² cells of C/g² neighbouring channels.
@@ -99,8 +100,8 @@ class VisualPrefix(Fuser):
     def mix(self, offers: Tensor) -> Tensor:
         """Each layer's own mixture of the blocks ("Dynamic Gated Aggregation" in the paper).
 
-        `[B, n, g², blocks, 2·width]` → `[layers, B, n·g², 2·width]`. The gates of all layers and pictures are
-        one matrix product, and so are the mixtures.
+        `[B, n, g², blocks, 2·width]` → `[layers, B, n·g², 2·width]`. The gates of all layers and images are one
+        matrix product, and so are the mixtures.
         """
         scores = self.gates(offers.mean(dim=3).flatten(2))  # [B, n, layers·blocks]
         weights = F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)  # [B, n, layers, blocks]
@@ -109,7 +110,7 @@ class VisualPrefix(Fuser):
     def _split_heads(self, half: Tensor) -> tuple[Tensor, ...]:
         """`[layers, B, n·g², width]` → for each layer `[B, heads, n·g², head_dim]`.
 
-        Again without transposing: what a head sees is a run of the prefix's positions, not of its channels.
+        Again without transposing: a head sees consecutive positions of the prefix, not consecutive channels.
         """
         layers, batch, length, _ = half.shape
         return half.reshape(layers, batch, self.heads, length, -1).unbind()

@@ -1,4 +1,4 @@
-"""`hvpnet.grounded_objects.v1`: the objects in a photo that its sentence speaks of."""
+"""`hvpnet.grounded_objects.v1`: the objects in a photo that its sentence mentions."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from mmkit_hvpnet.phrases import PosTagger
 
 NOTE = "hvpnet.grounded_objects"
-"""Note key: what each object is, in the order of the object images: `{"phrase", "score", "box"}`."""
+"""Note key: a description of each object, in the order of the object images: `{"phrase", "score", "box"}`."""
 
 TABLE = "crops.json"
 
 
 class GroundedObjects(PictureAnnotator):
-    """Looks for a sentence's noun phrases in its photos and adds what it finds as object pictures.
+    """Looks for a sentence's noun phrases in its photos and adds the results as object images.
 
-    HVPNeT (Chen et al., NAACL Findings 2022) grounds noun phrases with a one-stage visual grounding model;
-    this part does so with any zero-shot detector of transformers. Each phrase gives its best box; the
-    `max_objects` best of them are added as `Image(photo, role="object", box=...)`, behind the pictures that
-    are there. A photo that is missing or broken has no objects and is reported.
+    HVPNeT (Chen et al., NAACL Findings 2022) grounds noun phrases with a one-stage visual grounding model; this part
+    does so with any zero-shot detector of transformers. Each phrase gives its best box; the `max_objects` best of
+    them are added as `Image(photo, role="object", box=...)`, after the existing images. A photo that is missing or
+    broken has no objects and is reported.
 
     Args:
-        model: a zero-shot detector of the Hub, or a folder that holds one.
+        model: a zero-shot detector of the Hub, or a folder that contains one.
         revision: the model's revision on the Hub.
-        tagger: a part-of-speech tagger of the Hub (universal or Penn tags) that finds noun phrases; without
-            one, runs of words that are no function words are taken for them, which suits English only.
-        max_objects: the most objects an example gets.
-        threshold: the least score of an object.
+        tagger: a part-of-speech tagger of the Hub (universal or Penn tags) that finds noun phrases; without one,
+        sequences of words that are not function words are used, which suits only English.
+        max_objects: the largest number of objects of an example.
+        threshold: the lowest score of an object.
         overlap: of two boxes that overlap more than this (intersection over union), the better one stays.
-        crops: a folder to write the objects to as pictures, with a table `crops.json` in the form that the
+        crops: a folder to which the objects are written as images, with a table `crops.json` in the form that the
             readers take: photo's file name → crop files.
     """
 
@@ -98,12 +98,12 @@ class GroundedObjects(PictureAnnotator):
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
         """For each example its objects (`{"image", "box", "phrase", "score"}`) and the unreadable photos.
 
-        `image` is a photo's position among the example's pictures.
+        `image` is a photo's position among the example's images.
         """
         return [self._grounded(example) for example in batch]
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
-        """`x` with its objects behind the pictures it has, and a note of what they are."""
+        """`x` with its objects after its images, and a note that describes them."""
         self.remember(x.images, result["unreadable"])
         objects = [
             Image(x.images[found["image"]].path, "object", tuple(found["box"])) for found in result["objects"]
@@ -145,7 +145,7 @@ class GroundedObjects(PictureAnnotator):
         return tagged_phrases(example.tokens, self._tagger(example.tokens))
 
     def _write_crop(self, image: Image, score: float) -> None:
-        """Write an object as a picture, unless it is there, and remember it for the table."""
+        """Write an object as an image, unless the file exists, and remember it for the table."""
         if self.crops is None or image.path is None or image.box is None:
             return
         photo = Path(image.path)

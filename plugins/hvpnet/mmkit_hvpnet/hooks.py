@@ -1,4 +1,4 @@
-"""What the plugin adds to mmkit's commands."""
+"""Hooks: what the plugin adds to mmkit's commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAGGERS = {
 
 @hookimpl
 def mmkit_upgrade(recipe: dict[str, Any]) -> None:
-    """`subwords = "tagged"` of the core's taggers is a tagger of its own now, and "first" leads back."""
+    """`subwords = "tagged"` of the core's taggers is a separate tagger now, and "first" leads back."""
     for words, subwords in TAGGERS.items():
         for _, part in parts_named(recipe, "decoders", words):
             if part.get("subwords") == "tagged":

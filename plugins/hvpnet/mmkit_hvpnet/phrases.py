@@ -1,4 +1,4 @@
-"""Noun phrases of a sentence: what the detector is asked to look for."""
+"""Noun phrases of a sentence, for which the detector looks."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ FUNCTION_WORDS = frozenset(
     yourself
     """.split()  # noqa: SIM905 - 200 words read better as text
 )
-"""English words that name no thing in a picture; lower case."""
+"""English words that name no object in an image; lower case."""
 
 NO_WORD = re.compile(r"@\w|https?:|www\.|IMGID:|^\W*\d*\W*$", re.IGNORECASE)
 """User names, links, numbers and punctuation."""
 
 NOUN_PHRASE = re.compile("A*N+")
-"""Adjectives and the nouns they stand before, in the code letters of `_code`."""
+"""Adjectives before nouns, in the code letters of `_code`."""
 
 
 def stop_word_phrases(tokens: Sequence[str]) -> list[str]:
-    """The longest runs of tokens that are no function word, user name, link, number or punctuation.
+    """The longest sequences of tokens that are not function words, user names, links, numbers or punctuation.
 
-    A chunker that needs no model: nouns and adjectives are among its phrases, but so are verbs and adverbs,
-    which a detector finds nowhere. Hashtags count as words, without their mark. English only.
+    A chunker that needs no model: its phrases contain nouns and adjectives, but also verbs and adverbs, which a
+    detector does not find. Hashtags count as words, without their mark. English only.
     """
     runs: list[list[str]] = [[]]
     for token in tokens:
@@ -67,7 +67,7 @@ def tagged_phrases(tokens: Sequence[str], tags: Sequence[str]) -> list[str]:
 class PosTagger:
     """A Hugging Face token-classification model that tags parts of speech.
 
-    Raises `PartError` if its labels are no part-of-speech tags or its tokenizer is not a fast one.
+    Raises `PartError` if its labels are not part-of-speech tags or its tokenizer is not a fast one.
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
@@ -81,13 +81,13 @@ class PosTagger:
         if not any(_code(label) == "N" for label in labels.values()):
             raise PartError(
                 f"{name!r} tags no nouns; its labels are {', '.join(map(str, labels.values()))}",
-                hint="take a model with universal (NOUN, PROPN) or Penn Treebank (NN, NNP) tags",
+                hint="use a model with universal (NOUN, PROPN) or Penn Treebank (NN, NNP) tags",
                 code="hvpnet.no-nouns",
             )
 
     @torch.inference_mode()
     def __call__(self, tokens: Sequence[str]) -> list[str]:
-        """A tag for each token, that of its first subword; "X" for tokens the model has no room for."""
+        """A tag for each token, that of its first subword; "X" for tokens beyond the model's limit."""
         encoded = self.tokenizer(list(tokens), is_split_into_words=True, truncation=True, return_tensors="pt")
         best = self.model(**encoded.to(self.model.device)).logits[0].argmax(-1).tolist()
         tags = ["X"] * len(tokens)

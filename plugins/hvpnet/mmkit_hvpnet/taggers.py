@@ -12,8 +12,8 @@ class SubwordCrfTagger(SubwordTags, CrfTagger):
     """Tags every subword with a linear-chain CRF, as HVPNeT does; spans are scored by its marginals.
 
     `text` names the text encoder, `types` the span types in label order (default: those of the training data,
-    sorted). See `SubwordTags` for the tags. Well-formed sequences cannot be enforced: an X does not tell which
-    tags may follow it.
+    sorted). See `SubwordTags` for the tags. Well-formed sequences cannot be enforced: an X does not say which tags
+    may follow it.
 
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
     """

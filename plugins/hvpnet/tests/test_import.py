@@ -117,5 +117,5 @@ def test_other_backbones_are_refused_with_shapes(backbones: dict[str, str], tmp_
     torch.save(state, tmp_path / "best_model.pth")
     with raises("run.weights-do-not-fit", match=r"decoder.linear.weight: \(13, 9\) in") as caught:
         import_checkpoint("hvpnet", tmp_path / "best_model.pth", tmp_path / "run", backbones)
-    assert "override the recipe's backbones" in caught.value.hint
+    assert "override the recipe's pretrained models" in caught.value.hint
     assert not (tmp_path / "run").exists()

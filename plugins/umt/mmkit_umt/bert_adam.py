@@ -1,4 +1,4 @@
-"""`umt.bert_adam.v1` and `umt.warmup_linear.v1`: the optimiser of UMT's released code, and its learning rate."""
+"""`umt.bert_adam.v1` and `umt.warmup_linear.v1`: the optimizer of UMT's released code, and its learning rate."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mmkit.training.schedules import Factor
 
 
 class BertAdam(Optimizer):
-    """Adam as it was trained BERT with: no bias correction, decoupled weight decay, epsilon outside the root.
+    """The Adam that trained BERT: no bias correction, decoupled weight decay, epsilon outside the root.
 
-    The gradient of each tensor is clipped to the norm `clip` by itself (0 clips nothing). Nothing here waits for the
+    The gradient of each tensor is clipped separately to the norm `clip` (0: no clipping). Nothing here waits for the
     device.
     """
 
@@ -70,7 +70,7 @@ class BertAdam(Optimizer):
 def warmup_linear(total: int, warmup: int) -> Factor:
     """Up to 1 over the first `warmup` updates, then 1 - n / `total`, and 0 after the last.
 
-    So the factor falls by `warmup / total` where the warm-up ends, as in the authors' code; theirs goes below 0 after
-    `total` updates.
+    So the factor falls by `warmup / total` at the end of the warm-up, as in the authors' code; theirs goes below 0
+    after `total` updates.
     """
     return lambda n: n / warmup if n < warmup else max(0.0, 1 - n / total)

@@ -43,24 +43,24 @@ IN_LAYER = {
 
 BACKBONES = {"bert.": "encoders.text.backbone.", "resnet.": "encoders.vision.backbone."}
 UNUSED = ("bert.pooler.", "bert.embeddings.position_ids", "resnet.fc.")
-"""In the authors' files, but no part of what they compute."""
+"""In the authors' files, but not used in their computation."""
 
 
 class UmtImporter(Importer):
     """`mmkit import-checkpoint umt FILE OUT`, for the authors' `pytorch_model.bin`.
 
-    The tensors of their `pytorch_encoder.bin` (`resnet.*`) may stand in the same file; without them the recipe's image
+    The tensors of their `pytorch_encoder.bin` (`resnet.*`) may be in the same file; without them the recipe's image
     encoder keeps its own weights.
     """
 
     def recipe(self, state: Mapping[str, Tensor]) -> str:
-        """The recipe of a file. It does not tell Twitter-2015 from Twitter-2017: the former.
+        """The recipe of a file. A file does not show whether it is of Twitter-2015 or Twitter-2017: the former is used.
 
         Raises `DataError` for a file of another model.
         """
         if "aux_crf.transitions" not in state:
             raise DataError(
-                "this is no UMT checkpoint: it has no CRF for spans, aux_crf",
+                "this is not a UMT checkpoint: it has no CRF for spans, aux_crf",
                 hint="give the file that the authors' training code wrote, pytorch_model.bin",
                 code="import.not-of-paper",
             )
@@ -76,8 +76,8 @@ class UmtImporter(Importer):
 def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an authors' checkpoint under the names of mmkit's model.
 
-    BERT's pooler, the ResNet's classifier and its counters of batches are left out: nothing uses them. Raises
-    `DataError` that lists names which are missing or unknown; those of the backbones are compared when the tensors
+    BERT's pooler, the ResNet's classifier and its counters of batches are left out: nothing uses them. Raises a
+    `DataError` that lists missing and unknown names; those of the pretrained networks are compared when the tensors
     are loaded.
     """
     used = {n: t for n, t in state.items() if not n.startswith(UNUSED) and not n.endswith("batches_tracked")}
@@ -95,7 +95,8 @@ def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def authors_names(stacks: Mapping[str, int]) -> dict[str, str]:
-    """The authors' names of a network's tensors → ours, without the backbones', for stacks of so many layers."""
+    """The authors' names of a network's tensors → ours, without the pretrained networks', for stacks of these
+    depths."""
     layers = LAYERS | {
         f"{theirs}.{i}": f"{STACKS[theirs]}.{i}" for theirs, count in stacks.items() for i in range(count)
     }
@@ -108,6 +109,6 @@ def authors_names(stacks: Mapping[str, int]) -> dict[str, str]:
 
 
 def _count(names: Mapping[str, Tensor], stack: str) -> int:
-    """How many layers a stack has: 1 at least, so that an absent one is missing by name."""
+    """The number of layers of a stack: at least 1, so that an absent one is reported by name."""
     numbers = {name.removeprefix(f"{stack}.").split(".")[0] for name in names if name.startswith(f"{stack}.")}
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=1)

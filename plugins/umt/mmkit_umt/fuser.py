@@ -1,4 +1,4 @@
-"""`umt.interaction.v1`: words ask an image's regions and regions ask words, over a text encoder's states."""
+"""`umt.interaction.v1`: words attend to an image's regions and regions to words, over a text encoder's states."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ class Interaction(Fuser):
     g × g places are the regions of an image. Of several images, blank ones are masked unless all are blank; a
     single image is never masked.
 
-    States: `tokens [B, T, 2D]`, image-aware words beside gated word-aware visual features; `auxiliary [B, T, D]`,
-    from the text alone; `mask [B, T]` and the alignment of words. D is the text encoder's width.
+    States: `tokens [B, T, 2D]`, image-aware words concatenated with gated word-aware visual features;
+    `auxiliary [B, T, D]`, from the text alone; `mask [B, T]` and the alignment of words. D is the text encoder's
+    width.
 
     Args:
         text, vision: names of the encoders in the recipe.
         heads: attention heads of every layer.
         hidden: width of the feed-forward networks; None: 4 · D, as in BERT.
         layers: how many layers each cross-modal attention has: words over regions, regions over words, and words
-            over the regions that have seen them.
+            over the regions that have attended to words.
         dropout: in every layer, and of the text encoder's states.
-        initializer_range: standard deviation of the first weights, as BERT's configuration calls it.
+        initializer_range: standard deviation of the initial weights, called as in BERT's configuration.
     """
 
     provides: frozenset[str] = frozenset({"tokens", "auxiliary", "mask"}) | ALIGNMENT
@@ -89,10 +90,10 @@ class Interaction(Fuser):
         return States.of_text({k: states[k] for k in ("tokens", "auxiliary")}, inputs, mask=text["mask"])
 
     def interact(self, tokens: Tensor, mask: Tensor, grid: Tensor, images: Tensor) -> Features:
-        """Every state on the way, by name, from `tokens [B, T, D]`, `mask [B, T]`, `grid [B, n, C, g, g]` and the
+        """Every intermediate state, by name, from `tokens [B, T, D]`, `mask [B, T]`, `grid [B, n, C, g, g]` and the
         images' mask `[B, n]`.
 
-        All are `[B, T, D]` but `text_aware_visual [B, n · g², D]` and `tokens [B, T, 2D]`.
+        All are `[B, T, D]` except `text_aware_visual [B, n · g², D]` and `tokens [B, T, 2D]`.
         """
         cells = grid.flatten(3).transpose(2, 3).flatten(1, 2)  # [B, n · g², C]
         real = region_mask(images, cells.shape[1])
@@ -115,9 +116,9 @@ class Interaction(Fuser):
 
 
 def region_mask(images: Tensor, regions: int) -> Tensor | None:
-    """Which of an example's `regions` may be asked `[B, regions]`, from its images' mask `[B, n]`; None for all.
+    """Which of an example's `regions` attention may read `[B, regions]`, from its images' mask `[B, n]`; None for all.
 
-    A single image is always asked, also if it is blank, and so is the first one where all are blank.
+    A single image is always read, also if it is blank, and so is the first one if all are blank.
     """
     count = images.shape[1]
     if count == 1:
@@ -128,7 +129,7 @@ def region_mask(images: Tensor, regions: int) -> Tensor | None:
 
 
 def _through(layers: nn.ModuleList, asking: Tensor, asked: Tensor, mask: Tensor | None) -> Tensor:
-    """A stack of layers: what asks moves on, what is asked stays the same."""
+    """A stack of layers: the queries change from layer to layer, keys and values stay the same."""
     for layer in layers:
         asking = layer(asking, asked, mask)
     return asking

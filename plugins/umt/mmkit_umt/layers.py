@@ -48,7 +48,7 @@ class CrossLayer(nn.Module):
 
 
 def start(module: nn.Module, deviation: float) -> None:
-    """First weights of linear layers as BERT's: N(0, `deviation`), with biases of 0."""
+    """Initial weights of linear layers as in BERT: N(0, `deviation`), with biases of 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, std=deviation)

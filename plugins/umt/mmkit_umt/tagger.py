@@ -1,4 +1,4 @@
-"""`umt.span_aided_tagger.v1`: a CRF tagger of subwords that a second one, of spans without types, helps."""
+"""`umt.span_aided_tagger.v1`: a CRF tagger of subwords, helped by a second one for spans without types."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ SPAN_TAGS = (PAD, "O", "B", "I", X, CLS, SEP)
 
 
 class SpanAidedTagger(SubwordTags, CrfTagger):
-    """Tags every subword with a linear-chain CRF over emissions that a span detector's are added to.
+    """Tags every subword with a linear-chain CRF over its emissions plus those of a span detector.
 
     Yu et al., ACL 2020, section 2.4. The span detector reads the state `auxiliary`, from the text alone, and has tags
-    without types (`SPAN_TAGS`) and a CRF of its own. A fixed matrix turns its scores s into scores of the main tags:
-    emissions are ½ e + ½ s C, where B and I go in equal parts to the tags of all types. The main CRF alone decides.
+    without types (`SPAN_TAGS`) and its own CRF. A fixed matrix turns its scores s into scores of the main tags:
+    emissions are ½ e + ½ s C, where the scores of B and I are split equally over the tags of all types. Only the main
+    CRF decides.
 
-    Subwords have the tags of `SubwordTags`; entities are read off first subwords.
+    Subwords have the tags of `SubwordTags`; entities are read from first subwords.
 
     Losses, each the negative log-likelihood of a sentence's tags, mean over sentences: `nll` of the main CRF,
-    `span_nll` of the span detector's. The authors weigh them 1 to 0.5: `[training] loss_weights = {"span_nll": 0.5}`.
+    `span_nll` of the span detector's. The authors weight them 1 to 0.5: `[training] loss_weights = {"span_nll": 0.5}`.
 
     Args:
         text: the text encoder's name in the recipe.
         types: entity types in label order; None: those of the training data, sorted.
-        initializer_range: standard deviation of the first weights, as BERT's configuration calls it.
+        initializer_range: standard deviation of the initial weights, called as in BERT's configuration.
     """
 
     requires: frozenset[str] = CrfTagger.requires | {"auxiliary"}
@@ -60,7 +61,7 @@ class SpanAidedTagger(SubwordTags, CrfTagger):
         start(self, self.initializer_range)
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
-        """`tags [B, T]` and `span_tags [B, T]` of all subwords, [PAD] where there is none."""
+        """`tags [B, T]` and `span_tags [B, T]` of all subwords, [PAD] for none."""
         targets = super().targets(examples, inputs)
         return {**targets, "span_tags": self.main_to_span[targets["tags"]]}
 
@@ -73,7 +74,7 @@ class SpanAidedTagger(SubwordTags, CrfTagger):
         }
 
     def emissions(self, states: States) -> tuple[Tensor, Tensor]:
-        """Scores of the main tags, the span detector's added, and their mask: `[B, T, K]`, `[B, T]`."""
+        """Scores of the main tags, with those of the span detector added, and their mask: `[B, T, K]`, `[B, T]`."""
         spans, mask = self.span_emissions(states)
         return self._converted(states, spans), mask
 
@@ -87,11 +88,11 @@ class SpanAidedTagger(SubwordTags, CrfTagger):
 
 
 def span_tags(tags: TagSet) -> Tensor:
-    """The span tag of each main tag, `[K]`: its first letter, but for the four special ones."""
+    """The span tag of each main tag, `[K]`: its first letter, except for the four special ones."""
     return torch.tensor([SPAN_TAGS.index(name if name in SPAN_TAGS else name[0]) for name in tags.names])
 
 
 def conversion(main_to_span: Tensor) -> Tensor:
-    """The matrix C `[7, K]`: a span tag's score goes in equal parts to the main tags it stands for."""
+    """The matrix C `[7, K]`: a span tag's score is split equally over its main tags."""
     belongs = main_to_span == torch.arange(len(SPAN_TAGS)).unsqueeze(1)
     return belongs / belongs.sum(1, keepdim=True)

@@ -81,7 +81,7 @@ def test_where_all_images_are_blank_the_first_is_asked() -> None:
 
 
 def test_a_width_that_the_heads_do_not_divide_is_an_error() -> None:
-    with pytest.raises(PartError, match="an attention 12 wide cannot be cut into 5 heads"):
+    with pytest.raises(PartError, match="an attention of width 12 cannot be divided into 5 heads"):
         built(heads=5)
 
 
