@@ -27,7 +27,7 @@ class MMKitError(Exception):
         self.code = code or type(self).code
 
     def at(self, where: object, hint: str = "") -> Self:
-        """The same error, of the same code, at another place and with other advice (if given)."""
+        """The same error, with the same code, at another place and with another hint (if given)."""
         if self.each:
             return gathered([error.at(error.where or where, hint) for error in self.each])  # type: ignore[return-value]
         return type(self)(self.what, where=where, hint=hint or self.hint, code=self.code)

@@ -101,7 +101,7 @@ class Model(nn.Module):
         return next(self.parameters()).device
 
     def items(self, examples: Iterable[Example]) -> list[Item]:
-        """What is worked out once for each example (for each of its units, if the decoder splits it)."""
+        """One `Item` for each example (for each of its units, if the decoder splits it)."""
         result = []
         for example in examples:
             for unit in self.decoder.units(example):

@@ -68,5 +68,5 @@ class PictureAnnotator(Annotator):
         for path, reason in list(new.items())[:_NAMED]:
             log.warning("%s: %s; it has %s", path, reason, self.without)
         if len(new) > _NAMED:
-            log.warning("%d pictures in all could not be read and have %s", len(new), self.without)
+            log.warning("%d images in total could not be read and have %s", len(new), self.without)
         self._reported.update(new)

@@ -61,7 +61,7 @@ def refuse(failures: Mapping[str, str]) -> None:
     count = f"{len(failures)} record{'' if len(failures) == 1 else 's'}"
     raise DataError(
         "\n  ".join([f"{count} could not be annotated; all other results are stored", *named, *rest]),
-        hint="run this again to try only these again, or let the annotator pass over them (keep_going = true)",
+        hint="run this again to retry only these records, or let the annotator skip them (keep_going = true)",
         code="annotator.records-failed",
     )
 

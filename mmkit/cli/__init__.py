@@ -116,7 +116,7 @@ class LazyGroup(click.Group):
 def report(error: Exception) -> int:
     """Print an error as one message on standard error; returns the exit code."""
     match error:
-        case Interrupted():  # no error: it was asked for
+        case Interrupted():  # not an error: the user asked for it
             echo(error, err=True)
             return error.exit_code
         case MMKitError():

@@ -119,7 +119,7 @@ def predict(
     else:
         show(task, answers)
     for path, reason in predictor.replaced.items():
-        echo(f"a blank picture stood in for {path}: {reason}", err=True)
+        echo(f"a blank image was used instead of {path}: {reason}", err=True)
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:

@@ -32,7 +32,8 @@ class Decoder(nn.Module, ABC):
     compares_examples: ClassVar[bool] = False
     """Whether its loss compares the examples of a micro-batch, so that their number changes the result."""
     reads_causal: ClassVar[bool] = False
-    """Whether it can use states of tokens that do not see what follows them, as one that generates text can."""
+    """Whether it can use states of tokens that do not see the following tokens, as a decoder that generates text
+    can."""
     entity_encoder: str | None = None
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
 

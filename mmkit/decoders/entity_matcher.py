@@ -46,9 +46,9 @@ class EntityMatcher(Decoder):
     With `shared`, a mention's negatives are those of all mentions of the batch, over all processes, as in N-pair; an
     entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
 
-    Predictions: see `docs/data.md`. Candidates are ranked where an example lists some, and the whole knowledge base
-    elsewhere: exactly, or with `search = "faiss"` (large ones on a CPU) nearly so. `top` links are given. faiss needs
-    a scorer that is a cosine; with a reranker it finds the entities that this orders.
+    Predictions: see `docs/data.md`. If an example lists candidates, these are ranked, else the whole knowledge base:
+    exactly, or with `search = "faiss"` (for large ones on a CPU) approximately. A prediction has at most `top` links.
+    faiss needs a scorer that is a cosine; with a reranker it finds the entities that this orders.
     """
 
     task: Task = LinkTask()

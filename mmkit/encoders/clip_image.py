@@ -54,7 +54,7 @@ class ClipImageEncoder(ItemEncoder):
         self.name, self.revision = name, revision
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Load network and image processor. Raises `PartError` if they cannot be had or do not fit."""
+        """Load network and image processor. Raises `PartError` if they cannot be loaded or do not fit."""
         model = self._model(saved)
         self.backbone = clip_network(
             CLIPVisionModelWithProjection, self.name, self.revision, saved, self.frozen

@@ -107,7 +107,7 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         """Raise `PartError` if such records have no such items."""
 
-    # What follows from it
+    # Derived methods
 
     def load_or_stand_in(self, key: str, raw: Raw, missing: MissingImages) -> tuple[Loaded, bool]:
         """A loaded item and whether it is real; a broken one is as `missing` says."""

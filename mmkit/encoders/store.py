@@ -246,8 +246,8 @@ def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) 
         shown = "".join(f"\n  {path}: {reason}" for path, reason in list(files.items())[:5])
         more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
         raise DataError(
-            f"{len(files):,} pictures are {how}:{shown}{more}",
-            hint='fix or fetch them, or set missing_images = "blank" in [data] to put blanks in their place',
+            f"{len(files):,} images are {how}:{shown}{more}",
+            hint='fix or download them, or set missing_images = "blank" in [data] to use blank images instead',
             code="image.unusable",
         )
 

@@ -1,4 +1,4 @@
-"""Words to subwords: encodings cut to length, aligned with the example's tokens, kept and padded."""
+"""Words to subwords: encodings that are cut to length, aligned with the example's tokens, cached and padded."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Encoded:
 class Subwords:
     """Encodes `TextView`s with special tokens, once each: encodings are kept by view.
 
-    `max_length` counts subwords with special ones; None cuts nothing. The second text is cut first. A word
-    that the tokenizer makes nothing of (zero-width characters, say) becomes the unknown token.
+    `max_length` counts subwords with special ones; None cuts nothing. The second text is cut first. A word for which
+    the tokenizer gives no subwords (of zero-width characters, for example) becomes the unknown token.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int | None) -> None:

@@ -62,7 +62,7 @@ class TimmPictures(ItemEncoder):
         return None
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
-        """Make the model and its preprocessing. Raises `PartError` if the model cannot be had."""
+        """Make the model and its preprocessing. Raises `PartError` if the model cannot be loaded."""
         model = TimmModel(self.name, self.revision, saved)
         try:
             self.backbone, self.model_args = model.create(**self.model_options())

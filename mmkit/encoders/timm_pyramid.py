@@ -22,11 +22,11 @@ class TimmPyramidEncoder(TimmPictures):
     `levels` are timm's numbers of feature maps: 0 is the first and largest, and negative ones count from the last, -1.
     A ResNet has five, 0 to 4: the stem's and those of layer1 to layer4. Maps are joined in the model's order.
 
-    As in HVPNeT (Chen et al. 2022, section 3.1): a map of a side s is average-pooled with kernel = stride = s
+    As in HVPNeT (Chen et al. 2022, section 3.1): a map of side s is average-pooled with kernel = stride = s
     // grid, so that rows and columns left over at the end are dropped. For ResNet-50 the last four maps have 3840
     channels together, and parameters are named as torchvision's.
 
-    Features: `grid [B, slots, C, grid, grid]` and `mask [B, slots]`, False where a picture is blank.
+    Features: `grid [B, slots, C, grid, grid]` and `mask [B, slots]`, False where an image is blank.
 
     Raises `ValueError` for `levels` without a number, and `PartError` in `build` for a number that the model does not
     have, for two that are the same map, and for a map smaller than `grid`.

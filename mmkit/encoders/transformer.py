@@ -31,10 +31,9 @@ class TransformerEncoder(TransformerWords, _Either):
     """Any Hugging Face text encoder: the words of a view or, with a `source`, a record's plain texts.
 
     Without a `source` this is `mmkit.transformer_words.v1`: `tokens [B, T, D]`, `mask [B, T]` and `pooled [B, D]` of
-    the decoder's `view`, cut to `max_length` subwords; `slots`, `store` and `feature_dtype` mean nothing to it.
-
-    With one it is `mmkit.transformer_texts.v1`: `pooled [B, n, D]` and `mask [B, n]` of a record's first `slots`
-    texts; `view` and `extra_views` mean nothing to it.
+    the decoder's `view`, cut to `max_length` subwords; `slots`, `store` and `feature_dtype` are ignored. With one it
+    is `mmkit.transformer_texts.v1`: `pooled [B, n, D]` and `mask [B, n]` of a record's first `slots` texts; `view`
+    and `extra_views` are ignored.
     """
 
     def __init__(

@@ -78,8 +78,8 @@ class TextModel:
         config = pretrained.config()
         if not hasattr(config, "hidden_size"):
             raise PartError(
-                f"{self.name!r} ({config.model_type}) is no text encoder alone",
-                hint="take one; mmkit.clip_text.v1 reads the texts of a CLIP model",
+                f"{self.name!r} ({config.model_type}) is not a pure text model",
+                hint="use one; mmkit.clip_text.v1 reads texts with a CLIP model",
                 code="encoder.wrong-model",
             )
         pretrained.check(*pretrained.needs)

@@ -33,8 +33,8 @@ class TransformerWords(Encoder):
     position's state, the last real one's, or the mean over real ones. `dropout` replaces every dropout of the
     model's configuration.
 
-    Of an encoder-decoder model only the encoder is used. In a causal model a word's state does not see what follows
-    it, so that only a decoder that `reads_causal` can build on one; a prefix cannot be put before it.
+    Of an encoder-decoder model only the encoder is used. In a causal model a word's state does not see the following
+    words, so only a decoder with `reads_causal` can use one, and a prefix cannot be used.
 
     Features: `tokens [B, T, D]`, `mask [B, T]`, `pooled [B, D]`; see `mmkit.batch.Batch` for the inputs. Those of
     `extra_views` are collated too, for a fuser that runs the encoder on more than one view (`mmkit.batch.of_view`).

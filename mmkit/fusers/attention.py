@@ -12,7 +12,7 @@ def check_heads(width: int, heads: int) -> None:
     """Raise `PartError` unless an attention of this width can be cut into so many heads."""
     if heads < 1 or width % heads:
         raise PartError(
-            f"an attention {width} wide cannot be cut into {heads} heads",
+            f"an attention of width {width} cannot be divided into {heads} heads",
             hint="change `heads` of the fuser",
             code="part.heads",
         )

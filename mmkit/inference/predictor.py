@@ -121,7 +121,7 @@ class Predictor:
         return self.answer(example, next(self.stream([example]))[1])
 
     def answer(self, example: Example, prediction: Prediction) -> Answer:
-        """What a prediction says, with words and names."""
+        """The answer of a prediction, with words and names."""
         return self.task.answer(example, prediction, self.model.entities)
 
     def link(

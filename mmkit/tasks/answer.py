@@ -113,7 +113,7 @@ class Answer(Found):
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Notes of the decoder."""
     sources: tuple[Any, ...] = ()
-    """What annotators retrieved for the sentence (`mmkit.data.types.SOURCES`)."""
+    """The sources that annotators retrieved for the sentence (`mmkit.data.types.SOURCES`)."""
 
     @classmethod
     def of(cls, example: Example, prediction: Prediction, **found: Any) -> Self:

@@ -40,10 +40,10 @@ def check_fuser(
 
     - Every state in `provides` is there, in training at least; each has a row for each example, and is as wide as
       `dims` says.
-    - It is the same when asked twice in evaluation mode.
-    - Gradients reach each of its parameters, but those whose names begin as one of `untrained`, and every encoder,
-      but those named there.
-    - An example's states are the same alone and beside longer ones with more pictures.
+    - It gives the same when asked twice in evaluation mode.
+    - Gradients reach each of its parameters, except those whose names begin with one of `untrained`, and every
+      encoder except those named there.
+    - An example's states are the same alone and in a batch with longer examples and more images.
     - Where it asks an encoder of pictures for `mask`, what stands in blank places makes no difference. With
       `blanks="beside"` only blank places beside a picture count: a fuser may read a blank where there is no picture
       at all. Not checked with "none": a fuser may hand on what it is given.

@@ -206,7 +206,7 @@ class ImageEncoder(Encoder):
 
 
 class StateFuser(Fuser):
-    """Gives a decoder the states of one text encoder, `query` among them, which is `pooled`.
+    """Gives a decoder the states of one text encoder, and `query`, which is `pooled`.
 
     `also` are names of further states of subwords that a decoder reads: each is `tokens`, in another order of its
     numbers, so that a decoder that takes one for another is noticed.

@@ -50,7 +50,7 @@ class Watch:
             raise TrainingError(
                 f"the loss is no longer finite between updates {updates[0].step} and {updates[-1].step}",
                 where=f"examples {_few([i for update in updates for i in update.examples])}",
-                hint="lower training.learning_rate, set training.clip = 1.0, or look at these examples; "
+                hint="lower training.learning_rate, set training.clip = 1.0, or check these examples; "
                 "nothing was saved since the last checkpoint",
                 code="training.not-finite",
             )

@@ -73,7 +73,7 @@ class Finder:
         self.segments = _segments(config, task)
         if self.segments and config.model_type not in SEGMENTERS:
             what = f"{name!r} is a {config.model_type} model, which is not known to segment instances"
-            raise PartError(what, hint=f"take one of {', '.join(SEGMENTERS)}", code="part.model-unloadable")
+            raise PartError(what, hint=f"use one of {', '.join(SEGMENTERS)}", code="part.model-unloadable")
         self.processor = pretrained.image_processor()
         kind = AutoModelForUniversalSegmentation if self.segments else AutoModelForObjectDetection
         network: Any = pretrained.network(kind, config)

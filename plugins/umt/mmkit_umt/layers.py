@@ -32,7 +32,8 @@ class CrossLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`[B, S, D]`: what `asking [B, S, D]` finds in `asked [B, L, D]`, under `mask [B, L]` (True where real)."""
+        """`[B, S, D]`: the attention of `asking [B, S, D]` over `asked [B, L, D]`, under `mask [B, L]` (True where
+        real)."""
         found = attend(
             self.query(asking),
             self.key(asked),
