@@ -188,7 +188,7 @@ def folder_troubles(folder: Path, form: Format, needs: Sequence[str]) -> Iterato
 
 
 def files_of(form: Format, needs: Sequence[str]) -> str:
-    """What a folder must hold, in words."""
+    """What a folder must contain, in words."""
     wanted = [CONFIG, "model.safetensors"]
     wanted += ["the tokenizer's files"] if "tokenizer" in needs else []
     wanted += [PICTURES[0]] if "pictures" in needs else []
@@ -197,7 +197,7 @@ def files_of(form: Format, needs: Sequence[str]) -> str:
 
 def no_config(folder: Path, form: Format, needs: Sequence[str]) -> Trouble:
     """What is said of a folder without a configuration."""
-    hint = f"the folder must hold {files_of(form, needs)}"
+    hint = f"the folder must contain {files_of(form, needs)}"
     inside = sorted(p.parent for p in [*folder.glob(f"*/{CONFIG}"), *folder.glob(f"snapshots/*/{CONFIG}")])
     if inside:
         hint = f"the model is in {inside[0]}: name that folder"

@@ -242,7 +242,7 @@ class Pretrained:
         if "custom code" in text or "trust_remote_code" in text:
             return _own_code_trouble()
         if self.folder is not None:
-            hint = f"the folder must hold {files_of('transformers', self.needs)}"
+            hint = f"the folder must contain {files_of('transformers', self.needs)}"
             return Trouble(reason, self.hint or hint, self.code)
         if hub.offline() and isinstance(error, OSError):
             absent = hub.not_here("it is not whole on this machine")

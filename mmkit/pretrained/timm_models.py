@@ -248,7 +248,7 @@ class TimmModel:
                 what, "do config.json and the weights belong together?", code="encoder.missing-weights"
             )
         if self.folder is not None:
-            return Trouble(lines[0][:300], f"the folder must hold {files_of('timm', ())}")
+            return Trouble(lines[0][:300], f"the folder must contain {files_of('timm', ())}")
         if hub.offline() and isinstance(error, OSError):
             absent = hub.not_here("it is not whole on this machine")
             return Trouble(absent.what, f"{CHECK}; {absent.hint}")

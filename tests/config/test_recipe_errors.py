@@ -86,7 +86,7 @@ def test_wrong_types_are_refused(make: Make, name: str, value: Any, says: str) -
         ("eval_from", 99, "no epoch would be scored"),
         ("betas", [0.9], "two numbers"),
         ("betas", [0.9, 1.0], "two numbers"),
-        ("no_decay", "(", "no regular expression"),
+        ("no_decay", "(", "not a regular expression"),
         ("feature_memory", 2, "at most 1"),
         ("score", "f1", "no [metrics.f1]"),
         ("score", "spans", '"spans.f1"'),
@@ -96,7 +96,7 @@ def test_wrong_types_are_refused(make: Make, name: str, value: Any, says: str) -
         ("loss_weights", {"aux": "x"}, "loss_weights.aux"),
         ("precision", "fp16", '"auto" | "fp32" | "tf32" | "bf16"'),
         ("groups", {"a": {}}, "training.groups.a.pattern"),
-        ("groups", {"a": {"pattern": "(", "learning_rate": -1}}, "no regular expression"),
+        ("groups", {"a": {"pattern": "(", "learning_rate": -1}}, "not a regular expression"),
     ],
 )
 def test_training_settings_that_make_no_sense_are_refused(
@@ -184,7 +184,7 @@ def test_a_newer_format_is_refused_at_once(make: Make) -> None:
         ('["mmkit-nowhere"]', 'pip install "mmkit-nowhere"'),
         ('["mmkit-more>=900"]', "pip install ./plugins/retrieval ./plugins/more from mmkit's repository"),
         ('["mmkit>=0.0.1", "mmkit>900"]', "mmkit>900 is needed, but"),
-        ('["no package!"]', "is no package"),
+        ('["no package!"]', "is not a package"),
         ('"mmkit"', "must be list[str]"),
     ],
 )

@@ -38,7 +38,7 @@ def test_an_unknown_model_says_what_to_do(name: str) -> None:
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
-    with raises("encoder.unloadable", match=r"must hold config\.json"):
+    with raises("encoder.unloadable", match=r"must contain config\.json"):
         TransformerEncoder(str(tmp_path)).build()
 
 
@@ -108,7 +108,7 @@ def test_a_causal_model_is_for_decoders_that_read_one(
 ) -> None:
     folder = of_kind("GPT-2", tiny_bert, tmp_path)
     encoders, fuser = {"text": built(folder, pooling="last")}, TextOnly()
-    with pytest.raises(PartError, match="a word's state does not see what follows it") as error:
+    with pytest.raises(PartError, match="the state of a word does not see the words after it") as error:
         check_causal(Parts(encoders, fuser, SoftmaxTagger()))
     assert error.value.where == "model.encoders.text"
 

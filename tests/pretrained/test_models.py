@@ -166,11 +166,11 @@ def test_what_is_said_of_a_bare_file_works(resnet_timm: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("names", "said", "hint"),
     [
-        ((), "the folder is empty", "must hold config.json"),
+        ((), "the folder is empty", "must contain config.json"),
         (
             ("model.safetensors",),
             "the folder has no config.json",
-            "must hold config.json, model.safetensors and",
+            "must contain config.json, model.safetensors and",
         ),
         (("config.json",), "the folder has no weights", "fetch model.safetensors"),
         (("config.json", "tf_model.h5"), "no weights; there is tf_model.h5 (TensorFlow's weights)", "fetch"),
