@@ -115,7 +115,7 @@ class ConllImagesReader(Reader):
         crops.count_unused(posts, named, self.repairs)
 
     def _is_iob1(self) -> bool:
-        """Whether the file's first sentences are tagged in IOB1; said in `repairs`."""
+        """Whether the file's first sentences are tagged in IOB1; if so, it is noted in `repairs`."""
         before, errors = self.repairs.copy(), self.errors
         self.errors = None if errors is None else []
         first = itertools.islice(self.sentences(), SNIFFED)

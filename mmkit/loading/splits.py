@@ -31,7 +31,7 @@ def check_split(recipe: Recipe, name: str) -> None:
 
 
 def read_split(recipe: Recipe, name: str, errors: list[DataError] | None = None) -> Split:
-    """Read a split whole, as it is on disk. Raises `DataError` if it is unknown, missing or empty.
+    """Read a whole split, as it is on disk. Raises `DataError` if it is unknown, missing or empty.
 
     Records that cannot be read are left out and their errors put into `errors`, if that is given and the reader can go
     on behind them.
@@ -71,7 +71,7 @@ def read_split(recipe: Recipe, name: str, errors: list[DataError] | None = None)
     if not seen:
         skipped = ", ".join(f"{count:,} × {reason}" for reason, count in reader.repairs.items())
         raise DataError(
-            "there is no record in this file" + (f" that can be used: {skipped}" if skipped else ""),
+            "this file has no records" + (f" that can be used: {skipped}" if skipped else ""),
             where=reader.path,
             code="data.no-records",
         )
