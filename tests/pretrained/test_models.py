@@ -27,6 +27,7 @@ from mmkit.errors import PartError
 from mmkit.pretrained import hub
 from mmkit.pretrained.networks import no_bars
 from mmkit.pretrained.source import Pretrained
+from own_code import with_own_code
 from raising import raises
 
 Copy = Callable[..., Path]
@@ -381,20 +382,6 @@ def test_what_a_model_of_the_hub_lacks_is_said(monkeypatch: pytest.MonkeyPatch) 
 
 
 # Code of a model's own
-
-
-def with_own_code(folder: Path, marker: Path) -> Path:
-    """A model that needs a module of its own, which would leave a mark."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "own.py").write_text(f"open({str(marker)!r}, 'w')\nclass C:\n    pass\n")
-    kinds = ("AutoConfig", "AutoModel", "AutoTokenizer", "AutoImageProcessor", "AutoProcessor")
-    own = {"auto_map": dict.fromkeys(kinds, "own.C") | {"AutoTokenizer": ["own.C", "own.C"]}}
-    for name in ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
-        (folder / name).write_text(json.dumps(own))
-    (folder / "config.json").write_text(json.dumps({"model_type": "own", **own}))
-    (folder / "tokenizer.json").write_text("{}")
-    save_file({"a": torch.ones(1)}, folder / "model.safetensors")
-    return folder
 
 
 @pytest.fixture
