@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -36,6 +36,8 @@ class Progress:
     seconds: float = 0.0
     log_bytes: int = 0
     """Length of `metrics.jsonl` at this point; lines that a killed run wrote later are dropped when it is resumed."""
+    unlogged: dict[str, Any] = field(default_factory=dict)
+    """`Watch.state`: losses that are not in `metrics.jsonl` yet. Empty in checkpoints of earlier versions."""
 
     def is_better(self, score: float, ties: Literal["earlier", "later"]) -> bool:
         """Count an evaluation, and say whether it is the best so far."""

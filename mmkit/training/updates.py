@@ -77,7 +77,7 @@ class Updates:
         """Make updates and what follows each, until the end of the last epoch or early stopping."""
         session, progress = self.session, self.progress
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
-        watch = Watch(session.accelerator, weights)
+        watch = Watch(session.accelerator, weights, progress.unlogged)
         with session.stop.deferred():
             while progress.epoch <= session.settings.epochs and not self.stale:
                 session.tell("mmkit_epoch_start", epoch=progress.epoch, steps=self.loop.steps_left)
@@ -105,7 +105,7 @@ class Updates:
         if evaluate:
             self._evaluate(update)
         if save:
-            self._save(update.epoch)
+            self._save(update.epoch, watch)
         if stop:
             raise session.interrupted(f"everything is saved after update {update.step}")
 
@@ -141,9 +141,9 @@ class Updates:
             session.run.save_weights(self.ready.model, session.settings.save_frozen, progress.step)
         session.tell("mmkit_checkpoint", epoch=epoch, step=progress.step, best=True)
 
-    def _save(self, epoch: int) -> None:
+    def _save(self, epoch: int, watch: Watch) -> None:
         session, progress = self.session, self.progress
-        progress.seconds = self.seconds
+        progress.seconds, progress.unlogged = self.seconds, watch.state()
         if session.main:
             log = session.run.metrics_file
             progress.log_bytes = log.stat().st_size if log.exists() else 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,21 +19,47 @@ SHOWN = 40
 
 
 class Watch:
-    """Sums losses on the device, because reading them waits for it, and reads the sums from time to time."""
+    """Sums losses on the device, because reading them waits for it, and reads the sums from time to time.
 
-    def __init__(self, accelerator: Accelerator, weights: Sequence[Tensor]) -> None:
+    `before` is the `state` of a run that goes on: what it had summed and not yet logged.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, weights: Sequence[Tensor], before: Mapping[str, Any] | None = None
+    ) -> None:
         self.accelerator, self.weights = accelerator, weights
         self._unchecked: list[Update] = []
         self._begin()
+        if before:
+            self._go_on(before)
 
     def _begin(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._updates, self._examples, self._since = 0, 0, time.monotonic()
 
+    def state(self) -> dict[str, Any]:
+        """What was summed over all processes since the last `figures`, as JSON (waits for the device)."""
+        return {
+            "sums": self._totals(),
+            "updates": self._updates,
+            "examples": self._examples,
+            "seconds": time.monotonic() - self._since,
+        }
+
+    def _go_on(self, before: Mapping[str, Any]) -> None:
+        # one process has the sums of all, which are added up again
+        own = before["sums"] if self.accelerator.is_main_process else dict.fromkeys(before["sums"], 0.0)
+        device = self.accelerator.device
+        self._sums = {
+            name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in own.items()
+        }
+        self._updates, self._examples = before["updates"], before["examples"]
+        self._since = time.monotonic() - before["seconds"]
+
     def add(self, update: Update) -> None:
         """Note an update; does not wait for the device."""
         for name, loss in {"loss": update.total, **update.losses}.items():
-            self._sums[name] = self._sums[name] + loss if name in self._sums else loss
+            self._sums[name] = self._sums[name] + loss.float() if name in self._sums else loss.float()
         self._updates, self._examples = self._updates + 1, self._examples + len(update.examples)
         self._unchecked.append(update)
 
@@ -57,14 +84,18 @@ class Watch:
 
     def figures(self) -> dict[str, float]:
         """Mean losses over all processes and examples a second since the last call (waits for both)."""
-        names = sorted(self._sums)
-        sums = self.accelerator.reduce(
-            torch.stack([self._sums[name].float() for name in names]), "sum"
-        ).tolist()
-        figures = {name: value / self._updates for name, value in zip(names, sums, strict=True)}
+        figures = {name: value / self._updates for name, value in self._totals().items()}
         figures["examples_per_second"] = self._examples / (time.monotonic() - self._since)
         self._begin()
         return figures
+
+    def _totals(self) -> dict[str, float]:
+        """The sums over all processes."""
+        if not self._sums:
+            return {}
+        names = sorted(self._sums)
+        sums = torch.stack([self._sums[name].float() for name in names])
+        return dict(zip(names, self.accelerator.reduce(sums, "sum").tolist(), strict=True))
 
 
 def _few(ids: Sequence[str]) -> str:

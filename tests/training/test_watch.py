@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -59,3 +60,27 @@ def test_the_log_gets_means_over_updates_since_the_last_look(accelerator):
     assert first["nll"] == 1.5 and first["loss"] == 3.0 and first["examples_per_second"] > 0
     watch.add(update(3, 5.0, "d"))
     assert watch.figures()["nll"] == 5.0
+
+
+def test_a_watch_that_goes_on_gives_the_figures_of_one_that_was_not_stopped(accelerator):
+    losses = [0.1, 0.7, 1.3, 0.2, 0.9]
+    whole, first = Watch(accelerator, [torch.ones(2)]), Watch(accelerator, [torch.ones(2)])
+    for step, loss in enumerate(losses):
+        whole.add(update(step, loss, str(step)))
+        if step < 2:
+            first.add(update(step, loss, str(step)))
+    state = json.loads(json.dumps(first.state()))
+    assert (state["updates"], state["examples"]) == (2, 2)
+    second = Watch(accelerator, [torch.ones(2)], state)
+    for step, loss in enumerate(losses[2:], 2):
+        second.add(update(step, loss, str(step)))
+    expected, found = whole.figures(), second.figures()
+    assert expected.pop("examples_per_second") > 0 and found.pop("examples_per_second") > 0
+    assert found == expected
+    assert second.state()["sums"] == {} and second.state()["updates"] == 0
+
+
+def test_nothing_logged_is_nothing_to_go_on_from(accelerator):
+    watch = Watch(accelerator, [torch.ones(2)], Watch(accelerator, [torch.ones(2)]).state())
+    watch.add(update(1, 2.0, "a"))
+    assert watch.figures()["nll"] == 2.0
