@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -17,7 +18,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor
 
 from mmkit.cache import cache_dir
@@ -25,7 +25,7 @@ from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK
-from mmkit.encoders.shards import locked, read_shard, shard_bytes
+from mmkit.encoders.shards import Shard, locked, read_shard, shard_bytes
 from mmkit.encoders.store import cores, load_ahead, refuse_pictures
 from mmkit.errors import DataError, ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, write_json
@@ -166,7 +166,7 @@ def encode_entities(
             if progress is not None:
                 progress(done, len(base))
         if contents is not None:
-            write_json(contents, files)
+            write_json(contents, {"files": files, "check": _check(files)})
     return StoredEntities(chunks)
 
 
@@ -180,11 +180,14 @@ def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> P
 
 
 def _opened(contents: Path, entities: int) -> list[Tensor] | None:
-    """The files of a knowledge base, or None if one of them is not there or damaged."""
+    """The files of a knowledge base, or None if one of them, or their list, is not there or damaged."""
     try:
-        names = json.loads(contents.read_text(encoding="utf-8"))
-        chunks = [read_shard(contents.with_name(name)).tensors["pooled"] for name in names]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        listed = json.loads(contents.read_text(encoding="utf-8"))
+        names = listed["files"] if isinstance(listed, dict) else listed  # a list alone: of earlier versions
+        if isinstance(listed, dict) and listed["check"] != _check(names):
+            return None
+        chunks = [_read_chunk(contents.with_name(name)).tensors["pooled"] for name in names]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return chunks if sum(map(len, chunks)) == entities else None
 
@@ -202,17 +205,29 @@ def _chunk(
             chunk = _read(path, encoder)  # another process may have written it while this one waited
             if chunk is None:
                 _write(path, encoder, items, batch_size)
-                chunk = read_shard(path).tensors["pooled"]
+                chunk = _read_chunk(path).tensors["pooled"]
     return path.name, chunk
 
 
 def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
     """A file of features, if it exists, is undamaged, and uses blank images only where they are allowed."""
     try:
-        shard = read_shard(path)
-    except (SafetensorError, OSError, ValueError, KeyError):
+        shard = _read_chunk(path)
+    except (OSError, ValueError):
         return None
     return shard.tensors["pooled"] if not shard.keys or encoder.missing.policy == "blank" else None
+
+
+def _read_chunk(path: Path) -> Shard:
+    """A file of features, which says of which entities it is. Raises as `read_shard` does."""
+    shard = read_shard(path, path.stem)
+    if "pooled" not in shard.tensors:
+        raise ValueError(f"{path}: no features are in it")
+    return shard
+
+
+def _check(files: Sequence[str]) -> int:
+    return zlib.crc32(json.dumps(files).encode())
 
 
 def has_one_item(encoder: ItemEncoder, entity: Entity) -> bool:
@@ -254,7 +269,7 @@ def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], b
     refuse_pictures(encoder.missing, {error.where: error.what for error in broken.values()}, "broken")
     features = torch.cat(made)[torch.tensor([row_of.get(key, 0) for key, _ in items])]
     with atomic(path, "wb", error=MMKitError) as file:
-        file.write(shard_bytes(list(broken), {"pooled": features}))
+        file.write(shard_bytes(list(broken), {"pooled": features}, path.stem))
 
 
 class TrainedEntities:

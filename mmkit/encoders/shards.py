@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mmkit.batch import Features
-from mmkit.errors import MMKitError
+from mmkit.errors import MMKitError, one_line
 from mmkit.files import atomic, explained, sync_folder
 
 FORMAT = "1"
+HEADER = "header"
+"""Metadata key: the checksum of the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class Shards:
     def _open(self, path: Path) -> None:
         try:
             shard = read_shard(path)
-        except (SafetensorError, OSError, ValueError, KeyError):
+            _check_rows(shard)
+        except (OSError, ValueError):
             self.damaged.append(path)
             return
         for row, key in enumerate(shard.keys):
@@ -101,25 +104,64 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def shard_bytes(keys: Sequence[str], features: Features) -> bytes:
-    """A shard as `read_shard` reads it: features, keys and checksums."""
+def shard_bytes(keys: Sequence[str], features: Features, about: str = "") -> bytes:
+    """A shard as `read_shard` reads it: features, keys, what they are `about`, and checksums of all of it."""
     checks = {name: _checksum(tensor) for name, tensor in features.items()}
     metadata = {"format": FORMAT, "keys": json.dumps(list(keys)), "checks": json.dumps(checks)}
+    metadata |= {"about": about} if about else {}
+    metadata[HEADER] = str(_header_checksum(metadata, features))
     return save({k: v.contiguous() for k, v in features.items()}, metadata)
 
 
-def read_shard(path: Path) -> Shard:
-    """Open a shard and compare its content with the checksums; raises `ValueError` if they differ."""
+def read_shard(path: Path, about: str = "") -> Shard:
+    """Open a shard and compare its contents and its header with their checksums.
+
+    Shards of earlier versions have no checksum of the header, and do not say what they are about. Raises `ValueError`
+    where a shard is not what was written, or is about something else; `OSError` where it cannot be read.
+    """
+    try:
+        return _read(path, about)
+    except (SafetensorError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error  # RuntimeError: RecursionError, too
+
+
+def _read(path: Path, about: str) -> Shard:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         if metadata["format"] != FORMAT:
             raise ValueError(f"{path}: format {metadata['format']}")
         keys, checks = json.loads(metadata["keys"]), json.loads(metadata["checks"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        raise ValueError(f"{path}: its keys are no list of names")
     if {name: _checksum(tensor) for name, tensor in tensors.items()} != checks:
         raise ValueError(f"{path}: the contents are not what was written")
+    if HEADER in metadata and metadata[HEADER] != str(_header_checksum(metadata, tensors)):
+        raise ValueError(f"{path}: the header is not what was written")
+    if about and metadata.get("about", about) != about:
+        raise ValueError(f"{path}: it is about something else")
     lengths = tensors["lengths"].numpy() if "lengths" in tensors else np.zeros(len(keys), dtype=np.int64)
     return Shard(keys, tensors, np.cumsum(lengths) - lengths)
+
+
+def _check_rows(shard: Shard) -> None:
+    """Raise `ValueError` unless every feature has a row for each key, or as many as `lengths` add up to."""
+    count = len(shard.keys)
+    lengths = shard.tensors.get("lengths", torch.zeros(count, dtype=torch.int64))
+    if lengths.shape != (count,) or lengths.is_floating_point() or bool((lengths < 0).any()):
+        raise ValueError("lengths do not fit the keys")
+    rows = {count, int(lengths.sum())}
+    if wrong := [
+        name for name, tensor in shard.tensors.items() if not tensor.dim() or len(tensor) not in rows
+    ]:
+        raise ValueError(f"{wrong[0]} does not fit the keys")
+
+
+def _header_checksum(metadata: Mapping[str, str], features: Features) -> int:
+    """Of all that a header says: keys, what they are about, names, types, shapes, and the contents' checksums."""
+    said = [metadata.get(name) for name in ("format", "keys", "checks", "about")]
+    forms = sorted((name, str(tensor.dtype), list(tensor.shape)) for name, tensor in features.items())
+    return zlib.crc32(json.dumps([said, forms]).encode())
 
 
 def _checksum(tensor: Tensor) -> int:

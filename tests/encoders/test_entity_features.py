@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -182,6 +184,42 @@ def test_a_damaged_file_is_computed_again(base, tmp_path):
     features = encode_entities(encoder, base)
     assert 0 < encoder.encoded <= 3
     torch.testing.assert_close(features.gather(torch.arange(8)), expected(encoder, base))
+
+
+def test_files_that_changed_places_are_computed_again(base, tmp_path):
+    encode_entities(Letters(), base)
+    one, other, *_ = sorted((tmp_path / "cache" / "entities").rglob("*.safetensors"))
+    first = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(first)
+    encoder = Letters()
+    features = encode_entities(encoder, base)
+    assert encoder.encoded > 0
+    torch.testing.assert_close(features.gather(torch.arange(8)), expected(encoder, base))
+
+
+@pytest.mark.parametrize(
+    "damage", ["order", "[]", "{}", "[" * 100_000, '{"files": 3, "check": 0}', "7", "null"]
+)
+def test_a_damaged_list_of_files_is_made_again(base, tmp_path, damage):
+    whole = encode_entities(Letters(source=SpeltTexts("description")), base)
+    (contents,) = (tmp_path / "cache" / "entities").rglob("*.json")
+    listed = json.loads(contents.read_text())
+    assert len(listed["files"]) > 1
+    listed["files"].reverse()
+    contents.write_text(json.dumps(listed) if damage == "order" else damage)
+    encoder = Letters(source=SpeltTexts("description"))
+    features = encode_entities(encoder, base)
+    assert encoder.encoded == 0
+    torch.testing.assert_close(features.gather(torch.arange(8)), whole.gather(torch.arange(8)))
+
+
+def test_a_list_of_files_of_before_is_read(base, tmp_path):
+    encode_entities(Letters(source=SpeltTexts("description")), base)
+    (contents,) = (tmp_path / "cache" / "entities").rglob("*.json")
+    contents.write_text(before := json.dumps(json.loads(contents.read_text())["files"]))
+    encode_entities(Letters(source=SpeltTexts("description")), base)
+    assert contents.read_text() == before
 
 
 def test_other_weights_are_other_features(base):
