@@ -16,6 +16,7 @@ from typing import IO, Any
 from filelock import FileLock
 
 from mmkit.errors import DataError, MMKitError, RunError
+from mmkit.temporary import temporary_file, temporary_folder
 
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "free some space, or name another folder"),
@@ -61,23 +62,16 @@ def replacing(path: Path, error: type[MMKitError] = RunError) -> Iterator[Path]:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         folder = Path(tempfile.gettempdir()) if through else target.parent
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".tmp")
-        os.close(descriptor)
-        temporary = Path(name)
-        try:
+        with temporary_file(folder, target.name) as temporary:
             yield temporary
             if through:
                 with temporary.open("rb") as source, target.open("wb", buffering=0) as sink:
                     shutil.copyfileobj(source, sink)
-                temporary.unlink()
                 return
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())  # what any new file gets, not a temporary one's 0600
             temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 @contextlib.contextmanager
@@ -102,19 +96,21 @@ def written_once(target: Path, write: Callable[[Path], None]) -> Path:
         return target
     with explained(target, DataError):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        try:
+        with temporary_folder(target.parent, target.name) as temporary:
             write(temporary)
             (temporary / MARKER).touch()
-            temporary.chmod(0o755)
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not (target / MARKER).exists():
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            put_in_place(temporary, target, (target / MARKER).exists)
     return target
+
+
+def put_in_place(temporary: Path, target: Path, is_there: Callable[[], bool]) -> None:
+    """Rename a temporary folder, unless another process was first."""
+    temporary.chmod(0o755)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if not is_there():
+            raise
 
 
 def kept(target: Path, write: Callable[[Path], None]) -> Path:
@@ -143,20 +139,45 @@ def kept(target: Path, write: Callable[[Path], None]) -> Path:
 def is_undamaged(target: Path) -> bool:
     """Whether a folder that `kept` filled exists, with the files as they were written."""
     try:
-        return bool(json.loads((target / CHECKS).read_text(encoding="utf-8")) == _checksums(target))
+        return bool(read_json(target / CHECKS) == _checksums(target))
     except (OSError, ValueError):
         return False
 
 
 def _checksums(folder: Path) -> dict[str, int]:
-    checks = {}
+    checks: dict[str, int] = {}
     for path in folder.iterdir():
         if path.name not in (CHECKS, MARKER):
-            checks[path.name] = 0
-            with path.open("rb") as file:
-                while data := file.read(1 << 20):
-                    checks[path.name] = zlib.crc32(data, checks[path.name])
+            checks[path.name] = crc32_of(path)
     return checks
+
+
+def crc32_of(path: Path) -> int:
+    """The CRC-32 of a file, read piece by piece."""
+    check = 0
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            check = zlib.crc32(data, check)
+    return check
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON in UTF-8 says.
+
+    Raises `OSError` for what is no regular file (reading a pipe may never end) and `ValueError` for what is no JSON, or
+    is nested too deeply.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return parsed_json(path.read_text(encoding="utf-8"))
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON says. Raises `ValueError` for what is no JSON, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -89,14 +89,21 @@ score = "spans.f1"
 
 
 @pytest.fixture(scope="session")
-def sample_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A filled recipe on sample data that trains in seconds: a tagger with text and pictures."""
+def unsampled_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe of a tagger with text and pictures, whose data are nowhere."""
+    path = tmp_path_factory.mktemp("recipe") / "concat.cfg"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def sample_recipe(unsampled_recipe: Path) -> Path:
+    """That recipe filled, on sample data: it trains in seconds."""
     from mmkit.loading.sample import sampled
     from mmkit.recipe import load_recipe
 
-    path = tmp_path_factory.mktemp("recipe") / "concat_sample.cfg"
-    path.write_text(RECIPE, encoding="utf-8")
-    path.write_text(sampled(load_recipe(path)).to_str(), encoding="utf-8")
+    path = unsampled_recipe.with_name("concat_sample.cfg")
+    path.write_text(sampled(load_recipe(unsampled_recipe)).to_str(), encoding="utf-8")
     return path
 
 

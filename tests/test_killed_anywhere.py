@@ -1,20 +1,21 @@
-"""Work that is killed at any step of what it writes goes on, and ends with the same bytes."""
+"""Work that is killed at any change that it makes to files goes on, and ends with the same bytes."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from killing import EVERYWHERE
+from killing import killed_everywhere
 
-HARNESS = (
-    EVERYWHERE
-    + """
-import hashlib, json, pathlib, shutil, traceback
+PRELUDE = """
+import json, os, pathlib, shutil, sys
+from kills import digests, everywhere, listed
+from mmkit.cli import main
+from mmkit.errors import RunError
+from mmkit.recipe import load_recipe
+from mmkit.training.train import train
+import mmkit.encoders.transformer, mmkit.encoders.timm_pooled, mmkit.runs.folder
 
 def shortened(recipe, folder):
     "Overrides that name the first sentences of the recipe's data."
@@ -28,68 +29,56 @@ def shortened(recipe, folder):
         overrides |= {f"data.{split}.images": images, f"data.{split}.crops": None}
     return overrides
 
-def digests(folder, names):
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+def remove(*paths):
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
 
-def in_a_child(work, moment, folders):
-    "Fork, do the work there, and say how the child ended and how many steps it made."
-    read, write = os.pipe()
+def command(*arguments):
+    try:
+        main([*map(str, arguments)])
+    except SystemExit as end:
+        assert not end.code, arguments
+
+def trained(recipe, run, **settings):
+    "A run of the shortened data, trained in another process."
+    overrides = {f"training.{name}": value for name, value in settings.items()}
+    loaded = load_recipe(recipe, {**shortened(load_recipe(recipe), run.parent), **overrides})
     child = os.fork()
     if child == 0:
-        code = 1
-        try:
-            kills = Kills(folders, moment)
-            work()
-            code = 0
-            os.write(write, json.dumps([kills.passed, kills.kinds]).encode())
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(write)
-    _, status = os.waitpid(child, 0)
-    with os.fdopen(read) as pipe:
-        return os.waitstatus_to_exitcode(status), pipe.read()
+        train(loaded, run, device="cpu")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    return loaded
 
-def everywhere(work, again, fresh, folders, compare):
-    "Kill `work` at each step, do it `again`, and compare with what an undisturbed run gives."
-    fresh()
-    code, said = in_a_child(work, 0, folders)
-    assert code == 0
-    (steps, kinds), expected = json.loads(said), compare()
-    for moment in range(1, steps + 1):
-        fresh()
-        code, _ = in_a_child(work, moment, folders)
-        assert code in (-9, 0), (moment, code)  # 0: it made a step less this time
-        code, _ = in_a_child(again, 0, folders)
-        assert code == 0, f"killed at step {moment}: it cannot go on"
-        assert compare() == expected, f"killed at step {moment}: another result"
-    print(json.dumps({"steps": steps, "kinds": kinds}))
+folder = pathlib.Path(sys.argv[1])
+os.environ["MMKIT_CACHE"] = str(folder / "cache")
 """
-)
+
+FILES = """
+RUN = ["labels.json", "metrics.jsonl", "model.safetensors", "recipe.cfg", "run.json"]
+RUN += ["encoders/text/config.json", "encoders/text/tokenizer.json", "encoders/text/tokenizer_config.json"]
+RUN += ["encoders/vision/config.json"]
+"""
+"""What a completed run of the sample recipe holds beside predictions."""
 
 TRAIN = (
-    HARNESS
+    PRELUDE
+    + FILES
     + """
-import torch
-from mmkit.errors import RunError
-from mmkit.recipe import load_recipe
-from mmkit.training.train import train
-import mmkit.encoders.transformer, mmkit.encoders.timm_pooled, mmkit.runs.folder
-
-recipe, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 run = folder / "run"
 settings = {"training.epochs": 2, "training.batch_size": 8, "training.learning_rate": 3e-3}
-loaded = load_recipe(recipe, {**shortened(load_recipe(recipe), folder), **settings})
-
-def fresh():
-    shutil.rmtree(run, ignore_errors=True)
+settings |= {"training.checkpoint_every": 2}
+loaded = load_recipe(sys.argv[2], {**shortened(load_recipe(sys.argv[2]), folder), **settings})
+PREDICTIONS = ["predictions/dev.jsonl", "predictions/test.jsonl"]
 
 def compare():
     facts = json.loads((run / "run.json").read_text())
-    assert not list(run.rglob("*.tmp")) and not (run / "checkpoint").exists()
-    files = ["model.safetensors", "labels.json", "recipe.cfg", "predictions/dev.jsonl", "predictions/test.jsonl"]
-    return digests(run, files), facts["figures"], facts["status"]
+    assert listed(run) == sorted(RUN + PREDICTIONS), listed(run)
+    assert not [path for path in run.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    log = [{key: value for key, value in line.items() if key != "examples_per_second"} for line in log]
+    files = [*(name for name in RUN if name not in ("run.json", "metrics.jsonl")), *PREDICTIONS]
+    return digests(run, files), log, facts["figures"], facts["status"], facts.get("files")
 
 def resume():
     try:
@@ -98,53 +87,131 @@ def resume():
         if "complete" not in error.what:
             raise
 
-everywhere(lambda: train(loaded, run, device="cpu"), resume, fresh, [str(run)], compare)
+everywhere(lambda: train(loaded, run, device="cpu"), lambda: remove(run), run, compare, resume)
 """
 )
 
 STORE = (
-    HARNESS
+    PRELUDE
     + """
-from mmkit.recipe import load_recipe
-from mmkit.training.train import train
-import mmkit.encoders.transformer, mmkit.encoders.timm_pooled
-
-recipe, folder = sys.argv[1], pathlib.Path(sys.argv[2])
-os.environ["MMKIT_CACHE"] = str(folder / "cache")
-loaded = load_recipe(recipe, {**shortened(load_recipe(recipe), folder), "training.epochs": 1})
 run = folder / "run"
-
-def fresh():
-    shutil.rmtree(folder / "cache", ignore_errors=True)
-    shutil.rmtree(run, ignore_errors=True)
+loaded = load_recipe(sys.argv[2], {**shortened(load_recipe(sys.argv[2]), folder), "training.epochs": 1})
 
 def work():
-    shutil.rmtree(run, ignore_errors=True)
+    remove(run)
     train(loaded, run, device="cpu")
 
 def compare():
+    left = [name for name in listed(folder / "cache") if not name.endswith((".safetensors", ".lock"))]
+    assert not left, left
     return digests(run, ["model.safetensors"])
 
-everywhere(work, work, fresh, [str(folder / "cache")], compare)
+everywhere(work, lambda: remove(folder / "cache", run), folder / "cache", compare)
+"""
+)
+
+SAMPLE = (
+    PRELUDE
+    + """
+from mmkit.data.sample import mner
+from mmkit.loading.sample import sampled
+
+mner.SPLITS = {split: (stem, 4) for split, (stem, _) in mner.SPLITS.items()}
+cache = folder / "cache"
+
+def compare():
+    assert not [path for path in cache.rglob(".*") if path.suffix == ".tmp"]
+    return digests(cache, [name for name in listed(cache) if not name.endswith(".lock")])
+
+everywhere(lambda: sampled(load_recipe(sys.argv[2])), lambda: remove(cache), cache, compare)
+"""
+)
+
+PREDICT = (
+    PRELUDE
+    + """
+run, out = folder / "run", folder / "out"
+trained(sys.argv[2], run, epochs=1)
+(folder / "in.jsonl").write_text('{"text": "Jordan is in Paris"}\\n{"text": "again"}\\n')
+
+def work():
+    command("predict", run, "--input", folder / "in.jsonl", "--output", out / "found.jsonl", "--device", "cpu")
+
+def compare():
+    assert listed(out) == ["found.jsonl"]
+    return digests(out, ["found.jsonl"])
+
+everywhere(work, lambda: remove(out), out, compare)
+"""
+)
+
+EVALUATE = (
+    PRELUDE
+    + FILES
+    + """
+run = folder / "run"
+trained(sys.argv[2], run, epochs=1)
+WRITTEN = ["predictions/test.jsonl", "evaluations/test.json"]
+
+def fresh():
+    remove(run / "predictions", run / "evaluations")
+
+def compare():
+    assert listed(run) == sorted(RUN + WRITTEN), listed(run)
+    return digests(run, [*RUN, *WRITTEN])
+
+everywhere(lambda: command("evaluate", run, "--device", "cpu", "--quiet"), fresh, run, compare)
+"""
+)
+
+IMPORT = (
+    PRELUDE
+    + FILES
+    + """
+import mmkit
+from mmkit.runs.folder import Run, save_run
+
+run, out = folder / "run", folder / "out"
+loaded = trained(sys.argv[2], run, epochs=1)
+
+def work():
+    save_run(out, loaded, Run(run).model(loaded), {"imported_from": {"paper": "test"}})
+
+def again():
+    if not (out / "run.json").exists() or json.loads((out / "run.json").read_text())["status"] != "imported":
+        work()
+
+def compare():
+    facts = json.loads((out / "run.json").read_text())
+    assert listed(out) == sorted(name for name in RUN if name != "metrics.jsonl"), listed(out)
+    names = [name for name in RUN if name not in ("metrics.jsonl", "run.json")]
+    return digests(out, names), facts["status"], facts["imported_from"]
+
+everywhere(work, lambda: remove(out), out, compare, again)
 """
 )
 
 
-def killed_everywhere(script: str, *arguments: object) -> dict[str, int]:
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
-    assert result.returncode == 0, result.stderr[-3000:]
-    found: dict[str, int] = json.loads(result.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.mark.matrix
 def test_training_goes_on_wherever_it_was_killed(sample_recipe: Path, tmp_path: Path) -> None:
-    found = killed_everywhere(TRAIN, sample_recipe, tmp_path)
-    assert found["steps"] >= 60
+    found = killed_everywhere(TRAIN, tmp_path, sample_recipe)
+    assert found["killed"] >= 60
 
 
 @pytest.mark.matrix
 def test_features_are_stored_wherever_it_was_killed(sample_recipe: Path, tmp_path: Path) -> None:
-    found = killed_everywhere(STORE, sample_recipe, tmp_path)
-    assert found["steps"] >= 5
+    found = killed_everywhere(STORE, tmp_path, sample_recipe)
+    assert found["killed"] >= 5
+
+
+@pytest.mark.matrix
+def test_samples_are_drawn_wherever_it_was_killed(unsampled_recipe: Path, tmp_path: Path) -> None:
+    found = killed_everywhere(SAMPLE, tmp_path, unsampled_recipe)
+    assert found["killed"] >= 40
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("script", [PREDICT, EVALUATE, IMPORT], ids=["predict", "evaluate", "import"])
+def test_a_run_is_used_wherever_it_was_killed(script: str, sample_recipe: Path, tmp_path: Path) -> None:
+    found = killed_everywhere(script, tmp_path, sample_recipe)
+    assert found["killed"] >= 4

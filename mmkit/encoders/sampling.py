@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmkit.data.types import Example
+from mmkit.files import put_in_place
+from mmkit.temporary import temporary_folder
 
 
 def make_once(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill `folder` unless it is filled already; other processes may do so at the same time."""
-    if folder.is_dir() and any(folder.iterdir()):
+
+    def is_filled() -> bool:
+        return folder.is_dir() and any(folder.iterdir())
+
+    if is_filled():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        temporary.chmod(0o755)
+    with temporary_folder(folder.parent, folder.name) as temporary:
         write(temporary)
-        temporary.rename(folder)
-    except OSError:
-        if not (folder.is_dir() and any(folder.iterdir())):  # otherwise another process was first
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        put_in_place(temporary, folder, is_filled)
 
 
 def word_pieces(examples: Sequence[Example]) -> dict[str, int]:

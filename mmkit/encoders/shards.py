@@ -20,6 +20,7 @@ from torch import Tensor
 from mmkit.batch import Features
 from mmkit.errors import MMKitError, one_line
 from mmkit.files import atomic, explained, sync_folder
+from mmkit.temporary import remove_leftovers
 
 FORMAT = "1"
 HEADER = "header"
@@ -88,8 +89,9 @@ class Shards:
 
     def clean(self) -> None:
         """Remove damaged shards and files that a killed process left half-written; call it while `locked`."""
-        for path in [*self.damaged, *self.folder.glob(".*.safetensors.*.tmp")]:
+        for path in self.damaged:
             path.unlink(missing_ok=True)
+        remove_leftovers(self.folder.glob(".*"))
 
 
 @contextmanager

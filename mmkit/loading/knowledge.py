@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mmkit.files import explained, is_undamaged
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split, fingerprints
 from mmkit.recipe import Recipe
+from mmkit.temporary import temporary_folder
 
 
 def read_knowledge_base(
@@ -92,8 +92,8 @@ def _key(config: Any, split: Split) -> str:
 
 def _newly_built(folder: Path, entities: Iterable[Entity], reader: Reader) -> KnowledgeBase:
     """A knowledge base that is named by its content, because the content is not known before."""
-    with explained(folder, DataError), tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
-        base = KnowledgeBase.build(Path(temporary) / "base", entities, reader.repairs)
+    with explained(folder, DataError), temporary_folder(folder, "new") as temporary:
+        base = KnowledgeBase.build(temporary / "base", entities, reader.repairs)
         final = folder / base.fingerprint
         with FileLock(f"{final}.lock"):
             if not is_undamaged(final):

@@ -7,7 +7,6 @@ checkpoint/
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import shutil
 import subprocess
@@ -25,17 +24,20 @@ from mmkit.config.packages import DISTRIBUTION, distribution_of
 from mmkit.data.jsonlines import write_jsonl
 from mmkit.data.types import Entity, Prediction
 from mmkit.encoders.items import MissingImages
-from mmkit.errors import RunError
-from mmkit.files import atomic, explained, write_json
+from mmkit.errors import RunError, one_line
+from mmkit.files import atomic, explained, read_json, write_json
 from mmkit.loading.knowledge import read_entities
 from mmkit.model import Model, assemble
 from mmkit.network import without_network
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
+from mmkit.temporary import is_temporary, remove_leftovers
 
 FORMAT = 1
 COMPLETE = ("completed", "stopped")
 """The states of a run that is over, `stopped` by early stopping."""
+IMPORTING = "importing"
+"""The state of a run that `save_run` is writing."""
 PROBE = ".writable"
 """A file that is written and removed to see whether the folder can be written."""
 PACKAGES = (DISTRIBUTION, "torch", "transformers", "timm", "accelerate", "numpy")
@@ -88,10 +90,9 @@ class Run:
             (self.folder / PROBE).unlink()
 
     def remove_leftovers(self) -> None:
-        """Remove the temporary files that a killed process left behind."""
-        for path in self.folder.rglob(".*"):
-            if _is_leftover(path):
-                path.unlink(missing_ok=True)
+        """Remove the temporary files that a killed process left behind, and the probe of `create`."""
+        (self.folder / PROBE).unlink(missing_ok=True)
+        remove_leftovers(self.folder.rglob(".*"))
 
     def discard_if_empty(self) -> None:
         """Remove the folder if the run wrote nothing."""
@@ -118,7 +119,8 @@ class Run:
 
     def weights_step(self) -> int:
         """The update whose weights are in `model.safetensors`; 0 if there are none."""
-        return int(read_metadata(self.weights_file).get("step", 0))
+        step = read_metadata(self.weights_file).get("step", "0")
+        return int(step) if step.isdecimal() and len(step) < 20 else 0
 
     def save_predictions(self, split: str, predictions: Iterable[Prediction]) -> Path:
         """Write `predictions/<split>.jsonl` in the canonical form."""
@@ -216,21 +218,24 @@ class Run:
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if not isinstance(content, dict):
                 raise ValueError(f"it contains a {type(content).__name__}")
         except FileNotFoundError as error:
             raise _missing(self.folder, path.name) from error
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{path.name} is damaged: {error}", where=self.folder, code="run.damaged"
+                f"{path.name} is damaged: {one_line(error)}",
+                where=self.folder,
+                hint="copy the file again",
+                code="run.damaged",
             ) from error
         return content
 
 
 def _is_leftover(path: Path) -> bool:
     """Whether a file is one that `mmkit.files.replacing` was about to put in place, or the probe of `create`."""
-    return path.is_file() and (path.name == PROBE or (path.name[0] == "." and path.suffix == ".tmp"))
+    return path.is_file() and (path.name == PROBE or is_temporary(path))
 
 
 def _missing(folder: Path, name: str) -> RunError:
@@ -247,12 +252,22 @@ def _names_without_frozen(model: Model) -> set[str]:
 
 
 def save_run(folder: str | Path, recipe: Recipe, model: Model, facts: Mapping[str, Any] | None = None) -> Run:
-    """Write a model, such as an imported checkpoint, as a new run folder."""
+    """Write a model, such as an imported checkpoint, as a new run folder, or finish one that was cut off.
+
+    Raises `RunError` if there is anything else in the folder, or if it cannot be written.
+    """
     run = Run(folder)
-    run.create()
+    if run.json_file.is_file() and run.facts().get("status") == IMPORTING:
+        for kind in ("encoders", "entities"):
+            shutil.rmtree(run.folder / kind, ignore_errors=True)
+        run.remove_leftovers()
+    else:
+        run.create()
+    facts = {**environment(recipe), "status": "imported", **(facts or {})}
+    run.save_json({**facts, "status": IMPORTING})
     run.save_recipe(recipe, model)
     run.save_weights(model, recipe.training.save_frozen)
-    run.save_json({**environment(recipe), "status": "imported", **(facts or {})})
+    run.save_json(facts)
     return run
 
 

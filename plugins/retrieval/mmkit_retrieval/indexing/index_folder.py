@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mmkit.errors import DataError
-from mmkit.files import explained, write_json
+from mmkit.files import explained, read_json, write_json
+from mmkit.temporary import is_temporary, remove_leftovers
 from mmkit_retrieval.indexing.ledger import Ledger
 from mmkit_retrieval.pictures import vectors
 from mmkit_retrieval.text import text_files
@@ -26,7 +26,7 @@ AGAIN = "run the same command again: it goes on where it stopped"
 def read_facts(out: Path) -> dict[str, Any]:
     """What `index.json` says. Raises `DataError` if there is no index, or it is unfinished, damaged or newer."""
     try:
-        facts: dict[str, Any] = json.loads((out / INDEX).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = read_json(out / INDEX)
         version = facts["format"]
     except FileNotFoundError:
         if (out / LEDGER).exists():
@@ -44,6 +44,13 @@ def read_facts(out: Path) -> dict[str, Any]:
         ) from error
     if version != FORMAT:
         raise _newer(out, version)
+    if not all(isinstance(facts.get(key), dict) for key in ("counts", "settings")):
+        raise DataError(
+            "the index is damaged: the file does not say what the index holds",
+            where=out / INDEX,
+            hint="build it anew",
+            code="retrieval.index-damaged",
+        )
     return facts
 
 
@@ -56,7 +63,7 @@ def check_folder(out: Path) -> None:
     """Make the folder. Raises `DataError` for one that holds anything but an index."""
     with explained(out, DataError):
         out.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in out.iterdir()} - {LOCK}
+        names = {path.name for path in out.iterdir() if not is_temporary(path)} - {LOCK}
     if names and LEDGER not in names:
         hint = "name a new folder, or one that an index was built in"
         raise DataError(
@@ -66,7 +73,10 @@ def check_folder(out: Path) -> None:
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keep other builds out of the folder. Raises `DataError` if one is at work there."""
+    """Keep other builds out of the folder, and remove what a killed one had begun to write.
+
+    Raises `DataError` if one is at work there.
+    """
     lock = FileLock(out / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -76,6 +86,7 @@ def alone(out: Path) -> Iterator[None]:
             "another build is at work in this folder", where=out, hint=hint, code="retrieval.locked"
         ) from None
     try:
+        remove_leftovers(out.iterdir())
         yield
     finally:
         lock.release()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.errors import DataError
-from mmkit.files import write_json
+from mmkit.files import parsed_json, read_json, write_json
+from mmkit.temporary import remove_leftovers
 from mmkit_retrieval.checksums import checksum
 
 FORMAT = 1
@@ -54,6 +55,13 @@ def let_others_read(folder: Path) -> None:
         (folder / name).chmod(mode)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove lists that tantivy had begun to write when it was killed; to be called by who has the writer's lock."""
+    for path in folder.glob(".tmp*"):
+        path.unlink(missing_ok=True)
+    remove_leftovers(folder.iterdir())
+
+
 def check_format(folder: Path) -> None:
     """Raise `DataError` unless `folder` holds a text index of this version's format."""
     if not is_index(folder):
@@ -85,7 +93,10 @@ def identity(folder: Path) -> str:
 
 def commit_stamp(folder: Path) -> int:
     """The number of the last commit with changes; unlike segments, it stays the same when they are merged."""
-    return int(_read_json(folder / _META).get("opstamp", 0))
+    stamp = _read_json(folder / _META).get("opstamp", 0)
+    if not isinstance(stamp, int):
+        raise _damage(folder / _META, "is damaged: it says of no commit")
+    return stamp
 
 
 def check_files(folder: Path, contents: bool = True) -> None:
@@ -122,7 +133,7 @@ def _footer(path: Path) -> tuple[int, int]:
         end = file.read()
     try:
         length, magic = _TAIL.unpack(end[-_TAIL.size :])
-        footer = json.loads(end[-_TAIL.size - length : -_TAIL.size])
+        footer = parsed_json(end[-_TAIL.size - length : -_TAIL.size])
         if magic == _MAGIC:
             return size - _TAIL.size - length, int(footer["crc"])
     except (struct.error, ValueError, KeyError, TypeError):
@@ -132,14 +143,24 @@ def _footer(path: Path) -> tuple[int, int]:
 
 def _segments(folder: Path) -> list[dict[str, Any]]:
     segments = _read_json(folder / _META).get("segments")
-    if not isinstance(segments, list):
+    if not (isinstance(segments, list) and all(_is_segment(segment) for segment in segments)):
         raise _damage(folder / _META, "is damaged: it lists no segments")
     return segments
 
 
+def _is_segment(segment: Any) -> bool:
+    """Whether it says what a segment's files are called. (None: nothing is deleted in it.)"""
+    if not isinstance(segment, dict) or not isinstance(segment.get("segment_id"), str):
+        return False
+    deletes = segment.get("deletes", "")
+    stamped = isinstance(deletes, dict) and isinstance(deletes.get("opstamp"), int)
+    plain = segment["segment_id"].replace("-", "").isalnum()
+    return plain and isinstance(segment.get("max_doc"), int) and (deletes is None or stamped)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except FileNotFoundError as error:
         raise _damage(path, "is missing") from error
     except OSError as error:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkit.errors import DataError, one_line
 from mmkit.files import explained
+from mmkit.temporary import remove_leftovers
 from mmkit_retrieval.corpora.article import Article
 from mmkit_retrieval.retrieved import Retrieved
 from mmkit_retrieval.text.text_files import (
@@ -34,6 +35,7 @@ from mmkit_retrieval.text.text_files import (
     is_index,
     is_written,
     let_others_read,
+    remove_unfinished,
     write_format,
 )
 
@@ -129,6 +131,9 @@ class TextWriter:
         else:
             with explained(self.folder, DataError):
                 self.folder.mkdir(parents=True, exist_ok=True)
+                remove_leftovers(
+                    self.folder.iterdir()
+                )  # of a process that was killed before it wrote the format
                 if any(self.folder.iterdir()):
                     hint = "name another folder, or empty this one"
                     raise DataError(
@@ -142,7 +147,10 @@ class TextWriter:
 
     def _begun(self) -> tantivy.IndexWriter:
         with _refused(self.folder):
-            return self._index.writer(self._memory, 1)  # one thread: paragraphs lie in the order they came
+            writer = self._index.writer(self._memory, 1)  # one thread: paragraphs lie in the order they came
+            remove_unfinished(self.folder)
+            writer.garbage_collect_files()  # a commit that was cut off left files that the next one wants to make
+            return writer
 
     def _writing(self) -> tantivy.IndexWriter:
         if self._writer is None:
