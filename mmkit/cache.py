@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmkit.errors import MMKitError
 from mmkit.files import explained
+from mmkit.ownership import cache_root, check_own, make_own
 
 
 def cache_dir(kind: str) -> Path:
     """The folder for one kind of cached files, made if it does not exist.
 
-    It is under `$MMKIT_CACHE`, or `mmkit` in
-    the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`). Raises `MMKitError` if it cannot be made.
+    It is under `$MMKIT_CACHE`, or `mmkit` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
+    Raises `MMKitError` if it cannot be made, or if another user may write to it. Whoever reads a file from it checks
+    the file with `mmkit.ownership.check_own`.
     """
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("MMKIT_CACHE") or user / "mmkit") / kind
+    root = cache_root()
+    folder = root / kind
     with explained(folder, MMKitError):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own(folder)
+    check_own([root, folder])
     return folder

@@ -16,6 +16,7 @@ from typing import IO, Any
 from filelock import FileLock
 
 from mmkit.errors import DataError, MMKitError, RunError
+from mmkit.ownership import check_tree
 from mmkit.temporary import temporary_file, temporary_folder
 
 _ADVICE = {
@@ -89,10 +90,12 @@ def written_once(target: Path, write: Callable[[Path], None]) -> Path:
     """`target` as an absolute path, filled by `write` unless it is complete already.
 
     `write` works in a temporary folder, which is then renamed; if two processes write, the first one wins.
-    Raises `DataError` if the disk refuses, or if something else stands there.
+    Raises `DataError` if the disk refuses, or if something else stands there, and `MMKitError` if another user may
+    have written it.
     """
     target = target.absolute()
     if (target / MARKER).exists():
+        check_tree(target)
         return target
     with explained(target, DataError):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,7 @@ def kept(target: Path, write: Callable[[Path], None]) -> Path:
     """`target` as an absolute path, filled by `write` unless it is complete, and filled again if it is damaged.
 
     Processes wait for one another here, and files that a killed process left behind are removed. Raises `DataError`
-    if the disk refuses.
+    if the disk refuses, and `MMKitError` if another user may have written what is there.
     """
 
     def write_with_checks(folder: Path) -> None:
@@ -125,6 +128,7 @@ def kept(target: Path, write: Callable[[Path], None]) -> Path:
         (folder / CHECKS).write_text(json.dumps(_checksums(folder)), encoding="utf-8")
 
     target = target.absolute()
+    check_tree(target)
     if not is_undamaged(target):
         with explained(target, DataError):
             target.parent.mkdir(parents=True, exist_ok=True)

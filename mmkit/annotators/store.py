@@ -13,6 +13,8 @@ from typing import Any
 
 from mmkit.cache import cache_dir
 from mmkit.errors import MMKitError
+from mmkit.files import parsed_json
+from mmkit.ownership import check_own
 
 
 class ResultStore:
@@ -34,9 +36,14 @@ class ResultStore:
 
     @classmethod
     def of(cls, fingerprint: str) -> ResultStore:
-        """The store in the user's cache for an annotator with this fingerprint."""
+        """The store in the user's cache for an annotator with this fingerprint.
+
+        Raises `MMKitError` if another user may have written it.
+        """
         name = hashlib.sha256(fingerprint.encode()).hexdigest()[:32]
-        return cls(cache_dir("annotations") / f"{name}.sqlite")
+        path = cache_dir("annotations") / f"{name}.sqlite"
+        check_own([path, path.with_name(f"{path.name}-journal")])
+        return cls(path)
 
     def get(self, keys: Iterable[str]) -> dict[str, Any]:
         """The stored results of `keys`."""
@@ -47,7 +54,7 @@ class ResultStore:
                 some = wanted[start : start + 500]
                 marks = ",".join("?" * len(some))
                 rows = self._database.execute(f"SELECT key, result FROM results WHERE key IN ({marks})", some)
-                found.update((key, json.loads(result)) for key, result in rows)
+                found.update((key, parsed_json(result)) for key, result in rows)
         return found
 
     def put(self, results: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import shutil
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from mmkit.cache import cache_dir
 from mmkit.decoders.search import best_first, check_finite, cosine
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import MMKitError, PartError
-from mmkit.files import explained, written_once
+from mmkit.files import crc32_of, explained, read_json, written_once
 from mmkit.ops.losses import unit
+from mmkit.ownership import check_tree
 
 FORMAT = 1
 FACTS = "facts.json"
@@ -60,6 +60,7 @@ class ApproximateIndex:
         faiss = _faiss()
         lists = lists or max(1, math.isqrt(len(entities)))
         folder = cache_dir("indexes") / f"{_fingerprint(entities)}-{lists}"
+        check_tree(folder)
         with explained(folder, MMKitError), FileLock(f"{folder}.lock"):
             names = _undamaged(folder)
             if names is None:
@@ -122,7 +123,7 @@ def _build(folder: Path, entities: EntityFeatures, lists: int) -> None:
     def write_part() -> None:
         path = folder / f"{len(checks)}.faiss"
         faiss.write_index(index, str(path))
-        checks[path.name] = _checksum(path)
+        checks[path.name] = crc32_of(path)
         index.reset()
 
     for first, block in entities.blocks():
@@ -145,21 +146,13 @@ def _vectors(features: Tensor) -> np.ndarray[Any, Any]:
 def _undamaged(folder: Path) -> list[str] | None:
     """The parts of an index, or None if they are not as they were written."""
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = read_json(folder / FACTS)
         whole = facts["format"] == FORMAT and all(
-            _checksum(folder / n) == c for n, c in facts["checks"].items()
+            crc32_of(folder / n) == c for n, c in facts["checks"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return list(facts["checks"]) if whole else None
-
-
-def _checksum(path: Path) -> int:
-    check = 0
-    with path.open("rb") as file:
-        while data := file.read(1 << 22):
-            check = zlib.crc32(data, check)
-    return check
 
 
 def _fingerprint(entities: EntityFeatures) -> str:

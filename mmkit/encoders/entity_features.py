@@ -28,7 +28,8 @@ from mmkit.encoders.items import BLANK
 from mmkit.encoders.shards import Shard, locked, read_shard, shard_bytes
 from mmkit.encoders.store import cores, load_ahead, refuse_pictures
 from mmkit.errors import DataError, ImageError, MMKitError, PartError
-from mmkit.files import atomic, explained, write_json
+from mmkit.files import atomic, explained, read_json, write_json
+from mmkit.ownership import check_own
 
 CHUNK = 16_384
 """Rows of a file: a killed process computes at most this many again."""
@@ -152,6 +153,7 @@ def encode_entities(
     folder = cache_dir("entities") / encoder.fingerprint()
     with explained(folder, MMKitError):
         folder.mkdir(parents=True, exist_ok=True)
+    check_own([folder])
     contents = _contents_file(folder, encoder, base)
     chunks = _opened(contents, len(base)) if contents is not None else None
     if chunks is None:
@@ -181,13 +183,14 @@ def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> P
 
 def _opened(contents: Path, entities: int) -> list[Tensor] | None:
     """The files of a knowledge base, or None if one of them, or their list, is not there or damaged."""
+    check_own([contents])
     try:
-        listed = json.loads(contents.read_text(encoding="utf-8"))
+        listed = read_json(contents)
         names = listed["files"] if isinstance(listed, dict) else listed  # a list alone: of earlier versions
         if isinstance(listed, dict) and listed["check"] != _check(names):
             return None
         chunks = [_read_chunk(contents.with_name(name)).tensors["pooled"] for name in names]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
     return chunks if sum(map(len, chunks)) == entities else None
 
@@ -219,7 +222,8 @@ def _read(path: Path, encoder: ItemEncoder) -> Tensor | None:
 
 
 def _read_chunk(path: Path) -> Shard:
-    """A file of features, which says of which entities it is. Raises as `read_shard` does."""
+    """A file of features, which says of which entities it is. Raises as `check_own` and `read_shard` do."""
+    check_own([path])
     shard = read_shard(path, path.stem)
     if "pooled" not in shard.tensors:
         raise ValueError(f"{path}: no features are in it")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmkit.data.types import Example
 from mmkit.files import put_in_place
+from mmkit.ownership import check_tree
 from mmkit.temporary import temporary_folder
 
 
@@ -18,6 +19,7 @@ def make_once(folder: Path, write: Callable[[Path], None]) -> None:
         return folder.is_dir() and any(folder.iterdir())
 
     if is_filled():
+        check_tree(folder)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder.parent, folder.name) as temporary:

@@ -20,6 +20,7 @@ from torch import Tensor
 from mmkit.batch import Features
 from mmkit.errors import MMKitError, one_line
 from mmkit.files import atomic, explained, sync_folder
+from mmkit.ownership import check_own
 from mmkit.temporary import remove_leftovers
 
 FORMAT = "1"
@@ -41,13 +42,15 @@ class Shards:
     """The shards of one folder. A shard is written completely or not at all, and never changed.
 
     Write only while `locked`. `damaged` names files that are truncated or altered; they are ignored, so that their
-    content is computed again, and the next `clean` removes them.
+    content is computed again, and the next `clean` removes them. Raises `MMKitError` for files and folders that
+    another user may have written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with explained(folder, MMKitError):
             folder.mkdir(parents=True, exist_ok=True)
+        check_own([folder])
         self.shards: list[Shard] = []
         self.where: dict[str, tuple[int, int]] = {}
         """Key → (shard, row in it)."""
@@ -69,6 +72,7 @@ class Shards:
                 self._open(path)
 
     def _open(self, path: Path) -> None:
+        check_own([path])
         try:
             shard = read_shard(path)
             _check_rows(shard)
