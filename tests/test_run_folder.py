@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -222,13 +223,80 @@ def test_a_missing_folder_of_an_encoder_is_named(run, tmp_path):
         mmkit.load(folder, device="cpu")
 
 
+def without_checksum(folder, *names):
+    """As the message says that one does who has changed files on purpose."""
+    content = facts(folder)
+    for name in names:
+        del content["files"][name]
+    (folder / "run.json").write_text(json.dumps(content))
+
+
 def test_edited_labels_do_not_load(run, tmp_path):
     folder = copy_of(run, tmp_path)
     labels = json.loads((folder / "labels.json").read_text())
     labels["types"] = labels["types"][:-1]
     labels["tags"] = labels["tags"][:-2]
     (folder / "labels.json").write_text(json.dumps(labels))
+    with raises("run.changed-file", match=r"labels\.json is damaged: it has [\d,]+ bytes, and had"):
+        mmkit.load(folder, device="cpu")
+    without_checksum(folder, "labels.json")
     with raises("run.weights-do-not-fit"):
+        mmkit.load(folder, device="cpu")
+
+
+FILES = ["labels.json", "model.safetensors", "encoders/text/tokenizer.json", "encoders/vision/config.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_of_what_predictions_depend_on_is_found(run, tmp_path, name):
+    folder = copy_of(run, tmp_path)
+    data = bytearray((folder / name).read_bytes())
+    data[-9] ^= 1
+    (folder / name).write_bytes(data)
+    with raises("run.changed-file", match=f"{name} is damaged: its contents") as caught:
+        mmkit.load(folder, device="cpu")
+    assert "copy the file again" in caught.value.hint and f'take {name} out of "files"' in caught.value.hint
+
+
+def test_run_json_has_the_checksums_of_all_that_predictions_depend_on(run):
+    listed = facts(run)["files"]
+    assert {"recipe.cfg", "encoders/text/config.json", *FILES} <= listed.keys()
+    for name, entry in listed.items():
+        data = (run / name).read_bytes()
+        assert entry == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_a_recipe_that_was_edited_on_purpose_is_used_once_that_is_said(run, tmp_path):
+    folder = copy_of(run, tmp_path)
+    text = (folder / "recipe.cfg").read_text().replace("eval_batch_size = 64", "eval_batch_size = 32")
+    (folder / "recipe.cfg").write_text(text)
+    with raises("run.changed-recipe", match=r"recipe\.cfg was changed") as caught:
+        mmkit.load(folder, device="cpu")
+    assert 'on purpose, take recipe.cfg out of "files" in run.json' in caught.value.hint
+    without_checksum(folder, "recipe.cfg")
+    assert mmkit.load(folder, device="cpu").recipe.training.eval_batch_size == 32
+
+
+def test_a_listed_file_that_is_gone_is_named(run, tmp_path):
+    folder = copy_of(run, tmp_path)
+    (folder / "encoders/text/tokenizer_config.json").unlink()
+    with raises("run.missing-file", match=r"encoders/text/tokenizer_config\.json"):
+        mmkit.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("change", [lambda f: f.unlink(), lambda f: f.write_text('{"format": 1}')])
+def test_runs_of_before_have_no_checksums_and_load(run, tmp_path, change):
+    folder = copy_of(run, tmp_path)
+    change(folder / "run.json")
+    (folder / "recipe.cfg").write_text((folder / "recipe.cfg").read_text() + "\n# a note\n")
+    assert mmkit.load(folder, device="cpu").predict("Jordan again")["text"] == "Jordan again"
+
+
+@pytest.mark.parametrize("files", ["x", [1], {"labels.json": 3}, {"labels.json": {"bytes": "1"}}])
+def test_checksums_that_are_none_are_one_message(run, tmp_path, files):
+    folder = copy_of(run, tmp_path)
+    (folder / "run.json").write_text(json.dumps({**facts(run), "files": files}))
+    with raises("run.damaged", match=r"run\.json is damaged"):
         mmkit.load(folder, device="cpu")
 
 

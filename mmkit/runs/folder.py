@@ -30,6 +30,7 @@ from mmkit.loading.knowledge import read_entities
 from mmkit.model import Model, assemble
 from mmkit.network import without_network
 from mmkit.recipe import Recipe, load_recipe
+from mmkit.runs.integrity import BELOW, FILES, RECIPE, check_files, described, missing_files, run_files
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 from mmkit.temporary import is_temporary, remove_leftovers
 
@@ -134,6 +135,10 @@ class Run:
         """Write `run.json`."""
         write_json(self.json_file, {"format": FORMAT, **facts})
 
+    def checksums(self) -> dict[str, Any]:
+        """What `run.json` keeps of the files that predictions depend on."""
+        return {FILES: described(self.folder)}
+
     def remove_checkpoint(self) -> None:
         """Remove the files that only resuming needs."""
         shutil.rmtree(self.checkpoint, ignore_errors=True)
@@ -142,7 +147,10 @@ class Run:
     # reading
 
     def recipe(self) -> Recipe:
-        """The filled recipe with which the run was trained. Raises `RunError` if this is not a run folder."""
+        """The filled recipe with which the run was trained.
+
+        Raises `RunError` if this is not a run folder, or if the recipe has changed since the run was completed.
+        """
         if not self.recipe_file.is_file():
             what = (
                 "there is no such folder"
@@ -152,6 +160,7 @@ class Run:
             raise RunError(
                 what, where=self.folder, hint="name the folder that `mmkit train` wrote", code="run.not-a-run"
             )
+        check_files(self.folder, self._facts_if_any(), [RECIPE])
         return load_recipe(self.recipe_file)
 
     def labels(self) -> dict[str, Any]:
@@ -184,7 +193,8 @@ class Run:
         Only a run trained with `save_frozen = false` takes its frozen backbones by name, from the Hub's cache. A
         knowledge base is read from where the recipe says, or from the jsonlines file `entities`, unless it is given.
         Missing pictures are as the recipe says, unless `missing` is given. Nobody is contacted for that, unless
-        `allow_network`. Raises `RunError` if a file is missing or damaged.
+        `allow_network`. Raises `RunError` if a file is missing or damaged, or has
+        changed since the run was completed.
         """
         with without_network(self.folder, allow=allow_network):
             return self._model(recipe, entities, missing)
@@ -196,6 +206,7 @@ class Run:
         missing: MissingImages | None,
     ) -> Model:
         recipe = recipe or self.recipe()
+        self.check()
         for kind, section in (("encoders", "model.encoders"), ("entities", "model.entities.encoders")):
             for name in recipe.parts(section):
                 if not (self.folder / kind / name).is_dir():
@@ -215,6 +226,20 @@ class Run:
         names = set(model.state_dict()) if keep_frozen else _names_without_frozen(model)
         load_weights(model, state, self.weights_file, only=names)
         return model.eval()
+
+    def check(self) -> None:
+        """See that the files that predictions depend on are there, and what they were when the run was completed.
+
+        Raises `RunError`.
+        """
+        facts, there = self._facts_if_any(), run_files(self.folder)
+        check_files(self.folder, facts, there)
+        if missing := missing_files(facts, there):
+            raise _missing(self.folder, missing[0])
+
+    def _facts_if_any(self) -> dict[str, Any]:
+        """`run.json`, or nothing if there is none: what is needed to predict is in the other files."""
+        return self.facts() if self.json_file.exists() else {}
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
@@ -258,7 +283,7 @@ def save_run(folder: str | Path, recipe: Recipe, model: Model, facts: Mapping[st
     """
     run = Run(folder)
     if run.json_file.is_file() and run.facts().get("status") == IMPORTING:
-        for kind in ("encoders", "entities"):
+        for kind in BELOW:
             shutil.rmtree(run.folder / kind, ignore_errors=True)
         run.remove_leftovers()
     else:
@@ -267,7 +292,7 @@ def save_run(folder: str | Path, recipe: Recipe, model: Model, facts: Mapping[st
     run.save_json({**facts, "status": IMPORTING})
     run.save_recipe(recipe, model)
     run.save_weights(model, recipe.training.save_frozen)
-    run.save_json(facts)
+    run.save_json({**facts, **run.checksums()})
     return run
 
 

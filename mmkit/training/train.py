@@ -100,6 +100,7 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(session.device),
     }
     if session.main:
+        summary |= run.checksums()
         run.save_json(summary)
         run.remove_checkpoint()
     session.accelerator.wait_for_everyone()
