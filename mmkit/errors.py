@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Self, TypeVar
 
 
@@ -90,6 +92,27 @@ def gathered(errors: Sequence[X]) -> X:
     made = type(errors[0])("\n".join(map(str, errors)), code=errors[0].code)
     made.each = tuple(part for error in errors for part in error.each or (error,))
     return made
+
+
+@contextlib.contextmanager
+def from_files(where: Path | None, what: str) -> Iterator[None]:
+    """Say of files in a run that `what` cannot be built from that they are damaged, whatever is raised.
+
+    They are the only thing that a part is built from there. Without files (`where` is None) nothing is changed.
+    """
+    try:
+        yield
+    except MMKitError:
+        raise
+    except Exception as error:  # parts and their libraries raise all kinds
+        if where is None:
+            raise
+        raise RunError(
+            f"{what} cannot be built from what is in the run: {one_line(error)[:300]}",
+            where=where,
+            hint="copy the run folder again; run with --debug to see more",
+            code="run.unbuildable",
+        ) from error
 
 
 def one_line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import MissingImages
 from mmkit.encoders.sharing import sharing
 from mmkit.entities.side import EntitySide
-from mmkit.errors import PartError, gathered
+from mmkit.errors import PartError, from_files, gathered
 from mmkit.fit import Parts, check_causal, fitting_parts
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.checked import checked_states
@@ -209,8 +209,10 @@ def assemble(
                 encoder.missing = missing
             _seed(recipe, f"encoders.{name}")
             folder = saved / "encoders" / name if saved else None
+            folder = None if encoder.frozen and fetch_frozen else folder
             try:
-                encoder.build(decoder.special_tokens, None if encoder.frozen and fetch_frozen else folder)
+                with from_files(folder, f"the encoder {name!r}"):
+                    encoder.build(decoder.special_tokens, folder)
             except PartError as error:
                 errors.append(error.at(error.where or f"{recipe.path}: [model.encoders.{name}]"))
             if encoder.frozen:
@@ -230,12 +232,14 @@ def assemble(
         raise gathered(errors)
     check_causal(parts)
     _seed(recipe, "fuser")
-    fuser.build(encoders)
-    if side is not None:
-        build_entity_side(side, recipe, fuser, partial(_seed, recipe))
+    with from_files(saved, "the fuser"):
+        fuser.build(encoders)
+        if side is not None:
+            build_entity_side(side, recipe, fuser, partial(_seed, recipe))
     _seed(recipe, "decoder")
-    decoder.build(fuser.dims, labels, entities)
-    decoder.connect(encoders)
+    with from_files(saved and saved / "labels.json", "the decoder"):
+        decoder.build(fuser.dims, labels, entities)
+        decoder.connect(encoders)
     return Model(encoders, fuser, decoder, labels, entities, side, missing)
 
 

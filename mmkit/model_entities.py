@@ -16,7 +16,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import MissingImages
 from mmkit.entities.one_vector import OneVector
 from mmkit.entities.side import EntitySide
-from mmkit.errors import PartError, RecipeError, did_you_mean
+from mmkit.errors import PartError, RecipeError, did_you_mean, from_files
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import Needs
 from mmkit.scorers.cosine import CosineScorer
@@ -180,8 +180,10 @@ def build_entity_encoders(
             encoder.missing = missing
         seed(f"entities.encoders.{name}")
         folder = saved / "entities" / name if saved else None
+        folder = None if encoder.frozen and fetch_frozen else folder
         try:
-            encoder.build(special_tokens, None if encoder.frozen and fetch_frozen else folder)
+            with from_files(folder, f"the encoder {name!r} of entities"):
+                encoder.build(special_tokens, folder)
         except PartError as error:
             errors.append(error.at(error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]"))
         if encoder.frozen:

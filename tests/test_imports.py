@@ -15,7 +15,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
-    ("errors", "files", "cache", "moved", "network", "servers", "terminal", "rendering"),
+    (
+        "errors",
+        "files",
+        "temporary",
+        "ownership",
+        "cache",
+        "moved",
+        "network",
+        "servers",
+        "terminal",
+        "rendering",
+    ),
     ("pretrained",),
     ("data",),
     ("ops", "batch"),

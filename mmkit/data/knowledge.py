@@ -19,7 +19,7 @@ import numpy as np
 from mmkit.data.records import entity_from_json, to_json
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
-from mmkit.files import kept, write_json
+from mmkit.files import kept, read_json, write_json
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -41,10 +41,10 @@ class KnowledgeBase(Sequence[Entity]):
             self._ids = _Lines(folder, "ids.txt")
             self._hashes = np.load(folder / "hashes.npy", mmap_mode="r")
             self._rows = np.load(folder / "rows.npy", mmap_mode="r")
-            facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            facts = read_json(folder / "facts.json")
             self.fingerprint: str = facts["fingerprint"]
             self.repairs: dict[str, int] = facts["repairs"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"the stored knowledge base is damaged: {error}",
                 where=folder,

@@ -14,9 +14,27 @@ from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction, TextView
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.errors import RunError
 from mmkit.tasks import JointTask, LinkTask, PairTask, Task
 
 Labels = dict[str, Any]
+
+
+def label_names(labels: Labels, key: str) -> list[str]:
+    """The names under a key of `labels.json`. Raises `RunError` if it holds no list of different names."""
+    names = labels.get(key)
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        what = f"has no {key!r}" if key not in labels else f"says of {key!r} what is no list of names"
+    elif len(set(names)) < len(names):
+        what = f"names one of its {key!r} twice"
+    else:
+        return names
+    raise RunError(
+        f"labels.json {what}",
+        hint="copy the file again, or see that it belongs to this recipe's decoder",
+        code="run.labels",
+    )
+
 
 _OLD_FLAGS: Mapping[str, Task] = {"pairs": PairTask(), "links": LinkTask()}
 """Class flags that decoders set before they had a task → the task that they meant."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction, Relation
-from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.base import Decoder, Labels, label_names
 from mmkit.decoders.examined import relation_problems
 from mmkit.errors import DataError, RecipeError, did_you_mean
 from mmkit.tasks import PairTask, Task
@@ -58,7 +58,7 @@ class PairDecoder(Decoder):
         yield from relation_problems(examples, self.relations)
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        self.labels = labels["relations"]
+        self.labels = label_names(labels, "relations")
 
     def units(self, example: Example) -> list[Example]:
         """One example for each pair. Raises `DataError` if there is no pair."""

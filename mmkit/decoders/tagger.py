@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem
 from mmkit.data.types import ORPHANS, Entity, Example, Prediction, Span
-from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.base import Decoder, Labels, label_names
 from mmkit.decoders.examined import overlap_problems, type_problems
 from mmkit.decoders.tagging import Ids, Scheme, TagSet, learn_types, padded
 from mmkit.errors import RecipeError, RunError, did_you_mean
@@ -68,10 +68,10 @@ class Tagger(Decoder):
         yield from overlap_problems(examples)
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        self.tags = self.tag_set(labels["types"])
-        if list(self.tags.names) != labels["tags"]:
+        self.tags, tags = self.tag_set(label_names(labels, "types")), label_names(labels, "tags")
+        if list(self.tags.names) != tags:
             raise RunError(
-                f"the labels' {len(labels['tags'])} tags are not the {len(self.tags)} that "
+                f"the labels' {len(tags)} tags are not the {len(self.tags)} that "
                 f"scheme = {self.scheme!r} and subwords = {self.subwords!r} give",
                 hint="use the recipe the labels come from",
                 code="run.other-tags",

@@ -74,6 +74,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file; none if it is missing or damaged."""
     try:
+        _check_regular(path)
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except (SafetensorError, OSError):
@@ -86,6 +87,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises `RunError` if the file is missing or damaged.
     """
     try:
+        _check_regular(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             same = json.loads((file.metadata() or {}).get(SAME, "{}"))
@@ -97,14 +99,28 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             hint="was training interrupted? try --resume",
             code="run.missing-file",
         ) from error
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        size = path.stat().st_size if path.exists() else 0
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
+        size = path.stat().st_size if path.is_file() else 0
         raise RunError(
             f"the weights are damaged ({size} bytes): {one_line(error)}",
             where=path,
             hint="copy the file again, or train again (--resume continues from the last complete checkpoint)",
             code="run.damaged",
         ) from error
+
+
+def _check_regular(path: Path) -> None:
+    """Raise `OSError` for a folder, a device or a pipe: reading one may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def load_weights(
@@ -119,10 +135,16 @@ def load_weights(
         for name in sorted(set(own) & set(state))
         if own[name].shape != state[name].shape
     ]
-    if missing or unknown or shapes:
+    kinds = [
+        f"{name}: {state[name].dtype} in the file, {own[name].dtype} in the model"
+        for name in sorted(set(own) & set(state))
+        if own[name].is_floating_point() != state[name].is_floating_point()
+    ]
+    if missing or unknown or shapes or kinds:
         problems = [f"missing {_few(missing)}"] if missing else []
         problems += [f"unknown {_few(unknown)}"] if unknown else []
         problems += [f"of another shape {_few(shapes)}"] if shapes else []
+        problems += [f"of another type {_few(kinds)}"] if kinds else []
         raise RunError(
             "the weights do not fit the recipe's model: " + "; ".join(problems),
             where=source,

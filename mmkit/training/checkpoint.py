@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -12,9 +12,14 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mmkit.errors import RunError
-from mmkit.files import explained, sync_folder, write_json
+from mmkit.config.values import Problems, fit
+from mmkit.errors import RunError, one_line
+from mmkit.files import crc32_of, explained, read_json, sync_folder, write_json
 from mmkit.runs.weights import load_tensors, load_weights, save_tensors
+
+PROGRESS = "progress.json"
+AGAIN = "put the file back, or remove the folder checkpoint/ and resume: the run then begins again"
+"""A hint."""
 
 
 @dataclass
@@ -38,6 +43,26 @@ class Progress:
     """Length of `metrics.jsonl` at this point; lines that a killed run wrote later are dropped when it is resumed."""
     unlogged: dict[str, Any] = field(default_factory=dict)
     """`Watch.state`: losses that are not in `metrics.jsonl` yet. Empty in checkpoints of earlier versions."""
+    checks: dict[str, int] = field(default_factory=dict)
+    """CRC-32 of the files beside this one. Empty in checkpoints of earlier versions."""
+
+    def check(self) -> None:
+        """Raise `ValueError` for what no run can have come to."""
+        counts = (
+            self.epoch - 1,
+            self.done,
+            self.step,
+            self.best_epoch,
+            self.best_step,
+            self.stale,
+            self.log_bytes,
+        )
+        if not all(0 <= count < 1 << 62 for count in counts) or not 0 <= self.seconds < math.inf:
+            raise ValueError("a count is negative or far too large")
+        if self.unlogged:
+            numbers = [self.unlogged[name] for name in ("updates", "examples", "seconds")]
+            if not all(isinstance(n, int | float) for n in [*numbers, *self.unlogged["sums"].values()]):
+                raise TypeError("the losses that are not logged are no numbers")
 
     def is_better(self, score: float, ties: Literal["earlier", "later"]) -> bool:
         """Count an evaluation, and say whether it is the best so far."""
@@ -79,7 +104,8 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progre
             for name in [names[parameter]]
         }
         save_tensors(temporary / "optimizer.safetensors", moments)
-        write_json(temporary / "progress.json", asdict(progress))
+        progress.checks = {path.name: crc32_of(path) for path in sorted(temporary.glob("*.safetensors"))}
+        write_json(temporary / PROGRESS, asdict(progress))
         with explained(folder):
             if final.exists():
                 shutil.rmtree(final)
@@ -104,6 +130,7 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
         return Progress()
     newest = found[-1]
     progress = _read_progress(newest)
+    _check_files(newest, progress)
     load_weights(model, load_tensors(newest / "model.safetensors"), newest, only=set(trained_state(model)))
     by_name = {name: parameter for parameter, name in _names(model, optimizer).items()}
     optimizer.state.clear()
@@ -116,20 +143,47 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
                 code="run.weights-do-not-fit",
             )
         parameter = by_name[name]
+        if value.dim() and value.shape != parameter.shape:
+            raise RunError(
+                f"the checkpoint's optimiser has {kind} of {name} in the shape {tuple(value.shape)}, "
+                f"not {tuple(parameter.shape)}",
+                where=newest,
+                code="run.weights-do-not-fit",
+            )
         on_device = kind != "step" or optimizer.defaults.get("fused", False)
         optimizer.state[parameter][kind] = value.to(parameter.device) if on_device else value
     return progress
 
 
+def _check_files(checkpoint: Path, progress: Progress) -> None:
+    """Raise `RunError` for a file that is not what was written; one that is missing is found by who reads it."""
+    for name, check in progress.checks.items():
+        path = checkpoint / Path(name).name
+        if path.is_file() and crc32_of(path) != check:
+            raise RunError(
+                "the checkpoint is damaged: the contents of this file are not what was written",
+                where=path,
+                hint=AGAIN,
+                code="run.damaged",
+            )
+
+
 def _read_progress(checkpoint: Path) -> Progress:
-    path = checkpoint / "progress.json"
+    path = checkpoint / PROGRESS
     try:
-        return Progress(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
+        content = read_json(path)
+        problems = Problems()
+        fitted = fit(content, Progress, "", problems)
+        if not isinstance(fitted, dict) or problems.found:
+            raise ValueError("; ".join(f"{problem.path}: {problem}" for problem in problems.found))
+        progress = Progress(**fitted)
+        progress.check()
+        return progress
+    except (OSError, TypeError, ValueError, LookupError, AttributeError) as error:
         raise RunError(
-            f"the checkpoint is damaged: {error}",
+            f"the checkpoint is damaged: {one_line(error)}",
             where=path,
-            hint="remove it and start again",
+            hint=AGAIN,
             code="run.damaged",
         ) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmkit.errors import RecipeError, RunError
+from mmkit.errors import RecipeError, RunError, one_line
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import COMPLETE, Run
 
@@ -66,8 +66,20 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
 
 def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Check that the data files of two `run.json`s are the same. Raises `RunError`."""
-    for split, origin in begun.get("data", {}).items():
-        before = {file["file"]: file["sha256"] for file in origin["files"]}
+    try:
+        known = {
+            split: {file["file"]: file["sha256"] for file in origin["files"]}
+            for split, origin in begun.get("data", {}).items()
+        }
+    except (AttributeError, LookupError, TypeError) as error:
+        raise RunError(
+            f'run.json is damaged: what it says of "data" cannot be used ({one_line(error)})',
+            hint="put the file back, or train into another --output",
+            code="run.damaged",
+        ) from error
+    for split, before in known.items():
+        if split not in now["data"]:
+            continue
         for file in now["data"][split]["files"]:
             if before.get(file["file"]) != file["sha256"]:
                 raise RunError(

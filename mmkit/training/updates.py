@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
+from mmkit.errors import RunError
 from mmkit.inference.loader import Loader
 from mmkit.metrics.scoring import weighted_score
-from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmkit.training.checkpoint import AGAIN, Progress, load_checkpoint, save_checkpoint
 from mmkit.training.loop import Loop, Update
 from mmkit.training.metrics_log import rewind
 from mmkit.training.optimizer import make_optimizer
@@ -56,6 +57,13 @@ class Updates:
             session.precision,
             progress,
         )
+        if progress.done >= max(1, loop.steps_per_epoch):
+            raise RunError(
+                f"the checkpoint is damaged: {progress.done} updates of an epoch of {loop.steps_per_epoch} are done",
+                where=session.run.checkpoint,
+                hint=AGAIN,
+                code="run.damaged",
+            )
         return cls(session, ready, optimizer, progress, loop, progress.seconds)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import pytest
 import torch
@@ -70,7 +71,47 @@ def test_without_a_checkpoint_training_begins(tmp_path):
     assert all(map(torch.equal, before, network.parameters()))
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"step": 3, "unknown": 1}'])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_a_changed_byte_is_found(tmp_path, name):
+    network, optimizer = trained()
+    save_checkpoint(tmp_path, network, optimizer, Progress(step=3))
+    data = bytearray((tmp_path / "step-000000003" / name).read_bytes())
+    data[-2] ^= 1
+    (tmp_path / "step-000000003" / name).write_bytes(data)
+    with raises("run.damaged", match="not what was written") as caught:
+        load_checkpoint(tmp_path, network, optimizer)
+    assert caught.value.where.endswith(name) and "begins again" in caught.value.hint
+
+
+def test_a_checkpoint_of_before_resumes(tmp_path):
+    network, optimizer = trained()
+    save_checkpoint(tmp_path, network, optimizer, Progress(step=3, done=3))
+    path = tmp_path / "step-000000003" / "progress.json"
+    content = json.loads(path.read_text())
+    for added in ("unlogged", "checks"):
+        del content[added]
+    path.write_text(json.dumps(content))
+    assert load_checkpoint(tmp_path, network, optimizer) == Progress(step=3, done=3)
+
+
+DAMAGED = [
+    "",
+    "[]",
+    '{"step": 3, "unknown": 1}',
+    '{"step": "3"}',
+    '{"step": -1}',
+    '{"epoch": 0}',
+    "[" * 100_000,
+]
+DAMAGED += [
+    f'{{"step": {10**30}}}',
+    '{"seconds": NaN}',
+    '{"unlogged": {"sums": 3}}',
+    '{"unlogged": {"updates": 1}}',
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda text: text[:20])
 def test_damaged_progress_is_an_error(tmp_path, content):
     network, optimizer = trained()
     save_checkpoint(tmp_path, network, optimizer, Progress(step=3))

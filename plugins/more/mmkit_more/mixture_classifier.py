@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mmkit.batch import Features, States
 from mmkit.data.types import Entity, Example
-from mmkit.decoders.base import Labels
+from mmkit.decoders.base import Labels, label_names
 from mmkit.decoders.pair_decoder import PairDecoder
 from mmkit.encoders.base import Encoder
 from mmkit_more.experts import check_data, check_known, check_names, decoders_of, mix
@@ -37,7 +37,7 @@ class MixtureClassifier(PairDecoder):
         self._classifiers: tuple[PairDecoder, ...] = ()
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        self._relations: list[str] = labels["relations"]
+        self._relations: list[str] = label_names(labels, "relations")
 
     def connect(self, encoders: Mapping[str, Encoder]) -> None:
         """Take the relations from the experts.

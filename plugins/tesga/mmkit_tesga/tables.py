@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction
-from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.base import Decoder, Labels, label_names
 from mmkit.decoders.examined import relation_problems, type_problems
 from mmkit.decoders.tagging import learn_types
 from mmkit.errors import DataError, RecipeError, did_you_mean
@@ -116,9 +116,9 @@ class TableDecoder(Decoder):
         return labels
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        self.tables = [Table("entities", labels["types"], upper=True)]
+        self.tables = [Table("entities", label_names(labels, "types"), upper=True)]
         if "relations" in self.tasks:
-            self.tables.append(Table("relations", labels["relations"], upper=False))
+            self.tables.append(Table("relations", label_names(labels, "relations"), upper=False))
         heads: dict[str, TableHead] = {
             t.task: TableHead(dims[t.task], len(t.labels), self.dropout) for t in self.tables
         }

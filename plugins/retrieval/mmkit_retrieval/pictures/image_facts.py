@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmkit.errors import DataError
+from mmkit.files import read_json
 from mmkit_retrieval.checksums import checksum
 from mmkit_retrieval.pictures.vectors import check_format, damaged, is_index
 
@@ -21,7 +21,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = folder / FACTS
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
     except FileNotFoundError:
         if is_index(folder):
             raise DataError(
@@ -39,6 +39,11 @@ def read_facts(folder: Path) -> dict[str, Any]:
     wanted = {"pictures", "unreadable", "model", "kind", "settings", "generation", "identity", "checks"}
     if missing := sorted(wanted - facts.keys()):
         raise damaged(path, f"the file lacks {missing[0]!r}")
+    checks = facts["checks"]
+    if not (isinstance(checks, dict) and all(Path(name).name == name for name in checks)):
+        raise damaged(path, "the file has no checksums of files beside it")
+    if not isinstance(facts["pictures"], int) or not isinstance(facts["identity"], str):
+        raise damaged(path, "the file does not say what the index holds")
     return facts
 
 

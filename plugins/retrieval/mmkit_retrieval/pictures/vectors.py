@@ -26,7 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from mmkit.errors import DataError
-from mmkit.files import explained, sync_folder
+from mmkit.files import explained, parsed_json, sync_folder
 from mmkit_retrieval.checksums import checksum
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -85,7 +85,7 @@ class State:
 
     @classmethod
     def of(cls, text: str, where: Path) -> State:
-        facts = json.loads(text)
+        facts = parsed_json(text)
         check_format(facts.pop("format"), where)
         model = facts.pop("model")
         return cls(model=Model.of(model) if model else None, **facts)
