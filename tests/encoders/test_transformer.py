@@ -270,3 +270,8 @@ def test_sample_is_deterministic(examples: list[Example], tmp_path: Path) -> Non
         TransformerEncoder.sample(tmp_path / name, seed=3, examples=examples)
     for file in sorted((tmp_path / "a").iterdir()):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_a_missing_view_is_named(bert: TransformerEncoder, examples: list[Example]) -> None:
+    with raises("encoder.no-view", match="'text'"):
+        bert.collate(examples[:1], [{"texts": TextView.of(examples[0])}])
