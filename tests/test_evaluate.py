@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import mmkit
-from mmkit.errors import TrainingError
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
@@ -58,7 +57,7 @@ def test_evaluating_out_of_memory_says_what_to_lower(tagger, tmp_path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(Model, "states", states)
-    with pytest.raises(TrainingError, match="out of memory with 64 examples at a time") as caught:
+    with raises("training.out-of-memory", match="64 examples") as caught:
         evaluate(tagger, device="cpu", output=tmp_path)
     assert "eval_batch_size" in caught.value.hint and "accumulate" not in caught.value.hint
 

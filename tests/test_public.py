@@ -17,6 +17,7 @@ import pytest
 
 import mmkit
 from mmkit.metrics.base import Metric
+from raising import raises
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,9 +80,9 @@ def test_reading_a_file(tmp_path: Path) -> None:
     (example,) = mmkit.read(tmp_path / "x.txt", "mmkit.conll_images.v1", **settings)
     assert isinstance(example, mmkit.Example)
     assert example.spans == (mmkit.Span(1, 2, "MISC"),)
-    with pytest.raises(mmkit.PartError, match="did you mean 'rename'"):
+    with raises("part.invalid", match="'rename'"):
         mmkit.read(tmp_path / "x.txt", "mmkit.conll_images.v1", renam={})
-    with pytest.raises(mmkit.PartError, match=r"did you mean 'mmkit\.jsonl\.v1'"):
+    with raises("part.unknown", match=r"'mmkit\.jsonl\.v1'"):
         mmkit.read(tmp_path / "x.txt", "mmkit.json.v1")
 
 
@@ -96,10 +97,10 @@ def test_parts_are_registered_for_a_blocks_time() -> None:
 
     with mmkit.testing.registered_parts(metrics={"t.nothing.v1": Nothing}):
         assert mmkit.build_part("metrics", "t.nothing.v1", {}).compute() == {"n": 0.0}
-    with pytest.raises(mmkit.PartError, match=r"t\.nothing\.v1"):
+    with raises("part.unknown", match=r"t\.nothing\.v1"):
         mmkit.build_part("metrics", "t.nothing.v1", {})
     with (
-        pytest.raises(mmkit.PartError, match="did you mean 'metrics'"),
+        raises("part.no-registry", match="'metrics'"),
         mmkit.testing.registered_parts(metric={}),
     ):
         pass

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 import mmkit
 from mmkit.cli import main
 from mmkit.data.types import Image
-from mmkit.errors import RunError
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.splits import read_split
@@ -208,11 +207,18 @@ def test_a_truncated_weights_file_is_one_message(run, tmp_path, size):
     assert "damaged" in done.output and "model.safetensors" in done.output and "Traceback" not in done.output
 
 
-@pytest.mark.parametrize("name", ["labels.json", "model.safetensors", "recipe.cfg"])
-def test_a_missing_file_is_named(run, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("labels.json", "run.missing-file"),
+        ("model.safetensors", "run.missing-file"),
+        ("recipe.cfg", "run.not-a-run"),
+    ],
+)
+def test_a_missing_file_is_named(run, tmp_path, name, code):
     folder = copy_of(run, tmp_path)
     (folder / name).unlink()
-    with pytest.raises(RunError, match=r"missing|no recipe"):
+    with raises(code, match=name):
         mmkit.load(folder, device="cpu")
 
 
@@ -390,5 +396,5 @@ def test_what_a_killed_beginning_left_is_no_run(tmp_path):
     run.create()
     assert not list(tmp_path.iterdir())
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(RunError, match="not empty"):
+    with raises("run.folder-taken"):
         run.create()

@@ -142,8 +142,9 @@ def test_pipes_devices_and_endless_files_are_refused_at_once(tmp_path: Path) -> 
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", Path("/dev/zero"), Path("/dev/null"), Path("/proc/self/mem")):
         if path.exists():
-            with pytest.raises(ImageError, match=r"not a regular file|empty|cannot be read"):
+            with pytest.raises(ImageError) as error:
                 open_image(Image(str(path)))
+            assert error.value.code in ("image.not-a-file", "image.empty", "image.unreadable")
     with raises("image.not-a-file"):
         open_image(Image(str(tmp_path)))
 
@@ -152,7 +153,7 @@ def test_pipes_devices_and_endless_files_are_refused_at_once(tmp_path: Path) -> 
 def test_ghostscript_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "check_call", lambda *_: pytest.fail("a program was started"))
     (tmp_path / "p.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
-    with pytest.raises(ImageError, match="EPS drawing"):
+    with raises("image.format", match="EPS"):
         open_image(Image(str(tmp_path / "p.jpg")))
 
 

@@ -16,7 +16,7 @@ from mmkit.data.image_report import scan_images
 from mmkit.data.jsonl import JsonlReader
 from mmkit.data.mnre import MnreReader
 from mmkit.data.types import Example
-from mmkit.errors import DataError
+from raising import raises
 
 
 def photo(path: Path) -> Path:
@@ -54,7 +54,7 @@ def test_a_photo_with_another_ending_is_counted(tmp_path: Path) -> None:
 def test_two_photos_of_one_name_are_an_error(tmp_path: Path) -> None:
     photo(tmp_path / "1.png")
     photo(tmp_path / "1.webp")
-    with pytest.raises(DataError, match=r"train.txt:3: the photo '1' could be .*1\.png or .*1\.webp"):
+    with raises("image.ambiguous", match=r"train\.txt:3: .*'1'.*1\.png.*1\.webp"):
         Photos(str(tmp_path), Counter()).path("1", "train.txt:3")
 
 

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from mmkit.batch import Batch, States
 from mmkit.data.types import Example, Relation, Span, TextView
 from mmkit.decoders.pair_classifier import PairClassifier
-from mmkit.errors import RecipeError
 from raising import raises
 
 WIDTH = 6
@@ -104,13 +103,17 @@ def test_markers_can_be_chosen():
         {"head_markers": ("<s>", "<s>")},
         {"tail_markers": ("<s>", "</s>")},
         {"head_markers": ("", "</s>")},
-        {"relations": []},
-        {"relations": ["r", "r"]},
     ],
 )
-def test_bad_settings_are_refused(options):
-    with pytest.raises(RecipeError, match="must be"):
+def test_markers_that_cannot_be_told_apart_are_refused(options):
+    with raises("part.markers"):
         PairClassifier(**options)
+
+
+@pytest.mark.parametrize("relations", [[], ["r", "r"]])
+def test_relations_must_be_names_that_differ(relations):
+    with raises("part.label-names"):
+        PairClassifier(relations=relations)
 
 
 # Units and labels

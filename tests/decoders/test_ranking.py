@@ -15,9 +15,9 @@ from mmkit.decoders.entity_matcher import EntityMatcher
 from mmkit.decoders.ranking import NONE, CosineRanking, ScoredRanking
 from mmkit.encoders.entity_features import StoredEntities
 from mmkit.entities.linked import RERANKER, LinkedEntities
-from mmkit.errors import DataError, PartError
 from mmkit.scorers.base import SCORE, Scorer
 from mmkit.scorers.cosine import CosineScorer
+from raising import raises
 
 SIZE, DIM = 23, 4
 
@@ -152,7 +152,7 @@ def test_a_reranker_orders_the_best_anew_and_nobody_else(table):
 
 def test_scores_that_are_not_finite_are_refused(table):
     table.tensors["pooled"][4] = torch.inf
-    with pytest.raises(DataError, match="not finite"):
+    with raises("features.not-finite"):
         ScoredRanking(LinkedEntities(table, Distance())).best(States({"query": draw(2, DIM)}), 3)
 
 
@@ -253,10 +253,10 @@ def test_links_and_ranks_come_of_the_scorer(matcher, table):
 def test_a_loss_of_vectors_refuses_a_scorer_that_is_no_cosine():
     EntityMatcher().check_scorer(CosineScorer())
     EntityMatcher(loss="cross_entropy").check_scorer(Distance())
-    with pytest.raises(PartError, match="n_pair"):
+    with raises("part.loss", match="n_pair"):
         EntityMatcher().check_scorer(Distance())
 
 
 def test_entities_that_are_no_knowledge_base_are_not_dropped_in_silence():
-    with pytest.raises(DataError, match=r"KnowledgeBase\.build"):
+    with raises("knowledge.not-a-base"):
         EntityMatcher().build({"query": 2}, {}, [Entity("Q1", "one")])

@@ -15,10 +15,10 @@ from mmkit.encoders.base import Encoder
 from mmkit.entities.linked import RERANKER
 from mmkit.entities.side import EntitySide
 from mmkit.entities.tensors import EntityTensors, Vectors
-from mmkit.errors import DataError, PartError
 from mmkit.fusers.side_by_side import SideBySide
 from mmkit.scorers.base import SCORE, Scorer, together
 from mmkit.scorers.cosine import CosineScorer
+from raising import raises
 
 SIZE = 11
 ENTITIES = [Entity(f"Q{i}", "n" * (1 + i % 4)) for i in range(SIZE)]
@@ -266,7 +266,7 @@ def test_one_tensor_is_searched_as_vectors():
         assert vectors.version == 2
     with torch.no_grad():
         encoder.table.weight[4] = torch.nan
-    with torch.inference_mode(), pytest.raises(DataError, match="entities 4 to 7 are not finite"):
+    with torch.inference_mode(), raises("features.not-finite", match="entities 4 to 7"):
         vectors.norms()
 
 
@@ -281,12 +281,12 @@ def test_only_like_networks_are_shared():
     assert one.table is other.table
     frozen = Letters(frozen=True)
     frozen.build()
-    with pytest.raises(PartError, match="only one of them is frozen"):
+    with raises("recipe.shared-network", match="model.encoders.text.*frozen"):
         side.share({"text": frozen})
     unlike = First()
     unlike.build()
     unlike.table = nn.Embedding(5, 3)
-    with pytest.raises(PartError, match="a different network"):
+    with raises("recipe.shared-network", match="model.encoders.text"):
         side.share({"text": unlike})
 
 

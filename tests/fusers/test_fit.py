@@ -16,7 +16,6 @@ from mmkit.data.types import Example, Prediction
 from mmkit.decoders.base import Decoder
 from mmkit.encoders.abilities import ReadsViews, TakesPrefix
 from mmkit.encoders.base import Encoder
-from mmkit.errors import PartError, RecipeError
 from mmkit.fit import fitting_parts
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import Needs
@@ -167,7 +166,7 @@ def registered() -> Iterator[None]:
 def problems(fuser: str) -> list[str]:
     recipe = sampled(load_recipe("text_only_twitter15"))
     recipe = recipe.with_overrides({"model.fuser": {"@fusers": fuser}})
-    with pytest.raises(RecipeError) as refused:
+    with raises("recipe.parts-do-not-fit") as refused:
         fitting_parts(recipe)
     return str(refused.value).splitlines()
 
@@ -228,7 +227,7 @@ def run(made: Model, training: bool) -> None:
     ],
 )
 def test_a_part_that_gives_something_else_is_named(training, words, hands, where, what):
-    with pytest.raises(PartError) as refused:
+    with raises("part.not-as-said") as refused:
         run(model(words, hands), training)
     assert refused.value.where == where
     assert what in refused.value.what
@@ -265,7 +264,7 @@ def test_only_the_first_batch_is_looked_at():
 def test_an_encoder_is_looked_at_even_if_the_fuser_fails_later():
     words, hands = Words(), Hands()
     hands.provides = frozenset({"nothing"})
-    with pytest.raises(PartError):
+    with raises("part.not-as-said"):
         run(model(words, hands), training=True)
     assert not words._forward_hooks
 
