@@ -103,7 +103,7 @@ def test_the_papers_form_takes_pictures_of_any_width() -> None:
     assert query(built("paper", photo=4), inputs(ones, photo=4)).shape == (2, WIDTH)
     with raises("part.widths", match="caption 5"):
         built("paper", caption=5)
-    with raises("part.heads", match="into 2 heads"):
+    with raises("part.heads", match="2 heads"):
         built("paper", mention=7, text=7, caption=7)
 
 
