@@ -182,7 +182,9 @@ def test_a_failure_counts_as_progress(tmp_path: Path) -> None:
 
 
 def test_many_failures_are_counted_and_the_first_are_named() -> None:
-    with raises("annotator.records-failed", match=r"12 records (.|\n)*\n  Q9: gone\n  and 2 more\n"):
+    with raises(
+        "annotator.records-failed", match=r"12 records (.|\n)*\n  Q9: gone\n  and 2 more of this kind\n"
+    ):
         refuse({f"Q{i}": "gone" for i in range(12)})
     refuse({})
 

@@ -21,6 +21,7 @@ LAYERS = (
         "temporary",
         "ownership",
         "cache",
+        "notes",
         "moved",
         "network",
         "servers",

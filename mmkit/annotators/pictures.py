@@ -12,8 +12,7 @@ from mmkit.annotators.base import Annotator
 from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Image
 from mmkit.errors import ImageError
-
-_NAMED = 3
+from mmkit.notes import NAMED, capped
 
 
 def picture_key(image: Image) -> str:
@@ -65,8 +64,7 @@ class PictureAnnotator(Annotator):
         """Report the images that could not be read, each once."""
         log = logging.getLogger(type(self).__module__)
         new = {path: reason for path, reason in self.unreadable.items() if path not in self._reported}
-        for path, reason in list(new.items())[:_NAMED]:
-            log.warning("%s: %s; it has %s", path, reason, self.without)
-        if len(new) > _NAMED:
-            log.warning("%d images in total could not be read and have %s", len(new), self.without)
+        told = (f"{path}: {reason}; it has {self.without}" for path, reason in new.items())
+        for line in capped(told, NAMED):
+            log.warning("%s", line)
         self._reported.update(new)

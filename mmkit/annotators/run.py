@@ -11,6 +11,7 @@ from mmkit.annotators.base import Annotator, Failed
 from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, PartError
+from mmkit.notes import capped
 
 T = TypeVar("T", Example, Entity)
 Progress = Callable[[int, int], None]
@@ -56,11 +57,10 @@ def refuse(failures: Mapping[str, str]) -> None:
     """Raise a `DataError` that names the records without a result (id → reason), if there are any."""
     if not failures:
         return
-    named = [f"{record}: {reason}" for record, reason in list(failures.items())[:_NAMED]]
-    rest = [f"and {len(failures) - _NAMED} more"] if len(failures) > _NAMED else []
+    named = capped((f"{record}: {reason}" for record, reason in failures.items()), _NAMED)
     count = f"{len(failures)} record{'' if len(failures) == 1 else 's'}"
     raise DataError(
-        "\n  ".join([f"{count} could not be annotated; all other results are stored", *named, *rest]),
+        "\n  ".join([f"{count} could not be annotated; all other results are stored", *named]),
         hint="run this again to retry only these records, or let the annotator skip them (keep_going = true)",
         code="annotator.records-failed",
     )

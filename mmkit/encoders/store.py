@@ -28,6 +28,7 @@ from mmkit.encoders.items import BLANK, ItemSource, MissingImages, is_blank
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.stored import StoredFeatures
 from mmkit.errors import DataError, ImageError
+from mmkit.notes import capped
 
 FLUSH_BYTES = 64 << 20
 FLUSH_SECONDS = 20.0
@@ -243,10 +244,9 @@ class Writer:
 def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) -> None:
     """Raise a `DataError` that names images (file → why) if blank images are not allowed."""
     if files and missing.policy == "error":
-        shown = "".join(f"\n  {path}: {reason}" for path, reason in list(files.items())[:5])
-        more = f"\n  and {len(files) - 5:,} more" if len(files) > 5 else ""
+        shown = "".join(f"\n  {line}" for line in capped(f"{path}: {why}" for path, why in files.items()))
         raise DataError(
-            f"{len(files):,} images are {how}:{shown}{more}",
+            f"{len(files):,} images are {how}:{shown}",
             hint='fix or download them, or set missing_images = "blank" in [data] to use blank images instead',
             code="image.unusable",
         )

@@ -12,6 +12,7 @@ from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError
+from mmkit.notes import capped
 
 ENTITIES = "entities"
 
@@ -51,7 +52,9 @@ class Split:
         variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
         read = f"data.{self.name}: {len(self)} records from {main['file']} ({variant})"
         counted = [f"data.{self.name}: {count} × {reason}" for reason, count in self.repairs.items()]
-        failed = [f"data.{self.name}: {id} is not annotated: {why}" for id, why in self.failures.items()]
+        failed = capped(
+            f"data.{self.name}: {id} is not annotated: {why}" for id, why in self.failures.items()
+        )
         listed = any(x.candidates for x in self.examples)
         recall = candidate_recall(self.examples) if listed else {}
         told = [f"data.{self.name}: {recall_in_words(recall)}"] if recall else []

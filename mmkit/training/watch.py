@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from mmkit.errors import TrainingError
+from mmkit.notes import few
 from mmkit.training.loop import Update
 
 SHOWN = 40
@@ -76,7 +77,7 @@ class Watch:
         if not bool(torch.isfinite(self.accelerator.reduce(total, "sum"))):  # one is enough to make it so
             raise TrainingError(
                 f"the loss is no longer finite between updates {updates[0].step} and {updates[-1].step}",
-                where=f"examples {_few([i for update in updates for i in update.examples])}",
+                where=f"examples {few([i for update in updates for i in update.examples], SHOWN)}",
                 hint="lower training.learning_rate, set training.clip = 1.0, or check these examples; "
                 "nothing was saved since the last checkpoint",
                 code="training.not-finite",
@@ -96,7 +97,3 @@ class Watch:
         names = sorted(self._sums)
         sums = torch.stack([self._sums[name].float() for name in names])
         return dict(zip(names, self.accelerator.reduce(sums, "sum").tolist(), strict=True))
-
-
-def _few(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:SHOWN]) + (f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else "")
