@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 import click
 
 from mmkit import __version__, hooks
+from mmkit.cli.elastic import hand_over, is_main
 from mmkit.config import sources
-from mmkit.errors import Interrupted, MMKitError, did_you_mean
-from mmkit.terminal import echo, echo_traceback, error_line, quiet_controls
+from mmkit.errors import Interrupted, MMKitError, did_you_mean, printable
+from mmkit.terminal import LINES, echo, echo_traceback, error_line, quiet_controls
 
 COMMANDS = {
     "train": "mmkit.cli.train:train",
@@ -117,17 +118,19 @@ def report(error: Exception) -> int:
     """Print an error as one message on standard error; returns the exit code."""
     match error:
         case Interrupted():  # not an error: the user asked for it
-            echo(error, err=True)
+            if is_main():
+                echo(error, err=True)
             return error.exit_code
         case MMKitError():
-            code = click.style(f"[{error.code}]", dim=True)
-            error_line("error:", error)
-            click.echo(f"  {code}", err=True)
+            _say("error:", error, error.code)
             return error.exit_code
         case click.ClickException():
-            shown = io.StringIO()
-            error.show(shown)
-            echo(shown.getvalue().rstrip("\n"), err=True)  # with names as the shell made them, of files say
+            if not hand_over(f"error: {error.format_message()}"):
+                shown = io.StringIO()
+                error.show(shown)
+                echo(
+                    shown.getvalue().rstrip("\n"), err=True
+                )  # with names as the shell made them, of files say
             return error.exit_code
         case BrokenPipeError():  # the reader of the output has ended (`| head`)
             _drop_output()
@@ -136,7 +139,7 @@ def report(error: Exception) -> int:
             _drop_output()
             what = "the disk is full" if error.errno == errno.ENOSPC else "the disk quota is used up"
             where = f"{error.filename}: " if error.filename else "standard output: "
-            error_line("error:", f"{where}cannot write: {what}\n  → free some space, or write elsewhere")
+            _say("error:", f"{where}cannot write: {what}\n  → free some space, or write elsewhere")
             return 2
         case click.Abort():  # click's form of Ctrl-C
             echo("interrupted", err=True)
@@ -144,8 +147,19 @@ def report(error: Exception) -> int:
     from mmkit.cli.blame import blame  # reads what is registered, which takes a while
 
     advice = "run again with --debug to see the traceback, and send it to the package's author"
-    error_line("unexpected error:", f"{blame(error)}\n  → {advice}")
+    _say("unexpected error:", f"{blame(error)}\n  → {advice}")
     return 1
+
+
+def _say(title: str, text: object, code: str = "") -> None:
+    """An error on standard error; under torchrun, where that prints it."""
+    after = f"\n  [{code}]" if code else ""
+    if hand_over(printable(f"{title} {text}{after}", keep=LINES)):
+        return
+    error_line(title, text)
+    if code:
+        dim = click.style(f"[{code}]", dim=True)
+        click.echo(f"  {dim}", err=True)
 
 
 class Terminated(SystemExit):

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SEED = 1234
 """The seed of all samples, so that recipes with different seeds share one dataset."""
 
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_ERROR_FILE")
+"""What a launcher of several processes says to each of them in its environment."""
+
 Tell = Callable[[str], None]
 
 
@@ -120,7 +123,7 @@ def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
 def _train(recipe: Path, folder: Path) -> None:
     """Train a recipe on its sample, in a separate process, because a process has one device and one display."""
     command = [sys.executable, "-m", "mmkit", "train", str(recipe), "--sample", "--quiet"]
-    alone = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    alone = {k: v for k, v in os.environ.items() if k not in LAUNCHED}
     result = subprocess.run(
         [*command, "--device", "cpu", "--output", str(folder)],
         env=alone,

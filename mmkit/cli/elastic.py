@@ -1,0 +1,55 @@
+"""Errors under torchrun: said once for all processes, at the end of what torchrun prints.
+
+torchrun follows a process that failed with its own traceback and a summary, so that what the process printed stands
+above a page of text. It gives each process the name of a file (`torch.distributed.elastic.multiprocessing.errors`), and
+what is written there stands at the end of the summary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
+"""The environment variable with the name of the file."""
+
+
+def is_main() -> bool:
+    """Whether this process is the first of those that a launcher started together, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def hand_over(said: str) -> bool:
+    """Leave an error to torchrun, which will print it; False if torchrun did not start this process.
+
+    Of the processes of a machine that end with the same error, one says it. The file says when it was written, and
+    torchrun's summary ends with the earliest.
+    """
+    name = os.environ.get(ERROR_FILE)
+    if not name or name == os.devnull:
+        return False
+    file, now = Path(name), int(time.time())
+    first = _is_first(file.parent.parent, said)
+    told = said if first else "ended by the error that another process tells"
+    when = now if first else now + 1
+    content = {"message": {"message": told, "extraInfo": {"py_callstack": told, "timestamp": str(when)}}}
+    try:
+        file.write_text(json.dumps(content), encoding="utf-8")
+    except OSError:
+        return not first
+    return True
+
+
+def _is_first(folder: Path, said: str) -> bool:
+    """Whether no other process that writes below the folder has said this."""
+    digest = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    try:
+        (folder / f"said-{digest}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
