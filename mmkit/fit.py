@@ -33,6 +33,12 @@ class Parts:
     entity_side: EntitySide | None = None
 
     @property
+    def reading(self) -> dict[str, Encoder]:
+        """The encoders that read examples: all but one that only reads the knowledge base."""
+        lent = {} if self.entity_side is None else self.entity_side.lent
+        return {name: encoder for name, encoder in self.encoders.items() if name not in lent}
+
+    @property
     def encoder_sections(self) -> dict[str, Encoder]:
         """All encoders, by the section of the recipe that names them."""
         own = {} if self.entity_side is None else self.entity_side.own_encoders
@@ -85,6 +91,7 @@ def _problems(recipe: Recipe, parts: Parts) -> Iterator[str]:
     yield from _sources({name: encoder for name, encoder in encoders.items() if name not in alone})
     for name in sorted(set(encoders) - set(needs) - alone):
         yield f"model.encoders.{name}: {fuser} does not use this encoder; remove it or name it"
+    yield from _windows(parts, needs, decoder, part)
     provided = parts.fuser.provides | parts.fuser.provides_in_training
     if lacking := sorted(decoder.requires - provided):
         yield (
@@ -110,6 +117,18 @@ def _sources(encoders: Mapping[str, Encoder]) -> Iterator[str]:
             encoder.check_reads(Example)
         except PartError as error:
             yield f"model.encoders.{name}: {error.what}; {error.hint}"
+
+
+def _windows(parts: Parts, needs: Iterable[str], decoder: Decoder, part: Any) -> Iterator[str]:
+    """Encoders that are set to read windows, for a decoder that needs a text as one."""
+    if decoder.reads_windows:
+        return
+    for name in needs:
+        if name in parts.encoders and parts.encoders[name].reads_in_windows:
+            yield (
+                f"model.encoders.{name}: {part('decoder', 'decoders')} cannot use a text that is read in windows "
+                "(taggers and tables can); leave out window_overlap, or raise max_length"
+            )
 
 
 def _one_vector(

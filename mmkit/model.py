@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from mmkit.batch import Batch, States
-from mmkit.data.types import Entity, Example, GoldRank, Prediction, TextView
+from mmkit.data.types import Entity, Example, GoldRank, Image, Prediction, TextView
 from mmkit.decoders.abilities import RanksGold
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder
+from mmkit.encoders.cut import Cut
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import MissingImages
 from mmkit.encoders.sharing import sharing
@@ -45,6 +46,58 @@ class Item:
     question: Example
     views: Mapping[str, TextView]
     length: int
+    cut: Mapping[str, Cut] = field(default_factory=dict)
+    """By encoder, what it leaves unread of the example's texts."""
+
+
+def make_items(decoder: Decoder, encoders: Mapping[str, Encoder], examples: Iterable[Example]) -> list[Item]:
+    """What is worked out once for each example (for each of its units, if the decoder splits it).
+
+    `encoders` are those that read examples; of these only tokenizers are asked.
+    """
+    result = []
+    for example in examples:
+        for unit in decoder.units(example):
+            question = decoder.task.question(unit)
+            views = decoder.views(question)
+            length = max((encoder.length(unit, views) for encoder in encoders.values()), default=0)
+            cut = {n: lost for n, e in encoders.items() if (lost := e.cut(question, views)) is not None}
+            result.append(Item(unit, question, views, length, cut))
+    return result
+
+
+def unseen(encoders: Iterable[Encoder], example: Example) -> Unseen:
+    """What the encoders do not look at of an example's pictures; nothing where one does not say what it looks at."""
+    encoders = list(encoders)
+    read = pictures_read(encoders, example)
+    if read is None:
+        return Unseen()
+    looks = any(encoder.reads_pictures for encoder in encoders)
+    left = tuple(i for i, image in enumerate(example.images) if image.path is not None and image not in read)
+    return Unseen(looks, left, looks and not read)
+
+
+def pictures_read(encoders: Iterable[Encoder], example: Example) -> Sequence[Image] | None:
+    """Those of an example's pictures that some of the encoders look at, in order; None if one does not say."""
+    seen: list[Image] = []
+    for encoder in encoders:
+        own = encoder.pictures_read(example)
+        if own is None:
+            return None
+        seen += own
+    return [image for image in example.images if image in seen]
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What a model does not look at of an example's pictures."""
+
+    looks: bool = False
+    """Whether it looks at pictures at all."""
+    left: tuple[int, ...] = ()
+    """Pictures that it does not look at, by their place in the example's `images`."""
+    blank: bool = False
+    """Whether it looks at pictures and has none, so that a blank one stands in."""
 
 
 class Model(nn.Module):
@@ -102,14 +155,11 @@ class Model(nn.Module):
 
     def items(self, examples: Iterable[Example]) -> list[Item]:
         """One `Item` for each example (for each of its units, if the decoder splits it)."""
-        result = []
-        for example in examples:
-            for unit in self.decoder.units(example):
-                question = self.decoder.task.question(unit)
-                views = self.decoder.views(question)
-                length = max((encoder.length(unit, views) for encoder in self.reading.values()), default=0)
-                result.append(Item(unit, question, views, length))
-        return result
+        return make_items(self.decoder, self.reading, examples)
+
+    def unseen(self, example: Example) -> Unseen:
+        """The images of an example that the model does not look at."""
+        return unseen(self.reading.values(), example)
 
     def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
         """A batch on the CPU; runs in a loader worker. Without `targets`, its examples have no gold answers."""

@@ -52,6 +52,8 @@ class Decoder(nn.Module, ABC):
     reads_causal: ClassVar[bool] = False
     """Whether it can use states of tokens that do not see the following tokens, as a decoder that generates text
     can."""
+    reads_windows: ClassVar[bool] = False
+    """Whether it can use states of words that were read in several windows, and so have not all seen one another."""
     entity_encoder: str | None = None
     """Name of the encoder that reads the knowledge base, if the decoder needs one."""
 

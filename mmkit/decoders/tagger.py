@@ -33,6 +33,7 @@ class Tagger(Decoder):
     requires: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword"})
     score_names: frozenset[str] = frozenset({"emissions", "lengths"})
     task: Task = SpanTask()
+    reads_windows: ClassVar[bool] = True
 
     subwords: ClassVar[str] = "first"
     """The tagged positions, as written in `labels.json`."""

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from mmkit.batch import Features
-from mmkit.data.types import Entity, Example, TextView
+from mmkit.data.types import Entity, Example, Image, TextView
+from mmkit.encoders.cut import Cut
 from mmkit.errors import MMKitError
 
 
@@ -30,6 +31,11 @@ class Encoder(nn.Module, ABC):
     """Whether it is a trained run: its setting `run` names the folder, and `recipe` the recipe that trains one."""
     causal: bool = False
     """Whether a token's state sees only the tokens before it (a causal language model); known after `build`."""
+
+    @property
+    def reads_in_windows(self) -> bool:
+        """Whether it reads long texts in several windows, so that not every word's state has seen the whole text."""
+        return False
 
     @abstractmethod
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
@@ -79,6 +85,26 @@ class Encoder(nn.Module, ABC):
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """The length of an example for this encoder, in subwords, by which batches are sorted; 0: no matter."""
         return 0
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether it looks at pictures, and has to do with a blank one where there is none."""
+        return False
+
+    def cut(self, example: Example, views: Mapping[str, TextView]) -> Cut | None:
+        """What it leaves unread of an example's texts, which are longer than it takes; None: nothing."""
+        return None
+
+    def pictures_read(self, example: Example) -> Sequence[Image] | None:
+        """Those of an example's pictures that it looks at; None where it does not say."""
+        return None
+
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        """Load what `length` and `cut` need, and no weights: it is asked how long texts are, and never run.
+
+        False if that takes `build`. Raises `PartError` as `build` does.
+        """
+        return type(self).length is Encoder.length
 
     def train(self, mode: bool = True) -> Self:
         """Like torch's, but a frozen encoder stays in evaluation mode (dropout, batch-norm statistics)."""

@@ -76,6 +76,10 @@ class BlipEncoder(ItemEncoder):
     def weight_bytes(self) -> int | None:
         return blip_model(self.name, self.revision, None).weight_bytes()
 
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        self.source.set_tokenizer(blip_model(self.name, self.revision, None).tokenizer(), self.max_length)
+        return True
+
     def first_token(self) -> int | None:
         """The token that replaces a text's first token; None: no replacement."""
         return None

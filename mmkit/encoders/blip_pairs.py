@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from mmkit.batch import Features
 from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Entity, Example, Image
+from mmkit.encoders.cut import Cut, cut_at, cut_sentence, limit_of
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.encoders.pictures import Transform
 from mmkit.encoders.texts import cutting, padded, text_key, token_ids
@@ -55,10 +56,14 @@ class Pairs(ItemSource[Pair, LoadedPair]):
         first: int | None = None,
     ) -> None:
         """Cut texts to `max_length` tokens, the first of which becomes `first`, and prepare photos of `size`."""
-        self._tokenizer: Tokenizer = cutting(tokenizer, max_length)
+        self.set_tokenizer(tokenizer, max_length)
         pad: Any = tokenizer.pad_token_id
         self._pad, self._first = pad or 0, first
         self._transform, self._size = transform, size
+
+    def set_tokenizer(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+        """Cut texts to `max_length` tokens."""
+        self._tokenizer: Tokenizer = cutting(tokenizer, max_length)
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         if kind is Entity:
@@ -95,6 +100,11 @@ class Pairs(ItemSource[Pair, LoadedPair]):
             return [self.stand_in(pair)]
         key = f"{photo} {text_key(pair.text)}"
         return [(hashlib.blake2b(key.encode(), digest_size=16).hexdigest(), pair)]
+
+    def cut(self, x: Example) -> Cut | None:
+        """What is not read of the sentence."""
+        at = cut_at(self._tokenizer, x.text)
+        return None if at is None else cut_sentence(limit_of(self._tokenizer), x, at)
 
     def stand_in(self, raw: Pair) -> tuple[str, Pair]:
         """The sentence with a blank photo."""

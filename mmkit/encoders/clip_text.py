@@ -89,6 +89,10 @@ class ClipTextEncoder(ItemEncoder):
     def weight_bytes(self) -> int | None:
         return self._model().weight_bytes()
 
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        self.source.set_tokenizer(self._model().tokenizer(), self.max_length)
+        return True
+
     def _check_end(self) -> None:
         """Refuse a tokenizer whose end token, whose state represents a text, is not the one that the network
         expects."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mmkit.batch import Features
-from mmkit.data.types import Entity, Example, TextView
+from mmkit.data.types import Entity, Example, Image, TextView
 from mmkit.encoders.base import Encoder
+from mmkit.encoders.cut import Cut
 from mmkit.encoders.items import CollatedItems, ItemSource, MissingImages
 from mmkit.encoders.sharing import weights_hash
 from mmkit.encoders.stored import StoredFeatures
@@ -77,6 +78,22 @@ class ItemEncoder(Encoder):
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         self.source.check_reads(kind)
+
+    @property
+    def reads_pictures(self) -> bool:
+        return self.source.pictures
+
+    def cut(self, example: Example, views: Mapping[str, TextView]) -> Cut | None:
+        return self.source.cut(example)
+
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        return type(self.source).cut is ItemSource.cut
+
+    def pictures_read(self, example: Example) -> Sequence[Image] | None:
+        if not self.source.pictures:
+            return ()
+        chosen = self.source.chosen(example)
+        return None if chosen is None else [image for image in chosen if image.path is not None]
 
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, Image
+from mmkit.encoders.cut import Cut
 from mmkit.errors import ImageError
 
 BLANK = "blank"
@@ -106,6 +107,10 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         """Raise `PartError` if such records have no such items."""
+
+    def cut(self, x: Example) -> Cut | None:
+        """The part of an example's texts that is not read because it is beyond the length limit; None: nothing."""
+        return None
 
     # Derived methods
 

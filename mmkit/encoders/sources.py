@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from mmkit.data.types import Entity, Example
+from mmkit.encoders.cut import Cut, cut_sentence
 from mmkit.errors import DataError, PartError, did_you_mean
 
 SEPARATOR = " [SEP] "
@@ -79,6 +81,20 @@ def texts_of(x: Example | Entity, source: str) -> list[str]:
         )
     text = known[source](x)
     return [text] if text.strip() else []
+
+
+def cut_source(x: Example, source: str, at: int, limit: int) -> Cut | None:
+    """What is lost of an example whose text under a source is cut at a character; None where that is no whole word."""
+    if source.startswith(NOTE):
+        return Cut(limit, context=True)
+    if source == "sentence":
+        return cut_sentence(limit, x, at)
+    mention = len(_mention(x))
+    if at < mention or source == "mention":
+        return Cut(limit, 0 if source == "mention_sentence" and x.tokens else None, mention=True)
+    begin = mention + len(SEPARATOR) if mention else 0
+    lost = cut_sentence(limit, x, max(0, at - begin))
+    return None if lost is None else replace(lost, mention=False)  # its words stand before the sentence
 
 
 def _noted(x: Example | Entity, key: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Words to subwords: encodings that are cut to length, aligned with the example's tokens, cached and padded."""
+"""Words to subwords: encodings that are cut or split into windows, aligned with the example's tokens and padded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from mmkit.data.types import TextView
+from mmkit.encoders.windows import WINDOW, Rows, cut_windows, positions, window_rows
 from mmkit.errors import PartError
 
 CACHE_SIZE = 1 << 17  # encodings of some 1 kB each
@@ -29,6 +30,10 @@ class Encoded:
     words: Ints
     first: Ints
     markers: Ints
+    cut: int = 0
+    """Words of the view, and of its second text, of which nothing is read."""
+    windows: Rows | None = None
+    """How it is laid out in several rows for the network; None: in one."""
 
 
 class Subwords:
@@ -36,10 +41,15 @@ class Subwords:
 
     `max_length` counts subwords with special ones; None cuts nothing. The second text is cut first. A word for which
     the tokenizer gives no subwords (of zero-width characters, for example) becomes the unknown token.
+
+    With `overlap`, a text whose tokens do not fit is not cut. It is read in windows that share at least this number of
+    subwords (see `mmkit.encoders.windows`). A context after its last token, or a second text, is then left out.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int | None) -> None:
-        self.tokenizer, self.max_length = tokenizer, max_length
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, max_length: int | None, overlap: int | None = None
+    ) -> None:
+        self.tokenizer, self.max_length, self.overlap = tokenizer, max_length, overlap
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -49,6 +59,13 @@ class Subwords:
             raise PartError(
                 f"max_length = {max_length} leaves no room beside {special} special tokens",
                 code="encoder.max-length",
+            )
+        if max_length is not None and overlap is not None and overlap >= max_length - special:
+            raise PartError(
+                f"window_overlap = {overlap}, but a window of max_length = {max_length} has room for "
+                f"{max_length - special} subwords beside {special} special tokens",
+                hint="a quarter of max_length is usual",
+                code="encoder.windows",
             )
         self._kept: dict[TextView, Encoded] = {}
 
@@ -83,23 +100,47 @@ class Subwords:
         if silent.size:
             return self._again(view, words=_replaced(view.words, silent, self.tokenizer.unk_token or "?"))
         over = 0 if self.max_length is None else len(words) - self.max_length
-        if over > 0:
-            second = np.flatnonzero(np.array([s == 1 for s in encoding.sequence_ids]))
-            if second.size and over >= second.size:
-                return self._again(view, second=())
-            end = second if second.size else np.flatnonzero(words >= 0)
-            ids, types, words = np.delete([ids, types, words], end[end.size - over :], axis=1)
-        return _aligned(view, ids, types, words)
+        if over <= 0:
+            return _aligned(view, ids, types, words)
+        second = np.flatnonzero(np.array([s == 1 for s in encoding.sequence_ids]))
+        if second.size and over >= second.size:
+            alone = self._again(view, second=())
+            return replace(alone, cut=alone.cut + len(view.second))
+        end = second if second.size else np.flatnonzero(words >= 0)
+        gone = end[end.size - over :]
+        if not second.size and self.overlap is not None and (needed := _needed(view, words)) >= gone[0]:
+            return self._in_windows(view, ids, types, words, needed, self.overlap)
+        cut = _lost([-1 if w is None else w for w in encoding.word_ids], gone)
+        ids, types, words = np.delete([ids, types, words], gone, axis=1)
+        return replace(_aligned(view, ids, types, words), cut=cut)
+
+    def _in_windows(
+        self, view: TextView, ids: Ints, types: Ints, words: Ints, needed: int, overlap: int
+    ) -> Encoded:
+        """A text of which the subword at `needed` is the last that has to be read."""
+        assert self.max_length is not None, "what is not limited fits"
+        real = np.flatnonzero(words >= 0)
+        gone = real[real > needed]
+        cut = _lost(words, gone)
+        room = self.max_length - (len(words) - real.size)
+        ids, types, words = np.delete([ids, types, words], gone, axis=1)
+        rows = window_rows(words, cut_windows(words[words >= 0], room, overlap))
+        return replace(_aligned(view, ids, types, words), cut=cut, windows=rows)
 
     def _again(self, view: TextView, **changed: Any) -> Encoded:
         return self._tokenise([replace(view, **changed)])[0]
 
     def collate(self, encoded: Sequence[Encoded], width: int) -> dict[str, Tensor]:
-        """Padded tensors of a batch; `width` is the number of tokens in its longest sentence."""
+        """Padded tensors of a batch; `width` is the number of tokens in its longest sentence.
+
+        Where a text is in windows there are, beside the tensors of whole texts, those of a row a window:
+        `window.input_ids [R, L]`, `window.attention_mask` and `window.token_type_ids`, the example each is of,
+        `window.example [R]`, and where each state of the whole is, `window.position [B, T]`.
+        """
         lengths = np.array([len(e.ids) for e in encoded])
         longest = max(1, int(lengths.max()))  # a tokenizer without special tokens gives nothing for no words
         pad = self.tokenizer.pad_token_id or 0
-        return {
+        inputs = {
             "input_ids": _padded((e.ids for e in encoded), len(encoded), longest, pad),
             "attention_mask": torch.from_numpy((np.arange(longest) < lengths[:, None]).astype(np.int64)),
             "token_type_ids": _padded((e.types for e in encoded), len(encoded), longest, 0),
@@ -109,6 +150,34 @@ class Subwords:
                 (e.markers for e in encoded), len(encoded), max(len(e.markers) for e in encoded), -1
             ),
         }
+        if any(e.windows is not None for e in encoded):
+            inputs |= self._windows(encoded, longest, pad)
+        return inputs
+
+    @staticmethod
+    def _windows(encoded: Sequence[Encoded], longest: int, pad: int) -> dict[str, Tensor]:
+        """The rows that the network reads of a batch, and where whole texts find their states in them."""
+        ids: list[Ints] = []
+        types: list[Ints] = []
+        example: list[int] = []
+        rows, columns = [], []
+        for i, e in enumerate(encoded):
+            of = e.windows or Rows.one(len(e.ids))
+            rows.append(len(ids) + of.row)
+            columns.append(of.column)
+            ids += [e.ids[places] for places in of.places]
+            types += [e.types[places] for places in of.places]
+            example += [i] * len(of.places)
+        lengths = np.array([len(row) for row in ids])
+        width = max(1, int(lengths.max()))
+        made = {
+            "input_ids": _padded(ids, len(ids), width, pad),
+            "attention_mask": torch.from_numpy((np.arange(width) < lengths[:, None]).astype(np.int64)),
+            "token_type_ids": _padded(types, len(ids), width, 0),
+            "example": torch.tensor(example),
+            "position": positions(rows, columns, width, longest),
+        }
+        return {WINDOW + name: tensor for name, tensor in made.items()}
 
 
 def add_prefix_space(backend: Any) -> None:
@@ -118,6 +187,22 @@ def add_prefix_space(backend: Any) -> None:
     for part in parts:
         if isinstance(part, pre_tokenizers.ByteLevel):
             part.add_prefix_space = True
+
+
+def _lost(words: Any, gone: Ints) -> int:
+    """How many words have no subword left once those at `gone`, an end of the text, are cut off."""
+    if not gone.size:
+        return 0
+    word = np.asarray(words)
+    return len(np.unique(word[gone])) - bool(gone[0] and word[gone[0]] == word[gone[0] - 1])
+
+
+def _needed(view: TextView, words: Ints) -> int:
+    """The last subword that belongs to a token of the example, or to a marker; behind it there is only context."""
+    own = np.array(view.index) >= 0
+    own[list(view.markers)] = True
+    needed = np.flatnonzero((words >= 0) & own[words])
+    return int(needed[-1]) if needed.size else -1
 
 
 def _pretokenised(view: TextView) -> list[str] | tuple[list[str], list[str]]:

@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerFast
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example
+from mmkit.encoders.cut import Cut, cut_at, limit_of
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages
-from mmkit.encoders.sources import check_source, texts_of
+from mmkit.encoders.sources import check_source, cut_source, texts_of
 from mmkit.errors import DataError, PartError
 
 
@@ -52,6 +53,12 @@ class Texts(ItemSource[str, Tensor]):
 
     def choice(self) -> Any:
         return {"source": self.source, "slots": self.slots}
+
+    def cut(self, x: Example) -> Cut | None:
+        """What is not read of the texts."""
+        tokenizer = self._ready()
+        found = [at for text in self.identity(x) if (at := cut_at(tokenizer, text)) is not None]
+        return cut_source(x, self.source, found[0], limit_of(tokenizer)) if found else None
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         check_source(self.source, kind)

@@ -23,6 +23,12 @@ class _Either(Encoder):
                 hint="remove extra_views or source",
                 code="encoder.reads-nothing",
             )
+        if settings.pop("window_overlap", None) is not None:
+            raise PartError(
+                "an encoder with a source makes one vector of a text, and reads no windows",
+                hint="leave out window_overlap or source",
+                code="encoder.windows",
+            )
         settings.pop("view", None)
         return TransformerTexts(*arguments, **{**settings, "source": source})
 
@@ -31,9 +37,9 @@ class TransformerEncoder(TransformerWords, _Either):
     """Any Hugging Face text encoder: the words of a view or, with a `source`, a record's plain texts.
 
     Without a `source` this is `mmkit.transformer_words.v1`: `tokens [B, T, D]`, `mask [B, T]` and `pooled [B, D]` of
-    the decoder's `view`, cut to `max_length` subwords; `slots`, `store` and `feature_dtype` are ignored. With one it
-    is `mmkit.transformer_texts.v1`: `pooled [B, n, D]` and `mask [B, n]` of a record's first `slots` texts; `view`
-    and `extra_views` are ignored.
+    the decoder's `view`, cut to `max_length` subwords or, with `window_overlap`, read in windows of this length;
+    `slots`, `store` and `feature_dtype` are ignored. With one it is `mmkit.transformer_texts.v1`: `pooled [B, n, D]`
+    and `mask [B, n]` of a record's first `slots` texts; `view`, `extra_views` and `window_overlap` are ignored.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class TransformerEncoder(TransformerWords, _Either):
         slots: int = 1,
         revision: str | None = None,
         max_length: int | None = None,
+        window_overlap: int | None = None,
         frozen: bool = False,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
@@ -59,6 +66,7 @@ class TransformerEncoder(TransformerWords, _Either):
             extra_views=extra_views,
             revision=revision,
             max_length=max_length,
+            window_overlap=window_overlap,
             frozen=frozen,
             pooling=pooling,
             dropout=dropout,

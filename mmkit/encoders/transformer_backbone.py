@@ -98,6 +98,19 @@ class TextModel:
             return LoadedText(self, network, tokenizer, config)
         return LoadedText(self, network, tokenizer, network.config)
 
+    def tokenizer_alone(self, added: Sequence[str] = ()) -> LoadedText:
+        """The same without weights: a network that holds no numbers, to ask how long texts may be.
+
+        Raises `PartError` for a tokenizer or a configuration that cannot be had.
+        """
+        pretrained = self.pretrained()
+        config, tokenizer = pretrained.config(), pretrained.tokenizer()
+        tokenizer.add_tokens([AddedToken(t, normalized=False, special=True) for t in added])
+        with torch.device("meta"):
+            network = pretrained.initialised(AutoModel, config)
+        encoder = network.get_encoder() if config.is_encoder_decoder else network
+        return LoadedText(self, encoder, tokenizer, config)
+
     def _network(self, config: PreTrainedConfig, tokens: int, pretrained: Pretrained) -> PreTrainedModel:
         """The model with pretrained weights or, for a `saved` one, as its class initialises it."""
         if self.dropout is not None:

@@ -14,6 +14,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.texts import Texts
 from mmkit.encoders.transformer_backbone import (
     Attention,
+    LoadedText,
     Pooling,
     TextModel,
     pool,
@@ -75,12 +76,20 @@ class TransformerTexts(ItemEncoder):
         """
         loaded = self.model.load(saved, self.frozen)
         loaded.check_pooling(self.pooling)
-        self.backbone, self.tokenizer, self.config = loaded.network, loaded.tokenizer, loaded.config
+        self.backbone = loaded.network
+        self._take(loaded)
+        if self.frozen:
+            self.requires_grad_(False).train()
+
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        self._take(self.model.tokenizer_alone())
+        return True
+
+    def _take(self, loaded: LoadedText) -> None:
+        self.tokenizer, self.config = loaded.tokenizer, loaded.config
         limit = loaded.limit()
         self.source.set_tokenizer(self.tokenizer, self.model.max_length or min(limit or LENGTH, LENGTH))
         self.dim = self.config.hidden_size
-        if self.frozen:
-            self.requires_grad_(False).train()
 
     def problems(self) -> Iterator[MMKitError]:
         yield from self.model.pretrained().problems()

@@ -10,18 +10,21 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mmkit.batch import Features
-from mmkit.data.types import Entity, Example, TextView
+from mmkit.data.types import Entity, Example, Image, TextView
 from mmkit.encoders import prefix as prefixes
 from mmkit.encoders.abilities import Prefix
 from mmkit.encoders.base import Encoder
+from mmkit.encoders.cut import Cut
 from mmkit.encoders.subwords import Subwords
 from mmkit.encoders.transformer_backbone import (
     Attention,
+    LoadedText,
     Pooling,
     TextModel,
     pool,
     sample_model,
 )
+from mmkit.encoders.windows import has_windows, joined, of_windows, prefix_of_windows
 from mmkit.errors import MMKitError, PartError, did_you_mean
 
 
@@ -32,6 +35,12 @@ class TransformerWords(Encoder):
     `view`, cut to `max_length` subwords with special ones (default: the model's limit). `pooled` is the first
     position's state, the last real one's, or the mean over real ones. `dropout` replaces every dropout of the
     model's configuration.
+
+    With `window_overlap`, a sentence that does not fit is not cut. It is read in windows of `max_length` subwords. Each
+    window shares at least this number of subwords with the next one. The state of a word comes from the window in which
+    the word has the most context on both sides. The joined states are the states of the sentence: a tagger scores it
+    once and as a whole, each word counts once in the loss, and spans can cross the borders of windows. A context after
+    the sentence is then left out. Only decoders with `reads_windows` can use it.
 
     Of an encoder-decoder model only the encoder is used. In a causal model a word's state does not see the following
     words, so only a decoder with `reads_causal` can use one, and a prefix cannot be used.
@@ -52,13 +61,20 @@ class TransformerWords(Encoder):
         extra_views: list[str] | None = None,
         revision: str | None = None,
         max_length: int | None = None,
+        window_overlap: int | None = None,
         frozen: bool = False,
         pooling: Pooling = "cls",
         dropout: float | None = None,
         attention: Attention = "sdpa",
     ) -> None:
         super().__init__()
-        self.name = name
+        if window_overlap is not None and window_overlap < 0:
+            raise PartError(
+                f"window_overlap = {window_overlap}, but windows share no fewer than 0 subwords",
+                hint="a quarter of max_length is usual; null cuts long texts",
+                code="encoder.windows",
+            )
+        self.name, self.window_overlap = name, window_overlap
         self.model = TextModel(name, revision, max_length, dropout, attention)
         self.view, self.extra_views = view, tuple(extra_views or ())
         self.frozen, self.pooling = frozen, pooling
@@ -72,10 +88,8 @@ class TransformerWords(Encoder):
         """
         loaded = self.model.load(saved, self.frozen, special_tokens)
         loaded.check_pooling(self.pooling)
-        self.backbone, self.tokenizer, self.config = loaded.network, loaded.tokenizer, loaded.config
-        self.subwords = Subwords(self.tokenizer, loaded.limit())
-        self._inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if loaded.types else ()))
-        self.dim, self.causal = self.config.hidden_size, loaded.causal
+        self.backbone = loaded.network
+        self._take(loaded)
         self._prefix_shape = None
         if self.frozen:
             self.requires_grad_(False).train()
@@ -85,6 +99,23 @@ class TransformerWords(Encoder):
 
     def weight_bytes(self) -> int | None:
         return self.model.pretrained().weight_bytes()
+
+    def _take(self, loaded: LoadedText) -> None:
+        self.tokenizer, self.config = loaded.tokenizer, loaded.config
+        if loaded.causal and self.reads_in_windows:
+            raise PartError(
+                f"{self.name!r} ({self.config.model_type}) is a causal language model, whose words see what stands "
+                "before them alone: it cannot read windows",
+                hint="leave out window_overlap",
+                code="encoder.windows",
+            )
+        self.subwords = Subwords(self.tokenizer, loaded.limit(), self.window_overlap)
+        self._inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if loaded.types else ()))
+        self.dim, self.causal = self.config.hidden_size, loaded.causal
+
+    @property
+    def reads_in_windows(self) -> bool:
+        return self.window_overlap is not None
 
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer (with its added tokens) to `folder`."""
@@ -111,12 +142,35 @@ class TransformerWords(Encoder):
         ]
         inputs = self.subwords.collate(encoded, max(widths))
         if "token_type_ids" not in self._inputs:
-            del inputs["token_type_ids"]
+            inputs = {key: tensor for key, tensor in inputs.items() if not key.endswith("token_type_ids")}
         return inputs
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """The number of subwords of the view that this encoder reads."""
         return len(self.subwords.encode([_view(self.view, views)])[0].ids)
+
+    def cut(self, example: Example, views: Mapping[str, TextView]) -> Cut | None:
+        """The tokens beyond the limit, and whether a context behind them is cut."""
+        view = _view(self.view, views)
+        encoded = self.subwords.encode([view])[0]
+        if not encoded.cut or self.subwords.max_length is None:
+            return None
+        lost = [token for token in view.index if token >= 0 and encoded.first[token] < 0]
+        last = max((at for at, token in enumerate(view.index) if token >= 0), default=-1)
+        behind = len(view.words) - 1 - last - len(view.markers)  # not the markers of a pair at the end
+        return Cut(
+            self.subwords.max_length,
+            min(lost, default=None),
+            context=behind > 0 or len(view.second) > 0,
+            words=True,
+        )
+
+    def pictures_read(self, example: Example) -> Sequence[Image]:
+        return ()
+
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        self._take(self.model.tokenizer_alone(special_tokens))
+        return True
 
     def prefix_shape(self) -> list[tuple[int, int]]:
         """(heads, head_dim) of each layer's prefix; raises `PartError` if the model cannot use one."""
@@ -130,8 +184,14 @@ class TransformerWords(Encoder):
         `prefix` contains, for each layer, a key and a value `[B, heads, P, head_dim]`, which come before the layer's
         own and are never masked; queries, positions and the length of the output stay as they are.
         """
+        windows = has_windows(inputs)
+        if prefix is not None and windows:
+            prefix = prefix_of_windows(prefix, inputs)
         extra = {} if prefix is None else {"prefix": prefix}
-        tokens = self.backbone(**{name: inputs[name] for name in self._inputs}, **extra).last_hidden_state
+        rows = of_windows(inputs, self._inputs) if windows else {name: inputs[name] for name in self._inputs}
+        tokens = self.backbone(**rows, **extra).last_hidden_state
+        if windows:
+            tokens = joined(tokens, inputs)
         mask = inputs["attention_mask"].bool()
         return {"tokens": tokens, "mask": mask, "pooled": pool(self.pooling, tokens, mask)}
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mmkit.batch import Batch, Features
-from mmkit.data.types import Entity, Example, TextView
+from mmkit.data.types import Entity, Example, Image, TextView
 from mmkit.decoders.abilities import ScoresLabels
 from mmkit.decoders.base import Decoder, Labels
+from mmkit.encoders.cut import Cut
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages
 from mmkit.errors import PartError, RunError
-from mmkit.model import Item, Model, assemble
+from mmkit.model import Item, Model, assemble, pictures_read
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import COMPLETE, Run
 
@@ -56,6 +57,11 @@ class RunItems(ItemSource[Example, Item]):
                 code="expert.several-units",
             )
         return units[0]
+
+    def cut(self, x: Example) -> Cut | None:
+        """What the run's encoder of words leaves unread or, without one, the first that leaves something."""
+        found = self.model.items([self.one(x)])[0].cut.values()
+        return next(iter(sorted(found, key=lambda cut: not cut.words)), None)
 
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         if kind is Entity:
@@ -137,6 +143,16 @@ class RunEncoder(ItemEncoder):
     def weight_bytes(self) -> int | None:
         file = Run(self.run).weights_file
         return file.stat().st_size if file.is_file() else None
+
+    def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
+        return False
+
+    @property
+    def reads_pictures(self) -> bool:
+        return any(encoder.reads_pictures for encoder in self.model.reading.values())
+
+    def pictures_read(self, example: Example) -> Sequence[Image] | None:
+        return pictures_read(self.model.reading.values(), self.source.one(example))
 
     def check_there(self) -> None:
         self._check_complete(Run(self.run))

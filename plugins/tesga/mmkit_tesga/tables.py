@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class TableDecoder(Decoder):
     Losses `entities`, `relations`: a sentence's binary cross-entropy summed over its table, over the padded length in
     subwords, mean over sentences. The paper sums over sentences: a weight of `batch_size` does.
     """
+
+    reads_windows: ClassVar[bool] = True
 
     def __init__(
         self,
