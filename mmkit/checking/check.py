@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmkit.cache import cache_dir
 from mmkit.checking.examine import examine
 from mmkit.checking.report import SplitReport
+from mmkit.checking.unread import before_building
 from mmkit.data.problems import Problem
 from mmkit.encoders.base import Encoder
 from mmkit.errors import DataError, MMKitError, printable
@@ -38,25 +39,27 @@ def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
 def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport]:
     """As `check`, of a recipe whose parts are constructed."""
     splits: dict[str, Split] = {}
-    unread: dict[str, DataError] = {}
+    unreadable: dict[str, DataError] = {}
     refused: dict[str, list[DataError]] = {}
     for name in recipe.parts("data"):
         errors = refused.setdefault(name, [])
         try:
             splits[name] = read_split(recipe, name, errors)
         except DataError as error:
-            unread[name] = error
+            unreadable[name] = error
     over_examples = [
         name for name in recipe.parts("annotators") if recipe.build(f"annotators.{name}").over == "examples"
     ]
     found = examine(recipe, parts, splits, annotated=not over_examples, all_pictures=True, decode=decode)
+    _add_unread(found, parts, bool(over_examples))
     reports = {}
     for name in recipe.parts("data"):
-        if name in unread:
+        if name in unreadable:
+            error = unreadable[name]
             reports[name] = SplitReport(Split(name))
-            reports[name].add(Problem(str(unread[name]), code=unread[name].code))
-            others = [error for error in refused[name] if error.where != unread[name].where]
-            for problem in _unreadable(others if "looks like" not in unread[name].hint else []):
+            reports[name].add(Problem(str(error), code=error.code))
+            others = [other for other in refused[name] if other.where != error.where]
+            for problem in _unreadable(others if "looks like" not in error.hint else []):
                 reports[name].add(problem)
         else:
             reports[name] = found[name]
@@ -85,6 +88,17 @@ def _unreadable(errors: Sequence[DataError]) -> list[Problem]:
         )
         problems.append(Problem(what, [(tidy(error.where), None) for error in some], first.hint, code))
     return problems
+
+
+def _add_unread(reports: Mapping[str, SplitReport], parts: Parts, annotated: bool) -> None:
+    """Add what the model will not read of the splits of examples."""
+    splits = [report.split for name, report in reports.items() if name != ENTITIES]
+    for split, found in before_building(parts, splits, annotated):
+        for one in found:
+            if isinstance(one, Problem):
+                reports[split.name].add(one)
+            else:
+                reports[split.name].lines += (one,)
 
 
 def list_in_full(recipe: Recipe, reports: Mapping[str, SplitReport], file: Path | None = None) -> Path | None:

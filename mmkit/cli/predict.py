@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import click
 
 from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
+from mmkit.notes import capped
 from mmkit.terminal import echo
 
 if TYPE_CHECKING:
@@ -110,7 +112,8 @@ def predict(
     elif input_ is not None:
         examples = only_examples(records(JsonlReader(root=str(input_.parent), file=input_.name)), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
-    answers = (predictor.answer(example, prediction) for example, prediction in found)
+    lacks = Lacks()
+    answers = lacks.counted(predictor.answer(example, prediction) for example, prediction in found)
     if output is not None:
         write(output, answers)
     elif json_:
@@ -118,8 +121,45 @@ def predict(
             echo(as_json(answer.to_dict(), indent=2 if text is not None else None))
     else:
         show(task, answers)
-    for path, reason in predictor.replaced.items():
-        echo(f"a blank image was used instead of {path}: {reason}", err=True)
+    for line in lacks.lines() if text is None else ():
+        echo(line, err=True)
+    used = (f"a blank image was used instead of {path}: {why}" for path, why in predictor.replaced.items())
+    for line in capped(used):
+        echo(line, err=True)
+
+
+class Lacks:
+    """Counts what a model did not read of the examples that it answered for."""
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self.texts: Counter[str] = Counter()
+        self.contexts: Counter[str] = Counter()
+        self.images = self.without = 0
+
+    def counted(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """The answers, counted one by one."""
+        for answer in answers:
+            self.examples += 1
+            for unread in answer.unread:
+                whole = unread.token is None and not unread.mention
+                (self.contexts if whole else self.texts)[unread.encoder] += 1
+            self.images += len(answer.unread_images)
+            self.without += answer.without_image
+            yield answer
+
+    def lines(self) -> Iterator[str]:
+        """What was not read, for people; nothing if all was read."""
+        of = f"of {self.examples:,}"
+        for encoder, count in self.texts.items():
+            yield f"warning: {count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
+        for encoder, count in self.contexts.items():
+            yield f"the contexts of {count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
+        if self.images:
+            yield f"warning: the model did not look at {self.images:,} of the photos"
+        if self.without:
+            had = f"{self.without:,} {of} examples had no image that the model looks at"
+            yield f"warning: {had}; a blank image was used"
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:

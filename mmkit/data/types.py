@@ -25,6 +25,14 @@ Each is `{"by": part, "id": ..., "title": ..., "score": ..., "text": ...}`, and 
 """
 
 
+CUT = "mmkit.cut"
+"""Note key of a prediction: what the model did not read of the example, because a text is longer than an encoder takes.
+
+A list of `{"encoder": name, "limit": subwords, "token": first of the sentence's that was not read, "mention": true if
+words of the mention were not, "context": true if the end of a further text was not}`; what does not apply is left out.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """A place in an image: `box` is in pixels of the file of the example's `images[image]`."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmkit.checking.examine import examine, refuse, warnings_of
+from mmkit.checking.unread import unread_notes
 from mmkit.data.types import Prediction
 from mmkit.errors import RunError
 from mmkit.files import write_json
@@ -87,6 +88,9 @@ def evaluate(
         base = splits[ENTITIES].entities if ENTITIES in splits else ()
         model = folder.model(recipe, base, allow_network=allow_network).to(torch_device)
         ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
+        seen = bool(recipe.parts("annotators"))
+        for message in unread_notes(data, ready.items[split], model.decoder, model.reading, annotated=seen):
+            note(message)
         precision = pick_precision(settings.precision, torch_device)
         inference = Inference(model, precision, settings.eval_batch_size, settings.workers)
         metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}

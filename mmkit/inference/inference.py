@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from mmkit.batch import Batch
-from mmkit.data.types import GoldRank, Prediction
+from mmkit.data.types import CUT, GoldRank, Prediction
 from mmkit.inference.loader import Loader
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import score
@@ -48,7 +48,7 @@ class Inference:
         """A prediction for each item, in order. Gold answers are not used. Every process predicts all items."""
 
         def predicted(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction]]:
-            return list(zip(chosen, self.model.predict(batch), strict=True))
+            return list(zip(chosen, _told(self.model.predict(batch), items, chosen), strict=True))
 
         plan = plan_batches(items, batch_size or self.batch_size)
         return [prediction for _, prediction in sorted(self._over(items, plan, predicted), key=_index)]
@@ -63,8 +63,8 @@ class Inference:
         """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order."""
 
         def evaluated(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction, GoldRank | None]]:
-            found = self.model.predict_and_rank(batch, [items[i].example for i in chosen])
-            return list(zip(chosen, *found, strict=True))
+            found, ranks = self.model.predict_and_rank(batch, [items[i].example for i in chosen])
+            return list(zip(chosen, _told(found, items, chosen), ranks, strict=True))
 
         plan = plan_batches(items, self.batch_size)[self.rank :: self.processes]
         found = self._of_all(list(self._over(items, plan, evaluated)))
@@ -95,6 +95,18 @@ class Inference:
         parts: list[list[T]] = [[]] * self.processes
         dist.all_gather_object(parts, own)
         return [one for part in parts for one in part]
+
+
+def _told(
+    predictions: Sequence[Prediction], items: Sequence[Item], chosen: Sequence[int]
+) -> list[Prediction]:
+    """Predictions of the chosen items that say what of their texts was not read."""
+    return [
+        replace(p, notes={**p.notes, CUT: [cut.noted(name) for name, cut in items[i].cut.items()]})
+        if items[i].cut
+        else p
+        for p, i in zip(predictions, chosen, strict=True)
+    ]
 
 
 def plan_batches(items: Sequence[Item], batch_size: int) -> list[list[int]]:

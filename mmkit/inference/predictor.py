@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,14 @@ class Predictor:
         return self.answer(example, next(self.stream([example]))[1])
 
     def answer(self, example: Example, prediction: Prediction) -> Answer:
-        """The answer of a prediction, with words and names."""
-        return self.task.answer(example, prediction, self.model.entities)
+        """The answer of a prediction, with words and names, and what the model did not look at."""
+        answer = self.task.answer(example, prediction, self.model.entities)
+        unseen = self.model.unseen(example)
+        if not unseen.looks and self.annotation.over("examples"):
+            return answer  # an annotator may have looked at the images
+        photos = [i for i, image in enumerate(example.images) if image.role == "photo"]
+        left = tuple(photos.index(i) for i in unseen.left if i in photos)
+        return replace(answer, unread_images=left, without_image=unseen.blank)
 
     def link(
         self,

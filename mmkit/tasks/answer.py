@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from mmkit.data.types import SOURCES, Box, Example, Prediction, Span
+from mmkit.data.types import CUT, SOURCES, Box, Example, Prediction, Span
 
 Schema = dict[str, Any]
 
@@ -102,6 +102,30 @@ class FoundRelation(Found):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Unread(Found):
+    """What an encoder of the model did not read, because a text is longer than it takes."""
+
+    encoder: str
+    """Its name in the recipe."""
+    limit: int
+    """The subwords that it takes."""
+    token: int | None = None
+    """The first token of the sentence that was not read."""
+    char: int | None = None
+    """Where that begins in the text."""
+    mention: bool = False
+    """Whether words of the mention were not read."""
+    context: bool = False
+    """Whether the end of a further text (a retrieved context, a note) was not read."""
+
+    @classmethod
+    def of(cls, example: Example, note: Mapping[str, Any]) -> Self:
+        """From a note `mmkit.data.types.CUT` of a prediction."""
+        token = note.get("token")
+        return cls(**note, char=None if token is None else example.offsets[token][0])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Answer(Found):
     """The fields that all answers have: about the sentence. Subclasses add what their task finds."""
 
@@ -114,6 +138,12 @@ class Answer(Found):
     """Notes of the decoder."""
     sources: tuple[Any, ...] = ()
     """The sources that annotators retrieved for the sentence (`mmkit.data.types.SOURCES`)."""
+    unread: tuple[Unread, ...] = ()
+    """What was not read of texts that are too long; empty if all was read."""
+    unread_images: tuple[int, ...] = ()
+    """The `images` that the model did not look at, counted from 0."""
+    without_image: bool = False
+    """Whether the model looks at images and had none: a blank image was used."""
 
     @classmethod
     def of(cls, example: Example, prediction: Prediction, **found: Any) -> Self:
@@ -123,7 +153,8 @@ class Answer(Found):
             text=example.text,
             tokens=example.tokens,
             images=tuple(image.path for image in example.images if image.role == "photo"),
-            notes=dict(prediction.notes),
+            notes={key: note for key, note in prediction.notes.items() if key != CUT},
+            unread=tuple(Unread.of(example, note) for note in prediction.notes.get(CUT, ())),
             sources=tuple(example.notes.get(SOURCES, ())),
             **found,
         )

@@ -232,13 +232,15 @@ class Task(ABC):
     def render(self, answer: Answer, console: Console) -> None:
         """Show an answer on a terminal: the sentence, its images, what was found and the sources."""
         console.print(f"[bold]{shown(answer.text)}[/bold]")
-        for path in answer.images:
-            console.print(f"  [dim]{shown(path or 'a blank picture')}[/dim]")
+        for i, path in enumerate(answer.images):
+            console.print(f"  [dim]{shown(path or 'a blank picture')}[/dim]{_left(i, answer)}")
         lines = list(self.lines(answer))
         for line in lines or ["[dim]nothing found[/dim]"]:
             console.print(f"  {line}")
         for source in answer.sources:
             console.print(f"  {_source(source)}")
+        for remark in remarks(answer):
+            console.print(f"  [yellow]{shown(remark)}[/yellow]")
 
     def lines(self, answer: Answer) -> Iterator[str]:
         """What was found, as lines of rich's markup; data go through `shown`. Default: the answer's own fields."""
@@ -248,10 +250,11 @@ class Task(ABC):
     def html(self, answer: Answer) -> str:
         """The answer as HTML: an `article` without scripts or styles, data escaped."""
         photos = "".join(
-            f"<figure><figcaption>{escape_html(path or 'a blank picture')}</figcaption></figure>"
-            for path in answer.images
+            f"<figure><figcaption>{escape_html(path or 'a blank picture')}{_left(i, answer)}</figcaption></figure>"
+            for i, path in enumerate(answer.images)
         )
-        return f'<article class="mmkit-answer">{self.html_of(answer)}{photos}</article>'
+        told = "".join(f'<p class="remark">{escape_html(remark)}</p>' for remark in remarks(answer))
+        return f'<article class="mmkit-answer">{self.html_of(answer)}{photos}{told}</article>'
 
     def html_of(self, answer: Answer) -> str:
         """The part of `html` that shows the sentence and what was found in it."""
@@ -275,6 +278,28 @@ class Task(ABC):
         """Problems because of which these examples cannot be trained on."""
         found = self.survey(examples, entities)
         return [str(problem) for problem in (*found.refused, *found.problems)]
+
+
+def remarks(answer: Answer) -> Iterator[str]:
+    """What a person should know of an answer: what the model did not read, and whether it had no image."""
+    for unread in answer.unread:
+        lost = []
+        if unread.token is not None:
+            words = len(answer.tokens) - unread.token
+            last = "the last word" if words == 1 else f"the last {words:,} words"
+            lost.append(f"{last} of the text, from token {unread.token} (character {unread.char}) on")
+        if unread.mention:
+            lost.append("words of the mention")
+        if unread.context:
+            lost.append("the end of the context")
+        yield f"not read: {' and '.join(lost)}; the encoder {unread.encoder} can read {unread.limit} subwords"
+    if answer.without_image:
+        yield "the model looks at an image and had none: a blank image was used"
+
+
+def _left(image: int, answer: Answer) -> str:
+    """What is said beside an image that the model did not look at."""
+    return "  (not looked at by this model)" if image in answer.unread_images else ""
 
 
 def shown(text: object) -> str:

@@ -1,0 +1,154 @@
+"""What a model leaves unread of a dataset: the ends of long texts, and images that no encoder looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from mmkit.data.problems import Problem, counted
+from mmkit.data.types import Example
+from mmkit.decoders.base import Decoder
+from mmkit.encoders.base import Encoder
+from mmkit.encoders.cut import Cut
+from mmkit.errors import MMKitError
+from mmkit.fit import Parts
+from mmkit.loading.split import Split
+from mmkit.model import Item, make_items, unseen
+
+TEXTS, PICTURES = "data.cut-texts", "data.unread-pictures"
+"""Codes of the warnings."""
+
+
+def unread(
+    items: Sequence[Item],
+    decoder: Decoder,
+    encoders: Mapping[str, Encoder],
+    *,
+    pictures: bool = True,
+    annotated: bool = False,
+) -> list[Problem | str]:
+    """What a user should know of examples that are not read whole: warnings, and remarks on what loses nothing.
+
+    `encoders` are those that read examples, by name: all of them, if `pictures` are to be checked too. With `annotated`
+    annotators may have looked at the images.
+    """
+    found: list[Problem | str] = []
+    for name, encoder in encoders.items():
+        cut = [(item, item.cut[name]) for item in items if name in item.cut]
+        found += _cut_texts(name, encoder, decoder, items, cut)
+    if pictures:
+        found += _pictures([item.example for item in items], encoders, annotated)
+    return found
+
+
+def unread_notes(
+    split: Split,
+    items: Sequence[Item],
+    decoder: Decoder,
+    encoders: Mapping[str, Encoder],
+    *,
+    annotated: bool = False,
+) -> list[str]:
+    """The same of a split, as notes."""
+    found = unread(items, decoder, encoders, annotated=annotated)
+    said = (f"warning: {x.said(split.places)}" if isinstance(x, Problem) else x for x in found)
+    return [f"data.{split.name}: {message}" for message in said]
+
+
+def before_building(
+    parts: Parts, splits: Iterable[Split], annotated: bool
+) -> Iterator[tuple[Split, list[Problem | str]]]:
+    """The same of several splits, as far as it can be said without weights and annotations."""
+    encoders, decoder = parts.reading, parts.decoder
+    try:
+        ready = {n: e for n, e in encoders.items() if e.build_tokenizer(decoder.special_tokens)}
+    except MMKitError:
+        return  # a tokenizer that cannot be had is a problem of its own
+    for split in splits:
+        try:
+            items = make_items(decoder, ready, split.examples)
+        except MMKitError:
+            continue  # and so are examples that the decoder cannot read
+        whole = len(ready) == len(encoders)
+        yield split, unread(items, decoder, ready, pictures=whole, annotated=annotated)
+
+
+def _cut_texts(
+    name: str,
+    encoder: Encoder,
+    decoder: Decoder,
+    items: Sequence[Item],
+    found: Sequence[tuple[Item, Cut]],
+) -> Iterator[Problem | str]:
+    """What an encoder cuts, and what is lost of what is to be found."""
+    texts = [(item, cut) for item, cut in found if cut.token is not None or cut.mention]
+    if texts:
+        limit = texts[0][1].limit
+        longer = "is longer than" if len(texts) == 1 else "are longer than"
+        said = f"{len(texts):,} of {len(items):,} texts {longer} model.encoders.{name} can read ({limit} subwords)"
+        lost = _lost(decoder, items, texts)
+        at = [(item.example.id, cut.token) for item, cut in texts]
+        if lost or any(cut.words for _, cut in texts):
+            yield Problem(f"{said}: {lost or 'the rest is not read'}", at, _advice(decoder), TEXTS, "warning")
+        else:
+            yield f"{said}: the rest is not read"
+    if contexts := sum(cut.context for _, cut in found):
+        further = counted(contexts, "further text")
+        whole = "" if texts else "; the sentences themselves are read whole"
+        yield f"model.encoders.{name} reads only the beginning of {further} (contexts, notes){whole}"
+
+
+def _lost(decoder: Decoder, items: Sequence[Item], texts: Sequence[tuple[Item, Cut]]) -> str:
+    """What is to be found and lies beyond the limit, with its number and that of all."""
+    said = []
+    finds = decoder.task.finds
+    for kind, ends in (("spans", _span_ends), ("relations", _relation_ends)):
+        if kind in finds:
+            cut_off = [(item, cut.token) for item, cut in texts if cut.words and cut.token is not None]
+            lost = sum(end > token for item, token in cut_off for end in ends(item.example))
+            if lost:
+                said.append(f"{lost:,} of {sum(len(ends(item.example)) for item in items):,} {kind}")
+    if "links" in finds and (lost := sum(cut.mention for _, cut in texts)):
+        said.append(f"the words of {lost:,} of {len(items):,} mentions")
+    return f"{' and '.join(said)} are cut off, and neither learned nor found" if said else ""
+
+
+def _span_ends(example: Example) -> list[int]:
+    return [span.end for span in example.spans]
+
+
+def _relation_ends(example: Example) -> list[int]:
+    """Where the later of head and tail ends, of each relation."""
+    return [max(relation.head.end, relation.tail.end) for relation in example.relations]
+
+
+def _advice(decoder: Decoder) -> str:
+    windows = "set its window_overlap, to read long texts in windows, " if decoder.reads_windows else ""
+    return f"raise its max_length as far as the model allows, {windows}or shorten the texts"
+
+
+def _pictures(
+    examples: Sequence[Example], encoders: Mapping[str, Encoder], annotated: bool
+) -> Iterator[Problem | str]:
+    """Images that no encoder looks at, and examples without one for a model that looks at images."""
+    found = [(example, unseen(encoders.values(), example)) for example in examples]
+    looks = any(u.looks for _, u in found)
+    if annotated and not looks:
+        return
+    for role, name in (("photo", "photos"), ("object", "object crops")):
+        left = [x for x, u in found for i in u.left if x.images[i].role == role]
+        if not left:
+            continue
+        count = sum(image.role == role and image.path is not None for x in examples for image in x.images)
+        if len(left) == count:
+            yield f"the model looks at none of the {counted(count, name.removesuffix('s'), name)}"
+            continue
+        ids = list(dict.fromkeys(x.id for x in left))
+        beyond = f"those beyond the first ones of {counted(len(ids), 'example')}"
+        said = f"the model never looks at {len(left):,} of {count:,} {name}, {beyond}"
+        yield Problem(said, [(id, None) for id in ids], code=PICTURES, level="warning")
+    if blank := [x.id for x, u in found if u.blank]:
+        said = f"{counted(len(blank), 'example has', 'examples have')} no image that the model looks at"
+        said = f"{said}; a blank image is used"
+        everywhere = len(blank) == len(examples)
+        at = [(id, None) for id in blank]
+        yield Problem(said, at, code=PICTURES, level="warning") if everywhere else said
