@@ -86,6 +86,8 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
             session.note(f"data.{split}: warning: {unscored}")
         if session.main:
             run.save_predictions(split, predictions)
+        if split == "dev":
+            updates.alarms.ended(predictions)
         if split != "dev":
             place = {"split": split, "epoch": progress.best_epoch, "step": progress.best_step}
             session.tell("mmkit_evaluated", **place, figures=figures[split], best=False)
@@ -96,6 +98,7 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
         "updates": progress.step,
         "best_epoch": progress.best_epoch,
         "figures": figures,
+        "alarms": updates.alarms.found,
         "seconds": round(updates.seconds, 1),
         "peak_memory_bytes": peak_memory(session.device),
     }

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from mmkit.errors import RunError
 from mmkit.inference.loader import Loader
 from mmkit.metrics.scoring import weighted_score
+from mmkit.training.alarms import Alarms
 from mmkit.training.checkpoint import AGAIN, Progress, load_checkpoint, save_checkpoint
 from mmkit.training.loop import Loop, Update
 from mmkit.training.metrics_log import rewind
@@ -32,6 +33,7 @@ class Updates:
     loop: Loop
     earlier: float
     """Seconds that the run had taken before it was resumed."""
+    alarms: Alarms
 
     @classmethod
     def of(cls, session: Session, ready: Ready) -> Updates:
@@ -64,7 +66,8 @@ class Updates:
                 hint=AGAIN,
                 code="run.damaged",
             )
-        return cls(session, ready, optimizer, progress, loop, progress.seconds)
+        alarms = Alarms.of(session, ready)
+        return cls(session, ready, optimizer, progress, loop, progress.seconds, alarms)
 
     @property
     def planned(self) -> int:
@@ -110,8 +113,11 @@ class Updates:
         if log:
             figures = {**watch.figures(), "learning_rate": self.optimizer.param_groups[0]["lr"]}
             session.tell("mmkit_logged", epoch=update.epoch, step=update.step, figures=figures)
+            self.alarms.logged(update.epoch, figures["loss"])
         if evaluate:
             self._evaluate(update)
+        if update.last_of_epoch:
+            self.alarms.epoch_ended(update.epoch)
         if save:
             self._save(update.epoch, watch)
         if stop:
@@ -135,10 +141,12 @@ class Updates:
         return bool(accelerator.check_trigger())
 
     def _evaluate(self, update: Update) -> None:
-        settings, figures = self.session.settings, self.ready.score("dev").figures
-        better = self.progress.is_better(weighted_score(figures, settings.score), settings.ties)
+        settings, (figures, predictions) = self.session.settings, self.ready.score("dev")
+        score = weighted_score(figures, settings.score)
+        better = self.progress.is_better(score, settings.ties)
         place = {"split": "dev", "epoch": update.epoch, "step": update.step}
         self.session.tell("mmkit_evaluated", **place, figures=figures, best=better)
+        self.alarms.evaluated(update.epoch, score, predictions)
         if better:
             self._keep_as_best(update.epoch)
 
