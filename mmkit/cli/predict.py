@@ -154,7 +154,7 @@ class Lacks:
         for encoder, count in self.texts.items():
             yield f"warning: {count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
         for encoder, count in self.contexts.items():
-            yield f"the contexts of {count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
+            yield f"{count:,} {of} contexts are longer than model.encoders.{encoder} can read, and were cut"
         if self.images:
             yield f"warning: the model did not look at {self.images:,} of the photos"
         if self.without:
