@@ -15,15 +15,15 @@ _SENTENCE_END = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said; `truncated` if it was stopped by the limit on its length."""
+    """A model's answer; `truncated` if the limit on its length stopped it."""
 
     text: str
     truncated: bool = False
 
     def description(self) -> str:
-        """The text without what a reasoning model thought aloud before it, and without spaces around it.
+        """The text without a reasoning model's thoughts before it, and without spaces around it.
 
-        A truncated one ends with its last whole sentence; if it has none, it stays as it is.
+        A truncated text ends with its last whole sentence; if it has none, it stays as it is.
         """
         text = _THOUGHTS.sub("", self.text, count=1).strip()
         if not self.truncated:

@@ -1,4 +1,4 @@
-"""BLIP-2, asked about pictures."""
+"""BLIP-2, asked about images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mmkit.errors import PartError
 class Captioner:
     """A BLIP-2 model with its processor: half precision on a GPU, single precision elsewhere.
 
-    Raises `PartError` for a model that cannot be had, is no BLIP-2, or keeps no places for the picture in the
-    prompt (saved before transformers asked for them: it would answer without looking).
+    Raises `PartError` for a model that cannot be loaded, is not a BLIP-2, or has no places for the image in the
+    prompt (saved before transformers required them: it would answer without the image).
     """
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
@@ -34,14 +34,14 @@ class Captioner:
         token = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token.content)
         if (self.processor.num_query_tokens, token) != (config.num_query_tokens, config.image_token_index):
             raise PartError(
-                f"the BLIP-2 model {name!r} keeps no places for the picture in its prompt",
+                f"the BLIP-2 model {name!r} has no places for the image in its prompt",
                 hint="it was saved for an older transformers: name a newer revision",
                 code="dim.blip2-prompt",
             )
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Pillow.Image], prompt: str, max_new_tokens: int) -> list[str]:
-        """The likeliest answer to `prompt` for each picture, without the prompt and without spaces around it."""
+        """The most likely answer to `prompt` for each image, without the prompt and without spaces around it."""
         if not pictures:
             return []
         inputs = self.processor(

@@ -1,4 +1,4 @@
-"""`dim.blip2_captions.v1`: what BLIP-2 answers when it is asked who is in a photo."""
+"""`dim.blip2_captions.v1`: BLIP-2's answer to the question who is in a photo."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ NOTE = "dim.caption"
 """Note key: the answer, a string. Text encoders read it with `source = "note:dim.caption"`."""
 
 PROMPT = "Question:  Who are the characters in the picture? Answer: "
-"""As the authors' code asks, with its two spaces and the one at the end."""
+"""The question of the authors' code, with its two spaces and the one at the end."""
 
 
 class Blip2Captions(PictureAnnotator):
     """Asks BLIP-2 about each example's first photo and notes the answer under `dim.caption`.
 
-    DIM (Song et al., PRCV 2024) encodes the answer as one more text of the mention. An example without a photo,
-    with a blank one, or one that BLIP-2 answers nothing to has no such note; a photo that is missing or broken has
-    none either, and is reported. Answers are the likeliest words (greedy decoding), computed in half precision on
-    a GPU, where they may depend on the batch in rare near-ties, and in single precision elsewhere.
+    DIM (Song et al., PRCV 2024) encodes the answer as one more text of the mention. An example without a photo, with
+    a blank one, or one for which BLIP-2's answer is empty has no such note; a photo that is missing or broken has
+    none either, and is reported. Answers are the most likely words (greedy decoding). They are computed in half
+    precision on a GPU, where in rare near-ties they may depend on the batch, and in single precision elsewhere.
 
     Args:
-        name: a BLIP-2 model of the Hub, or a folder that holds one.
+        name: a BLIP-2 model of the Hub, or a folder that contains one.
         revision: the model's revision on the Hub.
-        prompt: what is asked, with the space before the answer.
-        max_new_tokens: the most tokens of an answer.
+        prompt: the question, with the space before the answer.
+        max_new_tokens: the largest number of tokens of an answer.
         batch_size: photos that are answered together.
     """
 
@@ -108,7 +108,7 @@ class Blip2Captions(PictureAnnotator):
 
 
 def _photo(x: Example) -> tuple[int, Image] | None:
-    """The first photo with its position among the example's pictures; None if there is none, or it is blank."""
+    """The first photo with its position among the example's images; None if there is none, or it is blank."""
     photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
     found = next(photos, None)
     return None if found is None or found[1].path is None else found

@@ -18,20 +18,20 @@ NAMES = {
     "pedia_out_trans.1.weight": "fuser.head.1.weight",
     "pedia_out_trans.1.bias": "fuser.head.1.bias",
 }
-"""Where the authors' tensors are in the released form of our model."""
+"""The authors' tensors → those of the released form of our model."""
 
 UNUSED = ("img_trans.", "img_att.", "text_att.", "gate.", "logit_scale", "clip_loss.logit_scale")
-"""In the authors' files, but no part of what they compute, and so never trained."""
+"""In the authors' files, but not used in their computation, and so never trained."""
 
 
 class DimImporter(Importer):
-    """`mmkit import-checkpoint dim FILE OUT`. The files hold no CLIP: its weights are the backbone's own."""
+    """`mmkit import-checkpoint dim FILE OUT`. The files do not contain CLIP, which keeps its pretrained weights."""
 
     def recipe(self, state: Mapping[str, Tensor]) -> str:
-        """WikiMEL's: all datasets have one network, so that a file does not tell."""
+        """WikiMEL's recipe: all datasets have the same network, so a file does not show its dataset."""
         if "pedia_out_trans.1.weight" not in state:
             raise DataError(
-                "this is no DIM checkpoint: it lacks the layer that makes the query, pedia_out_trans",
+                "this is not a DIM checkpoint: it has no pedia_out_trans, the layer that makes the query",
                 hint="give the file with the authors' `nel_model`",
                 code="import.not-of-paper",
             )
@@ -47,7 +47,7 @@ class DimImporter(Importer):
 def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an authors' checkpoint under the names of mmkit's model, its fuser in the released form.
 
-    `img_trans`, `img_att`, `text_att`, `gate` and both `logit_scale`s are left out: nothing the authors compute
-    depends on them. Raises `DataError` that lists names which are missing or unknown.
+    `img_trans`, `img_att`, `text_att`, `gate` and both `logit_scale`s are left out: nothing that the authors compute
+    depends on them. Raises a `DataError` that lists missing and unknown names.
     """
     return rename(state, NAMES, UNUSED, "DIM")

@@ -1,4 +1,4 @@
-"""`dim.entity_descriptions.v1`: a language model introduces each entity."""
+"""`dim.entity_descriptions.v1`: a language model's introduction of each entity."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from mmkit_dim.local_model import LocalModel
 
 PROMPT = "Give a comprehensive introduction of {name}, in one paragraph of plain text."
-"""The paper asks for "a comprehensive introduction of NAME"; the form is asked for because CLIP reads it."""
+"""The paper asks for "a comprehensive introduction of NAME"; the rest asks for a form that CLIP can read."""
 
 MODEL = "OPENAI_MODEL"
-"""The environment's variable for the model, where the recipe names none."""
+"""The environment variable for the model, if the recipe names none."""
 
 _FIELDS = {"name", "description"}
 
 
 class EntityDescriptions(Annotator):
-    """Asks a language model to introduce each entity, and makes the answer its description.
+    """Asks a language model to introduce each entity, and uses the answer as its description.
 
     DIM (Song et al., PRCV 2024) calls these dynamic entities. The model is behind any server with the
     OpenAI-compatible chat interface, or on this machine. An entity that has a description keeps it, and costs
     nothing, unless `overwrite` is set.
 
-    Answers are stored by model, prompt and decoding settings, whatever server gave them. One that was stopped by
-    `max_tokens` is kept up to its last whole sentence. An entity for which none could be had after all retries
-    keeps what it had and is listed; nothing is made up for it.
+    Answers are stored by model, prompt and decoding settings, not by server. An answer that was stopped by
+    `max_tokens` is kept up to its last whole sentence. An entity without an answer after all retries keeps what it
+    had and is listed; nothing is invented for it.
 
     A server's key is read from $OPENAI_API_KEY alone, and only sent to the server that $OPENAI_BASE_URL names (OpenAI's
     own where it is not set): a recipe's `base_url` alone gets no key.
@@ -50,17 +50,17 @@ class EntityDescriptions(Annotator):
             a folder.
         backend: "server" or "local".
         revision: a local model's revision on the Hub.
-        prompt: what is asked; {name} stands for the entity's name, {description} for the one it has.
-        max_tokens: the most tokens of an answer. CLIP reads 77, longer encoders more.
-        temperature: 0 for the likeliest words; None leaves it to the server.
+        prompt: the question; {name} is the entity's name, {description} the description that it has.
+        max_tokens: the largest number of tokens of an answer. CLIP reads 77, longer encoders more.
+        temperature: 0 for the most likely words; None leaves it to the server.
         seed: for servers that draw words; None sends none.
         chat_template_kwargs: handed to the model's chat template, for models that think aloud unless told
             otherwise: {"enable_thinking": false}.
-        overwrite: whether entities that have a description are described anew.
-        keep_going: whether entities that could not be described are only listed, and no error.
+        overwrite: whether entities that have a description are described again.
+        keep_going: whether entities that could not be described are only listed, instead of being an error.
         parallel: requests that wait for an answer at a time; of a local model, prompts in a batch.
         base_url: the server's address, by default $OPENAI_BASE_URL, else OpenAI's own.
-        requests_per_minute: the most requests in a minute; None for any number.
+        requests_per_minute: the largest number of requests in a minute; None for any number.
         retries: how often a request is repeated that met an overloaded or broken server or a malformed answer.
         timeout: seconds until a server that says nothing counts as hanging.
     """
@@ -97,7 +97,7 @@ class EntityDescriptions(Annotator):
         self._check()
 
     def _check(self) -> None:
-        """Refuse settings that cannot work, or that would be written where they must not."""
+        """Refuse settings that cannot work, or that must not be written into runs."""
         try:
             fields = {name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None}
         except ValueError:
@@ -105,12 +105,12 @@ class EntityDescriptions(Annotator):
         if "name" not in fields or not fields <= _FIELDS:
             raise PartError(
                 "the prompt must ask for {name}, and may hold {description}, but no other field",
-                hint="write a brace that is meant as such twice",
+                hint="write a literal brace twice",
                 code="dim.prompt",
             )
         if self.backend == "local" and self.temperature:
             raise PartError(
-                "a local model answers with the likeliest words",
+                "a local model gives the most likely words",
                 hint="set temperature = 0, or use a server",
                 code="part.setting",
             )
@@ -143,7 +143,7 @@ class EntityDescriptions(Annotator):
 
     @property
     def model(self) -> str:
-        """The model's name. Raises `MMKitError` if neither recipe nor environment say it."""
+        """The model's name. Raises `MMKitError` if neither recipe nor environment gives it."""
         model = self._model or (os.environ.get(MODEL, "") if self.backend == "server" else "")
         if not model:
             raise MMKitError(
@@ -174,7 +174,7 @@ class EntityDescriptions(Annotator):
         return json.dumps(settings, sort_keys=True)
 
     def key(self, x: Entity) -> str:
-        """A hash of what is asked for; empty for an entity that keeps its description."""
+        """A hash of the question; empty for an entity that keeps its description."""
         if x.description.strip() and not self.overwrite:
             return ""
         return hashlib.sha256(self._asked(x).encode()).hexdigest()

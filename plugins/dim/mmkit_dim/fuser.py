@@ -1,4 +1,4 @@
-"""The dynamic query: a mention, its sentence and photo, and what a captioner sees in the photo."""
+"""The dynamic query: a mention, its sentence and photo, and a caption of the photo."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class DynamicQuery(Fuser):
     """Joins mention, sentence, photo and the photo's caption into one query (DIM).
 
     Song et al., PRCV 2024, arXiv 2407.12019, in two forms. With m, x, v and c the features as the encoders give
-    them, T and I the projections of texts and pictures, and A a multi-head attention:
+    them, T and I the projections of texts and images, and A a multi-head attention:
 
     released: query = Linear(dropout(m + x + v + T(c))), what the authors' code computes.
 
-    paper: query = Linear(dropout(T(m) + A(T(m), K, K))) with K = T(x), I(v), T(c). The paper lets the modalities
-        interact through multi-head attention with the mention as query and says no more. Ours is the rest: all
-        modalities are projected as in DWE, they are one sequence of keys (each photo is one, and what an example
-        lacks is none), and the mention is added to what it finds.
+    paper: query = Linear(dropout(T(m) + A(T(m), K, K))) with K = T(x), I(v), T(c). The paper says only that the
+    modalities interact through multi-head attention with the mention as query. The rest is our choice: all modalities
+    are projected as in DWE; they are one sequence of keys (each photo is a key, and what an example lacks is not);
+    the mention is added to the result.
 
-    What an example lacks is a zero vector in the released form; the photos of an example are summed there.
+    In the released form, absent inputs are zero vectors, and the photos of an example are summed.
 
     Args:
         mention, text, photo, caption: names of the encoders in the recipe. All layers are as wide as the
             mention's features; in the released form, so are the sentence's and the photo's.
         form: the released code's query, or the paper's.
-        dim: width of the query, which has to be that of the entities' features; None: the mention encoder's.
+        dim: width of the query, which must be that of the entities' features; None: the mention encoder's.
         heads: attention heads of the paper's form.
         dropout: after each projection and before the last layer.
     """
@@ -92,7 +92,7 @@ class DynamicQuery(Fuser):
         return all_
 
     def attend(self, mention: Features, text: Features, photo: Features, caption: Features) -> Tensor:
-        """The paper's form of it: the mention, and what it finds in the other modalities."""
+        """The paper's form of it: the mention plus its attention over the other modalities."""
         (x, has_text), (v, has_photo), (c, has_caption) = (vectors(f) for f in (text, photo, caption))
         keys = torch.cat([self.project_text(x), self.project_image(v), self.project_text(c)], dim=1)
         real = torch.cat([has_text, has_photo, has_caption], dim=1)

@@ -15,10 +15,10 @@ from mmkit_dim.answers import Answer
 
 
 class LocalModel:
-    """Answers prompts in batches with the likeliest words; in its own precision on a GPU, else in single.
+    """Answers prompts in batches with the most likely words; in its own precision on a GPU, else in single precision.
 
-    A model with a chat template is asked in its chat form, any other to go on after the prompt. Raises `PartError`
-    for a model that cannot be had or is no causal language model.
+    A model with a chat template is asked in its chat form; any other continues the prompt. Raises `PartError` for a
+    model that cannot be loaded or is not a causal language model.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Tiny random models for `--sample`: they need no network, and say nothing of sense."""
+"""Tiny random models for `--sample`: they need no network, and their answers make no sense."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def test_no_model_at_all_is_told() -> None:
         ({"prompt": "{name} {id}"}, "no other field"),
         ({"prompt": "{name.__class__}"}, "must ask for {name}"),
         ({"prompt": "{name} {"}, "must ask for {name}"),
-        ({"backend": "local", "temperature": 0.7}, "likeliest words"),
+        ({"backend": "local", "temperature": 0.7}, "most likely words"),
         ({"parallel": 0}, "parallel must be more than 0"),
         ({"max_tokens": -1}, "max_tokens must be more than 0"),
         ({"timeout": 0.0}, "timeout must be more than 0"),

@@ -1,9 +1,9 @@
-"""How far apart a model's opinions with and without a context are: the third term of the two-view loss.
+"""The divergence of a model's distributions with and without a context: the third term of the two-view loss.
 
-MoRe (Wang et al., 2022) takes it from cooperative learning (Wang et al., ACL 2021). Both functions give
-KL(with ‖ without) of distributions softened by a temperature T: their logarithms are divided by T and normalised
-again, and the divergence is multiplied by T². No gradient flows into what the view with context says: it teaches,
-the other one learns. Everything is computed in float32 at least.
+MoRe (Wang et al., 2022) takes it from cooperative learning (Wang et al., ACL 2021). Both functions give KL(with ‖
+without) of distributions softened by a temperature T: their logarithms are divided by T and normalised again, and the
+divergence is multiplied by T². No gradient flows into the view with context: it teaches, the other view learns.
+Everything is computed in float32 at least.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def tag_agreement(
 ) -> Tensor:
     """Divergence of the tags' posteriors (a CRF's marginals), summed over words, mean over sentences: a scalar.
 
-    Emissions are `[B, W, K]` of either view, `mask [B, W]` is True on each sentence's words. Those with context get
+    Emissions are `[B, W, K]` of each view, `mask [B, W]` is True on each sentence's words. Those with context get
     no gradient, but the CRF's transitions get one through both views, as in the authors' code.
     """
     emissions = torch.cat([with_context.detach(), without])  # one pass over the words for both views
@@ -36,7 +36,7 @@ def class_agreement(with_context: Tensor, without: Tensor, temperature: float = 
 
 
 def check_two_views(context: str | None, two_views: bool, temperature: float) -> None:
-    """Raise `RecipeError` for settings of a decoder's two views that make no sense."""
+    """Raise `RecipeError` for invalid settings of a decoder's two views."""
     if two_views and context is None:
         raise RecipeError(
             "two_views = true, but without a context both views are the same",

@@ -1,4 +1,4 @@
-"""`more.pair_classifier.v1`: classifies the relation of two spans of a sentence that has a context behind it."""
+"""`more.pair_classifier.v1`: classifies the relation of two spans of a sentence with a context after it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mmkit_more.word_dropout import WordDropout
 
 
 class ContextClassifier(PairClassifier):
-    """Classifies the relation of two spans, seeing a context retrieved for their sentence (MoRe; Wang et al., 2022).
+    """Classifies the relation of two spans, with a context retrieved for their sentence (MoRe; Wang et al., 2022).
 
-    `context` is the note that holds the context: `more.text_context`, `more.image_context`, or None for the
-    baseline without one. `separator` is a word put between sentence and context, which is cut where both are too
-    long. `relations`, `none_label`, markers, `order`, `layer_norm` and `dropout` are those of
-    `mmkit.pair_classifier.v1`, with the paper's defaults; the markers are no special tokens of XLM-R, which has a
-    `<s>` of its own. `word_dropout` is the probability with which a marker's state is zeroed in training.
+    `context` is the note that holds the context: `more.text_context`, `more.image_context`, or None for the baseline
+    without one. `separator` is a word between sentence and context; if both are too long, the context is cut.
+    `relations`, `none_label`, markers, `order`, `layer_norm` and `dropout` are those of `mmkit.pair_classifier.v1`,
+    with the paper's defaults; the markers are not special tokens of XLM-R, which has its own `<s>`.
+    `word_dropout` is the probability with which a marker's state is zeroed in training.
 
     Loss `cross_entropy`: mean over pairs. With `two_views`, which needs the fuser `more.two_views.v1`, the pair is
     also classified without the context, and the losses are `cross_entropy`, `plain_cross_entropy`, and `agreement`,
@@ -75,7 +75,7 @@ class ContextClassifier(PairClassifier):
         self.contexts.check(examples)
 
     def views(self, example: Example) -> dict[str, TextView]:
-        """`text`: the tokens with markers around both spans and the context behind them; `plain`: without it."""
+        """`text`: the tokens with markers around both spans and the context after them; `plain`: without it."""
         return self.contexts.views(example, super().views(example)["text"])
 
     def logits(self, states: States) -> Tensor:

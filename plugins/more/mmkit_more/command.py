@@ -1,4 +1,4 @@
-"""`mmkit more`: the commands of `mmkit retrieval`, under the name that they had before."""
+"""`mmkit more`: the commands of `mmkit retrieval`, under their old name."""
 
 from __future__ import annotations
 

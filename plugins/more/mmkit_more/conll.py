@@ -1,4 +1,4 @@
-"""`more.conll.v1`: the CoNLL files that MoRe's authors made, sentences with retrieved contexts behind them."""
+"""`more.conll.v1`: the CoNLL files of MoRe's authors: sentences with retrieved contexts after them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmkit_more.contexts import TEXT_CONTEXT
 from mmkit_more.views import SEPARATOR
 
 CONTEXT: Tag = ("X", "")
-"""What the padding labels of a context are read as."""
+"""How the padding labels of a context are read."""
 
 PADDING = ("X", "B-X", "I-X", "E-X", "S-X")
 
@@ -22,13 +22,13 @@ class ConllContextsReader(ConllImagesReader):
     """Reads the files of `mmkit.conll_images.v1`, in BIO or BIOES, where a context may follow a sentence in its block.
 
     The context begins at the first token with a padding label (`X` or `B-X`, `I-X`, `E-X`, `S-X`), which is the
-    separator `<EOS>`, and goes on to the block's end. Without the separator it becomes the note `context`. Files
-    without contexts are read as well, and their examples have no such note. `images`, `rename`, `orphan_tags` and
+    separator `<EOS>`, and continues to the end of the block. Without the separator it becomes the note `context`.
+    Files without contexts can be read too; their examples have no such note. `images`, `rename`, `orphan_tags` and
     `blank_images` are those of `mmkit.conll_images.v1`.
 
-    Raises `DataError` for a tag behind a context's beginning and for a separator that is part of a span. Counted in
-    `repairs`: a block that is nothing but context (skipped), a context that no separator begins, a separator tagged
-    `O` before a context (dropped) or elsewhere (a word of the sentence).
+    Raises `DataError` for a tag after the beginning of a context and for a separator that is part of a span.
+    `repairs` counts: a block that is only context (skipped), a context without a separator, a separator tagged `O`
+    before a context (dropped) or elsewhere (a word of the sentence).
     """
 
     source: ClassVar[str] = (
@@ -75,11 +75,11 @@ class ConllContextsReader(ConllImagesReader):
                 self.repairs["context without a sentence skipped"] += 1
 
     def _take_context_off(self, sentence: Sentence, start: int) -> None:
-        """Leave what stands before token `start` as the sentence, and what stands behind it as a note."""
+        """Keep the tokens before `start` as the sentence, and the tokens after it as a note."""
         for i, tag in enumerate(sentence.tags[start:], start):
             if tag is not CONTEXT:
                 raise DataError(
-                    f"the tag {_written(tag)!r} stands behind the beginning of a context",
+                    f"the tag {_written(tag)!r} comes after the beginning of a context",
                     where=f"{self.path}:{sentence.line_of(i)}",
                     hint=f"the context began on line {sentence.line_of(start)}; its tokens are all labelled X",
                     code="more.context-tag",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TEXT_CONTEXT = "more.text_context"
-"""Note key: what text retrieval found, joined to one string."""
+"""Note key: the results of text retrieval, joined to one string."""
 
 IMAGE_CONTEXT = "more.image_context"
 """Note key: the same of image retrieval."""

@@ -19,11 +19,11 @@ class Found(NamedTuple):
 
     tags: Tensor  # [B, W], -1 at masked positions
     log_prob: Tensor  # [B], under the mixture
-    bound: Tensor  # [B], at least the log-probability of every sequence that nobody proposed
+    bound: Tensor  # [B], an upper bound of the log-probability of sequences that were not proposed
 
     @property
     def proven(self) -> Tensor:
-        """Whether no tag sequence at all is more probable, up to rounding: bool `[B]`."""
+        """Whether no other tag sequence is more probable, up to rounding: bool `[B]`."""
         return self.log_prob >= self.bound
 
 
@@ -51,11 +51,11 @@ class CrfMixture:
 
     @torch.no_grad()
     def search(self, n: int) -> Found:
-        """The best under the mixture of the n best sequences of each CRF, all rescored at once.
+        """The best sequence under the mixture, among the n best of each CRF, all rescored together.
 
-        A mixture does not factor over words, so no recursion finds the best of all sequences; but what is found is
-        often proven to be it. Whatever CRF k did not propose is at most as probable, to k, as its n-th best. So
-        the log-probability of a sequence that nobody proposed is at most `bound`, log Σₖ λₖ pₖ(n-th best of k).
+        A mixture does not factor over words, so no recursion finds the best of all sequences; but often the result is
+        proven to be the best. A sequence that CRF k did not propose is, for k, at most as probable as its n-th best.
+        So the log-probability of a sequence that no CRF proposed is at most `bound`, log Σₖ λₖ pₖ(n-th best of k).
         """
         lists = [
             crf.viterbi_nbest(own, self.mask, n) for crf, own in zip(self.crfs, self.emissions, strict=True)

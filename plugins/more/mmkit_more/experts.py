@@ -1,4 +1,4 @@
-"""What a mixture's decoders ask of its experts: trained runs whose decoders score the same labels."""
+"""Checks of a mixture's experts: trained runs whose decoders score the same labels."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def decoders_of(
     labels: Callable[[D], Sequence[str]],
     wanted: str,
 ) -> tuple[D, ...]:
-    """The decoders of the experts, in order; `labels` says what one scores, `wanted` what kind is needed.
+    """The decoders of the experts, in order; `labels` gives the labels of one, `wanted` is the required kind.
 
-    They belong to the encoders, so that a decoder may keep them in a tuple, but not as modules of its own. Raises
+    They belong to the encoders, so a decoder may keep them in a tuple, but not as its own modules. Raises
     `RecipeError` for experts that are not those of the fuser, whose decoder is of another kind, or whose labels or
     their order differ.
     """
@@ -78,7 +78,7 @@ def _check_labels(labels: Mapping[str, Sequence[str]]) -> None:
 
 
 def check_data(experts: Sequence[str], decoders: Sequence[Decoder], examples: Sequence[Example]) -> None:
-    """Raise `DataError` for training examples that an expert cannot read, as those without its contexts."""
+    """Raise `DataError` for training examples that an expert cannot read, such as those without its contexts."""
     for name, decoder in zip(experts, decoders, strict=True):
         try:
             decoder.check(examples)
@@ -88,7 +88,7 @@ def check_data(experts: Sequence[str], decoders: Sequence[Decoder], examples: Se
 
 
 def check_known(learnt: Collection[str], known: Collection[str], what: str) -> None:
-    """Raise `RecipeError` if the training data has labels that the experts do not know."""
+    """Raise `RecipeError` if the training data has labels that are unknown to the experts."""
     unknown = sorted(set(learnt) - set(known))
     if unknown:
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""What the plugin adds to mmkit's commands."""
+"""Hooks: what the plugin adds to mmkit's commands."""
 
 from __future__ import annotations
 

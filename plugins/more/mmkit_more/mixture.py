@@ -1,4 +1,4 @@
-"""`more.mixture.v1`: a gate that says how much each of several trained runs is to be trusted with a sentence."""
+"""`more.mixture.v1`: a gate that weights several trained runs for each sentence."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mmkit_more.experts import check_names
 
 
 class Mixture(Fuser):
-    """Weighs trained runs by their vectors of a sentence (MoRe; Wang et al., EMNLP Findings 2022, arXiv 2212.01612).
+    """Weights trained runs by their vectors of a sentence (MoRe; Wang et al., EMNLP Findings 2022, arXiv 2212.01612).
 
     The vectors `pooled` of all experts, concatenated, go through a linear layer, or through two with `hidden`
-    units between them, and a softmax gives the weights λ, which sum to 1. At first all experts weigh the same.
+    units between them, and a softmax gives the weights λ, which sum to 1. Initially all experts have the same weight.
     For two experts this is a sigmoid of one number, as in the paper.
 
     States, for each expert: `<name>.gate [B]`, log λ; and its decoder's scores, `<name>.emissions [B, W, K]` with
@@ -62,10 +62,10 @@ class Mixture(Fuser):
 
 
 def gates(experts: Iterable[str]) -> frozenset[str]:
-    """The states that say how much each expert counts; how the experts score is found in `connect`."""
+    """The states with the weights of the experts; the decoder finds the experts' decoders in `connect`."""
     return frozenset(f"{name}.gate" for name in experts)
 
 
 def _one_slot(features: Features) -> Features:
-    """Features without the dimension of slots, of which a run has one."""
+    """Features without the dimension of slots; a run has one slot."""
     return {name: tensor.squeeze(1) for name, tensor in features.items()}

@@ -21,7 +21,7 @@ class MixtureClassifier(PairDecoder):
     """Classifies the relation of two given spans by p(y) = Σₖ λₖ pₖ(y) (MoRe; Wang et al., 2022).
 
     The weights λ are those of `more.mixture.v1`, the pₖ the classifiers of trained runs (`mmkit.run.v1`), which must
-    have the same relations. An example with several pairs becomes as many.
+    have the same relations. An example with several pairs becomes several examples.
 
     Loss `nll`: −log Σₖ λₖ pₖ(gold), mean over pairs.
 

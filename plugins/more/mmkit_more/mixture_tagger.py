@@ -1,4 +1,4 @@
-"""`more.mixture_tagger.v1`: tags sentences by a mixture of CRF taggers that were trained before."""
+"""`more.mixture_tagger.v1`: tags sentences by a mixture of trained CRF taggers."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class MixtureTagger(Decoder):
 
     The weights λ are those of `more.mixture.v1`, the pₖ the CRFs of trained runs (`mmkit.run.v1`), which must have
     the same tags. The n best sequences of each expert are scored under the mixture, and the most probable wins
-    (`proven` says whether it is the best of all); spans are scored by the mixture's marginals. A word that
-    the length limit cut off in one expert is tagged by none, and predicted as O.
+    (`proven` says whether it is the best of all); spans are scored by the mixture's marginals. A word that one
+    expert's length limit cut off is tagged by neither, and predicted as O.
 
     Loss `nll`: −log Σₖ λₖ pₖ(gold), exact, mean over sentences.
 
     Args:
         experts: names of the encoders in the recipe, as in the fuser.
-        n_best: sequences each expert proposes.
+        n_best: number of sequences that each expert proposes.
     """
 
     task: Task = SpanTask()
@@ -55,7 +55,7 @@ class MixtureTagger(Decoder):
         self._taggers: tuple[CrfTagger, ...] = ()
 
     def fit(self, examples: Iterable[Example]) -> Labels:
-        """The span types in the data; the tags are the experts'."""
+        """The span types in the data; the tags are those of the experts."""
         return {"types": learn_types(examples, None)}
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
@@ -107,7 +107,7 @@ class MixtureTagger(Decoder):
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """Spans of the best proposed tags.
 
-        A span's score is the geometric mean over its words of the marginal probability of the tag each was given.
+        A span's score is the geometric mean of the marginal probabilities of its words' tags.
         """
         mixture = self.mixture(states)
         tags = mixture.search(self.n_best).tags
@@ -115,7 +115,7 @@ class MixtureTagger(Decoder):
         return predicted_spans(self.tags, batch.examples, tags, log_probs)
 
     def proven(self, states: States) -> Tensor:
-        """Of which sentences the tags that `decode` finds are proven to be the best of all: bool `[B]`."""
+        """Whether the tags from `decode` are proven to be the best of all, for each sentence: bool `[B]`."""
         return self.mixture(states).search(self.n_best).proven
 
 

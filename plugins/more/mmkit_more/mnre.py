@@ -1,4 +1,4 @@
-"""`more.mnre.v1`: MNRE with retrieved contexts behind the sentences."""
+"""`more.mnre.v1`: MNRE with retrieved contexts after the sentences."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmkit_more.views import SEPARATOR
 class MnreContextsReader(MnreReader):
     """Reads the lines of `mmkit.mnre.v1`, where a token `<EOS>` may end the sentence and begin a context.
 
-    What follows it becomes the note `context`; head and tail must lie before it. Lines without the token are read
-    as well, and their examples have no such note. `images` and `blank_images` are those of `mmkit.mnre.v1`.
+    The tokens after it become the note `context`; head and tail must be before it. Lines without the token can be
+    read too; their examples have no such note. `images` and `blank_images` are those of `mmkit.mnre.v1`.
     """
 
     source: ClassVar[str] = ConllContextsReader.source

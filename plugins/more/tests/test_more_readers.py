@@ -134,10 +134,10 @@ def test_a_context_without_a_sentence_is_skipped_and_counted(tmp_path: Path, lin
     [
         (
             block("a O", "<EOS> X", "b X", "c O"),
-            "x.txt:5: the tag 'O' stands behind the beginning of a context",
+            "x.txt:5: the tag 'O' comes after the beginning of a context",
         ),
-        (block("a O", "<EOS> X", "c B-PER"), "x.txt:4: the tag 'B-PER' stands behind"),
-        (block("a X", "b O"), "x.txt:3: the tag 'O' stands behind"),
+        (block("a O", "<EOS> X", "c B-PER"), "x.txt:4: the tag 'B-PER' comes after"),
+        (block("a X", "b O"), "x.txt:3: the tag 'O' comes after"),
         (block("a O", "<EOS> B-PER", "c X"), "x.txt:3: the separator <EOS> carries the tag 'B-PER'"),
         (block("a B-PER", "<EOS> I-PER"), "x.txt:3: the separator <EOS> carries the tag 'I-PER'"),
         (block("a Q-PER"), "x.txt:2: unknown tag 'Q-PER'"),

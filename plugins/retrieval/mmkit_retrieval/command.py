@@ -1,4 +1,4 @@
-"""`mmkit retrieval`: what the plugin adds to the command line."""
+"""`mmkit retrieval`: the plugin's commands."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def retrieval() -> None:
     type=click.Choice(["auto", "jsonl", "wikipedia"]),
     default="auto",
     show_default=True,
-    help="What CORPUS is: jsonlines, or a MediaWiki export (.gz and .bz2 too).",
+    help="The format of CORPUS: jsonlines, or a MediaWiki export (also .gz and .bz2).",
 )
-@click.option("--images", type=_PATH, metavar="DIR", help="The folder of images; default the corpus's own.")
-@click.option("--no-text", is_flag=True, help="Index images alone.")
-@click.option("--no-images", is_flag=True, help="Index text alone.")
+@click.option("--images", type=_PATH, metavar="DIR", help="The folder of images. Default: the corpus's folder.")
+@click.option("--no-text", is_flag=True, help="Index only images.")
+@click.option("--no-images", is_flag=True, help="Index only text.")
 @click.option(
     "--clip",
     default="openai/clip-vit-base-patch32",
@@ -52,10 +52,10 @@ def retrieval() -> None:
     default=256,
     show_default=True,
     metavar="MB",
-    help="What the text index may gather before it writes.",
+    help="Memory that the text index may use before it writes to disk.",
 )
 @device_option
-@click.option("--prune", is_flag=True, help="Take out articles that CORPUS does not have.")
+@click.option("--prune", is_flag=True, help="Remove articles that are not in CORPUS.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def build_index(
     corpus: Path,
@@ -73,8 +73,8 @@ def build_index(
 ) -> None:
     """Index the articles of CORPUS in the folder OUT: paragraphs for text, captioned images for photos.
 
-    A build that was cut off goes on with the same command. OUT may hold an index already: what is new in CORPUS is
-    added and what has changed is replaced; what is gone stays, unless --prune is given.
+    To resume an interrupted build, run the same command again. OUT may already contain an index: new articles of
+    CORPUS are added and changed ones are replaced; articles that are not in CORPUS stay, unless --prune is given.
     """
     if not no_images:
         quiet_libraries()
@@ -108,14 +108,14 @@ def build_index(
 @click.argument("index", type=_PATH)
 @click.option("--text", help="A sentence.")
 @click.option("--image", type=_PATH, help="An image.")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many are wanted.")
-@click.option("--clip", metavar="DIR", help="Where the index's CLIP model is, if not where it was.")
-@click.option("--json", "json_", is_flag=True, help="One JSON object a line.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many results to print.")
+@click.option("--clip", metavar="DIR", help="The folder of the index's CLIP model, if it has moved.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object on each line.")
 @device_option
 def search(
     index: Path, text: str | None, image: Path | None, top: int, clip: str | None, json_: bool, device: str
 ) -> None:
-    """Print what the index INDEX finds for a sentence, or for an image."""
+    """Search the index INDEX for a sentence or an image."""
     if (text is None) == (image is None):
         raise click.UsageError("give either --text or --image")
     if text is not None:
@@ -139,7 +139,7 @@ def search(
 @click.argument("index", type=_PATH)
 @click.option("--json", "json_", is_flag=True, help="As JSON.")
 def info(index: Path, json_: bool) -> None:
-    """Say what the index INDEX was made of, and how large it is."""
+    """Describe the index INDEX: its corpus, settings and size."""
     from mmkit_retrieval.indexing.index_folder import read_facts
 
     facts = read_facts(index)

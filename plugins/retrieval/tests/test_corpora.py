@@ -140,7 +140,7 @@ def test_the_format_is_told_by_the_first_characters(tmp_path):
     for start, kind in ((b' {"id"', JsonlCorpus), (b"\xef\xbb\xbf<mediawiki", WikipediaCorpus)):
         path.write_bytes(start)
         assert type(open_corpus(path)) is kind
-    for content, message in ((b"hello", "this is no corpus"), (b" \n", "the corpus is empty")):
+    for content, message in ((b"hello", "this is not a corpus"), (b" \n", "the corpus is empty")):
         path.write_bytes(content)
         with raises("retrieval.corpus-format", match=message):
             open_corpus(path)

@@ -162,7 +162,7 @@ def test_a_document_type_is_refused(tmp_path):
     [
         (lambda xml: xml[: len(xml) // 2], "the dump is cut off"),
         (lambda xml: xml.replace("</title>", "</titel>", 1), r":12: not XML: mismatched tag"),
-        (lambda xml: xml.replace("mediawiki", "html"), "no MediaWiki export: it begins with <html>"),
+        (lambda xml: xml.replace("mediawiki", "html"), "not a MediaWiki export: it begins with <html>"),
         (lambda xml: xml.replace("<id>1</id>", ""), "a page without <id> or <title>"),
         (lambda xml: xml.replace("one", "&undefined;"), "not XML: undefined entity"),
     ],

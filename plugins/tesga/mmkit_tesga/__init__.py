@@ -1,1 +1,1 @@
-"""TESGA (Wang et al., Knowledge-Based Systems 2024): entities and relations jointly, with similarity-gated pictures."""
+"""TESGA (Wang et al., Knowledge-Based Systems 2024): entities and relations jointly, with similarity-gated images."""

@@ -1,4 +1,4 @@
-"""The attention block of TESGA: what a query finds is let through a gate and added to what it looked at."""
+"""The attention block of TESGA: the result of attention passes a gate and is added to the key-value sequence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 class GatedAttention(nn.Module):
     """Attention block (paper, "Similarity-gated attention"): LayerNorm(key-value + gate · attention), feed-forward.
 
-    `heads` heads, each as wide as the input. The residual is the key-value sequence, not the query.
+    There are `heads` heads, each as wide as the input. The residual is the key-value sequence, not the query.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -28,8 +28,7 @@ class GatedAttention(nn.Module):
     ) -> Tensor:
         """`[B, T, D]` of `query [B, T, D]` over `sequence [B, T, D]`, under `mask [B, T]` (True where real).
 
-        One query an example, `[B, 1, D]`, stands for the same one at each position. `gate [B, 1]` scales what
-        is found.
+        One query for each example, `[B, 1, D]`, is used at every position. `gate [B, 1]` scales the result.
         """
         heads = (
             self._heads(self.query(query)),

@@ -1,4 +1,4 @@
-"""`tesga.relation_classifier.v1`: TESGA for relations of given pairs, the table left out."""
+"""`tesga.relation_classifier.v1`: TESGA for relations of given pairs, without the table."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mmkit_tesga.head import TableHead
 class RelationClassifier(MarkedPairDecoder):
     """Classifies the relation of two marked spans from the whole sentence (TESGA; Wang et al., 2024).
 
-    What the joint network computes for a cell of its relation table is computed once, from the maximum of the
-    enhanced states in place of both positions. `relations` are the labels in order (default: those in the training
+    The computation of the joint network for a cell of its relation table is done once, with the maximum of the
+    enhanced states instead of the two positions. `relations` are the labels in order (default: those in the training
     data, sorted after `none_label`). `mask_padding` leaves padding out of the maxima; the released code does not.
 
-    Loss `cross_entropy`: mean over pairs. The paper sums over them: a weight of `batch_size` does.
+    Loss `cross_entropy`: mean over pairs. The paper sums over them: a weight of `batch_size` does the same.
     """
 
     requires: frozenset[str] = frozenset({"mask", "relations"})
@@ -43,7 +43,7 @@ class RelationClassifier(MarkedPairDecoder):
         if not 0 <= dropout < 1:
             raise RecipeError(
                 f"dropout must lie between 0 and 1, not {dropout}",
-                hint="0 drops nothing",
+                hint="0 for no dropout",
                 code="part.setting",
             )
         self.dropout, self.mask_padding = dropout, mask_padding

@@ -25,7 +25,7 @@ KEPT = 0.9
 """Share of their input layers' weights that the authors keep: they evaluate with 0.9 · W, we with W."""
 
 UNK = 100
-"""Id of [UNK] in BERT's vocabularies: what the authors' tokenizer makes of the four markers."""
+"""Id of [UNK] in BERT's vocabularies: the authors' tokenizer turns the four markers into it."""
 
 WORDS = "encoders.text.backbone.embeddings.word_embeddings.weight"
 
@@ -51,7 +51,8 @@ class TesgaImporter(Importer):
     """`mmkit import-checkpoint tesga FILE OUT`, for the authors' joint, entity and relation checkpoints."""
 
     def recipe(self, state: Mapping[str, Tensor]) -> str:
-        """The recipe of a file's form. Files of entities do not tell Twitter-2015 from Twitter-2017: the former."""
+        """The recipe of a file's form. Files of entities do not show which Twitter dataset they are of: Twitter-2015
+        is used."""
         recipes = {"joint": "tesga_jmere", "entities": "tesga_twitter15", "relations": "tesga_mnre"}
         return recipes[form_of(state)]
 
@@ -72,11 +73,11 @@ class TesgaImporter(Importer):
 
 
 def form_of(state: Mapping[str, Tensor]) -> Form:
-    """Which of the three networks a state dict belongs to. Raises `DataError` if to none."""
+    """The one of the three networks to which a state dict belongs. Raises `DataError` if it belongs to none."""
     there = {task for task, short in SHORT.items() if f"selftrans{short}.layer_norm1.weight" in state}
     if not there:
         raise DataError(
-            "this is no TESGA checkpoint: it has neither selftransNER nor selftransRE",
+            "this is not a TESGA checkpoint: it has neither selftransNER nor selftransRE",
             hint="give the state dict that the authors' training code wrote",
             code="import.not-of-paper",
         )
@@ -87,8 +88,8 @@ def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an authors' checkpoint under the names of mmkit's model.
 
     Raw weights of dropconnect (`*._weight`), their copy of BLIP (`img_model.*`) and BERT's pooler are left out; the
-    input layers' weights are scaled by what dropconnect keeps. In files of relations the markers, which the
-    authors read as [UNK], get that row of the embeddings. Raises `DataError` that lists missing or unknown names.
+    input layers' weights are scaled by what dropconnect keeps. In files of relations the markers, which the authors
+    read as [UNK], get the embedding of [UNK]. Raises `DataError` that lists missing or unknown names.
     """
     form = form_of(state)
     names = authors_names(form)

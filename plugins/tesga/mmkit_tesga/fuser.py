@@ -22,24 +22,24 @@ LAYERS = 2
 
 
 class SimilarityGated(Fuser):
-    """Text enhanced by what a multimodal encoder sees in the photo, as far as photo and sentence agree (TESGA).
+    """Text enhanced by a multimodal encoder's states of the photo, weighted by how well both agree (TESGA).
 
     Wang et al., Knowledge-Based Systems 2024. The pair's states start a recurrent network over the text (temporal
-    enhancement), one for each task; a self-attention block reads it, and a cross-attention block adds what the
-    pair's states find in the text, gated by the similarity of photo and sentence.
+    enhancement), one for each task; a self-attention block reads it, and a cross-attention block adds the attention
+    of the pair's states over the text, gated by the similarity of photo and sentence.
 
     Args:
         text: the text encoder's name in the recipe.
         visual: the encoder of (photo, sentence) pairs, such as `mmkit.blip_multimodal.v1`.
         similarity: the encoder of their similarity, such as `mmkit.blip_similarity.v1`.
-        tasks: both for joint extraction, one for a network without the other's half.
+        tasks: both for joint extraction, or one for a network without the parts of the other.
         hidden: width of everything after the encoders, and of each attention head.
-        dropconnect: share of the input layers' weights that are dropped in training.
-        mask_padding: whether attention leaves out padding; the released code does not.
+        dropconnect: fraction of the input layers' weights that are dropped in training.
+        mask_padding: whether attention ignores padding; in the released code it does not.
 
-    Where there is no photo the gate is shut, whatever similarity is given: the cross-attention adds nothing.
+    If there is no photo, the gate is closed, whatever the similarity is: the cross-attention adds nothing.
 
-    States: `<task> [B, T, 2 · hidden]`, the enhanced and the fused states of each task side by side.
+    States: `<task> [B, T, 2 · hidden]`, the enhanced and the fused states of each task, concatenated.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SimilarityGated(Fuser):
         if not 0 <= dropconnect < 1:
             raise PartError(
                 f"dropconnect must lie between 0 and 1, not {dropconnect}",
-                hint="0 drops nothing",
+                hint="0 for no dropout",
                 code="part.setting",
             )
         self.provides = frozenset({"mask", *self.tasks}) | ALIGNMENT

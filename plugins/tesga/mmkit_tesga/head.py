@@ -1,4 +1,4 @@
-"""The table head: scores of all pairs of positions, without ever holding their concatenated states."""
+"""The table head: scores of all pairs of positions, without keeping their concatenated states in memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 CELLS = 1 << 14
-"""Cells of a table that are computed at a time; each takes a few times `hidden` floats."""
+"""Cells of a table that are computed together; each takes a few times `hidden` floats."""
 
 
 class TableHead(nn.Module):
     """Scores labels for a pair (i, j) of positions from [fused_i; fused_j; global] (paper, "Table decoder").
 
-    The layer over the three is the sum of three layers, added by broadcasting; rows are scored a block at a time
-    and, in training, again when their gradient is asked for, so that hidden states are held for a block, not for
-    all T² cells; their scores are.
+    The layer over the three is the sum of three layers, added by broadcasting; rows are scored block by block and, in
+    training, again for their gradient. So hidden states are in memory for one block, not for all T² cells; scores are
+    in memory for all.
     """
 
     def __init__(self, width: int, labels: int, dropout: float) -> None:
@@ -38,7 +38,7 @@ class TableHead(nn.Module):
         return summary.amax(1)
 
     def parts(self, states: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What a position adds to the cells of its row and of its column, `[B, T, h]` each.
+        """The parts that a position adds to the cells of its row and of its column, `[B, T, h]` each.
 
         The sentence's vector is added to the rows' part.
         """
@@ -55,7 +55,7 @@ class TableHead(nn.Module):
     def blocks(
         self, states: Tensor, mask: Tensor | None, upper: bool
     ) -> Iterator[tuple[slice, slice, Tensor]]:
-        """The table a block of rows at a time: rows, columns and scores `[B, rows, columns, R]`.
+        """The table, block by block of rows: rows, columns and scores `[B, rows, columns, R]`.
 
         With `upper` columns before a block's first row are left out; its cells below the diagonal are not.
         """

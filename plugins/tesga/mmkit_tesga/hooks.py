@@ -1,4 +1,4 @@
-"""What the plugin adds to mmkit's commands."""
+"""Hooks: what the plugin adds to mmkit's commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmkit.hooks import hookimpl, recipes_of
 
 @hookimpl
 def mmkit_upgrade(recipe: dict[str, Any]) -> None:
-    """What the core counted and scheduled for TESGA is this plugin's now."""
+    """The metric and the schedule that the core once had for TESGA are now parts of this plugin."""
     training = section(recipe, "training")
     if training.get("schedule_offset") == 1 and training.get("schedule") == "cosine":
         training["schedule"] = "tesga.cosine.v1"

@@ -1,4 +1,4 @@
-"""`tesga.joint_f1.v1`: joint F1, and the figure by which TESGA's authors choose their epoch."""
+"""`tesga.joint_f1.v1`: joint F1, and the score by which TESGA's authors choose their epoch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mmkit.metrics.joint_f1 import Items, JointF1
 
 
 class JointStartF1(JointF1):
-    """The F1s of `mmkit.joint_f1.v1`, and of triples as TESGA's authors count them in training.
+    """The scores of `mmkit.joint_f1.v1`, and those of triples as TESGA's authors count them in training.
 
-    - `start` (by position only): a triple is its relation and the first tokens of head and tail, and right only if at
-      both of them an entity was found exactly, type and all.
+    - `start` (by position only): a triple is its relation and the first tokens of head and tail. It is right only if
+      at both of them an entity was found exactly, with its type.
 
-    Figures: those of `mmkit.joint_f1.v1`, and `start_f1`, `start_precision`, `start_recall` and `start_macro_f1`.
+    Scores: those of `mmkit.joint_f1.v1`, and `start_f1`, `start_precision`, `start_recall` and `start_macro_f1`.
     """
 
     untyped = frozenset({"start"})

@@ -1,4 +1,4 @@
-"""Predictions for JMERE as TESGA's authors publish them: a JSON list, the gold triples beside, no positions."""
+"""Predictions for JMERE as TESGA's authors publish them: a JSON list with the gold triples, without positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmkit.errors import DataError
 
 
 class PublishedForm:
-    """For the hook `mmkit_prediction_forms`: a JSON list, which holds gold data and predictions."""
+    """For the hook `mmkit_prediction_forms`: a JSON list with gold data and predictions."""
 
     description = "the JSON list that TESGA's authors publish"
 
@@ -27,11 +27,11 @@ class PublishedForm:
 
 
 def read_published(path: Path | str) -> Iterator[tuple[Example, Prediction]]:
-    """Each record's sentence with its gold annotations, and what was predicted for it.
+    """Each record's sentence with its gold annotations, and its prediction.
 
-    Both tell their entities and relations by words alone, in the note `STRINGS`; ids are those that `mmkit.jmere.v1`
-    gives, and there are no pictures. Predicted triples have no types. Raises `DataError` with the record's number from
-    0, and for JMERE's own files.
+    Both give their entities and relations only by words, in the note `STRINGS`; ids are those of `mmkit.jmere.v1`,
+    and there are no images. Predicted triples have no types. Raises `DataError` with the record's number from 0, and
+    for JMERE's own files.
     """
     repairs = Counter[str]()
     ids = Ids(repairs)

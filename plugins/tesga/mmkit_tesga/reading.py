@@ -31,9 +31,9 @@ def read_tables(
     labels: Mapping[Task, Sequence[str]],
     overlaps: Overlaps,
 ) -> list[Prediction]:
-    """A prediction an example. `first [B, W]` is the position of each word's first subword, -1 for none.
+    """A prediction for each example. `first [B, W]` is the position of each word's first subword, -1 for none.
 
-    Cells at other positions mean nothing and are passed over.
+    Cells at other positions have no meaning and are ignored.
     """
     predictions = []
     for row, example in enumerate(examples):
@@ -58,9 +58,9 @@ def read_tables(
 
 
 def chosen(spans: Scored, overlaps: Overlaps) -> Scored:
-    """One type a span, the best; and of spans that share words those that `overlaps` keeps, better ones first."""
+    """The best type of each span; and of spans that share words those that `overlaps` keeps, better ones first."""
     kept: dict[tuple[int, int], Span] = {}
-    rivals = () if overlaps == "keep" else kept.values()  # untrained, a table may mark every stretch of words
+    rivals = () if overlaps == "keep" else kept.values()  # an untrained table may mark every sequence of words
     for span in sorted(spans, key=lambda span: (-spans[span], span)):
         place = span.start, span.end
         if place not in kept and all(_may_stand(span, other, overlaps) for other in rivals):
@@ -95,7 +95,7 @@ def _spans(
 def _relations(
     cells: Cells, row: int, word_at: Mapping[int, int], labels: Sequence[str], spans: Scored
 ) -> Iterator[tuple[Relation, float]]:
-    """Relations whose ends both begin an entity; of several that begin there the best one, which stands first."""
+    """Relations whose ends both begin an entity; if several entities begin there, the best, which is first."""
     begins: dict[int, Span] = {}
     for span in spans:
         begins.setdefault(span.start, span)

@@ -1,4 +1,4 @@
-"""`tesga.cosine.v1`: the course of TESGA's learning rate."""
+"""`tesga.cosine.v1`: TESGA's learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmkit.training.schedules import Factor, course
 def ahead(total: int, warmup: int) -> Factor:
     """The cosine with warm-up, one epoch ahead: the authors' code steps it before an epoch.
 
-    So the first of five epochs of warm-up runs at a fifth of the rate, not at none.
+    So the first of five epochs of warm-up has a fifth of the rate, not zero.
     """
     cosine = course("cosine", total, warmup)
     return lambda n: cosine(n + 1)

@@ -24,7 +24,7 @@ from mmkit_tesga.reading import Cells, Overlaps, read_tables
 
 
 class Table(NamedTuple):
-    """What a table is of: its task, its labels, and whether only cells with i ≤ j mean something."""
+    """A table's task, its labels, and whether only cells with i ≤ j are used."""
 
     task: Task
     labels: Sequence[str]
@@ -38,16 +38,16 @@ class TableDecoder(Decoder):
     first subwords of head and tail. `types` and `relations` are the labels in order (default: those in the
     training data, sorted). With `tasks = ["entities"]` there is no relation table.
 
-    Cells of at least `threshold` count. A span gets its best type. `overlaps` says what becomes of spans that share
-    words: "keep" keeps all of them, as the released code does; "nested" drops those that cross a better one; "flat"
+    Cells of at least `threshold` count. A span gets its best type. `overlaps` says how spans that share words are
+    treated: "keep" keeps all of them, as the released code does; "nested" drops those that cross a better one; "flat"
     drops those that share a word with a better one. A relation counts if entities begin at both its ends, and joins
-    the best of them. `mask_padding` leaves padding out of the sentence's vector; the released code does not.
+    the best of them. With `mask_padding`, the sentence's vector ignores padding; in the released code it does not.
 
-    Few cells are marked, and a new network that holds half of them for marked must first unlearn that. With `prior`
-    its cells begin around that probability, as in focal loss (Lin et al., 2017, section 3.3); the paper's do not.
+    Few cells are marked, but a new network marks half of them and must first unlearn that. With `prior`, its cells
+    start around that probability, as in focal loss (Lin et al., 2017, section 3.3); the paper's do not.
 
     Losses `entities`, `relations`: a sentence's binary cross-entropy summed over its table, over the padded length in
-    subwords, mean over sentences. The paper sums over sentences: a weight of `batch_size` does.
+    subwords, mean over sentences. The paper sums over sentences: a weight of `batch_size` does the same.
     """
 
     reads_windows: ClassVar[bool] = True
@@ -70,7 +70,7 @@ class TableDecoder(Decoder):
         if "entities" not in self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise RecipeError(
                 'tasks are ["entities"] or ["entities", "relations"]',
-                hint="tesga.relation_classifier.v1 classifies relations alone",
+                hint="tesga.relation_classifier.v1 classifies only relations",
                 code="part.setting",
             )
         if relations is not None and "relations" not in self.tasks:
@@ -82,7 +82,7 @@ class TableDecoder(Decoder):
         if not 0 <= dropout < 1:
             raise RecipeError(
                 f"dropout must lie between 0 and 1, not {dropout}",
-                hint="0 drops nothing",
+                hint="0 for no dropout",
                 code="part.setting",
             )
         if prior is not None and not 0 < prior < 1:
@@ -145,7 +145,7 @@ class TableDecoder(Decoder):
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """`entities [N, 4]`, `relations [M, 4]`: sentence, row, column and label of every marked cell.
 
-        Words that were cut off mark none.
+        Words that were cut off mark no cells.
         """
         first = self._first_subwords(inputs)
         return {task: self._cells(task, examples, first) for task in self._ids}
@@ -235,7 +235,7 @@ class TableDecoder(Decoder):
         return read_tables(batch.examples, first, found, labels, self.overlaps)
 
     def _found(self, table: Table, states: States) -> Cells:
-        """The cells of at least `threshold`, on the CPU."""
+        """The cells with at least `threshold`, on the CPU."""
         mask = states["mask"].bool()
         where, scores = [], []
         for rows, columns, block in self._blocks(table, states):

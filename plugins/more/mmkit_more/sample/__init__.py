@@ -1,14 +1,14 @@
-"""The drawn world of `--sample`: posts, pairs, and a corpus whose articles tell what an ambiguous name stands for.
+"""The synthetic world of `--sample`: posts, pairs, and a corpus whose articles say what an ambiguous name is.
 
-Two posts of five are explained by an article that the sentence finds, two by one that the photo finds:
+Two of five posts are explained by an article that the sentence finds, two by one that the photo finds:
 
 - "reading about Jordan at Kovefest" has a word that occurs in one article, which says what Jordan is there; such
   words of the development and test split never occur in training. The photo shows a meal.
-- "look at Jordan !" comes with a photo that resembles one picture of the corpus; text retrieval finds one of the
-  namesakes, and always the same one.
+- "look at Jordan !" comes with a photo that resembles one image of the corpus; text retrieval finds one article of
+  this name, always the same one.
 
-The fifth says itself what the name is. So an expert that retrieves by one of the two has to guess where the other
-knows, and the sentence tells which of them that is.
+The fifth post says itself what the name is. So an expert with only one of the two must guess where the other knows,
+and the sentence shows which of the two experts knows.
 """
 
 from mmkit_more.sample.corpus import write_corpus

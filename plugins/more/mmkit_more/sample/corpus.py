@@ -1,4 +1,4 @@
-"""The corpus: an article with a picture of every topic, and one for every event."""
+"""The corpus: an article with an image for every topic, and an article for every event."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit_more.sample.world import WORDS, Topic, World, picture_of
 
 
 def write_corpus(folder: Path, seed: int) -> Path:
-    """The path of a `corpus.jsonl` below `folder`, its pictures beside it; written once."""
+    """The path of a `corpus.jsonl` below `folder`, with its images beside it; written once."""
     root = written_once(folder / f"corpus-v2-{seed}", lambda target: _write(target, seed))
     return root / "corpus.jsonl"
 
@@ -41,5 +41,5 @@ def _topics(world: World) -> Iterator[Topic]:
 
 
 def _said(topic: Topic) -> str:
-    """What a topic is, its kind in a word that a small network finds early in a context."""
+    """Text about a topic, with its kind in a word that a small network finds early in a context."""
     return f"{' and '.join(topic.names)} : a {WORDS[topic.kind]} ."

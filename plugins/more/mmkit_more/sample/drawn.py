@@ -37,7 +37,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Post:
-    """A sentence with the bounds of its names, what they are, and what its photo resembles.
+    """A sentence with the bounds of its names, their kind, and the topic that its photo resembles.
 
     `event` is the topic of the one article that has the sentence's rare word.
     """
@@ -50,7 +50,7 @@ class Post:
 
 
 def drawn(task: Task, world: World) -> dict[str, list[Post]]:
-    """Every split's posts. Every sentence comes with each kind: the words alone do not tell."""
+    """Every split's posts. Every sentence occurs with each kind: the words alone are not enough."""
     rng = Random(f"{world.seed} {task.ending}")
     rest = _round(task, world, rng)
     posts = {split: [post for _ in range(rounds) for post in next(rest)] for split, rounds in ROUNDS.items()}
@@ -86,6 +86,6 @@ def _sentence(template: str, named: Sequence[str], rng: Random) -> tuple[list[st
 
 
 def _endless(items: Sequence[T], rng: Random) -> Iterator[T]:
-    """The items again and again, each round in another order."""
+    """The items repeatedly, each round in another order."""
     while True:
         yield from rng.sample(items, len(items))

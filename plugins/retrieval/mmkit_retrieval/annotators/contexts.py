@@ -1,4 +1,4 @@
-"""From what was retrieved to an example's context: what is left out, what is joined, what is shown as sources."""
+"""From search results to an example's context: hits that are left out, joined texts, and sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmkit.data.types import SOURCES, Example
 from mmkit_retrieval.retrieved import Retrieved
 
 TEXT_CONTEXT = "retrieval.text_context"
-"""Note key: what text retrieval found, joined to one string."""
+"""Note key: the results of text retrieval, joined to one string."""
 
 IMAGE_CONTEXT = "retrieval.image_context"
 """Note key: the same of image retrieval."""
@@ -25,13 +25,13 @@ _ADDRESSED = re.compile(r"(?:https?://|www\.)\S+|\brt\b(?=\s*@)|@\w+(?:\s_\s\w+)
 
 
 def choose(found: Iterable[Retrieved], example: Example, top: int) -> list[Retrieved]:
-    """The first `top` of `found` that are no leak of the example's sentence and say something new.
+    """The first `top` of `found` that do not leak the example's sentence and say something new.
 
-    The leak guard: a hit is left out if its text or caption is the sentence, which happens where the posts
-    themselves, or copies of them, are in the corpus. Two texts are the same if they agree in Unicode's compatibility
-    form without regard to case and white space, and also if only their letters and digits agree once web addresses,
-    `@names` and the `RT` before them are taken out: a repost with another short link is the same post. Texts of
-    which nothing is left then are compared in the first way alone. A longer paragraph that quotes the sentence stays.
+    The leak guard: a hit is left out if its text or caption is the sentence, which happens if the posts themselves,
+    or copies of them, are in the corpus. Two texts are the same if they agree in Unicode's compatibility form without
+    regard to case and white space, and also if only their letters and digits agree once web addresses, `@names` and
+    the `RT` before them are taken out: a repost with another short link is the same post. Texts of which nothing is
+    left then are compared in the first way alone. A longer paragraph that quotes the sentence stays.
     """
     guarded = {form for text in (example.text, " ".join(example.tokens)) for form in _forms(text)}
     seen: set[str] = set()
@@ -53,7 +53,7 @@ def join(found: Iterable[Retrieved], max_words: int) -> str:
 
 
 def packed(found: Sequence[Retrieved], context: str) -> dict[str, Any]:
-    """What an annotator stores, as JSON: the whole context, and the hits with their texts shortened."""
+    """The stored result of an annotator, as JSON: the whole context, and the hits with shortened texts."""
     return {"context": context, "found": [asdict(_shortened(hit)) for hit in found]}
 
 
@@ -79,7 +79,7 @@ def with_context(example: Example, key: str, by: str, found: Sequence[Retrieved]
 
 
 def _passage(hit: Retrieved) -> str:
-    """What a hit adds to a context."""
+    """The text that a hit adds to a context."""
     return " ".join(f"{hit.caption} {hit.text}".split())
 
 

@@ -1,4 +1,4 @@
-"""`retrieval.pictures.v1`: the articles of the images that are most like a post's photo, as its context."""
+"""`retrieval.pictures.v1`: the articles of the images that are most similar to a post's photo, as its context."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class ImageRetrieval(PictureAnnotator):
-    """Retrieves images by CLIP, with the post's photo as the query, and notes their texts (`retrieval.image_context`).
+    """Retrieves images by CLIP, with the post's photo as the query, and stores their texts as a note.
 
     MoRe (Wang et al., EMNLP Findings 2022, section 3.1) searches Wikipedia's images in this way. The note is the
     captions of the `top` nearest, each with the first paragraph of its article, joined. One that is the post's
@@ -43,9 +43,10 @@ class ImageRetrieval(PictureAnnotator):
 
     Args:
         index: the folder that `mmkit retrieval build-index` wrote, or the name of a Milvus collection.
-        top: the most images of a context.
-        max_words: the most words of a context, parted by white space. Encoders cut it further where it is too long.
-        engine: what searches: `faiss` an index on disk, `milvus` a server (`servers/milvus.py`).
+        top: the largest number of images in a context.
+        max_words: the largest number of words in a context, separated by white space. Encoders cut it further if it
+        is too long.
+        engine: the search engine: `faiss` for an index on disk, `milvus` a server (`servers/milvus.py`).
         url: Milvus's address, without credentials (an environment variable holds those), or a file of milvus-lite.
         clip: a folder with the CLIP model that the index was made with, where it cannot be had by the name that the
             index knows it by.

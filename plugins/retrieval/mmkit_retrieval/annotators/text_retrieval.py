@@ -1,4 +1,4 @@
-"""`retrieval.text.v1`: the paragraphs of a corpus that are most like a sentence, as its context."""
+"""`retrieval.text.v1`: the paragraphs of a corpus that are most similar to a sentence, as its context."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class TextRetrieval(Annotator):
-    """Retrieves paragraphs by BM25, with the sentence as the query, and notes their texts (`retrieval.text_context`).
+    """Retrieves paragraphs by BM25, with the sentence as the query, and stores their texts as a note.
 
     MoRe (Wang et al., EMNLP Findings 2022) searches Wikipedia's paragraphs in this way. The note is the texts of the
     `top` best, joined. A paragraph that is the sentence itself is left out (`annotators/contexts.py`, `choose`), and
@@ -39,13 +39,15 @@ class TextRetrieval(Annotator):
 
     Args:
         index: the folder that `mmkit retrieval build-index` wrote, or the name of a search server's index.
-        top: the most paragraphs of a context.
-        max_words: the most words of a context, parted by white space. Encoders cut it further where it is too long.
-        engine: what searches: `tantivy` an index on disk, the others a server (`servers/search_servers.py`).
+        top: the largest number of paragraphs in a context.
+        max_words: the largest number of words in a context, separated by white space. Encoders cut it further if it
+        is too long.
+        engine: the search engine: `tantivy` for an index on disk, the others for a server
+        (`servers/search_servers.py`).
         url: the server's address, without credentials: those come from environment variables.
-        snapshot: for servers, a name of your choice for what the index holds. Results are stored under it, and a
-            server does not tell that its index has changed: change it when you change the index.
-        timeout: seconds until a server that does not answer is given up.
+        snapshot: for servers, a name of your choice for the content of the index. Results are stored under it. A
+        server does not report that its index has changed, so change this name when you change the index.
+        timeout: seconds to wait for a server's answer.
         ca_certs: a file of certificates to trust, for servers that have their own.
         threads: searches at a time, or a server's requests: by default as many as there are cores, or 4 requests.
     """

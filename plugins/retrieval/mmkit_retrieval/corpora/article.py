@@ -1,4 +1,4 @@
-"""What is retrieved from: articles with paragraphs and captioned images, one at a time and in a fixed order."""
+"""Articles with paragraphs and captioned images, read one at a time and in a fixed order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """An image of an article: a file, and what the article says of it."""
+    """An image of an article: a file, and its caption in the article."""
 
     path: str
     caption: str = ""
@@ -26,6 +26,6 @@ class Article:
     images: tuple[CaptionedImage, ...] = ()
 
     def digest(self) -> str:
-        """A hash of everything in it but the images' bytes."""
+        """A hash of everything in it, except the images' bytes."""
         text = json.dumps(astuple(self), ensure_ascii=False)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -27,8 +27,8 @@ class Corpus(ABC):
     """The articles of one file, in memory that does not grow with it, and from the start on every iteration.
 
     Images are looked for in the folder `images` (default: the file's own); without `pictures` articles have none.
-    Errors are `DataError`s that name file and line. What an iteration skipped, or read with leniency, is counted in
-    `repairs` (reason → count).
+    Errors are `DataError`s that name file and line. What an iteration skipped or corrected is counted in `repairs`
+    (reason → count).
     """
 
     def __init__(self, path: Path, images: Path | None = None, pictures: bool = True) -> None:
@@ -129,7 +129,7 @@ def open_bytes(path: Path) -> Bytes:
         hint = "name a file of jsonlines, or a dump that dumps.wikimedia.org publishes"
         raise DataError("no such corpus", where=path, hint=hint, code="retrieval.no-corpus") from None
     except IsADirectoryError:
-        hint = "name a file; several files go into one index by one command each"
+        hint = "name a file; run one command for each of several files"
         raise DataError("the corpus is a folder", where=path, hint=hint, code="retrieval.no-corpus") from None
     except (OSError, ValueError) as error:
         raise DataError(

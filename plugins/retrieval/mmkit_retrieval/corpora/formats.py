@@ -1,4 +1,4 @@
-"""Which reader a corpus needs."""
+"""The reader that a corpus needs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmkit_retrieval.corpora.wikipedia import WikipediaCorpus
 
 FORMATS: dict[str, type[Corpus]] = {"jsonl": JsonlCorpus, "wikipedia": WikipediaCorpus}
 
-_HINT = "a corpus is jsonlines ({) or a MediaWiki export (<mediawiki>), as it is or in .gz or .bz2"
+_HINT = "a corpus is jsonlines ({) or a MediaWiki export (<mediawiki>), uncompressed or in .gz or .bz2"
 
 
 def open_corpus(
     path: Path, format: str = "auto", images: Path | None = None, pictures: bool = True
 ) -> Corpus:
-    """The corpus in the file `path`; "auto" tells its format by its first characters.
+    """The corpus in the file `path`; "auto" detects its format from the first characters.
 
     `images` is the folder of images (default: the file's own); without `pictures` articles have none.
     Raises `DataError` for a file that is missing or of neither format, and for a folder that does not exist.
@@ -52,5 +52,5 @@ def _told(path: Path) -> str:
         return "jsonl"
     if start.startswith(b"<"):
         return "wikipedia"
-    what = "this is no corpus" if start else "the corpus is empty"
+    what = "this is not a corpus" if start else "the corpus is empty"
     raise DataError(what, where=path, hint=_HINT, code="retrieval.corpus-format")

@@ -37,7 +37,7 @@ _CANONICAL = {"file": 6, "image": 6, "category": 14}
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a dump says of its wiki: namespaces by lower-case name, and whether titles begin with a capital."""
+    """A dump's facts about its wiki: namespaces by lower-case name, and whether titles begin with a capital."""
 
     namespaces: dict[str, int] = field(default_factory=lambda: dict(_CANONICAL))
     capitals: bool = True
@@ -135,7 +135,7 @@ class Dump:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if not self._elements and name != "mediawiki":
             raise DataError(
-                f"this XML is no MediaWiki export: it begins with <{name}>",
+                f"this XML is not a MediaWiki export: it begins with <{name}>",
                 where=self._where(),
                 code="retrieval.not-mediawiki",
             )

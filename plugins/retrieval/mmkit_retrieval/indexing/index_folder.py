@@ -1,4 +1,4 @@
-"""An index folder as a whole: what it says of itself, what it was begun with, and who may write to it."""
+"""An index folder as a whole: its facts, the settings with which it was started, and its lock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mmkit_retrieval.text import text_files
 
 FORMAT = 1
 INDEX, LEDGER, LOCK, TEXT, IMAGES = "index.json", "articles.db", ".lock", "text", "images"
-AGAIN = "run the same command again: it goes on where it stopped"
+AGAIN = "run the same command again: it continues where it stopped"
 """A hint."""
 
 
 def read_facts(out: Path) -> dict[str, Any]:
-    """What `index.json` says. Raises `DataError` if there is no index, or it is unfinished, damaged or newer."""
+    """The content of `index.json`. Raises `DataError` if there is no index, or it is unfinished, damaged or newer."""
     try:
         facts: dict[str, Any] = read_json(out / INDEX)
         version = facts["format"]

@@ -1,4 +1,4 @@
-"""Pictures as unit vectors, through the image tower of a CLIP model (Radford et al., 2021)."""
+"""Images as unit vectors, through the image tower of a CLIP model (Radford et al., 2021)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class ClipImages:
     """CLIP's normalised projections of images.
 
     Args:
-        name: a CLIP model of the Hub, or a folder that holds one.
+        name: a CLIP model of the Hub, or a folder that contains one.
         revision: the model's revision on the Hub.
         device: a torch device.
         precision: of the network; "auto" is float16 on a GPU and float32 elsewhere.
 
-    Raises `PartError` for a model that cannot be had or is no CLIP.
+    Raises `PartError` for a model that cannot be loaded or is not a CLIP.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ def clip_of(
         raise PartError(what, hint=hint, code="retrieval.other-clip")
     if not same_model(clip.probe().tolist(), model.probe):
         raise PartError(
-            f"the CLIP model {name} is not the index's: it sees otherwise",
+            f"the CLIP model {name} is not the index's: its vectors differ",
             hint=hint,
             code="retrieval.other-clip",
         )

@@ -11,7 +11,7 @@ from mmkit_retrieval.checksums import checksum
 from mmkit_retrieval.pictures.vectors import check_format, damaged, is_index
 
 FACTS = "facts.json"
-AGAIN = "run `mmkit retrieval build-index` again: it goes on where it stopped"
+AGAIN = "run `mmkit retrieval build-index` again: it continues where it stopped"
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

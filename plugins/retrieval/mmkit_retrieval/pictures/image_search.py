@@ -1,4 +1,4 @@
-"""Pictures of an index that are like one at hand, for a look into it."""
+"""Images of an index that are similar to a given image, to inspect the index."""
 
 from __future__ import annotations
 
