@@ -35,7 +35,9 @@ def retrieval() -> None:
     show_default=True,
     help="The format of CORPUS: jsonlines, or a MediaWiki export (also .gz and .bz2).",
 )
-@click.option("--images", type=_PATH, metavar="DIR", help="The folder of images. Default: the corpus's folder.")
+@click.option(
+    "--images", type=_PATH, metavar="DIR", help="The folder of images. Default: the corpus's folder."
+)
 @click.option("--no-text", is_flag=True, help="Index only images.")
 @click.option("--no-images", is_flag=True, help="Index only text.")
 @click.option(
@@ -108,7 +110,9 @@ def build_index(
 @click.argument("index", type=_PATH)
 @click.option("--text", help="A sentence.")
 @click.option("--image", type=_PATH, help="An image.")
-@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many results to print.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many results to print."
+)
 @click.option("--clip", metavar="DIR", help="The folder of the index's CLIP model, if it has moved.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object on each line.")
 @device_option
