@@ -20,13 +20,14 @@ from typing import Any
 import catalogue
 
 from mmkit.config import sources
-from mmkit.config.packages import part_hint
+from mmkit.config.packages import part_hint, word_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.values import Problems, construct, fit_arguments
 from mmkit.errors import PartError, did_you_mean, one_line
 
 BASES = {
     "readers": "mmkit.data.reader:Reader",
+    "writers": "mmkit.data.writer:Writer",
     "annotators": "mmkit.annotators.base:Annotator",
     "encoders": "mmkit.encoders.base:Encoder",
     "fusers": "mmkit.fusers.base:Fuser",
@@ -34,7 +35,7 @@ BASES = {
     "decoders": "mmkit.decoders.base:Decoder",
     "metrics": "mmkit.metrics.base:Metric",
 }
-"""The registries in the order in which a model runs, each with the base class of its parts."""
+"""The registries in the order in which a model runs, each with its parts' base class; no recipe names a writer."""
 
 HERE = "(this process)"
 """The package of a part that was registered by a decorator rather than by an entry point."""
@@ -74,6 +75,33 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
+
+    def full_name(self, name: str) -> str:
+        """The registered name that a user means, who may give its middle alone: `label-studio`.
+
+        Of several versions it is the last one. A name with a dot is returned as it is. Raises `PartError` for a short
+        name that fits none, or parts of several packages.
+        """
+        if "." in name:
+            return name
+        short: dict[str, str] = {}
+        fits: dict[str, str] = {}
+        for known in self.names():
+            package, _, rest = known.partition(".")
+            middle = rest.rpartition(".v")[0].replace("_", "-")
+            short[middle] = known
+            if middle == name.replace("_", "-"):
+                fits[package] = known
+        if len(fits) > 1:
+            raise PartError(
+                f"{name!r} may be {_listed(sorted(fits.values()))}",
+                hint="give the whole name",
+                code="part.ambiguous",
+            )
+        if not fits:
+            hint = word_hint(name) or did_you_mean(name, short)
+            raise PartError(f"there is no {name!r} among the {self.name}", hint=hint, code="part.unknown")
+        return next(iter(fits.values()))
 
     def get(self, name: str) -> type:
         """The class registered as `name`.
@@ -139,6 +167,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
 
 
 readers = Registry("readers")
+writers = Registry("writers")
 annotators = Registry("annotators")
 encoders = Registry("encoders")
 fusers = Registry("fusers")
@@ -146,7 +175,7 @@ scorers = Registry("scorers")
 decoders = Registry("decoders")
 metrics = Registry("metrics")
 ALL: dict[str, Registry] = {
-    r.name: r for r in (readers, annotators, encoders, fusers, scorers, decoders, metrics)
+    r.name: r for r in (readers, writers, annotators, encoders, fusers, scorers, decoders, metrics)
 }
 
 

@@ -60,7 +60,10 @@ def test_every_part_is_a_line_that_is_not_cut() -> None:
     assert listed.exit_code == 0
     lines = listed.stdout.splitlines()
     for component in registry.components():
-        line = next(line for line in lines if line.startswith(component.name + " "))
+        named = [
+            line for line in lines if line.startswith(component.name + " ")
+        ]  # a format: reader and writer
+        line = next(line for line in named if component.registry in line)
         for said in (component.registry, component.package, component.version, component.description):
             assert said in line
 

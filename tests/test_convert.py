@@ -30,6 +30,21 @@ def test_converting_a_data_file_needs_a_reader(tmp_path):
     assert sample.exit_code == 2 and "--sample goes with a recipe" in sample.stderr
 
 
+def test_readers_and_formats_may_be_named_in_short(tmp_path):
+    (tmp_path / "in.jsonl").write_text(
+        '{"text": "Jordan-based", "spans": [{"start_char": 0, "end_char": 6, "label": "P"}]}'
+    )
+    arguments = ("convert", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--reader", "jsonl")
+    done = mmkit(*arguments, "--misaligned", "expand", "--format", "jsonl", "--setting", "header=false")
+    assert done.exit_code == 0, done.output
+    assert "1 × span widened to whole tokens" in done.stdout
+    assert (tmp_path / "out.jsonl").read_text().startswith('{"id": "in:1"')
+    wrong = mmkit(*arguments, "--format", "jsonlines")
+    assert wrong.exit_code == 2 and "did you mean 'jsonl'?" in wrong.stderr
+    wrong = mmkit(*arguments, "--format", "jsonl", "--setting", "heder=false")
+    assert wrong.exit_code == 2 and "did you mean 'header'?" in wrong.stderr
+
+
 def test_sample_data_are_converted_too(tmp_path):
     done = mmkit("convert", "text_only_mnre", tmp_path / "out.jsonl", "--sample")
     assert done.exit_code == 0, done.output

@@ -355,3 +355,32 @@ def test_a_run_with_a_knowledge_base_gives_it_to_the_decoder(tagger, tmp_path):
     recipe = with_section(folder / "recipe.cfg", section)
     recipe.write_text(recipe.read_text().replace("mmkit.crf_tagger.v1", "t.linker.v1"))
     assert Run(folder).model().decoder.known == ["Q41421"]
+
+
+# Predictions as data
+
+
+def test_predictions_are_examples_again(tagger, tmp_path):
+    answers, silver = tmp_path / "answers.jsonl", tmp_path / "silver.jsonl"
+    arguments = ("--split", "test", "--limit", 5)
+    assert mmkit_predict(tagger, *arguments, "--output", answers).exit_code == 0
+    done = mmkit_predict(tagger, *arguments, "--output", silver, "--format", "jsonl")
+    assert done.exit_code == 0 and "5 predictions written" in done.stderr
+    told, written = list(mmkit.read(answers)), list(mmkit.read(silver))
+    assert any(x.spans for x in told)
+    for one, other in zip(told, written, strict=True):
+        same = ("id", "tokens", "spans", "images")
+        assert [getattr(one, name) for name in same] == [getattr(other, name) for name in same]
+        scores = other.notes["mmkit.scores"]["spans"] if other.spans else []
+        assert one.notes.get("mmkit.scores", {}).get("spans", []) == pytest.approx(scores, abs=1e-6)
+        assert all(Path(image.path).is_file() for image in one.images)
+    done = mmkit_predict(tagger, "--input", answers, "--output", tmp_path / "again.jsonl")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "again.jsonl").read_bytes() == answers.read_bytes()
+
+
+def test_a_format_needs_a_file_and_a_reader_an_input(tagger):
+    done = mmkit_predict(tagger, "--text", "Jordan", "--format", "jsonl")
+    assert done.exit_code == 2 and "--format and --setting go with --output" in done.stderr
+    done = mmkit_predict(tagger, "--text", "Jordan", "--reader", "jsonl")
+    assert done.exit_code == 2 and "--reader goes with --input" in done.stderr

@@ -99,10 +99,17 @@ def _table(components: list[Component]) -> Table:
 
 @click.command()
 @click.argument("name")
+@click.option(
+    "--registry", "only", metavar="NAME", help="Of a format, which has a reader and a writer: writers."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object.")
-def describe(name: str, as_json: bool) -> None:
+def describe(name: str, only: str | None, as_json: bool) -> None:
     """Show what a part does, its parameters with types and defaults, and where its source is."""
-    station, part = registry.find(name)
+    if only is None:
+        station, part = registry.find(name)
+    else:
+        station, part = only, registry.get(only, registry.registry_of(only).full_name(name))
+        name = registry.registry_of(only).full_name(name)
     component = next(c for c in registry.components(station) if c.name == name)
     arguments = parameters(part)
     task = getattr(part, "task", None)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from mmkit.cli.formats import format_option, reader_of, say_losses, setting_option, writer_of
 from mmkit.cli.options import (
     OVERRIDABLE,
     console_display,
@@ -23,7 +24,7 @@ SHOWN = 6
 """Recipes that are named in a hint."""
 
 _READER_HINT = (
-    "a data file needs --reader NAME, such as mmkit.jsonl.v1; "
+    "a data file needs --reader NAME, such as jsonl or conll; "
     "`mmkit list-components --registry readers` shows them all"
 )
 
@@ -82,7 +83,11 @@ def annotate(
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option("--split", default="train", show_default=True, help="If SRC is a recipe: the split to convert.")
-@click.option("--reader", "reader_name", help="If SRC is a data file: the registered reader that reads it.")
+@click.option(
+    "--reader", "reader_name", metavar="NAME", help="If SRC is data: what reads it, such as label-studio."
+)
+@format_option
+@setting_option
 @click.option("--sample", is_flag=True, help="If SRC is a recipe: convert the sample data instead.")
 @click.pass_context
 def convert(
@@ -91,16 +96,19 @@ def convert(
     destination: Path,
     split: str,
     reader_name: str | None,
+    format_: str | None,
+    settings: tuple[str, ...],
     sample: bool,
 ) -> None:
-    """Write the data SRC as canonical jsonlines DST, which mmkit.jsonl.v1 reads.
+    """Write the data SRC as DST: as canonical jsonlines, which mmkit.jsonl.v1 reads, or in another --format.
 
-    SRC is a recipe (with --split), or a data file (with --reader, whose arguments follow as --name value).
+    SRC is a recipe (with --split), or data (with --reader, whose arguments follow as --name value).
     """
     from mmkit.data.convert import convert as convert_data
     from mmkit.recipe import parse_overrides
 
     path = Path(source)
+    writer = writer_of(format_, settings)
     if reader_name is None:
         if _holds_data(path):
             raise DataError("this is not a recipe", where=path, hint=_READER_HINT, code="recipe.not-a-recipe")
@@ -108,17 +116,15 @@ def convert(
     elif sample:
         raise click.UsageError("--sample goes with a recipe, not with --reader")
     else:
-        from mmkit.registry import build_part
-
-        arguments = {"root": str(path.parent), "file": path.name, **parse_overrides(context.args)}
-        reader = build_part("readers", reader_name, arguments)
-    counts = convert_data(reader, destination)
+        reader = reader_of(reader_name, path, parse_overrides(context.args))
+    counts = convert_data(reader, destination, writer)
     (kind, records), *rest = counts.items()
     within = ", ".join(f"{count} {what}" for what, count in rest if count)
     written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]
     echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
     for reason, count in reader.repairs.items():
         echo(f"corrected: {count} × {reason}")
+    say_losses(writer)
 
 
 def _holds_data(path: Path) -> bool:

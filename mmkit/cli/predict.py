@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmkit.cli.formats import (
+    JSONLINES,
+    format_option,
+    reader_of,
+    say_losses,
+    setting_option,
+    writer_of,
+)
 from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
 from mmkit.notes import capped
 from mmkit.terminal import echo
 
 if TYPE_CHECKING:
-    from mmkit.data.types import Entity, Example
+    from mmkit.data.types import Entity, Example, Prediction
+    from mmkit.data.writer import Writer
     from mmkit.encoders.items import MissingPolicy
     from mmkit.tasks import Answer, Task
 
@@ -32,11 +41,16 @@ if TYPE_CHECKING:
     help="For a model that links: a knowledge base in jsonlines (made by `mmkit convert`) instead of the one "
     "it was trained with.",
 )
-@click.option("--input", "input_", type=click.Path(path_type=Path), help="A jsonlines file of examples.")
+@click.option(
+    "--input", "input_", type=click.Path(path_type=Path), help="Examples: jsonlines, or see --reader."
+)
+@click.option("--reader", metavar="NAME", help="The reader of --input if it is not jsonlines, such as conll.")
 @click.option("--split", help="Examples of a split of the run's own recipe, such as test.")
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Where to write jsonlines. Default: the screen."
 )
+@format_option
+@setting_option
 @click.option(
     "--missing-images",
     type=click.Choice(["error", "blank"]),
@@ -57,8 +71,11 @@ def predict(
     images: tuple[str, ...],
     entities: Path | None,
     input_: Path | None,
+    reader: str | None,
     split: str | None,
     output: Path | None,
+    format_: str | None,
+    settings: tuple[str, ...],
     missing_images: MissingPolicy | None,
     batch_size: int | None,
     limit: int | None,
@@ -72,7 +89,8 @@ def predict(
 
     Other inputs that a model needs are among the options below: a pair for a relation classifier, a mention for a
     linker. A line of --input needs `text` (or `tokens`) and may have `id`, `images` and the model's inputs:
-    `relations`, `mention` and `candidates`.
+    `relations`, `mention` and `candidates`. With --format, --output is a file of the named tool: the predictions are
+    annotations that can be corrected there.
     """
     task = context.meta.get(TASK) or task_of(run)
     given = given_to(options)
@@ -84,6 +102,10 @@ def predict(
         return
     if sum(source is not None for source in (text, input_, split)) != 1:
         raise click.UsageError("give one of --text, --input and --split")
+    if (format_ or settings) and output is None:
+        raise click.UsageError("--format and --setting go with --output")
+    if reader is not None and input_ is None:
+        raise click.UsageError("--reader goes with --input")
     if text is None and (images or given):
         own = " and ".join(["--image", *(i.flag for i in task.inputs)])
         raise click.UsageError(f"{own} go with --text")
@@ -91,11 +113,12 @@ def predict(
         task.check_given(given, "input")
     quiet_libraries()
     import mmkit
+    from mmkit.data.convert import folder_of, moved
     from mmkit.data.expected import records
-    from mmkit.data.jsonl import JsonlReader
     from mmkit.loading.splits import check_split, read_split
     from mmkit.network import without_network
 
+    writer = writer_of(format_, settings) if format_ is not None else None
     predictor = mmkit.load(run, device=device, entities=entities, allow_network=allow_network)
     if split is not None:
         check_split(predictor.recipe, split)
@@ -110,11 +133,17 @@ def predict(
         with without_network(run, allow=allow_network):
             examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
-        examples = only_examples(records(JsonlReader(root=str(input_.parent), file=input_.name)), input_)
+        examples = only_examples(records(reader_of(reader or JSONLINES, input_)), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
+    if output is not None:  # with paths that are right from its folder
+        folder = folder_of(output)
+        found = ((moved(example, folder), prediction) for example, prediction in found)
     lacks = Lacks()
+    found, kept = itertools.tee(found) if writer is not None else (found, iter(()))
     answers = lacks.counted(predictor.answer(example, prediction) for example, prediction in found)
-    if output is not None:
+    if output is not None and writer is not None:  # both go on in step: one pair is kept at a time
+        write_annotations(output, writer, task, (pair for pair, _ in zip(kept, answers, strict=True)))
+    elif output is not None:
         write(output, answers)
     elif json_:
         for answer in answers:
@@ -188,6 +217,25 @@ def write(output: Path, answers: Iterable[Answer]) -> None:
             file.write(as_json(answer.to_dict(), indent=None) + "\n")
             count += 1
     echo(f"{count} predictions written to {output}", err=True)
+
+
+def write_annotations(
+    output: Path, writer: Writer, task: Task, found: Iterable[tuple[Example, Prediction]]
+) -> None:
+    """The predictions as annotations of their examples, in a writer's format."""
+    from mmkit.data.answers import silver
+
+    count = 0
+
+    def annotated() -> Iterator[Example]:
+        nonlocal count
+        for example, prediction in found:
+            count += 1
+            yield silver(task.question(example), prediction)
+
+    writer.write(output, annotated())
+    echo(f"{count} predictions written to {output}", err=True)
+    say_losses(writer)
 
 
 def show(task: Task, answers: Iterable[Answer]) -> None:

@@ -25,13 +25,15 @@ def distribution_of(requirement: str) -> str:
 class KnownPackage:
     """A package: the beginnings of its parts' names, how to install it, and the settings that it brings.
 
-    `settings` are dotted names of settings that the core does not take, or not with every value.
+    `settings` are dotted names of settings that the core does not take, or not with every value. `words` are
+    short names of formats that it reads and writes.
     """
 
     package: str
     parts: tuple[str, ...]
     install: str
     settings: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @cache
@@ -39,7 +41,13 @@ def known_packages() -> tuple[KnownPackage, ...]:
     """The packages of `known_packages.json`."""
     text = (files("mmkit.config") / "known_packages.json").read_text(encoding="utf-8")
     return tuple(
-        KnownPackage(entry["package"], tuple(entry["parts"]), entry["install"], tuple(entry["settings"]))
+        KnownPackage(
+            entry["package"],
+            tuple(entry["parts"]),
+            entry["install"],
+            tuple(entry["settings"]),
+            tuple(entry.get("words", ())),
+        )
         for entry in json.loads(text)
     )
 
@@ -65,6 +73,12 @@ def part_hint(name: str) -> str:
     """How to get the package that brings a part of this name; empty if none is known or it is installed."""
     word = name.partition(".")[0]
     return _first(known for known in known_packages() if word in known.parts)
+
+
+def word_hint(name: str) -> str:
+    """How to get the package that reads and writes a format of this short name; empty as for `part_hint`."""
+    word = name.replace("_", "-")
+    return _first(known for known in known_packages() if word in known.words)
 
 
 def setting_hint(dotted: str) -> str:

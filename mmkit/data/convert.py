@@ -1,4 +1,4 @@
-"""Any reader's data as canonical jsonlines."""
+"""Any reader's data in another format: canonical jsonlines, unless a writer says otherwise."""
 
 from __future__ import annotations
 
@@ -6,47 +6,60 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from mmkit.data.expected import records
-from mmkit.data.jsonlines import Kind, write_jsonl
+from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image, Media
+from mmkit.data.writer import Writer
 
 M = TypeVar("M", Image, Media)
+X = TypeVar("X", bound=Example | Entity)
 
 
-def convert(reader: Reader, dst: Path | str) -> dict[str, int]:
-    """Write what `reader` reads to the jsonlines file `dst`, as a stream; return counts of what was written.
+def convert(reader: Reader, dst: Path | str, writer: Writer | None = None) -> dict[str, int]:
+    """Write what `reader` reads to `dst`, as a stream; return counts of what was written.
 
-    Images and other media below the destination's folder get paths relative to it (read the file with that folder as
-    `root`), all others get absolute paths. Afterwards the reader's `repairs` counts what it skipped or corrected.
-    Raises `DataError` for data that cannot be read, and if the disk refuses.
+    `writer` is that of the format; by default, `dst` is a file of canonical jsonlines. Images and other media below the
+    destination's folder get paths relative to it (read the file with that folder as `root`), all others get absolute
+    paths. Afterwards the reader's `repairs` counts what it skipped or corrected, and the writer's `losses` what the
+    format has no place for. Raises `DataError` for data that cannot be read, and if the disk refuses.
     """
     counts: Counter[str] = Counter()
-    folder = os.path.abspath(Path(dst).parent)  # noqa: PTH100 - of a string, and leaves symlinks as named
-    found = records(reader)
-    first = next(found, None)
-    kind: Kind = "entities" if isinstance(first, Entity) else "examples"
+    folder = folder_of(dst)
 
-    def moved() -> Iterator[Example | Entity]:
-        for x in chain(() if first is None else (first,), found):
+    def counted() -> Iterator[Example | Entity]:
+        for x in records(reader):
+            kind = "entities" if isinstance(x, Entity) else "examples"
+            if kind not in counts:
+                counts[kind] = 0  # first in the order, too
             counts[kind] += 1
             counts["images"] += len(x.images)
             if isinstance(x, Example):
                 counts.update(tokens=len(x.tokens), spans=len(x.spans), relations=len(x.relations))
-            images = tuple(_moved(image, folder) for image in x.images)
-            yield replace(x, images=images, media=tuple(_moved(m, folder) for m in x.media))
+            yield moved(x, folder)
 
-    counts[kind] = 0
-    write_jsonl(dst, moved(), kind)
-    return dict(counts)
+    (writer or JsonlWriter()).write(Path(dst), counted())
+    return dict(counts) or {"examples": 0}
+
+
+def folder_of(dst: Path | str) -> str:
+    """The folder that paths in a file are relative to, as an absolute path."""
+    return os.path.abspath(Path(dst).parent)  # noqa: PTH100 - of a string, and leaves symlinks as named
+
+
+def moved(x: X, folder: str) -> X:
+    """A record with the paths of its pictures and other media as a file in `folder` has them; it is absolute."""
+    if not x.images and not x.media:
+        return x
+    images = tuple(_moved(image, folder) for image in x.images)
+    return replace(x, images=images, media=tuple(_moved(m, folder) for m in x.media))
 
 
 def _moved(medium: M, folder: str) -> M:
-    if medium.path is None:
+    if medium.path is None or "://" in medium.path:  # an address of the web stays what it is
         return medium
     path = os.path.abspath(medium.path)  # noqa: PTH100 - thousands of them
     below = os.path.join(folder, "")  # noqa: PTH118 - with a separator at its end

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmkit.data.alignment import Aligner, Misaligned, Units
 from mmkit.data.crops import blanked, found
-from mmkit.data.jsonlines import FORMAT, Kind, Record, check_header, located_records, read_jsonl, write_jsonl
+from mmkit.data.jsonlines import FORMAT, Kind, Record, check_header, located_examples, read_jsonl, write_jsonl
 from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.records import entity_from_json, example_from_json, prediction_from_json, to_json
@@ -30,10 +31,16 @@ __all__ = [
 
 
 class JsonlReader(Reader):
-    """Reads examples or entities from canonical jsonlines, the format for your own data.
+    """Reads examples or entities from jsonlines, the format for your own data.
 
     Relative image paths are relative to `root`. A record needs only `text` (or `tokens`), and
-    `images` may be a list of paths: `{"text": "Jordan scores again", "images": ["photos/1.jpg"]}`.
+    `images` may be a list of paths: `{"text": "Jordan scores again", "images": ["photos/1.jpg"]}`. A file of examples
+    needs no header line. The output of `mmkit predict --output` is read too, as examples with the note `mmkit.scores`.
+
+    Spans count tokens (`start`, `end`) or characters (`start_char`, `end_char`); ends are exclusive. `misaligned` says
+    what happens to a span that begins or ends inside a token: "error" stops, "expand" makes it wider (whole tokens),
+    "drop" leaves it out, and "split" cuts the token in two. `offsets` says what offsets count: "characters", "utf-16"
+    or "bytes".
     """
 
     form: ClassVar[str] = (
@@ -41,10 +48,23 @@ class JsonlReader(Reader):
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"jsonl-examples", "jsonl-entities", "jsonl-predictions"})
 
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        blank_images: bool = False,
+        *,
+        misaligned: Misaligned = "error",
+        offsets: Units = "characters",
+    ) -> None:
+        super().__init__(root, file, blank_images)
+        self.misaligned, self.offsets = misaligned, offsets
+
     def __iter__(self) -> Iterator[Example] | Iterator[Entity]:
         self.repairs.clear()
         seen: set[str] = set()
-        for where, x in located_records(self.path, None, self.root, self.repairs, self.refuse):
+        aligner = Aligner(self.misaligned, self.offsets, self.repairs)
+        for where, x in located_examples(self.path, self.root, aligner, self.refuse):
             if isinstance(x, Prediction):
                 raise DataError(
                     "the file holds predictions, not examples", where=self.path, code="file.wrong-kind"

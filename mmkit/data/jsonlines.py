@@ -11,9 +11,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mmkit.data.alignment import Aligner
+from mmkit.data.answers import example_from_answer, is_answer
 from mmkit.data.json_text import parse_line, surrogates
 from mmkit.data.lines import numbered_lines
 from mmkit.data.records import (
@@ -48,15 +51,18 @@ def read_jsonl(path: Path | str, kind: Kind | None = None, root: str = "") -> It
     return (x for _, x in located_records(Path(path), kind, root))
 
 
-def write_jsonl(path: Path | str, records: Iterable[Record], kind: Kind) -> int:
+def write_jsonl(path: Path | str, records: Iterable[Record], kind: Kind, header: bool = True) -> int:
     """Stream `records` into a file that appears complete or not at all; return how many there were.
 
+    Without its `header` line, a file of examples can be read by `mmkit.jsonl.v1` and one of entities by
+    `mmkit.kb_jsonl.v1`.
     Raises `DataError` for a record of another kind, or one that cannot be written without loss, or if the disk refuses.
     """
     path, count = Path(path), 0
     expected = _KINDS[kind][0]
     with atomic(path, "wb", DataError) as file:
-        file.write(_encoded({"format": FORMAT, "kind": kind}, ""))
+        if header:
+            file.write(_encoded({"format": FORMAT, "kind": kind}, ""))
         for x in records:
             if not isinstance(x, expected):
                 raise DataError(
@@ -94,21 +100,92 @@ def located_records(
     lines = numbered_lines(path, repairs=repairs)
     first = next(lines, None)
     if first is None:
-        raise DataError("the file is empty", where=path, hint=_HEADER_HINT, code="file.empty")
-    read = _KINDS[check_header(parse_line(first[1], f"{path}:1"), f"{path}:1", kind)][1]
+        raise _empty(path)
+    make = _KINDS[check_header(parse_line(first[1], f"{path}:1"), f"{path}:1", kind)][1]
+
+    def read(line: str, where: str, id: str) -> Record:
+        return make(parse_line(line, where), where=where, root=root, id=id)
+
+    yield from _located(lines, path, repairs, refuse, read)
+
+
+def located_examples(
+    path: Path, root: str, aligner: Aligner, refuse: Callable[[DataError], None] | None = None
+) -> Iterator[tuple[str, Record]]:
+    """("file:line", record) of each line of a user's file, with a header or without; `refuse` as above.
+
+    Without a header, lines are examples, or answers as `mmkit predict` writes them. What `aligner` changes is counted
+    in its `repairs`, together with lines that are skipped.
+    """
+    make: Callable[..., Record] = partial(_example_or_answer, aligner=aligner)
+    begun = False
+
+    def read(line: str, where: str, id: str) -> Record | None:
+        nonlocal begun, make
+        value, first, begun = parse_line(line, where), not begun, True
+        if first and isinstance(value, dict) and "format" in value:
+            kind = check_header(value, where, None)
+            make = partial(example_from_json, aligner=aligner) if kind == "examples" else _KINDS[kind][1]
+            return None
+        return make(value, where=where, root=root, id=id)
+
+    yield from _located(numbered_lines(path, repairs=aligner.repairs), path, aligner.repairs, refuse, read)
+    if not begun:
+        raise _empty(path)
+
+
+def _located(
+    lines: Iterator[tuple[int, str]],
+    path: Path,
+    repairs: Counter[str] | None,
+    refuse: Callable[[DataError], None] | None,
+    read: Callable[[str, str, str], Record | None],
+) -> Iterator[tuple[str, Record]]:
+    """("file:line", what `read` makes of the line, its place and an id) of each line that is not empty."""
     for number, line in lines:
         where = f"{path}:{number}"
         if line.strip():
             try:
-                record = read(parse_line(line, where), where=where, root=root, id=f"{path.stem}:{number}")
+                record = read(line, where, f"{path.stem}:{number}")
             except DataError as error:
-                if refuse is None:
+                if refuse is None or error.code in _WHOLE_FILE:
                     raise
                 refuse(error)
                 continue
-            yield where, record
+            if record is not None:
+                yield where, record
         elif repairs is not None:
             repairs["empty line skipped"] += 1
+
+
+_WHOLE_FILE = frozenset(
+    {"jsonl.format", "jsonl.newer-format", "jsonl.unknown-kind", "jsonl.no-header", "jsonl.list"}
+)
+"""Codes of errors that are about the file, not about one of its records."""
+
+
+def _example_or_answer(value: Any, where: str, root: str, id: str, aligner: Aligner) -> Example:
+    if is_answer(value):
+        return example_from_answer(value, where, root)
+    if isinstance(value, list):
+        raise DataError(
+            "a list, where each line has to be one record",
+            where=where,
+            hint="jsonlines have an object a line; for JSON that another tool wrote, name its reader",
+            code="jsonl.list",
+        )
+    if isinstance(value, dict) and "name" in value and not {"text", "tokens"} & value.keys():
+        raise DataError(
+            "this looks like an entity, in a file without a header",
+            where=where,
+            hint='begin the file with {"format": 2, "kind": "entities"}, or read it with mmkit.kb_jsonl.v1',
+            code="jsonl.no-header",
+        )
+    return example_from_json(value, where, root, id, aligner)
+
+
+def _empty(path: Path) -> DataError:
+    return DataError("the file is empty", where=path, hint=_HEADER_HINT, code="file.empty")
 
 
 def check_header(header: Any, where: str, expected: Kind | None) -> str:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from mmkit.data.answers import answered
 from mmkit.data.expected import of_another_kind
 from mmkit.data.json_text import parse_line
 from mmkit.data.jsonlines import Record, read_jsonl
 from mmkit.data.lines import numbered_lines
 from mmkit.data.records import Node
 from mmkit.data.strings import STRINGS
-from mmkit.data.types import Example, Prediction, Region, Relation, Span
+from mmkit.data.types import Example, Prediction
 from mmkit.errors import DataError
 
 
@@ -225,40 +226,6 @@ def _described(path: Path) -> Iterator[Told]:
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        node = _object(Node(parse_line(line, where), where))
-        prediction = Prediction(
-            id=node["id"].text(),
-            spans=node.list("entities", _span),
-            span_scores=node.list("entities", _score),
-            relations=node.list("relations", _relation),
-            relation_scores=node.list("relations", _score),
-            links=node.list("links", lambda link: _object(link)["entity"].text()),
-            link_scores=node.list("links", _score),
-            notes=node.optional("notes", Node.object) or {},
-        )
-        yield Told(prediction, node["tokens"].strings())
-
-
-def _object(node: Node) -> Node:
-    node.object()
-    return node
-
-
-def _score(node: Node) -> float:
-    return _object(node)["score"].number()
-
-
-def _relation(node: Node) -> Relation:
-    _object(node)
-    return Relation(_span(node["head"]), _span(node["tail"]), node.optional("label", Node.text))
-
-
-def _span(node: Node) -> Span:
-    start, end = (_object(node)[key].count() for key in ("start", "end"))
-    if start >= end:
-        node.fail("a span with start < end")
-    return Span(start, end, node["label"].text(), node.list("regions", _region))
-
-
-def _region(node: Node) -> Region:
-    return Region.read(Node({k: v for k, v in node.object().items() if k != "path"}, node.where, node.name))
+        node = Node(parse_line(line, where), where)
+        node.object()
+        yield Told(answered(node), node["tokens"].strings())

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
+from mmkit.data.alignment import Aligner, Words
 from mmkit.data.crops import under
+from mmkit.data.marks import align_marks, by_characters, read_marks
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
 from mmkit.data.tokenize import tokenize
-from mmkit.data.types import Entity, Example, Image, Media, Mention, Prediction, Relation, Span
+from mmkit.data.types import Entity, Example, Image, Media, Prediction
 from mmkit.errors import DataError
 
 __all__ = ["Json", "Node", "entity_from_json", "example_from_json", "prediction_from_json", "to_json"]
@@ -52,24 +54,32 @@ def _words_to_json(x: Example) -> Json:
     return {"text": x.text, "tokens": list(x.tokens), "offsets": offsets}
 
 
-def example_from_json(record: object, where: str = "", root: str = "", id: str = "") -> Example:
+def example_from_json(
+    record: object, where: str = "", root: str = "", id: str = "", aligner: Aligner | None = None
+) -> Example:
     """An example from its JSON object. Relative paths of images and media are relative to `root`.
 
     `tokens` may be left out (`text` is tokenised), or `text` (tokens are joined by spaces), or only
-    `offsets`; images may be plain strings, and `id` is used if the record has none.
+    `offsets`; images may be plain strings, and `id` is used if the record has none. Spans may be given by
+    `start_char` and `end_char`, which `aligner` turns into token bounds; if both are given, they must agree.
     Raises `DataError` that says `where` and names the field.
     """
     node = Node(record, where).fields(_EXAMPLE)
-    text, tokens, offsets = _words(node)
+    if by_characters(node):
+        text, words = _given_words(node)
+        tokens, offsets, marks = align_marks(node, text, words, aligner or Aligner())
+    else:
+        text, (tokens, offsets) = _words(node)
+        marks = read_marks(node)
     fields: Json = {
-        "images": node.list("images", lambda n: _placed(Image.read(n), root)),
-        "spans": node.list("spans", Span.read),
-        "relations": node.list("relations", Relation.read),
-        "mention": node.optional("mention", Mention.read),
+        "images": node.list("images", lambda n: placed(Image.read(n), root)),
+        "spans": marks.spans,
+        "relations": marks.relations,
+        "mention": marks.mention,
         "entity": node.optional("entity", Node.text),
         "candidates": node.list("candidates", Node.text),
         "notes": node.optional("notes", Node.object) or {},
-        "media": node.list("media", lambda n: _placed(Media.read(n), root)),
+        "media": node.list("media", lambda n: placed(Media.read(n), root)),
     }
     try:
         return Example(node.id(id), text, tokens, offsets, **fields)
@@ -85,9 +95,9 @@ def entity_from_json(record: object, where: str = "", root: str = "", id: str = 
         name=node["name"].text(),
         aliases=node.list("aliases", Node.text),
         description=node.optional("description", Node.text) or "",
-        images=node.list("images", lambda n: _placed(Image.read(n), root)),
+        images=node.list("images", lambda n: placed(Image.read(n), root)),
         notes=node.optional("notes", Node.object) or {},
-        media=node.list("media", lambda n: _placed(Media.read(n), root)),
+        media=node.list("media", lambda n: placed(Media.read(n), root)),
     )
 
 
@@ -96,29 +106,52 @@ def prediction_from_json(record: object, where: str = "", root: str = "", id: st
     return Prediction.from_dict(record, where, id)
 
 
-def _words(node: Node) -> tuple[str, tuple[str, ...], tuple[tuple[int, int], ...]]:
-    """Text, tokens and offsets; what the record leaves out is computed from the rest."""
+def _words(node: Node) -> tuple[str, Words]:
+    """Text, and its tokens with offsets; what the record leaves out is computed from the rest."""
+    text, words = _given_words(node)
+    if words is not None:
+        return text, words
+    for key in ("spans", "relations"):
+        if node.value.get(key):
+            raise DataError(
+                f"`{key}` without `tokens`",
+                where=node.where,
+                hint="start and end count tokens: give `tokens` too, or start_char and end_char instead",
+                code="data.no-tokens",
+            )
+    return text, Words(*tokenize(text))
+
+
+def _given_words(node: Node) -> tuple[str, Words | None]:
+    """Text, and the record's own tokens with offsets, if it has any."""
     text = node.optional("text", Node.text)
     if node.value.get("tokens") is None:
         if text is None:
             raise DataError("it has neither `text` nor `tokens`", where=node.where, code="data.no-text")
-        for key in ("offsets", "spans", "relations"):
-            if node.value.get(key):
-                raise DataError(
-                    f"`{key}` without `tokens`",
-                    where=node.where,
-                    hint="they count tokens: give `tokens` too",
-                    code="data.no-tokens",
-                )
-        return text, *tokenize(text)
+        if node.value.get("offsets"):
+            raise DataError(
+                "`offsets` without `tokens`",
+                where=node.where,
+                hint="they are the bounds of tokens: give `tokens` too",
+                code="data.no-tokens",
+            )
+        return text, None
     tokens = node["tokens"].strings()
     if text is None:
         text = " ".join(tokens)
     if node.value.get("offsets") is not None:
-        return text, tokens, node.list("offsets", lambda n: _bounds(n, len(text)))
-    if text == " ".join(tokens):
-        return text, tokens, _joined_offsets(tokens)
-    return text, tokens, _found_offsets(text, tokens, node.where)
+        offsets = node.list("offsets", lambda n: _bounds(n, len(text)))
+        if len(offsets) != len(tokens):
+            raise DataError(
+                f"{len(tokens)} tokens but {len(offsets)} offsets", where=node.where, code="data.offset-count"
+            )
+        return text, Words(tokens, offsets)
+    return text, Words(tokens, offsets_in(text, tokens, node.where))
+
+
+def offsets_in(text: str, tokens: tuple[str, ...], where: str = "") -> tuple[tuple[int, int], ...]:
+    """The bounds of tokens that stand in `text` in their order. Raises `DataError` for one that does not."""
+    return _joined_offsets(tokens) if text == " ".join(tokens) else _found_offsets(text, tokens, where)
 
 
 def _joined_offsets(tokens: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
@@ -147,6 +180,6 @@ def _bounds(node: Node, length: int) -> tuple[int, int]:
     return bounds[0], bounds[1]
 
 
-def _placed(x: T, root: str) -> T:
+def placed(x: T, root: str) -> T:
     """An image or another medium, with its path under `root`."""
     return x if x.path is None else replace(x, path=under(root, x.path))

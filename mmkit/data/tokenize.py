@@ -3,37 +3,68 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import cache
 
-_MARKS = "\u0300-\u036f"  # combining accents, which \w leaves out
 _EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf"
-_JOIN = "[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]"  # variation selector, keycap, skin tones
-
-_CLITIC = r"['’](?:s|re|ve|ll|d|m)\b"
-_CJK = "\u3040-\u30ff\u3400-\u9fff"
-
-_TOKEN = re.compile(
-    rf"""
-      (?:https?://|www\.)[^\s<>"]*[^\s<>".,;:!?'’”)\]}}]  # URLs, without the sentence's own punctuation
-    | [\w.+-]{{1,64}}@\w[\w-]*(?:\.\w[\w-]*)+           # e-mail addresses
-    | [@#]\w[\w{_MARKS}]*                               # mentions and hashtags
-    | (?:[A-Za-z]\.){{2,}}                              # U.S.
-    | {_CLITIC}                                         # Cosby 's, I 'm
-    | \d+(?:[.,:]\d+)*%?(?![\w{_MARKS}])                # numbers, times, percentages
-    | [{_CJK}]                                          # Japanese and Chinese characters, one by one
-    | (?: [^\W{_CJK}] (?: [{_MARKS}] | (?!{_CLITIC})['’](?=\w) | [-&](?=\w) )* )+   # don't, well-known, AT&T
-    | [{_EMOJI}]{_JOIN}* (?: \u200d[{_EMOJI}]{_JOIN}* )*    # emoji with what is joined to them
-    | \.{{2,}} | -{{2,}}
-    | \S                                                # any other character by itself
-    """,
-    re.VERBOSE | re.IGNORECASE,
+_FLAG = "\U0001f1e6-\U0001f1ff"  # two of these letters are a flag
+_JOINED = (
+    "\U0001f3fb-\U0001f3ff\u200c\u200d\U000e0020-\U000e007f"  # skin tones, joiners, tags of regions' flags
 )
+
+_CLITIC = r"['’](?i:s|re|ve|ll|d|m)\b"
+_CJK = "\u3040-\u30ff\u3400-\u9fff"
 
 
 def tokenize(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """Tokens and their character bounds: `text[start:end] == token`, in order; only white space is left out.
 
+    What a reader sees as one character (a letter with its accents, a flag, a keycap, joined emoji) is never cut: bounds
+    are those of grapheme clusters (Unicode Standard Annex 29).
+
     >>> tokenize("RT @WLWT: Bill Cosby's star, http://t.co/x.")[0]
     ('RT', '@WLWT', ':', 'Bill', 'Cosby', "'s", 'star', ',', 'http://t.co/x', '.')
     """
-    found = list(_TOKEN.finditer(text))
+    found = list(_pattern().finditer(text))
     return tuple(m.group() for m in found), tuple(m.span() for m in found)
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """One token. It is compiled when it is first wanted: the marks of all scripts are collected for it."""
+    marks = _marks()
+    within = f"{marks}\u200c\u200d"
+    return re.compile(
+        rf"""
+      [A-Za-z0-9_]+(?=\s|\Z)                              # the common case first
+    | (?:
+        (?i:https?://|www\.)[^\s<>"]*[^\s<>".,;:!?'’”)\]}}]  # URLs, without the sentence's own punctuation
+      | [\w.+-]{{1,64}}@\w[\w-]*(?:\.\w[\w-]*)+           # e-mail addresses
+      | [0-9#*]\ufe0f?\u20e3                              # keycaps
+      | [@#]\w[\w{marks}]*                                # mentions and hashtags
+      | (?:[A-Za-z]\.){{2,}}                              # U.S.
+      | {_CLITIC}                                         # Cosby 's, I 'm
+      | \d+(?:[.,:]\d+)*%?(?![\w{marks}])                 # numbers, times, percentages
+      | [{_CJK}]                                          # Japanese and Chinese characters, one by one
+      | (?: [^\W{_CJK}] (?: [{within}] | (?!{_CLITIC})['’](?=\w) | [-&](?=\w) )* )+   # don't, well-known, AT&T
+      | [{_FLAG}]{{2}}                                    # flags
+      | [{_EMOJI}][{marks}{_JOINED}]* (?: (?<=\u200d) [{_EMOJI}][{marks}{_JOINED}]* )*    # and what is joined to them
+      | \.{{2,}} | -{{2,}}
+      | \S                                                # any other character by itself
+      )
+      [{marks}{_JOINED}]*                                 # and the marks on its last character
+    """,
+        re.VERBOSE,
+    )
+
+
+def _marks() -> str:
+    """Accents, vowel signs, variation selectors and the like, which `\\w` leaves out, as ranges of a class."""
+    ranges: list[list[int]] = []
+    for code in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)):
+        if unicodedata.category(chr(code))[0] == "M":
+            if ranges and ranges[-1][1] == code - 1:
+                ranges[-1][1] = code
+            else:
+                ranges.append([code, code])
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)

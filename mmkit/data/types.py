@@ -24,6 +24,13 @@ SOURCES = "mmkit.sources"
 Each is `{"by": part, "id": ..., "title": ..., "score": ..., "text": ...}`, and may have further keys.
 """
 
+SCORES = "mmkit.scores"
+"""Note key: the scores of annotations that a model made: `{"spans": [0.9, ...], "relations": [...]}`.
+
+They have the order of the example's `spans` and `relations`; "links" has that of its `candidates`. See
+`mmkit.data.answers`.
+"""
+
 
 CUT = "mmkit.cut"
 """Note key of a prediction: what the model did not read of the example, because a text is longer than an encoder takes.

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from mmkit.data.types import CUT, SOURCES, Box, Example, Prediction, Span
+from mmkit.data.records import offsets_in
+from mmkit.data.types import CUT, SOURCES, Box, Example, Image, Prediction, Span
+from mmkit.errors import DataError
 
 Schema = dict[str, Any]
 
@@ -144,6 +146,10 @@ class Answer(Found):
     """The `images` that the model did not look at, counted from 0."""
     without_image: bool = False
     """Whether the model looks at images and had none: a blank image was used."""
+    offsets: tuple[tuple[int, int], ...] = ()
+    """The tokens' bounds in characters, if looking for the tokens in the text, in order, finds others."""
+    pictures: tuple[Any, ...] = ()
+    """All images as canonical jsonlines have them, if there are others than whole photos."""
 
     @classmethod
     def of(cls, example: Example, prediction: Prediction, **found: Any) -> Self:
@@ -156,8 +162,26 @@ class Answer(Found):
             notes={key: note for key, note in prediction.notes.items() if key != CUT},
             unread=tuple(Unread.of(example, note) for note in prediction.notes.get(CUT, ())),
             sources=tuple(example.notes.get(SOURCES, ())),
+            offsets=() if _found_in_order(example) else example.offsets,
+            pictures=() if all(_is_photo(i) for i in example.images) else _pictures(example),
             **found,
         )
+
+
+def _found_in_order(example: Example) -> bool:
+    """Whether the text tells where its tokens are."""
+    try:
+        return offsets_in(example.text, example.tokens) == example.offsets
+    except DataError:
+        return False
+
+
+def _is_photo(image: Image) -> bool:
+    return image.role == "photo" and image.box is None
+
+
+def _pictures(example: Example) -> tuple[Any, ...]:
+    return tuple(image.to_dict() for image in example.images)
 
 
 def found_spans(example: Example, prediction: Prediction) -> tuple[FoundSpan, ...]:

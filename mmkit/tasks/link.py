@@ -10,7 +10,7 @@ from typing import Any
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Mention, Prediction
 from mmkit.errors import DataError
-from mmkit.tasks.answer import DIGITS, Answer, Found
+from mmkit.tasks.answer import DIGITS, Answer, Found, Words
 from mmkit.tasks.base import Input, Survey, Task, shortened, shown
 from mmkit.tasks.link_report import check_linking, link_problems
 from mmkit.tasks.sentence import find_span
@@ -36,6 +36,8 @@ class LinkAnswer(Answer):
 
     mention: str
     """The words that are linked; empty if only the image is linked."""
+    mention_span: Words | None = None
+    """Where they stand in the text, if they do."""
     links: tuple[Link, ...]
 
 
@@ -96,6 +98,7 @@ class LinkTask(Task):
             example,
             prediction,
             mention=example.mention.text if example.mention is not None else "",
+            mention_span=_place(example),
             links=tuple(
                 Link(entity=id, **_named(id, entities), score=round(score, DIGITS))
                 for id, score in zip(prediction.links, prediction.link_scores, strict=True)
@@ -132,6 +135,13 @@ class LinkTask(Task):
             warnings=(absent,) if found.absent else (),
             facts={"linking": asdict(found)},
         )
+
+
+def _place(example: Example) -> Words | None:
+    """Where the mention stands."""
+    if example.mention is None or example.mention.span is None:
+        return None
+    return Words.of(example, example.mention.span)
 
 
 def _mention(example: Example, wanted: str | tuple[int, int]) -> Mention | None:

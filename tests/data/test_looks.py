@@ -95,7 +95,6 @@ def test_a_file_of_nothing_known_looks_like_nothing(tmp_path: Path) -> None:
         (JsonlReader, "text,image\nMara,a.jpg\n", "a table (CSV)", "python -c"),
         (JsonlReader, "look at Mara\n", "plain text", "python -c"),
         (JsonlReader, CONLL, "CoNLL columns", "mmkit convert"),
-        (JsonlReader, lines({"text": "Mara"}), "without the header", "echo"),
         (JsonlReader, repr(MNRE), "relation instances as MNRE", "mmkit convert"),
         (JmereReader, lines(JMERE, JMERE), "JSON lines of sentences as JMERE", "python -c"),
         (JmereReader, json.dumps({"1": MEL}), "records as MELBench", "mmkit convert"),

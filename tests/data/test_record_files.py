@@ -11,6 +11,7 @@ from mmkit.data.jsonl import (
     read_jsonl,
     write_jsonl,
 )
+from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
 from raising import raises
@@ -47,8 +48,9 @@ HEADER = '{"format": 1, "kind": "examples"}'
             [HEADER, b'{"text": "\xe9t\xe9"}'],
             "x.jsonl:2: not UTF-8: 0xe9 at byte 11 of the line, 45 of the file",
         ),
-        (['{"text": "a"}'], "x.jsonl:1: the header is missing"),
-        (["[]"], "x.jsonl:1: the header is missing"),
+        (["[]"], "x.jsonl:1: a list, where each line has to be one record"),
+        (['{"id": "Q1", "name": "a"}'], "x.jsonl:1: this looks like an entity, in a file without a header"),
+        (['{"text": "a"}', HEADER], "x.jsonl:2: unknown field `format`"),
         (
             ['{"format": 3, "kind": "examples"}'],
             "x.jsonl:1: the file has format 3; this version of mmkit reads up to 2",
@@ -96,6 +98,23 @@ def test_the_reader_resolves_paths_blanks_pictures_and_counts_leniency(tmp_path:
     for _ in range(2):  # counts are of one iteration
         assert [x.id for x in reader] == ["x:3"]
         assert reader.repairs == {"byte order mark dropped": 1, "empty line skipped": 2}
+
+
+def test_a_file_without_a_header_holds_examples(tmp_path: Path) -> None:
+    assert [x.id for x in file_of(tmp_path, "", '{"text": "a"}', '{"id": "b", "tokens": ["a"]}')] == [
+        "x:2",
+        "b",
+    ]
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
+    with raises("jsonl.no-header"):
+        list(read_jsonl(tmp_path / "x.jsonl"))
+
+
+def test_the_writer_leaves_the_header_out_if_asked(tmp_path: Path) -> None:
+    records = [Example.from_tokens("1", ["a"])]
+    JsonlWriter(header=False).write(tmp_path / "x.jsonl", records)
+    assert (tmp_path / "x.jsonl").read_text().count("\n") == 1
+    assert list(JsonlReader(str(tmp_path), "x.jsonl")) == records
 
 
 def test_reading_is_lazy(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,12 +36,26 @@ def test_tokens_are_the_text_without_its_white_space(text: str) -> None:
         ("well-known AT&T in the U.S. ...", "well-known AT&T in the U.S. ..."),
         ("I❤️it 👨‍👩‍👧!", "I ❤️ it 👨‍👩‍👧 !"),
         ("e\u0301te\u0301 東京へ", "e\u0301te\u0301 東 京 へ"),
+        ("1️⃣2️⃣ #️⃣ 23⃣", "1️⃣ 2️⃣ #️⃣ 23⃣"),
+        ("🇩🇪🇫🇷🏴\U000e0067\U000e0062\U000e007f!", "🇩🇪 🇫🇷 🏴\U000e0067\U000e0062\U000e007f !"),
+        ("👍🏽👍 ☺️☺️ हिन्दी में", "👍🏽 👍 ☺️ ☺️ हिन्दी में"),
         ("@ # 'quoted'", "@ # ' quoted '"),
         (" \n ", ""),
     ],
 )
 def test_tweets_are_cut_as_the_published_ones_are(text: str, tokens: str) -> None:
     assert tokenize(text)[0] == tuple(tokens.split())
+
+
+EMOJI = ["1\ufe0f\u20e3", "#\u20e3", "🇩🇪", "👍🏽", "👨\u200d👩\u200d👧", "❤\ufe0f"]
+LETTERS = ["a", "é", "e\u0301", "हि", "न्दी", "ก็", "し\u3099", "'", ".", "http://x", " ", "2", "-"]
+CLUSTERS = st.sampled_from(EMOJI + LETTERS)
+
+
+@given(st.lists(CLUSTERS).map("".join))
+def test_grapheme_clusters_are_never_cut(text: str) -> None:
+    inside = {at for m in regex.finditer(r"\X", text) for at in range(m.start() + 1, m.end())}
+    assert not inside & {at for bounds in tokenize(text)[1] for at in bounds}
 
 
 @pytest.mark.parametrize("piece", ["a.", "'", "a'", "http://", "-", "a@", "\u0301", "1,", "#_"])

@@ -1,0 +1,54 @@
+"""Formats on the command line: `--reader` and `--format` by their full or short names, and their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmkit.terminal import echo
+
+if TYPE_CHECKING:
+    from mmkit.data.reader import Reader
+    from mmkit.data.writer import Writer
+
+JSONLINES = "mmkit.jsonl.v1"
+
+format_option = click.option(
+    "--format",
+    "format_",
+    metavar="NAME",
+    help="The format to write, such as label-studio; `mmkit list-components --registry writers` shows them all.",
+)
+setting_option = click.option(
+    "--setting",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of --format; may be repeated. `mmkit describe NAME --registry writers` shows what there is.",
+)
+
+
+def writer_of(name: str | None, settings: Iterable[str]) -> Writer:
+    """The writer that the options name. Raises `PartError` for an unknown one or wrong settings."""
+    from mmkit.recipe import parse_overrides
+    from mmkit.registry import build_part, writers
+
+    given = parse_overrides([f"--{setting}" for setting in settings])
+    writer: Writer = build_part("writers", writers.full_name(name or JSONLINES), given)
+    return writer
+
+
+def reader_of(name: str, path: Path, settings: dict[str, object] | None = None) -> Reader:
+    """The reader of a data file. Raises `PartError` as `writer_of` does."""
+    from mmkit.loading.reading import read
+
+    return read(path, name, **(settings or {}))
+
+
+def say_losses(writer: Writer) -> None:
+    """A line for each kind of thing that the format had no place for."""
+    for what, count in writer.losses.items():
+        echo(f"not written, for the format has no place for it: {count} × {what}", err=True)

@@ -1,0 +1,285 @@
+"""Character offsets of annotations, aligned to a sentence's tokens by a stated policy."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from mmkit.data.tokenize import tokenize
+from mmkit.data.types import Region, Span
+from mmkit.errors import DataError
+
+Misaligned = Literal["error", "expand", "drop", "split"]
+Units = Literal["characters", "utf-16", "bytes"]
+Offsets = tuple[tuple[int, int], ...]
+
+_UNIT = {"utf-16": "UTF-16 units, as JavaScript and Java do", "bytes": "bytes of UTF-8"}
+_POLICIES = (
+    'misaligned = "expand" widens such spans to whole tokens, "drop" leaves them out, "split" cuts the tokens'
+)
+
+
+class Words(NamedTuple):
+    """The tokens of a text and their character bounds."""
+
+    tokens: tuple[str, ...]
+    offsets: Offsets
+
+
+@dataclass(frozen=True, slots=True)
+class CharSpan:
+    """A span as a record gives it: `text[start:end]`, ends exclusive, in the units that the file counts.
+
+    `name` is what the record calls it, for messages. `words` is what the record says stands there, and `tokens` the
+    token bounds that it gives as well: both are compared with what is found.
+    """
+
+    start: int
+    end: int
+    label: str
+    name: str = "span"
+    words: str | None = None
+    tokens: tuple[int, int] | None = None
+    regions: tuple[Region, ...] = ()
+
+
+class Aligner:
+    """Makes the character offsets of a file's records token bounds; what it changes is counted in `repairs`.
+
+    `misaligned` says what becomes of a span that begins or ends inside a token: "error" stops; "expand" widens it to
+    whole tokens; "drop" leaves it out; "split" cuts the token in two. Spans that are reversed, empty or outside the
+    text are errors, unless "drop" leaves them out too. White space at a span's ends is left out of it, always.
+    `offsets` says what the file's offsets count. Where they fit in other units and not in these, that is an error.
+    """
+
+    def __init__(
+        self,
+        misaligned: Misaligned = "error",
+        offsets: Units = "characters",
+        repairs: Counter[str] | None = None,
+    ) -> None:
+        self.misaligned, self.units = misaligned, offsets
+        self.repairs: Counter[str] = Counter() if repairs is None else repairs
+
+    def align(
+        self, text: str, spans: Sequence[CharSpan], where: str = "", words: Words | None = None
+    ) -> tuple[Words, list[Span | None]]:
+        """The tokens of `text` and, for each of `spans`, the tokens that it covers; None for one that is left out.
+
+        `words` are the record's own tokens; without them, the text is cut by `tokenize`. Raises `DataError`.
+        """
+        words = words or Words(*tokenize(text))
+        if not spans:
+            return words, []
+        places = _Places(text, words)
+        told = spans if self.units == "characters" else self._converted(text, spans, where)
+        found = [places.exact(span) for span in told]
+        if None in found or not all(map(places.agrees, told, found)):
+            self._check_units(text, spans, places, where)
+            if self.misaligned == "split":
+                words, cut = _split(text, words, told)
+                self.repairs["token cut in two at the bounds of a span"] += cut
+                places = _Places(text, words)
+                found = [places.exact(span) for span in told]
+            found = [f or self._placed(span, places, where) for span, f in zip(told, found, strict=True)]
+            found = [self._agreeing(span, f, places, where) for span, f in zip(told, found, strict=True)]
+        return words, [
+            None if f is None else Span(*f, span.label, span.regions)
+            for span, f in zip(spans, found, strict=True)
+        ]
+
+    def _converted(self, text: str, spans: Sequence[CharSpan], where: str) -> list[CharSpan]:
+        """The spans counted in characters."""
+        at = _characters_at(text, self.units)
+        for span in spans:
+            for end in (span.start, span.end):
+                if end not in at:
+                    what = "is outside the text" if end > max(at) or end < 0 else "is inside a character"
+                    raise DataError(
+                        f"`{span.name}`: {end}, counted in {_UNIT[self.units]}, {what}",
+                        where=where,
+                        hint='offsets = "characters" is the default',
+                        code="offsets.units",
+                    )
+        return [replace(span, start=at[span.start], end=at[span.end]) for span in spans]
+
+    def _check_units(self, text: str, spans: Sequence[CharSpan], places: _Places, where: str) -> None:
+        """Raise `DataError` where all spans fit tokens if they count something else than `self.units`."""
+        if text.isascii():
+            return
+        others: tuple[Units, ...] = ("characters", "utf-16", "bytes")
+        for units in others:
+            at = _characters_at(text, units)
+            if units == self.units or any(s.start not in at or s.end not in at for s in spans):
+                continue
+            moved = [replace(span, start=at[span.start], end=at[span.end]) for span in spans]
+            found = [places.exact(span) for span in moved]
+            if None not in found and all(map(places.agrees, moved, found)):
+                raise DataError(
+                    f"the offsets do not fit, but they would if they counted {_UNIT.get(units, units)}",
+                    where=where,
+                    hint=f'set offsets = "{units}", or export the file with offsets in characters',
+                    code="offsets.units",
+                )
+
+    def _placed(self, span: CharSpan, places: _Places, where: str) -> tuple[int, int] | None:
+        """The tokens of a span that fits none exactly, as the policy has it."""
+        text = places.text
+        wrong, code = _fault(span, len(text))
+        if not wrong:
+            inner = text[span.start : span.end]
+            lead = len(inner) - len(inner.lstrip())
+            bare = replace(span, start=span.start + lead, end=span.start + lead + len(inner.strip()))
+            if bare.start >= bare.end:
+                wrong, code = "covers only white space", "offsets.empty"
+            elif (found := places.exact(bare)) is not None:
+                self.repairs["span with white space at its ends, which is left out of it"] += 1
+                return found
+            elif self.misaligned == "expand" and (found := places.touched(bare)) is not None:
+                self.repairs["span widened to whole tokens"] += 1
+                return found
+            else:
+                wrong, code = places.why(bare), "offsets.misaligned"
+        if self.misaligned == "drop":
+            self.repairs[f"span left out: it {_KIND[code]}"] += 1
+            return None
+        shown = f" ({text[span.start : span.end][:40]!r})" if code == "offsets.misaligned" else ""
+        hint = _POLICIES if code == "offsets.misaligned" else 'misaligned = "drop" leaves such spans out'
+        if code == "offsets.misaligned" and places.exact(replace(span, end=span.end + 1)) is not None:
+            hint = f"if the ends in this file are those of the last character, add 1 to them; {hint}"
+        raise DataError(
+            f"`{span.name}`, characters {span.start} to {span.end}{shown}, {wrong}",
+            where=where,
+            hint=hint,
+            code=code,
+        )
+
+    def _agreeing(
+        self, span: CharSpan, found: tuple[int, int] | None, places: _Places, where: str
+    ) -> tuple[int, int] | None:
+        """The tokens found, if the record's own words and token bounds for the span are the same."""
+        if found is None or places.agrees(span, found):
+            return found
+        if self.misaligned == "drop":
+            self.repairs["span left out: it is given twice, and not alike"] += 1
+            return None
+        there = places.text[span.start : span.end]
+        if span.words is not None and span.words.strip() != there.strip():
+            at = places.text.find(span.words)
+            begins = f"; these words begin at character {at}" if at >= 0 else ""
+            raise DataError(
+                f"`{span.name}` says {span.words[:40]!r}, but characters {span.start} to {span.end} are {there[:40]!r}"
+                + begins,
+                where=where,
+                hint="the offsets belong to another form of the text: export text and offsets together",
+                code="offsets.words",
+            )
+        assert span.tokens is not None
+        raise DataError(
+            f"`{span.name}` says tokens {span.tokens[0]} to {span.tokens[1]}, "
+            f"but characters {span.start} to {span.end}, which are tokens {found[0]} to {found[1]}",
+            where=where,
+            hint="give one of them, or both alike",
+            code="offsets.disagree",
+        )
+
+
+_KIND = {
+    "offsets.reversed": "ends before it begins",
+    "offsets.empty": "has no words",
+    "offsets.outside": "is outside the text",
+    "offsets.misaligned": "begins or ends inside a token",
+}
+
+
+def _fault(span: CharSpan, length: int) -> tuple[str, str]:
+    """What is wrong with a span whatever the tokens are, and the code of the error; empty if nothing is."""
+    if span.start > span.end:
+        return "ends before it begins", "offsets.reversed"
+    if span.start == span.end:
+        return "is empty", "offsets.empty"
+    if span.start < 0 or span.end > length:
+        return f"is outside the text, which has {length} characters", "offsets.outside"
+    return "", ""
+
+
+class _Places:
+    """Where the tokens of a text begin and end."""
+
+    def __init__(self, text: str, words: Words) -> None:
+        self.text, self.words = text, words
+        self.starts: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
+        for i, (start, end) in enumerate(words.offsets):
+            if start < end:  # a token without characters is nowhere
+                self.starts.setdefault(start, i)
+                self.ends[end] = i + 1
+
+    def exact(self, span: CharSpan) -> tuple[int, int] | None:
+        """The tokens that a span covers, if it begins and ends with one."""
+        start, end = self.starts.get(span.start), self.ends.get(span.end)
+        return (start, end) if start is not None and end is not None and start < end else None
+
+    def agrees(self, span: CharSpan, found: tuple[int, int] | None) -> bool:
+        """Whether what the record says of a span beside its characters is so."""
+        if found is None:
+            return False
+        if span.words is not None and span.words != self.text[span.start : span.end]:
+            return span.words.strip() == self.text[span.start : span.end].strip()
+        return span.tokens is None or span.tokens == found
+
+    def touched(self, span: CharSpan) -> tuple[int, int] | None:
+        """The tokens that share a character with a span."""
+        inside = [
+            i for i, (s, e) in enumerate(self.words.offsets) if s < span.end and e > span.start and s < e
+        ]
+        return (inside[0], inside[-1] + 1) if inside else None
+
+    def why(self, span: CharSpan) -> str:
+        """Why a span fits no tokens."""
+        for at, verb in ((span.start, "begins"), (span.end, "ends")):
+            for token, (start, end) in zip(*self.words, strict=True):
+                if start < at < end:
+                    return f"{verb} inside the token {token[:40]!r}"
+        return "covers characters that are in no token"
+
+
+def _split(text: str, words: Words, spans: Sequence[CharSpan]) -> tuple[Words, int]:
+    """The words, cut where a span begins or ends, and how many cuts that took."""
+    bare = [(s, text[s.start : s.end]) for s in spans if not _fault(s, len(text))[0]]
+    cuts = sorted(
+        {s.start + len(inner) - len(inner.lstrip()) for s, inner in bare if inner.strip()}
+        | {s.start + len(inner.rstrip()) for s, inner in bare if inner.strip()}
+    )
+    tokens: list[str] = []
+    offsets: list[tuple[int, int]] = []
+    for token, (start, end) in zip(*words, strict=True):
+        inside = [at for at in cuts[bisect_right(cuts, start) :] if at < end]
+        if not inside or text[start:end] != token:
+            tokens.append(token)
+            offsets.append((start, end))
+            continue
+        bounds = [start, *inside, end]
+        offsets += pairwise(bounds)
+        tokens += [text[s:e] for s, e in pairwise(bounds)]
+    return Words(tuple(tokens), tuple(offsets)), len(tokens) - len(words.tokens)
+
+
+def _characters_at(text: str, units: Units) -> dict[int, int]:
+    """Place counted in units → place counted in characters, of each character's beginning and of the end."""
+    if units == "characters":
+        return {i: i for i in range(len(text) + 1)}
+    at, places = 0, {}
+    for i, character in enumerate(text):
+        places[at] = i
+        at += (
+            len(character.encode("utf-8", "surrogatepass"))
+            if units == "bytes"
+            else 1 + (character > "\uffff")
+        )
+    places[at] = len(text)
+    return places
