@@ -157,6 +157,15 @@ def test_there_is_no_score_of_nothing(gold: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_label_that_seems_to_mean_no_relation_is_said(tmp_path: Path) -> None:
+    labels = zip(EXAMPLES, ("none", "visits"), strict=True)
+    labelled = [replace(x, relations=(replace(x.relations[0], label=label),)) for x, label in labels]
+    write_jsonl(tmp_path / "gold.jsonl", labelled, "examples")
+    score = ("score", tmp_path / "gold.jsonl", tmp_path / "gold.jsonl", "--metric", "mmkit.relation_f1.v1")
+    assert "warning: the label 'none' of 1 relation seems to mean that there is none" in mmkit(*score).stderr
+    assert "warning" not in mmkit(*score, "--none_label", "none").stderr
+
+
 def test_ids_decide_unless_the_order_is_to(gold: Path, tmp_path: Path) -> None:
     other = canonical(tmp_path, [Prediction(id, p.spans) for id, p in zip("xy", PREDICTIONS, strict=True)])
     done = mmkit("score", gold, other, *JOINT)

@@ -17,7 +17,7 @@ from mmkit.errors import DataError, MMKitError
 from mmkit.fit import Parts
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.metrics.base import Metric
-from mmkit.metrics.scoring import of_perfect_predictions, weights_of
+from mmkit.metrics.scoring import known_figures, of_perfect_predictions, weights_of
 from mmkit.recipe import Recipe
 from mmkit.tasks import Task
 
@@ -31,14 +31,15 @@ def examine(
     *,
     training: bool = True,
     annotated: bool = True,
+    pictures: bool = True,
     all_pictures: bool = False,
     decode: bool = False,
 ) -> dict[str, SplitReport]:
     """What is in the splits, and everything that training would refuse or a user should know of.
 
     The splits may be some of the recipe's; without `training` none of them is trained on. Unless `annotated`, the
-    recipe's annotators have not run. Pictures that no encoder reads are counted with `all_pictures`, and nothing is
-    said of them. `decode`: decode each picture, in place of reading its header.
+    recipe's annotators have not run. `pictures`: look at those that the model reads; with `all_pictures` the others are
+    counted too, and nothing is said of them. `decode`: decode each picture, in place of reading its header.
     """
     task: Task = parts.decoder.task
     base = splits[ENTITIES].entities if ENTITIES in splits else ()
@@ -48,10 +49,11 @@ def examine(
         report = reports[name] = _counts(split, task)
         trained_on = training and name == "train"
         if name != ENTITIES:
-            _records(report, recipe, parts, base, annotated, trained_on)
+            _records(report, recipe, parts, base, annotated, trained_on, trained_on or not training)
             if not trained_on:
                 _scoring(report, recipe, metrics, training)
-        _pictures(report, recipe, parts, annotated, all_pictures, decode)
+        if pictures:
+            _pictures(report, recipe, parts, annotated, all_pictures, decode)
     if "train" in reports:
         _compare(reports)
     return reports
@@ -93,8 +95,9 @@ def _records(
     base: Sequence[Entity],
     annotated: bool,
     trained_on: bool,
+    alone: bool,
 ) -> None:
-    """What the task and the decoder find in a split of examples, and its labels."""
+    """What the task and the decoder find in a split of examples, and its labels; `alone`: no other is compared."""
     split, task = report.split, parts.decoder.task
     level = "error" if trained_on else "warning"
     survey = task.survey(split.examples, base)
@@ -105,14 +108,14 @@ def _records(
     if annotated:
         found += [(problem, "error") for problem in _unreadable(split, parts)]
     found += [(problem, level) for problem in survey.problems]
-    for problem in parts.decoder.examine(split.examples, annotated=annotated):
-        if trained_on or problem.at:  # the others are about training data as a whole
-            found.append((report.renaming(problem, settings), level))
+    for examined in parts.decoder.examine(split.examples, annotated=annotated):
+        if trained_on or examined.at:  # the others are about training data as a whole
+            found.append((report.renaming(examined, settings), level))
     found += [(problem, level) for problem in label_problems(labels, absent)]
     if trained_on and not any(degree == "error" and _level(problem) == "error" for problem, degree in found):
         found += [(problem, "error") for problem in _unfit(recipe, split)]
     found += [(warning, "warning") for warning in survey.warnings]
-    if trained_on:
+    if alone:
         found += [(problem, "warning") for problem in absence_problems(labels, absent)]
     for problem, degree in found:
         if degree == "error" or _code(problem) not in report.codes:
@@ -172,12 +175,15 @@ def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric],
         said |= {problem.what: problem for problem in metric.examine(examples)}
     for problem in said.values():
         report.add(problem)
-    if not training or report.split.name != "dev" or said:
+    figures = None if said else of_perfect_predictions(metrics, examples)
+    if figures is None:
         return
-    figures = of_perfect_predictions(metrics, examples)
-    missing = [
-        name for name in weights_of(recipe.training.score) if figures is not None and name not in figures
-    ]
+    wanted = weights_of(recipe.training.score) if training and report.split.name == "dev" else {}
+    missing = [name for name in wanted if name not in figures]
+    others = [name for name in known_figures(metrics) if name not in figures]
+    if others and not missing:
+        what = f"no example holds anything that {_few(others)} count, so there is no such score"
+        report.add(Problem(what, code="data.nothing-to-score"), "warning")
     if missing:
         problem = Problem(
             f"training.score is {' + '.join(missing)}, but no example of dev holds anything that it counts",
@@ -185,6 +191,12 @@ def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric],
             code="data.nothing-to-score",
         )
         report.add(problem)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (
+        f" and {len(names) - SHOWN} more figures" if len(names) > SHOWN else ""
+    )
 
 
 def _pictures(

@@ -34,13 +34,18 @@ def score(
     predict`, or canonical jsonlines from elsewhere. Either may be a file in a form that a
     plugin reads. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
     """
+    from mmkit.errors import printable
     from mmkit.inference.score import score_files
     from mmkit.metrics.scoring import nothing_to_score
     from mmkit.recipe import parse_overrides
     from mmkit.registry import build_part
 
     metric = build_part("metrics", name, parse_overrides(context.args))
-    figures, examples = score_files(gold, predictions, metric, in_order=in_order)
+
+    def warn(message: str) -> None:
+        click.echo(f"warning: {printable(message, keep=chr(10))}", err=True)
+
+    figures, examples = score_files(gold, predictions, metric, in_order=in_order, note=warn)
     if json_:
         echo(as_json({"metric": name, "examples": examples, **figures}))
         return

@@ -112,7 +112,9 @@ def _option(wanted: Input) -> click.Option:
 
 def _json(text: str) -> Any:
     """JSON on the command line. Raises `BadParameter` for anything else."""
+    from mmkit.data.json_text import unique_fields
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_fields)
     except ValueError as error:
         raise click.BadParameter(f"this is not JSON: {error}") from error

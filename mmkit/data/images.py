@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from mmkit.data.boxes import A_BOX, whole_pixels
+from mmkit.data.boxes import A_BOX, is_fraction, whole_pixels
 from mmkit.data.image_files import MAX_PIXELS, broken, opened, unreadable
 from mmkit.data.regular import open_regular
 from mmkit.data.types import Box, Image
@@ -118,6 +118,13 @@ def _on_white(band: Pillow.Image) -> Pillow.Image:
 
 
 def _clipped(box: Box, size: tuple[int, int], path: str) -> tuple[int, int, int, int]:
+    if is_fraction(box, size) and not all(side == int(side) for side in box):
+        raise ImageError(
+            f"the box {box} seems to be in fractions of the picture, of which it would cut one pixel",
+            where=path,
+            hint=A_BOX,
+            code="image.box",
+        )
     pixels = whole_pixels(box, size)
     if pixels is None:
         raise ImageError(

@@ -66,9 +66,41 @@ def relation_problems(
         yield Problem(
             "no training example has a relation", hint="is this the right file?", code="task.no-relations"
         )
+    yield from _double_pairs(examples)
     if known is not None:
         at = [(x.id, r.head.start, r.label) for x, r in relations if r.label not in (None, *known)]
         yield from _unknown(at, known, "relation", "name", setting, "task.unknown-relation")
+
+
+def _double_pairs(examples: Sequence[Example]) -> Iterator[Problem]:
+    """Pairs of an example that stand there again, with the same label or with another one."""
+    again: list[At] = []
+    differing: list[At] = []
+    for example in examples:
+        labels: dict[tuple[Span, Span], str | None] = {}
+        for relation in example.relations if len(example.relations) > 1 else ():
+            pair = relation.head, relation.tail
+            if pair in labels:
+                found = again if labels[pair] == relation.label else differing
+                found.append((example.id, relation.head.start))
+            labels.setdefault(pair, relation.label)
+    if differing:
+        have = counted(len(differing), "pair has", "pairs have")
+        yield Problem(
+            f"{have} a second, different relation in the same example: a classifier learns one for each pair",
+            differing,
+            "keep one relation for each pair",
+            code="data.double-pair",
+            level="warning",
+        )
+    if again:
+        have = counted(len(again), "relation stands", "relations stand")
+        yield Problem(
+            f"{have} a second time in the same example; it is learnt twice and scored once",
+            again,
+            code="data.double-pair",
+            level="warning",
+        )
 
 
 def _overlapping(spans: Sequence[Span]) -> Iterator[tuple[Span, str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.checking.unread import unread_notes
@@ -87,6 +89,8 @@ def evaluate(
         refuse(reports, recipe)
         base = splits[ENTITIES].entities if ENTITIES in splits else ()
         model = folder.model(recipe, base, allow_network=allow_network).to(torch_device)
+        for message in _unlearnt(reports[split].labels, model.labels):
+            note(f"data.{split}: warning: {message}")
         ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
         seen = bool(recipe.parts("annotators"))
         for message in unread_notes(data, ready.items[split], model.decoder, model.reading, annotated=seen):
@@ -112,3 +116,14 @@ def _check_inside(run: Path, *files: Path) -> None:
                 hint="remove it, or name an --output folder for the results",
                 code="run.leads-out",
             )
+
+
+def _unlearnt(there: Mapping[str, Counter[str]], learnt: Mapping[str, Any]) -> list[str]:
+    """A line for labels of the data that the model cannot give: what they stand for counts as missed."""
+    said = []
+    for kind, known in (("spans", learnt.get("types")), ("relations", learnt.get("relations"))):
+        unlearnt = {} if known is None else {x: n for x, n in there.get(kind, {}).items() if x not in known}
+        if unlearnt:
+            told = ", ".join(f"{label!r} ({count:,})" for label, count in unlearnt.items())
+            said.append(f"{kind} labels that the model never learnt, so that it cannot find them: {told}")
+    return said

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from mmkit.checking.labels import absence_problems, labelled
 from mmkit.data.predictions import PublishedForm, matched, read_gold, read_predictions
 from mmkit.data.strings import need_positions
 from mmkit.errors import DataError
 from mmkit.hooks import call_each, load_target
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import scored
+from mmkit.tasks import JointTask
 
 
 def published_forms() -> list[PublishedForm]:
@@ -19,12 +22,18 @@ def published_forms() -> list[PublishedForm]:
 
 
 def score_files(
-    gold: Path, predictions: Path, metric: Metric, *, in_order: bool = False
+    gold: Path,
+    predictions: Path,
+    metric: Metric,
+    *,
+    in_order: bool = False,
+    note: Callable[[str], None] = lambda message: None,
 ) -> tuple[dict[str, float], int]:
     """The metric's scores of a file of predictions against a file of gold data, and the number of examples.
 
-    Examples and predictions are paired by id or, with `in_order`, by position. Raises `DataError` if they do not fit,
-    if there is no example, and if the metric needs positions that the files do not contain.
+    Examples and predictions are paired by id or, with `in_order`, by position. `note` is told what a user should know,
+    such as a label that seems to mean that there is no relation. Raises `DataError` if they do not fit, if there is no
+    example, and if the metric needs positions that the files do not contain.
     """
     forms = published_forms()
     examples = read_gold(gold, forms)
@@ -36,6 +45,10 @@ def score_files(
             need_positions(example.id, example.notes, prediction.notes)
     metric.reset()
     metric.update(examples, found)
+    none_label = getattr(metric, "none_label", None)
+    if isinstance(none_label, str):
+        for problem in absence_problems(labelled(JointTask(), examples), {"none_label": none_label}):
+            note(problem.said({}))
     figures = scored(metric.compute())
     if not figures:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mmkit.data.expected import records
 from mmkit.data.problems import SHOWN, Place, counted
@@ -114,10 +114,12 @@ def read_splits(
     progress: Progress | None = None,
     *,
     annotation: Annotation | None = None,
+    look: Callable[[Mapping[str, Split]], None] | None = None,
 ) -> dict[str, Split]:
     """Read and annotate several splits. The knowledge base comes first: annotators of examples may use it.
 
-    The recipe's annotators are built once for all of them, unless they are given.
+    The recipe's annotators are built once for all of them, unless they are given. `look` is given the splits before
+    annotators go over examples, which may take hours, and may raise.
     """
     annotation = annotation or Annotation.of(recipe, device, progress)
     splits = {}
@@ -129,5 +131,9 @@ def read_splits(
     for name in names:
         if name != ENTITIES:
             splits[name] = read_split(recipe, name)
+    if look is not None:
+        look(splits)
+    for name in names:
+        if name != ENTITIES:
             annotation.annotate_split(splits[name], base)
     return {name: splits[name] for name in names}

@@ -54,7 +54,12 @@ def make_ready(session: Session, resume: bool) -> Ready:
     if absent := lacking({**parts.encoder_sections, **annotation.sections}):
         raise PartError("\n".join(absent), where=recipe.path, code="part.not-there")
     metrics = checked_metrics(recipe)
-    splits = read_splits(recipe, recipe.parts("data"), annotation=annotation)
+
+    def look(raw: Mapping[str, Split]) -> None:
+        if annotation.over("examples"):
+            refuse(examine(recipe, parts, raw, annotated=False, pictures=False), recipe)
+
+    splits = read_splits(recipe, recipe.parts("data"), annotation=annotation, look=look)
     for message in (message for split in splits.values() for message in split.notes()):
         session.note(message)
     reports = examine(recipe, parts, splits)

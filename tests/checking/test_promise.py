@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image as Pillow
 
 from mmkit.checking.check import check, list_in_full
-from mmkit.checking.examine import examine
+from mmkit.checking.examine import examine, refuse
 from mmkit.checking.report import SplitReport
 from mmkit.cli import main
 from mmkit.data.types import Example, Prediction, Span
@@ -23,7 +24,10 @@ from mmkit.encoders.given_similarity import GivenSimilarity
 from mmkit.errors import DataError
 from mmkit.fit import fitting_parts
 from mmkit.hooks import hookimpl
-from mmkit.loading.splits import read_split
+from mmkit.inference.evaluate import _unlearnt
+from mmkit.loading.annotation import Annotation
+from mmkit.loading.split import Split
+from mmkit.loading.splits import read_split, read_splits
 from mmkit.metrics.relation_f1 import RelationF1
 from mmkit.metrics.scoring import check_score, nothing_to_score, score
 from mmkit.metrics.span_f1 import SpanF1
@@ -350,3 +354,46 @@ def test_lines_of_posts_that_cannot_be_read(tmp_path: Path) -> None:
         f"a span ends at token 9 of a sentence of 7 tokens: {tmp_path}/train.jsonl:3" in said
         for said in report.problems
     )
+
+
+def test_what_another_split_cannot_be_scored_by_is_warned_of(tmp_path: Path) -> None:
+    both = {"metrics.relations.@metrics": "mmkit.relation_f1.v1"}
+    report = checked(tmp_path, SOUND, DEV, overrides=both)["dev"]
+    assert report.problems == []
+    unscored = "no example holds anything that relations.precision, relations.recall, relations.f1"
+    assert any(said.startswith(unscored) for said in report.warnings)
+
+
+def test_pairs_that_stand_twice_in_an_example(tmp_path: Path) -> None:
+    [lives] = pair(0, "lives_in")["relations"]
+    posts = [pair(0, "lives_in"), pair(1, "works_for"), pair(2, "None")]
+    posts.append(post(3, spans=(), relations=[lives, {**lives, "label": "works_for"}]))
+    posts.append(post(4, spans=(), relations=[lives] * 3))
+    report = checked(tmp_path, posts, [pair(9, "lives_in")], parts=CLASSIFIER)["train"]
+    said = "\n".join(report.warnings)
+    assert report.problems == []
+    assert "1 pair has a second, different relation in the same example" in said
+    assert "train.jsonl:5 (post3)" in said
+    assert "2 relations stand a second time in the same example" in said and "train.jsonl:6 (post4)" in said
+
+
+def test_what_stops_training_is_said_before_annotators_run(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, [post(0, {"start": 3, "end": 5, "label": "LOC"})], DEV)
+
+    def look(raw: Mapping[str, Split]) -> None:
+        refuse(examine(recipe, fitting_parts(recipe), raw, annotated=False, pictures=False), recipe)
+
+    class Never(Annotation):
+        def annotate_split(self, split: Split, entities: object = ()) -> None:
+            raise AssertionError("annotators ran")
+
+    with raises("task.span-overlap"):
+        read_splits(recipe, ["train", "dev"], annotation=Never({}), look=look)
+
+
+def test_evaluation_says_which_labels_the_model_never_learnt() -> None:
+    there = {"spans": Counter({"PER": 2, "GOD": 3}), "relations": Counter({"r": 1})}
+    assert _unlearnt(there, {"types": ["PER"], "relations": ["r"]}) == [
+        "spans labels that the model never learnt, so that it cannot find them: 'GOD' (3)"
+    ]
+    assert _unlearnt(there, {}) == []

@@ -79,7 +79,7 @@ def test_pictures_are_turned_upright_before_they_are_cropped(tmp_path: Path) -> 
     [
         ((1, 1, 3, 2), (2, 1)),
         ((-5.0, -5.0, 2.5, 99.0), (3, 3)),
-        ((0.2, 0.2, 0.4, 0.4), (1, 1)),
+        ((1.2, 0.2, 1.4, 0.4), (1, 1)),
         ((0, 0, 1e300, 1), (4, 1)),
     ],
 )
@@ -97,6 +97,13 @@ def test_a_box_without_pixels_is_an_error(tmp_path: Path, box: tuple[float, floa
     image = saved(tmp_path / "p.png", Pillow.new("RGB", (4, 3)))
     with raises("image.empty-box", match="holds no pixel of a 4×3 picture"):
         open_image(Image(image.path, "object", box))
+
+
+def test_a_box_in_fractions_is_an_error(tmp_path: Path) -> None:
+    image = saved(tmp_path / "p.png", Pillow.new("RGB", (4, 3)))
+    with raises("image.box", match="fractions of the picture"):
+        open_image(Image(image.path, "object", (0.1, 0.1, 0.5, 0.5)))
+    assert open_image(Image(image.path, "object", (0, 0, 1, 1))).size == (1, 1)
 
 
 @pytest.fixture
