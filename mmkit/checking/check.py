@@ -133,4 +133,4 @@ def _problems(part: Encoder | Annotator) -> Iterator[MMKitError]:
     try:
         part.check_there()
     except MMKitError as error:
-        yield error
+        yield from error.each or (error,)

@@ -73,7 +73,7 @@ class Encoder(nn.Module, ABC):
         try:
             self.check_there()
         except MMKitError as error:
-            yield error
+            yield from error.each or (error,)
 
     def weight_bytes(self) -> int | None:
         """Size of the pretrained weights that `build` reads from this machine; None if it would fetch some.

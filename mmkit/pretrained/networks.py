@@ -44,6 +44,7 @@ def load_config(source: str, revision: str | None = None) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             source, trust_remote_code=False, **_without_trust(options_for(source, revision))
         )
+    _check_no_kernels(config, source)
     return config
 
 
@@ -61,11 +62,8 @@ def load_network(
     have one of another shape, and what transformers raises. Tensors of further layers of the same kind are
     told of; others, such as those of a head for another task, are dropped.
     """
-    given = {k: v for k, v in options.items() if k != "trust_remote_code"}
-    if Path(source).is_dir():
-        given.setdefault("local_files_only", True)
-    if config is not None:
-        given["config"] = config
+    given = _local(source, options)
+    given["config"] = load_config(source, options.get("revision")) if config is None else config
     with _guarded(source):
         loaded: tuple[PreTrainedModel, dict[str, Any]] = kind.from_pretrained(
             source,
@@ -152,6 +150,20 @@ def _local(source: str, options: dict[str, Any]) -> dict[str, Any]:
     if Path(source).is_dir():
         given.setdefault("local_files_only", True)
     return given
+
+
+def _check_no_kernels(config: PreTrainedConfig, source: str) -> None:
+    """Refuse a configuration that names a repository of kernels (compiled code) for its attention or experts."""
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        for setting in ("_attn_implementation", "_experts_implementation"):
+            named = getattr(part, setting, None)
+            if isinstance(named, str) and "/" in named:
+                raise PartError(
+                    f"config.json of {source!r} asks for compiled code from the Hub ({named[:60]}), which "
+                    "mmkit never runs",
+                    hint=f"take {setting.removeprefix('_')} out of config.json",
+                    code="encoder.needs-code",
+                )
 
 
 # What was loaded

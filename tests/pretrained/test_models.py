@@ -420,3 +420,10 @@ def test_nothing_of_a_model_runs_its_own_code(bert: Path, tmp_path: Path) -> Non
     shutil.copy(bert / "model.safetensors", known)
     assert type(Pretrained(str(known), "the model").network(AutoModel)).__name__ == "BertModel"
     assert not marker.exists()
+
+
+def test_compiled_code_from_the_hub_is_refused(bert: Path, copied: Copy) -> None:
+    config = json.loads((bert / "config.json").read_text()) | {"attn_implementation": "someone/kernel"}
+    folder = copied(bert, config__json=json.dumps(config).encode())
+    with raises("encoder.needs-code", match=r"asks for compiled code from the Hub \(someone/kernel\)"):
+        TransformerEncoder(str(folder)).build()

@@ -11,6 +11,13 @@ from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
 from mmkit.annotators.pretrained import annotators_model
 from mmkit.errors import PartError
+from mmkit.pretrained.source import Pretrained
+
+
+def blip2_model(name: str, revision: str | None = None) -> Pretrained:
+    """Where a BLIP-2 is loaded from."""
+    hint = "name a BLIP-2 model of the Hub, or the folder of one"
+    return annotators_model("BLIP-2", name, revision, hint, ("weights", "tokenizer", "pictures"))
 
 
 class Captioner:
@@ -22,8 +29,7 @@ class Captioner:
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
         self.dtype = torch.float16 if torch.device(device).type == "cuda" else torch.float32
-        hint = "name a BLIP-2 model of the Hub, or the folder of one"
-        pretrained = annotators_model("BLIP-2", name, revision, hint, ("weights", "tokenizer", "pictures"))
+        pretrained = blip2_model(name, revision)
         self.processor = pretrained.processor(Blip2Processor)
         model: Any = pretrained.network(Blip2ForConditionalGeneration, dtype=self.dtype)
         self.model = model.to(device).eval()

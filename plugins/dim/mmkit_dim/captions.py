@@ -82,6 +82,12 @@ class Blip2Captions(PictureAnnotator):
         found = _photo(x)
         return picture_key(found[1]) if found else ""
 
+    def check_there(self) -> None:
+        from mmkit_dim.blip2 import blip2_model
+
+        model = blip2_model(self.name, self.revision)
+        model.check(*model.needs)
+
     def prepare(self, device: str) -> None:
         from mmkit_dim.blip2 import Captioner  # transformers is imported only when a caption is missing
 

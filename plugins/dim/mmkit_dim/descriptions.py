@@ -179,6 +179,13 @@ class EntityDescriptions(Annotator):
             return ""
         return hashlib.sha256(self._asked(x).encode()).hexdigest()
 
+    def check_there(self) -> None:
+        if self.backend == "local":
+            from mmkit_dim.local_model import language_model
+
+            model = language_model(self.model, self.revision)
+            model.check(*model.needs)
+
     def prepare(self, device: str) -> None:
         if self.backend == "local" and self._local is None:
             from mmkit_dim.local_model import LocalModel

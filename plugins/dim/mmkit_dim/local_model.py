@@ -10,8 +10,15 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from mmkit.annotators.pretrained import annotators_model
+from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
 from mmkit_dim.answers import Answer
+
+
+def language_model(name: str, revision: str | None = None) -> Pretrained:
+    """Where a causal language model is loaded from."""
+    hint = "name a causal language model of the Hub, or the folder of one"
+    return annotators_model("the language model", name, revision, hint, ("weights", "tokenizer"))
 
 
 class LocalModel:
@@ -29,8 +36,7 @@ class LocalModel:
         chat_template_kwargs: dict[str, Any] | None = None,
     ) -> None:
         dtype: torch.dtype | str = "auto" if torch.device(device).type == "cuda" else torch.float32
-        hint = "name a causal language model of the Hub, or the folder of one"
-        pretrained = annotators_model("the language model", name, revision, hint, ("weights", "tokenizer"))
+        pretrained = language_model(name, revision)
         self.tokenizer = pretrained.any_tokenizer(padding_side="left")
         model: Any = pretrained.network(AutoModelForCausalLM, dtype=dtype)
         if isinstance(self.tokenizer, PreTrainedTokenizerFast):

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mmkit.errors import PartError
 from mmkit_dim.blip2 import Captioner
+from mmkit_dim.captions import Blip2Captions
+from mmkit_dim.descriptions import EntityDescriptions
 from mmkit_dim.local_model import LocalModel
 from own_code import check_refused
 
@@ -17,3 +20,10 @@ def test_no_code_of_a_model_runs(
     load: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_refused(load, tmp_path, monkeypatch)
+
+
+def test_a_model_that_is_not_there_is_found_before_it_is_asked() -> None:
+    for annotator in (Blip2Captions("no/such/folder"), EntityDescriptions("no/such/folder", backend="local")):
+        with pytest.raises(PartError, match=r"no/such/folder.*there is no such folder"):
+            annotator.check_there()
+    Blip2Captions().check_there()  # of the Hub: its results may all be stored

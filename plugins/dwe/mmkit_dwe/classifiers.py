@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from transformers import AutoModelForImageClassification
 
 from mmkit.annotators.pretrained import annotators_model
+from mmkit.pretrained.source import Pretrained
 from mmkit_dwe.faces import profile_text
 
 _AT_A_TIME = 32
@@ -33,11 +34,16 @@ class Classifiers:
         return [profile_text({a: labels[i] for a, labels in told.items()}) for i in range(len(pictures))]
 
 
+def classification_model(attribute: str, name: str, revision: str | None = None) -> Pretrained:
+    """Where the image classifier of an attribute is loaded from."""
+    hint = "name an image classification model of the Hub, or the folder of one"
+    what, needs = f"the image classifier of {attribute!r}", ("weights", "pictures")
+    return annotators_model(what, name, revision, hint, needs, timm=True)
+
+
 class _Classifier:
     def __init__(self, attribute: str, name: str, revision: str | None, device: str) -> None:
-        hint = "name an image classification model of the Hub, or the folder of one"
-        what, needs = f"the image classifier of {attribute!r}", ("weights", "pictures")
-        pretrained = annotators_model(what, name, revision, hint, needs, timm=True)
+        pretrained = classification_model(attribute, name, revision)
         config = pretrained.config()
         self.processor = pretrained.image_processor()
         network: Any = pretrained.network(AutoModelForImageClassification, config)

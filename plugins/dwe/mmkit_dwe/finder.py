@@ -21,6 +21,7 @@ from mmkit.annotators.pretrained import annotators_model
 from mmkit.data.images import whole_pixels
 from mmkit.data.types import Box
 from mmkit.errors import PartError, did_you_mean
+from mmkit.pretrained.source import Pretrained
 
 Task = Literal["auto", "detection", "segmentation"]
 
@@ -50,6 +51,12 @@ class Prepared:
         return tuple(tensor.shape for tensor in self.inputs.values())
 
 
+def finding_model(name: str, revision: str | None = None) -> Pretrained:
+    """Where an object detector or instance segmenter is loaded from."""
+    hint = "name an object detection or instance segmentation model of the Hub, or the folder of one"
+    return annotators_model("the detector", name, revision, hint, ("weights", "pictures"))
+
+
 class Finder:
     """An object detector or an instance segmenter of transformers that finds objects with some labels.
 
@@ -67,8 +74,7 @@ class Finder:
         task: Task = "auto",
         device: str = "cpu",
     ) -> None:
-        hint = "name an object detection or instance segmentation model of the Hub, or the folder of one"
-        pretrained = annotators_model("the detector", name, revision, hint, ("weights", "pictures"))
+        pretrained = finding_model(name, revision)
         config = pretrained.config()
         self.segments = _segments(config, task)
         if self.segments and config.model_type not in SEGMENTERS:

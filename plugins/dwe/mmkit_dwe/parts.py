@@ -102,6 +102,12 @@ class Parts(PictureAnnotator):
         keys = [picture_key(photo) for photo in _photos(x)]
         return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
+    def check_there(self) -> None:
+        from mmkit_dwe.finder import finding_model
+
+        model = finding_model(self.name, self.revision)
+        model.check(*model.needs)
+
     def prepare(self, device: str) -> None:
         from mmkit_dwe.finder import Finder  # transformers is imported only when a result is missing
 

@@ -106,6 +106,13 @@ class Profiles(PictureAnnotator):
         keys = [picture_key(part) for part in _parts(x)]
         return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
+    def check_there(self) -> None:
+        from mmkit_dwe.classifiers import classification_model
+
+        for attribute, name in self.classifiers.items():
+            model = classification_model(attribute, name, self.revisions.get(attribute))
+            model.check(*model.needs)
+
     def prepare(self, device: str) -> None:
         """Load the models. Raises `PartError` if deepface is needed and not installed."""
         if self.classifiers and self._classifiers is None:

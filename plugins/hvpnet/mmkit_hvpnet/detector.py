@@ -14,6 +14,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from mmkit.annotators.pretrained import annotators_model
 from mmkit.data.images import whole_pixels
 from mmkit.data.types import Box
+from mmkit.pretrained.source import Pretrained
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,12 @@ class Found:
     phrase: str
 
 
+def detection_model(name: str, revision: str | None = None) -> Pretrained:
+    """Where a zero-shot detector is loaded from."""
+    hint = "name a zero-shot object detection model of the Hub, or the folder of one"
+    return annotators_model("the detector", name, revision, hint, ("weights", "tokenizer", "pictures"))
+
+
 class Detector:
     """Any zero-shot detector of transformers (OWL-ViT, OWLv2, Grounding DINO, ...).
 
@@ -32,8 +39,7 @@ class Detector:
     """
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
-        hint = "name a zero-shot object detection model of the Hub, or the folder of one"
-        pretrained = annotators_model("the detector", name, revision, hint)
+        pretrained = detection_model(name, revision)
         self.processor = pretrained.processor(AutoProcessor)
         model: Any = pretrained.network(AutoModelForZeroShotObjectDetection)
         self.model = model.to(device).eval()

@@ -87,6 +87,14 @@ class GroundedObjects(PictureAnnotator):
         photos = [picture_key(image) for image in x.images]
         return hashlib.sha256(json.dumps([x.tokens, photos]).encode("utf-8", "surrogatepass")).hexdigest()
 
+    def check_there(self) -> None:
+        from mmkit_hvpnet.detector import detection_model
+        from mmkit_hvpnet.phrases import tagging_model
+
+        taggers = [tagging_model(self.tagger)] if self.tagger else []
+        for model in (detection_model(self.model, self.revision), *taggers):
+            model.check(*model.needs)
+
     def prepare(self, device: str) -> None:
         from mmkit_hvpnet.detector import Detector  # transformers is imported only when a result is missing
         from mmkit_hvpnet.phrases import PosTagger

@@ -11,6 +11,7 @@ from transformers import AutoModelForTokenClassification
 
 from mmkit.annotators.pretrained import annotators_model
 from mmkit.errors import PartError
+from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
 
 FUNCTION_WORDS = frozenset(
@@ -64,6 +65,12 @@ def tagged_phrases(tokens: Sequence[str], tags: Sequence[str]) -> list[str]:
     return _distinct([[token.lstrip("#") for token in run if not NO_WORD.search(token)] for run in runs])
 
 
+def tagging_model(name: str) -> Pretrained:
+    """Where a tagger of parts of speech is loaded from."""
+    hint = "name a token classification model of the Hub that tags parts of speech, or the folder of one"
+    return annotators_model("the tagger", name, None, hint, ("weights", "tokenizer"))
+
+
 class PosTagger:
     """A Hugging Face token-classification model that tags parts of speech.
 
@@ -71,8 +78,7 @@ class PosTagger:
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        hint = "name a token classification model of the Hub that tags parts of speech, or the folder of one"
-        pretrained = annotators_model("the tagger", name, None, hint, ("weights", "tokenizer"))
+        pretrained = tagging_model(name)
         self.tokenizer = pretrained.tokenizer()
         model: Any = pretrained.network(AutoModelForTokenClassification)
         check_vocabulary(self.tokenizer, model.config, name)
