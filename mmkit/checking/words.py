@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmkit.data.types import Example
 from mmkit.errors import PartError
@@ -25,7 +25,7 @@ def unknown_words(encoders: Mapping[str, Encoder], examples: Sequence[Example]) 
     """
     words = Counter(word for example in examples for word in example.tokens)
     for section, encoder in encoders.items():
-        tokenizer = getattr(encoder, "tokenizer", None)
+        tokenizer: Any = getattr(encoder, "tokenizer", None)
         if not hasattr(tokenizer, "backend_tokenizer") or not _reads_examples(encoder):
             continue
         unknown = _unknown(tokenizer, words)

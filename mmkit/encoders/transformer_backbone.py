@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     MODEL_MAPPING,
     AddedToken,
@@ -122,13 +122,14 @@ class TextModel:
         if getattr(model_class, "_supports_attention_backend", False):
             sdpa = self.attention == "sdpa" and getattr(model_class, "_supports_sdpa", False)
             options = {"attn_implementation": prefixes.SDPA if sdpa else prefixes.EAGER}
+        model: Any
         if saved is not None:
             model = pretrained.initialised(AutoModel, config, **options)
         else:
             model = pretrained.network(AutoModel, config, optional=("pooler.",), **options)
         if getattr(model, "pooler", None) is not None:
             model.pooler = None  # unused; its parameters would never get a gradient
-        embeddings = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+        embeddings = len(model.get_input_embeddings().weight)
         if tokens > embeddings:
             if saved is not None:
                 raise PartError(

@@ -22,7 +22,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     dynamic_module_utils,
 )
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from mmkit.errors import PartError
 from mmkit.pretrained.folders import tokenizer_troubles

@@ -158,10 +158,10 @@ class _Machine:
         stack = self.stack
         if name.startswith("TUPLE") and name != "TUPLE":
             count = int(name[-1])
-            items = tuple(stack[-count:])
-            if len(items) < count:
+            last = tuple(stack[-count:])
+            if len(last) < count:
                 raise Malformed("a tuple of too little")
-            stack[-count:] = [items]
+            stack[-count:] = [last]
         elif name in ("TUPLE", "LIST", "DICT", "FROZENSET"):
             items = self._marked()
             made = tuple(items) if name == "TUPLE" else items if name == "LIST" else Thing()

@@ -44,7 +44,7 @@ def classification_model(attribute: str, name: str, revision: str | None = None)
 class _Classifier:
     def __init__(self, attribute: str, name: str, revision: str | None, device: str) -> None:
         pretrained = classification_model(attribute, name, revision)
-        config = pretrained.config()
+        config: Any = pretrained.config()
         self.processor = pretrained.image_processor()
         network: Any = pretrained.network(AutoModelForImageClassification, config)
         self.labels: Mapping[int, str] = config.id2label

@@ -75,7 +75,7 @@ class Finder:
         device: str = "cpu",
     ) -> None:
         pretrained = finding_model(name, revision)
-        config = pretrained.config()
+        config: Any = pretrained.config()
         self.segments = _segments(config, task)
         if self.segments and config.model_type not in SEGMENTERS:
             what = f"{name!r} is a {config.model_type} model, which is not known to segment instances"
