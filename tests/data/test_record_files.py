@@ -13,7 +13,6 @@ from mmkit.data.jsonl import (
 )
 from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.types import Example, Image
-from mmkit.errors import DataError
 from raising import raises
 
 
@@ -27,47 +26,50 @@ HEADER = '{"format": 1, "kind": "examples"}'
 
 
 @pytest.mark.parametrize(
-    ("lines", "message"),
+    ("lines", "code", "says"),
     [
-        ([HEADER, '{"text": "a'], "x.jsonl:2: not JSON: Unterminated string starting at character 10"),
-        ([HEADER, '{"text": "a"'], "x.jsonl:2: not JSON: Expecting ',' delimiter at character 13"),
+        ([HEADER, '{"text": "a'], "json.syntax", r"x\.jsonl:2: .* 10"),
+        ([HEADER, '{"text": "a"'], "json.syntax", r"x\.jsonl:2: .* 13"),
         (
             [HEADER, '{"text": "a", "text": "b"}'],
-            "x.jsonl:2: not JSON that can be read: the field 'text' occurs twice",
+            "json.unreadable",
+            r"x\.jsonl:2: .*'text'",
         ),
-        ([HEADER, '{"text": "a", "notes": {"x": NaN}}'], "x.jsonl:2: not JSON that can be read: NaN is not"),
-        ([HEADER, "[" * 100_000], "x.jsonl:2: not JSON that can be read"),
-        ([HEADER, '{"id": ' + "9" * 5000 + "}"], "x.jsonl:2: not JSON that can be read"),
-        ([HEADER, "", '{"text": 1}'], "x.jsonl:3: `text` must be a string"),
+        ([HEADER, '{"text": "a", "notes": {"x": NaN}}'], "json.unreadable", r"x\.jsonl:2: "),
+        ([HEADER, "[" * 100_000], "json.unreadable", r"x\.jsonl:2: "),
+        ([HEADER, '{"id": ' + "9" * 5000 + "}"], "json.unreadable", r"x\.jsonl:2: "),
+        ([HEADER, "", '{"text": 1}'], "json.wrong-type", r"x\.jsonl:3: .*`text`"),
         (
             [HEADER, '{"id": "a", "text": "a"}', '{"id": "a", "text": "b"}'],
-            "x.jsonl:3: the id 'a' occurs twice",
+            "data.duplicate-id",
+            r"x\.jsonl:3: .*'a'",
         ),
-        ([HEADER, '{"text": "  "}'], "x.jsonl:2: an empty sentence"),
+        ([HEADER, '{"text": "  "}'], "data.empty-sentence", r"x\.jsonl:2: "),
         (
             [HEADER, b'{"text": "\xe9t\xe9"}'],
-            "x.jsonl:2: not UTF-8: 0xe9 at byte 11 of the line, 45 of the file",
+            "file.not-utf8",
+            r"x\.jsonl:2: .*0xe9 .* 11 .* 45 ",
         ),
-        (["[]"], "x.jsonl:1: a list, where each line has to be one record"),
-        (['{"id": "Q1", "name": "a"}'], "x.jsonl:1: this looks like an entity, in a file without a header"),
-        (['{"text": "a"}', HEADER], "x.jsonl:2: unknown field `format`"),
+        (["[]"], "jsonl.list", r"x\.jsonl:1: "),
+        (['{"id": "Q1", "name": "a"}'], "jsonl.no-header", r"x\.jsonl:1: .*entity"),
+        (['{"text": "a"}', HEADER], "json.unknown-field", r"x\.jsonl:2: .*`format`"),
         (
             ['{"format": 3, "kind": "examples"}'],
-            "x.jsonl:1: the file has format 3; this version of mmkit reads up to 2",
+            "jsonl.newer-format",
+            r"x\.jsonl:1: .* 3.* 2",
         ),
-        (['{"format": "1", "kind": "examples"}'], "x.jsonl:1: `format` must be a whole number"),
-        (['{"format": 1, "kind": "example"}'], "did you mean 'examples'?"),
-        (['{"format": 1}'], "x.jsonl:1: unknown kind None"),
-        (['{"format": 1, "kind": ["examples"]}'], "x.jsonl:1: unknown kind"),
-        (['{"format": 1, "kind": "predictions"}', '{"id": "1"}'], "the file holds predictions, not examples"),
+        (['{"format": "1", "kind": "examples"}'], "jsonl.format", r"x\.jsonl:1: .*`format`"),
+        (['{"format": 1, "kind": "example"}'], "jsonl.unknown-kind", "'examples'"),
+        (['{"format": 1}'], "jsonl.unknown-kind", r"x\.jsonl:1: "),
+        (['{"format": 1, "kind": ["examples"]}'], "jsonl.unknown-kind", r"x\.jsonl:1: "),
+        (['{"format": 1, "kind": "predictions"}', '{"id": "1"}'], "file.wrong-kind", "predictions.*examples"),
     ],
 )
 def test_a_wrong_file_says_file_line_and_reason(
-    tmp_path: Path, lines: list[str | bytes], message: str
+    tmp_path: Path, lines: list[str | bytes], code: str, says: str
 ) -> None:
-    with pytest.raises(DataError) as error:
+    with raises(code, match=says) as error:
         list(file_of(tmp_path, *lines))
-    assert message in str(error.value)
     assert str(tmp_path / "x.jsonl") in str(error.value)
 
 

@@ -14,4 +14,4 @@ def raises(code: str, match: str | None = None) -> pytest.RaisesExc[MMKitError]:
         assert error.code == code, f"{type(error).__name__} {error.code!r}, not {code!r}: {error}"
         return True
 
-    return pytest.raises(MMKitError, match=match, check=has_it)
+    return pytest.raises(MMKitError, match=match or None, check=has_it)
