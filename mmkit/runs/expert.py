@@ -214,7 +214,9 @@ class RunEncoder(ItemEncoder):
         Run(folder).save_recipe(self._trained_with, self.model)
 
     def describe(self) -> dict[str, Any]:
-        return {"model": self._trained_with.config["model"], "labels": self.labels}
+        model: dict[str, Any] = self._trained_with.config["model"]
+        encoders = {name: _as_before(settings) for name, settings in model["encoders"].items()}
+        return {"model": {**model, "encoders": encoders}, "labels": self.labels}
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """The length of the run's longest text."""
@@ -230,3 +232,11 @@ class RunEncoder(ItemEncoder):
         decoder = self.decoder
         assert isinstance(decoder, ScoresLabels), "build made sure"
         return {"pooled": states["pooled"], **decoder.scores(states)}
+
+
+def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's settings without one that earlier versions did not have, if it changes nothing.
+
+    Features that were stored then are found again.
+    """
+    return {k: v for k, v in settings.items() if (k, v) != ("window_overlap", None)}

@@ -122,9 +122,17 @@ class Unread(Found):
 
     @classmethod
     def of(cls, example: Example, note: Mapping[str, Any]) -> Self:
-        """From a note `mmkit.data.types.CUT` of a prediction."""
+        """From a note `mmkit.data.types.CUT` of a prediction, which may come from a file."""
         token = note.get("token")
-        return cls(**note, char=None if token is None else example.offsets[token][0])
+        inside = isinstance(token, int) and 0 <= token < len(example.offsets)
+        return cls(
+            encoder=str(note.get("encoder", "")),
+            limit=int(note.get("limit", 0)),
+            token=token if inside else None,
+            char=example.offsets[token][0] if inside else None,
+            mention=bool(note.get("mention")),
+            context=bool(note.get("context")),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +168,7 @@ class Answer(Found):
             tokens=example.tokens,
             images=tuple(image.path for image in example.images if image.role == "photo"),
             notes={key: note for key, note in prediction.notes.items() if key != CUT},
-            unread=tuple(Unread.of(example, note) for note in prediction.notes.get(CUT, ())),
+            unread=tuple(Unread.of(example, note) for note in prediction.notes.get(CUT, ()) if note),
             sources=tuple(example.notes.get(SOURCES, ())),
             offsets=() if _found_in_order(example) else example.offsets,
             pictures=() if all(_is_photo(i) for i in example.images) else _pictures(example),

@@ -98,7 +98,7 @@ class Learning:
 
     def ended(self, predicted: int | None = None, kind: str = "") -> Alarm | None:
         """The run is over; a short one may never have had a score above 0."""
-        if len(self.scores) < 2 or any(self.scores.values()):
+        if len(self.scores) < EPOCHS or any(self.scores.values()):
             return None
         return self._zero(max(self.scores), predicted, kind)
 

@@ -59,8 +59,9 @@ def test_a_score_that_stays_0() -> None:
     assert "none of the 12 spans" in alarm.what
     [late] = course(FALLING, [0.0] * 10, epochs=20)
     assert late.epoch == 6, "a long run has more time"
-    [short] = course(FALLING[:2], [0.0, 0.0], epochs=2)
-    assert short.epoch == 2, "at the end of a short run"
+    [short] = course(FALLING[:5], [0.0] * 5, epochs=20)
+    assert short.epoch == 5, "at the end of a run that is stopped early"
+    assert course(FALLING[:2], [0.0, 0.0], epochs=2) == []
 
 
 def test_a_loss_that_does_not_go_down() -> None:
