@@ -130,6 +130,16 @@ def _near_doubles(one: str, at: Mapping[str, list[At]]) -> Iterator[Problem]:
     for label in at:
         if label.strip():
             same[" ".join(label.casefold().split())].append(label)
+    spaced = {label: places for label, places in at.items() if label.strip() and label != label.strip()}
+    if spaced:
+        told = ", ".join(f"{label!r} ({len(found):,})" for label, found in spaced.items())
+        yield Problem(
+            f"labels of {one}s that begin or end with a space: {told}",
+            [place for found in spaced.values() for place in found],
+            "write them without",
+            code="data.near-label",
+            level="warning",
+        )
     for labels in same.values():
         if len(labels) > 1:
             rarest = min(labels, key=lambda label: len(at[label]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mmkit.data.problems import At, Problem, counted
 from mmkit.data.types import Example, Span
@@ -23,6 +23,7 @@ def type_problems(
     if types is not None:
         at = [(x.id, s.start, s.label) for x in examples for s in x.spans if s.label not in types]
         yield from _unknown(at, types, "span", "type", setting, "task.unknown-span-type")
+        yield from _unused(types, {span.label for x in examples for span in x.spans}, setting)
 
 
 def overlap_problems(examples: Sequence[Example]) -> Iterator[Problem]:
@@ -70,6 +71,7 @@ def relation_problems(
     if known is not None:
         at = [(x.id, r.head.start, r.label) for x, r in relations if r.label not in (None, *known)]
         yield from _unknown(at, known, "relation", "name", setting, "task.unknown-relation")
+        yield from _unused(known, {relation.label for _, relation in relations}, setting)
 
 
 def _double_pairs(examples: Sequence[Example]) -> Iterator[Problem]:
@@ -140,6 +142,15 @@ def _unknown(
         code=code,
         rename=meant,
     )
+
+
+def _unused(known: Sequence[str], shown: Collection[str | None], setting: str) -> Iterator[Problem]:
+    """Labels that the recipe names and training never shows: a model does not learn them."""
+    unused = [label for label in known if label not in shown]
+    if unused and len(unused) < len(known):
+        told = ", ".join(map(repr, unused))
+        what = f"no training example has {told}, which {setting} names: a model cannot learn to find it"
+        yield Problem(what, code="data.unused-label", level="warning")
 
 
 def _meant(label: str, known: Sequence[str]) -> str:

@@ -91,3 +91,16 @@ def test_types_that_differ_in_case_alone(tmp_path: Path) -> None:
         tmp_path, [post(0), post(1), post(2, {"start": 0, "end": 1, "label": "per"})]
     ).warnings
     assert "'PER' (3) and 'per' (1)" in warning and "train.jsonl:4 (post2)" in warning
+
+
+def test_labels_that_nobody_shows_and_labels_with_spaces(tmp_path: Path) -> None:
+    types = {"model.decoder.types": ["PER", "LOC", "GPE"]}
+    [warning] = train_report(tmp_path, [post(0)], overrides=types).warnings
+    assert warning.startswith("no training example has 'GPE', which model.decoder.types names")
+    [warning] = train_report(tmp_path, [post(0), post(1, {"start": 0, "end": 1, "label": "ORG "})]).warnings
+    assert warning.startswith("labels of spans that begin or end with a space: 'ORG ' (1)")
+    relations = {"model.decoder.relations": ["lives_in", "works_for"]}
+    [warning] = train_report(tmp_path, pairs(["lives_in"]), parts=CLASSIFIER, overrides=relations).warnings[
+        :1
+    ]
+    assert "'works_for', which model.decoder.relations names" in warning
