@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from mmkit.network import network_hint
 
@@ -61,12 +62,14 @@ def absent(name: str, revision: str | None, wanted: Sequence[tuple[str, Sequence
 
     `wanted` are kinds of files by what they are called; of each kind one has to be there.
     """
-    if offline():
-        return not_here("it is not on this machine")
     try:
+        validate_repo_id(name)
+        if offline():
+            return not_here("it is not on this machine")
         info = HfApi().model_info(name, revision=revision, timeout=PATIENCE)
     except HFValidationError as error:
-        return Absent(f"this is no name that a model of the Hub can have ({error})", "check the name")
+        reason = str(error).splitlines()[0][:160]
+        return Absent(f"no model of the Hub can be called so ({reason})", "check the name")
     except GatedRepoError:
         return Absent(
             "its owner lets only some people have it (a gated model)",

@@ -15,6 +15,9 @@ PART = 0.5
 PADDING = 128
 """Rows that embeddings may have beyond the vocabulary: they are rounded up, mostly to a multiple of this at most."""
 
+LACKING = 512
+"""Entries that a whole vocabulary may have less than there are embeddings; if more than these and 2 % lack, it is said."""
+
 ANY_KIND = frozenset(
     {"PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend", "MistralCommonBackend"}
 )
@@ -53,6 +56,19 @@ def check_vocabulary(
         raise _refused(
             f"the tokenizer of {name!r} ({kind}) is not that of the network ({config.model_type}, {rows:,} entries)",
             "it is another model's: fetch the tokenizer's files of the same model",
+        )
+    if max(tokenizer.get_vocab().values(), default=0) >= max(rows, whole):
+        raise _refused(
+            f"the tokenizer of {name!r} gives entries numbers beyond the network's {rows:,} embeddings",
+            "it is another model's, or damaged: fetch the tokenizer's files of the same model",
+        )
+    if rows - whole > max(LACKING, 0.02 * rows):
+        logging.getLogger(__name__).warning(
+            "the tokenizer of %r knows %d entries of the %d that the network was trained with: is it whole, and the "
+            "model's own?",
+            name,
+            whole,
+            rows,
         )
     if whole > rows:
         logging.getLogger(__name__).warning(

@@ -427,3 +427,67 @@ def test_compiled_code_from_the_hub_is_refused(bert: Path, copied: Copy) -> None
     folder = copied(bert, config__json=json.dumps(config).encode())
     with raises("encoder.needs-code", match=r"asks for compiled code from the Hub \(someone/kernel\)"):
         TransformerEncoder(str(folder)).build()
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_runs_folder_runs_no_code_either(bert: Path, tmp_path: Path) -> None:
+    """What a run keeps of an encoder is a stranger's as much as any model."""
+    marker = tmp_path / "ran"
+    with raises("encoder.needs-code"):
+        TransformerEncoder("x").build(saved=with_own_code(tmp_path / "saved", marker))
+    known = with_own_code(shutil.copytree(bert, tmp_path / "known"), marker)
+    shutil.copy(bert / "config.json", known)
+    shutil.copy(bert / "tokenizer.json", known)
+    TransformerEncoder("x").build(
+        saved=known
+    )  # of a kind that transformers has, and with what that kind needs
+    assert not marker.exists()
+
+
+# What the Hub's client has kept on this machine
+
+
+@pytest.fixture
+def kept(
+    bert: Path, bert_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """Puts a folder into the Hub client's cache under a name, as a download leaves it; returns where its files lie."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name: str) -> Path:
+        commit = "0123456789abcdef0123456789abcdef01234567"
+        at = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        (at / "refs").mkdir(parents=True)
+        (at / "refs" / "main").write_text(commit)
+        return shutil.copytree(bert_bin if name.endswith("bin") else bert, at / "snapshots" / commit)
+
+    return put
+
+
+@pytest.mark.parametrize("name", ["someone/bert", "someone/bert-bin"])
+def test_a_model_that_was_fetched_is_used_offline_and_looked_at(
+    name: str, kept: Callable[[str], Path]
+) -> None:
+    folder = kept(name)
+    encoder = TransformerEncoder(name)
+    assert list(encoder.problems()) == [] and (encoder.weight_bytes() or 0) > 1000
+    encoder.build()
+    (weights,) = [*folder.glob("model.safetensors"), *folder.glob("pytorch_model.bin")]
+    weights.write_bytes(weights.read_bytes()[:-60])
+    said = message(TransformerEncoder(name))
+    assert f"cannot load the text encoder {name!r}: {weights} is cut off" in said
+
+
+def test_a_fetched_model_of_which_files_are_missing_says_so_offline(kept: Callable[[str], Path]) -> None:
+    folder = kept("someone/bert")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(PartError) as caught:
+        TransformerEncoder("someone/bert").build()
+    assert caught.value.code in ("encoder.unloadable", "encoder.wrong-tokenizer", "encoder.no-tokenizer")
+
+
+def test_a_name_that_the_hub_cannot_have_says_so() -> None:
+    (error,) = TransformerEncoder("bert base uncased").problems()
+    assert "no model of the Hub can be called so" in str(error)

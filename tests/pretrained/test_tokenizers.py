@@ -190,6 +190,22 @@ def test_tokens_added_beyond_the_embeddings_are_told_of(bert: Path, caplog: pyte
     assert "'x' has 2 added tokens that the network was not trained with" in caplog.text
 
 
+def test_a_vocabulary_that_is_cut_off_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = save("bert", tmp_path / "bert", 3000)
+    word_pieces(folder, 2000)
+    TransformerEncoder(str(folder)).build()
+    assert "knows 2000 entries of the 3000 that the network was trained with" in caplog.text
+
+
+def test_numbers_beyond_the_embeddings_are_refused(bert: Path) -> None:
+    tokenizer, config = load_tokenizer(str(bert)), AutoConfig.from_pretrained(bert)
+    holes = json.loads(tokenizer.backend_tokenizer.to_str())
+    holes["model"]["vocab"]["river"] = 900
+    backend = Tokenizer.from_str(json.dumps(holes))
+    with raises("encoder.wrong-tokenizer", match="numbers beyond the network's 18 embeddings"):
+        check_vocabulary(PreTrainedTokenizerFast(tokenizer_object=backend), config, "x")
+
+
 # Unknown words
 
 
