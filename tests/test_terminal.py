@@ -268,6 +268,18 @@ def test_a_command_controls_no_terminal(
     assert "unexpected error" not in done.output
 
 
+@pytest.mark.parametrize("name", ["bad.jsonl", "posts.jsonl"])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_the_shared_cases_control_nothing(name: str, more: Sequence[str], tagger: Path) -> None:
+    case = ROOT.parent / "shared" / "cases" / "faults" / "terminal" / name
+    if not case.exists():
+        pytest.skip("the shared cases are not beside the project")
+    done = CliRunner().invoke(main, ["predict", str(tagger), "--input", str(case), *more])
+    assert done.exit_code in (0, 2), done.output
+    assert "pwned" in done.output
+    assert controlling(done.output) == []
+
+
 def test_json_for_a_terminal_is_the_same_json(hostile: Path, tagger: Path) -> None:
     """`--output` may be a terminal, and a file may be shown on one."""
     command = ["predict", str(tagger), "--input", "text.jsonl", "--output"]
