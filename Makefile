@@ -10,7 +10,7 @@ DOCS := $(VENV)/.docs-ready
 # Tests run on as many processes as there are cores; each then uses one thread.
 WORKERS ?= auto
 
-.PHONY: setup demo test matrix lint docs format clean
+.PHONY: setup demo test matrix fuzz lint docs format clean
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ test: $(READY)
 matrix: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist worksteal --durations 10
 
+# Damaged files of every kind, for an hour or FUZZ_MINUTES; CASE=NAME:NUMBER repeats one. What failed is in .fuzz/.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python -m fuzzing.campaign $(if $(CASE),--case $(CASE))
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +58,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

@@ -11,6 +11,7 @@ import json
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from mmkit.data.records import entity_from_json, to_json
 from mmkit.data.types import Entity
-from mmkit.errors import DataError
+from mmkit.errors import DataError, one_line
 from mmkit.files import kept, read_json, write_json
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -36,21 +37,16 @@ class KnowledgeBase(Sequence[Entity]):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
+        with _read_from(folder):
             self._records = _Lines(folder, "entities.jsonl")
             self._ids = _Lines(folder, "ids.txt")
-            self._hashes = np.load(folder / "hashes.npy", mmap_mode="r")
-            self._rows = np.load(folder / "rows.npy", mmap_mode="r")
+            self._hashes = _array(folder / "hashes.npy")
+            self._rows = _array(folder / "rows.npy")
             facts = read_json(folder / "facts.json")
             self.fingerprint: str = facts["fingerprint"]
             self.repairs: dict[str, int] = facts["repairs"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"the stored knowledge base is damaged: {error}",
-                where=folder,
-                hint="delete this folder",
-                code="knowledge.damaged",
-            ) from error
+            if len(self._rows) != len(self._hashes):
+                raise ValueError(f"{len(self._rows)} rows of {len(self._hashes)} entities")
 
     @classmethod
     def build(
@@ -80,11 +76,13 @@ class KnowledgeBase(Sequence[Entity]):
             start, stop, step = row.indices(len(self))
             if step != 1:
                 return [self[i] for i in range(start, stop, step)]
-            return [_entity(line) for line in self._records.read(start, stop)]
+            with _read_from(self.folder):
+                return [_entity(line) for line in self._records.read(start, stop)]
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of a knowledge base of {len(self)} entities")
         row %= len(self)
-        return _entity(self._records.read(row, row + 1)[0])
+        with _read_from(self.folder):
+            return _entity(self._records.read(row, row + 1)[0])
 
     def __iter__(self) -> Iterator[Entity]:
         for start in range(0, len(self), _CHUNK):
@@ -98,10 +96,40 @@ class KnowledgeBase(Sequence[Entity]):
 
     def ids(self, rows: Iterable[int]) -> list[str]:
         """The ids of rows."""
-        return [json.loads(self._ids.read(row, row + 1)[0]) for row in rows]
+        with _read_from(self.folder):
+            return [json.loads(self._ids.read(row, row + 1)[0]) for row in rows]
 
     def __contains__(self, x: object) -> bool:
         return bool(self.rows([x.id if isinstance(x, Entity) else str(x)])[0] >= 0)
+
+
+@contextmanager
+def _read_from(folder: Path) -> Iterator[None]:
+    """Raise `DataError` for what reading damaged files ends in."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
+        raise DataError(
+            f"the stored knowledge base is damaged: {one_line(error)}",
+            where=folder,
+            hint="delete this folder",
+            code="knowledge.damaged",
+        ) from error
+
+
+def _array(path: Path) -> Any:
+    """The numbers of a file, memory-mapped. Raises `OSError`, and `ValueError` for a damaged file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is missing, or no file")
+    try:
+        found = np.load(path, mmap_mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header is parsed as Python, and may raise almost anything
+        raise ValueError(f"{path.name}: {one_line(error)}") from error
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not len(found):
+        raise ValueError(f"{path.name} holds no row of whole numbers")
+    return found
 
 
 class _Lines:
@@ -109,7 +137,7 @@ class _Lines:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / name
-        self._offsets = np.load(folder / f"{name}.npy", mmap_mode="r")
+        self._offsets = _array(folder / f"{name}.npy")
         if self.path.stat().st_size != self._offsets[-1]:
             raise ValueError(f"{name} has {self.path.stat().st_size} bytes, not {self._offsets[-1]}")
         self._file: BinaryIO | None = None

@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class OutOfTime(BaseException):
+    """A block took too long. No `Exception`, for those are caught where files are read."""
+
+
 @contextmanager
 def in_time(seconds: float = 20.0) -> Iterator[None]:
-    """Raise `TimeoutError` where the block takes longer; in the main thread alone."""
+    """Raise `OutOfTime` where the block takes longer; in the main thread alone."""
 
     def out_of_time(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"more than {seconds:.0f} s")
+        raise OutOfTime(f"more than {seconds:.0f} s")
 
     before = signal.signal(signal.SIGALRM, out_of_time)
     signal.setitimer(signal.ITIMER_REAL, seconds)
