@@ -275,6 +275,11 @@ def _run(folder: Path, kind: str) -> Target:
     run = folder / "run"
     settings = {"training.epochs": 1, "training.eval_from": 1}
     train(sampled(load_recipe(name)).with_overrides(settings), run, device="cpu", quiet=True)
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    facts.pop(
+        "files", None
+    )  # the checksums, by which most damage would be found: whoever makes a run makes them, too
+    (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     asked: dict[str, Any] = {"mention": "Jordan"} if kind == "linker" else {}
 
     def read() -> None:
