@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mmkit.errors import RunError
 from mmkit.files import atomic, write_json
+from raising import raises
 
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 
@@ -68,7 +68,7 @@ def test_a_device_stays_a_device() -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="a folder stands where a file is needed"):
+    with raises("file.unwritable", match="folder"):
         write(tmp_path, "x")
 
 

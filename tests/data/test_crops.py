@@ -7,7 +7,6 @@ import pytest
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.crops import CropTable
 from mmkit.data.mnre import MnreReader
-from mmkit.errors import DataError
 from raising import raises
 
 
@@ -41,5 +40,5 @@ def test_a_table_that_names_none_of_the_posts_is_told(tmp_path, named):
 
 def test_a_post_that_stands_twice_in_a_table_is_an_error(tmp_path):
     (tmp_path / "crops.json").write_text('{"1.jpg": ["c.jpg"],\n "1.jpg": ["d.jpg"]}')
-    with pytest.raises(DataError, match=r"'1\.jpg' occurs twice"):
+    with raises("crops.unreadable", match=r"crops\.json:2: .*'1\.jpg'"):
         CropTable.load(tmp_path / "crops.json")

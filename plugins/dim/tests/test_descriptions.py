@@ -13,7 +13,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Entity, Example
-from mmkit.errors import PartError
 from mmkit_dim.answers import Answer
 from mmkit_dim.descriptions import EntityDescriptions
 from mmkit_dim.local_model import LocalModel
@@ -185,22 +184,22 @@ def test_no_model_at_all_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "what"),
+    ("settings", "code", "says"),
     [
-        ({"prompt": "Introduce it"}, "must ask for {name}"),
-        ({"prompt": "{name} {id}"}, "no other field"),
-        ({"prompt": "{name.__class__}"}, "must ask for {name}"),
-        ({"prompt": "{name} {"}, "must ask for {name}"),
-        ({"backend": "local", "temperature": 0.7}, "most likely words"),
-        ({"parallel": 0}, "parallel must be more than 0"),
-        ({"max_tokens": -1}, "max_tokens must be more than 0"),
-        ({"timeout": 0.0}, "timeout must be more than 0"),
-        ({"retries": -1}, "must not be negative"),
-        ({"requests_per_minute": 0.0}, "must be more than 0"),
+        ({"prompt": "Introduce it"}, "dim.prompt", "{name}"),
+        ({"prompt": "{name} {id}"}, "dim.prompt", "{name}"),
+        ({"prompt": "{name.__class__}"}, "dim.prompt", "{name}"),
+        ({"prompt": "{name} {"}, "dim.prompt", "{name}"),
+        ({"backend": "local", "temperature": 0.7}, "part.setting", ""),
+        ({"parallel": 0}, "part.setting", "parallel"),
+        ({"max_tokens": -1}, "part.setting", "max_tokens"),
+        ({"timeout": 0.0}, "part.setting", "timeout"),
+        ({"retries": -1}, "part.setting", "retries"),
+        ({"requests_per_minute": 0.0}, "part.setting", "requests_per_minute"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], what: str) -> None:
-    with pytest.raises(PartError, match=what):
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], code: str, says: str) -> None:
+    with raises(code, match=says):
         EntityDescriptions("m", **settings)
 
 

@@ -14,7 +14,6 @@ from PIL import Image as Pillow
 from mmkit.annotators.run import annotate
 from mmkit.data.images import open_image
 from mmkit.data.types import Example, Image
-from mmkit.errors import DataError
 from mmkit_dwe.profiles import NOTE
 from mmkit_dwe.published import PublishedParts
 from raising import raises
@@ -147,38 +146,38 @@ def test_a_map_that_does_not_exist_is_an_error_whatever_may_be_missing(root: Pat
 
 
 @pytest.mark.parametrize(
-    ("table", "message"),
+    ("table", "code", "says"),
     [
-        (["a"], "the map of parts is a list"),
-        ({"a": "a_0"}, "the entry 'a' is not a list of names"),
-        ({"a": ["a_0", 3]}, "the entry 'a' is not a list of names"),
-        ({"a": ["../secret"]}, r"the part '\.\./secret' of 'a' leads out of its folder"),
-        ({"a": ["/etc/passwd"]}, "the part '/etc/passwd' of 'a' leads out"),
-        ({"a": ["x/../../y"]}, "leads out of its folder"),
-        ({"a": [""]}, "leads out of its folder"),
-        ({"a": ["a\0"]}, "leads out of its folder"),
+        (["a"], "dwe.parts-map", ""),
+        ({"a": "a_0"}, "dwe.parts-map", "'a'"),
+        ({"a": ["a_0", 3]}, "dwe.parts-map", "'a'"),
+        ({"a": ["../secret"]}, "dwe.part-outside", r"'\.\./secret'"),
+        ({"a": ["/etc/passwd"]}, "dwe.part-outside", "'/etc/passwd'"),
+        ({"a": ["x/../../y"]}, "dwe.part-outside", ""),
+        ({"a": [""]}, "dwe.part-outside", ""),
+        ({"a": ["a\0"]}, "dwe.part-outside", ""),
     ],
 )
-def test_a_map_of_another_form_is_refused(root: Path, table: Any, message: str) -> None:
+def test_a_map_of_another_form_is_refused(root: Path, table: Any, code: str, says: str) -> None:
     write_map(root, table)
-    with pytest.raises(DataError, match=message) as caught:
+    with raises(code, match=says) as caught:
         annotate(PublishedParts(str(root)), [post("z.jpg")])
     assert caught.value.where == str(root / "total2part_map.json")
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "says"),
     [
-        ("[{", "not JSON"),
-        ('{"age": 3}', "not a list of faces"),
-        ("[3]", "not a list of faces"),
-        ('[{"age": [3]}]', "`age` is a list"),
-        ('[{"dominant_race": {}}]', "`dominant_race` is a dict"),
+        ("[{", "json.syntax", ""),
+        ('{"age": 3}', "dwe.faces-file", ""),
+        ("[3]", "dwe.faces-file", ""),
+        ('[{"age": [3]}]', "dwe.faces-file", "`age`"),
+        ('[{"dominant_race": {}}]', "dwe.faces-file", "`dominant_race`"),
     ],
 )
-def test_a_face_file_of_another_form_is_refused(root: Path, text: str, message: str) -> None:
+def test_a_face_file_of_another_form_is_refused(root: Path, text: str, code: str, says: str) -> None:
     (root / "wiki_detection" / "a_0.json").write_text(text)
-    with pytest.raises(DataError, match=message) as caught:
+    with raises(code, match=says) as caught:
         annotate(PublishedParts(str(root), missing="none"), [post("a.jpg")])
     assert "a_0.json" in caught.value.where
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.corpus import inside
 from mmkit_retrieval.corpora.formats import open_corpus
@@ -80,25 +79,33 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("record", "message"),
+    ("record", "code", "says"),
     [
-        ([], "`record` must be an object"),
-        ({"title": "T", "text": "x"}, "the field `id` is missing"),
-        ({"id": 3, "title": "T", "text": "x"}, "`id` must be a string, not 3"),
-        ({"id": "1", "title": " ", "text": "x"}, "`title` must be a string that is not empty"),
-        ({"id": "1", "title": "T", "text": ["x"]}, "`text` must be a string"),
-        ({"id": "1", "title": "T", "text": "x", "paragraphs": []}, "both `text` and `paragraphs`"),
-        ({"id": "1", "title": "T", "text": "x", "links": "U"}, "`links` must be a list of strings"),
-        ({"id": "1", "title": "T", "images": [{"caption": "c"}]}, r"`images\[0\].path` is missing"),
-        ({"id": "1", "title": "T", "images": [{"path": "a", "captoin": "c"}]}, "did you mean 'caption'"),
-        ({"id": "1", "title": "T", "images": [7]}, "must be a path, or an object with a path and a caption"),
-        ({"id": "1", "title": "T", "images": ["../secret.jpg"]}, "leads out of the folder"),
-        ({"id": "1", "title": "T", "images": ["/etc/passwd"]}, "leads out of the folder"),
+        ([], "json.wrong-type", "`record`"),
+        ({"title": "T", "text": "x"}, "json.missing-field", "`id`"),
+        ({"id": 3, "title": "T", "text": "x"}, "json.wrong-type", "`id`"),
+        ({"id": "1", "title": " ", "text": "x"}, "json.wrong-type", "`title`"),
+        ({"id": "1", "title": "T", "text": ["x"]}, "json.wrong-type", "`text`"),
+        ({"id": "1", "title": "T", "text": "x", "paragraphs": []}, "retrieval.article-text", "`text`"),
+        ({"id": "1", "title": "T", "text": "x", "links": "U"}, "json.wrong-type", "`links`"),
+        (
+            {"id": "1", "title": "T", "images": [{"caption": "c"}]},
+            "json.missing-field",
+            r"`images\[0\]\.path`",
+        ),
+        (
+            {"id": "1", "title": "T", "images": [{"path": "a", "captoin": "c"}]},
+            "json.unknown-field",
+            "'caption'",
+        ),
+        ({"id": "1", "title": "T", "images": [7]}, "json.wrong-type", ""),
+        ({"id": "1", "title": "T", "images": ["../secret.jpg"]}, "retrieval.path-outside", ""),
+        ({"id": "1", "title": "T", "images": ["/etc/passwd"]}, "retrieval.path-outside", ""),
     ],
 )
-def test_a_wrong_record_is_named_by_file_and_line(tmp_path, record, message):
+def test_a_wrong_record_is_named_by_file_and_line(tmp_path, record, code, says):
     path = write(tmp_path, {"id": "0", "title": "T", "text": "x"}, record)
-    with pytest.raises(DataError, match=message) as error:
+    with raises(code, match=says) as error:
         read(path)
     assert error.value.where == f"{path}:2"
 

@@ -14,7 +14,6 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from mmkit.errors import DataError
 from mmkit_retrieval.corpora import corpus as corpus_module
 from mmkit_retrieval.corpora import mediawiki_xml, wikipedia
 from mmkit_retrieval.corpora.corpus import Lines
@@ -57,27 +56,27 @@ class Endless(io.RawIOBase):
 
 
 @pytest.mark.parametrize(
-    ("start", "again", "message"),
+    ("start", "again", "says"),
     [
-        (b"<mediawiki><page x='", b"a", "a tag or a comment of more than 1,048,576 bytes"),
-        (b"<mediawiki><!--", b"a", "a tag or a comment"),
-        (b"<mediawiki><", b"a", "a tag or a comment"),
-        (b"<mediawiki>&", b"a", "a tag or a comment"),
-        (b"<mediawiki>", b"<a>", "more than 64 elements inside one another"),
-        (b"<mediawiki><page><title>", b"a", "<title> with more than 1,000 characters"),
-        (b"<mediawiki><siteinfo><namespaces><namespace key='6'>", b"a", "<namespace> with more than"),
-        (b"<mediawiki><page><revision><text>", b"a", "an element of more than 80,000,000 characters"),
-        (b"<mediawiki><page><revision><text>", b"&amp;", "an element of more than"),
-        (b"<mediawiki>", b" ", "an element of more than"),
+        (b"<mediawiki><page x='", b"a", "1,048,576"),
+        (b"<mediawiki><!--", b"a", "1,048,576"),
+        (b"<mediawiki><", b"a", "1,048,576"),
+        (b"<mediawiki>&", b"a", "1,048,576"),
+        (b"<mediawiki>", b"<a>", "64"),
+        (b"<mediawiki><page><title>", b"a", "<title>.*1,000"),
+        (b"<mediawiki><siteinfo><namespaces><namespace key='6'>", b"a", "<namespace>"),
+        (b"<mediawiki><page><revision><text>", b"a", "80,000,000"),
+        (b"<mediawiki><page><revision><text>", b"&amp;", ""),
+        (b"<mediawiki>", b" ", ""),
     ],
 )
 def test_what_never_ends_is_refused(
-    monkeypatch: pytest.MonkeyPatch, start: bytes, again: bytes, message: str
+    monkeypatch: pytest.MonkeyPatch, start: bytes, again: bytes, says: str
 ) -> None:
     if again == b"&amp;":
         monkeypatch.setattr(mediawiki_xml, "_ENDLESS", 1_000_000)  # parsed one by one, and slower
     reader = Dump(Path("endless.xml"), Counter())
-    with pytest.raises(DataError, match=message) as error:
+    with raises("retrieval.absurd-dump", match=says) as error:
         list(reader.pages(cast(BinaryIO, Endless(start, again))))
     assert str(error.value.where).startswith("endless.xml:1")
 
@@ -86,7 +85,7 @@ def test_thousands_of_namespaces_are_refused(tmp_path: Path) -> None:
     names = "".join(f'<namespace key="6">n{n}</namespace>\n' for n in range(2000))
     with gzip.open(tmp_path / "names.xml.gz", "wt") as file:
         file.write(f"<mediawiki><siteinfo><namespaces>\n{names}</namespaces></siteinfo></mediawiki>")
-    with pytest.raises(DataError, match=r"names\.xml\.gz:\d+: more than 1,000 namespaces"):
+    with raises("retrieval.absurd-dump", match=r"names\.xml\.gz:\d+: .*1,000"):
         list(open_corpus(tmp_path / "names.xml.gz"))
 
 

@@ -15,7 +15,6 @@ from mmkit.annotators.run import annotate
 from mmkit.data.sample import pictures
 from mmkit.data.types import SOURCES, Example, Image, Span
 from mmkit.encoders.clip_sample import write_tiny_clip
-from mmkit.errors import PartError
 from mmkit_retrieval.annotators.contexts import IMAGE_CONTEXT
 from mmkit_retrieval.annotators.image_retrieval import ImageRetrieval
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
@@ -218,17 +217,17 @@ def test_milvus_gives_the_same_notes(index: str, tmp_path: Path, photos: dict[st
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "code", "says"),
     [
-        ({"top": 0}, "top = 0"),
-        ({"max_words": 0}, "max_words = 0"),
-        ({"engine": "milvus"}, "needs a `url`"),
-        ({"url": "http://milvus:19530"}, "takes no `url`"),
-        ({"engine": "milvus", "url": "http://me:secret@milvus:19530"}, "credentials"),
+        ({"top": 0}, "part.setting", "top"),
+        ({"max_words": 0}, "part.setting", "max_words"),
+        ({"engine": "milvus"}, "retrieval.engine-setting", "`url`"),
+        ({"url": "http://milvus:19530"}, "retrieval.engine-setting", "`url`"),
+        ({"engine": "milvus", "url": "http://me:secret@milvus:19530"}, "retrieval.credentials", ""),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(PartError, match=message):
+def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], code: str, says: str) -> None:
+    with raises(code, match=says):
         ImageRetrieval("index", **settings)
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmkit.errors import DataError
 from mmkit_retrieval.pictures import vectors
 from mmkit_retrieval.pictures.vectors import DATABASE, Model, VectorStore, check_vectors, mapped
+from raising import raises
 
 WIDTH = 4
 MODEL = Model("tiny", None, (0.5,) * WIDTH)
@@ -90,7 +90,7 @@ def test_text_that_utf8_has_no_form_for_is_kept(tmp_path: Path) -> None:
 
 
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    with VectorStore(tmp_path), pytest.raises(DataError, match="another process"):
+    with VectorStore(tmp_path), raises("retrieval.locked"):
         VectorStore(tmp_path)
     VectorStore(tmp_path).close()
 
@@ -107,13 +107,13 @@ def test_damaged_vectors_are_refused(tmp_path: Path, how: str) -> None:
         path.unlink()
     else:
         path.write_bytes(data[:-1] if how == "short" else data[:-1] + b"\xff")
-    with pytest.raises(DataError, match="damaged"):
+    with raises("retrieval.index-damaged"):
         VectorStore(tmp_path)
 
 
 def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"no database " * 1000)
-    with pytest.raises(DataError, match="damaged") as caught:
+    with raises("retrieval.index-damaged") as caught:
         VectorStore(tmp_path)
     assert "delete the whole index folder" in caught.value.hint
 
@@ -122,7 +122,7 @@ def test_a_database_of_a_newer_format_is_no_damage(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(vectors, "FORMAT", 2)
     VectorStore(tmp_path).close()
     monkeypatch.setattr(vectors, "FORMAT", 1)
-    with pytest.raises(DataError, match="format 2, and this version reads 1"):
+    with raises("retrieval.index-format", match=" 2.* 1"):
         VectorStore(tmp_path)
 
 

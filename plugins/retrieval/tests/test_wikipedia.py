@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.formats import open_corpus
 from mmkit_retrieval.corpora.media_files import canonical_name, find_file
@@ -158,19 +157,19 @@ def test_a_document_type_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code", "says"),
     [
-        (lambda xml: xml[: len(xml) // 2], "the dump is cut off"),
-        (lambda xml: xml.replace("</title>", "</titel>", 1), r":12: not XML: mismatched tag"),
-        (lambda xml: xml.replace("mediawiki", "html"), "not a MediaWiki export: it begins with <html>"),
-        (lambda xml: xml.replace("<id>1</id>", ""), "a page without <id> or <title>"),
-        (lambda xml: xml.replace("one", "&undefined;"), "not XML: undefined entity"),
+        (lambda xml: xml[: len(xml) // 2], "retrieval.dump-cut-off", ""),
+        (lambda xml: xml.replace("</title>", "</titel>", 1), "retrieval.xml-syntax", ":12: "),
+        (lambda xml: xml.replace("mediawiki", "html"), "retrieval.not-mediawiki", "<html>"),
+        (lambda xml: xml.replace("<id>1</id>", ""), "retrieval.page-without-id", ""),
+        (lambda xml: xml.replace("one", "&undefined;"), "retrieval.xml-syntax", ""),
     ],
 )
-def test_broken_dumps_are_named_with_their_line(tmp_path, change, message):
+def test_broken_dumps_are_named_with_their_line(tmp_path, change, code, says):
     path = write(tmp_path, page(1, "A", "one"))
     path.write_text(change(path.read_text()))
-    with pytest.raises(DataError, match=message):
+    with raises(code, match=says):
         read(path)
 
 

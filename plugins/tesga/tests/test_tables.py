@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from mmkit.batch import Batch, States
 from mmkit.data.types import Example, Prediction, Relation, Span
-from mmkit.errors import RecipeError
 from mmkit_tesga import head as module
 from mmkit_tesga.head import TableHead
 from mmkit_tesga.reading import chosen
@@ -228,18 +227,18 @@ def test_unknown_labels_name_the_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "code"),
     [
-        {"threshold": 1.0},
-        {"tasks": ["relations"]},
-        {"tasks": []},
-        {"dropout": 1.5},
-        {"types": ["per", "per"]},
-        {"relations": []},
+        ({"threshold": 1.0}, "part.setting"),
+        ({"tasks": ["relations"]}, "part.setting"),
+        ({"tasks": []}, "part.setting"),
+        ({"dropout": 1.5}, "part.setting"),
+        ({"types": ["per", "per"]}, "part.label-names"),
+        ({"relations": []}, "part.label-names"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(RecipeError):
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], code: str) -> None:
+    with raises(code):
         TableDecoder(**settings)
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from linking import Given
 from mmkit.batch import Batch, States
-from mmkit.errors import PartError
 from mmkit.registry import build_part
 from mmkit_umt.fuser import Interaction, region_mask
 from raising import raises
@@ -89,12 +88,12 @@ def test_a_width_that_the_heads_do_not_divide_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"layers": [1, 0, 1]}, "must be at least 1"),
-        ({"heads": 0}, "must be at least 1"),
-        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
-        ({"initializer_range": 0.0}, "initializer_range must be above 0"),
+        ({"layers": [1, 0, 1]}, "layers"),
+        ({"heads": 0}, "heads"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"initializer_range": 0.0}, "initializer_range"),
     ],
 )
 def test_wrong_settings_are_errors(settings: dict[str, object], says: str) -> None:
-    with pytest.raises(PartError, match=says):
+    with raises("part.refused", match=says):
         build_part("fusers", "umt.interaction.v1", settings)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mmkit.data.types import Example
-from mmkit.errors import DataError, RunError
 from mmkit.inference.predictor import Predictor
 from mmkit.loading.sample import sampled
 from mmkit.model import Model, assemble
@@ -47,17 +46,23 @@ def test_what_nothing_uses_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "says"),
     [
-        ({"txt2img_attention.layer.1.output.dense.weight": torch.zeros(1)}, "15 missing: txt2img_attention"),
-        ({"pooler.weight": torch.zeros(1)}, "1 unknown: pooler.weight"),
-        ({"aux_crf.transitions": None}, "1 missing: aux_crf.transitions"),
-        ({"bert.embeddings.word_embeddings.weight": None}, "1 missing: bert.embeddings.word_embeddings"),
+        (
+            {"txt2img_attention.layer.1.output.dense.weight": torch.zeros(1)},
+            "15 .*txt2img_attention",
+        ),
+        ({"pooler.weight": torch.zeros(1)}, r"1 .*pooler\.weight"),
+        ({"aux_crf.transitions": None}, r"1 .*aux_crf\.transitions"),
+        (
+            {"bert.embeddings.word_embeddings.weight": None},
+            r"1 .*bert\.embeddings\.word_embeddings",
+        ),
     ],
 )
-def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], message: str) -> None:
+def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], says: str) -> None:
     state = {name: tensor for name, tensor in (bare() | change).items() if tensor is not None}
-    with pytest.raises(DataError, match=message):
+    with raises("import.not-of-paper", match=says):
         convert_state(state)
 
 
@@ -108,7 +113,7 @@ def test_another_width_is_refused_with_shapes(tmp_path: Path) -> None:
     model = assemble(load_recipe("umt_twitter15", overrides), labels=UmtImporter().labels({}))
     torch.save(authors_state(model, False), tmp_path / "pytorch_model.bin")
     wider = {**overrides, "model.fuser.hidden": 16}
-    with pytest.raises(RunError, match=r"widen\.bias: \(256,\) in the file, \(16,\) in the model"):
+    with raises("run.weights-do-not-fit", match=r"widen\.bias: \(256,\).*\(16,\)"):
         import_checkpoint("umt", tmp_path / "pytorch_model.bin", tmp_path / "run", wider)
 
 
