@@ -32,15 +32,20 @@ def hand_over(said: str) -> bool:
     if not name or name == os.devnull:
         return False
     file, now = Path(name), int(time.time())
-    first = _is_first(file.parent.parent, said)
-    told = said if first else "ended by the error that another process tells"
-    when = now if first else now + 1
-    content = {"message": {"message": told, "extraInfo": {"py_callstack": told, "timestamp": str(when)}}}
     try:
-        file.write_text(json.dumps(content), encoding="utf-8")
+        _write(
+            file, said, now
+        )  # before it is known who tells it: torchrun ends the others when one has ended
+        if not _is_first(file.parent.parent, said):
+            _write(file, "ended by the error that another process tells", now + 1)
     except OSError:
-        return not first
+        return False
     return True
+
+
+def _write(file: Path, said: str, seconds: int) -> None:
+    content = {"message": {"message": said, "extraInfo": {"py_callstack": said, "timestamp": str(seconds)}}}
+    file.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _is_first(folder: Path, said: str) -> bool:
