@@ -133,8 +133,8 @@ class Heard:
 
 
 LOST = "2 of 8 texts are longer than model.encoders.text can read (16 subwords): 3 of 16 spans are cut off"
-NEVER = "never looks at 2 of 9 photos, those beyond the first ones of 1 example: "
-BLANK = "1 example has no image that the model looks at; a blank image is used"
+NEVER = "never reads 2 of 9 photos, those after the first ones of 1 example: "
+BLANK = "1 example has no image that the model reads; a blank image is used"
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_a_context_behind_the_sentence(models: Path) -> None:
     items = items_of(decoder, {"text": encoder}, example)
     assert items[0].cut == {"text": Cut(16, context=True, words=True)}
     warnings, remarks = said(items, decoder, {"text": encoder})
-    assert not warnings and "1 further text" in remarks[0] and "read whole" in remarks[0]
+    assert not warnings and "1 further text" in remarks[0] and "read completely" in remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -348,5 +348,5 @@ def test_a_text_model_beside_photos(recipe: Callable[..., Recipe], models: Path)
     examples = [Example.from_tokens(str(i), WORDS, images=(Image("a.jpg"),)) for i in range(3)]
     items = items_of(CrfTagger(), {"text": text}, *examples)
     warnings, remarks = said(items, CrfTagger(), {"text": text})
-    assert not warnings and remarks == ["the model looks at none of the 3 photos"]
+    assert not warnings and remarks == ["the model reads none of the 3 photos"]
     assert said(items, CrfTagger(), {"text": text}, annotated=True) == ([], [])

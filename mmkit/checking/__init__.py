@@ -1,1 +1,1 @@
-"""What `mmkit check` says of a recipe and its data."""
+"""Checks of a recipe and its data, for `mmkit check` and for training."""

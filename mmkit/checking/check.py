@@ -1,4 +1,4 @@
-"""`mmkit check`: what is in a recipe's data, and what is wrong with it, before a GPU is touched."""
+"""`mmkit check`: the content and the problems of a recipe's data, before a GPU is used."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["SplitReport", "check", "checked", "lacking", "list_in_full"]
 
 
 def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
-    """Read every split and look at its labels and pictures (`decode`: decode each picture fully).
+    """Read every split and check its labels and images (`decode`: decode each image fully).
 
-    What is found is what training would refuse, and what it warns of (see `mmkit.checking.examine`); annotators do not
-    run. A split that cannot be read has the reason among its problems, and the others are looked at all the same.
+    The problems are those that training would refuse or warn about (see `mmkit.checking.examine`); annotators do not
+    run. A split that cannot be read has the reason among its problems; the other splits are still checked.
     """
     return checked(recipe, fitting_parts(recipe), decode)
 
 
 def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport]:
-    """As `check`, of a recipe whose parts are constructed."""
+    """Like `check`, for a recipe whose parts are constructed."""
     splits: dict[str, Split] = {}
     unreadable: dict[str, DataError] = {}
     refused: dict[str, list[DataError]] = {}
@@ -76,7 +76,7 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
 
 
 def _unreadable(errors: Sequence[DataError]) -> list[Problem]:
-    """A problem for each kind of error of single records."""
+    """One problem for each kind of error of single records."""
     kinds: dict[str, list[DataError]] = {}
     for error in errors:
         kinds.setdefault(error.code, []).append(error)
@@ -102,10 +102,10 @@ def _add_unread(reports: Mapping[str, SplitReport], parts: Parts, annotated: boo
 
 
 def list_in_full(recipe: Recipe, reports: Mapping[str, SplitReport], file: Path | None = None) -> Path | None:
-    """Write every record and picture that something is wrong with to `file`, a line each; returns the file.
+    """Write every record and image with a problem to `file`, one line each; returns the file.
 
-    Without a `file` the list goes into the cache, and is written only if a message names some of them alone. A line
-    is the place, a tab, and what is wrong. Raises `DataError` if the file cannot be written.
+    Without a `file` the list goes into the cache, and only if a message names some of them and not all. A line has
+    the place, a tab, and the problem. Raises `DataError` if the file cannot be written.
     """
     lines = [f"data.{name}\t{line}" for name, report in reports.items() for line in report.full]
     if file is None:
@@ -122,7 +122,7 @@ def list_in_full(recipe: Recipe, reports: Mapping[str, SplitReport], file: Path 
 
 
 def lacking(parts: Mapping[str, Encoder | Annotator]) -> list[str]:
-    """What encoders and annotators, by section of the recipe, build on and cannot be had: networks, runs, indexes."""
+    """What encoders and annotators, by section of the recipe, need but is missing: networks, runs, indexes."""
     return [f"[{section}] {error}" for section, part in parts.items() for error in _problems(part)]
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe's data: one list, which `mmkit check` shows and training begins with."""
+"""The problems of a recipe's data: one list, which `mmkit check` shows and which training checks first."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def examine(
     all_pictures: bool = False,
     decode: bool = False,
 ) -> dict[str, SplitReport]:
-    """What is in the splits, and everything that training would refuse or a user should know of.
+    """The content of the splits, and all problems that training would refuse or that a user should know about.
 
-    The splits may be some of the recipe's; without `training` none of them is trained on. Unless `annotated`, the
-    recipe's annotators have not run. `pictures`: look at those that the model reads; with `all_pictures` the others are
-    counted too, and nothing is said of them. `decode`: decode each picture, in place of reading its header.
+    The splits may be some of the recipe's splits; without `training` none of them is trained on. Unless `annotated`,
+    the recipe's annotators have not run. `pictures`: check the images that the model reads; with `all_pictures` the
+    others are counted too, without messages. `decode`: decode each image instead of reading its header.
     """
     task: Task = parts.decoder.task
     base = splits[ENTITIES].entities if ENTITIES in splits else ()
@@ -60,7 +60,7 @@ def examine(
 
 
 def refuse(reports: Mapping[str, SplitReport], recipe: Recipe) -> None:
-    """Raise one `DataError` for all that would stop training, if anything would."""
+    """Raise one `DataError` for all problems that stop training, if there are any."""
     found = stopping(reports.values())
     if not found:
         return
@@ -75,7 +75,7 @@ def refuse(reports: Mapping[str, SplitReport], recipe: Recipe) -> None:
 
 
 def warnings_of(reports: Mapping[str, SplitReport]) -> list[str]:
-    """What a user should know of, as lines."""
+    """What a user should know about, as lines."""
     return [f"data.{name}: warning: {said}" for name, report in reports.items() for said in report.warnings]
 
 
@@ -123,7 +123,7 @@ def _records(
 
 
 def _unreadable(split: Split, parts: Parts) -> Iterator[Problem]:
-    """What encoders of items miss in examples: notes that are not there, or are of another kind."""
+    """What encoders of items need in examples and do not find: notes that are missing or of another kind."""
     lent = {} if parts.entity_side is None else parts.entity_side.lent
     for name, encoder in parts.encoders.items():
         if name in lent or not isinstance(encoder, ItemEncoder) or encoder.is_run:
@@ -147,7 +147,7 @@ def _code(problem: str | Problem) -> str:
 
 
 def _unfit(recipe: Recipe, split: Split) -> list[Problem]:
-    """What a decoder refuses to learn labels from, where it does not say so in `examine`."""
+    """The labels that a decoder refuses to learn from, if its `examine` does not report them."""
     try:
         recipe.build("model.decoder").fit(split.examples)
     except MMKitError as error:
@@ -168,7 +168,7 @@ def _absent(recipe: Recipe) -> dict[str, str]:
 
 
 def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric], training: bool) -> None:
-    """What keeps a split from being scored; of `dev`, whether it holds what the score counts that decides."""
+    """What prevents the scoring of a split; for `dev`, also whether it has what `training.score` counts."""
     examples = report.split.examples
     said: dict[str, Problem] = {}
     for metric in metrics.values():
@@ -182,12 +182,12 @@ def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric],
     missing = [name for name in wanted if name not in figures]
     others = [name for name in known_figures(metrics) if name not in figures]
     if others and not missing:
-        what = f"no example holds anything that {_few(others)} count, so there is no such score"
+        what = f"no example has anything that {_few(others)} count, so there is no such score"
         report.add(Problem(what, code="data.nothing-to-score"), "warning")
     if missing:
         problem = Problem(
-            f"training.score is {' + '.join(missing)}, but no example of dev holds anything that it counts",
-            hint="give dev its labels, or score by something that it has",
+            f"training.score is {' + '.join(missing)}, but no example of dev has anything that it counts",
+            hint="add labels to dev, or choose a score for labels that it has",
             code="data.nothing-to-score",
         )
         report.add(problem)
@@ -202,7 +202,7 @@ def _few(names: Sequence[str]) -> str:
 def _pictures(
     report: SplitReport, recipe: Recipe, parts: Parts, annotated: bool, all_pictures: bool, decode: bool
 ) -> None:
-    """The state of a split's pictures, and the boxes in them."""
+    """The problems of a split's images, and of the boxes in them."""
     split = report.split
     chosen = _chosen(recipe, parts, split.name == ENTITIES, annotated)
     if chosen is None and not all_pictures:
@@ -221,7 +221,7 @@ def _pictures(
 
 
 def _chosen(recipe: Recipe, parts: Parts, of_entities: bool, annotated: bool) -> Chosen | None:
-    """The pictures of a record that a model reads; None if it reads none at all."""
+    """The images of a record that a model reads; None if it reads no images."""
     side = parts.entity_side
     lent = {} if side is None else side.lent
     if of_entities:
@@ -246,7 +246,7 @@ def _chosen(recipe: Recipe, parts: Parts, of_entities: bool, annotated: bool) ->
 
 
 def _sees(encoder: Encoder) -> bool:
-    """Whether an encoder may read pictures."""
+    """Whether an encoder may read images."""
     if isinstance(encoder, ItemEncoder) and not encoder.is_run:
         return encoder.source.pictures
     return not isinstance(encoder, TransformerWords)
@@ -255,14 +255,14 @@ def _sees(encoder: Encoder) -> bool:
 def _unusable(recipe: Recipe, split: str, images: ImageReport, level: str) -> str:
     said = f"{images.bad} of {images.total} images cannot be used ({images.faults()})"
     if level == "warning":
-        said += "; they become blank ones"
+        said += "; blank images replace them"
     if images.photos and images.photos_missing == images.photos:
         said += f"; none of the photos exist: {_folder_hint(recipe, split)}"
     return said
 
 
 def _folder_hint(recipe: Recipe, split: str) -> str:
-    """Which setting of the recipe says where a split's photos are."""
+    """The setting of the recipe that says where a split's photos are."""
     if "images" in recipe.config.get("paths", {}):
         return "is --paths.images right?"
     settings = recipe.config["data"][split]

@@ -1,4 +1,5 @@
-"""Labels that are probably mistakes: empty ones, tags, near doubles, and ones that seem to mean "no relation"."""
+"""Labels that are probably mistakes: empty labels, tags, near duplicates, and labels that seem to mean "no
+relation"."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ TAG = re.compile(r"O|(?P<prefix>[BIESLUMW])[-_](?P<type>.+)")
 ABSENT = frozenset(
     {"", "none", "na", "null", "nil", "no", "norelation", "notrelated", "unrelated", "other", "nonenonenone"}
 )
-"""Names that datasets give to pairs without a relation, without case and marks."""
+"""Labels of pairs without a relation in known datasets, without case and punctuation."""
 
 Labelled = Mapping[str, Mapping[str, list[At]]]
-"""Kind → label → the records that have it, one entry for each time."""
+"""Kind → label → the records that have it, one entry for each occurrence."""
 
 
 def labelled(task: Task, examples: Sequence[Example]) -> Labelled:
-    """The labels of examples as their task sees them."""
+    """The labels of examples, as their task sees them."""
     found: defaultdict[str, defaultdict[str, list[At]]] = defaultdict(lambda: defaultdict(list))
     for example in examples:
         for kind, label in task.labels(example):
@@ -33,7 +34,7 @@ def labelled(task: Task, examples: Sequence[Example]) -> Labelled:
 
 
 def label_problems(labels: Labelled, absent: Mapping[str, str]) -> Iterator[Problem]:
-    """What is odd about the labels of a split.
+    """The doubtful labels of a split.
 
     `absent` has the recipe's settings that name the label of pairs without a relation → that label.
     """
@@ -51,7 +52,7 @@ def absence_problems(labels: Labelled, absent: Mapping[str, str]) -> Iterator[Pr
         told = ", ".join(f"{setting} = {label!r}" for setting, label in absent.items())
         yield Problem(
             f"the label of pairs without a relation is not the same everywhere: {told}",
-            hint="give all of them the label that the data has",
+            hint="give all of them the label that is in the data",
             code="data.none-label",
             level="warning",
         )
@@ -83,7 +84,7 @@ def _too(absent: Mapping[str, str]) -> str:
 
 
 def _bare(label: str) -> str:
-    """A label without case, marks and spaces."""
+    """A label without case, punctuation and spaces."""
     return re.sub(r"[\W_]", "", label.casefold())
 
 
@@ -94,7 +95,7 @@ def _empty(one: str, at: Mapping[str, list[At]], absent: Mapping[str, str]) -> I
         what = f"{counted(len(places), one)} with an empty label"
         if one == "relation":
             what += ", which counts as a relation like any other"
-            hint = "give each a label; if it means no relation, write it as the one that the recipe calls none_label"
+            hint = "give each a label; if it means no relation, use the recipe's none_label"
         else:
             hint = "give each a label, or leave it out"
         level: Literal["error", "warning"] = "error" if one == "span" else "warning"
@@ -118,8 +119,8 @@ def _tags(one: str, at: Mapping[str, list[At]]) -> Iterator[Problem]:
     yield Problem(
         f"{counted(len(places), one)} with labels that look like tags: {told}",
         places,
-        "a label is a type alone"
-        f", such as {types[0] if types else 'PER'!r}; what is outside of every span has no span",
+        "a label is only a type"
+        f", such as {types[0] if types else 'PER'!r}; words outside of entities get no span",
         code="data.tag-label",
         level="warning",
     )
@@ -145,9 +146,9 @@ def _near_doubles(one: str, at: Mapping[str, list[At]]) -> Iterator[Problem]:
             rarest = min(labels, key=lambda label: len(at[label]))
             told = " and ".join(f"{label!r} ({len(at[label]):,})" for label in labels)
             yield Problem(
-                f"labels of {one}s that differ in case or spaces alone count as different: {told}",
+                f"labels of {one}s that differ only in case or spaces count as different: {told}",
                 at[rarest],
-                "write them the same way",
+                "write them in the same way",
                 code="data.near-label",
                 level="warning",
             )

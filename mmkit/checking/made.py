@@ -1,4 +1,4 @@
-"""Whether a recipe's model can be made: tried where all its pretrained weights are on this machine."""
+"""Check whether a recipe's model can be made, if all its pretrained weights are on this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from mmkit.recipe import Recipe
 
 LARGE = 4 << 30
-"""Bytes of weights above which nothing is loaded only to see whether it can be."""
+"""Largest weights, in bytes, that are loaded for this check."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of trying to make a model: what would stop training, and what a user should know of."""
+    """The result of making a model: what would stop training, and what a user should know about."""
 
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
@@ -29,9 +29,9 @@ class Trial:
 def try_to_make(
     recipe: Recipe, parts: Parts, examples: Sequence[Example], entities: Sequence[Entity] = ()
 ) -> Trial:
-    """Make a recipe's model of its `parts` on the CPU, as training would, unless that would fetch something.
+    """Make a recipe's model of its `parts` on the CPU, as training would, unless that needs a download.
 
-    `examples` are those of train. What is wrong with the data is left to who looks at them.
+    `examples` are those of train. Problems of the data are not reported here.
     """
     weights = [encoder.weight_bytes() for encoder in parts.encoder_sections.values()]
     known = [count for count in weights if count is not None]
@@ -47,5 +47,5 @@ def try_to_make(
 
 
 def _placed(recipe: Recipe, error: MMKitError) -> str:
-    """An error with its section alone in front, as other problems of a check have it."""
+    """An error with only its section in front, like other problems of a check."""
     return str(error).removeprefix(f"{recipe.path}: ")

@@ -1,4 +1,4 @@
-"""What is known of a split before training: its counts, and what is wrong with it."""
+"""What is known about a split before training: its counts and its problems."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from mmkit.loading.split import Split
 
 @dataclass
 class SplitReport:
-    """What one split holds."""
+    """The report of one split."""
 
     split: Split
     labels: dict[str, Counter[str]] = field(default_factory=dict)
-    """Kind, as the task calls it (`spans`, `relations`), → label → count."""
+    """Kind (the task's name: `spans`, `relations`) → label → count."""
     tokens: int = 0
     longest: int = 0
     images: ImageReport = field(default_factory=ImageReport)
     problems: list[str] = field(default_factory=list)
-    """What would stop training."""
+    """Problems that stop training."""
     warnings: list[str] = field(default_factory=list)
-    """What a user should know of."""
+    """What a user should know about."""
     lines: tuple[str, ...] = ()
-    """What the task sees in it."""
+    """The task's facts about it."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The same as JSON."""
     codes: list[str] = field(default_factory=list)
     """The codes of `problems`, in order."""
     full: list[str] = field(default_factory=list)
-    """A line for every record and file that a problem or a warning is about."""
+    """One line for each record and file with a problem or a warning."""
     listed_in: Path | None = None
-    """The file that holds these lines, once they are written."""
+    """The file with these lines, once they are written."""
     shortened: bool = False
-    """Whether messages name fewer of those than there are."""
+    """Whether messages name only some of them."""
 
     def add(self, problem: Problem | str, level: str = "error") -> None:
-        """Add a problem, or a warning, in words and with its places."""
+        """Add a problem or a warning, as text and with its places."""
         if isinstance(problem, str):
             problem = Problem(problem)
         said = problem.said(self.split.places)
@@ -55,7 +55,8 @@ class SplitReport:
             self.codes.append(problem.code)
 
     def renaming(self, problem: Problem, settings: Mapping[str, Any]) -> Problem:
-        """The problem with advice to rename labels as they are read, if the split's reader can (its `settings`)."""
+        """The problem, with a hint to rename labels when they are read, if the split's reader can (see its
+        `settings`)."""
         if problem.rename is None or "rename" not in settings:
             return problem
         given = {**(settings["rename"] or {}), **(problem.rename or {"LABEL": "OTHER LABEL"})}
@@ -81,7 +82,7 @@ class SplitReport:
 
 
 def stopping(reports: Iterable[SplitReport]) -> list[tuple[str, str, str]]:
-    """(split, code, message) of everything that would stop training."""
+    """(split, code, message) of each problem that stops training."""
     return [
         (report.split.name, code, said)
         for report in reports

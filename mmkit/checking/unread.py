@@ -1,4 +1,4 @@
-"""What a model leaves unread of a dataset: the ends of long texts, and images that no encoder looks at."""
+"""What a model does not read in a dataset: the ends of long texts, and images that no encoder reads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def unread(
     pictures: bool = True,
     annotated: bool = False,
 ) -> list[Problem | str]:
-    """What a user should know of examples that are not read whole: warnings, and remarks on what loses nothing.
+    """What a user should know about examples that are not read completely: warnings, and remarks if nothing is lost.
 
-    `encoders` are those that read examples, by name: all of them, if `pictures` are to be checked too. With `annotated`
-    annotators may have looked at the images.
+    `encoders` are those that read examples, by name: all of them, if `pictures` are checked too. With `annotated`,
+    annotators may have read the images.
     """
     found: list[Problem | str] = []
     for name, encoder in encoders.items():
@@ -48,7 +48,7 @@ def unread_notes(
     *,
     annotated: bool = False,
 ) -> list[str]:
-    """The same of a split, as notes."""
+    """The same for one split, as notes."""
     found = unread(items, decoder, encoders, annotated=annotated)
     said = (f"warning: {x.said(split.places)}" if isinstance(x, Problem) else x for x in found)
     return [f"data.{split.name}: {message}" for message in said]
@@ -57,12 +57,12 @@ def unread_notes(
 def before_building(
     parts: Parts, splits: Iterable[Split], annotated: bool
 ) -> Iterator[tuple[Split, list[Problem | str]]]:
-    """The same of several splits, as far as it can be said without weights and annotations."""
+    """The same for several splits, as far as possible without weights and annotations."""
     encoders, decoder = parts.reading, parts.decoder
     try:
         ready = {n: e for n, e in encoders.items() if e.build_tokenizer(decoder.special_tokens)}
     except MMKitError:
-        return  # a tokenizer that cannot be had is a problem of its own
+        return  # a missing tokenizer is reported elsewhere
     for split in splits:
         try:
             items = make_items(decoder, ready, split.examples)
@@ -79,7 +79,7 @@ def _cut_texts(
     items: Sequence[Item],
     found: Sequence[tuple[Item, Cut]],
 ) -> Iterator[Problem | str]:
-    """What an encoder cuts, and what is lost of what is to be found."""
+    """What an encoder cuts off, and how much of the gold data is lost."""
     texts = [(item, cut) for item, cut in found if cut.token is not None or cut.mention]
     if texts:
         limit = texts[0][1].limit
@@ -93,12 +93,12 @@ def _cut_texts(
             yield f"{said}: the rest is not read"
     if contexts := sum(cut.context for _, cut in found):
         further = counted(contexts, "further text")
-        whole = "" if texts else "; the sentences themselves are read whole"
+        whole = "" if texts else "; the sentences themselves are read completely"
         yield f"model.encoders.{name} reads only the beginning of {further} (contexts, notes){whole}"
 
 
 def _lost(decoder: Decoder, items: Sequence[Item], texts: Sequence[tuple[Item, Cut]]) -> str:
-    """What is to be found and lies beyond the limit, with its number and that of all."""
+    """The gold data beyond the limit: its number and the total."""
     said = []
     finds = decoder.task.finds
     for kind, ends in (("spans", _span_ends), ("relations", _relation_ends)):
@@ -109,7 +109,7 @@ def _lost(decoder: Decoder, items: Sequence[Item], texts: Sequence[tuple[Item, C
                 said.append(f"{lost:,} of {sum(len(ends(item.example)) for item in items):,} {kind}")
     if "links" in finds and (lost := sum(cut.mention for _, cut in texts)):
         said.append(f"the words of {lost:,} of {len(items):,} mentions")
-    return f"{' and '.join(said)} are cut off, and neither learned nor found" if said else ""
+    return f"{' and '.join(said)} are cut off, so they are neither learned nor found" if said else ""
 
 
 def _span_ends(example: Example) -> list[int]:
@@ -117,7 +117,7 @@ def _span_ends(example: Example) -> list[int]:
 
 
 def _relation_ends(example: Example) -> list[int]:
-    """Where the later of head and tail ends, of each relation."""
+    """For each relation, the end of the later one of head and tail."""
     return [max(relation.head.end, relation.tail.end) for relation in example.relations]
 
 
@@ -129,7 +129,7 @@ def _advice(decoder: Decoder) -> str:
 def _pictures(
     examples: Sequence[Example], encoders: Mapping[str, Encoder], annotated: bool
 ) -> Iterator[Problem | str]:
-    """Images that no encoder looks at, and examples without one for a model that looks at images."""
+    """Images that no encoder reads, and examples without an image for a model that reads images."""
     found = [(example, unseen(encoders.values(), example)) for example in examples]
     looks = any(u.looks for _, u in found)
     if annotated and not looks:
@@ -140,14 +140,14 @@ def _pictures(
             continue
         count = sum(image.role == role and image.path is not None for x in examples for image in x.images)
         if len(left) == count:
-            yield f"the model looks at none of the {counted(count, name.removesuffix('s'), name)}"
+            yield f"the model reads none of the {counted(count, name.removesuffix('s'), name)}"
             continue
         ids = list(dict.fromkeys(x.id for x in left))
-        beyond = f"those beyond the first ones of {counted(len(ids), 'example')}"
-        said = f"the model never looks at {len(left):,} of {count:,} {name}, {beyond}"
+        beyond = f"those after the first ones of {counted(len(ids), 'example')}"
+        said = f"the model never reads {len(left):,} of {count:,} {name}, {beyond}"
         yield Problem(said, [(id, None) for id in ids], code=PICTURES, level="warning")
     if blank := [x.id for x, u in found if u.blank]:
-        said = f"{counted(len(blank), 'example has', 'examples have')} no image that the model looks at"
+        said = f"{counted(len(blank), 'example has', 'examples have')} no image that the model reads"
         said = f"{said}; a blank image is used"
         everywhere = len(blank) == len(examples)
         at = [(id, None) for id in blank]

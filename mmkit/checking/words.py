@@ -1,4 +1,4 @@
-"""Words that a tokenizer does not know: a network that sees them as one and the same cannot learn from them."""
+"""Words unknown to a tokenizer: the network sees all of them as the same word, so it cannot learn from them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from mmkit.encoders.base import Encoder
 
 MANY = 0.1
-"""The share of unknown words from which on that is said; of English tweets, tokenizers leave some 1 to 3 % unknown."""
+"""The share of unknown words from which there is a warning; in English tweets about 1 to 3 % are unknown."""
 
 
 def unknown_words(encoders: Mapping[str, Encoder], examples: Sequence[Example]) -> Iterator[str]:
-    """What to tell of encoders, by section of the recipe, whose tokenizer does not know many of the examples' words.
+    """Warnings about encoders, by section of the recipe, whose tokenizer does not know many of the examples' words.
 
-    The encoders are built. Of one that reads no examples, nothing is said.
+    The encoders are built. There is no warning about one that reads no examples.
     """
     words = Counter(word for example in examples for word in example.tokens)
     for section, encoder in encoders.items():
@@ -34,7 +34,8 @@ def unknown_words(encoders: Mapping[str, Encoder], examples: Sequence[Example]) 
             few = ", ".join(repr(word) for word, _ in unknown.most_common(5))
             yield (
                 f"[{section}] its tokenizer does not know {count / total:.0%} of train's words ({count} of {total}; "
-                f"{few} for example): it reads them all as one; is it the model's own, and for this language?"
+                f"{few} for example), so it reads all of them as the same word; "
+                f"is it the model's own tokenizer, and for this language?"
             )
 
 
@@ -47,10 +48,10 @@ def _reads_examples(encoder: Encoder) -> bool:
 
 
 def _unknown(tokenizer: PreTrainedTokenizerFast, words: Counter[str]) -> Counter[str]:
-    """The words of which a part is the unknown token, as often as they stand there."""
+    """The words with an unknown subword, one entry for each occurrence."""
     unk = tokenizer.unk_token_id
     if not isinstance(unk, int):
-        return Counter()  # it takes every text apart into bytes
+        return Counter()  # it splits every text into bytes
     distinct = [word for word in words if word.strip()]
     encodings = tokenizer.backend_tokenizer.encode_batch(
         [[word] for word in distinct], is_pretokenized=True, add_special_tokens=False

@@ -187,7 +187,7 @@ class Lacks:
         if self.images:
             yield f"warning: the model did not look at {self.images:,} of the photos"
         if self.without:
-            had = f"{self.without:,} {of} examples had no image that the model looks at"
+            had = f"{self.without:,} {of} examples had no image that the model reads"
             yield f"warning: {had}; a blank image was used"
 
 

@@ -52,7 +52,7 @@ def score_files(
     figures = scored(metric.compute())
     if not figures:
         raise DataError(
-            "neither file holds anything that this metric counts, so there is no score",
+            "neither file has anything that this metric counts, so there is no score",
             where=gold,
             hint="another --metric may fit: `mmkit list-components --registry metrics`",
             code="predictions.nothing-to-score",

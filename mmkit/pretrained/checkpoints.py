@@ -15,20 +15,20 @@ from mmkit.pretrained.looks import LFS, SAID, BadFile, Look, foreign, head, is_t
 from mmkit.pretrained.pickles import Content, Malformed, Unsafe, scan
 
 MAGIC_NUMBER, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-"""What a file of torch before 1.6 begins with: the values of its first two pickles."""
+"""The beginning of a file of torch before 1.6: the values of its first two pickles."""
 
 ROOM = 256 << 20
-"""Bytes that a file may always unpack to; a larger one to at most `GROWTH` times itself."""
+"""Bytes that every file may unpack to; a larger file may unpack to `GROWTH` times its size."""
 GROWTH = 4
 
 HEADER = 100_000_000
-"""Bytes of a safetensors header at most, as the library has it."""
+"""Largest size of a safetensors header in bytes, as in the library."""
 
-CODE = "if you trust it, load it elsewhere and save its tensors alone, as safetensors"
+CODE = "if you trust it, load it elsewhere and save only its tensors, as safetensors"
 
 
 def check_weights(path: Path) -> None:
-    """Raise `BadFile` unless a file can be whole weights; reads headers and pickles only, and unpacks nothing."""
+    """Raise `BadFile` unless a file can be complete weights. Only headers and pickles are read; nothing is unpacked."""
     first = head(path)
     if look := foreign(first):
         raise BadFile(path, "foreign", look.what, look.hint)
@@ -39,7 +39,7 @@ def check_weights(path: Path) -> None:
 
 
 def read_weights(path: Path) -> Any:
-    """What a file of weights holds, on the CPU. Raises `BadFile` for one that is not whole, or would run code."""
+    """The content of a file of weights, on the CPU. Raises `BadFile` for one that is incomplete or would run code."""
     check_weights(path)
     import torch
     from safetensors.torch import load_file
@@ -50,16 +50,16 @@ def read_weights(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise all kinds on a damaged file
+    except Exception as error:  # torch and safetensors raise errors of all kinds on a damaged file
         if called := re.search(
             r"GLOBAL ([\w.]+)", str(error)
-        ):  # torch's own message would advise to let it run
+        ):  # torch's own message would advise the user to allow it
             raise _code(path, called[1]) from error
         raise BadFile(path, "damaged", f"is damaged ({one_line(error)[:160]})") from error
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name → shape of the tensors in a safetensors file, of its header alone. Raises `BadFile`."""
+    """Name → shape of the tensors in a safetensors file, from its header. Raises `BadFile`."""
     header = _check_safetensors(path, head(path))
     return {name: tuple(facts["shape"]) for name, facts in header.items() if name != "__metadata__"}
 
@@ -74,7 +74,7 @@ def _check_safetensors(path: Path, first: bytes) -> dict[str, Any]:
         raise _other(path, first, "safetensors")
     if size < 8 + length:
         raise BadFile(
-            path, "damaged", f"is cut off: its header alone takes {8 + length:,} bytes, and it has {size:,}"
+            path, "damaged", f"is cut off: its header needs {8 + length:,} bytes, and it has {size:,}"
         )
     try:
         with path.open("rb") as file:
@@ -89,35 +89,31 @@ def _check_safetensors(path: Path, first: bytes) -> dict[str, Any]:
         raise BadFile(path, "damaged", "is damaged: its header is not that of safetensors")
     if size != whole:
         what = "cut off" if size < whole else "damaged"
-        raise BadFile(
-            path, "damaged", f"is {what}: it has {size:,} bytes, and its header speaks of {whole:,}"
-        )
+        raise BadFile(path, "damaged", f"is {what}: it has {size:,} bytes, but its header says {whole:,}")
     return dict(header)
 
 
 def _other(path: Path, first: bytes, wanted: str) -> BadFile:
-    """What is said of a file that is of neither format, or of the other one."""
+    """The error for a file that is in neither format, or in the other one."""
     if first.startswith((b"PK\x03\x04", b"\x80\x02")):
         return BadFile(
             path,
             "foreign",
             "is a file of torch.save under a name of safetensors",
-            "rename it to pytorch_model.bin, and take the name out of the folder's index if there is one",
+            "rename it to pytorch_model.bin, and remove its old name from the folder's index if there is one",
         )
     look = _loose(first)
     if look is not None:
         return BadFile(path, "foreign", look.what, look.hint)
-    what = "is no safetensors file" if wanted == "safetensors" else "is no file of torch.save"
-    return BadFile(path, "damaged", f"{what}: it is damaged, or something else")
+    what = "is not a safetensors file" if wanted == "safetensors" else "is not a file of torch.save"
+    return BadFile(path, "damaged", f"{what}: it is damaged or of another kind")
 
 
 def _loose(first: bytes) -> Look | None:
-    """What a file may be that is not what was wanted."""
+    """What a file may be if it is not the expected kind."""
     start = first.lstrip()
     if start.startswith((b"{", b"[")) and is_text(first):
-        return Look(
-            "is JSON, not weights", "is it an answer of a server? look into it, and download the file again"
-        )
+        return Look("is JSON, not weights", "is it a server's answer? read it, and download the file again")
     if first.startswith(b"version https") and is_text(first):
         return LFS
     return Look(SAID.what, SAID.hint) if is_text(first) else None
@@ -146,7 +142,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             infos = {info.filename: info for info in archive.infolist()}
             if len(infos) != len(archive.infolist()):
-                raise BadFile(path, "damaged", "names a record twice")
+                raise BadFile(path, "damaged", "lists a record twice")
             _check_room(path, sum(info.file_size for info in infos.values()), size)
             pickles = [name for name in infos if name.endswith("/data.pkl") and name.count("/") == 1]
             if len(pickles) != 1 or any("/code/" in name for name in infos):
@@ -154,7 +150,7 @@ def _check_zip(path: Path) -> None:
             with archive.open(pickles[0]) as file:
                 content = _scan(path, file)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as error:
-        what = "is cut off: the list of what it holds, at its end, is missing"
+        what = "is cut off: the list of contents at its end is missing"
         cut = isinstance(error, zipfile.BadZipFile) and "not a zip" in str(error)
         raise BadFile(path, "damaged", what if cut else f"is damaged ({one_line(error)[:120]})") from error
     folder = pickles[0].removesuffix("data.pkl")
@@ -182,20 +178,20 @@ def _check_legacy(path: Path) -> None:
     with path.open("rb") as file:
         magic = _scan(path, file).value
         if not isinstance(magic, int) or magic != MAGIC_NUMBER:
-            what = "is a pickle, but none of torch.save"
+            what = "is a pickle, but not one of torch.save"
             raise BadFile(
-                path, "foreign", what, "mmkit reads no pickles but torch's; save the tensors as safetensors"
+                path, "foreign", what, "mmkit reads only torch's pickles; save the tensors as safetensors"
             )
         protocol = _scan(path, file).value
         if not isinstance(protocol, int) or protocol != PROTOCOL:
-            raise BadFile(path, "damaged", "is of a version of torch.save that there never was")
+            raise BadFile(path, "damaged", "names a version of torch.save that does not exist")
         _scan(path, file)
         content = _scan(path, file)
         keys = _scan(path, file).value
         rest = size - file.tell()
     known = content.storages
     if not isinstance(keys, list) or {str(k) for k in keys if isinstance(k, str | int)} != set(known):
-        raise BadFile(path, "damaged", "is damaged: the list of its tensors is not whole")
+        raise BadFile(path, "damaged", "is damaged: the list of its tensors is incomplete")
     wanted = sum(8 + storage.nbytes for storage in known.values())
     if rest < wanted:
         raise BadFile(path, "damaged", f"is cut off: {wanted - rest:,} bytes of its tensors are missing")
@@ -208,16 +204,16 @@ def _scan(path: Path, file: IO[bytes]) -> Content:
     except Unsafe as error:
         raise _code(path, error.name) from error
     except Malformed as error:
-        raise BadFile(path, "damaged", f"is no checkpoint, or damaged ({error})") from error
+        raise BadFile(path, "damaged", f"is not a checkpoint, or it is damaged ({error})") from error
 
 
 def _code(path: Path, name: str) -> BadFile:
     return BadFile(
-        path, "code", f"asks to run code when it is read ({name[:80]}), which mmkit never does", CODE
+        path, "code", f"would run code when it is read ({name[:80]}), which mmkit never does", CODE
     )
 
 
 def _check_room(path: Path, unpacked: int, size: int) -> None:
     if unpacked > max(ROOM, GROWTH * size):
-        what = f"has {size:,} bytes and would unpack to {unpacked:,}, as no honest weights do"
-        raise BadFile(path, "bomb", what, "do not use it; ask where it comes from")
+        what = f"has {size:,} bytes and would unpack to {unpacked:,}; real weights never do"
+        raise BadFile(path, "bomb", what, "do not use it, and find out where it comes from")

@@ -1,4 +1,4 @@
-"""What is wrong with a local folder that should hold a pretrained model, found without loading it."""
+"""Find the problems of a local folder of a pretrained model, without loading it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WEIGHTS = {
 }
 """File names in the order in which the libraries look for them."""
 TIMM_ENDINGS = (".safetensors", ".pth", ".pth.tar", ".bin")
-"""What timm takes when there is none of those."""
+"""What timm uses if there is none of those."""
 
 OTHERS = {
     "tf_model.h5": "TensorFlow's weights",
@@ -53,11 +53,11 @@ OTHERS = {
     "model.ckpt.index": "TensorFlow 1's weights",
     "rust_model.ot": "weights for Rust",
     "model.onnx": "an ONNX model",
-    "consolidated.00.pth": "weights in the format of their makers",
+    "consolidated.00.pth": "weights in the authors' own format",
     "adapter_model.safetensors": "an adapter (PEFT), not a whole model",
     "adapter_model.bin": "an adapter (PEFT), not a whole model",
 }
-"""Weights that are there in place of those that can be read."""
+"""Weights in formats that cannot be read."""
 
 
 UNLOADABLE = "encoder.unloadable"
@@ -65,7 +65,7 @@ UNLOADABLE = "encoder.unloadable"
 
 @dataclass(frozen=True)
 class Trouble:
-    """What is wrong with a model: in words, what to do, and the code of the error that says so."""
+    """A problem of a model: the message, the hint and the error's code."""
 
     what: str
     hint: str
@@ -73,7 +73,7 @@ class Trouble:
 
 
 def of_file(error: BadFile, where: str = "") -> Trouble:
-    """What is said of a file that is not what it should be."""
+    """The message for a file that is not what it should be."""
     what = f"{where or error.path} {error.what}"
     if error.kind == "code":
         return Trouble(what, error.hint, code="encoder.needs-code")
@@ -84,14 +84,14 @@ def of_file(error: BadFile, where: str = "") -> Trouble:
 
 
 def shortened(what: str, folder: str) -> str:
-    """What is said of a folder, in a message that names the folder already."""
+    """The message for a folder, without the folder's name at the beginning."""
     if what.startswith(f"{folder} ") and Path(folder).is_dir():
         return f"the folder {what.removeprefix(f'{folder} ')}"
     return what.removeprefix(f"{folder}/")
 
 
 def looks_like_a_path(name: str) -> bool:
-    """Whether a name can only mean something on this machine: no model of the Hub is called so."""
+    """Whether a name can only be a local path, because no model of the Hub can have it."""
     endings = (".pth", ".pt", ".bin", ".safetensors", ".ckpt", ".tar", ".zip", ".gguf", ".h5", ".onnx")
     return (
         not name.strip()
@@ -105,9 +105,9 @@ def looks_like_a_path(name: str) -> bool:
 
 
 def name_trouble(name: str) -> Trouble | None:
-    """What is wrong with a name that is no folder: a file, an address, a path that leads nowhere."""
+    """The problem of a name that is not a folder: a file, an address, a path that does not exist."""
     if not name.strip():
-        return Trouble("there is no name", "check the name: give a model of the Hub or a local folder")
+        return Trouble("the name is empty", "check the name: give a model of the Hub or a local folder")
     if "://" in name:
         last = "/".join(name.partition("://")[2].split("/")[1:3])
         hint = f"check the name: give it without the address ({last!r})" if last else "check the name"
@@ -132,7 +132,7 @@ def name_trouble(name: str) -> Trouble | None:
 
 
 def _siblings(path: Path) -> str:
-    """Folders beside a path that leads nowhere that are called much alike."""
+    """Folders with similar names, beside a path that does not exist."""
     at = path.parent
     while not at.exists() and at != at.parent:
         path, at = at, at.parent
@@ -153,8 +153,8 @@ def _file_trouble(path: Path) -> Trouble:
         return of_file(error, str(path))
     if path.suffix != ".safetensors":
         hint = (
-            "weights alone do not say of which network they are: put the file into a folder as pytorch_model.bin, "
-            "beside a config.json that does, and name the folder"
+            "weights do not say which network they belong to: put the file into a folder as pytorch_model.bin, "
+            "together with the model's config.json, and name the folder"
         )
     return Trouble(f"{path} is one file of weights, not a folder with a model", hint)
 
@@ -163,9 +163,9 @@ def _file_trouble(path: Path) -> Trouble:
 
 
 def folder_troubles(folder: Path, form: Format, needs: Sequence[str]) -> Iterator[Trouble]:
-    """Everything that is wrong with a folder that should hold a model in a library's format.
+    """All problems of a folder that should hold a model in a library's format.
 
-    `needs` are `weights`, `tokenizer`, `pictures` (an image processor's settings), as the encoder wants them.
+    `needs` are `weights`, `tokenizer`, `pictures` (an image processor's settings), as the encoder requires.
     """
     try:
         config = read_json_file(folder / CONFIG)
@@ -196,31 +196,32 @@ def files_of(form: Format, needs: Sequence[str]) -> str:
 
 
 def no_config(folder: Path, form: Format, needs: Sequence[str]) -> Trouble:
-    """What is said of a folder without a configuration."""
+    """The problem of a folder without a configuration."""
     hint = f"the folder must contain {files_of(form, needs)}"
     inside = sorted(p.parent for p in [*folder.glob(f"*/{CONFIG}"), *folder.glob(f"snapshots/*/{CONFIG}")])
     if inside:
         hint = f"the model is in {inside[0]}: name that folder"
     elif (folder / "adapter_config.json").exists():
         return Trouble(
-            f"{folder} holds an adapter (PEFT), not a whole model", "merge it into its model, and save that"
+            f"{folder} holds an adapter (PEFT), not a whole model",
+            "merge it into its model, and save the result",
         )
     elif (folder / "open_clip_config.json").exists():
         hint = "this is open_clip's format: take the model's folder in transformers' format"
     elif (folder / "params.json").exists():
-        hint = "this is the format of the model's makers: take the folder in transformers' format"
+        hint = "this is the authors' own format: take the model's folder in transformers' format"
     elif not any(folder.iterdir()):
         return Trouble(f"{folder} is empty", hint)
     return Trouble(f"{folder} has no {CONFIG}", hint)
 
 
 def config_trouble(folder: Path, config: dict[str, Any], form: Format) -> Trouble | None:
-    """What is said of a configuration in another library's format."""
+    """The problem of a configuration in another library's format."""
     theirs = "architecture" in config and "model_type" not in config
     ours = "model_type" in config or ("architectures" in config and not theirs)
     kind = config.get("model_type") or config.get("architecture") or ""
     if form == "transformers" and theirs:
-        hint = "mmkit.timm.v1 and mmkit.timm_pyramid.v1 read such; here name a folder in transformers' format"
+        hint = "mmkit.timm.v1 and mmkit.timm_pyramid.v1 read this format; name a folder in transformers' format here"
         return Trouble(f"{folder} is in timm's format ({str(kind)[:60]})", hint)
     if form == "timm" and ours:
         hint = (
@@ -229,17 +230,16 @@ def config_trouble(folder: Path, config: dict[str, Any], form: Format) -> Troubl
         )
         return Trouble(f"{folder} is in transformers' format ({str(kind)[:60]})", hint)
     if form == "timm" and not isinstance(config.get("architecture"), str):
-        return Trouble(
-            f"{folder / CONFIG} does not say of which `architecture` the model is", "is it timm's?"
-        )
+        return Trouble(f"{folder / CONFIG} does not name the model's `architecture`", "is it timm's?")
     if form == "transformers" and not isinstance(config.get("model_type"), str):
         hint = "is it the model's own? download it again"
-        return Trouble(f"{folder / CONFIG} does not say which `model_type` this is", hint)
+        return Trouble(f"{folder / CONFIG} has no `model_type`", hint)
     return None
 
 
 def weights_files(folder: Path, form: Format) -> list[Path]:
-    """The files that the library would read weights from, a file of shards' names first; none if there are none."""
+    """The files from which the library would read weights, with a file of shards' names first; empty if there are
+    none."""
     found = next((folder / name for name in WEIGHTS[form] if (folder / name).exists()), None)
     if found is None and (dangling := [folder / n for n in WEIGHTS[form] if (folder / n).is_symlink()]):
         found = dangling[0]
@@ -257,7 +257,7 @@ def weights_files(folder: Path, form: Format) -> list[Path]:
 
 
 def size_of_weights(folder: Path, form: Format) -> int | None:
-    """Bytes of the weights in a folder; None if they are not all there."""
+    """Bytes of the weights in a folder; None if some are missing."""
     try:
         sizes = [regular(file) for file in weights_files(folder, form)]
     except BadFile:
@@ -266,7 +266,7 @@ def size_of_weights(folder: Path, form: Format) -> int | None:
 
 
 def weights_troubles(folder: Path, form: Format) -> Iterator[Trouble]:
-    """What is wrong with the weights in a folder."""
+    """The problems of the weights in a folder."""
     try:
         files = weights_files(folder, form)
     except BadFile as error:
@@ -276,7 +276,7 @@ def weights_troubles(folder: Path, form: Format) -> Iterator[Trouble]:
         there = [f"{name} ({what})" for name, what in OTHERS.items() if (folder / name).exists()]
         there += [f"{p.name} (a GGUF file)" for p in sorted(folder.glob("*.gguf"))[:1]]
         beside = f"; there is {', '.join(there)}" if there else ""
-        hint = "fetch model.safetensors (or pytorch_model.bin) of the same model into it"
+        hint = "download model.safetensors (or pytorch_model.bin) of the same model into it"
         yield Trouble(f"{folder} has no weights{beside}", hint)
     for file in files:
         if file.name in INDEXES:
@@ -288,22 +288,22 @@ def weights_troubles(folder: Path, form: Format) -> Iterator[Trouble]:
 
 
 def tokenizer_troubles(folder: Path) -> Iterator[Trouble]:
-    """What is wrong with the tokenizer's files in a folder."""
+    """The problems of the tokenizer's files in a folder."""
     there = [name for name in TOKENIZER if (folder / name).exists()]
     if not there:
         hint = (
-            "fetch the tokenizer's files of the same model into the folder: tokenizer.json and tokenizer_config.json, "
+            "download the tokenizer's files of the same model: tokenizer.json and tokenizer_config.json, "
             "or vocab.txt, or vocab.json and merges.txt, or a sentencepiece model"
         )
         yield Trouble(
-            f"{folder} has no tokenizer: no file of it holds a vocabulary", hint, code="encoder.no-tokenizer"
+            f"{folder} has no tokenizer: none of its files has a vocabulary",
+            hint,
+            code="encoder.no-tokenizer",
         )
         return
     if "vocab.json" in there and "tokenizer.json" not in there and not (folder / "merges.txt").exists():
-        hint = "fetch merges.txt of the same model into the folder"
-        yield Trouble(
-            f"{folder} has vocab.json, but no merges.txt beside it", hint, code="encoder.no-tokenizer"
-        )
+        hint = "download merges.txt of the same model into the folder"
+        yield Trouble(f"{folder} has vocab.json, but no merges.txt", hint, code="encoder.no-tokenizer")
     pieces = [name for name in there if name.endswith(".model") or name == "source.spm"]
     if pieces == there and importlib.util.find_spec("sentencepiece") is None:
         hint = "pip install sentencepiece, or take a model that has a tokenizer.json"
@@ -323,7 +323,7 @@ def tokenizer_troubles(folder: Path) -> Iterator[Trouble]:
 
 
 def _json_troubles(folder: Path, names: Sequence[str], lacking: str) -> Iterator[Trouble]:
-    """What is wrong with the first file of those names that a folder has; `lacking` is said where it has none."""
+    """The problems of the first of these files that a folder has; if it has none, `lacking` is the message."""
     found = next((folder / name for name in names if (folder / name).exists()), None)
     if found is None:
         hint = f"fetch {names[0]} of the same model into the folder"

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub: what is on this machine already, and what the Hub says of the rest."""
+"""Models of the Hugging Face Hub: which files are on this machine, and whether the Hub has the rest."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from huggingface_hub.utils import validate_repo_id
 from mmkit.network import network_hint
 
 PATIENCE = 10.0
-"""Seconds that the Hub has to answer whether it has a model."""
+"""Seconds to wait for the Hub's answer whether it has a model."""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Why a model of the Hub cannot be had: in words, and what to do."""
+    """Why a model of the Hub cannot be loaded: the message and the hint."""
 
     what: str
     hint: str
@@ -36,12 +36,12 @@ def offline() -> bool:
 
 
 def not_here(what: str) -> Absent:
-    """What is said of a model that lacks something on this machine, where the Hub may not be asked."""
+    """The problem of a model with files missing on this machine, where the Hub may not be contacted."""
     if hint := network_hint():
-        return Absent(f"{what}, and a loaded run fetches nothing by itself", hint)
+        return Absent(f"{what}, and a loaded run does not download by itself", hint)
     return Absent(
-        f"{what}, and the Hub may not be asked (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)",
-        "fetch it once with the network, or name a local folder",
+        f"{what}, and the Hub may not be contacted (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)",
+        "download it once with the network, or name a local folder",
     )
 
 
@@ -58,9 +58,9 @@ def kept(name: str, revision: str | None, files: Iterable[str]) -> Path | None:
 
 
 def absent(name: str, revision: str | None, wanted: Sequence[tuple[str, Sequence[str]]]) -> Absent | None:
-    """Why a model cannot be fetched from the Hub, if so; nothing but the list of its files is asked for.
+    """Why a model cannot be downloaded from the Hub, or None; only the list of its files is requested.
 
-    `wanted` are kinds of files by what they are called; of each kind one has to be there.
+    `wanted` maps the names of kinds of files to file names; of each kind one must be there.
     """
     try:
         validate_repo_id(name)
@@ -72,22 +72,22 @@ def absent(name: str, revision: str | None, wanted: Sequence[tuple[str, Sequence
         return Absent(f"no model of the Hub can be called so ({reason})", "check the name")
     except GatedRepoError:
         return Absent(
-            "its owner lets only some people have it (a gated model)",
+            "it is a gated model: its owner must give you access",
             f"ask for access at https://huggingface.co/{name}, then log in: hf auth login",
         )
     except RevisionNotFoundError:
         return Absent(f"it has no revision {revision!r}", f"see https://huggingface.co/{name}/commits")
     except RepositoryNotFoundError:
         return Absent(
-            "the Hub has no such model, or it is a private one",
-            "check the name; for a private one: hf auth login",
+            "the Hub has no such model, or the model is private",
+            "check the name; for a private model: hf auth login",
         )
     except HfHubHTTPError as error:
         return Absent(f"the Hub refuses it ({' '.join(str(error).split())[:120]})", "try again later")
-    except Exception as error:  # whatever the client's transport raises without a network
+    except Exception as error:  # the client's transport may raise anything without a network
         return Absent(
             f"it is not on this machine, and the Hub does not answer ({type(error).__name__})",
-            "is the network there? or name a local folder",
+            "check the network, or name a local folder",
         )
     there = {file.rfilename for file in info.siblings or ()}
     lacking = [what for what, files in wanted if not there.intersection(files)]

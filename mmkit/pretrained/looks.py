@@ -1,4 +1,4 @@
-"""What a file is, from its first bytes: weights, or what people get in place of them."""
+"""Detect what a file is from its first bytes: weights, or something else by mistake."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 HEAD = 4096
-"""Bytes that are looked at."""
+"""Bytes that are read."""
 
-AGAIN = "copy or download it again, and compare its size with the original's"
+AGAIN = "copy or download it again, and compare its size with the original's size"
 
 
 class BadFile(Exception):  # noqa: N818 - it says what the file is
-    """A file that is not what it should be: `what` says what it is instead, `hint` what to do.
+    """A file that is not what it should be: `what` says what it is, `hint` says what to do.
 
     `kind` is `missing`, `empty`, `foreign` (another kind of file), `damaged`, `code` (it asks to run code) or
     `bomb` (it unpacks to far more than it is).
@@ -27,7 +27,7 @@ class BadFile(Exception):  # noqa: N818 - it says what the file is
 
 @dataclass(frozen=True)
 class Look:
-    """A kind of file that is no PyTorch or safetensors file: what it is, and what to do."""
+    """A kind of file that is neither PyTorch's nor safetensors': what it is, and what to do."""
 
     what: str
     hint: str
@@ -35,11 +35,11 @@ class Look:
 
 LFS = Look(
     "is a Git LFS pointer, not the file itself",
-    "fetch the file: `git lfs install`, then `git lfs pull` in that folder; or download it from the model's page",
+    "download the file: `git lfs install`, then `git lfs pull` in that folder; or download it from the model's page",
 )
 HTML = Look(
     "is a web page (HTML), not the file itself",
-    "download the file itself: on the Hub, from the address with /resolve/ in place of /blob/",
+    "download the file itself: on the Hub, use the address with /resolve/ instead of /blob/",
 )
 SAID = Look(
     "is plain text, not the file itself",
@@ -53,7 +53,7 @@ MAGIC: tuple[tuple[bytes, Look], ...] = (
         b"\x89HDF\r\n\x1a\n",
         Look("is an HDF5 file (TensorFlow's weights)", "take PyTorch's or safetensors' weights"),
     ),
-    (b"\x93NUMPY", Look("is an array of NumPy", "take PyTorch's or safetensors' weights")),
+    (b"\x93NUMPY", Look("is a NumPy array", "take PyTorch's or safetensors' weights")),
     (b"\x1f\x8b", Look("is packed with gzip", "unpack it first")),
     (b"BZh", Look("is packed with bzip2", "unpack it first")),
     (b"\xfd7zXZ\x00", Look("is packed with xz", "unpack it first")),
@@ -71,12 +71,14 @@ def regular(path: Path) -> int:
     try:
         if not path.is_file():
             if path.is_symlink() and not path.exists():
-                raise BadFile(path, "missing", f"is a link to {path.readlink()}, which is not there")
+                raise BadFile(path, "missing", f"is a link to {path.readlink()}, which does not exist")
             there = path.exists()
-            raise BadFile(path, "foreign" if there else "missing", "is no file" if there else "is not there")
+            raise BadFile(
+                path, "foreign" if there else "missing", "is not a file" if there else "is not there"
+            )
         size = path.stat().st_size
     except OSError as error:
-        raise BadFile(path, "damaged", f"cannot be read: {error.strerror}", "is its path right?") from error
+        raise BadFile(path, "damaged", f"cannot be read: {error.strerror}", "check its path") from error
     if size == 0:
         raise BadFile(path, "empty", "is empty (0 bytes)")
     return size
@@ -89,11 +91,13 @@ def head(path: Path, count: int = HEAD) -> bytes:
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
-        raise BadFile(path, "damaged", f"cannot be read: {error.strerror}", "may you read it?") from error
+        raise BadFile(
+            path, "damaged", f"cannot be read: {error.strerror}", "check its permissions"
+        ) from error
 
 
 def foreign(first: bytes) -> Look | None:
-    """What a file is by its first bytes, if it is certainly neither weights nor JSON."""
+    """What a file is, from its first bytes, if it is certainly neither weights nor JSON."""
     for magic, look in MAGIC:
         if first.startswith(magic):
             return look
@@ -103,7 +107,7 @@ def foreign(first: bytes) -> Look | None:
     if start.startswith((b"<?xml", b"<error")):
         return Look("is an XML document, not the file itself", SAID.hint)
     if len(first) >= 64 and not first.strip(b"\0"):
-        return Look("begins with zeros only, as a download that was broken off leaves it", AGAIN)
+        return Look("begins with zeros only, as after an interrupted download", AGAIN)
     return None
 
 
@@ -125,11 +129,14 @@ def check_not_foreign(path: Path) -> None:
 
 
 def read_json_file(path: Path, limit: int = 256 << 20) -> dict[str, Any]:
-    """The object in a JSON file. Raises `BadFile` for anything else, naming what it is."""
+    """The object in a JSON file. Raises `BadFile` for anything else and says what it is."""
     check_not_foreign(path)
     if path.stat().st_size > limit:
         raise BadFile(
-            path, "foreign", f"is larger than {limit >> 20} MiB, as no such file is", "is it the right file?"
+            path,
+            "foreign",
+            f"is larger than {limit >> 20} MiB, too large for such a file",
+            "is it the right file?",
         )
     try:
         content = json.loads(path.read_bytes())
@@ -140,7 +147,7 @@ def read_json_file(path: Path, limit: int = 256 << 20) -> dict[str, Any]:
     except ValueError as error:
         if not head(path).lstrip().startswith((b"{", b"[")) and is_text(head(path)):
             raise BadFile(path, "foreign", SAID.what, SAID.hint) from error
-        raise BadFile(path, "damaged", f"is not whole JSON ({error})", AGAIN) from error
+        raise BadFile(path, "damaged", f"is not valid JSON ({error})", AGAIN) from error
     if not isinstance(content, dict):
         raise BadFile(
             path, "foreign", f"holds a {type(content).__name__}, not an object", "is it the right file?"

@@ -1,4 +1,4 @@
-"""The one place where transformers' networks, tokenizers and processors are loaded: no code of a model's own runs."""
+"""Load transformers' networks, tokenizers and processors, without running code of a model's own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hub_options(revision: str | None) -> dict[str, Any]:
 
 
 def options_for(source: str, revision: str | None) -> dict[str, Any]:
-    """`hub_options`; from a local folder, nobody is asked for what is not in it."""
+    """`hub_options`; for a local folder, missing files are not downloaded."""
     return hub_options(revision) | ({"local_files_only": True} if Path(source).is_dir() else {})
 
 
@@ -59,9 +59,9 @@ def load_network(
 ) -> PreTrainedModel:
     """A network with its pretrained weights, in evaluation mode; those under a prefix in `optional` may be missing.
 
-    `kind` is a class of models or one of the Auto classes. Raises `PartError` for weights that lack a tensor or
-    have one of another shape, and what transformers raises. Tensors of further layers of the same kind are
-    told of; others, such as those of a head for another task, are dropped.
+    `kind` is a class of models or one of the Auto classes. Raises `PartError` for weights that lack a tensor or have
+    one of another shape, and what transformers raises. For tensors of further layers of the same kind there is a
+    warning; others, such as those of a head for another task, are dropped.
     """
     given = _local(source, options)
     given["config"] = load_config(source, options.get("revision")) if config is None else config
@@ -97,9 +97,9 @@ def load_tokenizer(source: str, **options: Any) -> PreTrainedTokenizerFast:
     tokenizer = load_any_tokenizer(source, **options)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise PartError(
-            f"the tokenizer of {source!r} ({type(tokenizer).__name__}) is not a fast one, so that it cannot say which "
+            f"the tokenizer of {source!r} ({type(tokenizer).__name__}) is not a fast one, so it does not say which "
             "word a subword belongs to",
-            hint="take another model, one that has a tokenizer.json",
+            hint="take another model that has a tokenizer.json",
             code="encoder.slow-tokenizer",
         )
     return tokenizer
@@ -108,7 +108,7 @@ def load_tokenizer(source: str, **options: Any) -> PreTrainedTokenizerFast:
 def load_any_tokenizer(source: str, **options: Any) -> Any:
     """A tokenizer, fast or not. Raises `PartError` for a folder without a vocabulary, and what transformers raises.
 
-    transformers itself makes one that knows nothing in such a case.
+    For such a folder transformers makes a tokenizer without words.
     """
     if Path(source).is_dir():
         for trouble in tokenizer_troubles(Path(source)):
@@ -120,7 +120,7 @@ def load_any_tokenizer(source: str, **options: Any) -> Any:
 
 
 def load_image_processor(source: str, **options: Any) -> Any:
-    """What prepares pictures for a network. Raises what transformers raises."""
+    """The image processor of a network. Raises what transformers raises."""
     return load_processor(AutoImageProcessor, source, **options)
 
 
@@ -137,7 +137,7 @@ def new_network(config: PreTrainedConfig, **options: Any) -> PreTrainedModel:
 
 
 def described(network: PreTrainedModel) -> dict[str, Any]:
-    """What a network's configuration says of its computation."""
+    """The settings of a network's configuration that change its computation."""
     skipped = ("_name_or_path", "architectures", "dtype", "transformers_version")
     return {key: value for key, value in network.config.to_dict().items() if key not in skipped}
 
@@ -173,26 +173,26 @@ def _check_no_kernels(config: PreTrainedConfig, source: str) -> None:
 def _check_loaded(
     network: PreTrainedModel, report: dict[str, Any], source: str, optional: tuple[str, ...]
 ) -> None:
-    """Refuse a network some of whose tensors are not the pretrained ones."""
+    """Raise `PartError` if some tensors of a network are not the pretrained ones."""
     what = type(network).__name__
     missing = sorted(k for k in report["missing_keys"] if not k.startswith(optional))
     if missing:
         raise PartError(
             f"the weights of {source!r} lack {len(missing)} tensors of {what}, {missing[0]} the first",
-            hint="are they another model's? those would begin at random",
+            hint="are they another model's? the missing tensors would start at random",
             code="encoder.missing-weights",
         )
     if mismatched := sorted(report.get("mismatched_keys") or (), key=lambda found: str(found[0])):
         name, there, wanted = mismatched[0][:3]
         raise PartError(
             f"{len(mismatched)} tensors of {what} have another shape in the weights of {source!r}: {name} is "
-            f"{tuple(there)} there, and config.json wants {tuple(wanted)}",
-            hint="do config.json and the weights belong together?",
+            f"{tuple(there)} there, but config.json asks for {tuple(wanted)}",
+            hint="check that config.json and the weights belong together",
             code="encoder.missing-weights",
         )
     if further := _further(report["unexpected_keys"], network):
         getLogger(__name__).warning(
-            "the weights of %r hold %d tensors more of the same kind than its config.json asks for (%s the first): "
+            "the weights of %r have %d more tensors of the same kind than its config.json asks for (%s is the first): "
             "those layers are not used",
             source,
             len(further),
@@ -201,7 +201,7 @@ def _check_loaded(
 
 
 def _further(unexpected: Any, network: nn.Module) -> list[str]:
-    """Of tensors without a place, those of layers that the network has fewer of."""
+    """Unused tensors that belong to layers beyond the network's number of layers."""
 
     def kind(name: str) -> str:
         return ".".join("#" if part.isdigit() else part for part in name.split("."))
@@ -219,12 +219,13 @@ def _further(unexpected: Any, network: nn.Module) -> list[str]:
 
 @contextmanager
 def _guarded(source: str) -> Iterator[None]:
-    """Without the library's own words, bars for what is on this machine, and questions whether to run code."""
+    """Without the library's messages, without progress bars for local files, and without questions whether to run
+    code."""
     with ExitStack() as stack:
         stack.enter_context(_no_words())
         if not source or Path(source).is_dir():
             stack.enter_context(no_bars())
-        # Some classes do not hand `trust_remote_code=False` on; where it is missing, they would ask on the terminal.
+        # Some classes do not pass `trust_remote_code=False` on. Without it they would ask on the terminal.
         stack.enter_context(_replaced(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 0))
         stack.enter_context(_replaced(dynamic_module_utils, "get_class_in_module", _no_code))
         yield
@@ -246,7 +247,7 @@ def _no_code(*arguments: Any, **options: Any) -> Any:
 
 @contextmanager
 def no_bars() -> Iterator[None]:
-    """Without transformers' progress bars, which here would only count a second's work."""
+    """Without transformers' progress bars, because this takes only a second."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -258,7 +259,7 @@ def no_bars() -> Iterator[None]:
 
 @contextmanager
 def _no_words() -> Iterator[None]:
-    """Without transformers' messages and warnings: what matters of them is found out and said by mmkit."""
+    """Without transformers' messages and warnings: mmkit itself checks and reports what matters."""
     before = logging.get_verbosity()
     logging.set_verbosity(max(before, CRITICAL))
     try:
@@ -270,7 +271,7 @@ def _no_words() -> Iterator[None]:
 
 
 def fetched(name: str, file: str, revision: str | None) -> Path | None:
-    """A file of a Hub's model on this machine, fetched if it is not there yet; None if the model has none.
+    """The local path of a file of a model on the Hub, downloaded if necessary; None if the model has no such file.
 
     Raises what transformers raises.
     """

@@ -1,7 +1,7 @@
-"""A checkpoint's pickle read without making anything: what it would call, and how much memory that would take.
+"""Read a checkpoint's pickle without creating its objects: what it would call, and how much memory it would take.
 
-torch's own reader with `weights_only=True` calls nothing but what rebuilds tensors. But it believes sizes that a file
-only states, and it writes whatever it stumbles over into its message, which a hundred bytes can make endless.
+torch's own reader with `weights_only=True` calls only functions that rebuild tensors. But it trusts the sizes that a
+file states, and it copies parts of the file into its error message, which a hundred bytes can make endless.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 OPERATIONS = 10_000_000
-"""Operations at most; a state dict needs some thirty a tensor."""
+"""Largest number of operations; a state dict needs about thirty for each tensor."""
 
 LONGEST = 1000
-"""Characters of a name."""
+"""Most characters of a name."""
 
 SIZES = {
     "Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Char": 1, "Byte": 1,
@@ -38,7 +38,7 @@ PLAIN = frozenset(
         "argparse.Namespace",
     }
 )
-"""Harmless whatever they are called with."""
+"""Harmless with any arguments."""
 
 OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """Python 2's names, which torch still writes."""
@@ -47,7 +47,7 @@ REBUILD = "torch._utils._rebuild_"
 
 
 class Unsafe(Exception):  # noqa: N818 - what is found, not an error of ours
-    """A pickle that wants something else than tensors: `name` is what it would call."""
+    """A pickle that would call something that does not rebuild tensors: `name`."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -80,7 +80,7 @@ class Thing:
 
 @dataclass
 class Content:
-    """What a pickle holds: its top value, its storages by key, and the bytes that its tensors take when written out."""
+    """The content of a pickle: its top value, its storages by key, and the bytes of its tensors in memory."""
 
     value: Any
     storages: dict[str, Storage] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Content:
 
 
 def scan(file: IO[bytes]) -> Content:
-    """Read one pickle from a file, leaving it behind the pickle's end.
+    """Read one pickle from a file; the file's position is then after the pickle.
 
     Raises `Unsafe` for what torch would refuse to call, and `Malformed`.
     """
@@ -114,7 +114,7 @@ def _operations(file: IO[bytes]) -> Iterator[tuple[Any, Any, Any]]:
 
 
 class _Machine:
-    """The stack machine of pickles, in which objects are only counted."""
+    """The stack machine of pickles, which only counts objects."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -198,7 +198,7 @@ class _Machine:
         return items
 
     def _stored(self, saved: Any) -> Storage:
-        """A storage by what stands for it: ("storage", kind, key, location, elements, view)."""
+        """A storage from its description: ("storage", kind, key, location, elements, view)."""
         if not isinstance(saved, tuple) or len(saved) < 5 or _text(saved[0]) != "storage":
             raise Malformed("something other than a storage is kept apart")
         _, kind, key, _, count = saved[:5]
@@ -302,23 +302,23 @@ def _text(value: Any) -> str:
         isinstance(value, int) and abs(value) < 1 << 64
     ):
         return str(value)
-    raise Malformed("a name that is no text")
+    raise Malformed("a name that is not text")
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise Malformed("something is put into what is no list")
+        raise Malformed("a value is added to something that is not a list")
     return value
 
 
 def _check_key(key: Any) -> None:
-    """Refuse keys other than plain ones: the hash of nested tuples takes for ever."""
+    """Refuse keys that are not plain: the hash of nested tuples takes too long."""
     plain = (str, bytes, int, float, bool, type(None), Name)
     if isinstance(key, plain):
         return
     if isinstance(key, tuple) and len(key) < 100 and all(isinstance(k, plain) for k in key):
         return
-    raise Malformed("a key that is no text and no number")
+    raise Malformed("a key that is neither text nor a number")
 
 
 def _counts(values: Any) -> bool:

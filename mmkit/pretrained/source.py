@@ -1,4 +1,4 @@
-"""A pretrained model as a recipe names it: what is wrong with it is said before it is loaded, and in one message."""
+"""A pretrained model as a recipe names it. Its problems are reported before it is loaded, in one message."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from mmkit.pretrained.folders import of_file as trouble_of_file
 from mmkit.pretrained.looks import BadFile, read_json_file
 
 NEEDS = ("weights", "tokenizer", "pictures")
-"""What of a model is read: its weights, its tokenizer's files, the settings of its image processor."""
+"""The files of a model: its weights, its tokenizer's files, the settings of its image processor."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
     """A model of transformers: of the Hub (with an optional `revision`), or a local folder.
 
-    `what` names its kind in messages ("the text encoder"), `known` holds some names of such for near misses, `hint`
-    says what to name instead. `code` is the code of errors that have none of their own. `saved` is the folder that a
-    run keeps the model's configuration in: then everything but the weights is read from there. `timm` says that
-    transformers may also read it in timm's format.
+    `what` names its kind in messages ("the text encoder"), `known` has some names of such models for suggestions,
+    `hint` says what to name instead. `code` is the code of errors without a code of their own. `saved` is the folder
+    in which a run keeps the model's configuration: then all files except the weights are read from there. `timm` says
+    that transformers may also read it in timm's format.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Pretrained:
 
     @property
     def folder(self) -> Path | None:
-        """Where the files lie on this machine; None for a model of the Hub."""
+        """The folder of the files on this machine; None for a model of the Hub."""
         return Path(self.source) if self.source.strip() and Path(self.source).is_dir() else None
 
     @property
@@ -77,12 +77,12 @@ class Pretrained:
     # What is wrong with it
 
     def problems(self) -> Iterator[PartError]:
-        """Everything that is wrong with it, as far as that can be seen without loading or fetching weights."""
+        """All problems that can be found without loading or downloading weights."""
         for trouble in self._troubles(self.needs):
             yield self._error(trouble)
 
     def check(self, *needs: str) -> None:
-        """Raise `PartError` for what is wrong with a local folder (with what it `needs`) or with the name itself."""
+        """Raise `PartError` for problems of a local folder (of the files in `needs`) or of the name itself."""
         if self.folder is not None or (found := name_trouble(self.name)) is None:
             local = self.folder is not None
             troubles = self._troubles(needs, ask=False) if local else ()
@@ -117,7 +117,7 @@ class Pretrained:
         yield from self._own_code(folder, needs)
 
     def _own_code(self, folder: Path, needs: Sequence[str]) -> Iterator[Trouble]:
-        """A model of a kind that transformers does not have, which would need code from the folder."""
+        """The problem of a kind of model that transformers does not have, which would need code from the folder."""
         try:
             config = read_json_file(folder / CONFIG)
         except BadFile:
@@ -189,7 +189,7 @@ class Pretrained:
             return networks.load_any_tokenizer(self.source, **self.options, **options)
 
     def image_processor(self) -> Any:
-        """What prepares pictures for it. Raises `PartError`."""
+        """Its image processor. Raises `PartError`."""
         if not (self.timm and self.folder is not None and _is_timm(self.folder)):
             self.check("pictures")
         with self.loading():
@@ -206,14 +206,14 @@ class Pretrained:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Turn whatever a library raises for a model that cannot be had or read into a `PartError`."""
+        """Turn any error of a library about a model that is missing or unreadable into a `PartError`."""
         try:
             yield
         except MMKitError:
             raise
         except BadFile as error:
             raise self._error(trouble_of_file(error)) from error
-        except Exception as error:  # the libraries raise all kinds for a file that they do not expect
+        except Exception as error:  # the libraries raise errors of all kinds for an unexpected file
             raise self._error(self._explained(error)) from error
 
     def _check_tokenizer(self) -> None:
@@ -223,7 +223,7 @@ class Pretrained:
             raise gathered(errors)
 
     def _check_fetched(self) -> None:
-        """Fetch a Hub model's weights, and look at them before anything unpacks them."""
+        """Download the weights of a model on the Hub, and check them before they are unpacked."""
         if self.folder is not None:
             return
         for name in WEIGHTS["transformers"]:
@@ -245,9 +245,9 @@ class Pretrained:
             hint = f"the folder must contain {files_of('transformers', self.needs)}"
             return Trouble(reason, self.hint or hint, self.code)
         if hub.offline() and isinstance(error, OSError):
-            absent = hub.not_here("it is not whole on this machine")
+            absent = hub.not_here("some of its files are missing on this machine")
             return Trouble(absent.what, self._advice(absent.hint), self.code)
-        return Trouble(reason, self._advice("a model of the Hub needs the network once"), self.code)
+        return Trouble(reason, self._advice("a model of the Hub must be downloaded once"), self.code)
 
     def _advice(self, hint: str) -> str:
         near = near_misses(self.name, self.known)
@@ -276,9 +276,9 @@ def _unknown_kind(config: dict[str, Any]) -> Trouble:
     near = did_you_mean(kind, list(CONFIG_MAPPING)) if near_misses(kind, list(CONFIG_MAPPING)) else ""
     version = importlib.import_module("transformers").__version__
     what = f"transformers {version} knows no models of the kind {kind!r}"
-    return Trouble(what, near or "is it newer than this transformers? or take another model")
+    return Trouble(what, near or "it may need a newer transformers; or take another model")
 
 
 def _own_code_trouble() -> Trouble:
-    what = "it needs code of its own (auto_map in its configuration), which mmkit never runs"
+    what = "it needs its own code (auto_map in its configuration), which mmkit never runs"
     return Trouble(what, "take a model that transformers itself knows", code="encoder.needs-code")

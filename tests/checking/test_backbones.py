@@ -50,7 +50,7 @@ def test_all_backbones_that_cannot_be_had_are_found_at_once(sample_recipe: Path,
         "[model.encoders.text]",
         "[model.encoders.vision]",
     ]
-    assert "there is no such folder" in problems[0] and "the Hub may not be asked" in problems[1]
+    assert "there is no such folder" in problems[0] and "the Hub may not be contacted" in problems[1]
     with pytest.raises(Exception, match="no such folder") as caught:
         train(
             recipe.with_overrides({names[0][2:]: names[1], names[2][2:]: names[3]}), "nowhere", device="cpu"

@@ -124,7 +124,7 @@ def test_no_label_at_all(tmp_path: Path) -> None:
     assert reports["train"].codes == ["task.no-spans"] and reports["train"].warnings == []
     [problem] = reports["dev"].problems
     assert problem.startswith(
-        "training.score is found.f1, but no example of dev holds anything that it counts"
+        "training.score is found.f1, but no example of dev has anything that it counts"
     )
     assert checked(tmp_path, [post(1)], bare, parts=CLASSIFIER)["train"].codes[0] == "task.no-pair"
 
@@ -360,7 +360,7 @@ def test_what_another_split_cannot_be_scored_by_is_warned_of(tmp_path: Path) -> 
     both = {"metrics.relations.@metrics": "mmkit.relation_f1.v1"}
     report = checked(tmp_path, SOUND, DEV, overrides=both)["dev"]
     assert report.problems == []
-    unscored = "no example holds anything that relations.precision, relations.recall, relations.f1"
+    unscored = "no example has anything that relations.precision, relations.recall, relations.f1"
     assert any(said.startswith(unscored) for said in report.warnings)
 
 

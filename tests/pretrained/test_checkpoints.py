@@ -90,7 +90,7 @@ FOREIGN = {
     "plain text": b"Entry not found",
     "a GGUF file": b"GGUF\x03\0\0\0" + bytes(64),
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(64),
-    "an array of NumPy": b"\x93NUMPY\x01\0" + bytes(64),
+    "a NumPy array": b"\x93NUMPY\x01\0" + bytes(64),
     "packed with gzip": b"\x1f\x8b\x08\0" + bytes(64),
     "begins with zeros only": bytes(4096),
     "is empty": b"",
@@ -122,7 +122,7 @@ def test_archives_are_told_apart(tmp_path: Path) -> None:
     assert "NumPy arrays (.npz)" in str(refused(path, arrays()))
     assert "is a zip archive" in str(refused(path, archive("model.safetensors")))
     assert "TorchScript" in str(refused(path, archive("m/data.pkl", "m/code/m.py", "m/constants.pkl")))
-    assert "is a pickle, but none of torch.save" in str(refused(path, pickle.dumps({"a": 1})))
+    assert "is a pickle, but not one of torch.save" in str(refused(path, pickle.dumps({"a": 1})))
 
 
 def test_a_file_under_the_other_formats_name_says_so(tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def test_a_cut_file_is_damaged(tmp_path: Path, form: str, share: float) -> None:
 
 def test_a_link_to_nowhere_and_a_folder_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "blobs")
-    with pytest.raises(BadFile, match=r"is a link to .*blobs, which is not there"):
+    with pytest.raises(BadFile, match=r"is a link to .*blobs, which does not exist"):
         check_weights(tmp_path / "model.safetensors")
     (tmp_path / "m.pth").mkdir()
-    with pytest.raises(BadFile, match="is no file"):
+    with pytest.raises(BadFile, match="is not a file"):
         check_weights(tmp_path / "m.pth")
 
 
@@ -167,7 +167,7 @@ class Hostile:
 @pytest.mark.parametrize("write", [legacy, zipped])
 def test_code_is_named_and_not_run(tmp_path: Path, write: Any) -> None:
     said = refused(tmp_path / "m.pth", write({**STATE, "x": Hostile(tmp_path / "pwned")}))
-    assert said.kind == "code" and "asks to run code when it is read" in said.what
+    assert said.kind == "code" and "would run code when it is read" in said.what
     assert not (tmp_path / "pwned").exists()
 
 

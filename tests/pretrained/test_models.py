@@ -80,7 +80,7 @@ def test_damaged_pickles_are_named(content: bytes | None, said: str, bert_bin: P
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(LFS, "is a Git LFS pointer"), (HTML, "is a web page"), (b"", "is empty"), (b'{"a": ', "is not whole JSON"),
+    [(LFS, "is a Git LFS pointer"), (HTML, "is a web page"), (b"", "is empty"), (b'{"a": ', "is not valid JSON"),
      (b"[1]", "holds a list"), (b"\xff\xfe{", "is not"), (b"[" * 100_000, "is")],
 )  # fmt: skip
 def test_damaged_settings_are_named(name: str, content: bytes, said: str, bert: Path, copied: Copy) -> None:
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_asks_to_run_code_is_refused(bert_bin: Path, copied: C
     folder = copied(bert_bin)
     torch.save({"a": torch.ones(2), "b": Path("x")}, folder / "pytorch_model.bin")
     said = message(TransformerEncoder(str(folder)), "encoder.needs-code")
-    assert "pytorch_model.bin asks to run code when it is read (pathlib." in said
+    assert "pytorch_model.bin would run code when it is read (pathlib." in said
 
 
 # Formats
@@ -173,11 +173,11 @@ def test_what_is_said_of_a_bare_file_works(resnet_timm: Path, tmp_path: Path) ->
             "the folder has no config.json",
             "must contain config.json, model.safetensors and",
         ),
-        (("config.json",), "the folder has no weights", "fetch model.safetensors"),
-        (("config.json", "tf_model.h5"), "no weights; there is tf_model.h5 (TensorFlow's weights)", "fetch"),
+        (("config.json",), "the folder has no weights", "download model.safetensors"),
+        (("config.json", "tf_model.h5"), "no weights; there is tf_model.h5 (TensorFlow's weights)", "download"),
         (("adapter_config.json",), "holds an adapter (PEFT), not a whole model", "merge it"),
         (("snapshots/abc/config.json",), "the folder has no config.json", "snapshots/abc: name that folder"),
-        (("params.json",), "the folder has no config.json", "the format of the model's makers"),
+        (("params.json",), "the folder has no config.json", "the authors' own format"),
     ],
 )
 def test_what_a_folder_lacks_is_said(names: tuple[str, ...], said: str, hint: str, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_weights_of_another_shape_are_named(bert: Path, copied: Copy) -> None:
     config = json.loads((bert / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 24}))
     with raises(
-        "encoder.missing-weights", match=r"intermediate\.dense\.bias is \(16,\) there, and .* wants \(24,\)"
+        "encoder.missing-weights", match=r"intermediate\.dense\.bias is \(16,\) there, but .* asks for \(24,\)"
     ):
         TransformerEncoder(str(folder)).build()
 
@@ -232,7 +232,7 @@ def test_layers_that_are_left_out_are_told_of(
         shutil.copy(bert / file, tmp_path)
     TransformerEncoder(str(tmp_path)).build()
     assert (
-        "hold 16 tensors more of the same kind than its config.json asks for (encoder.layer.1." in caplog.text
+        "have 16 more tensors of the same kind than its config.json asks for (encoder.layer.1." in caplog.text
     )
     assert "UNEXPECTED" not in capfd.readouterr().err
     caplog.clear()
@@ -321,7 +321,7 @@ def test_weights_of_another_architecture_are_refused(resnet_timm: Path, copied: 
         ),
         ("~/models/bert", "`~` is not replaced in a recipe"),
         ("models\\bert", "write the path with /"),
-        ("", "there is no name"),
+        ("", "the name is empty"),
         ("C:/models/bert", "there is no such folder"),
         ("weights/model.safetensors", "there is no such file"),
     ],
@@ -338,15 +338,15 @@ def test_a_misspelt_folder_has_near_misses(bert: Path) -> None:
 def test_offline_a_models_absence_is_said_plainly() -> None:
     for encoder in (TransformerEncoder("someone/something"), TimmEncoder("resnet18.a1_in1k")):
         (error,) = encoder.problems()
-        assert "it is not on this machine, and the Hub may not be asked (HF_HUB_OFFLINE" in str(error)
+        assert "it is not on this machine, and the Hub may not be contacted (HF_HUB_OFFLINE" in str(error)
         assert encoder.weight_bytes() is None
 
 
 @pytest.mark.parametrize(
     ("raised", "said"),
     [
-        (RepositoryNotFoundError, "the Hub has no such model, or it is a private one"),
-        (GatedRepoError, "its owner lets only some people have it"),
+        (RepositoryNotFoundError, "the Hub has no such model, or the model is private"),
+        (GatedRepoError, "it is a gated model"),
         (ConnectionError, "the Hub does not answer (ConnectionError)"),
     ],
 )
@@ -398,7 +398,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", [TransformerEncoder, ClipImageEncoder])
 def test_a_model_that_needs_its_own_code_is_refused(kind: Any, tmp_path: Path) -> None:
     folder = with_own_code(tmp_path / "own", tmp_path / "ran")
-    assert "it needs code of its own" in message(kind(str(folder)), "encoder.needs-code")
+    assert "it needs its own code" in message(kind(str(folder)), "encoder.needs-code")
     assert not (tmp_path / "ran").exists()
 
 

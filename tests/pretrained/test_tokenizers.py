@@ -67,7 +67,7 @@ def save(kind: str, folder: Path, entries: int = 60) -> Path:
 def test_a_model_without_a_tokenizer_is_refused(kind: str, tmp_path: Path) -> None:
     encoder = TransformerEncoder(str(save(kind, tmp_path / kind)), pooling="mean")
     with raises(
-        "encoder.no-tokenizer", match="the folder has no tokenizer: no file of it holds a vocabulary"
+        "encoder.no-tokenizer", match="the folder has no tokenizer: none of its files has a vocabulary"
     ):
         encoder.build()
     (error,) = encoder.problems()

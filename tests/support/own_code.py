@@ -40,7 +40,7 @@ def check_refused(load: Callable[[str], object], folder: Path, monkeypatch: pyte
     monkeypatch.setattr("builtins.input", ask)
     marker = folder / "ran"
     stranger = with_own_code(folder / "stranger", marker)
-    with pytest.raises(PartError, match="it needs code of its own") as caught:
+    with pytest.raises(PartError, match="it needs its own code") as caught:
         load(str(stranger))
     assert caught.value.code == "encoder.needs-code"
     assert not marker.exists()
