@@ -100,7 +100,9 @@ def test_published_files_are_named(shared):
         "[model.encoders.text]",
         "[model.encoders.vision]",
     ]
-    assert all("it is not on this machine, and the Hub may not be contacted" in problem for problem in backbones)
+    assert all(
+        "it is not on this machine, and the Hub may not be contacted" in problem for problem in backbones
+    )
     assert [split["records"] for split in report.values()] == [4000, 1000, 3257]
     assert report["test"]["labels"]["spans"] == {"PER": 1873, "LOC": 1720, "ORG": 860, "MISC": 754}
     assert report["train"]["tokens"] == 64439

@@ -1,6 +1,6 @@
-"""Packages of third parties that bring what no station of the core knows: another kind of media, views, entity photos.
+"""Third-party packages with parts that the core does not have: another kind of media, views, entity photos.
 
-The table "To add X, touch these files" in docs/architecture.md names them; tests/tasks has the others.
+The table "To add X, touch these files" in docs/plugins.md names them; tests/tasks has the others.
 """
 
 from __future__ import annotations

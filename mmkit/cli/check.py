@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("recipe")
-@click.option("--sample", is_flag=True, help="Look at the sample data instead.")
+@click.option("--sample", is_flag=True, help="Check the sample data instead.")
 @click.option("--decode", is_flag=True, help="Decode every image fully (slow) instead of reading its header.")
 @click.option(
     "--list",
     "list_",
     type=click.Path(path_type=Path),
-    help="Where to list every record and file that something is wrong with; default in the cache, if messages name "
-    "some of them only.",
+    help="File to which all records and files with problems are written. Default: a file in the cache, if messages "
+    "name only some of them.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def check(
     context: click.Context, recipe: str, sample: bool, decode: bool, list_: Path | None, json_: bool
 ) -> None:
-    """Validate RECIPE and its data: counts, labels, missing or broken pictures, fingerprints.
+    """Validate RECIPE and its data: counts, labels, missing or broken images, fingerprints.
 
-    Exits with 1 if something would stop training. Annotators do not run.
+    Exits with 1 if a problem would stop training. Annotators do not run.
     """
     loaded = recipe_from(recipe, context, sample)
     from mmkit.checking.check import checked, lacking, list_in_full

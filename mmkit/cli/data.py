@@ -41,8 +41,8 @@ def annotate(
 ) -> None:
     """Run RECIPE's annotators over its data. Results are stored, and a later call continues where this one ended.
 
-    A recipe in a run folder is the run's, not yours: servers are contacted for it with --allow-network alone, and its
-    annotators write no files.
+    If the recipe is in a run folder, servers are contacted only with --allow-network, and its annotators write no
+    files.
     """
     loaded = recipe_from(recipe, context, sample)
     names = loaded.parts("annotators")
@@ -84,7 +84,7 @@ def annotate(
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
 @click.option("--split", default="train", show_default=True, help="If SRC is a recipe: the split to convert.")
 @click.option(
-    "--reader", "reader_name", metavar="NAME", help="If SRC is data: what reads it, such as label-studio."
+    "--reader", "reader_name", metavar="NAME", help="If SRC is data: the reader, such as label-studio."
 )
 @format_option
 @setting_option

@@ -24,7 +24,7 @@ device_option = click.option(
 network_option = click.option(
     "--allow-network",
     is_flag=True,
-    help="Let a run contact the servers that its recipe names, and the Hugging Face Hub.",
+    help="Allow a run to contact the servers that its recipe names, and the Hugging Face Hub.",
 )
 
 

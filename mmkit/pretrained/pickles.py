@@ -160,7 +160,7 @@ class _Machine:
             count = int(name[-1])
             last = tuple(stack[-count:])
             if len(last) < count:
-                raise Malformed("a tuple of too little")
+                raise Malformed("a tuple with too few values")
             stack[-count:] = [last]
         elif name in ("TUPLE", "LIST", "DICT", "FROZENSET"):
             items = self._marked()

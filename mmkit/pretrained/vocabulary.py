@@ -1,4 +1,4 @@
-"""Whether a tokenizer is the one that a network was trained with."""
+"""Check that a tokenizer is the one that a network was trained with."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 from mmkit.errors import PartError
 
 PART = 0.5
-"""A tokenizer that knows less than this of the entries that a network has embeddings for is another one, or none."""
+"""If a tokenizer has less than this share of the entries that the network has embeddings for, it is the wrong one."""
 
 PADDING = 128
-"""Rows that embeddings may have beyond the vocabulary: they are rounded up, mostly to a multiple of this at most."""
+"""Rows that embeddings may have beyond the vocabulary: their number is rounded up, usually to a multiple of at most
+this."""
 
 LACKING = 512
-"""Entries that a whole vocabulary may have less than there are embeddings; if more than these and 2 % lack, it is said."""
+"""Entries that a complete vocabulary may lack. If more than these and more than 2 % are missing, there is a warning."""
 
 ANY_KIND = frozenset(
     {"PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend", "MistralCommonBackend"}
 )
-"""Classes of tokenizers that say nothing of a model."""
+"""Classes of tokenizers that are used with any model."""
 
 
 def check_vocabulary(
@@ -29,9 +30,9 @@ def check_vocabulary(
 ) -> None:
     """Raise `PartError` if a tokenizer cannot be the one that the network of a configuration was trained with.
 
-    It has next to no vocabulary, or more entries than the network has embeddings for, or is of another kind. Tokens
-    that were added to it may go beyond the embeddings if those are `growing`: they are told of, as they begin at
-    random. For CLIP and BLIP, which do not grow, old configurations give begin and end other numbers; they are not
+    Such a tokenizer has almost no vocabulary, or more entries than the network has embeddings for, or is of another
+    kind. Added tokens may go beyond the embeddings if those are `growing`: there is a warning, because they start at
+    random. CLIP and BLIP do not grow; their old configurations give begin and end other numbers, so these are not
     compared.
     """
     rows = getattr(config.get_text_config(), "vocab_size", None)
@@ -41,13 +42,13 @@ def check_vocabulary(
     if whole < PART * rows:
         raise _refused(
             f"the tokenizer of {name!r} knows {whole:,} entries, but the network was trained with {rows:,}",
-            "almost every word would be unknown: fetch the tokenizer's files of the same model",
+            "almost every word would be unknown: download the tokenizer's files of the same model",
         )
     if base > rows or (whole > rows and not growing):
         raise _refused(
             f"the tokenizer of {name!r} has {max(base, whole if not growing else 0):,} entries, but the network has "
             f"embeddings for {rows:,}",
-            "it is another model's: fetch the tokenizer's files of the same model",
+            "it is another model's: download the tokenizer's files of the same model",
         )
     expected = str(TOKENIZER_MAPPING_NAMES.get(config.model_type) or "").removesuffix("Fast")
     kind = type(tokenizer).__name__.removesuffix("Fast")
@@ -55,12 +56,12 @@ def check_vocabulary(
     if (unlike and rows - whole > PADDING and rows % 8) or (growing and _other_marks(tokenizer, config)):
         raise _refused(
             f"the tokenizer of {name!r} ({kind}) is not that of the network ({config.model_type}, {rows:,} entries)",
-            "it is another model's: fetch the tokenizer's files of the same model",
+            "it is another model's: download the tokenizer's files of the same model",
         )
     if max(tokenizer.get_vocab().values(), default=0) >= max(rows, whole):
         raise _refused(
-            f"the tokenizer of {name!r} gives entries numbers beyond the network's {rows:,} embeddings",
-            "it is another model's, or damaged: fetch the tokenizer's files of the same model",
+            f"the tokenizer of {name!r} has entries with numbers beyond the network's {rows:,} embeddings",
+            "it is another model's, or damaged: download the tokenizer's files of the same model",
         )
     if rows - whole > max(LACKING, 0.02 * rows):
         logging.getLogger(__name__).warning(
@@ -83,7 +84,7 @@ def _refused(what: str, hint: str) -> PartError:
 
 
 def _other_marks(tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> bool:
-    """Whether at least two of begin, end and padding have numbers in both, and none the same."""
+    """Whether at least two of begin, end and padding have numbers in both, and all of them differ."""
     marks = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
     as_in_bert = {"bos": tokenizer.cls_token_id, "eos": tokenizer.sep_token_id, "pad": None}
     pairs = [

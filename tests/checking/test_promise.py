@@ -123,9 +123,7 @@ def test_no_label_at_all(tmp_path: Path) -> None:
     reports = checked(tmp_path, bare, bare)
     assert reports["train"].codes == ["task.no-spans"] and reports["train"].warnings == []
     [problem] = reports["dev"].problems
-    assert problem.startswith(
-        "training.score is found.f1, but no example of dev has anything that it counts"
-    )
+    assert problem.startswith("training.score is found.f1, but no example of dev has anything that it counts")
     assert checked(tmp_path, [post(1)], bare, parts=CLASSIFIER)["train"].codes[0] == "task.no-pair"
 
 

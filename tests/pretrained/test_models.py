@@ -174,7 +174,11 @@ def test_what_is_said_of_a_bare_file_works(resnet_timm: Path, tmp_path: Path) ->
             "must contain config.json, model.safetensors and",
         ),
         (("config.json",), "the folder has no weights", "download model.safetensors"),
-        (("config.json", "tf_model.h5"), "no weights; there is tf_model.h5 (TensorFlow's weights)", "download"),
+        (
+            ("config.json", "tf_model.h5"),
+            "no weights; there is tf_model.h5 (TensorFlow's weights)",
+            "download",
+        ),
         (("adapter_config.json",), "holds an adapter (PEFT), not a whole model", "merge it"),
         (("snapshots/abc/config.json",), "the folder has no config.json", "snapshots/abc: name that folder"),
         (("params.json",), "the folder has no config.json", "the authors' own format"),
@@ -216,7 +220,8 @@ def test_weights_of_another_shape_are_named(bert: Path, copied: Copy) -> None:
     config = json.loads((bert / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 24}))
     with raises(
-        "encoder.missing-weights", match=r"intermediate\.dense\.bias is \(16,\) there, but .* asks for \(24,\)"
+        "encoder.missing-weights",
+        match=r"intermediate\.dense\.bias is \(16,\) there, but .* asks for \(24,\)",
     ):
         TransformerEncoder(str(folder)).build()
 
