@@ -155,15 +155,15 @@ def test_the_documented_package_passes_its_own_tests(
     gate: Path, documented: dict[str, str], tmp_path: Path
 ) -> None:
     """Its parts are used from its recipe, found by name through its hook."""
-    said = own_tests(documented, tmp_path, "not pictures_matter", [gate])
+    said = own_tests(documented, tmp_path, "not matter", [gate])
     assert "5 passed, 1 deselected" in said
 
 
 @pytest.mark.slow
-def test_the_documented_package_s_pictures_matter(
+def test_the_documented_package_s_images_matter(
     gate: Path, documented: dict[str, str], tmp_path: Path
 ) -> None:
-    assert "1 passed" in own_tests(documented, tmp_path, "pictures_matter", [gate])
+    assert "1 passed" in own_tests(documented, tmp_path, "matter", [gate])
 
 
 def test_a_broken_package_is_named_while_everything_else_works(gate: Path, broken: Path) -> None:
