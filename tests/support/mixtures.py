@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 
 from linking import Given
-from mmkit.batch import Batch, Features
+from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Example, Relation, Span
 from mmkit.decoders.base import Decoder
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.pair_classifier import PairClassifier
+from mmkit.testing import WordEncoder
 from mmkit_more.mixture import Mixture
 from mmkit_more.mixture_classifier import MixtureClassifier
 from mmkit_more.mixture_tagger import MixtureTagger
@@ -41,6 +46,39 @@ class Expert(Given):
 
     def scoring_decoder(self) -> Decoder:
         return self.decoder
+
+
+class Run(WordEncoder):
+    """A tiny trained run that reads examples, as `mmkit.run.v1` does: its pooled states, and its decoder's scores."""
+
+    provides = frozenset({"pooled"})
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None: ...
+
+    def scoring_decoder(self) -> Decoder:
+        return self.decoder
+
+    def collate(self, examples: Any, views: Any) -> Features:
+        """The texts as the run's own decoder reads them."""
+        return super().collate(examples, [self.decoder.views(example) for example in examples])
+
+    def forward(self, inputs: Features, prefix: Any = None) -> Features:
+        features = super().forward(inputs)
+        scores = self.decoder.scores(States.of_text(features, inputs))
+        return {name: x.unsqueeze(1) for name, x in {"pooled": features["pooled"], **scores}.items()}
+
+
+def expert_of(decoder: Decoder, examples: list[Example], seed: int = 0) -> Run:
+    """A run with this decoder, which learns its labels from the examples, and random weights."""
+    torch.manual_seed(seed)
+    run = Run(decoder)
+    WordEncoder.build(run)
+    decoder.build({"tokens": run.dim, "pooled": run.dim}, decoder.fit(examples))
+    return run
 
 
 def tagger(seed: int, examples=SENTENCES, kind=CrfTagger, **settings) -> Expert:
