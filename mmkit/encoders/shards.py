@@ -132,6 +132,8 @@ def read_shard(path: Path, about: str = "") -> Shard:
 
 
 def _read(path: Path, about: str) -> Shard:
+    if not path.is_file():
+        raise ValueError(f"{path} is no regular file")  # reading a pipe may never end
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         if metadata["format"] != FORMAT:

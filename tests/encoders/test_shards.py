@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from mmkit.encoders import store
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.stored import ranges
+from timing import in_time
 
 # Properties
 
@@ -46,3 +50,11 @@ def test_shards_give_back_what_was_put_in(
 def test_ranges_are_the_ranges_one_after_the_other(pairs: list[tuple[int, int]]) -> None:
     starts, lengths = (np.array([p[i] for p in pairs], dtype=np.int64) for i in (0, 1))
     assert ranges(starts, lengths).tolist() == [n for s, k in pairs for n in range(s, s + k)]
+
+
+def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    with in_time(5):
+        opened = Shards(tmp_path)
+    assert opened.damaged == [tmp_path / "a.safetensors"]
+    assert opened.where == {}

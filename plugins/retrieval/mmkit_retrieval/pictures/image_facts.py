@@ -7,7 +7,7 @@ from typing import Any
 
 from mmkit.errors import DataError
 from mmkit.files import read_json
-from mmkit_retrieval.checksums import checksum
+from mmkit_retrieval.checksums import checksum, odd_file
 from mmkit_retrieval.pictures.vectors import check_format, damaged, is_index
 
 FACTS = "facts.json"
@@ -20,6 +20,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     Raises `DataError` where there is no index, or an unfinished, damaged or newer one.
     """
     path = folder / FACTS
+    if odd := odd_file(folder):
+        raise damaged(odd, "it is no regular file")
     try:
         facts = read_json(path)
     except FileNotFoundError:

@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 from mmkit.files import parsed_json, read_json, write_json
 from mmkit.temporary import remove_leftovers
-from mmkit_retrieval.checksums import checksum
+from mmkit_retrieval.checksums import checksum, odd_file
 
 FORMAT = 1
 """Counted up when the fields, or the way words are cut, change."""
@@ -67,6 +68,8 @@ def check_format(folder: Path) -> None:
     if not is_index(folder):
         hint = "name the folder that `mmkit retrieval build-index` wrote, or let it write one"
         raise DataError("there is no text index", where=folder, hint=hint, code="retrieval.no-index")
+    if odd := odd_file(folder):
+        raise _damage(odd, "is no regular file")
     found = _read_json(folder / _OURS).get("format")
     if found != FORMAT:
         what = (
@@ -127,7 +130,7 @@ def _check_file(path: Path, contents: bool) -> None:
 
 def _footer(path: Path) -> tuple[int, int]:
     """How many bytes come before the footer, and their checksum as it was when they were written."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 4096))
         end = file.read()
