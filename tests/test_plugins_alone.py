@@ -27,6 +27,7 @@ RECIPES: dict[str, str | None] = {
     "tesga": "tesga_twitter15",
     "umt": "umt_twitter15",
     "retrieval": None,
+    "formats": None,
 }
 """Plugin → a recipe of its own, if it has any."""
 

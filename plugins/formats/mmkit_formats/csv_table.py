@@ -1,0 +1,173 @@
+"""`formats.csv.v1`: a table of posts as CSV or TSV, with named columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmkit import Entity, Example
+from mmkit.data.alignment import Misaligned, Units
+from mmkit.data.lines import numbered_lines
+from mmkit.data.writer import Writer, only_examples
+from mmkit.errors import DataError
+from mmkit.files import atomic
+from mmkit_formats.columns import Columns, Rows, relations_of, spans_of
+from mmkit_formats.drafts import CHOICES, Draft, FormatReader, note_of, own_notes
+from mmkit_formats.media import located, plain_photos
+from mmkit_formats.messages import not_this_format, wrong
+
+NOTE = "formats.csv"
+
+
+class CsvReader(FormatReader):
+    """Reads a table whose first line names the columns; `delimiter` is "," or, in `.tsv` files, a tab.
+
+    `columns` says what they are called, where they are not id, text, tokens, ner_tags, spans, relations and image:
+    `{"text": "tweet", "images": "photo"}`. Tokens and tags are JSON lists, or words between spaces; spans and relations
+    are JSON lists of objects. Several images stand between `image_separator`. Other columns are kept in the note
+    `formats.csv`.
+    """
+
+    note = NOTE
+    form = "a table (CSV) whose first line names the columns"
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        blank_images: bool = False,
+        *,
+        misaligned: Misaligned = "error",
+        offsets: Units = "characters",
+        columns: dict[str, str] | None = None,
+        delimiter: str | None = None,
+        image_separator: str = "|",
+    ) -> None:
+        super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
+        self.columns = named(columns)
+        self.delimiter, self.image_separator = delimiter, image_separator
+
+    def drafts(self) -> Iterator[Draft]:
+        delimiter = self.delimiter or ("\t" if self.path.suffix in (".tsv", ".tab") else ",")
+        lines = (f"{line}\n" for _, line in numbered_lines(self.path, self.source, self.repairs))
+        table = csv.reader(lines, delimiter=delimiter, strict=True)
+        rows = Rows(self.columns, lambda path, _: located(str(path), self.root))
+        first = self.path
+        try:
+            head = next(table, None)
+            if not head:
+                raise wrong("the table is empty", first, "its first line names the columns", "empty")
+            if self.columns.text not in head and self.columns.tokens not in head:
+                not_this_format(
+                    f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
+                    f"{self.path}:1",
+                    f'the columns are {", ".join(head)}: name the one with the text, columns = {{"text": "..."}}',
+                )
+            if len(set(head)) < len(head):
+                raise wrong(
+                    "two columns have one name", f"{self.path}:1", "give each column its own name", "columns"
+                )
+            at = table.line_num + 1
+            for cells in table:
+                where = f"{self.path}:{at}"
+                at = table.line_num + 1
+                if not cells:
+                    self.repairs["empty line skipped"] += 1
+                    continue
+                if len(cells) != len(head):
+                    raise wrong(
+                        f"{len(cells)} cells, where the table has {len(head)} columns",
+                        where,
+                        "a cell with the delimiter or a line break in it stands between quotes",
+                        "columns",
+                    )
+                yield self._draft(rows, dict(zip(head, cells, strict=True)), where)
+        except csv.Error as error:
+            raise wrong(
+                f"not CSV: {error}", f"{self.path}:{table.line_num}", "see delimiter, and quotes", "csv"
+            ) from None
+
+    def _draft(self, rows: Rows, row: dict[str, Any], where: str) -> Draft:
+        images = row.get(self.columns.images)
+        if images and self.image_separator:
+            row[self.columns.images] = images.split(self.image_separator)
+        if row.get(self.columns.id) == "":
+            row[self.columns.id] = None
+        draft = rows.draft(row, where, f"{self.path.stem}:{where.rpartition(':')[2]}")
+        draft.extra = {k: v for k, v in draft.extra.items() if v}
+        return draft
+
+
+class CsvWriter(Writer):
+    """Writes a table with the columns id, text, tokens, spans, relations, image and those that a table had before.
+
+    Tokens, spans and relations are JSON. `extra` names columns of the note `formats.csv` that are written; by default,
+    those of the first example.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, str] | None = None,
+        delimiter: str | None = None,
+        image_separator: str = "|",
+        extra: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.columns, self.delimiter, self.image_separator, self.extra = (
+            named(columns),
+            delimiter,
+            image_separator,
+            extra,
+        )
+
+    def write(self, path: Path, records: Iterable[Example | Entity]) -> None:
+        self.losses.clear()
+        delimiter = self.delimiter or ("\t" if path.suffix in (".tsv", ".tab") else ",")
+        with atomic(path, error=DataError) as file:
+            table = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+            extra = self.extra
+            c = self.columns
+            for example in only_examples(records, path):
+                more = note_of(example, NOTE).get("columns", {})
+                if extra is None or file.tell() == 0:
+                    extra = list(more) if self.extra is None else self.extra
+                    table.writerow([c.id, c.text, c.tokens, c.spans, c.relations, c.images, *extra])
+                for lost in more.keys() - set(extra):
+                    self.losses[f"column {lost}"] += 1
+                for key in own_notes(example, (NOTE,)):
+                    self.losses["choice" if key == CHOICES else f"note {key}"] += 1
+                photos = plain_photos(example, self.losses)
+                if any(self.image_separator in photo for photo in photos):
+                    raise wrong(
+                        f"an image's path holds {self.image_separator!r}",
+                        example.id,
+                        "set image_separator",
+                        "columns",
+                    )
+                table.writerow(
+                    [
+                        example.id,
+                        example.text,
+                        *(
+                            _json(cell)
+                            for cell in (list(example.tokens), spans_of(example), relations_of(example))
+                        ),
+                        self.image_separator.join(photos),
+                        *("" if more.get(k) is None else more[k] for k in extra),
+                    ]
+                )
+
+
+def named(columns: dict[str, str] | None) -> Columns:
+    """The columns with some called otherwise. Raises `ValueError` for one that is none of them."""
+    known = Columns.__dataclass_fields__
+    if unknown := [name for name in columns or {} if name not in known]:
+        raise ValueError(f"there is no column {unknown[0]!r}; they are {', '.join(known)}")
+    return Columns(**(columns or {}))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,187 @@
+"""From a record of any format to an example: offsets become tokens, and what only its format knows becomes a note."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmkit import DataError, Example, Image, Reader, Relation, Span
+from mmkit.data.alignment import Aligner, CharSpan, Misaligned, Units, Words
+from mmkit.data.crops import blanked, found
+from mmkit.data.problems import Place
+
+CHOICES = "formats.choices"
+"""Note key: labels of the whole sentence, `{question: [answer, ...]}`, as tools for annotation call them choices."""
+
+
+@dataclass(slots=True)
+class Mark:
+    """A span of a record, with what else its format says of it."""
+
+    span: CharSpan
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Link:
+    """A relation of a record: the places of its head and tail among the marks, and what else is said of it."""
+
+    head: int
+    tail: int
+    label: str | None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A record as its file has it, spans by characters; `extra` is what else its format says of it."""
+
+    where: str
+    id: str
+    text: str
+    marks: list[Mark] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    words: Words | None = None
+    images: tuple[Image, ...] = ()
+    choices: Mapping[str, list[str]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FormatReader(Reader):
+    """A reader of records whose spans count characters.
+
+    `misaligned` says what becomes of a span that begins or ends inside a token: "error" stops, "expand" widens it to
+    whole tokens, "drop" leaves it out, "split" cuts the token. `offsets` says what offsets count: "characters",
+    "utf-16" or "bytes". What only the format knows becomes the example's note `note`, from which its writer takes it.
+    """
+
+    note: str
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        blank_images: bool = False,
+        *,
+        misaligned: Misaligned = "error",
+        offsets: Units = "characters",
+    ) -> None:
+        super().__init__(root, file, blank_images)
+        self.misaligned, self.offsets = misaligned, offsets
+
+    @abstractmethod
+    def drafts(self) -> Iterator[Draft]:
+        """The records, in order. Raises `DataError`."""
+
+    def __iter__(self) -> Iterator[Example]:
+        self.repairs.clear()
+        aligner = Aligner(self.misaligned, self.offsets, self.repairs)
+        seen: set[str] = set()
+        for draft in self.drafts():
+            if draft.id in seen:
+                raise DataError(
+                    f"the id {draft.id!r} occurs twice", where=draft.where, code="data.duplicate-id"
+                )
+            seen.add(draft.id)
+            example = self.example(draft, aligner)
+            self.place = Place(draft.where)
+            yield blanked(example) if self.blank_images else found(example, self.repairs)
+
+    def example(self, draft: Draft, aligner: Aligner) -> Example:
+        """The example of a record. Raises `DataError`."""
+        words, spans = aligner.align(draft.text, [m.span for m in draft.marks], draft.where, draft.words)
+        if not words.tokens:
+            raise DataError(
+                "an empty sentence",
+                where=draft.where,
+                hint="remove the record or give it some text",
+                code="data.empty-sentence",
+            )
+        extra = dict(draft.extra)
+        more = [
+            [s.start, s.end, s.label, m.extra]
+            for s, m in zip(spans, draft.marks, strict=True)
+            if s and m.extra
+        ]
+        relations = []
+        of_relations = []
+        for link in draft.links:
+            head, tail = spans[link.head], spans[link.tail]
+            if head is None or tail is None:
+                self.repairs["relation left out with a span that is"] += 1
+                continue
+            relations.append(Relation(head, tail, link.label))
+            if link.extra:
+                of_relations.append([head.start, head.end, tail.start, tail.end, link.label, link.extra])
+        extra |= {k: v for k, v in (("spans", more), ("relations", of_relations)) if v}
+        notes = dict(draft.notes)
+        if draft.choices:
+            notes[CHOICES] = {name: list(chosen) for name, chosen in draft.choices.items()}
+        if extra:
+            notes[self.note] = extra
+        kept = tuple(span for span in spans if span is not None)
+        try:
+            return Example(
+                draft.id,
+                draft.text,
+                *words,
+                images=draft.images,
+                spans=kept,
+                relations=tuple(relations),
+                notes=notes,
+            )
+        except DataError as error:
+            raise error.at(draft.where) from None
+
+
+class Extras:
+    """What a format's note says of an example's spans and relations, for its writer."""
+
+    def __init__(self, note: Mapping[str, Any]) -> None:
+        self._spans: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        self._relations: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        for *key, extra in note.get("spans", ()):
+            self._spans[tuple(key)].append(extra)
+        for *key, extra in note.get("relations", ()):
+            self._relations[tuple(key)].append(extra)
+
+    def of_span(self, span: Span) -> dict[str, Any]:
+        """What is said of a span; of equal ones, of each in its turn."""
+        return _next(self._spans.get((span.start, span.end, span.label)))
+
+    def of_relation(self, relation: Relation) -> dict[str, Any]:
+        """What is said of a relation."""
+        head, tail = relation.head, relation.tail
+        return _next(self._relations.get((head.start, head.end, tail.start, tail.end, relation.label)))
+
+
+def _next(waiting: list[Any] | None) -> dict[str, Any]:
+    return dict(waiting.pop(0)) if waiting else {}
+
+
+def characters(example: Example, span: Span) -> tuple[int, int]:
+    """The character bounds of a span, end exclusive."""
+    return example.offsets[span.start][0], example.offsets[span.end - 1][1]
+
+
+def all_spans(example: Example) -> list[Span]:
+    """The spans of an example, and those that only its relations name, each once (equal ones of `spans` are kept)."""
+    spans = list(example.spans)
+    for relation in example.relations:
+        spans += [end for end in (relation.head, relation.tail) if end not in spans]
+    return spans
+
+
+def note_of(example: Example, note: str) -> dict[str, Any]:
+    """What a format's reader noted of an example; empty for one of another origin."""
+    said = example.notes.get(note)
+    return dict(said) if isinstance(said, dict) else {}
+
+
+def own_notes(example: Example, known: Sequence[str]) -> list[str]:
+    """The keys of notes that a format has no place for."""
+    return [key for key in example.notes if key not in known]

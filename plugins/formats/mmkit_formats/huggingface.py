@@ -1,0 +1,316 @@
+"""`formats.datasets.v1`: Hugging Face datasets, on disk (`save_to_disk`, parquet) or by their name on the Hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmkit import Entity, Example
+from mmkit.data.alignment import Misaligned, Units
+from mmkit.data.json_text import read_json
+from mmkit.data.writer import Writer, only_examples
+from mmkit.errors import DataError
+from mmkit.files import replacing
+from mmkit_formats.columns import Rows, tags_of
+from mmkit_formats.csv_table import named
+from mmkit_formats.drafts import CHOICES, Draft, note_of, own_notes
+from mmkit_formats.media import content, plain_photos
+from mmkit_formats.messages import wrong
+from mmkit_formats.parquet import ParquetReader, features_of
+
+NOTE = "formats.datasets"
+
+
+class DatasetsReader(ParquetReader):
+    """Reads a dataset of Hugging Face's library: a folder of `save_to_disk`, parquet files, or a name on the Hub.
+
+    `file` is the folder or file under `root` or, with `hub = true`, a dataset's name there, which the package
+    `datasets` loads (with its `config`, if it has several). `split` names one of several splits. A `ClassLabel` is read
+    by its names: in `ner_tags` they are tags, in other columns (sentiment, say) the note `formats.choices`. `columns`,
+    `tag_names` and `pictures` are as for `formats.parquet.v1`. Other columns are kept in the note `formats.datasets`.
+    """
+
+    note = NOTE
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        blank_images: bool = False,
+        *,
+        misaligned: Misaligned = "error",
+        offsets: Units = "characters",
+        columns: dict[str, str] | None = None,
+        tag_names: list[str] | None = None,
+        pictures: str | None = None,
+        split: str | None = None,
+        hub: bool = False,
+        config: str | None = None,
+    ) -> None:
+        super().__init__(
+            root,
+            file,
+            blank_images,
+            misaligned=misaligned,
+            offsets=offsets,
+            columns=columns,
+            tag_names=tag_names,
+            pictures=pictures,
+        )
+        self.split, self.hub, self.config = split, hub, config
+
+    def files(self) -> list[Path]:
+        if self.hub:
+            return []
+        folder = self.path
+        if (folder / "dataset_dict.json").is_file():
+            splits = read_json(folder / "dataset_dict.json").get("splits", [])
+            folder = folder / self._chosen(splits, folder)
+        if (folder / "state.json").is_file():
+            listed = [str(d["filename"]) for d in read_json(folder / "state.json").get("_data_files", [])]
+            return [folder / name for name in listed]
+        if not folder.is_dir():
+            return [folder]
+        found = sorted(folder.rglob("*.parquet"))
+        names = sorted({path.name.partition("-")[0].partition(".")[0] for path in found})
+        if self.split is not None or len(names) > 1:
+            chosen = self._chosen(names, folder)
+            found = [path for path in found if path.name.startswith((f"{chosen}-", f"{chosen}."))]
+        if not found:
+            raise wrong(
+                "there is no dataset in this folder",
+                folder,
+                "save it with save_to_disk, or as parquet",
+                "no-files",
+            )
+        return found
+
+    def _chosen(self, splits: list[str], where: Path) -> str:
+        if self.split in splits:
+            return str(self.split)
+        if self.split is None and len(splits) == 1:
+            return splits[0]
+        what = (
+            "which split is meant is not said" if self.split is None else f"there is no split {self.split!r}"
+        )
+        raise wrong(what, where, f"set split to one of {', '.join(splits) or '(none)'}", "split")
+
+    def _batches(self, path: Path) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
+        if path.suffix != ".arrow":
+            yield from super()._batches(path)
+            return
+        features = features_of(None)
+        info = path.with_name("dataset_info.json")
+        if info.is_file():
+            features = read_json(info).get("features") or {}
+        try:
+            with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+                features = features or features_of(stream.schema.metadata)
+                self._check(stream.schema.names, path)
+                for batch in stream:
+                    yield batch, features
+        except FileNotFoundError:
+            raise DataError("no such data file", where=path, code="file.missing") from None
+        except pa.ArrowException as error:
+            raise wrong(
+                f"this is not an Arrow file that can be read: {error}", path, "save it again", "arrow"
+            ) from None
+
+    def drafts(self) -> Iterator[Draft]:
+        if not self.hub:
+            yield from super().drafts()
+            return
+        table = self._from_hub()
+        features = features_of(table.schema.metadata)
+        self._check(table.schema.names, Path(self.file))
+        number = 0
+        for batch in table.to_batches(max_chunksize=1024):
+            names = self.tag_names or _names(features, self.columns.tags)
+            rows = Rows(self.columns, self.picture, names)
+            for row in batch.to_pylist():
+                number += 1
+                yield self._draft(rows, row, features, f"{self.file}, row {number}", f"{self.file}:{number}")
+
+    def _from_hub(self) -> pa.Table:
+        try:
+            import datasets
+        except ImportError:
+            raise wrong(
+                "a dataset of the Hub needs the package datasets",
+                self.file,
+                'pip install "mmkit-formats[datasets]", or download the parquet files',
+                "no-datasets",
+            ) from None
+        try:
+            loaded = datasets.load_dataset(self.file, self.config, split=self.split)
+        except (
+            Exception
+        ) as error:  # the library raises of many kinds: no network, no such name, no such split
+            raise wrong(
+                f"the dataset cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+                self.file,
+                "see its page on the Hub for config and split",
+                "hub",
+            ) from error
+        if isinstance(loaded, dict):
+            loaded = loaded[self._chosen(list(loaded), Path(self.file))]
+        table: pa.Table = loaded.data.table
+        return table.replace_schema_metadata(loaded.features.arrow_schema.metadata)
+
+    def _draft(self, rows: Rows, row: dict[str, Any], features: dict[str, Any], where: str, id: str) -> Draft:
+        draft = super()._draft(rows, row, features, where, id)
+        choices = {}
+        kept = draft.extra.get("columns", {})
+        for name, value in list(kept.items()):
+            feature = features.get(name)
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(value, int):
+                known = feature.get("names") or []
+                if 0 <= value < len(known):
+                    choices[name] = [known[value]]
+                    del kept[name]
+        if not kept:
+            draft.extra = {}
+        draft.choices = choices
+        return draft
+
+
+def _names(features: dict[str, Any], column: str) -> list[str] | None:
+    from mmkit_formats.parquet import tag_names
+
+    return tag_names(features, column)
+
+
+class DatasetsWriter(Writer):
+    """Writes a parquet file that `datasets.load_dataset("parquet", data_files=...)` reads with its features.
+
+    Columns are id, text, tokens, `ner_tags` (a sequence of `ClassLabel`s), `image` (`Image`, with the picture's bytes
+    unless `embed = false`) and choices (`ClassLabel`). All sentences are looked at before the first is written, for the
+    labels; they are kept in memory without their pictures. Spans that overlap are an error.
+    """
+
+    def __init__(self, columns: dict[str, str] | None = None, embed: bool = True) -> None:
+        super().__init__()
+        self.columns, self.embed = named(columns), embed
+
+    def write(self, path: Path, records: Iterable[Example | Entity]) -> None:
+        self.losses.clear()
+        rows: list[dict[str, Any]] = []
+        photos: list[str | None] = []
+        choices: dict[str, dict[str, int]] = {}
+        tags: dict[str, int] = {"O": 0}
+        for example in only_examples(records, path):
+            row, photo = self._row(example, tags, choices)
+            rows.append(row)
+            photos.append(photo)
+        names = _in_order(tags)
+        number = {old: names.index(tag) for tag, old in tags.items()}
+        c = self.columns
+        for row in rows:
+            row[c.tags] = [number[tag] for tag in row[c.tags]]
+        schema = self._schema(rows, names, choices, any(photos))
+        with replacing(path, DataError) as temporary, pq.ParquetWriter(temporary, schema) as file:
+            for at in range(0, len(rows), 256):
+                batch = rows[at : at + 256]
+                if any(photos):
+                    for row, photo in zip(batch, photos[at:], strict=False):
+                        row[c.images] = self._picture(photo, path.parent, str(row[c.id]))
+                file.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+                for row in batch:
+                    row.pop(c.images, None)
+
+    def _row(
+        self, example: Example, tags: dict[str, int], choices: dict[str, dict[str, int]]
+    ) -> tuple[dict[str, Any], str | None]:
+        found = tags_of(example)
+        if found is None:
+            raise wrong(
+                "spans overlap, and ner_tags hold them side by side",
+                example.id,
+                "use formats.parquet.v1",
+                "overlap",
+            )
+        c = self.columns
+        row: dict[str, Any] = dict(note_of(example, NOTE).get("columns", {}))
+        row |= {c.id: row.get(c.id, example.id), c.text: example.text, c.tokens: list(example.tokens)}
+        row[c.tags] = [tags.setdefault(tag, len(tags)) for tag in found]
+        for name, chosen in example.notes.get(CHOICES, {}).items():
+            numbers = choices.setdefault(name, {})
+            row[name] = numbers.setdefault(chosen[0], len(numbers))
+            if len(chosen) > 1:
+                self.losses["further choice"] += len(chosen) - 1
+        photos = plain_photos(example, self.losses)
+        if len(photos) > 1:
+            self.losses["further photo"] += len(photos) - 1
+        if example.relations:
+            self.losses["relation"] += len(example.relations)
+        for key in own_notes(example, (NOTE, CHOICES, "mmkit.orphan_spans")):
+            self.losses[f"note {key}"] += 1
+        return row, photos[0] if photos else None
+
+    def _picture(self, photo: str | None, folder: Path, id: str) -> dict[str, Any] | None:
+        if photo is None:
+            return None
+        from mmkit import Image
+
+        return {"bytes": content(Image(photo), str(folder), id) if self.embed else None, "path": photo}
+
+    def _schema(
+        self, rows: list[dict[str, Any]], names: list[str], choices: dict[str, dict[str, int]], pictures: bool
+    ) -> pa.Schema:
+        c = self.columns
+        fields: list[tuple[str, pa.DataType]] = []
+        features: dict[str, Any] = {}
+        simple = {c.text: "string", **({c.id: "string"} if _all_texts(rows, c.id) else {})}
+        extra = dict.fromkeys(
+            name for row in rows for name in row if name not in c.names() and name not in choices
+        )
+        for name, kind in simple.items():
+            fields.append((name, pa.string()))
+            features[name] = {"dtype": kind, "_type": "Value"}
+        if c.id not in simple:
+            fields.append((c.id, pa.int64()))
+            features[c.id] = {"dtype": "int64", "_type": "Value"}
+        fields += [(c.tokens, pa.list_(pa.string())), (c.tags, pa.list_(pa.int64()))]
+        features[c.tokens] = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}
+        features[c.tags] = {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "List"}
+        for name, numbers in choices.items():
+            fields.append((name, pa.int64()))
+            features[name] = {"names": list(numbers), "_type": "ClassLabel"}
+        if pictures:
+            fields.append((c.images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
+            features[c.images] = {"_type": "Image"}
+        for name in extra:
+            kind = pa.array([row.get(name) for row in rows]).type
+            fields.append((name, pa.string() if pa.types.is_null(kind) else kind))
+        # Columns of other kinds are inferred by the library: its description names those that it has to know.
+        described = {} if extra else {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+        if extra:
+            described = {
+                b"huggingface": json.dumps(
+                    {"info": {"features": features | _inferred(fields, features)}}
+                ).encode()
+            }
+        return pa.schema(fields, metadata=described)
+
+
+def _inferred(fields: list[tuple[str, pa.DataType]], known: dict[str, Any]) -> dict[str, Any]:
+    return {
+        n: {"dtype": str(t).replace("double", "float64"), "_type": "Value"}
+        for n, t in fields
+        if n not in known
+    }
+
+
+def _all_texts(rows: list[dict[str, Any]], column: str) -> bool:
+    return all(isinstance(row.get(column), str) for row in rows)
+
+
+def _in_order(tags: dict[str, int]) -> list[str]:
+    """O, then the beginning and the inside of each label, in the order in which labels were met."""
+    labels = dict.fromkeys(tag[2:] for tag in tags if tag != "O")
+    return ["O", *(f"{letter}-{label}" for label in labels for letter in "BI")]

@@ -1,0 +1,141 @@
+"""Pictures: the paths by which tools name them, those that a file holds itself, and their bytes for one that does."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from mmkit import DataError, Example, Image, ImageError
+from mmkit.cache import cache_dir
+from mmkit.data.crops import under
+from mmkit.files import atomic
+from mmkit_formats.messages import wrong
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
+"""Endings by which a value is taken for a picture's path."""
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DATA = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
+_STARTS = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+)
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is one of the web or of a bucket: nothing is fetched from there."""
+    return _ADDRESS.match(path) is not None
+
+
+def looks_like_picture(value: Any) -> bool:
+    """Whether a value is a picture's path, by its ending, or a picture as a `data:` address."""
+    if not isinstance(value, str) or (len(value) > 4096 and not _DATA.match(value)):
+        return False
+    path = value.partition("?d=")[2] or value.partition("?")[0]
+    return path.lower().endswith(ENDINGS) or _DATA.match(value) is not None
+
+
+def located(path: str, root: str, folders: Iterable[str] = ()) -> str:
+    """The file that a picture's address means: the first that exists of its name in `folders`, else itself.
+
+    Relative paths and `folders` are relative to `root`. A web address without a file stays as it is, and is missing.
+    """
+    name = unquote(path.partition("?")[0].rpartition("/")[2])
+    for folder in folders:
+        candidate = under(under(root, folder), name)
+        if os.path.isfile(candidate):  # noqa: PTH113 - once a picture
+            return candidate
+    return path if is_address(path) else under(root, path)
+
+
+class Kept:
+    """Pictures that a file holds as bytes, written beside each other under the hash of their content.
+
+    `folder` is where; without one, it is in mmkit's cache. A picture that is there already is not written again.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._named, self._folder = folder, ""
+
+    def path(self, data: bytes, where: str) -> str:
+        """The file of a picture. Raises `DataError` where there are no bytes, or the disk refuses."""
+        if not data:
+            raise wrong("a picture of 0 bytes", where, "export the file again", "no-picture")
+        if not self._folder:
+            self._folder = os.path.abspath(self._named or cache_dir("media"))  # noqa: PTH100
+        name = hashlib.sha256(data).hexdigest()[:32]
+        path = os.path.join(self._folder, name[:2], name + ending_of(data))  # noqa: PTH118
+        if not os.path.exists(path):  # noqa: PTH110
+            with atomic(Path(path), "wb", DataError) as file:
+                file.write(data)
+        return path
+
+    def of_data_address(self, address: str, where: str) -> str | None:
+        """The file of a picture that is written out as a `data:` address; None for any other text."""
+        begun = _DATA.match(address)
+        if begun is None:
+            return None
+        try:
+            return self.path(base64.b64decode(address[begun.end() :], validate=True), where)
+        except binascii.Error as error:
+            raise wrong(
+                f"a picture's base64 is broken: {error}", where, "export the file again", "no-picture"
+            ) from None
+
+
+def ending_of(data: bytes) -> str:
+    """The ending that fits a picture's first bytes; empty where they are of no common format."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    if data[4:12] == b"ftypavif":
+        return ".avif"
+    return next((ending for start, ending in _STARTS if data.startswith(start)), "")
+
+
+def content(image: Image, folder: str, where: str) -> bytes:
+    """The bytes of a picture's file; a relative path is relative to `folder`. Raises `ImageError`."""
+    path = under(folder, image.path or "")
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        what = (
+            "no such image"
+            if isinstance(error, FileNotFoundError)
+            else f"the image cannot be read: {error.strerror}"
+        )
+        raise ImageError(
+            what,
+            where=f"{where}: {path}",
+            hint="fetch the picture, or take it out of the data",
+            code="image.missing",
+        ) from None
+
+
+def plain_photos(example: Example, losses: Counter[str]) -> list[str]:
+    """The paths of an example's whole photos; object crops and blank pictures are counted in `losses`."""
+    paths = []
+    for image in example.images:
+        if image.path is None:
+            losses["blank picture"] += 1
+        elif image.role != "photo" or image.box is not None:
+            losses["object crop"] += 1
+        else:
+            paths.append(image.path)
+    return paths
+
+
+def quoted(path: str) -> str:
+    """A path as a part of an address."""
+    return quote(path, safe="/")

@@ -1,0 +1,63 @@
+"""Messages of readers and writers, in one form: what is wrong, in which file and record, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NoReturn
+
+from mmkit.errors import DataError
+
+
+def wrong(what: str, where: object, hint: str, code: str) -> DataError:
+    """An error of this package: `code` is the half behind `formats.`."""
+    return DataError(what, where=where, hint=hint, code=f"formats.{code}")
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """A value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def not_this_format(what: str, where: object, expected: str, value: Any = None) -> NoReturn:
+    """Refuse a file that is of another format, with the reader that may be meant."""
+    meant = looks_like(value)
+    hint = f"this looks like a file for --reader {meant}" if meant else expected
+    raise DataError(what, where=where, hint=hint, code="formats.other-format")
+
+
+def looks_like(value: Any) -> str:
+    """The short name of the reader for a record (or file) that holds this JSON value; empty if none is known."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if not isinstance(value, dict):
+        return ""
+    keys = value.keys()
+    if {"format", "kind"} <= keys or ("tokens" in keys and "offsets" in keys):
+        return "jsonl"
+    if "data" in keys and keys & {"annotations", "predictions", "drafts"}:
+        return "label-studio"
+    if keys & {"_input_hash", "_task_hash", "_view_id"} or _tokens_of_prodigy(value.get("tokens")):
+        return "prodigy"
+    if "text" in keys and _spans_of_doccano(value):
+        return "doccano"
+    if _spans_by(value.get("spans"), {"start_char", "end_char"}) or "tokens" in keys:
+        return "jsonl"
+    return "prodigy" if _spans_by(value.get("spans"), {"start", "end"}) else ""
+
+
+def _tokens_of_prodigy(tokens: Any) -> bool:
+    return _spans_by(tokens, {"text", "start", "end"})
+
+
+def _spans_by(spans: Any, keys: Collection[str]) -> bool:
+    first = spans[0] if isinstance(spans, list) and spans else None
+    return isinstance(first, dict) and first.keys() >= set(keys)
+
+
+def _spans_of_doccano(record: dict[str, Any]) -> bool:
+    if _spans_by(record.get("entities"), {"start_offset", "end_offset"}):
+        return True
+    labels = record.get("label", record.get("labels"))
+    first = labels[0] if isinstance(labels, list) and labels else None
+    return isinstance(first, list) and len(first) == 3

@@ -1,0 +1,223 @@
+"""`formats.parquet.v1`: a table of posts as parquet, with named columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmkit import Entity, Example
+from mmkit.data.alignment import Misaligned, Units
+from mmkit.data.writer import Writer, only_examples
+from mmkit.errors import DataError
+from mmkit.files import replacing
+from mmkit_formats.columns import Rows, relations_of, spans_of, tags_of
+from mmkit_formats.csv_table import named
+from mmkit_formats.drafts import CHOICES, Draft, FormatReader, note_of, own_notes
+from mmkit_formats.media import Kept, located, plain_photos
+from mmkit_formats.messages import not_this_format, wrong
+
+NOTE = "formats.parquet"
+BATCH = 1024
+"""Rows that are in memory at a time."""
+
+_SPAN = pa.struct(
+    [
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("start_char", pa.int32()),
+        ("end_char", pa.int32()),
+        ("label", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+_RELATION = pa.struct([("head", _SPAN), ("tail", _SPAN), ("label", pa.string())])
+
+
+class ParquetReader(FormatReader):
+    """Reads a parquet file, or a folder of them in the order of their names; a few rows are in memory at a time.
+
+    `columns` says what the columns are called, if they are not id, text, tokens, ner_tags, spans, relations and
+    image: `{"text": "tweet", "images": "photo"}`. Numbers of tags stand for `tag_names`, or for what
+    the file's own metadata says (Hugging Face's `ClassLabel`). Images are paths, or the images themselves, which are
+    put into the folder `pictures` (by default, mmkit's cache). Other columns are kept in the note `formats.parquet`.
+    """
+
+    note = NOTE
+
+    def __init__(
+        self,
+        root: str,
+        file: str,
+        blank_images: bool = False,
+        *,
+        misaligned: Misaligned = "error",
+        offsets: Units = "characters",
+        columns: dict[str, str] | None = None,
+        tag_names: list[str] | None = None,
+        pictures: str | None = None,
+    ) -> None:
+        super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
+        self.columns, self.tag_names, self.pictures = named(columns), tag_names, pictures
+        self._kept = Kept(pictures)
+
+    def files(self) -> list[Path]:
+        if not self.path.is_dir():
+            return [self.path]
+        found = sorted(self.path.rglob("*.parquet"))
+        if not found:
+            raise wrong(
+                "there is no parquet file in this folder", self.path, "name one, or its folder", "no-files"
+            )
+        return found
+
+    def drafts(self) -> Iterator[Draft]:
+        for path in self.files():
+            number = 0
+            for batch, features in self._batches(path):
+                rows = Rows(
+                    self.columns, self.picture, self.tag_names or tag_names(features, self.columns.tags)
+                )
+                for row in batch.to_pylist():
+                    number += 1
+                    yield self._draft(rows, row, features, f"{path}, row {number}", f"{path.stem}:{number}")
+
+    def _draft(self, rows: Rows, row: dict[str, Any], features: dict[str, Any], where: str, id: str) -> Draft:
+        return rows.draft(row, where, id)
+
+    def _batches(self, path: Path) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
+        try:
+            with pq.ParquetFile(path) as file:
+                features = features_of(file.schema_arrow.metadata)
+                self._check(file.schema_arrow.names, path)
+                for batch in file.iter_batches(BATCH):
+                    yield batch, features
+        except FileNotFoundError:
+            raise DataError("no such data file", where=path, code="file.missing") from None
+        except (pa.ArrowException, OSError) as error:
+            said = str(error).splitlines()[0]
+            not_this_format(f"this is not a parquet file that can be read: {said}", path, "export it again")
+
+    def _check(self, names: list[str], path: Path) -> None:
+        if self.columns.text not in names and self.columns.tokens not in names:
+            raise wrong(
+                f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
+                path,
+                f'the columns are {", ".join(names)}: name the one with the text, columns = {{"text": "..."}}',
+                "columns",
+            )
+
+    def picture(self, cell: Any, where: str) -> str | None:
+        """The path of an image that a cell holds."""
+        if isinstance(cell, str):
+            return located(cell, self.root)
+        if isinstance(cell, dict) and cell.get("bytes") is None and isinstance(cell.get("path"), str):
+            return located(cell["path"], self.root)
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if self.blank_images:
+            return None
+        if isinstance(data, bytes):
+            return self._kept.path(data, where)
+        raise wrong(
+            f"a {type(cell).__name__} is no image",
+            where,
+            "an image is a path, or a picture's bytes",
+            "no-picture",
+        )
+
+
+class ParquetWriter(Writer):
+    """Writes a parquet file with the columns id, text, tokens, ner_tags, spans, relations, image and notes (JSON).
+
+    `ner_tags` are empty for sentences whose spans overlap: `spans` have all of them. Columns that a table had before
+    are written again, those of the first thousand rows.
+    """
+
+    def __init__(self, columns: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.columns = named(columns)
+
+    def write(self, path: Path, records: Iterable[Example | Entity]) -> None:
+        self.losses.clear()
+        remaining = only_examples(records, path)
+        first = [self._row(example) for example in islice(remaining, BATCH)]
+        extra = self._extra(first)
+        c = self.columns
+        schema = pa.schema(
+            [
+                (c.id, pa.string()),
+                (c.text, pa.string()),
+                (c.tokens, pa.list_(pa.string())),
+                (c.tags, pa.list_(pa.string())),
+                (c.spans, pa.list_(_SPAN)),
+                (c.relations, pa.list_(_RELATION)),
+                (c.images, pa.list_(pa.string())),
+                *extra.items(),
+            ]
+        )
+        with replacing(path, DataError) as temporary, pq.ParquetWriter(temporary, schema) as file:
+            rows = chain(first, (self._row(example) for example in remaining))
+            while batch := list(islice(rows, BATCH)):
+                for row in batch:
+                    for lost in row.keys() - set(schema.names):
+                        self.losses[f"column {lost}"] += 1
+                file.write_batch(self._batch(batch, schema, path))
+
+    def _batch(self, rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> pa.RecordBatch:
+        try:
+            return pa.RecordBatch.from_pylist(rows, schema=schema)
+        except pa.ArrowException as error:
+            raise wrong(
+                f"a column holds values of several kinds: {error}", path, "convert it to text", "columns"
+            ) from None
+
+    def _extra(self, rows: list[dict[str, Any]]) -> dict[str, pa.DataType]:
+        """Further columns and their types, by the first rows."""
+        names = dict.fromkeys(name for row in rows for name in row if name not in self.columns.names())
+        types = {}
+        for name in names:
+            found = pa.array([row.get(name) for row in rows]).type
+            types[name] = pa.string() if pa.types.is_null(found) else found
+        return types
+
+    def _row(self, example: Example) -> dict[str, Any]:
+        c = self.columns
+        photos = plain_photos(example, self.losses)
+        for key in own_notes(example, (NOTE,)):
+            self.losses["choice" if key == CHOICES else f"note {key}"] += 1
+        return {
+            **note_of(example, NOTE).get("columns", {}),
+            c.id: example.id,
+            c.text: example.text,
+            c.tokens: list(example.tokens),
+            c.tags: tags_of(example),
+            c.spans: spans_of(example),
+            c.relations: relations_of(example),
+            c.images: photos,
+        }
+
+
+def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    """Hugging Face's description of the columns in a file's metadata; empty where there is none."""
+    if not metadata or b"huggingface" not in metadata:
+        return {}
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def tag_names(features: dict[str, Any], column: str) -> list[str] | None:
+    """The names of a column of numbered tags; None if they are not told."""
+    feature = features.get(column)
+    inner = feature.get("feature") if isinstance(feature, dict) else None
+    if isinstance(feature, list) and feature:
+        inner = feature[0]
+    names = inner.get("names") if isinstance(inner, dict) else None
+    return list(names) if isinstance(names, list) else None
