@@ -66,7 +66,7 @@ def make_items(decoder: Decoder, encoders: Mapping[str, Encoder], examples: Iter
     return result
 
 
-def unseen(encoders: Iterable[Encoder], example: Example) -> Unseen:
+def unseen(encoders: Iterable[Encoder], example: Example | Entity) -> Unseen:
     """What the encoders do not look at of an example's pictures; nothing where one does not say what it looks at."""
     encoders = list(encoders)
     read = pictures_read(encoders, example)
@@ -77,7 +77,7 @@ def unseen(encoders: Iterable[Encoder], example: Example) -> Unseen:
     return Unseen(looks, left, looks and not read)
 
 
-def pictures_read(encoders: Iterable[Encoder], example: Example) -> Sequence[Image] | None:
+def pictures_read(encoders: Iterable[Encoder], example: Example | Entity) -> Sequence[Image] | None:
     """Those of an example's pictures that some of the encoders look at, in order; None if one does not say."""
     seen: list[Image] = []
     for encoder in encoders:

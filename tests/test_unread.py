@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from PIL import Image as Pillow
 
 from mmkit.checking.check import check
-from mmkit.checking.unread import unread
+from mmkit.checking.unread import unread, unread_entities
 from mmkit.cli import main
 from mmkit.data.problems import Problem
-from mmkit.data.types import CUT, Example, Image, Mention, Relation, Span, TextView
+from mmkit.data.types import CUT, Entity, Example, Image, Mention, Relation, Span, TextView
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.entity_matcher import EntityMatcher
 from mmkit.decoders.pair_classifier import PairClassifier
@@ -29,11 +29,14 @@ from mmkit.encoders.texts import cutting
 from mmkit.encoders.timm_pooled import TimmEncoder
 from mmkit.encoders.transformer import TransformerEncoder
 from mmkit.encoders.transformer_texts import TransformerTexts
+from mmkit.entities.side import EntitySide
+from mmkit.fusers.side_by_side import SideBySide
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.inference.predictor import load
 from mmkit.model import make_items, unseen
 from mmkit.recipe import Recipe, load_recipe
+from mmkit.scorers.cosine import CosineScorer
 from mmkit.training.train import train
 
 WORDS = ["look", "at", "Mara", "Okafor", "in", "Lisbon"]
@@ -350,3 +353,31 @@ def test_a_text_model_beside_photos(recipe: Callable[..., Recipe], models: Path)
     warnings, remarks = said(items, CrfTagger(), {"text": text})
     assert not warnings and remarks == ["the model reads none of the 3 photos"]
     assert said(items, CrfTagger(), {"text": text}, annotated=True) == ([], [])
+
+
+def test_long_texts_and_further_images_of_entities(models: Path) -> None:
+    texts = TransformerTexts(str(models / "bert"), "description", max_length=16)
+    photos = ClipImageEncoder("clip", slots=1)
+    side = EntitySide({"texts": texts, "photos": photos}, SideBySide(["texts", "photos"]), CosineScorer())
+    assert texts.build_tokenizer()
+    images = (Image("a.jpg"), Image("b.jpg"))
+    entities = [
+        Entity("Q1", "Mara", description="at " * 30),
+        Entity("Q2", "Mara", description="at", images=images),
+        Entity("Q3", "Mara", description="at", images=images[:1]),
+    ]
+    remark, problem = unread_entities(side, entities)
+    assert remark == "model.entities.encoders.texts reads only the beginning of the texts of 1 of 3 entities"
+    assert isinstance(problem, Problem) and "never reads 1 image of 1 of 3 entities" in problem.what
+    assert unread_entities(side, entities[2:]) == [] and unread_entities(None, entities) == []
+
+
+def test_a_recipe_with_windows(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    """It trains and predicts on long texts beside short ones, and reads all of them."""
+    settings = {"model.encoders.text.window_overlap": 4, "data.dev.file": "train.jsonl"}
+    heard = Heard()
+    train(recipe(**settings), tmp_path / "run", device="cpu", hooks=[heard])
+    assert not any("cut off" in note for note in heard.notes)
+    predictor = load(tmp_path / "run", device="cpu")
+    long = predictor.predict(["at"] * 30 + WORDS)
+    assert not long.unread and len(long.tokens) == 36

@@ -91,9 +91,8 @@ def _unreadable(errors: Sequence[DataError]) -> list[Problem]:
 
 
 def _add_unread(reports: Mapping[str, SplitReport], parts: Parts, annotated: bool) -> None:
-    """Add what the model will not read of the splits of examples."""
-    splits = [report.split for name, report in reports.items() if name != ENTITIES]
-    for split, found in before_building(parts, splits, annotated):
+    """Add what the model will not read of the splits."""
+    for split, found in before_building(parts, [report.split for report in reports.values()], annotated):
         for one in found:
             if isinstance(one, Problem):
                 reports[split.name].add(one)

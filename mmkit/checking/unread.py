@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from mmkit.data.problems import Problem, counted
-from mmkit.data.types import Example
+from mmkit.data.types import Entity, Example
 from mmkit.decoders.base import Decoder
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.cut import Cut
+from mmkit.encoders.item_encoder import ItemEncoder
+from mmkit.entities.side import EntitySide
 from mmkit.errors import MMKitError
 from mmkit.fit import Parts
 from mmkit.loading.split import Split
@@ -16,6 +19,9 @@ from mmkit.model import Item, make_items, unseen
 
 TEXTS, PICTURES = "data.cut-texts", "data.unread-pictures"
 """Codes of the warnings."""
+
+ENTITIES = 10_000
+"""Entities of a knowledge base that are looked at."""
 
 
 def unread(
@@ -49,27 +55,63 @@ def unread_notes(
     annotated: bool = False,
 ) -> list[str]:
     """The same for one split, as notes."""
-    found = unread(items, decoder, encoders, annotated=annotated)
-    said = (f"warning: {x.said(split.places)}" if isinstance(x, Problem) else x for x in found)
-    return [f"data.{split.name}: {message}" for message in said]
+    return _notes(split, unread(items, decoder, encoders, annotated=annotated))
 
 
 def before_building(
     parts: Parts, splits: Iterable[Split], annotated: bool
 ) -> Iterator[tuple[Split, list[Problem | str]]]:
     """The same for several splits, as far as possible without weights and annotations."""
-    encoders, decoder = parts.reading, parts.decoder
+    encoders, decoder, side = parts.reading, parts.decoder, parts.entity_side
     try:
         ready = {n: e for n, e in encoders.items() if e.build_tokenizer(decoder.special_tokens)}
+        known = side is not None and all(e.build_tokenizer() for e in side.named_encoders.values())
     except MMKitError:
         return  # a missing tokenizer is reported elsewhere
     for split in splits:
+        if len(split.entities):
+            yield split, unread_entities(side, split.entities) if known else []
+            continue
         try:
             items = make_items(decoder, ready, split.examples)
         except MMKitError:
             continue  # and so are examples that the decoder cannot read
         whole = len(ready) == len(encoders)
         yield split, unread(items, decoder, ready, pictures=whole, annotated=annotated)
+
+
+def unread_entities(side: EntitySide | None, entities: Sequence[Entity]) -> list[Problem | str]:
+    """What a user should know about the texts and images of entities; for a large knowledge base, of its first ones.
+
+    The encoders of `side` have their tokenizers.
+    """
+    if side is None or not len(entities):
+        return []
+    some = list(islice(entities, ENTITIES))
+    among = counted(len(some), "entity", "entities")
+    among = f"the first {among}" if len(some) < len(entities) else among
+    at = "model.encoders" if side.lent else "model.entities.encoders"
+    found: list[Problem | str] = []
+    for name, encoder in side.named_encoders.items():
+        if isinstance(encoder, ItemEncoder) and (long := sum(encoder.source.too_long(x) for x in some)):
+            found.append(f"{at}.{name} reads only the beginning of the texts of {long:,} of {among}")
+    seen = [(x, unseen(side.named_encoders.values(), x)) for x in some]
+    beyond = [x.id for x, u in seen if u.looks and u.left]
+    if beyond:
+        images = counted(sum(len(u.left) for _, u in seen), "image")
+        said = f"the model never reads {images} of {len(beyond):,} of {among}, those after the first ones"
+        found.append(Problem(said, [(id, None) for id in beyond], code=PICTURES, level="warning"))
+    return found
+
+
+def entity_notes(split: Split, side: EntitySide | None) -> list[str]:
+    """The same, as notes."""
+    return _notes(split, unread_entities(side, split.entities))
+
+
+def _notes(split: Split, found: Iterable[Problem | str]) -> list[str]:
+    said = (f"warning: {x.said(split.places)}" if isinstance(x, Problem) else x for x in found)
+    return [f"data.{split.name}: {message}" for message in said]
 
 
 def _cut_texts(

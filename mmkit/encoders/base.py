@@ -95,7 +95,7 @@ class Encoder(nn.Module, ABC):
         """What it leaves unread of an example's texts, which are longer than it takes; None: nothing."""
         return None
 
-    def pictures_read(self, example: Example) -> Sequence[Image] | None:
+    def pictures_read(self, example: Example | Entity) -> Sequence[Image] | None:
         """Those of an example's pictures that it looks at; None where it does not say."""
         return None
 

@@ -89,7 +89,7 @@ class ItemEncoder(Encoder):
     def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:
         return type(self.source).cut is ItemSource.cut
 
-    def pictures_read(self, example: Example) -> Sequence[Image] | None:
+    def pictures_read(self, example: Example | Entity) -> Sequence[Image] | None:
         if not self.source.pictures:
             return ()
         chosen = self.source.chosen(example)

@@ -112,6 +112,10 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
         """The part of an example's texts that is not read because it is beyond the length limit; None: nothing."""
         return None
 
+    def too_long(self, x: Example | Entity) -> bool:
+        """Whether a text of a record is beyond the length limit."""
+        return False
+
     # Derived methods
 
     def load_or_stand_in(self, key: str, raw: Raw, missing: MissingImages) -> tuple[Loaded, bool]:

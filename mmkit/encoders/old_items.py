@@ -87,7 +87,7 @@ class ItemEncoder(item_encoder.ItemEncoder):
     def __init__(self, feature_dtype: Literal["float32", "float16"] = "float32") -> None:
         super().__init__(OwnItems(self), frozen=self.frozen, store=self.store, feature_dtype=feature_dtype)
 
-    def pictures_read(self, example: Example) -> None:
+    def pictures_read(self, example: Example | Entity) -> None:
         """Not known: encoders of before did not all say that they read pictures."""
 
     @property

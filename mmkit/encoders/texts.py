@@ -60,6 +60,10 @@ class Texts(ItemSource[str, Tensor]):
         found = [at for text in self.identity(x) if (at := cut_at(tokenizer, text)) is not None]
         return cut_source(x, self.source, found[0], limit_of(tokenizer)) if found else None
 
+    def too_long(self, x: Example | Entity) -> bool:
+        tokenizer = self._ready()
+        return any(cut_at(tokenizer, text) is not None for text in self.identity(x))
+
     def check_reads(self, kind: type[Example] | type[Entity]) -> None:
         check_source(self.source, kind)
 

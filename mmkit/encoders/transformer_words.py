@@ -165,7 +165,7 @@ class TransformerWords(Encoder):
             words=True,
         )
 
-    def pictures_read(self, example: Example) -> Sequence[Image]:
+    def pictures_read(self, example: Example | Entity) -> Sequence[Image]:
         return ()
 
     def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.checking.examine import examine, refuse, warnings_of
-from mmkit.checking.unread import unread_notes
+from mmkit.checking.unread import entity_notes, unread_notes
 from mmkit.data.types import Prediction
 from mmkit.errors import RunError
 from mmkit.files import write_json
@@ -93,6 +93,9 @@ def evaluate(
             note(f"data.{split}: warning: {message}")
         ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
         seen = bool(recipe.parts("annotators"))
+        if ENTITIES in splits:
+            for message in entity_notes(splits[ENTITIES], model.entity_side):
+                note(message)
         for message in unread_notes(data, ready.items[split], model.decoder, model.reading, annotated=seen):
             note(message)
         precision = pick_precision(settings.precision, torch_device)

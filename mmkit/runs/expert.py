@@ -151,7 +151,7 @@ class RunEncoder(ItemEncoder):
     def reads_pictures(self) -> bool:
         return any(encoder.reads_pictures for encoder in self.model.reading.values())
 
-    def pictures_read(self, example: Example) -> Sequence[Image] | None:
+    def pictures_read(self, example: Example | Entity) -> Sequence[Image] | None:
         return pictures_read(self.model.reading.values(), self.source.one(example))
 
     def check_there(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkit.checking.check import lacking
 from mmkit.checking.examine import examine, refuse, warnings_of
-from mmkit.checking.unread import unread_notes
+from mmkit.checking.unread import entity_notes, unread_notes
 from mmkit.checking.words import unknown_words
 from mmkit.errors import PartError
 from mmkit.inference.inference import Evaluation, Inference
@@ -79,6 +79,9 @@ def make_ready(session: Session, resume: bool) -> Ready:
     seen = bool(annotation.over("examples"))
     for name, items in prepared.items.items():
         for message in unread_notes(splits[name], items, model.decoder, model.reading, annotated=seen):
+            session.note(message)
+    if ENTITIES in splits:
+        for message in entity_notes(splits[ENTITIES], model.entity_side):
             session.note(message)
     features = {
         name: {"items": report.items, "missing": len(report.missing), "broken": len(report.broken)}
