@@ -49,7 +49,7 @@ def is_temporary(path: Path) -> bool:
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
     """Remove those of these temporary files and folders that no process holds; others stay, whatever they are."""
-    for path in paths:
+    for path in list(paths):  # the list first: what is removed is not walked through
         if not (is_temporary(path) and (path.is_file() or path.is_dir())):
             continue
         if (descriptor := _taken(path)) is not None:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mmkit
+from editing import edited
 from json_schema import violations
 from mmkit import registry
 from mmkit.annotators.base import Annotator
@@ -56,8 +57,9 @@ def mmkit_predict(run: Path, *arguments: object) -> Result:
 
 
 def with_section(recipe: Path, section: str) -> Path:
-    """A recipe file with a section more."""
+    """The recipe file of a run with a section more."""
     recipe.write_text(recipe.read_text() + "\n" + section)
+    edited(recipe.parent, "recipe.cfg")
     return recipe
 
 

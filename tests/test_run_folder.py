@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import mmkit
+from editing import edited
 from mmkit.cli import main
 from mmkit.data.types import Image
 from mmkit.hooks import hookimpl
@@ -229,14 +230,6 @@ def test_a_missing_folder_of_an_encoder_is_named(run, tmp_path):
         mmkit.load(folder, device="cpu")
 
 
-def without_checksum(folder, *names):
-    """As the message says that one does who has changed files on purpose."""
-    content = facts(folder)
-    for name in names:
-        del content["files"][name]
-    (folder / "run.json").write_text(json.dumps(content))
-
-
 def test_edited_labels_do_not_load(run, tmp_path):
     folder = copy_of(run, tmp_path)
     labels = json.loads((folder / "labels.json").read_text())
@@ -245,7 +238,7 @@ def test_edited_labels_do_not_load(run, tmp_path):
     (folder / "labels.json").write_text(json.dumps(labels))
     with raises("run.changed-file", match=r"labels\.json is damaged: it has [\d,]+ bytes, and had"):
         mmkit.load(folder, device="cpu")
-    without_checksum(folder, "labels.json")
+    edited(folder, "labels.json")
     with raises("run.weights-do-not-fit"):
         mmkit.load(folder, device="cpu")
 
@@ -279,7 +272,7 @@ def test_a_recipe_that_was_edited_on_purpose_is_used_once_that_is_said(run, tmp_
     with raises("run.changed-recipe", match=r"recipe\.cfg was changed") as caught:
         mmkit.load(folder, device="cpu")
     assert 'on purpose, take recipe.cfg out of "files" in run.json' in caught.value.hint
-    without_checksum(folder, "recipe.cfg")
+    edited(folder, "recipe.cfg")
     assert mmkit.load(folder, device="cpu").recipe.training.eval_batch_size == 32
 
 
@@ -391,6 +384,8 @@ def test_equal_weights_are_equal_files(tmp_path):
 def test_what_a_killed_beginning_left_is_no_run(tmp_path):
     for name in (".writable", ".recipe.cfg.abc.tmp", "..writable.x.tmp"):
         (tmp_path / name).touch()
+    (tmp_path / ".model.safetensors.abc.tmp").mkdir()
+    (tmp_path / ".model.safetensors.abc.tmp" / ".tmpAbCdEf").touch()
     run = Run(tmp_path)
     assert run.is_empty() and Run(tmp_path / "none").is_empty()
     run.create()

@@ -259,8 +259,8 @@ class Run:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether a file is one that `mmkit.files.replacing` was about to put in place, or the probe of `create`."""
-    return path.is_file() and (path.name == PROBE or is_temporary(path))
+    """Whether something was about to be put in place when a process was killed, or is the probe of `create`."""
+    return is_temporary(path) or (path.is_file() and path.name == PROBE)
 
 
 def _missing(folder: Path, name: str) -> RunError:

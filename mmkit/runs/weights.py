@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmkit.errors import RunError, one_line
 from mmkit.files import replacing
+from mmkit.temporary import temporary_folder
 
 SAME = "same"
 """Metadata key: JSON that says under which name a tensor with several names is written."""
@@ -42,10 +43,14 @@ def save_tensors(
         )  # safetensors refuses overlapping ones
         storages.add(storage)
     facts = {**(metadata or {}), **({SAME: json.dumps(same)} if same else {})}
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, temporary_folder(temporary.parent, path.name) as folder:
+        made = (
+            folder / "tensors"
+        )  # safetensors writes a temporary file beside it, which a kill would leave behind
         try:
-            save_file(owned, temporary, metadata=facts or None)
-            _order_header(temporary)
+            save_file(owned, made, metadata=facts or None)
+            _order_header(made)
+            made.replace(temporary)
         except SafetensorError as error:  # safetensors turns the system's error into text
             full = "No space" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error

@@ -152,6 +152,22 @@ def test_a_tensor_of_several_names_is_written_once(tmp_path):
     assert read_metadata(tmp_path / "once")["step"] == "3"
 
 
+def test_nothing_is_left_beside_weights_whenever_writing_them_ends(tmp_path, monkeypatch):
+    def half(tensors, path, metadata=None):
+        (path.parent / ".tmpAbCdEf").write_bytes(b"half")  # as safetensors does
+        raise KeyboardInterrupt
+
+    killed = tmp_path / ".weights.abcd1234.tmp"
+    killed.mkdir()
+    (killed / ".tmpAbCdEf").write_bytes(b"half")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(weights, "save_file", half)
+        save_tensors(tmp_path / "weights", {"a": torch.ones(2)})
+    assert not list(tmp_path.iterdir())
+    save_tensors(tmp_path / "weights", {"a": torch.ones(2)})
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
 def test_files_without_shared_tensors_are_as_ever(tmp_path):
     save_tensors(tmp_path / "plain", {"a": torch.ones(2)})
     assert read_metadata(tmp_path / "plain") == {}
