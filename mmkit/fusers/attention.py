@@ -27,8 +27,16 @@ def attend(
     heads side by side, `[B, S, D]`. Keys count where `mask [B, n]` is True; a row without any attends to its first.
     `dropout` is the probability that a weight is dropped: 0 outside training.
     """
+
+    def by_head(x: Tensor) -> Tensor:
+        """`[B, L, D]` → `[B, heads, L, D / heads]`."""
+        split: Tensor = x.unflatten(2, (heads, -1))
+        return split.transpose(1, 2)
+
     found = F.scaled_dot_product_attention(
-        *(x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value)),
+        by_head(query),
+        by_head(key),
+        by_head(value),
         attn_mask=None if mask is None else _never_empty(mask)[:, None, None],
         dropout_p=dropout,
     )
@@ -79,10 +87,8 @@ class VectorAttention(nn.Module):
     def _sequence(self, query: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
         """`[B, S, D]`: each of the others is projected once, for all queries."""
         weights, biases = self.attention.in_proj_weight.chunk(3), self.attention.in_proj_bias.chunk(3)
-        projected = (
-            F.linear(x, w, b) for x, w, b in zip((query, others, others), weights, biases, strict=True)
-        )
-        out: Tensor = self.attention.out_proj(attend(*projected, self.heads, mask))
+        asked, keys, values = map(F.linear, (query, others, others), weights, biases)
+        out: Tensor = self.attention.out_proj(attend(asked, keys, values, self.heads, mask))
         return out
 
 

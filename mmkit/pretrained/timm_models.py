@@ -155,7 +155,8 @@ class TimmModel:
         """How many feature maps the network gives; None if it cannot be made. Reads no weights."""
         try:
             with torch.device("meta"):
-                return len(timm.create_model(self.source, pretrained=False).feature_info)
+                network: Any = timm.create_model(self.source, pretrained=False)
+            return len(network.feature_info)
         except Exception:  # why it cannot be made, `create` says
             return None
 
