@@ -281,7 +281,7 @@ def _compare(reports: Mapping[str, SplitReport]) -> None:
             unseen = sorted(set(counts) - set(train.labels.get(kind, ())))
             if unseen and train.split.examples:
                 report.add(f"{kind} labels that train never shows: {', '.join(unseen)}", "warning")
-        leaked = [(example.id, None) for example in report.split.examples if example.text in texts]
+        leaked = [(x.id, None) for x in report.split.examples if x.text and x.text in texts]
         if leaked:
             stand = counted(len(leaked), "sentence stands", "sentences stand")
             report.add(Problem(f"{stand} in train too", leaked, code="data.leak"), "warning")

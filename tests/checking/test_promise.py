@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -16,12 +14,11 @@ from click.testing import CliRunner
 from PIL import Image as Pillow
 
 from mmkit.checking.check import check, list_in_full
-from mmkit.checking.examine import examine, refuse
+from mmkit.checking.examine import _compare, examine, refuse
 from mmkit.checking.report import SplitReport
 from mmkit.cli import main
 from mmkit.data.types import Example, Prediction, Span
 from mmkit.encoders.given_similarity import GivenSimilarity
-from mmkit.errors import DataError
 from mmkit.fit import fitting_parts
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import _unlearnt
@@ -86,19 +83,19 @@ def test_overlaps_of_other_splits_are_warned_of(tmp_path: Path) -> None:
 def test_types_that_the_recipe_does_not_name_are_said_with_the_line_and_both_settings(tmp_path: Path) -> None:
     lines = ["IMGID:1", "look\tO", "Mara\tB-per", "", "IMGID:2", "in\tO", "Lisbon\tB-loc", "Mara\tB-per", ""]
     (tmp_path / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    text = (recipe_of(tmp_path, SOUND, DEV).to_str()).replace(
-        f'@readers = "mmkit.jsonl.v1"\nroot = "{tmp_path}"\nfile = "train.jsonl"',
-        f'@readers = "mmkit.conll_images.v1"\nroot = "{tmp_path}"\nfile = "train.txt"\nimages = null',
-    )
-    (tmp_path / "conll.cfg").write_text(text, encoding="utf-8")
-    recipe = load_recipe(tmp_path / "conll.cfg", {"model.decoder.types": ["PER", "LOC"]})
+    conll = {
+        "data.train.@readers": "mmkit.conll_images.v1",
+        "data.train.file": "train.txt",
+        "data.train.images": None,
+    }
+    recipe = recipe_of(tmp_path, SOUND, DEV, {**conll, "model.decoder.types": ["PER", "LOC"]})
     [problem] = check(recipe)["train"].problems
     assert problem.startswith(
         "3 spans have a type that is not in model.decoder.types = ['PER', 'LOC']: 'per' (2)"
     )
     assert all(f"train.txt:{line} " in problem for line in (3, 7, 8))
     assert 'data.train.rename = {"per": "PER", "loc": "LOC"}' in problem
-    renamed = load_recipe(tmp_path / "conll.cfg", {"data.train.rename": {"per": "PER", "loc": "LOC"}})
+    renamed = recipe.with_overrides({"data.train.rename": {"per": "PER", "loc": "LOC"}})
     assert check(renamed)["train"].problems == []
 
 
@@ -279,81 +276,6 @@ def test_no_figure_is_shown_of_nothing() -> None:
     check_score(metrics, {"spans.f1": 1.0, "relations.f1.couple": 0.5})  # known, whatever there is to score
 
 
-GOOD = {
-    "mmkit.mnre.v1": repr(
-        {"token": ["a", "b"], "h": {"pos": [0, 1]}, "t": {"pos": [1, 2]}, "img_id": "1", "relation": "r"}
-    ),
-    "mmkit.conll_images.v1": "IMGID:1\nMara\tB-PER\n",
-    "mmkit.jmere.v1": {"text": "a b", "img_id": "1", "triple_list": [], "ent_pair_list": []},
-    "mmkit.wikimel.v1": {"sentence": "Mara", "mentions": ["Mara"], "answer": ["Q1"]},
-    "mmkit.wikiperson.v1": {"id": 1, "image": "1.jpg", "boundingbox": [0, 0, 2, 2], "wikiid": "Q1"},
-    "mmkit.wikidiverse.v1": [
-        "Mara",
-        "u.jpg",
-        "t",
-        [["Mara", "Person", 0, 4, "https://en.wikipedia.org/wiki/Mara"]],
-    ],
-}
-FILES = {
-    "mmkit.mnre.v1": (
-        [GOOD["mmkit.mnre.v1"], "{'token': 3}", "{", GOOD["mmkit.mnre.v1"], "{'token': 4}"],
-        [":2", ":5", ":3"],
-    ),
-    "mmkit.conll_images.v1": (
-        [GOOD["mmkit.conll_images.v1"], "IMGID:2\nsings\tX-PER\nin\nrain\tO\n", "IMGID:3\nLisbon\tB-\n"],
-        [":5", ":10", ":6"],
-    ),
-    "mmkit.jmere.v1": (
-        [GOOD["mmkit.jmere.v1"], {}, GOOD["mmkit.jmere.v1"], {}],
-        [", record 1", ", record 3"],
-    ),
-    "mmkit.wikimel.v1": (
-        {"1": GOOD["mmkit.wikimel.v1"], "2": {}, "3": {}},
-        [", record '2'", ", record '3'"],
-    ),
-    "mmkit.wikiperson.v1": ([GOOD["mmkit.wikiperson.v1"], {"wikiid": "Q2"}, 5], [", record 1", ", record 2"]),
-    "mmkit.wikidiverse.v1": ([GOOD["mmkit.wikidiverse.v1"], [], ["a"]], [", record 1", ", record 2"]),
-}
-
-
-@pytest.mark.parametrize("reader", FILES)
-def test_every_record_that_cannot_be_read_is_said_at_once(tmp_path: Path, reader: str) -> None:
-    content, places = FILES[reader]
-    text = "\n".join(content) if reader in ("mmkit.mnre.v1", "mmkit.conll_images.v1") else json.dumps(content)
-    (tmp_path / "data.x").write_text(text, encoding="utf-8")
-    settings = {"@readers": reader, "root": str(tmp_path), "file": "data.x"}
-    filled = recipe_of(tmp_path, SOUND, DEV).to_str()
-    before, _, rest = filled.partition("[data.train]")
-    section = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
-    (tmp_path / "other.cfg").write_text(
-        f"{before}[data.train]\n{section}\n\n[data.dev]{rest.partition('[data.dev]')[2]}", encoding="utf-8"
-    )
-    report = check(load_recipe(tmp_path / "other.cfg"))["train"]
-    said = "\n".join(report.problems)
-    assert all(f"data.x{place}" in said for place in places), said
-    with pytest.raises(DataError, match=re.escape(f"data.x{places[0]}")):
-        read_split(load_recipe(tmp_path / "other.cfg"), "train")
-
-
-def test_lines_of_posts_that_cannot_be_read(tmp_path: Path) -> None:
-    posts = [
-        post(0),
-        post(1, spans=[{"start": 5, "end": 9, "label": "PER"}]),
-        post(2, extra=1),
-        post(3),
-        post(4, extra=2),
-    ]
-    report = checked(tmp_path, posts)["train"]
-    assert len(report.split.examples) == 2
-    assert any(
-        "2 records cannot be read; the first: unknown field `extra`" in said for said in report.problems
-    )
-    assert any(
-        f"a span ends at token 9 of a sentence of 7 tokens: {tmp_path}/train.jsonl:3" in said
-        for said in report.problems
-    )
-
-
 def test_what_another_split_cannot_be_scored_by_is_warned_of(tmp_path: Path) -> None:
     both = {"metrics.relations.@metrics": "mmkit.relation_f1.v1"}
     report = checked(tmp_path, SOUND, DEV, overrides=both)["dev"]
@@ -395,3 +317,13 @@ def test_evaluation_says_which_labels_the_model_never_learnt() -> None:
         "spans labels that the model never learnt, so that it cannot find them: 'GOD' (3)"
     ]
     assert _unlearnt(there, {}) == []
+
+
+def test_examples_without_words_are_no_sentences_of_train() -> None:
+    def of(name: str, *examples: Example) -> SplitReport:
+        return SplitReport(Split(name, list(examples)))
+
+    bare, said = Example.from_tokens("a", [], entity="Q1"), Example.from_tokens("b", ["hi"])
+    reports = {name: of(name, bare, said) for name in ("train", "dev")}
+    _compare(reports)
+    assert reports["dev"].warnings == ["1 sentence stands in train too: b"]

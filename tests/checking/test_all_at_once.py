@@ -1,0 +1,85 @@
+"""Records that cannot be read: `check` says all of them at once, training stops at the first."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mmkit.checking.check import check
+from mmkit.errors import DataError
+from mmkit.loading.splits import read_split
+from posts import post, recipe_of
+
+SOUND = [post(i) for i in range(6)]
+DEV = [post(i) for i in range(10, 12)]
+
+GOOD = {
+    "mmkit.mnre.v1": repr(
+        {"token": ["a", "b"], "h": {"pos": [0, 1]}, "t": {"pos": [1, 2]}, "img_id": "1", "relation": "r"}
+    ),
+    "mmkit.conll_images.v1": "IMGID:1\nMara\tB-PER\n",
+    "mmkit.jmere.v1": {"text": "a b", "img_id": "1", "triple_list": [], "ent_pair_list": []},
+    "mmkit.wikimel.v1": {"sentence": "Mara", "mentions": ["Mara"], "answer": ["Q1"]},
+    "mmkit.wikiperson.v1": {"id": 1, "image": "1.jpg", "boundingbox": [0, 0, 2, 2], "wikiid": "Q1"},
+    "mmkit.wikidiverse.v1": [
+        "Mara",
+        "u.jpg",
+        "t",
+        [["Mara", "Person", 0, 4, "https://en.wikipedia.org/wiki/Mara"]],
+    ],
+}
+FILES = {
+    "mmkit.mnre.v1": (
+        [GOOD["mmkit.mnre.v1"], "{'token': 3}", "{", GOOD["mmkit.mnre.v1"], "{'token': 4}"],
+        [":2", ":5", ":3"],
+    ),
+    "mmkit.conll_images.v1": (
+        [GOOD["mmkit.conll_images.v1"], "IMGID:2\nsings\tX-PER\nin\nrain\tO\n", "IMGID:3\nLisbon\tB-\n"],
+        [":5", ":10", ":6"],
+    ),
+    "mmkit.jmere.v1": (
+        [GOOD["mmkit.jmere.v1"], {}, GOOD["mmkit.jmere.v1"], {}],
+        [", record 1", ", record 3"],
+    ),
+    "mmkit.wikimel.v1": (
+        {"1": GOOD["mmkit.wikimel.v1"], "2": {}, "3": {}},
+        [", record '2'", ", record '3'"],
+    ),
+    "mmkit.wikiperson.v1": ([GOOD["mmkit.wikiperson.v1"], {"wikiid": "Q2"}, 5], [", record 1", ", record 2"]),
+    "mmkit.wikidiverse.v1": ([GOOD["mmkit.wikidiverse.v1"], [], ["a"]], [", record 1", ", record 2"]),
+}
+
+
+@pytest.mark.parametrize("reader", FILES)
+def test_every_record_that_cannot_be_read_is_said_at_once(tmp_path: Path, reader: str) -> None:
+    content, places = FILES[reader]
+    text = "\n".join(content) if reader in ("mmkit.mnre.v1", "mmkit.conll_images.v1") else json.dumps(content)
+    (tmp_path / "data.x").write_text(text, encoding="utf-8")
+    recipe = recipe_of(tmp_path, SOUND, DEV, {"data.train.@readers": reader, "data.train.file": "data.x"})
+    report = check(recipe)["train"]
+    said = "\n".join(report.problems)
+    assert all(f"data.x{place}" in said for place in places), said
+    with pytest.raises(DataError, match=re.escape(f"data.x{places[0]}")):
+        read_split(recipe, "train")
+
+
+def test_lines_of_posts_that_cannot_be_read(tmp_path: Path) -> None:
+    posts = [
+        post(0),
+        post(1, spans=[{"start": 5, "end": 9, "label": "PER"}]),
+        post(2, extra=1),
+        post(3),
+        post(4, extra=2),
+    ]
+    report = check(recipe_of(tmp_path, posts, DEV))["train"]
+    assert len(report.split.examples) == 2
+    assert any(
+        "2 records cannot be read; the first: unknown field `extra`" in said for said in report.problems
+    )
+    assert any(
+        f"a span ends at token 9 of a sentence of 7 tokens: {tmp_path}/train.jsonl:3" in said
+        for said in report.problems
+    )
