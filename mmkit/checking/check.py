@@ -45,8 +45,8 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
         errors = refused.setdefault(name, [])
         try:
             splits[name] = read_split(recipe, name, errors)
-        except DataError as error:
-            unreadable[name] = error
+        except DataError as caught:
+            unreadable[name] = caught
     over_examples = [
         name for name in recipe.parts("annotators") if recipe.build(f"annotators.{name}").over == "examples"
     ]
