@@ -1,8 +1,8 @@
-"""Whether other machines may be contacted: not on behalf of a loaded run, unless its user says so.
+"""Whether other machines may be contacted: not for a loaded run, unless its user allows it.
 
-A run folder is data, maybe somebody else's. `without_network` is around everything that is done for a loaded run. A
-client asks `check_network` before it connects, so that the message names the server. What forgets to ask is stopped
-too: the Hugging Face Hub is offline meanwhile, and Python's own sockets connect to nothing.
+A run folder is data, perhaps from someone else. `without_network` is around all work for a loaded run. A client calls
+`check_network` before it connects, so that the message names the server. Code that does not call it is stopped too:
+the Hugging Face Hub is offline in the block, and Python's own sockets do not connect.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from mmkit.errors import PartError
 _HINT = "to allow it, add --allow-network (allow_network=True in Python)"
 
 _run: ContextVar[str | None] = ContextVar("mmkit_run_without_network", default=None)
-"""The run on whose behalf nobody is contacted; None where everything is allowed."""
+"""The run for which no server is contacted; None if everything is allowed."""
 
 
 def network_allowed() -> bool:
-    """Whether what runs now may contact other machines."""
+    """Whether the current code may contact other machines."""
     return _run.get() is None
 
 
 def network_hint() -> str:
-    """What a user can do about something that is not on this machine; empty where everything is allowed."""
+    """A hint about something that is not on this machine; empty if everything is allowed."""
     return "" if network_allowed() else f"a loaded run downloads nothing by itself; {_HINT}"
 
 
 def check_network(server: str) -> None:
-    """Raise `PartError` unless what runs now may contact `server`, an address or a name for the message.
+    """Raise `PartError` unless the current code may contact `server`, an address or a name for the message.
 
-    Call it before a connection is made, and before anything is sent over one that is kept.
+    Call it before you connect, and before you send over a connection that is kept.
     """
     run = _run.get()
     if run is not None:
         raise PartError(
-            f"the run would contact {server}, and a loaded run contacts nobody by itself",
+            f"the run would contact {server}, and a loaded run contacts no server by itself",
             where=run,
             hint=f"{_HINT}, if you trust the run and the server",
             code="network.not-allowed",
@@ -51,7 +51,7 @@ def check_network(server: str) -> None:
 
 @contextmanager
 def without_network(run: str | Path, allow: bool = False) -> Iterator[None]:
-    """Let nothing in the block contact another machine, on behalf of `run`; with `allow` the block is as it is outside.
+    """Stop code in the block from contacting other machines, for `run`; with `allow` nothing changes.
 
     Holds for this thread, and for the Hugging Face Hub in the whole process. Don't `yield` in the block.
     """
@@ -68,7 +68,7 @@ def without_network(run: str | Path, allow: bool = False) -> Iterator[None]:
 
 
 class _Hub:
-    """The switch that keeps huggingface_hub, and with it transformers and timm, to what is in its cache."""
+    """The switch that restricts huggingface_hub, and so transformers and timm, to its cache."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class _Hub:
         with self._lock:
             if not self._blocks:
                 self._before = constants.HF_HUB_OFFLINE
-                constants.HF_HUB_OFFLINE = True  # what `is_offline_mode` looks at before each request
+                constants.HF_HUB_OFFLINE = True  # `is_offline_mode` reads this before each request
             self._blocks += 1
         try:
             yield
@@ -101,14 +101,14 @@ _RESOLVING = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
 
 
 def _watch_sockets() -> None:
-    """Have Python tell `_heard` of sockets, from now on: such a hook can't be taken away again."""
+    """Let Python call `_heard` for sockets from now on. Such a hook cannot be removed again."""
     if not _watching.is_set():
         _watching.set()
         sys.addaudithook(_heard)
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse a connection, or a question for an address, that is made on behalf of a run."""
+    """Refuse a connection or the look-up of an address for a run."""
     if event in _CONNECTING:
         address = arguments[1]
         # A tuple is an address of the internet; others stay on this machine. Windows makes its pipes of the first.
@@ -121,7 +121,7 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _is_own(host: object) -> bool:
-    """Whether a host's name is this machine's, or no name at all."""
+    """Whether a host's name is this machine's, or empty."""
     if isinstance(host, bytes):
         host = host.decode("latin-1")
     return not host or host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname())

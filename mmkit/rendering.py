@@ -1,4 +1,4 @@
-"""How tables and styles reach a terminal: rich's console, on which data controls nothing."""
+"""Print tables and styles on a terminal: rich's console, but data cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmkit.errors import printable
 
 
 class Terminal(Console):
-    """rich's console: what it renders controls no terminal, but for its own styles, bars and cursor movements.
+    """rich's console: only its own styles, bars and cursor movements control the terminal.
 
     Texts with markup still have to be escaped (`rich.markup.escape`), or printed with `markup=False`.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of something to print, those of text without control characters."""
+        """The segments of something to print; segments of text have no control characters."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment

@@ -1,8 +1,8 @@
-"""Servers' addresses, and which of them get a key: those that the environment names beside it, and no others.
+"""Servers' addresses, and which of them get a key: only those that the environment names for the key.
 
-A recipe may come from anybody and names any address; the environment is the user's own. So a key is sent to the
-address that a variable of the environment names, never in plain text over a network, and never after a redirect (which
-is for the clients to see to: they follow none).
+A recipe may come from anyone and may name any address, but the environment is the user's own. So a key is sent only
+to the address that an environment variable names, never in plain text over a network, and never after a redirect
+(clients follow no redirect).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an address, as they are compared; None for what is no web address."""
+    """Scheme, host and port of an address, for comparison; None if it is not a web address."""
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -29,7 +29,7 @@ def origin(url: str) -> tuple[str, str, int] | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by the name `localhost` or an address: what is sent there crosses no network."""
+    """Whether a host is this machine, by the name `localhost` or an address: then no network is used."""
     if host == "localhost":
         return True
     try:
@@ -41,8 +41,7 @@ def is_loopback(host: str) -> bool:
 def is_named(url: str, variable: str, default: str = "") -> bool:
     """Whether the environment's `variable` names the server at `url`: scheme, host and port count.
 
-    The variable may hold several addresses, with commas or spaces between; `default` is what it stands for where it is
-    not set.
+    The variable may hold several addresses, with commas or spaces between; `default` is its value if it is not set.
     """
     named = re.split(r"[\s,]+", os.environ.get(variable, "").strip() or default)
     wanted = origin(url)
@@ -50,9 +49,9 @@ def is_named(url: str, variable: str, default: str = "") -> bool:
 
 
 def key_goes_to(url: str, variable: str, default: str = "") -> bool:
-    """Whether the server at `url` is one that the user named beside a key (`is_named`), so that it gets the key.
+    """Whether the user named the server at `url` for a key (`is_named`), so that it gets the key.
 
-    Raises `PartError` for one that would get it in plain text: over http, from another machine than its own.
+    Raises `PartError` if the server would get the key in plain text: over http, on another machine.
     """
     named = is_named(url, variable, default)
     if named:
@@ -61,7 +60,7 @@ def key_goes_to(url: str, variable: str, default: str = "") -> bool:
 
 
 def check_secret_way(url: str) -> None:
-    """Raise `PartError` if what is sent to a server crosses a network in plain text. Credentials are not repeated."""
+    """Raise `PartError` if data for a server would cross a network in plain text. The message has no credentials."""
     scheme, host, port = origin(url) or ("", "", 0)
     if scheme != "https" and not is_loopback(host):
         raise PartError(

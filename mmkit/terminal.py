@@ -1,7 +1,7 @@
-"""How lines reach a terminal: `echo`, and `quiet_controls` for what is logged. Tables: `mmkit.rendering`.
+"""Print lines on a terminal: `echo`, and `quiet_controls` for log messages. For tables see `mmkit.rendering`.
 
-Data, paths and names may hold escape sequences, which move the cursor, write the clipboard or turn the direction of
-writing. Here they become visible characters. Commands print in these two ways alone (a test looks).
+Data, paths and names may contain escape sequences, which move the cursor, write to the clipboard or change the
+writing direction. Here they become visible characters. Commands print only in these two ways (a test checks it).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 from mmkit.errors import printable
 
 LINES = "\n\t"
-"""Control characters that texts of several lines may have."""
+"""Control characters that are allowed in texts of several lines."""
 
 
 def echo(text: object = "", *, err: bool = False) -> None:
@@ -34,13 +34,13 @@ def error_line(title: str, text: object, colour: str = "red") -> None:
 
 
 def echo_traceback(error: BaseException) -> None:
-    """Print an error's traceback, whose message may hold data, on standard error."""
+    """Print an error's traceback on standard error; its message may contain data."""
     echo("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
 
 
 @contextmanager
 def quiet_controls() -> Iterator[None]:
-    """Keep control characters out of log lines and warnings, which libraries and parts write by themselves."""
+    """Remove control characters from log lines and warnings, which libraries and parts write themselves."""
     before = logging.getLogRecordFactory()
     plain = warnings.formatwarning
 
@@ -57,7 +57,7 @@ def quiet_controls() -> Iterator[None]:
 
 
 class _Record(logging.LogRecord):
-    """A log record whose message controls no terminal."""
+    """A log record whose message cannot control a terminal."""
 
     def getMessage(self) -> str:  # noqa: N802 - logging's name
         return printable(super().getMessage(), keep=LINES)

@@ -1,4 +1,4 @@
-"""Character offsets of annotations, aligned to a sentence's tokens by a stated policy."""
+"""Align character offsets of annotations to a sentence's tokens, by a chosen policy."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CharSpan:
-    """A span as a record gives it: `text[start:end]`, ends exclusive, in the units that the file counts.
+    """A span as a record gives it: `text[start:end]`, ends exclusive, in the file's units.
 
-    `name` is what the record calls it, for messages. `words` is what the record says stands there, and `tokens` the
-    token bounds that it gives as well: both are compared with what is found.
+    `name` is the record's name for it, for messages. `words` are the span's words in the record, and `tokens` its
+    token bounds in the record: both are compared with the tokens found.
     """
 
     start: int
@@ -48,12 +48,12 @@ class CharSpan:
 
 
 class Aligner:
-    """Makes the character offsets of a file's records token bounds; what it changes is counted in `repairs`.
+    """Turns the character offsets of a file's records into token bounds; changes are counted in `repairs`.
 
     `misaligned` says what becomes of a span that begins or ends inside a token: "error" stops; "expand" widens it to
     whole tokens; "drop" leaves it out; "split" cuts the token in two. Spans that are reversed, empty or outside the
-    text are errors, unless "drop" leaves them out too. White space at a span's ends is left out of it, always.
-    `offsets` says what the file's offsets count. Where they fit in other units and not in these, that is an error.
+    text are errors, unless "drop" leaves them out too. White space at a span's ends is always left out.
+    `offsets` says what the file's offsets count. If they fit only in other units, that is an error.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Aligner:
         return [replace(span, start=at[span.start], end=at[span.end]) for span in spans]
 
     def _check_units(self, text: str, spans: Sequence[CharSpan], places: _Places, where: str) -> None:
-        """Raise `DataError` where all spans fit tokens if they count something else than `self.units`."""
+        """Raise `DataError` if all spans would fit the tokens in units other than `self.units`."""
         if text.isascii():
             return
         others: tuple[Units, ...] = ("characters", "utf-16", "bytes")
@@ -127,7 +127,7 @@ class Aligner:
                 )
 
     def _placed(self, span: CharSpan, places: _Places, where: str) -> tuple[int, int] | None:
-        """The tokens of a span that fits none exactly, as the policy has it."""
+        """The tokens, by the policy, of a span whose bounds are not token bounds."""
         text = places.text
         wrong, code = _fault(span, len(text))
         if not wrong:
@@ -165,7 +165,7 @@ class Aligner:
         if found is None or places.agrees(span, found):
             return found
         if self.misaligned == "drop":
-            self.repairs["span left out: it is given twice, and not alike"] += 1
+            self.repairs["span left out: it is given twice, and the two differ"] += 1
             return None
         there = places.text[span.start : span.end]
         if span.words is not None and span.words.strip() != there.strip():
@@ -183,7 +183,7 @@ class Aligner:
             f"`{span.name}` says tokens {span.tokens[0]} to {span.tokens[1]}, "
             f"but characters {span.start} to {span.end}, which are tokens {found[0]} to {found[1]}",
             where=where,
-            hint="give one of them, or both alike",
+            hint="give only one of them, or make both the same",
             code="offsets.disagree",
         )
 
@@ -197,7 +197,7 @@ _KIND = {
 
 
 def _fault(span: CharSpan, length: int) -> tuple[str, str]:
-    """What is wrong with a span whatever the tokens are, and the code of the error; empty if nothing is."""
+    """A problem of a span that does not depend on tokens, and the error's code; empty if there is none."""
     if span.start > span.end:
         return "ends before it begins", "offsets.reversed"
     if span.start == span.end:
@@ -208,14 +208,14 @@ def _fault(span: CharSpan, length: int) -> tuple[str, str]:
 
 
 class _Places:
-    """Where the tokens of a text begin and end."""
+    """The begin and end of each token of a text."""
 
     def __init__(self, text: str, words: Words) -> None:
         self.text, self.words = text, words
         self.starts: dict[int, int] = {}
         self.ends: dict[int, int] = {}
         for i, (start, end) in enumerate(words.offsets):
-            if start < end:  # a token without characters is nowhere
+            if start < end:  # a token without characters has no place
                 self.starts.setdefault(start, i)
                 self.ends[end] = i + 1
 
@@ -225,7 +225,7 @@ class _Places:
         return (start, end) if start is not None and end is not None and start < end else None
 
     def agrees(self, span: CharSpan, found: tuple[int, int] | None) -> bool:
-        """Whether what the record says of a span beside its characters is so."""
+        """Whether the record's words and tokens of a span are right."""
         if found is None:
             return False
         if span.words is not None and span.words != self.text[span.start : span.end]:
@@ -240,7 +240,7 @@ class _Places:
         return (inside[0], inside[-1] + 1) if inside else None
 
     def why(self, span: CharSpan) -> str:
-        """Why a span fits no tokens."""
+        """Why a span does not fit the tokens."""
         for at, verb in ((span.start, "begins"), (span.end, "ends")):
             for token, (start, end) in zip(*self.words, strict=True):
                 if start < at < end:

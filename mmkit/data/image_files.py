@@ -35,7 +35,7 @@ NOT_RASTER = frozenset({"BUFR", "EPS", "FITS", "FPX", "GRIB", "HDF5", "IPTC", "M
 COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats that are tried first: some of the others accept almost any file."""
 
-HEIF_HINT = "install pillow-heif (pip install pillow-heif), or convert the picture to JPEG"
+HEIF_HINT = "install pillow-heif (pip install pillow-heif), or convert the image to JPEG"
 
 # Pillow warns of odd metadata without naming the file. What is wrong with a file is told by name instead.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -44,9 +44,9 @@ warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[Pillow.Image]:
-    """The picture with its header read, found to be a regular file, of a raster format and within the bounds.
+    """The image with its header read, found to be a regular file, of a raster format and within the bounds.
 
-    Raises `ImageError` that says what the file is where it is no picture.
+    Raises `ImageError` that says what the file is where it is not an image.
     """
     with _regular(path) as file:
         try:
@@ -109,7 +109,7 @@ def _regular(path: str) -> IO[bytes]:
 def _check_size(picture: Pillow.Image, path: str) -> None:
     sizes = [picture.size]
     icon = getattr(picture, "ico", None)
-    if icon is not None:  # an icon's own size is another than that of the picture inside it
+    if icon is not None:  # an icon's own size is another than that of the image inside it
         sizes += [icon.frame(i).size for i in range(len(icon.entry))]
     for width, height in sizes:
         if width * height > MAX_PIXELS:
@@ -151,7 +151,7 @@ def no_picture(file: IO[bytes], path: str) -> ImageError:
     except (OSError, ValueError):
         head = b""
     what, hint = kind_of(head)
-    said = f"the file is {what}" if what else "the file is not a picture of a known format"
+    said = f"the file is {what}" if what else "the file is not an image of a known format"
     return ImageError(said, where=path, hint=hint, code="image.format")
 
 
@@ -164,17 +164,17 @@ def kind_of(head: bytes) -> tuple[str, str]:
             return what, hint
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "an HTML page, not a picture", "the download gave an error page: fetch the picture again"
+        return "an HTML page, not an image", "the download gave an error page: download the image again"
     if text.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")):
         if b"<svg" in text or text.startswith(b"<!doctype svg"):
             return "an SVG drawing, which has no pixels", "convert it to PNG"
-        return "an XML file, not a picture", "fetch the picture again"
+        return "an XML file, not an image", "download the image again"
     if text.startswith((b"{", b"[")):
-        return "JSON, not a picture", "the download gave an error message: fetch the picture again"
+        return "JSON, not an image", "the download gave an error message: download the image again"
     if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the picture itself", "fetch the pictures with git lfs pull"
+        return "a Git LFS pointer, not the image itself", "download the images with git lfs pull"
     if head and not any(byte < 9 or 14 <= byte < 32 for byte in head):
-        return "text, not a picture", "fetch the picture again"
+        return "text, not an image", "download the image again"
     return "", ""
 
 
@@ -182,26 +182,26 @@ def _of_brand(brand: bytes) -> tuple[str, str]:
     """The kind of a file of the ISO media family, by its brand."""
     if brand in (b"avif", b"avis"):
         return (
-            "an AVIF picture, which this Pillow cannot decode",
+            "an AVIF image, which this Pillow cannot decode",
             "install a newer Pillow, or convert it to JPEG",
         )
     if brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
-        return "a HEIC picture (HEIF, as phones make them), which Pillow cannot decode", HEIF_HINT
-    return "a video, not a picture", "take a frame of it as JPEG"
+        return "a HEIC image (HEIF, as phones make them), which Pillow cannot decode", HEIF_HINT
+    return "a video, not an image", "take a frame of it as JPEG"
 
 
 _STARTS = (
-    (b"%PDF", "a PDF document, not a picture", "convert its page to PNG"),
+    (b"%PDF", "a PDF document, not an image", "convert its page to PNG"),
     (b"%!PS", "an EPS drawing, which is a program and is not run", "convert it to PNG"),
     (b"\xc5\xd0\xd3\xc6", "an EPS drawing, which is a program and is not run", "convert it to PNG"),
-    (b"PK\x03\x04", "a ZIP archive, not a picture", "unpack it"),
-    (b"\x1f\x8b", "a gzip archive, not a picture", "unpack it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive, not a picture", "unpack it"),
-    (b"Rar!", "a RAR archive, not a picture", "unpack it"),
-    (b"\x1aE\xdf\xa3", "a video, not a picture", "take a frame of it as JPEG"),
+    (b"PK\x03\x04", "a ZIP archive, not an image", "unpack it"),
+    (b"\x1f\x8b", "a gzip archive, not an image", "unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive, not an image", "unpack it"),
+    (b"Rar!", "a RAR archive, not an image", "unpack it"),
+    (b"\x1aE\xdf\xa3", "a video, not an image", "take a frame of it as JPEG"),
     (b"\xd7\xcd\xc6\x9a", "a WMF drawing, which has no pixels", "convert it to PNG"),
-    (b"\x93NUMPY", "a NumPy array, not a picture", "save it as PNG"),
-    (b"\x89HDF", "an HDF5 file, not a picture", "save its pictures as PNG"),
+    (b"\x93NUMPY", "a NumPy array, not an image", "save it as PNG"),
+    (b"\x89HDF", "an HDF5 file, not an image", "save its images as PNG"),
 )
 
 
@@ -215,7 +215,7 @@ def unreadable(path: str, error: Exception) -> ImageError:
 
 
 def broken(path: str, error: Exception) -> ImageError:
-    """The error of a picture that cannot be decoded."""
+    """The error of an image that cannot be decoded."""
     return ImageError(
         f"the image is broken: {error or type(error).__name__}", where=path, code="image.broken"
     )

@@ -1,4 +1,4 @@
-"""What is wrong with the records of a split: said once for all of them, with their number and their places."""
+"""Problems of the records of a split: one message for each kind, with the number of records and their places."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from mmkit.data.types import Example
 
 SHOWN = 3
-"""Places that are named in a message."""
+"""Number of places that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a record stands: `file:line`, or `file, record 7`.
+    """The place of a record: `file:line`, or `file, record 7`.
 
-    `line` is that of the record's first token, where its tokens stand on consecutive lines (CoNLL).
+    `line` is the line of the record's first token, if its tokens are on consecutive lines (CoNLL).
     """
 
     where: str
     line: int | None = None
 
     def of(self, token: int | None = None) -> str:
-        """The place of the record, or of one of its tokens where tokens have lines of their own."""
+        """The place of the record, or of one of its tokens if tokens have their own lines."""
         if token is None or self.line is None:
             return tidy(self.where)
         return f"{tidy(self.where.rpartition(':')[0])}:{self.line + token}"
@@ -39,10 +39,10 @@ At = tuple[str, int | None]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with some records of a split.
+    """A problem of some records of a split.
 
-    `what` says it with its number ("3 spans overlap"), `at` has every record that it is about, `hint` says what to do.
-    `code` is that of the error which training ends with. A "warning" does not stop training.
+    `what` describes it with its number ("3 spans overlap"), `at` has each record with the problem, `hint` says what
+    to do. `code` is the code of the error that ends training. A "warning" does not stop training.
     """
 
     what: str
@@ -51,13 +51,13 @@ class Problem:
     code: str = "data"
     level: Literal["error", "warning"] = "error"
     rename: Mapping[str, str] | None = None
-    """Of labels that a reader's setting `rename` could put right: label → the one that is probably meant, if any."""
+    """Labels that a reader's setting `rename` could correct: label → the label that is probably meant, if any."""
 
     def __str__(self) -> str:
         return self.what
 
     def said(self, places: Mapping[str, Place], shown: int = SHOWN) -> str:
-        """The message: what, the first few places, and what to do."""
+        """The message: the problem, the first places, and the hint."""
         named = [place_of(id, token, places) for id, token in self.at[:shown]]
         rest = len(self.at) - len(named)
         folder = os.path.commonprefix(named).rpartition(os.sep)[0]  # noqa: RUF071 - said once
@@ -67,19 +67,19 @@ class Problem:
         return f"{said}\n  → {self.hint}" if self.hint else said
 
     def listed(self, places: Mapping[str, Place]) -> Iterator[str]:
-        """A line for each place, for a file that lists all of them."""
+        """One line for each place, for a file that lists all of them."""
         for id, token in self.at:
             yield f"{place_of(id, token, places)}\t{self.what}"
 
 
 def place_of(id: str, token: int | None, places: Mapping[str, Place]) -> str:
-    """A record for a message: its file and line, and its id where that is not the same."""
+    """A record in a message: its file and line, and its id if that is different."""
     place = places.get(id)
     return f"{place.of(token)} ({id})" if place is not None else id
 
 
 def unlabelled(examples: Iterable[Example]) -> list[Problem]:
-    """Relations without a label, which can be classified but neither trained on nor scored."""
+    """Relations without a label. They can be classified, but not trained on or scored."""
     at = [(x.id, r.head.start) for x in examples for r in x.relations if r.label is None]
     said = counted(len(at), "relation has", "relations have")
     return [Problem(f"{said} no label", at, "give each a label", code="task.no-label")] if at else []

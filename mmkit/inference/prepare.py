@@ -1,4 +1,4 @@
-"""From an assembled model to its first batch: checks and computations, in a fixed order."""
+"""The checks and computations between an assembled model and its first batch, in a fixed order."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def prepare_model(
 ) -> Prepared:
     """Make a model, which is on its device, ready for batches of these examples.
 
-    In this order, what is quick first: every example's views and length; what the decoder cannot be trained on, in the
-    split `trained_on`, and did not say before it was built (see `mmkit.checking.examine`); the features of entities;
-    stored features of examples. `note` is told what a user has to know. Raises `DataError` for what would stop a run.
+    The order is fixed, with quick steps first: the views and the length of every example; examples in the split
+    `trained_on` that the decoder refuses and did not report before it was built (see `mmkit.checking.examine`); the
+    features of entities; the stored features of examples. `note` gets what a user must know. Raises `DataError` for
+    problems that would stop a run.
     """
     items = {name: model.items(examples) for name, examples in splits.items()}
     if trained_on is not None:

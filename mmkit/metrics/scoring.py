@@ -1,4 +1,4 @@
-"""Scoring: the figures that a recipe's metrics make of predictions, and the one that decides."""
+"""Scoring: the scores of a recipe's metrics for predictions, and the score that chooses the best epoch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def score(
     predictions: Sequence[Prediction],
     ranks: Sequence[GoldRank | None] = (),
 ) -> dict[str, float]:
-    """Every metric's figures as `<metric>.<name>`. Metrics of ranks get `ranks` where all examples have one.
+    """All scores of all metrics as `<metric>.<name>`. Metrics of ranks get `ranks` if all examples have one.
 
-    Figures over nothing are left out (see `nothing_to_score`).
+    Scores that count nothing are left out (see `nothing_to_score`).
     """
     ranked = [rank for rank in ranks if rank is not None]
     figures: dict[str, float] = {}
@@ -34,12 +34,12 @@ def score(
 
 
 def scored(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures that are numbers: one over nothing is not."""
+    """The scores that are numbers: a score that counts nothing is not."""
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def known_figures(metrics: Mapping[str, Metric]) -> list[str]:
-    """The figures that metrics give of whatever data, as `<metric>.<name>`, in their order."""
+    """The scores that metrics give for any data, as `<metric>.<name>`, in their order."""
     names: list[str] = []
     for name, metric in metrics.items():
         metric.reset()
@@ -49,18 +49,18 @@ def known_figures(metrics: Mapping[str, Metric]) -> list[str]:
 
 
 def nothing_to_score(metrics: Mapping[str, Metric], figures: Mapping[str, float]) -> str:
-    """A line on figures that there are none of, because neither the data nor the predictions hold what they count.
+    """A line about missing scores, because neither the data nor the predictions have what they count.
 
-    Empty if there are all.
+    Empty if no score is missing.
     """
     missing = [name for name in known_figures(metrics) if name not in figures]
     if not missing:
         return ""
-    return f"nothing to score, so no {', '.join(missing)}: neither the data nor the predictions hold what these count"
+    return f"nothing to score, so no {', '.join(missing)}: neither the data nor the predictions have what these count"
 
 
 def weighted_score(figures: Mapping[str, float], wanted: str | Mapping[str, float]) -> float:
-    """The one number by which epochs are compared. Raises `RecipeError` for a figure that no metric gives."""
+    """The number by which epochs are compared. Raises `RecipeError` for a score that no metric gives."""
     weights = weights_of(wanted)
     unknown = [name for name in weights if name not in figures]
     if unknown:
@@ -69,7 +69,7 @@ def weighted_score(figures: Mapping[str, float], wanted: str | Mapping[str, floa
 
 
 def checked_metrics(recipe: Recipe) -> dict[str, Metric]:
-    """A recipe's metrics. Raises `RecipeError` if none of them gives the score that is to decide on its `dev`."""
+    """A recipe's metrics. Raises `RecipeError` if none of them gives the score that is to be computed on `dev`."""
     metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
     if "dev" in recipe.parts("data"):
         check_score(metrics, recipe.training.score)
@@ -77,9 +77,9 @@ def checked_metrics(recipe: Recipe) -> dict[str, Metric]:
 
 
 def check_score(metrics: Mapping[str, Metric], wanted: str | Mapping[str, float]) -> None:
-    """Raise `RecipeError` for a figure that no metric gives, before an epoch is spent on finding out.
+    """Raise `RecipeError` for a score that no metric gives, before the first epoch.
 
-    Which labels have figures of their own (`spans.f1.PER`) is not known before.
+    Which labels have their own scores (`spans.f1.PER`) is not known then.
     """
     known = known_figures(metrics)
     unknown = [name for name in weights_of(wanted) if ".".join(name.split(".")[:2]) not in known]
@@ -90,7 +90,7 @@ def check_score(metrics: Mapping[str, Metric], wanted: str | Mapping[str, float]
 def of_perfect_predictions(
     metrics: Mapping[str, Metric], examples: Sequence[Example]
 ) -> dict[str, float] | None:
-    """The figures of a model that is always right; None where a metric needs more than gold to tell them."""
+    """The scores of a model that is always right; None if a metric needs more than the gold data for them."""
     found = GoldRank(1, True, 1)
     ranks = [found if example.entity is not None else GoldRank(None, False, None) for example in examples]
     try:
@@ -100,12 +100,12 @@ def of_perfect_predictions(
 
 
 def weights_of(wanted: str | Mapping[str, float]) -> Mapping[str, float]:
-    """The figures of `training.score`, each with its weight."""
+    """The scores in `training.score`, each with its weight."""
     return {wanted: 1.0} if isinstance(wanted, str) else wanted
 
 
 def no_such_figure(unknown: Sequence[str], known: Sequence[str]) -> RecipeError:
-    """The error for names in `training.score` that are no figure's."""
+    """The error for names in `training.score` that are not the name of a score."""
     return RecipeError(
         f"training.score names {', '.join(unknown)}, which no metric gives",
         hint="there are " + ", ".join(name for name in known if name.count(".") == 1),

@@ -61,25 +61,25 @@ def test_formats_that_are_programs_are_not_read() -> None:
 @pytest.mark.parametrize(
     ("content", "what", "hint"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture", "pillow-heif"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC picture", "pillow-heif"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image", "pillow-heif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC image", "pillow-heif"),
         (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41", "a video", "a frame"),
         (b"\x1aE\xdf\xa3\x93B\x82\x88matroska", "a video", "a frame"),
-        (b"  <!DOCTYPE html><title>403</title>", "an HTML page", "fetch the picture again"),
-        (b"\xef\xbb\xbf<html><body>", "an HTML page", "fetch the picture again"),
+        (b"  <!DOCTYPE html><title>403</title>", "an HTML page", "download the image again"),
+        (b"\xef\xbb\xbf<html><body>", "an HTML page", "download the image again"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing", "convert it"),
         (b"<svg viewBox='0 0 1 1'></svg>", "an SVG drawing", "convert it"),
-        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML file", "fetch"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML file", "download"),
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF document", "PNG"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "an EPS drawing", "PNG"),
-        (b'{"error": "not found"}', "JSON", "fetch"),
+        (b'{"error": "not found"}', "JSON", "download"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
             "a Git LFS pointer",
             "git lfs pull",
         ),
         (b"PK\x03\x04\x14\0", "a ZIP archive", "unpack"),
-        (b"not found", "text", "fetch"),
+        (b"not found", "text", "download"),
     ],
 )
 def test_what_is_no_picture_is_told_by_name(tmp_path: Path, content: bytes, what: str, hint: str) -> None:

@@ -123,7 +123,7 @@ def test_broken_files_say_what_is_wrong(tmp_path: Path, jpeg: bytes) -> None:
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    messages = {"empty": "empty", "text": "not a picture", "cut": "truncated", "head": "not a picture|broken"}
+    messages = {"empty": "empty", "text": "not an image", "cut": "truncated", "head": "not an image|broken"}
     for name, message in messages.items():
         with pytest.raises(ImageError, match=f"{name}: .*({message})"):
             open_image(Image(str(tmp_path / name)))
@@ -194,7 +194,7 @@ def test_a_scan_counts_files_and_names_the_first_few(tmp_path: Path, jpeg: bytes
     assert f"5 missing: {missing[0].path}, " in report.faults()
     assert f"1 empty: {bad[0].path};" in report.faults()
     assert (
-        f"1 broken: {bad[2].path} (the file is text, not a picture → fetch the picture again)"
+        f"1 broken: {bad[2].path} (the file is text, not an image → download the image again)"
         in report.faults()
     )
     assert report.summary() == "9 files: 2 readable, 5 missing, 1 empty, 1 broken; 1 blank"
