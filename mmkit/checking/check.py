@@ -55,11 +55,11 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
     reports = {}
     for name in recipe.parts("data"):
         if name in unreadable:
-            error = unreadable[name]
+            refusal = unreadable[name]
             reports[name] = SplitReport(Split(name))
-            reports[name].add(Problem(str(error), code=error.code))
-            others = [other for other in refused[name] if other.where != error.where]
-            for problem in _unreadable(others if "looks like" not in error.hint else []):
+            reports[name].add(Problem(str(refusal), code=refusal.code))
+            others = [other for other in refused[name] if other.where != refusal.where]
+            for problem in _unreadable(others if "looks like" not in refusal.hint else []):
                 reports[name].add(problem)
         else:
             reports[name] = found[name]

@@ -57,7 +57,8 @@ def best_window(words: Ints, windows: Ints) -> Ints:
     last = np.searchsorted(words, words, side="right")
     whole = _context(windows, first, last)
     parts = _context(windows, at, at + 1)
-    return np.where(whole.max(axis=0) >= 0, whole.argmax(axis=0), parts.argmax(axis=0))
+    best: Ints = np.where(whole.max(axis=0) >= 0, whole.argmax(axis=0), parts.argmax(axis=0))
+    return best
 
 
 def _context(windows: Ints, first: Ints, end: Ints) -> Ints:

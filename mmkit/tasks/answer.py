@@ -123,13 +123,14 @@ class Unread(Found):
     @classmethod
     def of(cls, example: Example, note: Mapping[str, Any]) -> Self:
         """From a note `mmkit.data.types.CUT` of a prediction, which may come from a file."""
-        token = note.get("token")
-        inside = isinstance(token, int) and 0 <= token < len(example.offsets)
+        token: Any = note.get("token")
+        if not isinstance(token, int) or not 0 <= token < len(example.offsets):
+            token = None
         return cls(
             encoder=str(note.get("encoder", "")),
             limit=int(note.get("limit", 0)),
-            token=token if inside else None,
-            char=example.offsets[token][0] if inside else None,
+            token=token,
+            char=None if token is None else example.offsets[token][0],
             mention=bool(note.get("mention")),
             context=bool(note.get("context")),
         )
