@@ -17,7 +17,7 @@ PADDING = 128
 this."""
 
 LACKING = 512
-"""Entries that a vocabulary may lack of what there are embeddings for. If it lacks more, and over 2 %, it is said."""
+"""Entries that a complete vocabulary may lack. If more than these and more than 2 % are missing, there is a warning."""
 
 ANY_KIND = frozenset(
     {"PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend", "MistralCommonBackend"}
