@@ -75,6 +75,8 @@ class Aligner:
         words = words or Words(*tokenize(text))
         if not spans:
             return words, []
+        if self.units == "characters" and all(_as_said(span, text, words.offsets) for span in spans):
+            return words, [Span(*s.tokens, s.label, s.regions) for s in spans]  # type: ignore[misc]
         places = _Places(text, words)
         told = spans if self.units == "characters" else self._converted(text, spans, where)
         found = [places.exact(span) for span in told]
@@ -205,6 +207,19 @@ def _fault(span: CharSpan, length: int) -> tuple[str, str]:
     if span.start < 0 or span.end > length:
         return f"is outside the text, which has {length} characters", "offsets.outside"
     return "", ""
+
+
+def _as_said(span: CharSpan, text: str, offsets: Offsets) -> bool:
+    """Whether a span's own token bounds and words are those of its characters: the common case first."""
+    if span.tokens is None:
+        return False
+    start, end = span.tokens
+    return (
+        0 <= start < end <= len(offsets)
+        and offsets[start][0] == span.start
+        and offsets[end - 1][1] == span.end
+        and (span.words is None or text[span.start : span.end] == span.words)
+    )
 
 
 class _Places:

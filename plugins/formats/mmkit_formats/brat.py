@@ -64,7 +64,7 @@ class BratReader(FormatReader):
                     "there is no text (.txt) in this folder",
                     path,
                     "a text stands beside its .ann file",
-                    "no-text",
+                    code="formats.no-text",
                 )
             return texts
         return [path.with_suffix(".txt") if path.suffix == ".ann" else path]
@@ -80,7 +80,7 @@ class BratReader(FormatReader):
                 "the text has Windows line ends, which brat's offsets count and mmkit does not",
                 path,
                 "write it with \\n alone, and annotate that text",
-                "line-ends",
+                code="formats.line-ends",
             )
         folder = self.path if self.path.is_dir() else self.path.parent
         draft = Draft(str(path), path.relative_to(folder).with_suffix("").as_posix(), text)
@@ -111,7 +111,7 @@ class BratReader(FormatReader):
                         f"this is not a line of brat's: {shown(line)}",
                         where,
                         "see docs/formats.md",
-                        "brat-line",
+                        code="formats.brat-line",
                     )
                 rest.append(line)
                 continue
@@ -121,7 +121,7 @@ class BratReader(FormatReader):
                     f"this is not a text-bound annotation: {shown(line)}",
                     where,
                     "T1<tab>PER 0 6<tab>Jordan",
-                    "brat-line",
+                    code="formats.brat-line",
                 )
             name, label, bounds, words = match.groups()
             if ";" in bounds:
@@ -133,12 +133,17 @@ class BratReader(FormatReader):
                     f"{name} is a discontinuous span ({bounds}), and spans here are whole",
                     where,
                     'join its parts in brat, or leave such spans out with misaligned = "drop"',
-                    "discontinuous",
+                    code="formats.discontinuous",
                 )
             start, end = map(int, bounds.split())
             said = None if words is None or words == draft.text[start:end].replace("\n", " ") else words
             if name in places:
-                raise wrong(f"{name} occurs twice", where, "names of annotations are used once", "brat-line")
+                raise wrong(
+                    f"{name} occurs twice",
+                    where,
+                    "names of annotations are used once",
+                    code="formats.brat-line",
+                )
             places[name] = len(draft.marks)
             draft.marks.append(
                 Mark(CharSpan(start, end, label, f"{name} in {path.name}:{number}", said), {"id": name})
@@ -158,7 +163,10 @@ class BratReader(FormatReader):
                     rest.append(line)
                     continue
                 raise wrong(
-                    f"{name} joins {missing[0]}, which is not there", f"{path}:{number}", "", "no-such-span"
+                    f"{name} joins {missing[0]}, which is not there",
+                    f"{path}:{number}",
+                    "",
+                    code="formats.no-such-span",
                 )
             else:
                 draft.links.append(Link(places[ends[0]], places[ends[1]], label, {"id": name}))
@@ -193,7 +201,10 @@ class BratWriter(Writer):
             or any(c in example.id for c in "\0\n\\:*?")
         ):
             raise wrong(
-                f"the id {example.id!r} cannot be a file's name", example.id, "give ids that can", "id"
+                f"the id {example.id!r} cannot be a file's name",
+                example.id,
+                "give ids that can",
+                code="formats.id",
             )
         text = folder / f"{example.id}.txt"
         if text.exists():
@@ -201,7 +212,7 @@ class BratWriter(Writer):
                 f"two ids make the file {text.name}",
                 example.id,
                 "give ids that differ in more than case",
-                "id",
+                code="formats.id",
             )
         text.parent.mkdir(parents=True, exist_ok=True)
         text.write_bytes(example.text.encode())
@@ -247,7 +258,7 @@ def _name(label: str, id: str) -> str:
             f"the label {label!r} has white space, which brat's labels cannot",
             id,
             "rename the label",
-            "label",
+            code="formats.label",
         )
     return label
 
@@ -257,7 +268,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A folder that appears when the block ends well. Raises `DataError` where something stands there already."""
     with explained(path, DataError):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise wrong("something is there already", path, "name a folder that does not exist yet", "exists")
+            raise wrong(
+                "something is there already",
+                path,
+                "name a folder that does not exist yet",
+                code="formats.exists",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:

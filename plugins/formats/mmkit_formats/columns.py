@@ -46,6 +46,7 @@ class Rows:
         self, columns: Columns, picture: Callable[[Any, str], str | None], names: Sequence[str] | None = None
     ) -> None:
         self.columns, self.picture, self.names = columns, picture, names
+        self.known = frozenset(columns.names())
         self.tags = TagTable({})
         self.tags.update({"_": ("O", ""), "-": ("O", "")})
 
@@ -58,13 +59,18 @@ class Rows:
                 f"there is no text in the column {columns.text!r}, and no tokens in {columns.tokens!r}",
                 where,
                 f"the columns are {', '.join(map(str, row))}: name the one that holds them (text, tokens)",
-                "no-text",
+                code="formats.no-text",
             )
         given = row.get(columns.id)
         draft = Draft(where, id if given is None else str(given), text if isinstance(text, str) else "")
         if tokens is not None:
-            if not all(isinstance(token, str) for token in tokens):
-                raise wrong(f"`{columns.tokens}` is no list of texts: {shown(tokens)}", where, "", "columns")
+            if set(map(type, tokens)) - {str}:
+                raise wrong(
+                    f"`{columns.tokens}` is no list of texts: {shown(tokens)}",
+                    where,
+                    "",
+                    code="formats.columns",
+                )
             draft.text, draft.words = _words(text if isinstance(text, str) else None, tokens, where)
         if row.get(columns.spans) in (None, ""):
             self._read_tags(row, draft)
@@ -72,8 +78,7 @@ class Rows:
         cells = row.get(columns.images)
         for cell in cells if isinstance(cells, list) else [] if cells is None or cells == "" else [cells]:
             draft.images += (Image(self.picture(cell, where)),)
-        extra = {k: v for k, v in row.items() if k not in columns.names()}
-        kept = {str(k): plain(v) for k, v in extra.items() if v is not None}
+        kept = {str(k): plain(v) for k, v in row.items() if k not in self.known and v is not None}
         if given is not None and not isinstance(given, str):
             kept[columns.id] = plain(given)
         draft.extra = {"columns": kept} if kept else {}
@@ -86,7 +91,10 @@ class Rows:
         if draft.words is None or len(tags) != len(draft.words.tokens):
             count = 0 if draft.words is None else len(draft.words.tokens)
             raise wrong(
-                f"{len(tags)} tags for {count} tokens", draft.where, f"see {self.columns.tags!r}", "tags"
+                f"{len(tags)} tags for {count} tokens",
+                draft.where,
+                f"see {self.columns.tags!r}",
+                code="formats.tags",
             )
         read = []
         for tag in tags:
@@ -97,7 +105,7 @@ class Rows:
                     f"the tag {shown(tag)} is a number, and the file does not say what it stands for",
                     draft.where,
                     "give the tags' names in the order of their numbers, as the setting tag_names",
-                    "tags",
+                    code="formats.tags",
                 )
             read.append(self.tags[tag] if tag in self.tags else self.tags.parsed(tag, draft.where))
         spans, orphans = chunks(read)
@@ -116,7 +124,12 @@ class Rows:
         ):
             name = f"{self.columns.relations}[{i}]"
             if not isinstance(relation, dict) or not {"head", "tail"} <= relation.keys():
-                raise wrong(f"`{name}` has no head and tail: {shown(relation)}", draft.where, "", "columns")
+                raise wrong(
+                    f"`{name}` has no head and tail: {shown(relation)}",
+                    draft.where,
+                    "",
+                    code="formats.columns",
+                )
             places = []
             for end in ("head", "tail"):
                 told = self._span(relation[end], f"{name}.{end}", draft)
@@ -132,7 +145,9 @@ class Rows:
 
     def _span(self, span: Any, name: str, draft: Draft) -> CharSpan:
         if not isinstance(span, dict) or not isinstance(span.get("label"), str):
-            raise wrong(f"`{name}` is no span with a label: {shown(span)}", draft.where, "", "columns")
+            raise wrong(
+                f"`{name}` is no span with a label: {shown(span)}", draft.where, "", code="formats.columns"
+            )
         tokens = None
         start, end = span.get("start_char"), span.get("end_char")
         if type(span.get("start")) is int and type(span.get("end")) is int:
@@ -150,24 +165,29 @@ class Rows:
                 f"`{name}` has no bounds within the sentence: {shown(span)}",
                 draft.where,
                 "give start_char and end_char, or start and end in tokens",
-                "columns",
+                code="formats.columns",
             )
         said = span.get("text")
         return CharSpan(start, end, span["label"], name, said if isinstance(said, str) else None, tokens)
 
 
 def _words(text: str | None, tokens: Sequence[str], where: str) -> tuple[str, Words]:
-    if text is None:
-        text = " ".join(tokens)
+    joined = " ".join(tokens)
+    text = joined if text is None else text
     offsets, at = [], 0
+    if text == joined:  # the common case first
+        for token in tokens:
+            offsets.append((at, at + len(token)))
+            at += len(token) + 1
+        return text, Words(tuple(tokens), tuple(offsets))
     for i, token in enumerate(tokens):
         start = text.find(token, at)
         if start < 0:
             raise wrong(
                 f"the token {i} ({token!r}) does not stand in the text behind character {at}",
                 where,
-                "",
-                "tokens",
+                "tokens stand in the text in their order",
+                code="formats.tokens",
             )
         at = start + len(token)
         offsets.append((start, at))
@@ -185,7 +205,10 @@ def _listed(value: Any, name: str, where: str) -> list[Any] | None:
             value = value.split()
     if not isinstance(value, list):
         raise wrong(
-            f"the column {name!r} holds no list: {shown(value)}", where, "a list, or one as JSON", "columns"
+            f"the column {name!r} holds no list: {shown(value)}",
+            where,
+            "a list, or one as JSON",
+            code="formats.columns",
         )
     return value
 

@@ -163,7 +163,7 @@ class ConllReader(Reader):
                 f"there is no column {column} on a line of {len(row)}: {shown(line)}",
                 where,
                 "columns count from 0, or -1 from the end; see token_column, tag_column and separator",
-                "columns",
+                code="formats.columns",
             )
         return row[column]
 
@@ -254,7 +254,7 @@ class ConllWriter(Writer):
                     f"the token {token!r} cannot stand in a column",
                     example.id,
                     "choose another tokenisation",
-                    "token",
+                    code="formats.token",
                 )
         self.losses = +self.losses
         tags = self._tags(example, self.scheme or note.get("scheme") or "BIO")
@@ -297,7 +297,7 @@ class ConllWriter(Writer):
                     f"the span {span.label} of tokens {span.start} to {span.end} overlaps {done}",
                     example.id,
                     'CoNLL columns hold spans side by side: overlapping = "first" leaves the second one out',
-                    "overlap",
+                    code="formats.overlap",
                 )
             letters = (
                 [single]

@@ -59,7 +59,9 @@ class CsvReader(FormatReader):
         try:
             head = next(table, None)
             if not head:
-                raise wrong("the table is empty", first, "its first line names the columns", "empty")
+                raise wrong(
+                    "the table is empty", first, "its first line names the columns", code="formats.empty"
+                )
             if self.columns.text not in head and self.columns.tokens not in head:
                 not_this_format(
                     f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
@@ -68,7 +70,10 @@ class CsvReader(FormatReader):
                 )
             if len(set(head)) < len(head):
                 raise wrong(
-                    "two columns have one name", f"{self.path}:1", "give each column its own name", "columns"
+                    "two columns have one name",
+                    f"{self.path}:1",
+                    "give each column its own name",
+                    code="formats.columns",
                 )
             at = table.line_num + 1
             for cells in table:
@@ -82,12 +87,15 @@ class CsvReader(FormatReader):
                         f"{len(cells)} cells, where the table has {len(head)} columns",
                         where,
                         "a cell with the delimiter or a line break in it stands between quotes",
-                        "columns",
+                        code="formats.columns",
                     )
                 yield self._draft(rows, dict(zip(head, cells, strict=True)), where)
         except csv.Error as error:
             raise wrong(
-                f"not CSV: {error}", f"{self.path}:{table.line_num}", "see delimiter, and quotes", "csv"
+                f"not CSV: {error}",
+                f"{self.path}:{table.line_num}",
+                "see delimiter, and quotes",
+                code="formats.csv",
             ) from None
 
     def _draft(self, rows: Rows, row: dict[str, Any], where: str) -> Draft:
@@ -145,7 +153,7 @@ class CsvWriter(Writer):
                         f"an image's path holds {self.image_separator!r}",
                         example.id,
                         "set image_separator",
-                        "columns",
+                        code="formats.columns",
                     )
                 table.writerow(
                     [

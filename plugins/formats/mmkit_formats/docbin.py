@@ -54,7 +54,7 @@ class DocBinReader(FormatReader):
                 f"this is not a DocBin that can be read: {type(error).__name__}: {error}",
                 self.path,
                 "write it with DocBin.to_disk, or `spacy convert`",
-                "docbin",
+                code="formats.docbin",
             ) from None
         for number, doc in enumerate(docs, 1):
             yield self._draft(doc, f"{self.path}, document {number}", f"{self.path.stem}:{number}")
@@ -69,7 +69,7 @@ class DocBinReader(FormatReader):
                 f"there is no span group {self.spans_key!r}",
                 where,
                 f"there are {', '.join(doc.spans) or 'none'}",
-                "span-group",
+                code="formats.span-group",
             )
         spans = (
             doc.ents
@@ -158,7 +158,7 @@ def _laid_out(example: Example) -> tuple[list[str], list[bool], list[int]]:
                 f"the token {token!r} does not stand in the text as it is, which spaCy's tokens do",
                 example.id,
                 "take the text's own words for tokens",
-                "token",
+                code="formats.token",
             )
         _gap(example.text[at:start], words, spaces)
         places.append(len(words))
@@ -189,6 +189,6 @@ def _spacy(path: Path) -> Any:
         import spacy.tokens
     except ImportError:
         raise wrong(
-            "spaCy's files need spaCy", path, 'pip install "mmkit-formats[spacy]"', "no-spacy"
+            "spaCy's files need spaCy", path, 'pip install "mmkit-formats[spacy]"', code="formats.no-spacy"
         ) from None
     return spacy

@@ -109,7 +109,7 @@ class DoccanoReader(FormatReader):
                         f"`{n.name}` joins the entity {end!r}, which the record does not have",
                         node.where,
                         "export the project with its entities",
-                        "no-such-span",
+                        code="formats.no-such-span",
                     )
             more = {k: v for k, v in n.object().items() if k not in ("from_id", "to_id", "type")}
             draft.links.append(Link(ids[ends[0]], ids[ends[1]], n.optional("type", Node.text), more))
@@ -129,7 +129,10 @@ class DoccanoReader(FormatReader):
             draft.marks.append(Mark(CharSpan(parts[0].count(), parts[1].count(), parts[2].text(), n.name)))
         if whole and draft.marks:
             raise wrong(
-                "labels of the text among those of spans", node.where, "keep them in two fields", "labels"
+                "labels of the text among those of spans",
+                node.where,
+                "keep them in two fields",
+                code="formats.labels",
             )
         if whole:
             draft.choices = {form: whole}

@@ -86,7 +86,7 @@ class DatasetsReader(ParquetReader):
                 "there is no dataset in this folder",
                 folder,
                 "save it with save_to_disk, or as parquet",
-                "no-files",
+                code="formats.no-files",
             )
         return found
 
@@ -98,7 +98,7 @@ class DatasetsReader(ParquetReader):
         what = (
             "which split is meant is not said" if self.split is None else f"there is no split {self.split!r}"
         )
-        raise wrong(what, where, f"set split to one of {', '.join(splits) or '(none)'}", "split")
+        raise wrong(what, where, f"set split to one of {', '.join(splits) or '(none)'}", code="formats.split")
 
     def _batches(self, path: Path) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
         if path.suffix != ".arrow":
@@ -118,7 +118,10 @@ class DatasetsReader(ParquetReader):
             raise DataError("no such data file", where=path, code="file.missing") from None
         except pa.ArrowException as error:
             raise wrong(
-                f"this is not an Arrow file that can be read: {error}", path, "save it again", "arrow"
+                f"this is not an Arrow file that can be read: {error}",
+                path,
+                "save it again",
+                code="formats.arrow",
             ) from None
 
     def drafts(self) -> Iterator[Draft]:
@@ -144,7 +147,7 @@ class DatasetsReader(ParquetReader):
                 "a dataset of the Hub needs the package datasets",
                 self.file,
                 'pip install "mmkit-formats[datasets]", or download the parquet files',
-                "no-datasets",
+                code="formats.no-datasets",
             ) from None
         try:
             loaded = datasets.load_dataset(self.file, self.config, split=self.split)
@@ -155,7 +158,7 @@ class DatasetsReader(ParquetReader):
                 f"the dataset cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
                 self.file,
                 "see its page on the Hub for config and split",
-                "hub",
+                code="formats.hub",
             ) from error
         if isinstance(loaded, dict):
             loaded = loaded[self._chosen(list(loaded), Path(self.file))]
@@ -232,7 +235,7 @@ class DatasetsWriter(Writer):
                 "spans overlap, and ner_tags hold them side by side",
                 example.id,
                 "use formats.parquet.v1",
-                "overlap",
+                code="formats.overlap",
             )
         c = self.columns
         row: dict[str, Any] = dict(note_of(example, NOTE).get("columns", {}))

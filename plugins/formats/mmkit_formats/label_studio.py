@@ -72,7 +72,7 @@ class LabelStudioReader(FormatReader):
                         "this is the export JSON-MIN, which has no relations and no ids",
                         where,
                         "export the project as JSON",
-                        "json-min",
+                        code="formats.json-min",
                     )
                 not_this_format("a task without `data`", where, "export the project as JSON", task)
             draft = self._draft(Node(task, where), number, kept)
@@ -138,7 +138,7 @@ class LabelStudioReader(FormatReader):
                     f"`data.{field}` is not a text but {shown(data.get(field))}",
                     where,
                     f"the fields are {', '.join(data)}: name the one with the sentence as `text`",
-                    "no-text",
+                    code="formats.no-text",
                 )
             return field
         texts = [k for k, v in data.items() if isinstance(v, str) and k != "id" and not _is_picture(v)]
@@ -147,7 +147,7 @@ class LabelStudioReader(FormatReader):
                 "which field of `data` holds the sentence is not clear",
                 where,
                 f"the fields are {', '.join(data) or 'none'}: name the one with the sentence as `text`",
-                "no-text",
+                code="formats.no-text",
             )
         return texts[0]
 
@@ -164,7 +164,10 @@ class LabelStudioReader(FormatReader):
         for address in dict.fromkeys(addresses):
             if not isinstance(address, str):
                 raise wrong(
-                    f"an image is {shown(address)}", where, "an image is a path or an address", "no-picture"
+                    f"an image is {shown(address)}",
+                    where,
+                    "an image is a path or an address",
+                    code="formats.no-picture",
                 )
             yield (None if self.blank_images else kept.of_data_address(address, where)) or self._file(address)
 
@@ -207,7 +210,7 @@ class LabelStudioReader(FormatReader):
                     f"`{n.name}` joins the region {missing[0]!r}, which is not a label of the text",
                     n.where,
                     "export the task with all its regions",
-                    "no-such-span",
+                    code="formats.no-such-span",
                 )
             labels = list(n["labels"].strings()) if n.value.get("labels") else []
             if len(labels) > 1:
@@ -232,7 +235,12 @@ def _mark(n: Node) -> Mark:
         start, end = value["start"].count(), value["end"].count()
     labels = value["labels"].strings()
     if not labels:
-        raise wrong(f"`{n.name}` has no label", n.where, "give the region a label, or delete it", "no-label")
+        raise wrong(
+            f"`{n.name}` has no label",
+            n.where,
+            "give the region a label, or delete it",
+            code="formats.no-label",
+        )
     words = place.get("text") if isinstance(place.get("text"), str) else None
     extra = {k: v for k, v in n.value.items() if k not in ("value", "type")}
     extra |= {"labels": list(labels)} if len(labels) > 1 else {}

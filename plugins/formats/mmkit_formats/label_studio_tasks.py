@@ -130,7 +130,7 @@ class LabelStudioWriter(Writer):
                 f"the image {path} is not below {served}, and Label Studio serves files of one folder",
                 id,
                 "name a folder above all images as the setting local_files, and serve that folder",
-                "outside",
+                code="formats.outside",
             )
         return f"{LOCAL_FILES}?d={quoted(inside)}"
 

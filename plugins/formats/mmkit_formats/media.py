@@ -72,7 +72,7 @@ class Kept:
     def path(self, data: bytes, where: str) -> str:
         """The file of a picture. Raises `DataError` where there are no bytes, or the disk refuses."""
         if not data:
-            raise wrong("a picture of 0 bytes", where, "export the file again", "no-picture")
+            raise wrong("a picture of 0 bytes", where, "export the file again", code="formats.no-picture")
         if not self._folder:
             self._folder = os.path.abspath(self._named or cache_dir("media"))  # noqa: PTH100
         name = hashlib.sha256(data).hexdigest()[:32]
@@ -91,7 +91,10 @@ class Kept:
             return self.path(base64.b64decode(address[begun.end() :], validate=True), where)
         except binascii.Error as error:
             raise wrong(
-                f"a picture's base64 is broken: {error}", where, "export the file again", "no-picture"
+                f"a picture's base64 is broken: {error}",
+                where,
+                "export the file again",
+                code="formats.no-picture",
             ) from None
 
 

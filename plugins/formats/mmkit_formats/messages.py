@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 from mmkit.errors import DataError
 
 
-def wrong(what: str, where: object, hint: str, code: str) -> DataError:
-    """An error of this package: `code` is the half behind `formats.`."""
-    return DataError(what, where=where, hint=hint, code=f"formats.{code}")
+def wrong(what: str, where: object, hint: str, *, code: str) -> DataError:
+    """An error of this package."""
+    return DataError(what, where=where, hint=hint, code=code)
 
 
 def shown(value: Any, length: int = 60) -> str:

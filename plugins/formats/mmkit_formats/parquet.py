@@ -72,7 +72,10 @@ class ParquetReader(FormatReader):
         found = sorted(self.path.rglob("*.parquet"))
         if not found:
             raise wrong(
-                "there is no parquet file in this folder", self.path, "name one, or its folder", "no-files"
+                "there is no parquet file in this folder",
+                self.path,
+                "name one, or its folder",
+                code="formats.no-files",
             )
         return found
 
@@ -109,7 +112,7 @@ class ParquetReader(FormatReader):
                 f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
                 path,
                 f'the columns are {", ".join(names)}: name the one with the text, columns = {{"text": "..."}}',
-                "columns",
+                code="formats.columns",
             )
 
     def picture(self, cell: Any, where: str) -> str | None:
@@ -127,7 +130,7 @@ class ParquetReader(FormatReader):
             f"a {type(cell).__name__} is no image",
             where,
             "an image is a path, or a picture's bytes",
-            "no-picture",
+            code="formats.no-picture",
         )
 
 
@@ -173,7 +176,10 @@ class ParquetWriter(Writer):
             return pa.RecordBatch.from_pylist(rows, schema=schema)
         except pa.ArrowException as error:
             raise wrong(
-                f"a column holds values of several kinds: {error}", path, "convert it to text", "columns"
+                f"a column holds values of several kinds: {error}",
+                path,
+                "convert it to text",
+                code="formats.columns",
             ) from None
 
     def _extra(self, rows: list[dict[str, Any]]) -> dict[str, pa.DataType]:

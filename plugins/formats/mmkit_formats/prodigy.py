@@ -133,7 +133,7 @@ class ProdigyReader(FormatReader):
                     f"{draft.text[start:end][:40]!r}",
                     node.where,
                     "the offsets count something else than characters, or another form of the text",
-                    "tokens",
+                    code="formats.tokens",
                 )
             if not text.strip():  # spaCy's tokens of white space
                 extra["white"] = True

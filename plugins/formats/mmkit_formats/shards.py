@@ -60,7 +60,10 @@ class WebDatasetReader(FormatReader):
         shards = sorted(self.path.glob("*.tar*"))
         if not shards:
             raise wrong(
-                "there is no tar file in this folder", self.path, "name one, or their folder", "no-files"
+                "there is no tar file in this folder",
+                self.path,
+                "name one, or their folder",
+                code="formats.no-files",
             )
         return shards
 
@@ -99,14 +102,19 @@ class WebDatasetReader(FormatReader):
                             yield key, members
                         key, members = folder + slash + stem, {}
                     if ending in members:
-                        raise wrong(f"{member.name} occurs twice", shard, "write the shard again", "tar")
+                        raise wrong(
+                            f"{member.name} occurs twice", shard, "write the shard again", code="formats.tar"
+                        )
                     file = tar.extractfile(member)
                     members[ending] = file.read() if file is not None else b""
         except FileNotFoundError:
             raise DataError("no such data file", where=shard, code="file.missing") from None
         except (tarfile.TarError, EOFError, OSError) as error:
             raise wrong(
-                f"this is not a tar file that can be read: {error}", shard, "write the shard again", "tar"
+                f"this is not a tar file that can be read: {error}",
+                shard,
+                "write the shard again",
+                code="formats.tar",
             ) from None
         if members:
             yield key, members
@@ -120,7 +128,12 @@ class WebDatasetReader(FormatReader):
         elif "txt" in members:
             record = {"text": _text(members["txt"], where)}
         else:
-            raise wrong("a sample without .json or .txt", where, "each sample needs a sentence", "no-text")
+            raise wrong(
+                "a sample without .json or .txt",
+                where,
+                "each sample needs a sentence",
+                code="formats.no-text",
+            )
         for name in members.keys() - pictures.keys() - {"json", "txt"}:
             self.repairs[f"member .{name} that is not read"] += 1
         example = example_from_json(record, where, id=key, aligner=aligner)
@@ -132,7 +145,10 @@ class WebDatasetReader(FormatReader):
         for image in images:
             if image.path is not None and image.path not in named and not self.blank_images:
                 raise wrong(
-                    f"the sample has no member {image.path}", where, "write the shard again", "no-picture"
+                    f"the sample has no member {image.path}",
+                    where,
+                    "write the shard again",
+                    code="formats.no-picture",
                 )
             path = None if self.blank_images or image.path is None else kept.path(named[image.path], where)
             found.append(replace(image, path=path, box=None if self.blank_images else image.box))
@@ -162,7 +178,10 @@ class WebDatasetWriter(Writer):
             return
         if not re.search(r"%0?\d*d", path.name):
             raise wrong(
-                "several shards need a number in their name", path, "posts-%06d.tar, for example", "shards"
+                "several shards need a number in their name",
+                path,
+                "posts-%06d.tar, for example",
+                code="formats.shards",
             )
         shard = count = 0
         while batch := list(islice(remaining, self.samples)):
