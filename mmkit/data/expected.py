@@ -47,9 +47,9 @@ def records(reader: Reader) -> Iterator[Example | Entity]:
 def of_another_kind(error: DataError, path: Path, kinds: frozenset[str], form: str) -> DataError:
     """The error, with advice if the file at `path` seems to be none of the `kinds` that can be read.
 
-    `form` says what is expected.
+    `form` says what is expected. A reader that names no kinds has messages of its own.
     """
-    if error.code not in OF_ANOTHER_KIND or not form or not error.where.startswith(str(path)):
+    if error.code not in OF_ANOTHER_KIND or not (form and kinds) or not error.where.startswith(str(path)):
         return error
     looks = looks_like(path)
     if looks is None or looks.kind in kinds:

@@ -72,6 +72,8 @@ def looks_like(path: Path) -> Looks | None:
             head = file.read(READ)
     except (OSError, ValueError):
         return None
+    if head.startswith(b"PAR1"):
+        return Looks("a Parquet file", "parquet", _reads("formats.parquet.v1"))
     for start, what in _BINARY:
         if head.startswith(start):
             return Looks(what)
@@ -101,10 +103,6 @@ _BINARY = (
     (b"\x1f\x8b", "a file packed with gzip: unpack it (gunzip)"),
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook: unpack it, or save the table as text"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file: save it as text"),
-    (
-        b"PAR1",
-        "a Parquet file: save its records as jsonlines (pandas: to_json(orient='records', lines=True))",
-    ),
     (b"ARROW1", "an Arrow file: save its records as jsonlines"),
     (b"\x80\x02", "a Python pickle, which could run code and is not read"),
     (b"\x80\x03", "a Python pickle, which could run code and is not read"),
@@ -213,7 +211,7 @@ def _of_lines(item: dict[str, Any]) -> Looks:
     if record.kind == "posts":
         header = f"(echo '{HEADER}'; cat {{path}}) > {{made}}"
         return Looks(f"{what}, without the header of jsonlines", "posts-lines", header)
-    if record.kind == "mnre":
+    if record.kind in ("mnre", "doccano", "prodigy"):
         return replace(record, what=what)
     if record.kind == "kb-json":
         return Looks(what, "kb-lines", _reads("mmkit.kb_jsonl.v1"))
@@ -286,6 +284,9 @@ _RECORDS: tuple[tuple[frozenset[str], str, str, str], ...] = (
         "mmkit.wikiperson.v1",
     ),
     (frozenset({"id", "name"}), "entities with `id` and `name`", "kb-json", "mmkit.kb_json.v1"),
+    (frozenset({"data", "annotations"}), "tasks of Label Studio", "label-studio", "formats.label_studio.v1"),
+    (frozenset({"text", "_input_hash"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
+    (frozenset({"text", "label"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"tokens"}), "posts with `tokens`", "posts", ""),
     (frozenset({"text"}), "posts with `text`", "posts", ""),
 )
@@ -333,7 +334,8 @@ def _conll(lines: Sequence[str]) -> Looks | None:
 def _table(lines: Sequence[str]) -> Looks | None:
     for separator, name in (("\t", "TSV"), (",", "CSV"), (";", "CSV with semicolons")):
         counts = [line.count(separator) for line in lines[:20]]
-        columns = [column.strip().strip('"').lower() for column in lines[0].split(separator)]
+        written = [column.strip().strip('"') for column in lines[0].split(separator)]
+        columns = [column.lower() for column in written]
         header = len(set(columns)) == len(columns) and all(
             re.fullmatch(r"[a-z_#. ]{1,30}", c) for c in columns
         )
@@ -349,11 +351,11 @@ def _table(lines: Sequence[str]) -> Looks | None:
         image = next(
             (c for c in columns if c in ("image", "img", "photo", "picture", "image_path", "img_id")), None
         )
-        images = f', "images": [row["{image}"]] if row["{image}"] else []' if image else ""
-        rows = (
-            f'*[json.dumps({{"text": row["{text}"]{images}}}) for row in csv.DictReader({_OPEN}{delimiter})]'
-        )
-        return Looks(told, "table", _program(rows))
+        called = {key: written[columns.index(c)] for key, c in (("text", text), ("images", image)) if c}
+        usual = called.get("text") == "text" and called.get("images", "image") == "image"
+        settings = "" if usual else f" --columns {shlex.quote(json.dumps(called, ensure_ascii=False))}"
+        settings += "" if separator == "," else f" --delimiter {shlex.quote(separator)}"
+        return Looks(told, "table", _reads("formats.csv.v1") + settings)
     return None
 
 

@@ -46,7 +46,27 @@ FILES = [
         "JSON lines of posts with `text`, without the header",
         "echo",
     ),
-    ("text,image\nlook at Mara,a.jpg\n", "a table (CSV) with the columns text, image", "python -c"),
+    (
+        "text,image\nlook at Mara,a.jpg\n",
+        "a table (CSV) with the columns text, image",
+        "--reader formats.csv.v1",
+    ),
+    (
+        "Tweet\tImage\nlook\ta.jpg\n",
+        "a table (TSV)",
+        """--columns '{"text": "Tweet", "images": "Image"}' --delimiter""",
+    ),
+    (
+        json.dumps([{"data": {"text": "a"}, "annotations": []}]),
+        "a JSON list of tasks of Label",
+        "formats.label_studio.v1",
+    ),
+    (
+        lines({"text": "a", "label": []}, {"text": "b"}),
+        "JSON lines of texts that doccano",
+        "formats.doccano.v1",
+    ),
+    ("PAR1", "a Parquet file", "formats.parquet.v1"),
     ("look at Mara in Lisbon\nand Kofi\n", "plain text, one sentence a line", "python -c"),
     (CONLL, "CoNLL columns, a token and its tag a line under IMGID lines", "--reader mmkit.conll_images.v1"),
     ("Mara NNP B-PER\nsings VB O\n", "CoNLL columns", "--images null --tag_column -1"),
@@ -92,7 +112,7 @@ def test_a_file_of_nothing_known_looks_like_nothing(tmp_path: Path) -> None:
     ("reader", "content", "said", "command"),
     [
         (JsonlReader, json.dumps([{"text": "Mara"}], indent=1), "a JSON list of posts", "python -c"),
-        (JsonlReader, "text,image\nMara,a.jpg\n", "a table (CSV)", "python -c"),
+        (JsonlReader, "text,image\nMara,a.jpg\n", "a table (CSV)", "formats.csv.v1"),
         (JsonlReader, "look at Mara\n", "plain text", "python -c"),
         (JsonlReader, CONLL, "CoNLL columns", "mmkit convert"),
         (JsonlReader, repr(MNRE), "relation instances as MNRE", "mmkit convert"),
@@ -122,7 +142,6 @@ def test_commands_that_are_advised_work(tmp_path: Path) -> None:
     """They run in this process, as `python -c` would."""
     wanted = {
         "a.json": ([{"text": "Mara", "images": []}], json.dumps([{"text": "Mara", "images": []}])),
-        "b.csv": ([{"text": "look, Mara", "images": ["a.jpg"]}], 'text,image\n"look, Mara",a.jpg\n'),
         "c.txt": ([{"text": "look at Mara"}, {"text": "and Kofi"}], "look at Mara\n\nand Kofi\n"),
         "d.tsv": ([{"id": "Q1", "name": "Mara", "description": "Singer"}], "Q1\tMara\tSinger\n"),
     }
