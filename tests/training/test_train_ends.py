@@ -130,7 +130,7 @@ def test_a_full_disk_while_the_best_is_written_leaves_the_one_before(recipe, tmp
     def fill_up(tensors: Any, path: Path, **more: Any) -> None:
         write(tensors, path, **more)
         written.append(path)
-        if sum("model.safetensors" in p.name and "step-" not in str(p) for p in written) > 2:
+        if sum("model.safetensors" in str(p) and "step-" not in str(p) for p in written) > 2:
             full()
 
     monkeypatch.setattr(mmkit.runs.weights, "save_file", fill_up)
