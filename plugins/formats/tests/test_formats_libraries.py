@@ -158,7 +158,10 @@ def test_shards_of_the_library_are_read(tmp_path: Path) -> None:
 def test_label_studio_converts_what_is_written(tmp_path: Path, example: Example) -> None:
     """The converter of Label Studio's own SDK makes CoNLL of our tasks."""
     converter = pytest.importorskip("label_studio_sdk.converter")
-    write("label_studio", tmp_path / "tasks.json", [example])
+    write("label_studio", tmp_path / "import.json", [example])
+    tasks = json.loads((tmp_path / "import.json").read_text())
+    tasks = [{"id": i, **task} for i, task in enumerate(tasks)]  # as the tool numbers them
+    (tmp_path / "tasks.json").write_text(json.dumps(tasks))
     labels = '<Labels name="label" toName="text"><Label value="PER"/></Labels>'
     config = f'<View>{labels}<Text name="text" value="$text"/></View>'
     made = converter.Converter(config, str(tmp_path))
