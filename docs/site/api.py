@@ -154,6 +154,7 @@ PUBLIC_MODULES = (
     "mmkit.tasks",
     "mmkit.tasks.answer",
     "mmkit.tasks.base",
+    "mmkit.temporary",
     "mmkit.terminal",
     "mmkit.testing",
     "mmkit.training.schedules",

@@ -34,7 +34,6 @@ def score(
     predict`, or canonical jsonlines from elsewhere. Either may be a file in a form that a
     plugin reads. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
     """
-    from mmkit.errors import printable
     from mmkit.inference.score import score_files
     from mmkit.metrics.scoring import nothing_to_score
     from mmkit.recipe import parse_overrides
@@ -43,7 +42,7 @@ def score(
     metric = build_part("metrics", name, parse_overrides(context.args))
 
     def warn(message: str) -> None:
-        click.echo(f"warning: {printable(message, keep=chr(10))}", err=True)
+        echo(f"warning: {message}", err=True)
 
     figures, examples = score_files(gold, predictions, metric, in_order=in_order, note=warn)
     if json_:
