@@ -30,9 +30,12 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15
 
-# Every recipe on its sample, to the end, and what pictures add to those that `make test` leaves out.
+# A process is killed at every so-manieth change that it makes to files: `make matrix KILL_EVERY=1` kills at each (an hour).
+KILL_EVERY ?= 12
+
+# Every recipe on its sample, to the end, what pictures add to those that `make test` leaves out, and kills.
 matrix: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist worksteal --durations 10
+	OMP_NUM_THREADS=1 KILL_EVERY=$(KILL_EVERY) $(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist worksteal --durations 10
 
 # Damaged files of every kind, for an hour or FUZZ_MINUTES; CASE=NAME:NUMBER repeats one. What failed is in .fuzz/.
 fuzz: $(READY)

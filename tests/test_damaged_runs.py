@@ -102,10 +102,10 @@ def test_a_damaged_file_is_one_message(name: str, run: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(8))
 def test_any_damage_is_one_message(seed: int, run: Path, tmp_path: Path) -> None:
     rng = Random(seed)
-    for _ in range(50):
+    for _ in range(25):
         folder = restored(run, tmp_path / "copy")
         how = damage(folder, rng)
         try:
@@ -118,10 +118,9 @@ def test_any_damage_is_one_message(seed: int, run: Path, tmp_path: Path) -> None
 def test_every_kind_of_damage_is_one_message(run: Path, tmp_path: Path) -> None:
     for name in files(run):
         for kind, change in kinds(run / name).items():
-            for seed in range(3):
-                folder = restored(run, tmp_path / "copy")
-                how = change(folder / name, Random(seed))
-                try:
-                    used(folder)
-                except Exception as error:
-                    raise AssertionError(f"{name}: {kind} {how}") from error
+            folder = restored(run, tmp_path / "copy")
+            how = change(folder / name, Random(0))
+            try:
+                used(folder)
+            except Exception as error:
+                raise AssertionError(f"{name}: {kind} {how}") from error
