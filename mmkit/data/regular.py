@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO, cast
 
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
@@ -16,7 +16,7 @@ _KINDS = (
 )
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> io.BufferedReader:
     """The file's bytes. Raises `OSError` for what cannot be opened, and for what is no regular file.
 
     A pipe that the shell opened, such as `/dev/stdin` or `/dev/fd/63`, is read as well: somebody is writing to it.
@@ -34,7 +34,7 @@ def open_regular(path: Path | str) -> BinaryIO:
         elif not stat.S_ISREG(mode):
             kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
             raise OSError(errno.EINVAL, f"this is {kind}, not a file")
-        return cast(BinaryIO, os.fdopen(descriptor, "rb"))
+        return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
