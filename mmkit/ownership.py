@@ -35,7 +35,10 @@ def check_own(paths: Iterable[Path]) -> None:
     for path in paths:
         try:
             reason = _foreign(path)
-        except OSError:  # whoever opens it will say what is wrong
+        except (
+            OSError,
+            RuntimeError,
+        ):  # RuntimeError: a loop of links. Whoever opens it will say what is wrong
             continue
         if reason:
             raise MMKitError(

@@ -58,3 +58,8 @@ def test_a_pipe_in_place_of_a_shard_is_not_waited_for(tmp_path: Path) -> None:
         opened = Shards(tmp_path)
     assert opened.damaged == [tmp_path / "a.safetensors"]
     assert opened.where == {}
+
+
+def test_a_link_to_itself_in_place_of_a_shard_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").symlink_to(tmp_path / "a.safetensors")
+    assert Shards(tmp_path).damaged == [tmp_path / "a.safetensors"]
