@@ -195,7 +195,7 @@ def test_pictures_that_are_read_in_every_epoch_are_looked_at_first(recipe, tmp_p
     notes = Notes()
     blank = recipe(root | trainable | {"data.missing_images": "blank"})
     train(blank, tmp_path / "run", device="cpu", hooks=[notes])
-    assert any("1 empty: " in note and "they blank images replace them" in note for note in notes.said)
+    assert any("1 empty: " in note and "blank images replace them" in note for note in notes.said)
 
 
 def test_files_have_the_usual_permissions(recipe, tmp_path):
