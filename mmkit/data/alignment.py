@@ -76,7 +76,7 @@ class Aligner:
         if not spans:
             return words, []
         if self.units == "characters" and all(_as_said(span, text, words.offsets) for span in spans):
-            return words, [Span(*s.tokens, s.label, s.regions) for s in spans]  # type: ignore[misc]
+            return words, [Span(*s.tokens, s.label, s.regions) for s in spans]  # type: ignore[misc, call-arg]
         places = _Places(text, words)
         told = spans if self.units == "characters" else self._converted(text, spans, where)
         found = [places.exact(span) for span in told]

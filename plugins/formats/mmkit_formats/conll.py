@@ -286,7 +286,7 @@ class ConllWriter(Writer):
         """The tags of an example. Raises `DataError` for spans that overlap."""
         tags = ["O"] * len(example.tokens)
         orphans = {tuple(bounds) for bounds in example.notes.get(ORPHANS, ())}
-        begin, inside, end, single = _LETTERS[scheme]
+        begin, inside, end, single = tuple(_LETTERS[scheme])
         done = last = None
         for span in sorted(example.spans, key=lambda s: (s.start, -s.end)):
             if any(tag != "O" for tag in tags[span.start : span.end]):
