@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmkit.errors import MMKitError
 from mmkit.files import explained
-from mmkit.ownership import cache_root, check_own, make_own
+from mmkit.files.ownership import cache_root, check_own, make_own
 
 
 def cache_dir(kind: str) -> Path:
@@ -14,7 +14,7 @@ def cache_dir(kind: str) -> Path:
 
     It is under `$MMKIT_CACHE`, or `mmkit` in the user's cache folder (`$XDG_CACHE_HOME`, else `~/.cache`).
     Raises `MMKitError` if it cannot be made, or if another user may write to it. Whoever reads a file from it checks
-    the file with `mmkit.ownership.check_own`.
+    the file with `mmkit.files.ownership.check_own`.
     """
     root = cache_root()
     folder = root / kind

@@ -15,19 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
-    (
-        "errors",
-        "files",
-        "temporary",
-        "ownership",
-        "cache",
-        "notes",
-        "moved",
-        "network",
-        "servers",
-        "terminal",
-        "rendering",
-    ),
+    ("errors", "files", "cache", "moved", "access", "terminal"),
     ("pretrained",),
     ("data",),
     ("ops", "batch"),

@@ -17,6 +17,7 @@ from huggingface_hub import constants
 
 import mmkit
 from mmkit import registry
+from mmkit.access.network import check_network, network_allowed, network_hint, without_network
 from mmkit.annotators.base import Annotator
 from mmkit.annotators.run import annotate
 from mmkit.cli import main
@@ -24,7 +25,6 @@ from mmkit.data.types import Entity, Example, Image, Mention
 from mmkit.errors import MMKitError, PartError
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
-from mmkit.network import check_network, network_allowed, network_hint, without_network
 from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run
 from mmkit.testing import registered_parts

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmkit.data.types import Example
 from mmkit.loading.split import Split
-from mmkit.notes import SHOWN, capped, few
+from mmkit.terminal.notes import SHOWN, capped, few
 
 
 @given(st.lists(st.text(max_size=5), max_size=20), st.integers(1, 10))

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mmkit import ownership
 from mmkit.annotators.store import ResultStore
 from mmkit.cache import cache_dir
 from mmkit.encoders.shards import Shards
-from mmkit.files import kept, written_once
-from mmkit.ownership import check_own, check_tree, make_own
+from mmkit.files import kept, ownership, written_once
+from mmkit.files.ownership import check_own, check_tree, make_own
 from raising import raises
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs POSIX users")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmkit.servers import check_secret_way, is_loopback, is_named, key_goes_to, origin
+from mmkit.access.servers import check_secret_way, is_loopback, is_named, key_goes_to, origin
 from raising import raises
 
 NAMED = "T_SERVER_URL"

@@ -10,7 +10,7 @@ import pytest
 
 from mmkit.encoders.sampling import make_once
 from mmkit.files import MARKER, atomic, written_once
-from mmkit.temporary import is_temporary, leftovers, remove_leftovers, temporary_file, temporary_folder
+from mmkit.files.temporary import is_temporary, leftovers, remove_leftovers, temporary_file, temporary_folder
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from mmkit.annotators.base import Annotator
 from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Image
 from mmkit.errors import ImageError
-from mmkit.notes import NAMED, capped
+from mmkit.terminal.notes import NAMED, capped
 
 
 def picture_key(image: Image) -> str:

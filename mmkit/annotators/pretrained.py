@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmkit.access.network import network_hint
 from mmkit.data.fingerprints import file_sha256
 from mmkit.errors import MMKitError, PartError
-from mmkit.network import network_hint
 
 if TYPE_CHECKING:
     from mmkit.pretrained.source import Pretrained

@@ -11,7 +11,7 @@ from mmkit.annotators.base import Annotator, Failed
 from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, PartError
-from mmkit.notes import capped
+from mmkit.terminal.notes import capped
 
 T = TypeVar("T", Example, Entity)
 Progress = Callable[[int, int], None]

@@ -14,7 +14,7 @@ from typing import Any
 from mmkit.cache import cache_dir
 from mmkit.errors import MMKitError
 from mmkit.files import parsed_json
-from mmkit.ownership import check_own
+from mmkit.files.ownership import check_own
 
 
 class ResultStore:

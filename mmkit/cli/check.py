@@ -63,7 +63,7 @@ def check(
         also: dict[str, Any] = {"parts": {"problems": absent}} if absent else {}
         echo(as_json({name: report.to_json() for name, report in reports.items()} | also))
     else:
-        from mmkit.rendering import Terminal
+        from mmkit.terminal.rendering import Terminal
 
         console = Terminal(highlight=False, soft_wrap=True)
         console.print(f"{loaded.path}: the recipe is valid", markup=False)

@@ -23,8 +23,8 @@ from mmkit.config.packages import DISTRIBUTION
 from mmkit.config.parameters import Parameter, parameters, type_name
 from mmkit.errors import PartError
 from mmkit.registry import Component
-from mmkit.rendering import Terminal
 from mmkit.terminal import echo
+from mmkit.terminal.rendering import Terminal
 
 WIDE = 10_000
 """Columns of output that is not a terminal: nothing is wrapped or cut, each part is one line."""

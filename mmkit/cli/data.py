@@ -55,10 +55,10 @@ def annotate(
             echo(f"  → recipes that have some: {', '.join(others[:SHOWN])}{more}")
         return
     quiet_libraries()
+    from mmkit.access.network import without_network
     from mmkit.inference.devices import pick_device
     from mmkit.loading.annotation import Annotation
     from mmkit.loading.splits import read_splits
-    from mmkit.network import without_network
     from mmkit.runs.folder import Run
 
     of_run = Run(loaded.path.parent).holds(loaded.path)

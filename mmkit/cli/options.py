@@ -44,7 +44,7 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
 
 def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:
     """Print scores as tables on standard output."""
-    from mmkit.rendering import Terminal
+    from mmkit.terminal.rendering import Terminal
     from mmkit.training.console import results_tables
 
     for table in results_tables(figures, title):

@@ -21,8 +21,8 @@ from mmkit.cli.formats import (
 )
 from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
-from mmkit.notes import capped
 from mmkit.terminal import echo
+from mmkit.terminal.notes import capped
 
 if TYPE_CHECKING:
     from mmkit.data.types import Entity, Example, Prediction
@@ -113,10 +113,10 @@ def predict(
         task.check_given(given, "input")
     quiet_libraries()
     import mmkit
+    from mmkit.access.network import without_network
     from mmkit.data.convert import folder_of, moved
     from mmkit.data.expected import records
     from mmkit.loading.splits import check_split, read_split
-    from mmkit.network import without_network
 
     writer = writer_of(format_, settings) if format_ is not None else None
     predictor = mmkit.load(run, device=device, entities=entities, allow_network=allow_network)
@@ -240,7 +240,7 @@ def write_annotations(
 
 def show(task: Task, answers: Iterable[Answer]) -> None:
     """Answers for a person, as their task shows them."""
-    from mmkit.rendering import Terminal
+    from mmkit.terminal.rendering import Terminal
 
     console = Terminal(highlight=False, soft_wrap=True, file=sys.stdout)
     for answer in answers:

@@ -73,7 +73,7 @@ class TaskCommand(click.Command):
 
 def task_of(run: Path) -> Task:
     """The task of a run's decoder. Raises `RunError` or `RecipeError` for a run that cannot be used."""
-    from mmkit.network import without_network
+    from mmkit.access.network import without_network
     from mmkit.runs.folder import Run
 
     with without_network(run):

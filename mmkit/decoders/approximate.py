@@ -26,8 +26,8 @@ from mmkit.decoders.search import best_first, check_finite, cosine
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import MMKitError, PartError
 from mmkit.files import crc32_of, explained, read_json, written_once
+from mmkit.files.ownership import check_tree
 from mmkit.ops.losses import unit
-from mmkit.ownership import check_tree
 
 FORMAT = 1
 FACTS = "facts.json"

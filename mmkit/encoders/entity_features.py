@@ -29,7 +29,7 @@ from mmkit.encoders.shards import Shard, locked, read_shard, shard_bytes
 from mmkit.encoders.store import cores, load_ahead, refuse_pictures
 from mmkit.errors import DataError, ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, read_json, write_json
-from mmkit.ownership import check_own
+from mmkit.files.ownership import check_own
 
 CHUNK = 16_384
 """Rows of a file: a killed process computes at most this many again."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmkit.data.types import Example
 from mmkit.files import put_in_place
-from mmkit.ownership import check_tree
-from mmkit.temporary import temporary_folder
+from mmkit.files.ownership import check_tree
+from mmkit.files.temporary import temporary_folder
 
 
 def make_once(folder: Path, write: Callable[[Path], None]) -> None:

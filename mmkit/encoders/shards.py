@@ -20,8 +20,8 @@ from torch import Tensor
 from mmkit.batch import Features
 from mmkit.errors import MMKitError, one_line
 from mmkit.files import atomic, explained, sync_folder
-from mmkit.ownership import check_own
-from mmkit.temporary import remove_leftovers
+from mmkit.files.ownership import check_own
+from mmkit.files.temporary import remove_leftovers
 
 FORMAT = "1"
 HEADER = "header"

@@ -28,7 +28,7 @@ from mmkit.encoders.items import BLANK, ItemSource, MissingImages, is_blank
 from mmkit.encoders.shards import Shards
 from mmkit.encoders.stored import StoredFeatures
 from mmkit.errors import DataError, ImageError
-from mmkit.notes import capped
+from mmkit.terminal.notes import capped
 
 FLUSH_BYTES = 64 << 20
 FLUSH_SECONDS = 20.0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmkit.access.network import without_network
 from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.checking.unread import entity_notes, unread_notes
 from mmkit.data.types import Prediction
@@ -23,7 +24,6 @@ from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES
 from mmkit.loading.splits import check_split, read_splits
 from mmkit.metrics.scoring import nothing_to_score
-from mmkit.network import without_network
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmkit.access.network import without_network
 from mmkit.data.types import Entity, Example, Image, Prediction
 from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, ImageError
@@ -17,7 +18,6 @@ from mmkit.inference.inference import Inference
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.model import Model
-from mmkit.network import without_network
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.tasks import Answer, JointTask, LinkAnswer, LinkTask, SpanTask, Task

@@ -19,10 +19,10 @@ from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
 from mmkit.files import explained, is_undamaged
+from mmkit.files.temporary import temporary_folder
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split, fingerprints
 from mmkit.recipe import Recipe
-from mmkit.temporary import temporary_folder
 
 
 def read_knowledge_base(

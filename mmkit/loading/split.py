@@ -12,7 +12,7 @@ from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError
-from mmkit.notes import capped
+from mmkit.terminal.notes import capped
 
 ENTITIES = "entities"
 

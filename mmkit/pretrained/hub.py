@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not listed
 
-from mmkit.network import network_hint
+from mmkit.access.network import network_hint
 
 PATIENCE = 10.0
 """Seconds to wait for the Hub's answer whether it has a model."""

@@ -20,19 +20,19 @@ from typing import Any
 import torch
 from packaging.requirements import Requirement
 
+from mmkit.access.network import without_network
 from mmkit.config.packages import DISTRIBUTION, distribution_of
 from mmkit.data.jsonlines import write_jsonl
 from mmkit.data.types import Entity, Prediction
 from mmkit.encoders.items import MissingImages
 from mmkit.errors import RunError, one_line
 from mmkit.files import atomic, explained, read_json, write_json
+from mmkit.files.temporary import is_temporary, remove_leftovers
 from mmkit.loading.knowledge import read_entities
 from mmkit.model import Model, assemble
-from mmkit.network import without_network
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.integrity import BELOW, FILES, RECIPE, check_files, described, missing_files, run_files
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
-from mmkit.temporary import is_temporary, remove_leftovers
 
 FORMAT = 1
 COMPLETE = ("completed", "stopped")

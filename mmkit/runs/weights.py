@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmkit.errors import RunError, one_line
 from mmkit.files import replacing
-from mmkit.temporary import temporary_folder
+from mmkit.files.temporary import temporary_folder
 
 SAME = "same"
 """Metadata key: JSON that says under which name a tensor with several names is written."""

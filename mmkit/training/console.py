@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mmkit.errors import printable
 from mmkit.hooks import hookimpl
-from mmkit.rendering import Terminal
+from mmkit.terminal.rendering import Terminal
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe

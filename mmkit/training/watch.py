@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from mmkit.errors import TrainingError
-from mmkit.notes import few
+from mmkit.terminal.notes import few
 from mmkit.training.loop import Update
 
 SHOWN = 40

@@ -12,9 +12,9 @@ import openai
 from anyio.from_thread import start_blocking_portal
 from openai.types.chat import ChatCompletionUserMessageParam
 
+from mmkit.access.network import check_network
 from mmkit.annotators.base import Failed
 from mmkit.errors import MMKitError
-from mmkit.network import check_network
 from mmkit_dim.answers import Answer
 from mmkit_dim.endpoint import KEY, URL, Endpoint
 

@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from mmkit.access.servers import check_secret_way, is_named, key_goes_to
 from mmkit.errors import MMKitError
-from mmkit.servers import check_secret_way, is_named, key_goes_to
 
 URL, KEY, HEADERS = "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_CUSTOM_HEADERS"
 """The environment's variables, those of the `openai` client."""

@@ -195,7 +195,7 @@ def _print_table(title: str, rows: Mapping[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from mmkit.rendering import Terminal
+    from mmkit.terminal.rendering import Terminal
 
     table = Table(title=escape(title), title_justify="left", show_header=False)
     table.add_column()
@@ -209,7 +209,7 @@ def _print_found(found: Sequence[Retrieved]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from mmkit.rendering import Terminal
+    from mmkit.terminal.rendering import Terminal
 
     table = Table("score", "article", "text", show_lines=True)
     for hit in found:

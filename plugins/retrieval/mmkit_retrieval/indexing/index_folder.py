@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from mmkit.errors import DataError
 from mmkit.files import explained, read_json, write_json
-from mmkit.temporary import is_temporary, remove_leftovers
+from mmkit.files.temporary import is_temporary, remove_leftovers
 from mmkit_retrieval.indexing.ledger import Ledger
 from mmkit_retrieval.pictures import vectors
 from mmkit_retrieval.text import text_files

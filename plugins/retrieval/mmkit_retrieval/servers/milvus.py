@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from mmkit.access.network import check_network
+from mmkit.access.servers import key_goes_to
 from mmkit.errors import DataError, PartError
-from mmkit.network import check_network
-from mmkit.servers import key_goes_to
 from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.vectors import Array, Model
 from mmkit_retrieval.retrieved import Retrieved

@@ -34,9 +34,9 @@ from math import isfinite
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from mmkit.access.network import check_network
+from mmkit.access.servers import key_goes_to
 from mmkit.errors import DataError, PartError, one_line
-from mmkit.network import check_network
-from mmkit.servers import key_goes_to
 from mmkit_retrieval.retrieved import Retrieved
 from mmkit_retrieval.servers.bounded import MOST_BYTES, TooLongError, TooSlowError, bound, in_time
 from mmkit_retrieval.text.text_index import encodable

@@ -19,7 +19,7 @@ from typing import Any
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 from mmkit.files import parsed_json, read_json, write_json
-from mmkit.temporary import remove_leftovers
+from mmkit.files.temporary import remove_leftovers
 from mmkit_retrieval.checksums import checksum, odd_file
 
 FORMAT = 1

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkit.errors import DataError, one_line
 from mmkit.files import explained
-from mmkit.temporary import remove_leftovers
+from mmkit.files.temporary import remove_leftovers
 from mmkit_retrieval.corpora.article import Article
 from mmkit_retrieval.retrieved import Retrieved
 from mmkit_retrieval.text.text_files import (

@@ -16,8 +16,8 @@ from typing import IO, Any
 from filelock import FileLock
 
 from mmkit.errors import DataError, MMKitError, RunError
-from mmkit.ownership import check_tree
-from mmkit.temporary import temporary_file, temporary_folder
+from mmkit.files.ownership import check_tree
+from mmkit.files.temporary import temporary_file, temporary_folder
 
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "free some space, or name another folder"),

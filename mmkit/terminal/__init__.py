@@ -1,4 +1,4 @@
-"""Print lines on a terminal: `echo`, and `quiet_controls` for log messages. For tables see `mmkit.rendering`.
+"""Print lines on a terminal: `echo`, and `quiet_controls` for log messages. For tables see `mmkit.terminal.rendering`.
 
 Data, paths and names may contain escape sequences, which move the cursor, write to the clipboard or change the
 writing direction. Here they become visible characters. Commands print only in these two ways (a test checks it).

@@ -1,0 +1,1 @@
+"""What may be contacted: other machines at all, and the servers that get a key."""
