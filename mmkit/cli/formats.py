@@ -27,7 +27,7 @@ setting_option = click.option(
     "settings",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A setting of --format; may be repeated. `mmkit describe NAME --registry writers` shows what there is.",
+    help="A setting of --format; may be repeated. `mmkit describe NAME --registry writers` shows all settings.",
 )
 
 
@@ -51,4 +51,4 @@ def reader_of(name: str, path: Path, settings: dict[str, object] | None = None) 
 def say_losses(writer: Writer) -> None:
     """A line for each kind of thing that the format had no place for."""
     for what, count in writer.losses.items():
-        echo(f"not written, for the format has no place for it: {count} × {what}", err=True)
+        echo(f"not written, because the format has no place for it: {count} × {what}", err=True)

@@ -40,10 +40,10 @@ _OTHER = re.compile(r"(?:[EAMNR#]\S*|\*)\t.*", re.DOTALL)
 class BratReader(FormatReader):
     """Reads brat's standoff: `file` is a folder of texts (`.txt`) and annotations (`.ann`), or one of the two files.
 
-    Each text is one example, its id the name without ending. Text-bound annotations (`T`) are spans, binary relations
-    (`R`) are relations. Discontinuous spans are refused, or left out with `misaligned = "drop"`. Events, attributes,
-    normalisations and comments are kept in the note `formats.brat`. An image with the text's name (`17.jpg`) is its
-    photo.
+    Each text is one example; its id is the name without the ending. Text-bound annotations (`T`) are spans, binary
+    relations (`R`) are relations. A discontinuous span is an error; `misaligned = "drop"` leaves it out. Events,
+    attributes, normalisations and comments are kept in the note `formats.brat`. An image with the text's name
+    (`17.jpg`) is its photo.
     """
 
     note = NOTE
@@ -77,9 +77,9 @@ class BratReader(FormatReader):
         text += "\n" if raw.endswith(b"\n") else ""
         if b"\r\n" in raw:
             raise wrong(
-                "the text has Windows line ends, which brat's offsets count and mmkit does not",
+                "the text has Windows line ends, which brat's offsets count but mmkit does not",
                 path,
-                "write it with \\n alone, and annotate that text",
+                "save it with \\n as line ends, and annotate that text",
                 code="formats.line-ends",
             )
         folder = self.path if self.path.is_dir() else self.path.parent
@@ -108,7 +108,7 @@ class BratReader(FormatReader):
             if not line.startswith("T"):
                 if not _OTHER.fullmatch(line):
                     raise wrong(
-                        f"this is not a line of brat's: {shown(line)}",
+                        f"this is not a line of a brat file: {shown(line)}",
                         where,
                         "see docs/formats.md",
                         code="formats.brat-line",
@@ -120,7 +120,7 @@ class BratReader(FormatReader):
                 raise wrong(
                     f"this is not a text-bound annotation: {shown(line)}",
                     where,
-                    "T1<tab>PER 0 6<tab>Jordan",
+                    "it looks like T1<tab>PER 0 6<tab>Jordan",
                     code="formats.brat-line",
                 )
             name, label, bounds, words = match.groups()
@@ -130,9 +130,9 @@ class BratReader(FormatReader):
                     dropped.add(name)
                     continue
                 raise wrong(
-                    f"{name} is a discontinuous span ({bounds}), and spans here are whole",
+                    f"{name} is a discontinuous span ({bounds}), which mmkit does not support",
                     where,
-                    'join its parts in brat, or leave such spans out with misaligned = "drop"',
+                    'join its parts in brat, or set misaligned = "drop" to leave such spans out',
                     code="formats.discontinuous",
                 )
             start, end = map(int, bounds.split())
@@ -141,7 +141,7 @@ class BratReader(FormatReader):
                 raise wrong(
                     f"{name} occurs twice",
                     where,
-                    "names of annotations are used once",
+                    "give each annotation its own name",
                     code="formats.brat-line",
                 )
             places[name] = len(draft.marks)
@@ -163,7 +163,7 @@ class BratReader(FormatReader):
                     rest.append(line)
                     continue
                 raise wrong(
-                    f"{name} joins {missing[0]}, which is not there",
+                    f"{name} joins {missing[0]}, which does not exist",
                     f"{path}:{number}",
                     "",
                     code="formats.no-such-span",
@@ -171,14 +171,14 @@ class BratReader(FormatReader):
             else:
                 draft.links.append(Link(places[ends[0]], places[ends[1]], label, {"id": name}))
         if rest:
-            self.repairs["line that is no span and no relation kept in a note"] += len(rest)
+            self.repairs["line that is neither a span nor a relation kept in a note"] += len(rest)
             draft.extra = {"lines": rest}
 
 
 class BratWriter(Writer):
     """Writes a folder for brat: each example's text and annotations, and an `annotation.conf` with its labels.
 
-    The folder must not exist yet, or be empty. An id is a file's name: `/` in it makes folders.
+    The folder must be new or empty. Each example's id becomes a file's name: `/` in it makes folders.
     """
 
     def write(self, path: Path, records: Iterable[Example | Entity]) -> None:
@@ -203,7 +203,7 @@ class BratWriter(Writer):
             raise wrong(
                 f"the id {example.id!r} cannot be a file's name",
                 example.id,
-                "give ids that can",
+                "change the id",
                 code="formats.id",
             )
         text = folder / f"{example.id}.txt"
@@ -211,7 +211,7 @@ class BratWriter(Writer):
             raise wrong(
                 f"two ids make the file {text.name}",
                 example.id,
-                "give ids that differ in more than case",
+                "give ids that differ in more than upper and lower case",
                 code="formats.id",
             )
         text.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +246,7 @@ class BratWriter(Writer):
 
 
 def _numbered(letter: str, given: list[str | None]) -> list[str]:
-    """The names of annotations: those they have, and new ones."""
+    """The names of annotations: the ones they had, or new ones."""
     used = {int(name[1:]) for name in given if name}
     free = (number for number in range(1, len(given) + len(used) + 1) if number not in used)
     return [name or f"{letter}{next(free)}" for name in given]
@@ -255,7 +255,7 @@ def _numbered(letter: str, given: list[str | None]) -> list[str]:
 def _name(label: str, id: str) -> str:
     if not label or re.search(r"\s", label):
         raise wrong(
-            f"the label {label!r} has white space, which brat's labels cannot",
+            f"the label {label!r} contains white space, which brat does not allow in labels",
             id,
             "rename the label",
             code="formats.label",
@@ -265,11 +265,11 @@ def _name(label: str, id: str) -> str:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears when the block ends well. Raises `DataError` where something stands there already."""
+    """A folder that appears when the block succeeds. Raises `DataError` if the path already exists."""
     with explained(path, DataError):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise wrong(
-                "something is there already",
+                "this path already exists",
                 path,
                 "name a folder that does not exist yet",
                 code="formats.exists",

@@ -20,10 +20,10 @@ PLAIN = (str, int, float, bool, type(None))
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of a table's columns; one that the table does not have is empty everywhere.
+    """The names of a table's columns; a column that the table does not have counts as empty.
 
     `tags` holds a tag (`B-PER`) or its number for each token; `spans` and `relations` hold lists as canonical jsonlines
-    have them (objects with start_char and end_char, or start and end), or JSON; `images` a path, a picture, or a list.
+    have them (objects with start_char and end_char, or start and end), or JSON; `images` a path, an image, or a list.
     """
 
     id: str = "id"
@@ -40,7 +40,7 @@ class Columns:
 
 
 class Rows:
-    """Makes drafts of rows; `names` are the tags that numbers stand for, `picture` makes a cell a picture's path."""
+    """Makes drafts from rows; `names` are the tags that numbers mean, `picture` turns a cell into an image's path."""
 
     def __init__(
         self, columns: Columns, picture: Callable[[Any, str], str | None], names: Sequence[str] | None = None
@@ -51,12 +51,12 @@ class Rows:
         self.tags.update({"_": ("O", ""), "-": ("O", "")})
 
     def draft(self, row: Mapping[str, Any], where: str, id: str) -> Draft:
-        """A row as a draft; what is in other columns becomes its `extra`. Raises `DataError`."""
+        """A row as a draft; the content of other columns becomes its `extra`. Raises `DataError`."""
         columns = self.columns
         text, tokens = row.get(columns.text), _listed(row.get(columns.tokens), columns.tokens, where)
         if not isinstance(text, str) and tokens is None:
             raise wrong(
-                f"there is no text in the column {columns.text!r}, and no tokens in {columns.tokens!r}",
+                f"the column {columns.text!r} has no text, and {columns.tokens!r} has no tokens",
                 where,
                 f"the columns are {', '.join(map(str, row))}: name the one that holds them (text, tokens)",
                 code="formats.no-text",
@@ -66,7 +66,7 @@ class Rows:
         if tokens is not None:
             if set(map(type, tokens)) - {str}:
                 raise wrong(
-                    f"`{columns.tokens}` is no list of texts: {shown(tokens)}",
+                    f"`{columns.tokens}` is not a list of texts: {shown(tokens)}",
                     where,
                     "",
                     code="formats.columns",
@@ -93,7 +93,7 @@ class Rows:
             raise wrong(
                 f"{len(tags)} tags for {count} tokens",
                 draft.where,
-                f"see {self.columns.tags!r}",
+                f"give each token one tag in the column {self.columns.tags!r}",
                 code="formats.tags",
             )
         read = []
@@ -102,7 +102,7 @@ class Rows:
                 tag = self.names[tag]
             if not isinstance(tag, str):
                 raise wrong(
-                    f"the tag {shown(tag)} is a number, and the file does not say what it stands for",
+                    f"the tag {shown(tag)} is a number, and the file does not say which tag it means",
                     draft.where,
                     "give the tags' names in the order of their numbers, as the setting tag_names",
                     code="formats.tags",
@@ -146,7 +146,7 @@ class Rows:
     def _span(self, span: Any, name: str, draft: Draft) -> CharSpan:
         if not isinstance(span, dict) or not isinstance(span.get("label"), str):
             raise wrong(
-                f"`{name}` is no span with a label: {shown(span)}", draft.where, "", code="formats.columns"
+                f"`{name}` is not a span with a label: {shown(span)}", draft.where, "", code="formats.columns"
             )
         tokens = None
         start, end = span.get("start_char"), span.get("end_char")
@@ -162,7 +162,7 @@ class Rows:
                 start, end = draft.words.offsets[tokens[0]][0], draft.words.offsets[tokens[1] - 1][1]
         if type(start) is not int or type(end) is not int or start < 0 or end < 0:
             raise wrong(
-                f"`{name}` has no bounds within the sentence: {shown(span)}",
+                f"`{name}` does not begin and end within the sentence: {shown(span)}",
                 draft.where,
                 "give start_char and end_char, or start and end in tokens",
                 code="formats.columns",
@@ -184,9 +184,9 @@ def _words(text: str | None, tokens: Sequence[str], where: str) -> tuple[str, Wo
         start = text.find(token, at)
         if start < 0:
             raise wrong(
-                f"the token {i} ({token!r}) does not stand in the text behind character {at}",
+                f"token {i} ({token!r}) is not in the text after character {at}",
                 where,
-                "tokens stand in the text in their order",
+                "the text must contain all tokens, in their order",
                 code="formats.tokens",
             )
         at = start + len(token)
@@ -205,16 +205,16 @@ def _listed(value: Any, name: str, where: str) -> list[Any] | None:
             value = value.split()
     if not isinstance(value, list):
         raise wrong(
-            f"the column {name!r} holds no list: {shown(value)}",
+            f"the column {name!r} does not hold a list: {shown(value)}",
             where,
-            "a list, or one as JSON",
+            "give a list, or a list as JSON",
             code="formats.columns",
         )
     return value
 
 
 def plain(value: Any) -> Any:
-    """A cell as JSON; what JSON has no place for becomes its text."""
+    """A cell as JSON; values that JSON does not have become text."""
     if isinstance(value, list):
         return [plain(v) for v in value]
     if isinstance(value, dict):

@@ -45,10 +45,10 @@ class _Sentence:
 
 
 class ConllReader(Reader):
-    """Reads sentences of a token a line in columns, ended by an empty line.
+    """Reads columns: one token a line, and an empty line after each sentence.
 
     `token_column` and `tag_column` count from 0, or from the end: -1 is the last. `separator` is "tab", "space" (any
-    white space) or "auto": tabs where a line has some. Tags may be BIO, IOB1, BIOES, BILOU or BMES, and lone `_` or `-`
+    white space) or "auto": tabs if a line has some. Tags may be BIO, IOB1, BIOES, BILOU or BMES; `_` or `-` alone
     means outside. With `tag_column = null`, only the tokens are read. `rename` maps labels of the file to others.
 
     Lines that begin with `comment` and a space are comments; `# sent_id = ...` is the sentence's id, and the
@@ -110,7 +110,7 @@ class ConllReader(Reader):
             if letters & set(own):
                 return scheme  # type: ignore[return-value]
         if looks_like_iob1(told):
-            self.repairs["file read as IOB1, where an I- tag opens a span"] += 1
+            self.repairs["file read as IOB1, in which an I- tag begins a span"] += 1
             return "IOB1"
         return "BIO"
 
@@ -142,7 +142,7 @@ class ConllReader(Reader):
         if sentence.rows:
             yield sentence
         elif repairs is not None and (sentence.before or sentence.comments):
-            repairs["comment behind the last sentence left out"] += len(sentence.before) + len(
+            repairs["comment after the last sentence left out"] += len(sentence.before) + len(
                 sentence.comments
             )
 
@@ -160,7 +160,7 @@ class ConllReader(Reader):
                     f"this is not a line of columns: {shown(line)}", where, "each line is a token and its tag"
                 )
             raise wrong(
-                f"there is no column {column} on a line of {len(row)}: {shown(line)}",
+                f"there is no column {column}; this line has {len(row)}: {shown(line)}",
                 where,
                 "columns count from 0, or -1 from the end; see token_column, tag_column and separator",
                 code="formats.columns",
@@ -209,11 +209,12 @@ class ConllReader(Reader):
 
 
 class ConllWriter(Writer):
-    """Writes a token a line and its tag, in the scheme BIO, IOB1, BIOES, BILOU or BMES.
+    """Writes a token and its tag on each line, in the scheme BIO, IOB1, BIOES, BILOU or BMES.
 
-    Sentences that were CoNLL's get their other columns, comments and scheme back, unless `scheme` is given. All others
-    have the two columns, between `separator` ("tab" or "space"), and with `ids` a comment `# sent_id`. Spans that
-    overlap cannot be written: that is an error, or with `overlapping = "first"` the longest of the first is written.
+    Sentences that came from CoNLL columns get their other columns, comments and scheme back, unless `scheme` is given.
+    All others have two columns, separated by `separator` ("tab" or "space"), and with `ids` a comment `# sent_id`.
+    Spans that overlap cannot be written: that is an error. With `overlapping = "first"`, the one that begins first is
+    written (the longest, if several begin there).
     """
 
     def __init__(
@@ -251,7 +252,7 @@ class ConllWriter(Writer):
                 or (self.separator == " " and " " in token)
             ):
                 raise wrong(
-                    f"the token {token!r} cannot stand in a column",
+                    f"the token {token!r} cannot be written in a column",
                     example.id,
                     "choose another tokenisation",
                     code="formats.token",
@@ -296,7 +297,7 @@ class ConllWriter(Writer):
                 raise wrong(
                     f"the span {span.label} of tokens {span.start} to {span.end} overlaps {done}",
                     example.id,
-                    'CoNLL columns hold spans side by side: overlapping = "first" leaves the second one out',
+                    'CoNLL columns cannot hold overlapping spans: overlapping = "first" leaves the second one out',
                     code="formats.overlap",
                 )
             letters = (
@@ -313,7 +314,7 @@ class ConllWriter(Writer):
 
 
 def _with_gaps(lines: Sequence[str]) -> Iterator[str]:
-    """Lines of `-DOCSTART-`, each with the empty line behind it."""
+    """Lines of `-DOCSTART-`, each with the empty line after it."""
     for line in lines:
         yield line
         if line.startswith(DOCSTART):

@@ -25,10 +25,10 @@ NOTE = "formats.csv"
 class CsvReader(FormatReader):
     """Reads a table whose first line names the columns; `delimiter` is "," or, in `.tsv` files, a tab.
 
-    `columns` says what they are called, where they are not id, text, tokens, ner_tags, spans, relations and image:
-    `{"text": "tweet", "images": "photo"}`. Tokens and tags are JSON lists, or words between spaces; spans and relations
-    are JSON lists of objects. Several images stand between `image_separator`. Other columns are kept in the note
-    `formats.csv`.
+    `columns` gives their names, if they are not id, text, tokens, ner_tags, spans, relations and image:
+    `{"text": "tweet", "images": "photo"}`. Tokens and tags are JSON lists, or words separated by spaces; spans and
+    relations are JSON lists of objects. Several images are separated by `image_separator`. Other columns are kept in
+    the note `formats.csv`.
     """
 
     note = NOTE
@@ -66,7 +66,7 @@ class CsvReader(FormatReader):
                 not_this_format(
                     f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
                     f"{self.path}:1",
-                    f'the columns are {", ".join(head)}: name the one with the text, columns = {{"text": "..."}}',
+                    f'the columns are {", ".join(head)}: name the one with the text: columns = {{"text": "..."}}',
                 )
             if len(set(head)) < len(head):
                 raise wrong(
@@ -84,9 +84,9 @@ class CsvReader(FormatReader):
                     continue
                 if len(cells) != len(head):
                     raise wrong(
-                        f"{len(cells)} cells, where the table has {len(head)} columns",
+                        f"this line has {len(cells)} cells, but the table has {len(head)} columns",
                         where,
-                        "a cell with the delimiter or a line break in it stands between quotes",
+                        "put quotes around a cell that contains the delimiter or a line break",
                         code="formats.columns",
                     )
                 yield self._draft(rows, dict(zip(head, cells, strict=True)), where)
@@ -94,7 +94,7 @@ class CsvReader(FormatReader):
             raise wrong(
                 f"not CSV: {error}",
                 f"{self.path}:{table.line_num}",
-                "see delimiter, and quotes",
+                "check the setting delimiter, and the quotes in the file",
                 code="formats.csv",
             ) from None
 
@@ -110,9 +110,9 @@ class CsvReader(FormatReader):
 
 
 class CsvWriter(Writer):
-    """Writes a table with the columns id, text, tokens, spans, relations, image and those that a table had before.
+    """Writes a table with the columns id, text, tokens, spans, relations, image and those that the read table had.
 
-    Tokens, spans and relations are JSON. `extra` names columns of the note `formats.csv` that are written; by default,
+    Tokens, spans and relations are JSON. `extra` names the columns of the note `formats.csv` to write; by default,
     those of the first example.
     """
 
@@ -150,9 +150,9 @@ class CsvWriter(Writer):
                 photos = plain_photos(example, self.losses)
                 if any(self.image_separator in photo for photo in photos):
                     raise wrong(
-                        f"an image's path holds {self.image_separator!r}",
+                        f"an image's path contains {self.image_separator!r}, which separates images",
                         example.id,
-                        "set image_separator",
+                        "set image_separator to something else",
                         code="formats.columns",
                     )
                 table.writerow(
@@ -170,7 +170,7 @@ class CsvWriter(Writer):
 
 
 def named(columns: dict[str, str] | None) -> Columns:
-    """The columns with some called otherwise. Raises `ValueError` for one that is none of them."""
+    """The columns, some with other names. Raises `ValueError` for an unknown one."""
     known = Columns.__dataclass_fields__
     if unknown := [name for name in columns or {} if name not in known]:
         raise ValueError(f"there is no column {unknown[0]!r}; they are {', '.join(known)}")

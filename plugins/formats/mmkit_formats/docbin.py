@@ -1,4 +1,4 @@
-"""`formats.spacy.v1`: spaCy's binary training data (`DocBin`, files of `.spacy`)."""
+"""`formats.spacy.v1`: spaCy's binary training data (`DocBin`, `.spacy` files)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from mmkit_formats.messages import wrong
 
 NOTE = "formats.spacy"
 KEPT = "mmkit"
-"""Key of a document's `user_data` under which the writer puts what spaCy has no place for."""
+"""The key in a document's `user_data` for what spaCy has no place for."""
 
 
 class DocBinReader(FormatReader):
-    """Reads a `DocBin`: each document is a sentence, its entities (or those of the span group `spans_key`) the spans.
+    """Reads a `DocBin`: each document is a sentence with its entities (or those of the span group `spans_key`).
 
-    Tokens are spaCy's, without those of white space. Categories that are 0.5 or more become the note `formats.choices`.
+    Tokens are spaCy's, without those that are white space. Categories with a score of 0.5 or more become the note
+    `formats.choices`.
     Needs spaCy: `pip install "mmkit-formats[spacy]"`; no model is loaded.
     """
 
@@ -51,7 +52,7 @@ class DocBinReader(FormatReader):
             docs = list(spacy.tokens.DocBin(store_user_data=True).from_disk(self.path).get_docs(vocab))
         except Exception as error:  # zlib, msgpack and spaCy each have errors of their own
             raise wrong(
-                f"this is not a DocBin that can be read: {type(error).__name__}: {error}",
+                f"this DocBin cannot be read: {type(error).__name__}: {error}",
                 self.path,
                 "write it with DocBin.to_disk, or `spacy convert`",
                 code="formats.docbin",
@@ -147,7 +148,7 @@ class DocBinWriter(Writer):
 
 
 def _laid_out(example: Example) -> tuple[list[str], list[bool], list[int]]:
-    """Words, whether a space follows each, and the place of each token: spaCy holds all of a text in tokens."""
+    """Words, whether a space follows each, and the index of each token: spaCy's tokens cover the whole text."""
     words: list[str] = []
     spaces: list[bool] = []
     places: list[int] = []
@@ -155,9 +156,9 @@ def _laid_out(example: Example) -> tuple[list[str], list[bool], list[int]]:
     for token, (start, end) in zip(example.tokens, example.offsets, strict=True):
         if start < at or not token or example.text[start:end] != token:
             raise wrong(
-                f"the token {token!r} does not stand in the text as it is, which spaCy's tokens do",
+                f"the token {token!r} is not in the text in this form; spaCy's tokens must be",
                 example.id,
-                "take the text's own words for tokens",
+                "use the words of the text as tokens",
                 code="formats.token",
             )
         _gap(example.text[at:start], words, spaces)
@@ -170,7 +171,7 @@ def _laid_out(example: Example) -> tuple[list[str], list[bool], list[int]]:
 
 
 def _gap(gap: str, words: list[str], spaces: list[bool]) -> None:
-    """What stands between tokens: one space belongs to the token before it, and all else is a token of its own."""
+    """What is between tokens: one space belongs to the token before it; everything else becomes a token."""
     if gap.startswith(" ") and words:
         spaces[-1] = True
         gap = gap[1:]

@@ -41,7 +41,7 @@ class DoccanoReader(FormatReader):
 
     Labels are `"label": [[0, 6, "PER"]]` (or `labels`), or `entities` and `relations` with offsets and ids. Labels of
     the whole text (`"label": ["positive"]`) become the note `formats.choices`. doccano has no images beside text:
-    `images` names the fields of a record that hold paths of some, relative to `root`. All other fields, such as
+    `images` names the fields of a record that hold paths of images, relative to `root`. All other fields, such as
     comments, are kept in the note `formats.doccano`.
     """
 
@@ -129,9 +129,9 @@ class DoccanoReader(FormatReader):
             draft.marks.append(Mark(CharSpan(parts[0].count(), parts[1].count(), parts[2].text(), n.name)))
         if whole and draft.marks:
             raise wrong(
-                "labels of the text among those of spans",
+                "labels of the whole text and of spans are in one field",
                 node.where,
-                "keep them in two fields",
+                "put them into two fields",
                 code="formats.labels",
             )
         if whole:
@@ -142,7 +142,7 @@ class DoccanoWriter(Writer):
     """Writes doccano's JSONL, to be imported into a project.
 
     `form` is "entities" for projects with relations (`entities` and `relations`) or "label" for those without them
-    (`"label": [[0, 6, "PER"]]`); records that were doccano's keep theirs. Photos become the field `image`.
+    (`"label": [[0, 6, "PER"]]`); records that came from doccano keep their form. Photos become the field `image`.
     """
 
     def __init__(self, form: str = "entities") -> None:

@@ -14,12 +14,12 @@ from mmkit.data.crops import blanked, found
 from mmkit.data.problems import Place
 
 CHOICES = "formats.choices"
-"""Note key: labels of the whole sentence, `{question: [answer, ...]}`, as tools for annotation call them choices."""
+"""Note key: labels of the whole sentence, `{question: [answer, ...]}`; annotation tools call them choices."""
 
 
 @dataclass(slots=True)
 class Mark:
-    """A span of a record, with what else its format says of it."""
+    """A span of a record, with everything else that its format says about it."""
 
     span: CharSpan
     extra: dict[str, Any] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Mark:
 
 @dataclass(slots=True)
 class Link:
-    """A relation of a record: the places of its head and tail among the marks, and what else is said of it."""
+    """A relation of a record: the indices of its head and tail in the marks, and what else the format says about it."""
 
     head: int
     tail: int
@@ -37,7 +37,7 @@ class Link:
 
 @dataclass(slots=True)
 class Draft:
-    """A record as its file has it, spans by characters; `extra` is what else its format says of it."""
+    """A record as its file has it, with spans in characters; `extra` is what else its format says about it."""
 
     where: str
     id: str
@@ -54,9 +54,9 @@ class Draft:
 class FormatReader(Reader):
     """A reader of records whose spans count characters.
 
-    `misaligned` says what becomes of a span that begins or ends inside a token: "error" stops, "expand" widens it to
-    whole tokens, "drop" leaves it out, "split" cuts the token. `offsets` says what offsets count: "characters",
-    "utf-16" or "bytes". What only the format knows becomes the example's note `note`, from which its writer takes it.
+    `misaligned` says what happens to a span that begins or ends inside a token: "error" stops, "expand" widens it to
+    whole tokens, "drop" leaves it out, "split" splits the token. `offsets` says what offsets count: "characters",
+    "utf-16" or "bytes". What only the format knows becomes the example's note `note`; its writer writes it again.
     """
 
     note: str
@@ -139,7 +139,7 @@ class FormatReader(Reader):
 
 
 class Extras:
-    """What a format's note says of an example's spans and relations, for its writer."""
+    """What a format's note says about an example's spans and relations, for its writer."""
 
     def __init__(self, note: Mapping[str, Any]) -> None:
         self._spans: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
@@ -150,11 +150,11 @@ class Extras:
             self._relations[tuple(key)].append(extra)
 
     def of_span(self, span: Span) -> dict[str, Any]:
-        """What is said of a span; of equal ones, of each in its turn."""
+        """What the note says about a span; for equal spans, about each in turn."""
         return _next(self._spans.get((span.start, span.end, span.label)))
 
     def of_relation(self, relation: Relation) -> dict[str, Any]:
-        """What is said of a relation."""
+        """What the note says about a relation."""
         head, tail = relation.head, relation.tail
         return _next(self._relations.get((head.start, head.end, tail.start, tail.end, relation.label)))
 
@@ -177,7 +177,7 @@ def all_spans(example: Example) -> list[Span]:
 
 
 def note_of(example: Example, note: str) -> dict[str, Any]:
-    """What a format's reader noted of an example; empty for one of another origin."""
+    """What a format's reader noted about an example; empty if the example has another origin."""
     said = example.notes.get(note)
     return dict(said) if isinstance(said, dict) else {}
 

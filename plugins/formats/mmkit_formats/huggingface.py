@@ -96,7 +96,9 @@ class DatasetsReader(ParquetReader):
         if self.split is None and len(splits) == 1:
             return splits[0]
         what = (
-            "which split is meant is not said" if self.split is None else f"there is no split {self.split!r}"
+            "the dataset has several splits, and none is chosen"
+            if self.split is None
+            else f"there is no split {self.split!r}"
         )
         raise wrong(what, where, f"set split to one of {', '.join(splits) or '(none)'}", code="formats.split")
 
@@ -118,7 +120,7 @@ class DatasetsReader(ParquetReader):
             raise DataError("no such data file", where=path, code="file.missing") from None
         except pa.ArrowException as error:
             raise wrong(
-                f"this is not an Arrow file that can be read: {error}",
+                f"this Arrow file cannot be read: {error}",
                 path,
                 "save it again",
                 code="formats.arrow",
@@ -153,7 +155,7 @@ class DatasetsReader(ParquetReader):
             loaded = datasets.load_dataset(self.file, self.config, split=self.split)
         except (
             Exception
-        ) as error:  # the library raises of many kinds: no network, no such name, no such split
+        ) as error:  # the library raises many kinds of errors: no network, no such name, no such split
             raise wrong(
                 f"the dataset cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
                 self.file,
@@ -191,9 +193,9 @@ def _names(features: dict[str, Any], column: str) -> list[str] | None:
 class DatasetsWriter(Writer):
     """Writes a parquet file that `datasets.load_dataset("parquet", data_files=...)` reads with its features.
 
-    Columns are id, text, tokens, `ner_tags` (a sequence of `ClassLabel`s), `image` (`Image`, with the picture's bytes
-    unless `embed = false`) and choices (`ClassLabel`). All sentences are looked at before the first is written, for the
-    labels; they are kept in memory without their pictures. Spans that overlap are an error.
+    Columns are id, text, tokens, `ner_tags` (a sequence of `ClassLabel`s), `image` (`Image`, with the image's bytes
+    unless `embed = false`) and choices (`ClassLabel`). All sentences are read for their labels before the first is
+    written; they are kept in memory without their images. Spans that overlap are an error.
     """
 
     def __init__(self, columns: dict[str, str] | None = None, embed: bool = True) -> None:
@@ -232,7 +234,7 @@ class DatasetsWriter(Writer):
         found = tags_of(example)
         if found is None:
             raise wrong(
-                "spans overlap, and ner_tags hold them side by side",
+                "spans overlap, and ner_tags cannot hold overlapping spans",
                 example.id,
                 "use formats.parquet.v1",
                 code="formats.overlap",
@@ -290,7 +292,7 @@ class DatasetsWriter(Writer):
         for name in extra:
             kind = pa.array([row.get(name) for row in rows]).type
             fields.append((name, pa.string() if pa.types.is_null(kind) else kind))
-        # Columns of other kinds are inferred by the library: its description names those that it has to know.
+        # The library infers columns of other kinds: its description names only those that it must know.
         described = {} if extra else {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
         if extra:
             described = {
@@ -314,6 +316,6 @@ def _all_texts(rows: list[dict[str, Any]], column: str) -> bool:
 
 
 def _in_order(tags: dict[str, int]) -> list[str]:
-    """O, then the beginning and the inside of each label, in the order in which labels were met."""
+    """O, then the B- and I- tags of each label, in the order in which the labels first occur."""
     labels = dict.fromkeys(tag[2:] for tag in tags if tag != "O")
     return ["O", *(f"{letter}-{label}" for label in labels for letter in "BI")]

@@ -28,10 +28,10 @@ class LabelStudioReader(FormatReader):
     they are recognised. An image is a web address, an upload (`/data/upload/...`), looked for in the folders `uploads`,
     or a local file (`/data/local-files/?d=...`), relative to the folder `local_files`; all are relative to `root`.
 
-    Of a task with several annotations, the one marked as ground truth is read, or else the newest; with `annotator` (a
+    If a task has several annotations, the one marked as ground truth is read, or else the newest; with `annotator` (a
     number or an e-mail address) only that person's. Skipped annotations do not count. Tasks without an annotation are
-    left out, or are sentences without spans with `unannotated = "keep"`. All of this is counted. Choices become the
-    note `formats.choices`; what mmkit has no place for is kept in the note `formats.label_studio`.
+    left out; with `unannotated = "keep"` they become sentences without spans. All of this is counted. Choices become
+    the note `formats.choices`; what mmkit has no place for is kept in the note `formats.label_studio`.
     """
 
     note = NOTE
@@ -109,7 +109,7 @@ class LabelStudioReader(FormatReader):
         return draft
 
     def _annotation(self, task: Node) -> Node | None:
-        """The annotation that is read; which one of several is counted."""
+        """The annotation to read. If there are several, the choice is counted in `repairs`."""
         if "annotations" not in task.value and "completions" in task.value:
             not_this_format(
                 "this is an export of Label Studio 0.x", task.where, "export it with a newer version"
@@ -135,7 +135,7 @@ class LabelStudioReader(FormatReader):
             field = self.text or "text"
             if not isinstance(data.get(field), str):
                 raise wrong(
-                    f"`data.{field}` is not a text but {shown(data.get(field))}",
+                    f"`data.{field}` is not a text: {shown(data.get(field))}",
                     where,
                     f"the fields are {', '.join(data)}: name the one with the sentence as `text`",
                     code="formats.no-text",
@@ -144,7 +144,7 @@ class LabelStudioReader(FormatReader):
         texts = [k for k, v in data.items() if isinstance(v, str) and k != "id" and not _is_picture(v)]
         if len(texts) != 1:
             raise wrong(
-                "which field of `data` holds the sentence is not clear",
+                "it is not clear which field of `data` holds the sentence",
                 where,
                 f"the fields are {', '.join(data) or 'none'}: name the one with the sentence as `text`",
                 code="formats.no-text",
@@ -172,7 +172,7 @@ class LabelStudioReader(FormatReader):
             yield (None if self.blank_images else kept.of_data_address(address, where)) or self._file(address)
 
     def _file(self, address: str) -> str:
-        """The file that an address means, or the likeliest place of a missing one."""
+        """The file that an address names, or the most probable place of a missing file."""
         path = urlsplit(address).path if is_address(address) else address.partition("?")[0]
         if path.rstrip("/").endswith(LOCAL_FILES.rstrip("/")):
             inside = parse_qs(urlsplit(address).query).get("d", [""])[0]
@@ -214,7 +214,7 @@ class LabelStudioReader(FormatReader):
                 )
             labels = list(n["labels"].strings()) if n.value.get("labels") else []
             if len(labels) > 1:
-                self.repairs["relation with several labels, of which the first is read"] += 1
+                self.repairs["relation with several labels: only the first is read"] += 1
             more = {k: v for k, v in n.value.items() if k not in ("from_id", "to_id", "labels", "type")}
             more |= {"labels": labels} if len(labels) > 1 else {}
             head, tail = (places[end] for end in ends)
@@ -226,10 +226,10 @@ class LabelStudioReader(FormatReader):
 
 
 def _mark(n: Node) -> Mark:
-    """A labelled stretch of the text."""
+    """A labelled part of the text."""
     value = n["value"]
     place = value.object()
-    if isinstance(place.get("globalOffsets"), dict):  # hypertext, whose own offsets count in its elements
+    if isinstance(place.get("globalOffsets"), dict):  # hypertext: its own offsets count within its elements
         start, end = (value["globalOffsets"][key].count() for key in ("start", "end"))
     else:
         start, end = value["start"].count(), value["end"].count()

@@ -23,15 +23,15 @@ _KNOWN = (NOTE, CHOICES, SCORES)
 
 
 class LabelStudioWriter(Writer):
-    """Writes a list of tasks for Label Studio's import, or gives tasks of its own back.
+    """Writes a list of tasks that Label Studio imports; tasks that came from Label Studio get their own fields back.
 
     Annotations that a model made (the note `mmkit.scores`) become `predictions` with their scores, to be corrected.
     All others become `annotations`, also those without a span; with `annotated = false` these are tasks to annotate.
-    The names are those of the tags in the project's labelling interface: `text` and `image` are fields of the data and
+    The names must be those in the project's labelling interface: `text` and `image` are fields of the data and
     names of their tags, `labels` is the name of the `Labels` tag.
 
-    Images become addresses of local files, `/data/local-files/?d=...`, relative to the folder `local_files`: that of
-    `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`, and by default the folder of the written file.
+    Images become addresses of local files, `/data/local-files/?d=...`, relative to the folder `local_files`. This must
+    be Label Studio's `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`; by default, it is the folder of the written file.
     """
 
     def __init__(
@@ -127,16 +127,16 @@ class LabelStudioWriter(Writer):
         inside = os.path.relpath(os.path.abspath(os.path.join(folder, path)), served)  # noqa: PTH100, PTH118
         if inside.startswith(".."):
             raise wrong(
-                f"the image {path} is not below {served}, and Label Studio serves files of one folder",
+                f"the image {path} is not in {served}, and Label Studio serves files of only one folder",
                 id,
-                "name a folder above all images as the setting local_files, and serve that folder",
+                "set local_files to a folder that contains all images, and let Label Studio serve that folder",
                 code="formats.outside",
             )
         return f"{LOCAL_FILES}?d={quoted(inside)}"
 
 
 def _score(scores: Any, at: int, number: int) -> dict[str, float]:
-    """A score for the result at a place, if there is one for each."""
+    """The score of the result at an index, if each result has one."""
     return (
         {"score": scores[at]} if isinstance(scores, list) and at < len(scores) <= max(number, at + 1) else {}
     )

@@ -1,4 +1,4 @@
-"""Pictures: the paths by which tools name them, those that a file holds itself, and their bytes for one that does."""
+"""Images: the paths by which tools name them, the images inside a file, and the bytes to put into one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmkit.files import atomic
 from mmkit_formats.messages import wrong
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic")
-"""Endings by which a value is taken for a picture's path."""
+"""A value with one of these endings is taken as an image's path."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
@@ -35,12 +35,12 @@ _STARTS = (
 
 
 def is_address(path: str) -> bool:
-    """Whether a path is one of the web or of a bucket: nothing is fetched from there."""
+    """Whether a path is an address on the web or of a bucket: nothing is fetched from there."""
     return _ADDRESS.match(path) is not None
 
 
 def looks_like_picture(value: Any) -> bool:
-    """Whether a value is a picture's path, by its ending, or a picture as a `data:` address."""
+    """Whether a value is an image's path (it has such an ending), or an image as a `data:` address."""
     if not isinstance(value, str) or (len(value) > 4096 and not _DATA.match(value)):
         return False
     path = value.partition("?d=")[2] or value.partition("?")[0]
@@ -48,7 +48,7 @@ def looks_like_picture(value: Any) -> bool:
 
 
 def located(path: str, root: str, folders: Iterable[str] = ()) -> str:
-    """The file that a picture's address means: the first that exists of its name in `folders`, else itself.
+    """The file that an image's address names: the first file with its name in `folders`, else the address itself.
 
     Relative paths and `folders` are relative to `root`. A web address without a file stays as it is, and is missing.
     """
@@ -61,18 +61,18 @@ def located(path: str, root: str, folders: Iterable[str] = ()) -> str:
 
 
 class Kept:
-    """Pictures that a file holds as bytes, written beside each other under the hash of their content.
+    """Images that a file holds as bytes, written into one folder and named by the hash of their content.
 
-    `folder` is where; without one, it is in mmkit's cache. A picture that is there already is not written again.
+    Without `folder`, they are in mmkit's cache. An image that is already there is not written again.
     """
 
     def __init__(self, folder: str | None = None) -> None:
         self._named, self._folder = folder, ""
 
     def path(self, data: bytes, where: str) -> str:
-        """The file of a picture. Raises `DataError` where there are no bytes, or the disk refuses."""
+        """The file of an image. Raises `DataError` for an image without bytes, and if the file cannot be written."""
         if not data:
-            raise wrong("a picture of 0 bytes", where, "export the file again", code="formats.no-picture")
+            raise wrong("an image of 0 bytes", where, "export the file again", code="formats.no-picture")
         if not self._folder:
             self._folder = os.path.abspath(self._named or cache_dir("media"))  # noqa: PTH100
         name = hashlib.sha256(data).hexdigest()[:32]
@@ -83,7 +83,7 @@ class Kept:
         return path
 
     def of_data_address(self, address: str, where: str) -> str | None:
-        """The file of a picture that is written out as a `data:` address; None for any other text."""
+        """The file of an image that is given as a `data:` address; None for any other text."""
         begun = _DATA.match(address)
         if begun is None:
             return None
@@ -91,7 +91,7 @@ class Kept:
             return self.path(base64.b64decode(address[begun.end() :], validate=True), where)
         except binascii.Error as error:
             raise wrong(
-                f"a picture's base64 is broken: {error}",
+                f"an image's base64 is broken: {error}",
                 where,
                 "export the file again",
                 code="formats.no-picture",
@@ -99,7 +99,7 @@ class Kept:
 
 
 def ending_of(data: bytes) -> str:
-    """The ending that fits a picture's first bytes; empty where they are of no common format."""
+    """The ending that fits an image's first bytes; empty if they are of no common format."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return ".webp"
     if data[4:12] == b"ftypavif":
@@ -108,7 +108,7 @@ def ending_of(data: bytes) -> str:
 
 
 def content(image: Image, folder: str, where: str) -> bytes:
-    """The bytes of a picture's file; a relative path is relative to `folder`. Raises `ImageError`."""
+    """The bytes of an image's file; a relative path is relative to `folder`. Raises `ImageError`."""
     path = under(folder, image.path or "")
     try:
         return Path(path).read_bytes()
@@ -121,17 +121,17 @@ def content(image: Image, folder: str, where: str) -> bytes:
         raise ImageError(
             what,
             where=f"{where}: {path}",
-            hint="fetch the picture, or take it out of the data",
+            hint="fetch the image, or remove it from the data",
             code="image.missing",
         ) from None
 
 
 def plain_photos(example: Example, losses: Counter[str]) -> list[str]:
-    """The paths of an example's whole photos; object crops and blank pictures are counted in `losses`."""
+    """The paths of an example's whole photos; object crops and blank images are counted in `losses`."""
     paths = []
     for image in example.images:
         if image.path is None:
-            losses["blank picture"] += 1
+            losses["blank image"] += 1
         elif image.role != "photo" or image.box is not None:
             losses["object crop"] += 1
         else:

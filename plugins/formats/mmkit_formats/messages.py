@@ -20,7 +20,7 @@ def shown(value: Any, length: int = 60) -> str:
 
 
 def not_this_format(what: str, where: object, expected: str, value: Any = None) -> NoReturn:
-    """Refuse a file that is of another format, with the reader that may be meant."""
+    """Refuse a file of another format; the message names the reader that probably fits."""
     meant = looks_like(value)
     hint = f"this looks like a file for --reader {meant}" if meant else expected
     raise DataError(what, where=where, hint=hint, code="formats.other-format")

@@ -24,7 +24,7 @@ from mmkit_formats.messages import not_this_format, wrong
 
 NOTE = "formats.parquet"
 BATCH = 1024
-"""Rows that are in memory at a time."""
+"""How many rows are in memory at a time."""
 
 _SPAN = pa.struct(
     [
@@ -43,8 +43,8 @@ class ParquetReader(FormatReader):
     """Reads a parquet file, or a folder of them in the order of their names; a few rows are in memory at a time.
 
     `columns` says what the columns are called, if they are not id, text, tokens, ner_tags, spans, relations and
-    image: `{"text": "tweet", "images": "photo"}`. Numbers of tags stand for `tag_names`, or for what
-    the file's own metadata says (Hugging Face's `ClassLabel`). Images are paths, or the images themselves, which are
+    image: `{"text": "tweet", "images": "photo"}`. Tags that are numbers count in `tag_names`, or in the names in the
+    file's own metadata (Hugging Face's `ClassLabel`). Images are paths, or the images themselves, which are
     put into the folder `pictures` (by default, mmkit's cache). Other columns are kept in the note `formats.parquet`.
     """
 
@@ -104,14 +104,14 @@ class ParquetReader(FormatReader):
             raise DataError("no such data file", where=path, code="file.missing") from None
         except (pa.ArrowException, OSError) as error:
             said = str(error).splitlines()[0]
-            not_this_format(f"this is not a parquet file that can be read: {said}", path, "export it again")
+            not_this_format(f"this parquet file cannot be read: {said}", path, "export it again")
 
     def _check(self, names: list[str], path: Path) -> None:
         if self.columns.text not in names and self.columns.tokens not in names:
             raise wrong(
                 f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
                 path,
-                f'the columns are {", ".join(names)}: name the one with the text, columns = {{"text": "..."}}',
+                f'the columns are {", ".join(names)}: name the one with the text: columns = {{"text": "..."}}',
                 code="formats.columns",
             )
 
@@ -127,9 +127,9 @@ class ParquetReader(FormatReader):
         if isinstance(data, bytes):
             return self._kept.path(data, where)
         raise wrong(
-            f"a {type(cell).__name__} is no image",
+            f"a {type(cell).__name__} is not an image",
             where,
-            "an image is a path, or a picture's bytes",
+            "an image is a path, or the bytes of an image",
             code="formats.no-picture",
         )
 
@@ -137,8 +137,8 @@ class ParquetReader(FormatReader):
 class ParquetWriter(Writer):
     """Writes a parquet file with the columns id, text, tokens, ner_tags, spans, relations, image and notes (JSON).
 
-    `ner_tags` are empty for sentences whose spans overlap: `spans` have all of them. Columns that a table had before
-    are written again, those of the first thousand rows.
+    `ner_tags` are empty for sentences whose spans overlap: `spans` have all of them. Columns that the read table had
+    are written again, if one of the first thousand rows has them.
     """
 
     def __init__(self, columns: dict[str, str] | None = None) -> None:
@@ -183,7 +183,7 @@ class ParquetWriter(Writer):
             ) from None
 
     def _extra(self, rows: list[dict[str, Any]]) -> dict[str, pa.DataType]:
-        """Further columns and their types, by the first rows."""
+        """Further columns and their types, taken from the first rows."""
         names = dict.fromkeys(name for row in rows for name in row if name not in self.columns.names())
         types = {}
         for name in names:
@@ -209,7 +209,7 @@ class ParquetWriter(Writer):
 
 
 def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    """Hugging Face's description of the columns in a file's metadata; empty where there is none."""
+    """Hugging Face's description of the columns in a file's metadata; empty if there is none."""
     if not metadata or b"huggingface" not in metadata:
         return {}
     try:
@@ -220,7 +220,7 @@ def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
 
 
 def tag_names(features: dict[str, Any], column: str) -> list[str] | None:
-    """The names of a column of numbered tags; None if they are not told."""
+    """The names of a column of numbered tags; None if the file does not give them."""
     feature = features.get(column)
     inner = feature.get("feature") if isinstance(feature, dict) else None
     if isinstance(feature, list) and feature:

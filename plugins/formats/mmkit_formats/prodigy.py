@@ -1,4 +1,4 @@
-"""`formats.prodigy.v1`: the JSONL of Prodigy (`prodigy db-out`): spans, relations, tokens, choices and pictures."""
+"""`formats.prodigy.v1`: the JSONL of Prodigy (`prodigy db-out`): spans, relations, tokens, choices and images."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class ProdigyReader(FormatReader):
     """Reads what `prodigy db-out` writes: a task a line, with `text`, and maybe `spans`, `tokens` and `relations`.
 
     Only tasks with one of `answers` are read; others are left out and counted. Prodigy's own `tokens` are taken where
-    they are given. `image` is a path, a web address or the picture itself as base64, which is put into the folder
+    they are given. `image` is a path, a web address or the image itself as base64, which is put into the folder
     `pictures` (by default, mmkit's cache). `accept`, the chosen options, becomes the note `formats.choices`. All other
-    fields, spans drawn in a picture among them, are kept in the note `formats.prodigy`.
+    fields, among them areas marked in an image, are kept in the note `formats.prodigy`.
     """
 
     note = NOTE
@@ -72,7 +72,7 @@ class ProdigyReader(FormatReader):
                 continue
             record = parse_line(line, where)
             if looks_like(record) == "doccano":
-                not_this_format("a line that is no task of Prodigy's", where, "", record)
+                not_this_format("this line is not a task of Prodigy's", where, "", record)
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 not_this_format("a task without a `text`", where, "mmkit reads tasks with a sentence", record)
             answer = record.get("answer", "accept")
@@ -132,7 +132,7 @@ class ProdigyReader(FormatReader):
                     f"`{n.name}` says {text[:40]!r}, but characters {start} to {end} are "
                     f"{draft.text[start:end][:40]!r}",
                     node.where,
-                    "the offsets count something else than characters, or another form of the text",
+                    "the offsets do not count characters, or they belong to another version of the text",
                     code="formats.tokens",
                 )
             if not text.strip():  # spaCy's tokens of white space
@@ -154,7 +154,7 @@ class ProdigyReader(FormatReader):
         return CharSpan(start, end, n.optional(label, Node.text) or "", n.name)
 
     def _read_relation(self, n: Node, draft: Draft) -> None:
-        """A relation between spans or, where it names tokens alone, between these."""
+        """A relation between spans, or between tokens if it names only tokens."""
         n.object()
         ends = []
         for key, token in (("head_span", "head"), ("child_span", "child")):
@@ -181,10 +181,10 @@ class ProdigyReader(FormatReader):
 
 
 class ProdigyWriter(Writer):
-    """Writes tasks for Prodigy: `text`, `tokens`, `spans` and, where there are any, `relations`.
+    """Writes tasks for Prodigy: `text`, `tokens`, `spans` and, if there are any, `relations`.
 
-    They are given to a recipe such as `ner.manual`, or with `answer` ("accept") imported by `prodigy db-in`. A photo
-    becomes `image`: its path, or with `embed = true` the picture itself as base64, as browsers show it.
+    Give them to a recipe such as `ner.manual`, or set `answer` ("accept") and import them with `prodigy db-in`. A photo
+    becomes `image`: its path, or with `embed = true` the image itself as base64, as browsers show it.
     """
 
     def __init__(self, answer: str | None = None, embed: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""`formats.webdataset.v1`: WebDataset's tar files, for sets of images that are too many for a folder."""
+"""`formats.webdataset.v1`: WebDataset's tar files, for more images than a folder holds well."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class WebDatasetReader(FormatReader):
-    """Reads tar files whose members belong together by their name up to the first dot: `17.jpg`, `17.json`.
+    """Reads tar files. Members with the same name up to the first dot belong together: `17.jpg`, `17.json`.
 
-    `file` is one, a folder of them, or a range of shards: `posts-{000000..000009}.tar`. `.json` is a record as
+    `file` is a tar file, a folder of them, or a range of shards: `posts-{000000..000009}.tar`. `.json` is a record as
     mmkit.jsonl.v1 reads it, or `.txt` a plain sentence. Images are put into the folder `pictures` (by default, mmkit's
     cache); those of a record without `images` are its photos, in the order of their names. Other members are counted.
     """
@@ -62,7 +62,7 @@ class WebDatasetReader(FormatReader):
             raise wrong(
                 "there is no tar file in this folder",
                 self.path,
-                "name one, or their folder",
+                "name a tar file, or a folder that has some",
                 code="formats.no-files",
             )
         return shards
@@ -88,7 +88,7 @@ class WebDatasetReader(FormatReader):
                 yield example
 
     def _samples(self, shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """(key, ending → content) of the members that stand beside each other under one key."""
+        """(key, ending → content) of neighbouring members with one key."""
         key, members = "", dict[str, bytes]()
         try:
             with tarfile.open(shard, "r|*") as tar:
@@ -111,7 +111,7 @@ class WebDatasetReader(FormatReader):
             raise DataError("no such data file", where=shard, code="file.missing") from None
         except (tarfile.TarError, EOFError, OSError) as error:
             raise wrong(
-                f"this is not a tar file that can be read: {error}",
+                f"this tar file cannot be read: {error}",
                 shard,
                 "write the shard again",
                 code="formats.tar",
@@ -129,7 +129,7 @@ class WebDatasetReader(FormatReader):
             record = {"text": _text(members["txt"], where)}
         else:
             raise wrong(
-                "a sample without .json or .txt",
+                "this sample has no .json and no .txt",
                 where,
                 "each sample needs a sentence",
                 code="formats.no-text",
@@ -160,8 +160,8 @@ class WebDatasetReader(FormatReader):
 class WebDatasetWriter(Writer):
     """Writes tar files of samples: each record as `.json`, beside its images as `.jpg`, `.1.jpg` and so on.
 
-    With `samples` (the number in a shard), the name needs a place for the shard's number: `posts-%06d.tar`. The images
-    have to be there: they are copied as they are.
+    With `samples` (how many a shard holds), the name needs a place for the shard's number: `posts-%06d.tar`. The image
+    files must exist: they are copied without change.
     """
 
     def __init__(self, samples: int | None = None) -> None:
@@ -178,9 +178,9 @@ class WebDatasetWriter(Writer):
             return
         if not re.search(r"%0?\d*d", path.name):
             raise wrong(
-                "several shards need a number in their name",
+                "with several shards, the name needs a place for the shard's number",
                 path,
-                "posts-%06d.tar, for example",
+                "for example, posts-%06d.tar",
                 code="formats.shards",
             )
         shard = count = 0
@@ -210,7 +210,7 @@ class WebDatasetWriter(Writer):
                 _member(tar, names[image.path], data)
             images.append(replace(image, path=names[image.path]))
         if example.media:
-            self.losses["file of another kind than images"] += len(example.media)
+            self.losses["file that is not an image"] += len(example.media)
         record = to_json(replace(example, images=tuple(images), media=()))
         _member(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
 
