@@ -161,7 +161,7 @@ def test_several_sentences_are_no_tokens(tagger):
     predictor = mmkit.load(tagger, device="cpu")
     with raises("input.text") as caught:
         predictor.predict(["Jordan scores again", "Paris is hot"])
-    assert "predict_batch" in caught.value.hint
+    assert "predict_many" in caught.value.hint
     assert predictor.predict("Jordan scores", None) == predictor.predict("Jordan scores", [None])
 
 

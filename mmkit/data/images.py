@@ -16,7 +16,7 @@ from mmkit.data.regular import open_regular
 from mmkit.data.types import Box, Image
 from mmkit.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "content_key", "open_image", "orientation", "whole_pixels"]
+__all__ = ["MAX_PIXELS", "content_key", "open_image", "orientation", "upright_rgb", "whole_pixels"]
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how to rotate an image."""
@@ -45,12 +45,20 @@ def open_image(image: Image) -> Pillow.Image:
     if image.path is None:
         raise ImageError("a blank image has no file to open", code="image.blank")
     with opened(image.path) as file:
-        turn = _TURNS.get(orientation(file) or 1)
         try:
-            picture = _rgb(file if turn is None else file.transpose(turn))
+            picture = upright_rgb(file)
         except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
             raise broken(image.path, error) from error
     return picture if image.box is None else picture.crop(_clipped(image.box, picture.size, image.path))
+
+
+def upright_rgb(picture: Pillow.Image) -> Pillow.Image:
+    """An opened picture as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
+
+    Pillow's decoders raise almost anything for a broken file.
+    """
+    turn = _TURNS.get(orientation(picture) or 1)
+    return _rgb(picture if turn is None else picture.transpose(turn))
 
 
 def orientation(picture: Pillow.Image) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,10 @@ from mmkit.access.network import without_network
 from mmkit.data.types import Entity, Example, Image, Prediction
 from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, ImageError
+from mmkit.inference.about import about
+from mmkit.inference.columns import Request, requests
 from mmkit.inference.devices import pick_device, pick_precision
+from mmkit.inference.given_images import GivenImages, Picture, check_several
 from mmkit.inference.inference import Inference
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
@@ -21,10 +24,15 @@ from mmkit.model import Model
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.tasks import Answer, JointTask, LinkAnswer, LinkTask, SpanTask, Task
+from mmkit.tasks.answers import Answers
 from mmkit.tasks.link import BEST, Link
+from mmkit.tasks.sentence import is_missing
 
 CHUNK = 1024
 """Examples of a stream that are batched by length together; memory does not depend on the stream's length."""
+
+MOST_BYTES = 256_000_000
+"""Size of the pictures from memory that are kept in files at a time."""
 
 
 def load(
@@ -63,6 +71,8 @@ class Predictor:
             prepare_model(self.model, {}, recipe.training)
         self.inference = Inference(self.model, self.precision, recipe.training.eval_batch_size)
         self.missing_images = "error"
+        self.figures: Mapping[str, Mapping[str, float]] = {}
+        """The run's scores by split (`{"dev": {"spans.f1": 0.7}}`); empty for a model without a run folder."""
 
     def _network(self) -> AbstractContextManager[None]:
         """What is around all that is done for the run. Nothing is yielded within it."""
@@ -84,7 +94,9 @@ class Predictor:
             recipe.build("model.decoder").task.check_entities(entities)
         other = None if entities is None else Path(entities)
         model = folder.model(recipe, other, allow_network=allow_network)
-        return cls(model, recipe, device, allow_network=allow_network)
+        predictor = cls(model, recipe, device, allow_network=allow_network)
+        predictor.figures = folder.figures()
+        return predictor
 
     @property
     def missing_images(self) -> MissingPolicy:
@@ -105,21 +117,73 @@ class Predictor:
         """The decoder's task: what the model is asked and what it answers."""
         return self.model.decoder.task
 
+    def __repr__(self) -> str:
+        return about(self.recipe, self.model, self.device, self.figures)
+
     def predict(
         self,
         text: str | Sequence[str],
-        images: Sequence[str | Path | Image | None] | None = (),
+        images: Iterable[Picture] | None = (),
         **given: Any,
     ) -> Answer:
         """Extract from one sentence (a string, or its tokens) and its images.
 
+        An image is a path, an `Image`, Pillow's image, the bytes of a file or a NumPy array (`[H, W]`, `[H, W, 3]` or
+        `[H, W, 4]` of uint8); None and NaN are no image.
         Other inputs of the model's task are given by name (`task.inputs` lists them): `head` and `tail`, the pair for
         a relation classifier (words of the text, or token bounds [start, end)); `mention`, which a linker links, and
         `candidates`, the ids of entities to choose from. The answer has the task's fields, such as `entities`, and
         `to_dict()`. Raises `DataError` for a request that this model cannot answer, or an image that cannot be read.
         """
-        example = self.example(text, images, **given)
-        return self.answer(example, next(self.stream([example]))[1])
+        if not is_missing(images):
+            check_several(images, "input")
+        return next(self._answers(iter([Request("input", text, images, given)]), None))
+
+    def predict_many(
+        self,
+        texts: Iterable[str | Sequence[str]],
+        images: Iterable[Picture | Sequence[Picture]] | None = None,
+        *,
+        batch_size: int | None = None,
+        **given: Iterable[Any],
+    ) -> Answers:
+        """Extract from many texts: one answer for each, in order, computed in batches of similar lengths.
+
+        `texts` and `images` are lists, generators, or columns of pandas, polars, pyarrow or Hugging Face datasets; they
+        are read as the answers are taken, 1,024 texts at a time, so that memory does not grow. For each text, `images`
+        has a picture (see `predict`), a list of pictures, or None or NaN for none. Other inputs of the task are columns
+        too: `mention=[...]`. `batch_size` is by default the recipe's `eval_batch_size`. The answers' ids are
+        `input-0`, `input-1`, ...; pictures from memory have names such as `image 0 of input-1 (in memory)`.
+
+        Raises `DataError` for columns that cannot be read or have different lengths, for a text that is missing, and
+        for what `predict` refuses; the message names the id. Its answers have `to_frame()`.
+        """
+        if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+            raise DataError(
+                f"batch_size must be a whole number of at least 1, not {batch_size!r}",
+                where="predict_many",
+                hint="leave it out to use the recipe's eval_batch_size",
+                code="input.batch-size",
+            )
+        self.task.check_names(given, "predict_many")
+        return Answers(self._answers(requests(texts, images, given), batch_size), self.task.answer_type)
+
+    def _answers(self, asked: Iterator[Request], batch_size: int | None) -> Iterator[Answer]:
+        """The answers to requests, in order, lazily, in bounded memory."""
+        ended = False
+        while not ended:
+            with GivenImages() as pictures:
+                examples = []
+                for id, text, images, given in asked:
+                    own = pictures.of(images, id)
+                    examples.append(self.task.example(text, own, given, self.model.entities, id))
+                    if len(examples) == CHUNK or pictures.bytes > MOST_BYTES:
+                        break
+                else:
+                    ended = True
+                with pictures.named_in_messages(self.replaced):
+                    for example, prediction in self.stream(examples, batch_size):
+                        yield self.answer(pictures.named(example), prediction)
 
     def answer(self, example: Example, prediction: Prediction) -> Answer:
         """The answer of a prediction, with words and names, and what the model did not look at."""
@@ -135,7 +199,7 @@ class Predictor:
         self,
         text: str | Sequence[str],
         mention: str | tuple[int, int],
-        images: Sequence[str | Path | Image | None] | None = (),
+        images: Iterable[Picture] | None = (),
         *,
         candidates: Sequence[str] = (),
         top: int = BEST,

@@ -167,6 +167,12 @@ class Run:
         """The decoder's labels."""
         return self._json(self.labels_file)
 
+    def figures(self) -> dict[str, dict[str, float]]:
+        """The scores in `run.json` by split; empty if there are none. Raises `RunError` for a damaged `run.json`."""
+        found = self._facts_if_any().get("figures")
+        splits = found.items() if isinstance(found, dict) else ()
+        return {str(split): scores for split, scores in splits if isinstance(scores, dict)}
+
     def facts(self) -> dict[str, Any]:
         """`run.json`. Raises `RunError` for a newer format."""
         facts = self._json(self.json_file)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 from mmkit.data.records import offsets_in
 from mmkit.data.types import CUT, SOURCES, Box, Example, Image, Prediction, Span
 from mmkit.errors import DataError
+from mmkit.tasks.frame import frame
 
 Schema = dict[str, Any]
 
@@ -176,6 +177,35 @@ class Answer(Found):
             **found,
         )
 
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The columns of `to_frame()`, which are there even if nothing was found."""
+        hints = get_type_hints(cls)
+        names = [(f.name, _item(hints[f.name])) for f in _own_fields(cls)]
+        about = [name for name, item in names if item is None]
+        found = [column for _, item in names if item is not None for column in _columns(item)]
+        return list(dict.fromkeys(["id", *about, "field", *found]))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What was found, one row for each: see `to_frame`."""
+        own = {f.name: getattr(self, f.name) for f in _own_fields(type(self))}
+        hints = get_type_hints(type(self))
+        lists = {name: value for name, value in own.items() if _item(hints[name]) is not None}
+        about = {"id": self.id, **{name: _plain(value) for name, value in own.items() if name not in lists}}
+        return [
+            {**about, "field": name, **(_flat(one) if isinstance(one, Found) else {"value": _plain(one)})}
+            for name, found in lists.items()
+            for one in found
+        ]
+
+    def to_frame(self) -> Any:
+        """What was found as a pandas `DataFrame`, one row for each entity, relation or link.
+
+        `id` (and `mention`, of a linker) is the answer's, and `field` the field that it is in, such as "entities"; the
+        other columns are its own fields (`label`, `score`, `head.text`). Raises `PartError` if pandas is not installed.
+        """
+        return frame(self.rows(), self.columns())
+
 
 def _found_in_order(example: Example) -> bool:
     """Whether the text tells where its tokens are."""
@@ -214,6 +244,42 @@ def found_relations(example: Example, prediction: Prediction) -> tuple[FoundRela
 
 def _fields(x: Any) -> tuple[dataclasses.Field[Any], ...]:
     return fields(x)
+
+
+def _own_fields(cls: type[Answer]) -> Iterator[dataclasses.Field[Any]]:
+    """The fields of an answer that not all answers have: what its task finds."""
+    return (f for f in _fields(cls) if f.name not in Answer.__dataclass_fields__)
+
+
+def _flat(found: Found) -> dict[str, Any]:
+    """The fields, and those of what is found within it as `head.text`."""
+    flat: dict[str, Any] = {}
+    for f in _fields(found):
+        value = getattr(found, f.name)
+        if isinstance(value, Found):
+            flat |= {f"{f.name}.{name}": inner for name, inner in _flat(value).items()}
+        else:
+            flat[f.name] = _plain(value)
+    return flat
+
+
+def _item(hint: Any) -> Any:
+    """What the items of a list are; None for a hint that is not a list."""
+    origin, inner = get_origin(hint), get_args(hint)
+    listed = origin in (list, Sequence) or (origin is tuple and inner[-1:] == (...,))
+    return inner[0] if listed else None
+
+
+def _columns(hint: Any) -> Iterator[str]:
+    """The names that `_flat` gives for the items of a field of an answer."""
+    if not (isinstance(hint, type) and issubclass(hint, Found)):
+        yield "value"
+        return
+    hints = get_type_hints(hint)
+    for f in _fields(hint):
+        own = hints[f.name]
+        nested = isinstance(own, type) and issubclass(own, Found)
+        yield from (f"{f.name}.{name}" for name in _columns(own)) if nested else (f.name,)
 
 
 def _at_default(x: Any, f: dataclasses.Field[Any]) -> bool:

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from mmkit.data.tokenize import tokenize
 from mmkit.data.types import Example, Image, Span
 from mmkit.errors import DataError
 
+SPACE = re.compile(r"[^\S\u00a0\u202f]")
+"""White space between words. A token such as "10\u00a0000" may have a no-break space in it."""
+
+SHORT = 60
+"""The number of characters of a wrong text that a message shows."""
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell of a column is empty: None, NaN, or what pandas uses for it (`NA`, `NaT`)."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and math.isnan(value)
+
 
 def plain_example(
     text: str | Sequence[str], images: Sequence[str | Path | Image | None] | None, id: str
 ) -> Example:
-    """An example of a sentence (or its tokens) and images; None means no image.
+    """An example of a sentence (or its tokens) and images; None (or NaN) means no image.
 
     Raises `DataError` for several sentences, text that is not Unicode, and images that are neither paths nor `Image`s.
     """
@@ -46,19 +62,21 @@ def _tokens(text: Any, id: str) -> tuple[str, ...]:
             code="input.text",
         )
     tokens = tuple(text)
-    sizes = [len(token.split()) for token in tokens]
-    if sizes and (max(sizes) > 2 or min(sizes) > 1):
+    sentence = next((token for token in tokens if SPACE.search(token.strip())), None)
+    if sentence is not None:
+        shown = shorten(sentence, SHORT, placeholder=" ...")
         raise DataError(
-            "this is a list of sentences, not of one sentence's tokens",
+            f"this is a list of sentences, not of one sentence's tokens: {shown!r} has white space in it",
             where=id,
-            hint="for several, call predict_batch([model.example(sentence) for sentence in sentences])",
+            hint="for several sentences, call predict_many([...]); for tokens with spaces in them, "
+            "predict_batch([Example.from_tokens(id, tokens)])",
             code="input.text",
         )
     return tokens
 
 
 def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tuple[Image, ...]:
-    if images is None:
+    if images is None or is_missing(images):
         return ()
     if isinstance(images, str | os.PathLike | Image):
         raise DataError(
@@ -69,13 +87,13 @@ def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tu
         )
     pictures = []
     for image in images:
-        if image is None:
+        if is_missing(image):
             continue
         if not isinstance(image, str | os.PathLike | Image):
             raise DataError(
                 f"an image is a path or an Image, not a {type(image).__name__}",
                 where=id,
-                hint="save it to a file first",
+                hint="predict() and predict_many() take a picture, bytes or a NumPy array too; else save it to a file",
                 code="input.images",
             )
         pictures.append(image if isinstance(image, Image) else Image(str(image)))

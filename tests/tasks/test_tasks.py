@@ -138,21 +138,23 @@ def test_what_a_model_cannot_do_is_said_before_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    "sentences", [["Jordan scores again"], ["Hi there", "see you"], ["look at him", "!", "x"]]
+    "sentences",
+    [["Jordan scores again"], ["Hi there", "see you"], ["look at him", "!", "x"], ["Paris", "is hot"]],
 )
 def test_a_list_of_sentences_is_no_sentence(sentences: list[str]) -> None:
     with raises("input.text") as caught:
         SpanTask().example(sentences)
-    assert "predict_batch" in caught.value.hint
+    assert "predict_many(" in caught.value.hint
 
 
-@pytest.mark.parametrize("tokens", [["Jordan"], ["New York", "rocks"], ["10 000", "people"]])
-def test_tokens_may_hold_a_space(tokens: list[str]) -> None:
+@pytest.mark.parametrize("tokens", [["Jordan"], [" rocks"], ["10\u00a0000", "people"], ["5\u202f%"]])
+def test_tokens_may_hold_a_no_break_space(tokens: list[str]) -> None:
     assert SpanTask().example(tokens).tokens == tuple(tokens)
 
 
 def test_none_is_no_picture() -> None:
     assert SpanTask().example("hi", None).images == SpanTask().example("hi", [None]).images == ()
+    assert SpanTask().example("hi", [float("nan")]).images == ()
     assert SpanTask().example("hi", [None, "a.jpg", Path("b.jpg")]).images == (Image("a.jpg"), Image("b.jpg"))
 
 
