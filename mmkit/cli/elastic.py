@@ -1,8 +1,8 @@
-"""Errors under torchrun: said once for all processes, at the end of what torchrun prints.
+"""Errors under torchrun: shown once for all processes, at the end of torchrun's output.
 
-torchrun follows a process that failed with its own traceback and a summary, so that what the process printed stands
-above a page of text. It gives each process the name of a file (`torch.distributed.elastic.multiprocessing.errors`), and
-what is written there stands at the end of the summary.
+When a process fails, torchrun prints its own traceback and a summary, so the process's message is a page further up.
+torchrun also gives each process the name of a file (`torch.distributed.elastic.multiprocessing.errors`), and prints its
+content at the end of the summary.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def is_main() -> bool:
 def hand_over(said: str) -> bool:
     """Leave an error to torchrun, which will print it; False if torchrun did not start this process.
 
-    Of the processes of a machine that end with the same error, one says it. The file says when it was written, and
-    torchrun's summary ends with the earliest.
+    If several processes of a machine end with the same error, one of them writes it. The file says when it was written,
+    and torchrun's summary ends with the earliest.
     """
     name = os.environ.get(ERROR_FILE)
     if not name or name == os.devnull:
@@ -35,7 +35,7 @@ def hand_over(said: str) -> bool:
     try:
         _write(
             file, said, now
-        )  # before it is known who tells it: torchrun ends the others when one has ended
+        )  # before it is decided who reports it: torchrun ends the others when one has ended
         if not _is_first(file.parent.parent, said):
             _write(file, "ended by the error that another process tells", now + 1)
     except OSError:

@@ -1,4 +1,4 @@
-"""A recipe's references, `${section.key}`: resolved on parsed values, so that a quotation mark in one breaks nothing.
+"""A recipe's references, `${section.key}`: resolved in parsed values, so a quotation mark in a value does no harm.
 
 References that multiply (`a = "${b}${b}"`, `b = "${c}${c}"`, ...) are refused before they take time and memory.
 """
@@ -18,13 +18,13 @@ Tree = dict[str, Any]
 REFERENCE = re.compile(r"\$\$|\$\{(?P<name>[^{}]*)\}")
 
 MOST_VALUES = 200_000
-"""Of a resolved recipe, with those that references repeat."""
+"""The most values in a resolved recipe, including those that references repeat."""
 MOST_CHARACTERS = 10_000_000
-"""Of its texts."""
+"""The most characters in its texts."""
 MOST_STEPS = 64
-"""References that lead to one another, and sections, lists and objects in one another, together."""
+"""The deepest chain of references and of nested sections, lists and objects, together."""
 _HINTS = 5
-"""Wrong references whose near misses are looked for: that takes time."""
+"""For so many wrong references, similar names are looked for: that takes time."""
 
 
 def resolve(tree: Tree, problems: Problems) -> Tree:

@@ -55,7 +55,7 @@ def silver(question: Example, prediction: Prediction) -> Example:
 
 
 def answered(node: Node) -> Prediction:
-    """The prediction that an answer tells. Raises `DataError`."""
+    """The prediction in an answer. Raises `DataError`."""
     return Prediction(
         id=node["id"].text(),
         spans=node.list("entities", _span),
@@ -69,9 +69,9 @@ def answered(node: Node) -> Prediction:
 
 
 def example_from_answer(record: Mapping[str, Any], where: str = "", root: str = "") -> Example:
-    """The example that an answer makes: see `silver`. Relative paths of pictures are taken to lie under `root`.
+    """The example that an answer becomes: see `silver`. Relative paths of images are relative to `root`.
 
-    Token and character bounds of what was found have to agree. Raises `DataError`.
+    Token and character bounds of spans must agree. Raises `DataError`.
     """
     node = Node(record, where)
     text, tokens = node["text"].text(), node["tokens"].strings()
@@ -100,7 +100,7 @@ def example_from_answer(record: Mapping[str, Any], where: str = "", root: str = 
 
 
 def _check_characters(node: Node, example: Example) -> None:
-    """Refuse bounds in characters that are others than those in tokens."""
+    """Refuse bounds in characters that do not agree with those in tokens."""
     spans = node.list("entities", lambda n: n)
     ends = [end for n in node.list("relations", lambda n: n) for end in (n["head"], n["tail"])]
     for span in (*spans, *ends):

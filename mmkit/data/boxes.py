@@ -1,4 +1,4 @@
-"""Boxes that cut nothing useful out of their picture: `[x, y, width, height]`, fractions, places outside of it."""
+"""Boxes that cut nothing useful out of their image: given as `[x, y, width, height]` or fractions, or outside it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mmkit.data.types import Box, Entity, Example, Image
 from mmkit.files import tidy
 
 Size = tuple[int, int]
-"""Width and height of a picture, upright, in pixels."""
+"""Width and height of an upright image, in pixels."""
 
 Placed = tuple[At, str, Box]
-"""A box, with the record that has it and the file of the picture."""
+"""A box, with the record that has it and the image file."""
 
-A_BOX = "a box is [left, top, right, bottom], in pixels of the upright picture"
+A_BOX = "a box is [left, top, right, bottom], in pixels of the upright image"
 
 
 def whole_pixels(box: Box, size: Size) -> tuple[int, int, int, int] | None:
-    """The whole pixels that `box` touches inside a picture of `size` (width, height); None where it touches none."""
+    """The whole pixels that `box` touches inside an image of `size` (width, height); None where it touches none."""
     width, height = size
     if all(map(math.isfinite, box)):
         left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
@@ -32,13 +32,13 @@ def whole_pixels(box: Box, size: Size) -> tuple[int, int, int, int] | None:
 
 
 def is_fraction(box: Box, size: Size) -> bool:
-    """Whether a box seems to be shares of a picture's sides: all from 0 to 1, of a picture with more pixels."""
+    """Whether a box seems to be in fractions of an image's sides: all from 0 to 1, in an image with more pixels."""
     return all(0 <= side <= 1 for side in box) and max(size) > 1
 
 
 @dataclass
 class Boxes:
-    """The boxes of many records, gathered before the sizes of their pictures are known."""
+    """The boxes of many records, gathered before the sizes of their images are known."""
 
     crops: list[Placed] = field(default_factory=list)
     regions: list[Placed] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Boxes:
             self.regions += _regions(x)
 
     def problems(self, sizes: Mapping[str, Size]) -> list[Problem]:
-        """What is wrong with boxes in pictures whose `sizes` are known: those of crops stop training."""
+        """What is wrong with boxes in images whose `sizes` are known: those of crops stop training."""
         return [
             *_problems(self.crops, sizes, ("object crop has", "object crops have"), "error"),
             *_problems(self.regions, sizes, ("region of a span has", "regions of spans have"), "warning"),
@@ -73,7 +73,7 @@ def _problems(
     have: tuple[str, str],
     level: Literal["error", "warning"],
 ) -> Iterator[Problem]:
-    """A problem for each thing that is wrong with the boxes; `have` says whose they are, of one and of many."""
+    """A problem for each kind of wrong box; `have` names whose boxes they are, in singular and plural."""
     boxes = [box for box in boxes if box[1] in sizes]
     shares = [box for box in boxes if is_fraction(box[2], sizes[box[1]])]
     others = [box for box in boxes if not is_fraction(box[2], sizes[box[1]])]
@@ -81,9 +81,9 @@ def _problems(
     straight = [box for box in others if not (box[2][2] <= box[2][0] or box[2][3] <= box[2][1])]
     outside = [box for box in straight if whole_pixels(box[2], sizes[box[1]]) is None]
     kinds = (
-        ("a box in fractions of the picture", shares, _in_pixels),
+        ("a box in fractions of the image", shares, _in_pixels),
         ("a box that ends before it begins", turned, _as_corners),
-        ("a box outside of the picture", outside, _nothing),
+        ("a box outside the image", outside, _nothing),
     )
     for what, wrong, meant in kinds:
         if wrong:
@@ -116,7 +116,7 @@ def _nothing(boxes: Sequence[Placed], sizes: Mapping[str, Size]) -> str:
 
 
 def _fits(left: float, top: float, width: float, height: float, size: Size) -> bool:
-    """Whether a box inside a picture of this size has this corner and these sides."""
+    """Whether a box inside an image of this size has this corner and these sides."""
     return min(width, height) > 0 and left + width <= size[0] + 1 and top + height <= size[1] + 1
 
 

@@ -1,4 +1,4 @@
-"""What the fields of entities are called in a file, and what they probably are where it calls them otherwise."""
+"""The names of entities' fields in a file, and which field an unknown name probably means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SYNONYMS = {
     "name": ("entity_name", "label", "title", "entity", "wiki_title", "en_name", "word"),
     "description": ("desc", "text", "abstract", "summary", "definition", "content", "attr", "intro"),
 }
-"""Field → what others call it."""
+"""Field → other common names for it."""
 
 IDS = ("qid", "wikiid", "wikidata_id")
 """Fields that hold a better id than one called `id`, which may be a number of the record."""

@@ -1,4 +1,4 @@
-"""Reading records, with a word on the file where it is of another kind than its reader expects."""
+"""Reading records, with advice if the file is not of the kind that its reader expects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OF_ANOTHER_KIND = frozenset(
         *("predictions.unknown-form", "data.wrong-reader"),
     }
 )
-"""Codes of errors that a file of another kind ends in."""
+"""Codes of the errors that a file of another kind causes."""
 
 
 def records(reader: Reader) -> Iterator[Example | Entity]:

@@ -128,7 +128,7 @@ def _on_white(band: Pillow.Image) -> Pillow.Image:
 def _clipped(box: Box, size: tuple[int, int], path: str) -> tuple[int, int, int, int]:
     if is_fraction(box, size) and not all(side == int(side) for side in box):
         raise ImageError(
-            f"the box {box} seems to be in fractions of the picture, of which it would cut one pixel",
+            f"the box {box} seems to be in fractions of the image: it would cut out one pixel",
             where=path,
             hint=A_BOX,
             code="image.box",
@@ -136,7 +136,7 @@ def _clipped(box: Box, size: tuple[int, int], path: str) -> tuple[int, int, int,
     pixels = whole_pixels(box, size)
     if pixels is None:
         raise ImageError(
-            f"the box {box} holds no pixel of a {size[0]}×{size[1]} picture",
+            f"the box {box} holds no pixel of a {size[0]}×{size[1]} image",
             where=path,
             hint=A_BOX,
             code="image.empty-box",

@@ -14,7 +14,7 @@ from mmkit.data.writer import Writer
 class JsonlWriter(Writer):
     """Writes canonical jsonlines of examples or of entities, which hold everything: nothing is lost.
 
-    With `header = false`, the line that says so is left out, as other programs want it.
+    With `header = false`, the first line, which names the format, is left out for other programs.
     """
 
     def __init__(self, header: bool = True) -> None:

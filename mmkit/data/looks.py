@@ -1,4 +1,4 @@
-"""What a file of an unexpected kind looks like, by its beginning, and how it becomes what was expected."""
+"""What a file of an unexpected kind looks like, judged by its beginning, and how to convert it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from mmkit.data.regular import open_regular
 
 READ = 1 << 18
-"""Bytes that are looked at."""
+"""How many bytes are looked at."""
 
 HEADER = '{"format": 2, "kind": "examples"}'
 

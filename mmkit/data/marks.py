@@ -38,9 +38,9 @@ def read_marks(node: Node) -> Marks:
 def align_marks(
     node: Node, text: str, words: Words | None, aligner: Aligner
 ) -> tuple[tuple[str, ...], Offsets, Marks]:
-    """Tokens, offsets and marks of a record some of whose spans are given by characters.
+    """Tokens, offsets and marks of a record that gives some spans by characters.
 
-    A relation one of whose ends is left out is left out too, and counted. Raises `DataError`.
+    If a span is left out, its relations are left out too, and counted. Raises `DataError`.
     """
     told = [_told(found, words, text) for found in _all(node)]
     found, spans = aligner.align(text, told, node.where, words)
@@ -85,7 +85,7 @@ def _told(node: Node, words: Words | None, text: str) -> CharSpan:
     if "start" in node.value or "end" in node.value:
         if words is None:
             raise DataError(
-                f"`{node.name}` counts tokens, and the record has none",
+                f"`{node.name}` counts tokens, but the record has none",
                 where=node.where,
                 hint="give `tokens` too, or leave out start and end beside start_char and end_char",
                 code="data.no-tokens",

@@ -1,4 +1,4 @@
-"""Opening files to read: regular ones alone, for reading a device or a named pipe may never end."""
+"""Opening files to read: only regular files, because reading a device or a named pipe may never end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = (
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
-    """The file's bytes. Raises `OSError` for what cannot be opened, and for what is no regular file.
+    """The file's bytes. Raises `OSError` for a file that cannot be opened or is not a regular file.
 
     A pipe that the shell opened, such as `/dev/stdin` or `/dev/fd/63`, is read as well: somebody is writing to it.
     """

@@ -14,10 +14,10 @@ from mmkit.errors import DataError
 class Writer(ABC):
     """Writes one file (or folder), streaming where the format allows it.
 
-    The constructor takes settings and touches no disk. Relative paths of pictures are relative to the folder that holds
+    The constructor takes settings and does not touch the disk. Relative paths of images are relative to the folder of
     the file. What the format has no place for is counted in `losses` (what → count) and shown to the user, never
-    dropped in silence; what it cannot hold at all without becoming wrong is a `DataError` that names the record.
-    A writer has the name of the reader of the same format: what it writes, that reader reads.
+    dropped in silence. If leaving it out would make the record wrong, that is a `DataError` that names the record.
+    A writer has the same name as the reader of its format, and that reader reads what it writes.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ def only_examples(records: Iterable[Example | Entity], path: Path) -> Iterator[E
     for record in records:
         if not isinstance(record, Example):
             raise DataError(
-                "the format holds examples, and these are entities of a knowledge base",
+                "the format holds examples, but these are entities of a knowledge base",
                 where=path,
                 hint="write them as jsonlines",
                 code="data.entities",

@@ -1,4 +1,4 @@
-"""What decoders find wrong with training examples before anything is built: labels that they do not know, overlaps."""
+"""What decoders find wrong with training examples before anything is built: unknown labels, overlapping spans."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def type_problems(
 
 
 def overlap_problems(examples: Sequence[Example]) -> Iterator[Problem]:
-    """Spans that tags cannot tell: nested ones, ones that cross, one with two labels. Exact doubles are counted."""
+    """Spans that tags cannot represent: nested or crossing ones, or two labels for one. Duplicates are counted."""
     kinds: Counter[str] = Counter()
     at: list[At] = []
     doubles: list[At] = []
@@ -75,7 +75,7 @@ def relation_problems(
 
 
 def _double_pairs(examples: Sequence[Example]) -> Iterator[Problem]:
-    """Pairs of an example that stand there again, with the same label or with another one."""
+    """Pairs that occur twice in an example, with the same label or with another one."""
     again: list[At] = []
     differing: list[At] = []
     for example in examples:
@@ -145,7 +145,7 @@ def _unknown(
 
 
 def _unused(known: Sequence[str], shown: Collection[str | None], setting: str) -> Iterator[Problem]:
-    """Labels that the recipe names and training never shows: a model does not learn them."""
+    """Labels that the recipe names but no training example has: a model does not learn them."""
     unused = [label for label in known if label not in shown]
     if unused and len(unused) < len(known):
         told = ", ".join(map(repr, unused))
@@ -154,6 +154,6 @@ def _unused(known: Sequence[str], shown: Collection[str | None], setting: str) -
 
 
 def _meant(label: str, known: Sequence[str]) -> str:
-    """The known label that is probably meant: the one that differs in case alone, else the nearest."""
+    """The known label that is probably meant: one that differs only in case, else the nearest."""
     folded = [k for k in known if k.casefold().strip() == label.casefold().strip()]
     return next(iter([*folded, *near_misses(label, known, 1)]), "")

@@ -1,4 +1,4 @@
-"""What an encoder leaves unread of an example, because a text is longer than it takes."""
+"""What an encoder does not read of an example, because a text is longer than the encoder's limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cut:
     """What is not read of an example's texts."""
 
     limit: int
-    """Subwords that the encoder takes, special ones among them."""
+    """How many subwords the encoder reads at most, special ones included."""
     token: int | None = None
     """The first of the sentence's tokens that is not read; None: all of them are."""
     mention: bool = False
@@ -25,7 +25,7 @@ class Cut:
     context: bool = False
     """Whether the end of a further text (a retrieved context, a note) is not read."""
     words: bool = False
-    """Whether the encoder gives words their states, so that nothing can be found in those that are not read."""
+    """Whether the encoder gives the states of words, so that nothing can be found in words that are not read."""
 
     def noted(self, encoder: str) -> dict[str, Any]:
         """As it stands in the note `mmkit.data.types.CUT` of a prediction."""
@@ -50,7 +50,7 @@ def cut_at(tokenizer: Tokenizer, text: str) -> int | None:
 
 
 def limit_of(tokenizer: Tokenizer) -> int:
-    """The subwords that a tokenizer truncates to."""
+    """The number of subwords that a tokenizer truncates to."""
     return int(tokenizer.truncation["max_length"])  # type: ignore[index]
 
 
@@ -64,5 +64,5 @@ def cut_sentence(limit: int, example: Example, at: int) -> Cut | None:
 
 
 def first_unread(offsets: Sequence[tuple[int, int]], at: int) -> int:
-    """The first token that begins at a character or behind it."""
+    """The first token that begins at or after a character."""
     return bisect_left([start for start, _ in offsets], at)

@@ -16,15 +16,15 @@ from mmkit.encoders.abilities import Prefix
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 WINDOW = "window."
-"""Before the names of a text encoder's inputs that are about windows."""
+"""The prefix of the names of a text encoder's inputs about windows."""
 
 
 def cut_windows(words: Ints, room: int, overlap: int) -> Ints:
     """Begin and end of each window `[n, 2]` over the subwords of a text, whose `words [N]` say what word each is of.
 
     A window holds at most `room` subwords, and shares at least `overlap` (fewer than `room`) with the next one. Windows
-    begin and end between words, but for words that are too long for that. The last one is as long as others, so that
-    the words at the end have as much context as there is.
+    begin and end between words, except within a word that is too long. The last one is as long as the others, so that
+    the words at the end have as much context as possible.
     """
     count = len(words)
     edges = np.flatnonzero(np.diff(words, prepend=-1))  # where a word begins
@@ -49,8 +49,8 @@ def _edge(edges: Ints, most: int, above: int) -> int:
 def best_window(words: Ints, windows: Ints) -> Ints:
     """For each subword `[N]`, the window that its state is taken from: that with the most context around its word.
 
-    All subwords of a word come from one window, that in which the shorter of its two sides is longest. A word that no
-    window holds whole is taken apart.
+    All subwords of a word come from one window: the one in which the shorter of the word's two sides is longest. If no
+    window contains the whole word, its subwords come from several.
     """
     at = np.arange(len(words))
     first = np.searchsorted(words, words, side="left")

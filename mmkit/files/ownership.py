@@ -1,8 +1,8 @@
 """Whether another user may have written what is read from a cache.
 
 A file or folder is trusted if other users cannot reach it (a folder around it lets no one else in), or if it belongs to
-this user or to root, and no one else may write to it. A group in which this user is alone is no one else; folders
-like /tmp, in which everybody may add files and nobody may take away another's, are no danger by themselves.
+this user or to root, and no one else may write to it. A group with only this user does not count as someone else.
+Folders like /tmp, in which everybody may add files but nobody may remove another user's, are no danger by themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def cache_root() -> Path:
 def check_own(paths: Iterable[Path]) -> None:
     """Raise `MMKitError` for the first of these files and folders that another user may have written.
 
-    What is not there is passed over, and so is everything where `MMKIT_SHARED_CACHE` is 1.
+    Missing files are skipped. If `MMKIT_SHARED_CACHE` is 1, nothing is checked.
     """
     if os.environ.get(TRUST, "0") not in ("", "0") or not hasattr(os, "getuid"):
         return

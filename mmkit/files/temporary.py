@@ -1,7 +1,7 @@
 """Temporary files and folders beside what they are to become, and those that a killed process left behind.
 
-Whoever makes one holds a lock on it, which ends with the process. What nobody holds is left over, and is removed by
-the next one that writes the same. Where the file system knows no locks, nothing is removed.
+The process that makes one holds a lock on it, which ends with the process. One without a lock is left over; the next
+process that writes the same file removes it. If the file system has no locks, nothing is removed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def leftovers(folder: Path, name: str) -> list[Path]:
 
 
 def _held(folder: Path, name: str, make: Make) -> tuple[Path, int]:
-    """What `make` makes, locked. Another process may take a new one for left over before it is locked."""
+    """What `make` makes, locked. Another process may remove a new one as left over before it is locked."""
     remove_leftovers(leftovers(folder, name))
     while True:
         path, descriptor = make(folder, f".{name}.")
@@ -89,7 +89,7 @@ def _make_file(folder: Path, prefix: str) -> tuple[Path, int]:
 def _make_folder(folder: Path, prefix: str) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(dir=folder, prefix=prefix, suffix=SUFFIX))
-        with contextlib.suppress(FileNotFoundError):  # taken for left over already
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it already
             return path, os.open(path, os.O_RDONLY)
 
 

@@ -34,7 +34,7 @@ def score(
 
 
 def scored(figures: Mapping[str, float]) -> dict[str, float]:
-    """The scores that are numbers: a score that counts nothing is not."""
+    """The scores that are numbers: a score that has nothing to count is not a number."""
     return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 

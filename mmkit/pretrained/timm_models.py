@@ -1,4 +1,4 @@
-"""The one place where timm's models are loaded: whole or not at all, and told of in plain words."""
+"""The one place where timm's models are loaded: completely or not at all, with plain error messages."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class TimmModel:
             return Trouble("there is no such folder, and timm's own models have no / in their names", hint)
         config = _registered(self.name)
         if self.revision is None and (config is None or not config.has_weights):
-            return Trouble("timm knows no such model, or no weights for it", _near(self.name, True))
+            return Trouble("timm has no model of this name, or no weights for it", _near(self.name, True))
         return None
 
     def weight_bytes(self) -> int | None:
@@ -206,7 +206,7 @@ class TimmModel:
                 if found[1] == "Missing" and names:
                     raise PartError(
                         f"the weights of {self.name!r} lack {len(names)} tensors of the network, {names[0]} the first",
-                        hint="are they another model's? those would begin at random",
+                        hint="are these the weights of another model? The missing ones would be random",
                         code="encoder.missing-weights",
                     )
                 left = [n for n in names if not n.startswith((*heads, *HEADS))]
@@ -283,7 +283,7 @@ def _near(name: str, weights: bool) -> str:
 
 @contextmanager
 def _words() -> Iterator[list[str]]:
-    """What timm's loaders say, in place of its standing on the screen."""
+    """What timm's loaders log, collected instead of shown on the screen."""
     said: list[str] = []
 
     class Keeping(logging.Handler):

@@ -1,6 +1,6 @@
-"""What a run's files were when it was completed: kept in `run.json` under `files`, and compared when it is loaded.
+"""Size and checksum of a run's files when it was completed: in `run.json` under `files`, compared at loading.
 
-Runs of earlier versions, and such as are not over, keep nothing and are not compared.
+Runs of earlier versions, and runs that are not finished, have none and are not compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FILES = "files"
 """The key in `run.json`."""
 RECIPE = "recipe.cfg"
 TOP = (RECIPE, "labels.json", "model.safetensors")
-"""What predictions depend on, beside all that is in `BELOW`."""
+"""Files that predictions depend on, besides everything in `BELOW`."""
 BELOW = ("encoders", "entities")
 """Folders of encoders' configurations, tokenizers and preprocessing."""
 
@@ -24,7 +24,7 @@ BELOW = ("encoders", "entities")
 def run_files(folder: Path) -> list[str]:
     """The files in a run folder that its predictions depend on, relative to it.
 
-    Raises `RunError` for one that is no regular file: reading a device or a pipe may never end.
+    Raises `RunError` for one that is not a regular file: reading a device or a pipe may never end.
     """
     found = [folder / name for name in TOP]
     for below in BELOW:

@@ -1,14 +1,14 @@
-"""What a user should know, said so that it can be read: the first few of a kind in full, the others counted."""
+"""Messages for the user, kept short: the first few of a kind in full, the others counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 SHOWN = 5
-"""Messages of one kind that are said in full."""
+"""How many messages of one kind are shown in full."""
 
 NAMED = 3
-"""Examples or files that one message names."""
+"""How many examples or files one message names."""
 
 
 def capped(messages: Iterable[str], shown: int = SHOWN) -> list[str]:

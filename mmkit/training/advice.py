@@ -1,4 +1,4 @@
-"""What usually helps a training that learns nothing, as far as the case at hand shows it."""
+"""What usually helps when training learns nothing, chosen by what this run shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkit.model import Item, Model
 from mmkit.training.learning import Kind
 
 HIGH, LOW = 2e-4, 1e-6
-"""Learning rates beyond which a pretrained encoder is spoilt, or nothing moves."""
+"""Above the first learning rate a pretrained encoder is damaged; below the other, nothing changes."""
 
 USUAL = "2e-5 to 5e-5 is usual for a pretrained text encoder"
 
@@ -22,7 +22,7 @@ RARE = 0.05
 """The share of examples with a label below which labels are few."""
 
 MUCH = 0.5
-"""The share of pictures or labels that may be lost before it is said."""
+"""The fraction of images or labels that may be missing before the advice mentions it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Case:
 
 
 def advice(kind: Kind, case: Case) -> list[str]:
-    """What to do, what is most probable first; never empty."""
+    """What to do, the most probable first; never empty."""
     if kind == "loss-explodes":
         found = list(_against_explosion(case))
     else:
@@ -86,11 +86,11 @@ def _pictures(case: Case) -> Iterator[str]:
     for name, counts in case.features.items():
         lost = counts["missing"] + counts["broken"]
         if lost > MUCH * counts["items"]:
-            yield f"{lost:,} pictures of model.encoders.{name} are blank: is the folder of pictures right?"
+            yield f"{lost:,} images of model.encoders.{name} are blank: is the folder of images right?"
 
 
 def _weights(case: Case) -> Iterator[str]:
-    """What is not trained."""
+    """What is not being trained."""
     for name, encoder in case.model.reading.items():
         if encoder.frozen and not isinstance(encoder, ItemEncoder):
             yield f"model.encoders.{name} is frozen: let it be trained (frozen = false), or raise the learning rate"

@@ -18,7 +18,7 @@ from mmkit.training.session import Session
 
 @dataclass
 class Alarms:
-    """Follows a run's figures in the main process. Each kind of alarm is said once, also if the run is resumed."""
+    """Follows a run's losses and scores in the main process. Each kind of alarm is shown once, also after a resume."""
 
     session: Session
     case: Case
@@ -28,7 +28,7 @@ class Alarms:
 
     @classmethod
     def of(cls, session: Session, ready: Ready) -> Alarms:
-        """For a run that begins or goes on: what its log holds has been looked at before, and is not said again."""
+        """For a run that starts or is resumed: alarms about what is already in its log are not shown again."""
         settings = session.settings
         case = Case(ready.model, settings, ready.items, ready.facts.get("features", {}))
         score = settings.score if isinstance(settings.score, str) else " + ".join(settings.score)

@@ -11,16 +11,16 @@ from typing import Any, Literal
 Kind = Literal["score-zero", "loss-flat", "loss-explodes"]
 
 EPOCHS = 3
-"""Evaluated epochs that a score may be 0 at the beginning, at least."""
+"""For at least so many evaluated epochs at the beginning, a score may be 0."""
 SHARE, MOST = 0.3, 10
-"""Of a long run, this share of its epochs, but no more than so many."""
+"""In a long run, a score may be 0 for this fraction of its epochs, but for no more than so many."""
 
 FLAT_EPOCHS = 4
 """Epochs after which the loss should have moved."""
 FLAT = 0.98
 """A loss that is still above this share of the first epoch's has not moved."""
 POOR = 0.3
-"""A model whose best score is at least this has something that it knows; its loss may stay."""
+"""A model whose best score is at least this has learned something; its loss need not go down."""
 
 GROWN, ABOVE = 3.0, 10.0
 """A loss explodes if it is so many times the first one and so many times the lowest one."""
@@ -41,15 +41,15 @@ class Alarm:
 
 @dataclass
 class Learning:
-    """Looks at the figures of a run as they come, and raises each kind of alarm once.
+    """Looks at the losses and scores of a run as they come, and raises each kind of alarm once.
 
-    The thresholds are wide: a run that learns slowly, or goes on from weights that know the task, is left alone.
+    The thresholds are wide: a run that learns slowly, or starts from weights that know the task, raises no alarm.
     """
 
     epochs: int
     """Of the whole run."""
     score: str = "the score"
-    """What decides between epochs."""
+    """The score that epochs are compared by."""
     said: set[Kind] = field(default_factory=set)
     losses: dict[int, list[float]] = field(default_factory=dict)
     """By epoch, as they were logged."""

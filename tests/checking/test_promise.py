@@ -146,10 +146,10 @@ def with_box(number: int, path: Path, *box: float) -> dict[str, Any]:
     ("box", "said"),
     [
         ((40, 20, 15, 10), "a box that ends before it begins ([40.0, 20.0, 15.0, 10.0] in "),
-        ((100, 100, 120, 120), "a box outside of the picture ([100.0, 100.0, 120.0, 120.0] in "),
-        ((0.1, 0.1, 0.5, 0.5), "a box in fractions of the picture ([0.1, 0.1, 0.5, 0.5] in "),
-        ((0, 0, 1, 1), "a box in fractions of the picture"),
-        ((70, 5, 99, 9), "a box outside of the picture"),  # upright it is 60 wide
+        ((100, 100, 120, 120), "a box outside the image ([100.0, 100.0, 120.0, 120.0] in "),
+        ((0.1, 0.1, 0.5, 0.5), "a box in fractions of the image ([0.1, 0.1, 0.5, 0.5] in "),
+        ((0, 0, 1, 1), "a box in fractions of the image"),
+        ((70, 5, 99, 9), "a box outside the image"),  # upright it is 60 wide
     ],
 )
 def test_boxes_that_cut_nothing_useful_out(tmp_path: Path, box: tuple[float, ...], said: str) -> None:
@@ -162,7 +162,7 @@ def test_boxes_that_cut_nothing_useful_out(tmp_path: Path, box: tuple[float, ...
     [problem] = report.problems
     assert problem.startswith("4 object crops have a box ") and said in problem
     assert "1.png, which has 60 × 80 pixels" in problem and "train.jsonl:4 (post2)" in problem
-    assert "a box is [left, top, right, bottom], in pixels of the upright picture" in problem
+    assert "a box is [left, top, right, bottom], in pixels of the upright image" in problem
     if box == (40, 20, 15, 10):
         assert (
             "these look like [x, y, width, height], and the first would be [40.0, 20.0, 55.0, 30.0]"

@@ -95,13 +95,13 @@ def test_a_box_is_clipped_to_the_picture(
 )
 def test_a_box_without_pixels_is_an_error(tmp_path: Path, box: tuple[float, float, float, float]) -> None:
     image = saved(tmp_path / "p.png", Pillow.new("RGB", (4, 3)))
-    with raises("image.empty-box", match="holds no pixel of a 4×3 picture"):
+    with raises("image.empty-box", match="holds no pixel of a 4×3 image"):
         open_image(Image(image.path, "object", box))
 
 
 def test_a_box_in_fractions_is_an_error(tmp_path: Path) -> None:
     image = saved(tmp_path / "p.png", Pillow.new("RGB", (4, 3)))
-    with raises("image.box", match="fractions of the picture"):
+    with raises("image.box", match="fractions of the image"):
         open_image(Image(image.path, "object", (0.1, 0.1, 0.5, 0.5)))
     assert open_image(Image(image.path, "object", (0, 0, 1, 1))).size == (1, 1)
 
