@@ -57,9 +57,14 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
         if name in unreadable:
             refusal = unreadable[name]
             reports[name] = SplitReport(Split(name))
-            reports[name].add(Problem(str(refusal), code=refusal.code))
             others = [other for other in refused[name] if other.where != refusal.where]
-            for problem in _unreadable(others if "looks like" not in refusal.hint else []):
+            if "looks like" in refusal.hint:
+                others = []
+            if others and len(others) < len(refused[name]):  # it is one of the records' errors
+                problems = _unreadable([refusal, *others])
+            else:
+                problems = [Problem(str(refusal), code=refusal.code), *_unreadable(others)]
+            for problem in problems:
                 reports[name].add(problem)
         else:
             reports[name] = found[name]

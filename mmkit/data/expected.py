@@ -56,4 +56,11 @@ def of_another_kind(error: DataError, path: Path, kinds: frozenset[str], form: s
         return error
     said = f"the file looks like {looks.what}; expected is {form}"
     advice = looks.advice(path)
-    return error.at(error.where, f"{said}\n  → {advice}" if advice else said)
+    if error.code == "knowledge.fields" and not advice:  # its own hint says what to do
+        return error
+    told = f"{said}\n  → {advice}" if advice else said
+    if (
+        error.code == "file.not-utf8" and looks.command
+    ):  # a command for text works only after the other conversion
+        told = f"{error.hint}\n  → {told}"
+    return error.at(error.where, told)

@@ -148,7 +148,7 @@ def _located(
             try:
                 record = read(line, where, f"{path.stem}:{number}")
             except DataError as error:
-                if refuse is None or error.code in _WHOLE_FILE:
+                if refuse is None or error.code in WHOLE_FILE:
                     raise
                 refuse(error)
                 continue
@@ -158,8 +158,11 @@ def _located(
             repairs["empty line skipped"] += 1
 
 
-_WHOLE_FILE = frozenset(
-    {"jsonl.format", "jsonl.newer-format", "jsonl.unknown-kind", "jsonl.no-header", "jsonl.list"}
+WHOLE_FILE = frozenset(
+    {
+        *("jsonl.format", "jsonl.newer-format", "jsonl.unknown-kind", "jsonl.no-header", "jsonl.list"),
+        "file.wrong-kind",
+    }
 )
 """Codes of errors that are about the file, not about one of its records."""
 

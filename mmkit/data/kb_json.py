@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,9 +12,11 @@ from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS
 from mmkit.data.melbench import links
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.records import Node
 from mmkit.data.types import Entity, Image
+from mmkit.errors import DataError
 
 PREFIX_END = "[SEP]. "
 """The separator between an entity's name and its text in the authors' files; the last one counts."""
@@ -101,16 +103,26 @@ class KbJsonReader(Reader):
     def _entries(self) -> list[_Entry]:
         value = self._read(self.file)
         if isinstance(value.value, list):
-            return [
-                self._record(Node(item.value, f"{self.path}, record {i}"), None)
-                for i, item in enumerate(value.items())
-            ]
-        return [
-            self._record(Node(told, f"{self.path}, record {id!r}"), id)
-            if isinstance(told, dict)
-            else _mapped(id, Node(told, value.where, id))
-            for id, told in value.object().items()
-        ]
+            told: Iterable[tuple[str | None, Node]] = (
+                (None, Node(item.value, f"{self.path}, record {i}")) for i, item in enumerate(value.items())
+            )
+        else:
+            told = ((id, Node(item, f"{self.path}, record {id!r}")) for id, item in value.object().items())
+        entries = []
+        self.place = None
+        for id, node in told:
+            try:
+                entries.append(self._entry(node, id))
+            except DataError as error:
+                self.refuse(error)
+            else:
+                self.place = Place(node.where)
+        return entries
+
+    def _entry(self, node: Node, id: str | None) -> _Entry:
+        if id is None or isinstance(node.value, dict):
+            return self._record(node, id)
+        return _mapped(id, Node(node.value, node.where, id))
 
     def _record(self, node: Node, id: str | None) -> _Entry:
         """An entity told by named fields; `id` is given where the record lacks it."""

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 from mmkit.data.crops import blanked
 from mmkit.data.json_text import parse_line
-from mmkit.data.jsonlines import check_header
+from mmkit.data.jsonlines import WHOLE_FILE, check_header
 from mmkit.data.lines import numbered_lines
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.records import entity_from_json
 from mmkit.data.types import Entity
+from mmkit.errors import DataError
 
 
 class KbJsonlReader(Reader):
@@ -27,16 +29,24 @@ class KbJsonlReader(Reader):
 
     def __iter__(self) -> Iterator[Entity]:
         self.repairs.clear()
+        self.place = None
         for number, line in numbered_lines(self.path, self.source, self.repairs):
             where = f"{self.path}:{number}"
             if not line.strip():
                 self.repairs["empty line skipped"] += 1
                 continue
-            record = parse_line(line, where)
-            if number == 1 and isinstance(record, dict) and "format" in record:
-                check_header(record, where, "entities")
+            try:
+                record = parse_line(line, where)
+                if number == 1 and isinstance(record, dict) and "format" in record:
+                    check_header(record, where, "entities")
+                    continue
+                entity = entity_from_json(record, where=where, root=self.root)
+            except DataError as error:
+                if error.code in WHOLE_FILE:
+                    raise
+                self.refuse(error)
                 continue
-            entity = entity_from_json(record, where=where, root=self.root)
+            self.place = Place(where)
             yield blanked(entity) if self.blank_images else entity
 
     @classmethod

@@ -59,7 +59,7 @@ class Looks:
 
 def _reading(command: str, kind: str) -> str:
     """Which reader reads what a command makes."""
-    if kind in ONE_VALUE:
+    if kind in ONE_VALUE or kind == "headed":
         return ""
     of_entities = "entities" in command or "--reader mmkit.kb_" in command
     return f"  (and read that with {'mmkit.kb_jsonl.v1' if of_entities else 'mmkit.jsonl.v1'})"
@@ -77,6 +77,8 @@ def looks_like(path: Path) -> Looks | None:
     for start, what in _BINARY:
         if head.startswith(start):
             return Looks(what)
+    if b"\0" in head:  # UTF-16, or no text at all
+        return None
     text = head.decode("utf-8", "replace").removeprefix("\ufeff")
     lines = [line for line in text.split("\n")[:200] if line.strip()]
     if not lines:
@@ -156,7 +158,7 @@ def _json(text: str, lines: Sequence[str]) -> Looks | None:
     except (ValueError, RecursionError):
         return _of_object(next(_items(text, 1), None))
     if "format" in first and "kind" in first:
-        return _canonical(first)
+        return _canonical(first, lines[1] if len(lines) > 1 else "")
     if len(lines) > 1 and lines[1].lstrip().startswith("{"):
         return _of_lines(first)
     return _of_line(first)
@@ -180,8 +182,17 @@ def _items(text: str, number: int) -> Iterator[tuple[Any, ...]]:
             return
 
 
-def _canonical(header: dict[str, Any]) -> Looks:
+def _canonical(header: dict[str, Any], line: str) -> Looks:
+    """A file with the header of jsonlines, and its second line; the header may stand above another tool's records."""
     kind = header["kind"]
+    try:
+        record = _record(json.loads(line))
+    except (ValueError, RecursionError, AttributeError):
+        record = Looks("")
+    if record.kind in ("doccano", "prodigy"):
+        what = f"JSON lines of {record.what}, under the header of mmkit's jsonlines"
+        reader = f"formats.{record.kind}.v1"
+        return Looks(what, "headed", f"tail -n +2 {{path}} > {{made}}  (and read that with {reader})")
     return Looks(f"mmkit's own jsonlines of {kind}", f"jsonl-{kind}")
 
 
@@ -286,6 +297,8 @@ _RECORDS: tuple[tuple[frozenset[str], str, str, str], ...] = (
     (frozenset({"id", "name"}), "entities with `id` and `name`", "kb-json", "mmkit.kb_json.v1"),
     (frozenset({"data", "annotations"}), "tasks of Label Studio", "label-studio", "formats.label_studio.v1"),
     (frozenset({"text", "_input_hash"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
+    (frozenset({"text", "spans", "answer"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
+    (frozenset({"text", "labels"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"text", "label"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"tokens"}), "posts with `tokens`", "posts", ""),
     (frozenset({"text"}), "posts with `text`", "posts", ""),

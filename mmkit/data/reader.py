@@ -49,8 +49,10 @@ class Reader(ABC):
         A reader that goes on behind it is of more use to `mmkit check`, which sets `errors`. A file whose first
         records are all refused is given up: it is probably of another kind.
         """
-        if self.errors is None or (self.place is None and len(self.errors) >= GIVEN_UP):
+        if self.errors is None:
             raise error
+        if self.place is None and len(self.errors) >= GIVEN_UP:
+            raise self.errors[0]
         self.errors.append(error)
 
     @abstractmethod

@@ -244,6 +244,9 @@ class Example:
             raise DataError(
                 f"a span ends at token {max(ends)} of a sentence of {len(self.tokens)} tokens",
                 where=self.id,
+                hint="start and end count tokens; if they count characters, jsonlines call them start_char and end_char"
+                if max(ends) <= len(self.text)
+                else "",
                 code="data.span-outside",
             )
         shown = [region.image for span in self.spans for region in span.regions]

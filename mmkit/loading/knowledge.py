@@ -30,12 +30,15 @@ def read_knowledge_base(
     annotation: Annotation | None = None,
     *,
     other: Path | None = None,
+    errors: list[DataError] | None = None,
 ) -> Split:
     """The recipe's knowledge base: read once, and kept in the cache as long as its files are the same.
 
     It is read as a stream, so memory does not grow with it. If `annotation` has annotators of entities, it is read
     again each time, but their results are stored. `other`, a file of entities for `mmkit.kb_jsonl.v1`, is used
-    instead of the recipe's. Raises `DataError` for a damaged file, two entities with the same id, or entities that an
+    instead of the recipe's. Errors of single records are put into `errors`, if that is given; the first of them is
+    raised after the last record, so that nothing is kept of a file that can be read in part. Raises `DataError` for a
+    damaged file, two entities with the same id, or entities that an
     annotator could not annotate.
     """
     config: Any = recipe.config["data"].get(ENTITIES)
@@ -45,6 +48,7 @@ def read_knowledge_base(
     else:
         reader = KbJsonlReader(str(other.parent), other.name)
         config = {"@readers": "mmkit.kb_jsonl.v1", "root": reader.root, "file": reader.file}
+    reader.errors = errors
     split = Split(ENTITIES, files=fingerprints(reader))
     folder = cache_dir("knowledge")
     try:
@@ -80,6 +84,8 @@ def _read(reader: Reader) -> Iterator[Entity]:
                 f"data.{ENTITIES} needs entities, but its reader gives examples", code="data.wrong-reader"
             )
         yield record
+    if reader.errors:
+        raise reader.errors[0]
 
 
 def _key(config: Any, split: Split) -> str:

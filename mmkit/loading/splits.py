@@ -45,7 +45,7 @@ def read_split(recipe: Recipe, name: str, errors: list[DataError] | None = None)
             code="data.no-split",
         )
     if name == ENTITIES:
-        return read_knowledge_base(recipe)
+        return read_knowledge_base(recipe, errors=errors)
     reader: Reader = recipe.build(f"data.{name}")
     reader.errors = errors
     split = Split(name)

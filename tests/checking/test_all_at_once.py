@@ -83,3 +83,39 @@ def test_lines_of_posts_that_cannot_be_read(tmp_path: Path) -> None:
         f"a span ends at token 9 of a sentence of 7 tokens: {tmp_path}/train.jsonl:3" in said
         for said in report.problems
     )
+
+
+BASES: dict[str, tuple[str, list[str]]] = {
+    "mmkit.kb_jsonl.v1": (
+        '{"id": "Q1", "name": "Mara"}\n{"id": "Q2"}\n[]\n{"id": 3, "name": "Kofi"}\n',
+        [":2", ":3", ":4"],
+    ),
+    "mmkit.kb_json.v1": (
+        json.dumps({"Q1": "Mara [SEP]. singer", "Q2": 5, "Q3": ["a"], "Q4": {"name": 1}}),
+        [", record 'Q2'", ", record 'Q3'", ", record 'Q4'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", BASES)
+def test_every_entity_that_cannot_be_read_is_said_at_once_and_no_part_is_kept(
+    tmp_path: Path, reader: str
+) -> None:
+    content, places = BASES[reader]
+    (tmp_path / "base.x").write_text(content, encoding="utf-8")
+    settings = {"@readers": reader, "root": str(tmp_path), "file": "base.x"}
+    recipe = recipe_of(tmp_path, SOUND, DEV, {f"data.entities.{k}": v for k, v in settings.items()})
+    for _ in range(2):  # the readable part of the file is not in the cache afterwards
+        said = "\n".join(check(recipe)["entities"].problems)
+        assert all(f"base.x{place}" in said for place in places), said
+    with pytest.raises(DataError, match=re.escape(f"base.x{places[0]}")):
+        read_split(recipe, "entities")
+
+
+def test_entities_that_all_have_other_fields_are_one_problem(tmp_path: Path) -> None:
+    entities = {f"Q{i}": {"label": f"Mara {i}", "text": "singer"} for i in range(40)}
+    (tmp_path / "base.json").write_text(json.dumps(entities), encoding="utf-8")
+    settings = {"@readers": "mmkit.kb_json.v1", "root": str(tmp_path), "file": "base.json"}
+    recipe = recipe_of(tmp_path, SOUND, DEV, {f"data.entities.{k}": v for k, v in settings.items()})
+    [said] = check(recipe)["entities"].problems
+    assert "the entity has no `name`" in said and "fields = " in said and "record 'Q0'" in said

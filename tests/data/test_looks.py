@@ -155,6 +155,48 @@ def test_commands_that_are_advised_work(tmp_path: Path) -> None:
         assert header["format"] == 2 and rest == expected
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("reader", [JsonlReader, ConllImagesReader])
+def test_the_encoding_is_said_before_the_kind_of_file(
+    tmp_path: Path, reader: type[Reader], encoding: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes("“Mara”\tB-PER\nvisits\tO\n".encode(encoding))
+    with pytest.raises(DataError) as caught:
+        list(records(reader(str(tmp_path), "a.txt")))
+    assert caught.value.code == "file.not-utf8"
+    assert f"iconv -f {encoding.upper().replace('6-', '6')} -t UTF-8" in caught.value.hint.splitlines()[0]
+    assert "looks like a table" not in caught.value.hint
+
+
+def test_big_endian_text_with_a_mark_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xfe\xff" + "Mara\tB-PER\nvisits\tO\n".encode("utf-16-be"))
+    with raises("file.not-utf8", match="iconv -f UTF-16 -t UTF-8"):
+        list(records(ConllImagesReader(str(tmp_path), "a.txt")))
+
+
+@pytest.mark.parametrize(
+    ("record", "reader"),
+    [
+        ({"id": 1, "text": "Mara", "label": [[0, 4, "PER"]]}, "formats.doccano.v1"),
+        ({"id": "1", "text": "Mara", "labels": [[0, 4, "PER"]]}, "formats.doccano.v1"),
+        (
+            {"text": "Mara", "tokens": [{"text": "Mara"}], "spans": [], "answer": "accept"},
+            "formats.prodigy.v1",
+        ),
+    ],
+)
+@pytest.mark.parametrize("headed", [False, True])
+def test_records_of_another_tool_with_and_without_our_header(
+    tmp_path: Path, record: dict[str, Any], reader: str, headed: bool
+) -> None:
+    content = lines({"format": 2, "kind": "examples"}, record) if headed else lines(record, record)
+    (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        list(records(JsonlReader(str(tmp_path), "a.jsonl")))
+    assert reader in caught.value.hint and "mmkit.kb_jsonl.v1" not in caught.value.hint
+    assert ("tail -n +2" in caught.value.hint) is headed
+
+
 def run(advice: str, path: Path) -> str:
     """What the program of an advised command prints."""
     command = advice.removeprefix("convert it: ").partition("  (and read that with mmkit.")[0]

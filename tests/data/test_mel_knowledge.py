@@ -94,7 +94,7 @@ def test_a_list_of_entities_and_their_photos(tmp_path: Path) -> None:
     ("value", "files", "where", "code", "says"),
     [
         (3, {}, "kb.json", "json.wrong-type", "`file`"),
-        ({"Q1": 3}, {}, "kb.json", "json.wrong-type", "`Q1`"),
+        ({"Q1": 3}, {}, "kb.json, record 'Q1'", "json.wrong-type", "`Q1`"),
         ([{"name": "x"}], {}, "kb.json, record 0", "json.missing-field", "`id`"),
         ([3], {}, "kb.json, record 0", "json.wrong-type", ""),
         ({}, {"names": []}, "names.json", "json.wrong-type", "`file`"),
