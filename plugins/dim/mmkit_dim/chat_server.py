@@ -19,14 +19,17 @@ from mmkit_dim.answers import Answer
 from mmkit_dim.endpoint import KEY, URL, Endpoint
 
 _HOPELESS = {
-    401: ("the server does not accept the key", f"see that {KEY} holds the server's key"),
-    402: ("the server wants to be paid first", "see to the account"),
-    403: ("the server does not let this key in", "see what the key may be used for"),
+    401: ("the server does not accept the key", f"check that {KEY} holds the server's key"),
+    402: ("the server asks for payment first", "check the account"),
+    403: ("the server does not allow this key to be used", "check what the key may be used for"),
     404: (
-        "the server knows no such model, or has no chat interface here",
-        f"see `model`, `base_url` and {URL}",
+        "the server does not have this model, or has no chat interface here",
+        f"check `model`, `base_url` and {URL}",
     ),
-    405: ("the server has no chat interface here", f"see `base_url` and {URL}: it often ends in /v1"),
+    405: (
+        "the server has no chat interface here",
+        f"check `base_url` and {URL}: the address often ends in /v1",
+    ),
 }
 """HTTP statuses that no later request would change: what is wrong, and what to do."""
 
@@ -39,7 +42,7 @@ MOST_BYTES = 8_000_000
 """Of an answer, unpacked."""
 
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What the client makes of an answer that is not of the interface's form."""
+"""Errors of the client for an answer that does not have the interface's form."""
 
 
 class ChatServer:
@@ -53,10 +56,10 @@ class ChatServer:
         requests_per_minute: the most requests sent in a minute, retries among them; None for any number.
         retries: how often a request is repeated that met an overloaded or broken server (429, 5xx, timeouts,
             broken connections), and how often one whose answer is malformed.
-        timeout: seconds until a server that says nothing, or does not come to an end, counts as hanging.
+        timeout: seconds until a server that sends nothing, or does not finish its answer, counts as hanging.
 
-    Raises `PartError` where servers may not be contacted. No redirect is followed: it would take the prompt, and maybe
-    the key, to another server than the one named.
+    Raises `PartError` if servers may not be contacted. No redirect is followed: it would take the prompt, and maybe
+    the key, to a server that was not named.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class ChatServer:
     def ask(self, prompts: Sequence[str]) -> list[Answer | Failed]:
         """An answer to each prompt, or why there is none.
 
-        Raises `MMKitError` for what would meet every further request as well: a server that cannot be reached,
+        Raises `MMKitError` for errors that every further request would have too: a server that cannot be reached,
         refuses the key, does not know the model, or has not served the last `2 * parallel` requests (at least 16).
         """
         check_network(self.endpoint.url)
@@ -137,9 +140,9 @@ class ChatServer:
             except openai.OpenAIError as error:
                 return self._failed(error)
             except (json.JSONDecodeError, UnicodeDecodeError):
-                malformed = "the answer is no JSON"
+                malformed = "the answer is not JSON"
             except _MALFORMED:
-                malformed = "the answer is none of a chat server"
+                malformed = "the answer is not that of a chat server"
             else:
                 self._in_vain = 0
                 return answer
@@ -147,7 +150,7 @@ class ChatServer:
         return Failed(malformed)
 
     def _headers(self) -> dict[str, Any]:
-        """The key, where this server gets it, and no more of the environment than the server may have."""
+        """The key, if this server gets it, and no more of the environment than the server may have."""
         withheld = dict.fromkeys(self.endpoint.withheld_headers(), openai.omit)
         return {**withheld, "Authorization": self.endpoint.authorization or openai.omit}
 
@@ -157,7 +160,7 @@ class ChatServer:
         reason = self.endpoint.redacted(_said(error))[:_REASON_LENGTH]
         if type(error.__cause__).__name__ in _NO_CONNECTION:
             raise self._stop(
-                "the chat server cannot be reached", f"start it, or see `base_url` and {URL}"
+                "the chat server cannot be reached", f"start it, or check `base_url` and {URL}"
             ) from None
         if status in _HOPELESS or _is_quota(error):
             what, hint = _HOPELESS[402 if _is_quota(error) else status]
@@ -166,7 +169,7 @@ class ChatServer:
             raise self._stop(f"{what} ({reason})", hint) from None  # whose message may repeat the key
         if 300 <= status < 400:
             raise self._stop(
-                "the server sends us elsewhere", f"name the address it moved to, by `base_url` or {URL}"
+                "the server redirects to another address", f"give the new address as `base_url` or {URL}"
             ) from None
         if 400 <= status < 500 and status not in {408, 409, 429}:
             self._in_vain = 0  # this prompt was refused; the next may not be
@@ -175,7 +178,7 @@ class ChatServer:
         if self._in_vain >= max(16, 2 * self.parallel):
             raise self._stop(
                 f"the server has not served the last {self._in_vain} requests ({reason})",
-                "try later, or with less `parallel`, a longer `timeout` or `requests_per_minute`",
+                "try later, or with a smaller `parallel`, a longer `timeout`, or a limit `requests_per_minute`",
             ) from None
         return Failed(reason)
 
@@ -246,7 +249,7 @@ def _answer(completion: Any) -> Answer:
 
 
 def _said(error: openai.OpenAIError) -> str:
-    """On one line what went wrong: status and the server's own words, where it sent some."""
+    """What went wrong, on one line: the status, and the server's own words if it sent some."""
     if isinstance(error, openai.APITimeoutError):
         return "no answer in time"
     if not isinstance(error, openai.APIStatusError):
@@ -257,5 +260,5 @@ def _said(error: openai.OpenAIError) -> str:
 
 
 def _is_quota(error: openai.OpenAIError) -> bool:
-    """Whether the account is used up, which servers say with the status of a rate limit."""
+    """Whether the account has no credit left; servers report that with the status of a rate limit."""
     return isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota"

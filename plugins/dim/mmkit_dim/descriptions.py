@@ -53,16 +53,16 @@ class EntityDescriptions(Annotator):
         prompt: the question; {name} is the entity's name, {description} the description that it has.
         max_tokens: the largest number of tokens of an answer. CLIP reads 77, longer encoders more.
         temperature: 0 for the most likely words; None leaves it to the server.
-        seed: for servers that draw words; None sends none.
-        chat_template_kwargs: handed to the model's chat template, for models that think aloud unless told
-            otherwise: {"enable_thinking": false}.
+        seed: for servers that sample words; None sends none.
+        chat_template_kwargs: given to the model's chat template; for models that write their reasoning unless it is
+            switched off: {"enable_thinking": false}.
         overwrite: whether entities that have a description are described again.
         keep_going: whether entities that could not be described are only listed, instead of being an error.
         parallel: requests that wait for an answer at a time; of a local model, prompts in a batch.
         base_url: the server's address, by default $OPENAI_BASE_URL, else OpenAI's own.
         requests_per_minute: the largest number of requests in a minute; None for any number.
         retries: how often a request is repeated that met an overloaded or broken server or a malformed answer.
-        timeout: seconds until a server that says nothing counts as hanging.
+        timeout: seconds until a server that sends nothing counts as hanging.
     """
 
     over: ClassVar[Literal["examples", "entities"]] = "entities"
@@ -110,7 +110,7 @@ class EntityDescriptions(Annotator):
             )
         if self.backend == "local" and self.temperature:
             raise PartError(
-                "a local model gives the most likely words",
+                "a local model always gives the most likely words",
                 hint="set temperature = 0, or use a server",
                 code="part.setting",
             )

@@ -1,4 +1,4 @@
-"""Where a chat server is and what opens it: credentials come from the environment and are never shown.
+"""A chat server's address and its credentials, which come from the environment and are never shown.
 
 The key goes to the server that the environment names beside it, and to no other that a recipe may name.
 """
@@ -47,9 +47,9 @@ class Endpoint:
         parts = split_url(given)
         if not (key.isascii() and key.isprintable()):
             raise MMKitError(
-                "the key has characters that no key has",
+                "the key has characters that a key cannot have",
                 where=f"${KEY}",
-                hint="copy it anew",
+                hint="copy it again",
                 code="dim.server-key",
             )
         if parts.username is not None:
@@ -66,7 +66,7 @@ class Endpoint:
             raise MMKitError(
                 "this server needs a key",
                 where=PUBLIC,
-                hint=f"set {KEY}, or name another server by {URL}",
+                hint=f"set {KEY}, or name another server in {URL}",
                 code="dim.no-server-key",
             )
         shown_by_length = tuple(sorted({s for s in secrets if s}, key=len, reverse=True))
@@ -97,8 +97,8 @@ def split_url(url: str) -> SplitResult:
         valid = False
     if not valid:
         raise MMKitError(
-            "the chat server's address is no web address",
-            hint=f"give one like {PUBLIC}, by base_url or ${URL}",
+            "the chat server's address is not a web address",
+            hint=f"give one like {PUBLIC}, as base_url or ${URL}",
             code="dim.server-address",
         )
     return parts

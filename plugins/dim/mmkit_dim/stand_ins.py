@@ -29,7 +29,7 @@ CHAT_TEMPLATE = (
 )
 
 _SPREAD = 0.3
-"""Standard deviation of the first weights: at the usual 0.02 so small a network says the same to everything."""
+"""Standard deviation of the first weights: at the usual 0.02, so small a network answers everything alike."""
 
 _SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 

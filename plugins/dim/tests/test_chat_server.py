@@ -109,7 +109,7 @@ def test_a_server_that_recovers_is_asked_again(server: Server) -> None:
 
 def test_what_still_fails_is_listed_and_not_stored(server: Server) -> None:
     reasons = {
-        "EverTruncated": "the answer is no JSON",
+        "EverTruncated": "the answer is not JSON",
         "EverPage": "the answer has no choices",
         "EverNothing": "the answer has no choices",
         "EverTextless": "the answer has no text",
@@ -159,9 +159,9 @@ def test_long_answers_end_with_a_sentence_and_mere_thoughts_fail(server: Server)
     ("name", "what"),
     [
         ("Locked", "does not accept the key"),
-        ("Forbidden", "does not let this key in"),
-        ("Unknown", "knows no such model, or has no chat interface here .404: no model x"),
-        ("Poor", "wants to be paid"),
+        ("Forbidden", "does not allow this key to be used"),
+        ("Unknown", "does not have this model, or has no chat interface here .404: no model x"),
+        ("Poor", "asks for payment"),
     ],
 )
 def test_what_would_meet_every_request_stops_at_once(server: Server, name: str, what: str) -> None:

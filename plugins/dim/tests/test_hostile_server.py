@@ -146,7 +146,7 @@ def test_a_redirect_is_not_followed(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     server.answer = lambda handler: handler.send(status, b"", Location=f"{elsewhere.url}/chat/completions")
-    with raises("dim.chat-server", match="sends us elsewhere"):
+    with raises("dim.chat-server", match="redirects to another address"):
         ask(server)
     assert elsewhere.headers == []
 

@@ -139,7 +139,7 @@ def test_a_key_goes_to_the_server_named_beside_it_alone(
     assert server.keys == [f"ApiKey {SECRET}" if API_KEY in credentials else f"Basic {basic}"]
     assert elsewhere.keys == [None]
     elsewhere.answer = lambda handler: handler.send(401, b'{"error": "who are you?"}')
-    with raises("retrieval.server", match="does not let us in") as refused:
+    with raises("retrieval.server", match="refuses access") as refused:
         ask(kind, elsewhere)
     assert URL in refused.value.hint
 
@@ -158,7 +158,7 @@ def test_a_redirect_is_not_followed(
     monkeypatch.setenv(API_KEY, SECRET)
     monkeypatch.setenv(URL, server.url)
     server.answer = lambda handler: handler.send(status, b"", Location=f"{elsewhere.url}/wiki/_msearch")
-    with raises("retrieval.server", match="sends us elsewhere"):
+    with raises("retrieval.server", match="redirects to another address"):
         ask(kind, server)
     assert elsewhere.keys == []
 

@@ -178,11 +178,11 @@ def test_long_queries_are_cut(server: Server, kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("index", "what"),
     [
-        ("locked", "does not let us in"),
-        ("forbidden", "does not let us in"),
+        ("locked", "refuses access"),
+        ("forbidden", "refuses access"),
         ("missing", "has no index 'missing'"),
         ("broken", "refused: broken says"),
-        ("garbage", "is none to a search"),
+        ("garbage", "is not an answer to a search"),
         ("clauses", "refused: too many clauses"),
         ("bare", "has no field 'title'"),
     ],
@@ -209,7 +209,7 @@ def test_a_server_that_is_not_there(server: Server, kind: Kind) -> None:
 
 def test_each_client_says_which_server_it_wants(server: Server) -> None:
     server.product = ""
-    with raises("retrieval.server", match="no Elasticsearch server") as error:
+    with raises("retrieval.server", match="not an Elasticsearch server") as error:
         SearchServer("elasticsearch", server.url, "wiki").search(["Paris"], 5)
     assert "opensearch" in error.value.hint
 

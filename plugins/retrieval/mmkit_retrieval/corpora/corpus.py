@@ -75,7 +75,7 @@ class Lines(io.BufferedReader):
             raise DataError(
                 f"a line of more than {LONGEST_LINE:,} bytes",
                 where=f"{self._path}:{self._number}",
-                hint="an article is a line; cut a text that is longer into several articles",
+                hint="each line is an article; split a longer text into several articles",
                 code="retrieval.line-too-long",
             )
         if not line:

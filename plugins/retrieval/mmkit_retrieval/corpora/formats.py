@@ -27,7 +27,7 @@ def open_corpus(
         raise DataError(
             "no such folder of images",
             where=images,
-            hint="look at --images",
+            hint="check --images",
             code="retrieval.no-images-folder",
         )
     kind = _told(path) if format == "auto" else format

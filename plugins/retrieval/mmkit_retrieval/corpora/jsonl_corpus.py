@@ -63,7 +63,7 @@ class JsonlCorpus(Corpus):
         assert self.images is not None
         whole = inside(self.images, _filled(path))
         if whole is None:
-            hint = f"images are read from {self.images} alone; --images names another folder"
+            hint = f"images are read only from {self.images}; --images names another folder"
             raise DataError(
                 f"`{path.name}` leads out of the folder of images: {path.value}",
                 where=image.where,

@@ -83,7 +83,7 @@ def alone(out: Path) -> Iterator[None]:
     except Timeout:
         hint = "wait for it to end, or build into another folder"
         raise DataError(
-            "another build is at work in this folder", where=out, hint=hint, code="retrieval.locked"
+            "another build is running in this folder", where=out, hint=hint, code="retrieval.locked"
         ) from None
     try:
         remove_leftovers(out.iterdir())
@@ -109,7 +109,7 @@ def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
                 raise DataError(
                     what,
                     where=out,
-                    hint="delete the whole index folder, and build it anew",
+                    hint="delete the whole index folder, and build it again",
                     code="retrieval.index-incomplete",
                 )
     if made is None or not ledger.holds_any():
@@ -124,7 +124,7 @@ def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
         if made[part] != settings[part]:
             has, wanted = ("with" if value else "without" for value in (made[part], settings[part]))
             raise DataError(
-                f"the index was begun {has} {part}, and now it would go on {wanted} {part}",
+                f"the index was started {has} {part}, and now it would continue {wanted} {part}",
                 where=out,
                 hint=f"build into another folder, or {'leave out' if made[part] else 'give'} --no-{part}",
                 code="retrieval.other-settings",
@@ -136,6 +136,6 @@ def _newer(out: Path, version: object) -> DataError:
     return DataError(
         what,
         where=out,
-        hint="update mmkit-retrieval, or build the index anew",
+        hint="update mmkit-retrieval, or build the index again",
         code="retrieval.index-format",
     )

@@ -100,7 +100,7 @@ class Ledger:
             self._database.execute("UPDATE articles SET state = ? WHERE state = ?", values)
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Strike articles off."""
+        """Remove articles from the list."""
         with self._explained():
             self._database.executemany("DELETE FROM articles WHERE id = ?", [(id,) for id in ids])
 
@@ -135,7 +135,7 @@ class Ledger:
             self._database.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
-        """Let go of the file without committing."""
+        """Close the file without committing."""
         self._database.close()
 
     def __len__(self) -> int:
@@ -152,6 +152,6 @@ class Ledger:
             raise DataError(
                 f"the list of articles in the index cannot be used: {reason}",
                 where=self.path,
-                hint="see that the disk has room and may be written to; if the file is damaged, build the index anew",
+                hint="make sure that the disk has room and is writable; if the file is damaged, build the index again",
                 code="retrieval.ledger-unusable",
             ) from reason

@@ -21,7 +21,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     path = folder / FACTS
     if odd := odd_file(folder):
-        raise damaged(odd, "it is no regular file")
+        raise damaged(odd, "it is not a regular file")
     try:
         facts = read_json(path)
     except FileNotFoundError:

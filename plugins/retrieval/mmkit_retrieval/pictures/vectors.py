@@ -148,7 +148,7 @@ def database_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         hint = (
-            "see that the disk has room and may be written to, and that no other process is writing the index"
+            "make sure that the disk has room and is writable, and that no other process is writing the index"
         )
         raise DataError(
             f"the image index cannot be used: {error}", where=path, hint=hint, code="retrieval.index-unusable"
@@ -331,7 +331,7 @@ class VectorStore:
         self.state, self.committed = state, count
 
     def close(self) -> None:
-        """Let go of the files; what was not committed is gone."""
+        """Close the files; what was not committed is lost."""
         self._database.close()
         self._file.close()
         self._lock.release()

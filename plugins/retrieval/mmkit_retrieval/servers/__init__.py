@@ -1,1 +1,1 @@
-"""Servers that hold what outgrows one machine: Elasticsearch, OpenSearch and Milvus."""
+"""Servers for corpora that are too large for one machine: Elasticsearch, OpenSearch and Milvus."""

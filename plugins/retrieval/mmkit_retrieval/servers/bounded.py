@@ -1,6 +1,6 @@
-"""Answers of servers that are not trusted: of bounded size, and within a time that is bounded as a whole.
+"""Answers of servers that are not trusted: with limits on their size and on the whole time that they take.
 
-The clients' own timeouts begin anew with each byte that arrives, and they read an answer whatever its length.
+The clients' own timeouts start again with each byte that arrives, and the clients read answers of any length.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TooSlowError(Exception):
 def in_time(call: Callable[[], T], seconds: float) -> T:
     """What `call` returns or raises; `TooSlowError` if that takes longer.
 
-    A call that is given up ends by itself some time, or with the process: nobody waits for its thread.
+    A call that took too long ends by itself later, or with the process: nobody waits for its thread.
     """
     done: Queue[tuple[T | None, BaseException | None]] = Queue(1)
 

@@ -1,7 +1,7 @@
-"""The images of a corpus in Milvus, for corpora that outgrow one machine.
+"""The images of a corpus in Milvus, for corpora that are too large for one machine.
 
-A collection has a row for each image and one more, `FACTS`, written last: what the others are, and in place of a
-vector the probe of the CLIP model they were made with.
+A collection has a row for each image and one more, `FACTS`, which is written last. It describes the others; its vector
+is the probe of the CLIP model that they were made with.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mmkit_retrieval.retrieved import Retrieved
 
 FORMAT = 1
 FACTS = "facts"
-"""The id of the row that is no image; others hold a `#`."""
+"""The id of the row that is not an image; other ids contain a `#`."""
 TOKEN = "MILVUS_TOKEN"
 """The environment variable that holds `user:password`, or an API key."""
 URI = "MILVUS_URI"
@@ -57,7 +57,7 @@ class MilvusImages:
         self.address, self.collection = address, collection
         if _is_file(address) and not Path(address).exists():
             raise DataError(
-                "there is nothing of milvus-lite here",
+                "there is no milvus-lite file here",
                 where=address,
                 hint="upload an index first",
                 code="retrieval.no-milvus-lite",
@@ -107,7 +107,7 @@ class MilvusImages:
 
     def _foreign(self) -> DataError:
         return DataError(
-            "the collection is not one of mmkit's",
+            "the collection was not made by mmkit",
             where=f"{self.address}, collection {self.collection}",
             hint="drop the collection and upload the index again",
             code="retrieval.foreign-collection",
@@ -151,7 +151,7 @@ class MilvusImages:
             raise self._foreign() from error
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()
 
 
@@ -162,10 +162,10 @@ def upload(
     index_type: str = "AUTOINDEX",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Make a Milvus collection, which is made if need be, hold the images of `index` and nothing else.
+    """Make a Milvus collection hold the images of `index` and nothing else; a missing collection is created.
 
-    An upload that was cut off is begun again and ends with the same rows; until its end the collection is refused by
-    `MilvusImages`. `index_type` is Milvus's name for how vectors are searched ("FLAT" is exact); it counts for a
+    An upload that was interrupted starts again and ends with the same rows; until its end, `MilvusImages` refuses the
+    collection. `index_type` is Milvus's name for how vectors are searched ("FLAT" is exact); it counts for a
     new collection. Raises as `MilvusImages` does, and `DataError` for an index without images or a collection
     of another width.
     """
@@ -198,7 +198,7 @@ def _prepare(client: Any, collection: str, width: int, index_type: str, address:
         fields = {field["name"]: field for field in client.describe_collection(collection)["fields"]}
         there = fields.get("vector", {}).get("params", {}).get("dim")
         if there is None or int(there) != width or not {"build", *_TEXTS} <= fields.keys():
-            what = f"collection {collection!r} is no collection of images' vectors of width {width}"
+            what = f"collection {collection!r} is not a collection of images' vectors of width {width}"
             raise DataError(
                 what, where=address, hint="name another collection", code="retrieval.foreign-collection"
             )
@@ -252,7 +252,7 @@ def checked_address(address: str) -> str:
     """`address`, if it holds no credentials. Raises `PartError`, which does not repeat it, otherwise."""
     if not _is_file(address) and "@" in address:
         raise PartError(
-            "`url` holds more than an address, credentials perhaps",
+            "`url` contains more than an address, perhaps credentials",
             hint=f"those go into {TOKEN}",
             code="retrieval.credentials",
         )
@@ -288,7 +288,7 @@ def _token(address: str) -> str:
         return ""
     if not os.environ.get(URI, "").strip():
         raise PartError(
-            f"{TOKEN} may be sent to one server alone, and {URI} does not say which",
+            f"{TOKEN} may be sent to only one server, and {URI} does not say which",
             where=address,
             hint=f"if it is this one: export {URI}={address}",
             code="retrieval.key-without-server",
@@ -312,7 +312,7 @@ def _explained(address: str) -> Iterator[None]:
             hint = "the folder must be there and writable, and milvus-lite installed: pip install milvus-lite"
         else:
             hint = (
-                f"is the server running and the address right? {TOKEN} holds the password, if it asks for one, and "
+                f"is the server running, and is the address right? {TOKEN} holds the password, if there is one, and "
                 f"{URI} names the server that gets it"
             )
         raise DataError(

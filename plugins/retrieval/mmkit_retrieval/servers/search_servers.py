@@ -1,4 +1,4 @@
-"""Text retrieval from a server that speaks Elasticsearch's search interface, where an index outgrows one machine.
+"""Text retrieval from a server with Elasticsearch's search interface, for an index too large for one machine.
 
 The server's index holds a document a paragraph, with four fields, which the index on disk has as well:
 
@@ -182,40 +182,42 @@ class SearchServer:
         causes = _causes(error)
         if any(isinstance(cause, TooLongError) for cause in causes):
             what = f"the search server's answer is longer than {MOST_BYTES // 1_000_000} million bytes"
-            return self._error(what, "see `url`, and what `index` holds")
+            return self._error(what, "check `url`, and what `index` holds")
         if kind == "SerializationError" or any(isinstance(cause, _MALFORMED) for cause in causes):
             return self._no_answer()
         if isinstance(status, int) and 300 <= status < 400:
             return self._error(
-                "the search server sends us elsewhere", "name the address it moved to, as `url`"
+                "the search server redirects to another address", "give the new address as `url`"
             )
         if kind in ("TlsError", "SSLError"):
-            return self._error(f"no secure connection: {reason}", "see the certificate, and `ca_certs`")
+            return self._error(f"no secure connection: {reason}", "check the certificate, and `ca_certs`")
         if kind == "ConnectionError":
-            return self._error("the search server cannot be reached", "start it, or see `url`")
+            return self._error("the search server cannot be reached", "start it, or check `url`")
         if kind == "UnsupportedProductError":
-            return self._error("this is no Elasticsearch server", 'see `url`, or try engine = "opensearch"')
+            return self._error(
+                "this is not an Elasticsearch server", 'check `url`, or try engine = "opensearch"'
+            )
         if status in (401, 403):
-            hint = f"see {API_KEY}, or {USER} and {PASSWORD}, and what they may read"
+            hint = f"check {API_KEY}, or {USER} and {PASSWORD}, and what they may read"
             if not self._secrets:
                 hint = f"it gets {API_KEY}, or {USER} and {PASSWORD}, if {URL} names it: {self.url}"
-            return self._error("the search server does not let us in", hint)
+            return self._error("the search server refuses access", hint)
         if status == 404:
-            return self._error(f"the search server has no index {self.index!r}", "see `index` and `url`")
+            return self._error(f"the search server has no index {self.index!r}", "check `index` and `url`")
         return self._error(f"the search server refused: {reason}", "see its log")
 
     def _too_slow(self) -> DataError:
         what = f"the search server did not answer within {self.timeout:g} seconds"
-        return self._error(what, "see how busy it is, or allow it more (`timeout`)")
+        return self._error(what, "check how busy it is, or allow more time (`timeout`)")
 
     def _no_answer(self) -> DataError:
-        return self._error("the search server's answer is none to a search", "see `url`")
+        return self._error("the search server's answer is not an answer to a search", "check `url`")
 
     def _error(self, what: str, hint: str) -> DataError:
         return DataError(what, where=self.url, hint=hint, code="retrieval.server")
 
     def _redacted(self, text: str) -> str:
-        """`text` without what is secret, should a server repeat it."""
+        """`text` without secrets, in case a server repeats them."""
         user, password = self._secrets.get(USER, ""), self._secrets.get(PASSWORD, "")
         basic = base64.b64encode(f"{user}:{password}".encode()).decode() if password else ""
         for secret in (self._secrets.get(API_KEY), basic, password):
@@ -225,7 +227,7 @@ class SearchServer:
 
 
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What becomes of an answer that is not of the interface's form, in the clients or here."""
+"""Errors, of the clients or here, for an answer that does not have the interface's form."""
 
 
 def _causes(error: Exception) -> list[object]:
@@ -250,10 +252,14 @@ def checked_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise PartError("`url` is no web address of a server", hint=hint, code="retrieval.server-address")
+        raise PartError(
+            "`url` is not the web address of a server", hint=hint, code="retrieval.server-address"
+        )
     if parts.username or parts.password or parts.query or parts.fragment or "@" in url:
         raise PartError(
-            "`url` holds more than an address, credentials perhaps", hint=hint, code="retrieval.credentials"
+            "`url` contains more than an address, perhaps credentials",
+            hint=hint,
+            code="retrieval.credentials",
         )
     return url.rstrip("/")
 
@@ -271,14 +277,14 @@ def _secrets(url: str) -> dict[str, str]:
         )
     if not all(value.isprintable() for value in secrets.values()):
         raise PartError(
-            f"{' or '.join(secrets)} holds what no header can",
+            f"{' or '.join(secrets)} has characters that a header cannot have",
             where=url,
-            hint="copy it anew",
+            hint="copy it again",
             code="retrieval.bad-credentials",
         )
     if secrets and not os.environ.get(URL, "").strip():
         raise PartError(
-            f"{' and '.join(secrets)} may be sent to one server alone, and {URL} does not say which",
+            f"{' and '.join(secrets)} may be sent to only one server, and {URL} does not say which",
             where=url,
             hint=f"if it is this one: export {URL}={url}",
             code="retrieval.key-without-server",
@@ -361,7 +367,7 @@ def _cut(query: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What a server said, on one line: the first reason it gives, else how the client puts it."""
+    """What a server said, on one line: the first reason it gives, else the client's words."""
     body = getattr(error, "body", None) or getattr(error, "info", None)
     said = body.get("error") if isinstance(body, Mapping) else None
     if isinstance(said, Mapping):

@@ -69,7 +69,7 @@ def check_format(folder: Path) -> None:
         hint = "name the folder that `mmkit retrieval build-index` wrote, or let it write one"
         raise DataError("there is no text index", where=folder, hint=hint, code="retrieval.no-index")
     if odd := odd_file(folder):
-        raise _damage(odd, "is no regular file")
+        raise _damage(odd, "is not a regular file")
     found = _read_json(folder / _OURS).get("format")
     if found != FORMAT:
         what = (
@@ -98,7 +98,7 @@ def commit_stamp(folder: Path) -> int:
     """The number of the last commit with changes; unlike segments, it stays the same when they are merged."""
     stamp = _read_json(folder / _META).get("opstamp", 0)
     if not isinstance(stamp, int):
-        raise _damage(folder / _META, "is damaged: it says of no commit")
+        raise _damage(folder / _META, "is damaged: it names no commit")
     return stamp
 
 
@@ -121,7 +121,7 @@ def _check_file(path: Path, contents: bool) -> None:
     try:
         size, crc = _footer(path)
         if contents and checksum(path, size) != crc:
-            raise _damage(path, "is damaged: its checksum is another than when it was written")
+            raise _damage(path, "is damaged: its checksum has changed since it was written")
     except FileNotFoundError as error:
         raise _damage(path, "is missing") from error
     except OSError as error:
@@ -169,13 +169,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _damage(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise _damage(path, "is damaged: it is no JSON") from error
+        raise _damage(path, "is damaged: it is not JSON") from error
     return value if isinstance(value, dict) else {}
 
 
 def _damage(path: Path, how: str) -> DataError:
     return DataError(
-        f"the text index is not whole: {path.name} {how}",
+        f"the text index is incomplete or damaged: {path.name} {how}",
         where=path.parent,
         hint=REBUILD,
         code="retrieval.index-damaged",

@@ -108,7 +108,7 @@ class TextWriter:
             let_others_read(self.folder)
 
     def close(self) -> None:
-        """Let go of the index; what was not committed is lost."""
+        """Close the index; what was not committed is lost."""
         if self._writer is not None:
             with _refused(self.folder):
                 self._writer.rollback()
@@ -137,7 +137,7 @@ class TextWriter:
                 if any(self.folder.iterdir()):
                     hint = "name another folder, or empty this one"
                     raise DataError(
-                        "there are files that are no text index",
+                        "the folder has files, but they are not a text index",
                         where=self.folder,
                         hint=hint,
                         code="retrieval.folder-taken",
@@ -301,5 +301,5 @@ def _refused(folder: Path) -> Iterator[None]:
             what = "another process is writing to this text index"
         else:
             code, what = "retrieval.index-unwritable", f"the text index cannot be written: {one_line(error)}"
-            hint = "see that the disk has room, and do the same again: it goes on from the last commit"
+            hint = "check that the disk has room, and run the same command again: it continues from the last commit"
         raise DataError(what, where=folder, hint=hint, code=code) from error
