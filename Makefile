@@ -30,7 +30,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 15
 
-# A process is killed at every so-manieth change that it makes to files: `make matrix KILL_EVERY=1` kills at each (an hour).
+# Work is killed at each KILL_EVERY-th change that it makes to files: `make matrix KILL_EVERY=1` kills at each (an hour).
 KILL_EVERY ?= 12
 
 # Every recipe on its sample, to the end, what pictures add to those that `make test` leaves out, and kills.
