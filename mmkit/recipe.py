@@ -70,6 +70,11 @@ class Recipe:
         """`[sample]`: settings for `--sample`, by dotted name."""
         return dict(self.config.get("sample", {}))
 
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The overrides that it was loaded with, by dotted name."""
+        return dict(self._overrides)
+
     @cached_property
     def training(self) -> TrainingSettings:
         settings: TrainingSettings = construct(self.config["training"], TrainingSettings)

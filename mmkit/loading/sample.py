@@ -31,10 +31,13 @@ Tell = Callable[[str], None]
 def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
     """The recipe with its data and pretrained models replaced by the sample's, and with the settings of `[sample]`.
 
+    The recipe's own overrides of settings win over `[sample]`; data and pretrained models are always replaced.
+
     Each reader writes a dataset in its own format, and each encoder a tiny untrained model, both into the cache; they
     are made once. Runs that the recipe builds on are trained first, on their samples, and are also cached; `tell`
     gets a message about it. Raises `PartError` for a reader without a sample.
     """
+    settings = _settings(recipe)
     overrides: dict[str, Any] = {}
     written: dict[str, dict[str, dict[str, Any]]] = {}
     for split in recipe.parts("data"):
@@ -68,11 +71,21 @@ def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
     if experts:  # errors are reported before they are trained
         from mmkit.model import fitting_parts
 
-        fitting_parts(recipe.with_overrides({**overrides, **recipe.sample_overrides}))
+        fitting_parts(recipe.with_overrides({**overrides, **settings}))
     for name in experts:
         section = f"model.encoders.{name}"
         overrides[f"{section}.run"] = str(_trained(recipe, section, tell))
-    return recipe.with_overrides({**overrides, **recipe.sample_overrides})
+    return recipe.with_overrides({**overrides, **settings})
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """The settings of `[sample]`, without those that the user's overrides set."""
+    given = recipe.overrides
+    return {
+        setting: value
+        for setting, value in recipe.sample_overrides.items()
+        if not any(setting == name or setting.startswith(f"{name}.") for name in given)
+    }
 
 
 def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str, Any]]:

@@ -244,3 +244,14 @@ def test_every_shipped_recipe_is_valid() -> None:
     for files in known_recipes().values():
         for file in files:
             load_recipe(file)
+
+
+def test_overrides_of_settings_survive_the_sample() -> None:
+    from mmkit.loading.sample import sampled
+
+    plain = sampled(load_recipe("text_only_twitter15"))
+    own = {"training.epochs": plain.training.epochs + 1, "paths.data": "/nowhere"}
+    told = sampled(load_recipe("text_only_twitter15", own))
+    assert told.training.epochs == plain.training.epochs + 1
+    assert told.training.batch_size == plain.training.batch_size == 16
+    assert told.config["data"] == plain.config["data"], "data are the sample's all the same"
