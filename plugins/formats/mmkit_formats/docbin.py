@@ -44,10 +44,10 @@ class DocBinReader(FormatReader):
         self.spans_key = spans_key
 
     def drafts(self) -> Iterator[Draft]:
-        spacy = _spacy(self.path)
-        vocab = spacy.blank("xx").vocab
         if not self.path.is_file():
             raise DataError("no such data file", where=self.path, code="file.missing")
+        spacy = _spacy(self.path)
+        vocab = spacy.blank("xx").vocab
         try:
             docs = list(spacy.tokens.DocBin(store_user_data=True).from_disk(self.path).get_docs(vocab))
         except Exception as error:  # zlib, msgpack and spaCy each have errors of their own

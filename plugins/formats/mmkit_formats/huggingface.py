@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from mmkit import Entity, Example
 from mmkit.data.alignment import Misaligned, Units
 from mmkit.data.json_text import read_json
+from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import replacing
@@ -111,6 +112,7 @@ class DatasetsReader(ParquetReader):
         if info.is_file():
             features = read_json(info).get("features") or {}
         try:
+            open_regular(path).close()
             with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
                 features = features or features_of(stream.schema.metadata)
                 self._check(stream.schema.names, path)
@@ -118,7 +120,7 @@ class DatasetsReader(ParquetReader):
                     yield batch, features
         except FileNotFoundError:
             raise DataError("no such data file", where=path, code="file.missing") from None
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             raise wrong(
                 f"this Arrow file cannot be read: {error}",
                 path,

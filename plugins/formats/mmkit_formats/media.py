@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from mmkit import DataError, Example, Image, ImageError
 from mmkit.cache import cache_dir
 from mmkit.data.crops import under
+from mmkit.data.regular import open_regular
 from mmkit.files import atomic
 from mmkit_formats.messages import wrong
 
@@ -111,7 +112,8 @@ def content(image: Image, folder: str, where: str) -> bytes:
     """The bytes of an image's file; a relative path is relative to `folder`. Raises `ImageError`."""
     path = under(folder, image.path or "")
     try:
-        return Path(path).read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         what = (
             "no such image"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mmkit import Entity, Example
 from mmkit.data.alignment import Misaligned, Units
+from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import replacing
@@ -95,6 +96,7 @@ class ParquetReader(FormatReader):
 
     def _batches(self, path: Path) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
         try:
+            open_regular(path).close()
             with pq.ParquetFile(path) as file:
                 features = features_of(file.schema_arrow.metadata)
                 self._check(file.schema_arrow.names, path)

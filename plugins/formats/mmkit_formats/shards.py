@@ -16,6 +16,7 @@ from mmkit import Entity, Example, Image
 from mmkit.data.alignment import Aligner, Misaligned, Units
 from mmkit.data.json_text import parse_line
 from mmkit.data.jsonl import example_from_json, to_json
+from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import replacing
@@ -91,7 +92,7 @@ class WebDatasetReader(FormatReader):
         """(key, ending → content) of neighbouring members with one key."""
         key, members = "", dict[str, bytes]()
         try:
-            with tarfile.open(shard, "r|*") as tar:
+            with open_regular(shard) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
                 for member in tar:
                     if not member.isfile():
                         continue
@@ -105,8 +106,8 @@ class WebDatasetReader(FormatReader):
                         raise wrong(
                             f"{member.name} occurs twice", shard, "write the shard again", code="formats.tar"
                         )
-                    file = tar.extractfile(member)
-                    members[ending] = file.read() if file is not None else b""
+                    content = tar.extractfile(member)
+                    members[ending] = content.read() if content is not None else b""
         except FileNotFoundError:
             raise DataError("no such data file", where=shard, code="file.missing") from None
         except (tarfile.TarError, EOFError, OSError) as error:
