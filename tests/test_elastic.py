@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmkit.cli import main
-from mmkit.cli.elastic import ERROR_FILE, hand_over, is_main
+from mmkit.terminal.elastic import ERROR_FILE, hand_over, is_main
 
 
 def as_process(folder: Path, rank: int, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 import click
 
 from mmkit import __version__, hooks
-from mmkit.cli.elastic import hand_over, is_main
 from mmkit.config import sources
 from mmkit.errors import Interrupted, MMKitError, did_you_mean, printable
 from mmkit.terminal import LINES, echo, echo_traceback, error_line, quiet_controls
+from mmkit.terminal.elastic import hand_over, is_main
 
 COMMANDS = {
     "train": "mmkit.cli.train:train",
