@@ -174,7 +174,7 @@ def test_bad_references_are_all_reported() -> None:
     assert found[0] == "b.x: ${paths.dta} refers to nothing; did you mean 'paths.data' or 'paths.other'?"
     assert "b.y" in found[1]
     assert "itself" in found[1]
-    assert "cannot be used within a text" in found[2]
+    assert "cannot stand within a text" in found[2]
     assert "${nothing.here} refers to nothing" in found[3]
 
 

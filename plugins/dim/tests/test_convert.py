@@ -44,7 +44,7 @@ def test_every_tensor_arrives_under_its_name_and_nothing_else() -> None:
 )
 def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], message: str) -> None:
     state = authors_state() | change
-    with raises("import.not-of-paper", match=f"no DIM checkpoint.*{message}"):
+    with raises("import.not-of-paper", match=f"not a DIM checkpoint.*{message}"):
         convert_state({name: tensor for name, tensor in state.items() if tensor is not None})
 
 

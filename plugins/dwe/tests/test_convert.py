@@ -63,7 +63,7 @@ def test_what_nothing_uses_is_left_out_and_the_input_as_it_was() -> None:
 )
 def test_other_names_are_refused_by_name(change: dict[str, Tensor | None], message: str) -> None:
     state = authors_state() | change
-    with raises("import.not-of-paper", match=f"no DWE checkpoint.*{message}"):
+    with raises("import.not-of-paper", match=f"not a DWE checkpoint.*{message}"):
         convert_state({name: tensor for name, tensor in state.items() if tensor is not None})
 
 

@@ -143,7 +143,7 @@ def test_settings_that_differ_are_refused(tmp_path):
     corpus, out = write(tmp_path / "corpus.jsonl", {"a": "one"}), tmp_path / "out"
     build(corpus, out)
     with raises(
-        "retrieval.other-settings", match="without images, and now it would go on with images"
+        "retrieval.other-settings", match="without images, and now it would continue with images"
     ) as error:
         build_index(corpus, out)
     assert "give --no-images" in error.value.hint

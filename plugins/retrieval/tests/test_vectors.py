@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -222,7 +223,8 @@ GOAL = {"a": [1, 2], "b": [3], "c": [4, 5, 6]}
 def test_a_kill_at_any_line_loses_only_what_was_not_committed(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", KILLED, here, str(tmp_path / "store"), "11"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     states = json.loads(done.stdout)
     assert len(states) > 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,13 @@ def test_a_start_is_right_where_an_exact_entity_begins(batch: list[Any]) -> None
             found = all(any(s.start == start for s in exact) for start in (head, tail))
             right, predicted, gold = right + (told and true and found), predicted + told, gold + true
     computed = figures(*records(batch))
-    assert computed["start_precision"] == pytest.approx(right / predicted if predicted else 0.0)
-    assert computed["start_recall"] == pytest.approx(right / gold if gold else 0.0)
-    assert computed["start_f1"] == pytest.approx(2 * right / (predicted + gold) if predicted + gold else 0.0)
+    assert computed["start_precision"] == pytest.approx(
+        right / predicted if predicted else math.nan, nan_ok=True
+    )
+    assert computed["start_recall"] == pytest.approx(right / gold if gold else math.nan, nan_ok=True)
+    assert computed["start_f1"] == pytest.approx(
+        2 * right / (predicted + gold) if predicted + gold else math.nan, nan_ok=True
+    )
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

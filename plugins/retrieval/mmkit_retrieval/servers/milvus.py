@@ -237,7 +237,9 @@ def _cut(text: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A text. Raises `TypeError` for anything else."""
+    """A text, empty where the server keeps none. Raises `TypeError` for anything else."""
+    if value is None:
+        return ""
     if not isinstance(value, str):
         raise TypeError(f"a {type(value).__name__} in place of a text")
     return value
