@@ -203,6 +203,8 @@ class TimmModel:
                 r"(Missing|Unexpected) keys \((.*)\) (?:discovered|found) while loading", said, re.S
             ):
                 names = [n for n in found[2].split(", ") if not n.endswith("num_batches_tracked")]
+                if found[1] == "Missing":
+                    names = [n for n in names if not heads or not n.startswith(heads)]
                 if found[1] == "Missing" and names:
                     raise PartError(
                         f"the weights of {self.name!r} lack {len(names)} tensors of the network, {names[0]} the first",

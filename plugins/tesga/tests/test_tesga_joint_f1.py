@@ -44,9 +44,8 @@ def test_a_start_is_right_where_an_exact_entity_begins(batch: list[Any]) -> None
         right / predicted if predicted else math.nan, nan_ok=True
     )
     assert computed["start_recall"] == pytest.approx(right / gold if gold else math.nan, nan_ok=True)
-    assert computed["start_f1"] == pytest.approx(
-        2 * right / (predicted + gold) if predicted + gold else math.nan, nan_ok=True
-    )
+    f1 = 2 * right / (predicted + gold) if predicted + gold else math.nan
+    assert computed["start_f1"] == pytest.approx(f1, nan_ok=True)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from fuzzing.mutations import damaged
 from mmkit import registry
+from mmkit.data.reader import Reader
 from mmkit.errors import MMKitError
 
 MOST_RECORDS = 20_000
@@ -52,7 +53,7 @@ def make(name: str, folder: Path) -> Target:
 
 def names() -> list[str]:
     """All targets that can be fuzzed with what is installed."""
-    found = [f"reader/{name}" for name in registry.readers.names()]
+    found = [f"reader/{name}" for name in registry.readers.names() if _has_sample(name)]
     found += ["recipe/", "pictures/", "score/", "score/described", "shards/", "crops/", "knowledge/"]
     found += ["run/tagger", "run/linker"]
     if "retrieval.text.v1" in registry.annotators.names():
@@ -80,6 +81,11 @@ def below(folder: Path, pictures: bool = False) -> list[Path]:
 
 
 # Readers
+
+
+def _has_sample(name: str) -> bool:
+    """Whether a reader draws a sample of its own, which is what is damaged."""
+    return registry.get("readers", name).sample.__func__ is not Reader.sample.__func__  # type: ignore[attr-defined]
 
 
 def _reader(folder: Path, name: str) -> Target:
