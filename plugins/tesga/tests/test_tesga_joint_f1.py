@@ -40,10 +40,11 @@ def test_a_start_is_right_where_an_exact_entity_begins(batch: list[Any]) -> None
             found = all(any(s.start == start for s in exact) for start in (head, tail))
             right, predicted, gold = right + (told and true and found), predicted + told, gold + true
     computed = figures(*records(batch))
+    nothing = 0.0 if predicted + gold else math.nan
     assert computed["start_precision"] == pytest.approx(
-        right / predicted if predicted else math.nan, nan_ok=True
+        right / predicted if predicted else nothing, nan_ok=True
     )
-    assert computed["start_recall"] == pytest.approx(right / gold if gold else math.nan, nan_ok=True)
+    assert computed["start_recall"] == pytest.approx(right / gold if gold else nothing, nan_ok=True)
     f1 = 2 * right / (predicted + gold) if predicted + gold else math.nan
     assert computed["start_f1"] == pytest.approx(f1, nan_ok=True)
 
