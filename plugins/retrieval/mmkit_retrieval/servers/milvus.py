@@ -93,7 +93,9 @@ class MilvusImages:
             facts = json.loads(found[0]["text"])
             known = facts["format"]
             if known == FORMAT:
-                texts = {name: _text(facts[name]) for name in ("clip", "revision", "identity")}
+                texts: dict[str, str | None] = {name: _text(facts[name]) for name in ("clip", "identity")}
+                revision = facts["revision"]  # None for a model that has none
+                texts["revision"] = None if revision is None else _text(revision)
                 vector = tuple(map(float, found[0]["vector"]))
                 return {**texts, "pictures": int(facts["pictures"]), "vector": vector}
         except _MALFORMED as error:
@@ -237,9 +239,7 @@ def _cut(text: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A text, empty where the server keeps none. Raises `TypeError` for anything else."""
-    if value is None:
-        return ""
+    """A text. Raises `TypeError` for anything else."""
     if not isinstance(value, str):
         raise TypeError(f"a {type(value).__name__} in place of a text")
     return value
