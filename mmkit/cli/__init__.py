@@ -130,7 +130,7 @@ def report(error: Exception) -> int:
                 error.show(shown)
                 echo(
                     shown.getvalue().rstrip("\n"), err=True
-                )  # with names as the shell made them, of files say
+                )  # it may name files, whose names may be anything
             return error.exit_code
         case BrokenPipeError():  # the reader of the output has ended (`| head`)
             _drop_output()
