@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from hostile_server import Answer, Handler, HostileServer, drip, drip_headers, without_end
 from mmkit.annotators.base import Failed
 from mmkit_dim import chat_server
 from mmkit_dim.chat_server import ChatServer
@@ -23,66 +22,21 @@ KEY = "sk-secret"
 GOOD = {"index": 0, "message": {"role": "assistant", "content": "Paris is a city."}, "finish_reason": "stop"}
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        super().__init__((host, 0), Handler)
-        self.answer: Callable[[Handler], None] = lambda handler: handler.say({"choices": [GOOD]})
-        self.headers: list[dict[str, str]] = []
-        self.released = threading.Event()
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.server_address[0]}:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
-        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
-        self.server.answer(self)
-
-    do_GET = do_POST  # noqa: N815 - the library's name
-
-    def say(self, value: object) -> None:
-        self.send(200, json.dumps(value).encode())
-
-    def send(self, status: int, body: bytes, kind: str = "application/json", **headers: str) -> None:
-        self.begin(status, kind, Content_Length=str(len(body)), **headers)
-        self.wfile.write(body)
-
-    def begin(self, status: int, kind: str = "application/json", **headers: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+def say_good(handler: Handler) -> None:
+    handler.say({"choices": [GOOD]})
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.released.set()
-    running.shutdown()
-    running.server_close()
+def server() -> Iterator[HostileServer]:
+    with HostileServer(say_good) as running:
+        yield running
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Server]:
+def elsewhere() -> Iterator[HostileServer]:
     """Another host: this machine has many addresses."""
-    running = Server("127.0.0.2")
-    yield running
-    running.shutdown()
-    running.server_close()
+    with HostileServer(say_good, "127.0.0.2") as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +45,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def ask(server: Server | str, timeout: float = 10.0, prompts: int = 1) -> list[Any]:
-    url = server if isinstance(server, str) else server.url
+def ask(server: HostileServer | str, timeout: float = 10.0, prompts: int = 1) -> list[Any]:
+    url = server if isinstance(server, str) else f"{server.url}/v1"
     return ChatServer(Endpoint.of(url), "m", {}, retries=0, timeout=timeout).ask(["Who?"] * prompts)
 
 
@@ -100,12 +54,12 @@ def ask(server: Server | str, timeout: float = 10.0, prompts: int = 1) -> list[A
 
 
 def test_the_key_goes_to_the_server_named_beside_it_alone(
-    server: Server, elsewhere: Server, monkeypatch: pytest.MonkeyPatch
+    server: HostileServer, elsewhere: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Own-Key: secret\nX-Other: more")
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
     ask(server)
     ask(elsewhere)
     told, withheld = server.headers[0], elsewhere.headers[0]
@@ -117,7 +71,7 @@ def test_the_key_goes_to_the_server_named_beside_it_alone(
 
 
 def test_without_an_address_in_the_environment_the_key_is_openais(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert Endpoint.of(None).authorization == f"Bearer {KEY}"
@@ -141,11 +95,11 @@ def test_no_key_crosses_a_network_in_plain_text(url: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(
-    server: Server, elsewhere: Server, status: int, monkeypatch: pytest.MonkeyPatch
+    server: HostileServer, elsewhere: HostileServer, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    server.answer = lambda handler: handler.send(status, b"", Location=f"{elsewhere.url}/chat/completions")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+    server.answer = lambda handler: handler.send(status, b"", Location=f"{elsewhere.url}/v1/chat/completions")
     with raises("dim.chat-server", match="redirects to another address"):
         ask(server)
     assert elsewhere.headers == []
@@ -177,7 +131,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 @pytest.mark.parametrize("body", BODIES)
-def test_an_answer_of_another_form_is_a_failure(server: Server, body: str, status: int) -> None:
+def test_an_answer_of_another_form_is_a_failure(server: HostileServer, body: str, status: int) -> None:
     content, kind = BODIES[body]
     server.answer = lambda handler: handler.send(status, content, kind)
     (answer,) = ask(server)
@@ -185,19 +139,10 @@ def test_an_answer_of_another_form_is_a_failure(server: Server, body: str, statu
     assert len(answer.reason) <= 300
 
 
-def test_an_answer_without_a_reason_to_end_is_one(server: Server) -> None:
+def test_an_answer_without_a_reason_to_end_is_one(server: HostileServer) -> None:
     server.answer = lambda handler: handler.say({"choices": [{"message": {"content": "It is."}}]})
     (answer,) = ask(server)
     assert isinstance(answer, Failed) or answer.text == "It is."
-
-
-def without_end(handler: Handler) -> None:
-    handler.begin(200, Transfer_Encoding="chunked")
-    try:
-        while not handler.server.released.is_set():
-            handler.wfile.write(b"4000\r\n" + b"a" * 0x4000 + b"\r\n")
-    except OSError:
-        pass
 
 
 def packed(handler: Handler) -> None:
@@ -206,43 +151,22 @@ def packed(handler: Handler) -> None:
 
 @pytest.mark.parametrize("form", [without_end, packed])
 def test_an_answer_is_of_bounded_size(
-    server: Server, form: Callable[[Handler], None], monkeypatch: pytest.MonkeyPatch
+    server: HostileServer, form: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_server, "MOST_BYTES", 1_000_000)
     server.answer = form
     assert ask(server) == [Failed("the answer does not end")]
 
 
-def drip(handler: Handler) -> None:
-    """A byte at a time, each before any timeout of one read."""
-    handler.begin(200, Content_Length="1000")
-    try:
-        while not handler.server.released.wait(0.05):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-    except OSError:
-        pass
-
-
-def drip_headers(handler: Handler) -> None:
-    try:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-        while not handler.server.released.wait(0.05):
-            handler.wfile.write(b"a")
-            handler.wfile.flush()
-    except OSError:
-        pass
-
-
 @pytest.mark.parametrize("form", [drip, drip_headers])
-def test_an_answer_comes_in_bounded_time(server: Server, form: Callable[[Handler], None]) -> None:
+def test_an_answer_comes_in_bounded_time(server: HostileServer, form: Answer) -> None:
     server.answer = form
     started = time.monotonic()
     assert ask(server, timeout=0.3) == [Failed("no answer in time")]
     assert time.monotonic() - started < 5
 
 
-def test_what_is_packed_is_read(server: Server) -> None:
+def test_what_is_packed_is_read(server: HostileServer) -> None:
     body = gzip.compress(json.dumps({"choices": [GOOD]}).encode())
     server.answer = lambda handler: handler.send(200, body, Content_Encoding="gzip")
     (answer,) = ask(server)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from hostile_server import Answer, Handler, HostileServer, drip, drip_headers, without_end
 from mmkit_retrieval.servers import bounded
 from mmkit_retrieval.servers.milvus import TOKEN, URI, MilvusImages, _token
 from mmkit_retrieval.servers.search_servers import API_KEY, PASSWORD, URL, USER, Kind, SearchServer
@@ -25,53 +24,27 @@ GOOD = {
 }
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
+class ProductHandler(Handler):
+    """Answers with the headers by which the clients know their servers."""
 
+    server: SearchStandIn
+
+    def usual_headers(self) -> dict[str, str]:
+        vendor = "vnd.elasticsearch" in (self.headers["Accept"] or "")
+        kind = "application/vnd.elasticsearch+json;compatible-with=9" if vendor else "application/json"
+        product = {"X-Elastic-Product": self.server.product} if self.server.product else {}
+        return {"Content-Type": kind, **product}
+
+
+class SearchStandIn(HostileServer):
     def __init__(self, host: str = "127.0.0.1") -> None:
-        super().__init__((host, 0), Handler)
-        self.answer: Callable[[Handler], None] = lambda handler: handler.say(responses([GOOD]))
-        self.keys: list[str | None] = []
+        super().__init__(lambda handler: handler.say(responses([GOOD])), host, ProductHandler)
         self.product = "Elasticsearch"
-        self.released = threading.Event()
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
-    def url(self) -> str:
-        return f"http://{self.server_address[0]}:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
-        self.server.keys.append(self.headers["Authorization"])
-        self.server.answer(self)
-
-    do_GET = do_POST  # noqa: N815 - the library's name
-
-    def say(self, value: object) -> None:
-        self.send(200, json.dumps(value).encode())
-
-    def send(self, status: int, body: bytes, kind: str = "", **headers: str) -> None:
-        self.begin(status, kind, Content_Length=str(len(body)), **headers)
-        self.wfile.write(body)
-
-    def begin(self, status: int, kind: str = "", **headers: str) -> None:
-        self.send_response(status)
-        vendor = "vnd.elasticsearch" in (self.headers["Accept"] or "")
-        json_kind = "application/vnd.elasticsearch+json;compatible-with=9" if vendor else "application/json"
-        self.send_header("Content-Type", kind or json_kind)
-        if self.server.product:
-            self.send_header("X-Elastic-Product", self.server.product)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    def keys(self) -> list[str | None]:
+        """The credentials of each request."""
+        return [headers.get("authorization") for headers in self.headers]
 
 
 def responses(hits: object) -> dict[str, Any]:
@@ -79,25 +52,20 @@ def responses(hits: object) -> dict[str, Any]:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.released.set()
-    running.shutdown()
-    running.server_close()
+def server() -> Iterator[SearchStandIn]:
+    with SearchStandIn() as running:
+        yield running
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Server]:
+def elsewhere() -> Iterator[SearchStandIn]:
     """Another host: this machine has many addresses."""
-    running = Server("127.0.0.2")
-    yield running
-    running.shutdown()
-    running.server_close()
+    with SearchStandIn("127.0.0.2") as running:
+        yield running
 
 
 @pytest.fixture(params=["elasticsearch", "opensearch"])
-def kind(request: pytest.FixtureRequest, server: Server) -> Kind:
+def kind(request: pytest.FixtureRequest, server: SearchStandIn) -> Kind:
     if request.param == "opensearch":
         server.product = ""
     kind: Kind = request.param
@@ -110,7 +78,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def ask(kind: Kind, server: Server | str, timeout: float = 5.0) -> list[list[Any]]:
+def ask(kind: Kind, server: SearchStandIn | str, timeout: float = 5.0) -> list[list[Any]]:
     url = server if isinstance(server, str) else server.url
     return SearchServer(kind, url, "wiki", timeout=timeout).search(["Paris"], 3)
 
@@ -121,8 +89,8 @@ def ask(kind: Kind, server: Server | str, timeout: float = 5.0) -> list[list[Any
 @pytest.mark.parametrize("credentials", [{API_KEY: SECRET}, {USER: "me", PASSWORD: SECRET}])
 def test_a_key_goes_to_the_server_named_beside_it_alone(
     kind: Kind,
-    server: Server,
-    elsewhere: Server,
+    server: SearchStandIn,
+    elsewhere: SearchStandIn,
     credentials: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -153,7 +121,7 @@ def test_no_key_crosses_a_network_in_plain_text(kind: Kind, monkeypatch: pytest.
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(
-    kind: Kind, server: Server, elsewhere: Server, status: int, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, server: SearchStandIn, elsewhere: SearchStandIn, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(API_KEY, SECRET)
     monkeypatch.setenv(URL, server.url)
@@ -208,7 +176,7 @@ FORMS: dict[str, object] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_answer_of_another_form_is_one_message(kind: Kind, server: Server, form: str) -> None:
+def test_an_answer_of_another_form_is_one_message(kind: Kind, server: SearchStandIn, form: str) -> None:
     server.answer = lambda handler: handler.say(FORMS[form])
     with raises("retrieval.server") as refused:
         ask(kind, server)
@@ -232,22 +200,13 @@ BODIES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("status", [200, 400, 500])
 @pytest.mark.parametrize("body", BODIES)
-def test_an_answer_that_is_none_is_one_message(kind: Kind, server: Server, body: str, status: int) -> None:
+def test_an_answer_that_is_none_is_one_message(
+    kind: Kind, server: SearchStandIn, body: str, status: int
+) -> None:
     content, content_kind = BODIES[body]
     server.answer = lambda handler: handler.send(status, content, content_kind)
     with raises("retrieval.server"):
         ask(kind, server)
-
-
-def without_end(handler: Handler) -> None:
-    """An answer that goes on and on."""
-    handler.begin(200, Transfer_Encoding="chunked")
-    block = b"4000\r\n" + b"a" * 0x4000 + b"\r\n"
-    try:
-        while not handler.server.released.is_set():
-            handler.wfile.write(block)
-    except OSError:
-        pass
 
 
 def packed(handler: Handler) -> None:
@@ -257,7 +216,7 @@ def packed(handler: Handler) -> None:
 
 @pytest.mark.parametrize("form", [without_end, packed])
 def test_an_answer_is_of_bounded_size(
-    kind: Kind, server: Server, form: Callable[[Handler], None], monkeypatch: pytest.MonkeyPatch
+    kind: Kind, server: SearchStandIn, form: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bounded, "MOST_BYTES", 1_000_000)
     server.answer = form
@@ -265,29 +224,8 @@ def test_an_answer_is_of_bounded_size(
         ask(kind, server)
 
 
-def drip(handler: Handler) -> None:
-    """A byte at a time, each before any timeout of one read."""
-    handler.begin(200, Content_Length="1000")
-    try:
-        while not handler.server.released.wait(0.05):
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-    except OSError:
-        pass
-
-
-def drip_headers(handler: Handler) -> None:
-    try:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-        while not handler.server.released.wait(0.05):
-            handler.wfile.write(b"a")
-            handler.wfile.flush()
-    except OSError:
-        pass
-
-
 @pytest.mark.parametrize("form", [drip, drip_headers])
-def test_an_answer_comes_in_bounded_time(kind: Kind, server: Server, form: Callable[[Handler], None]) -> None:
+def test_an_answer_comes_in_bounded_time(kind: Kind, server: SearchStandIn, form: Answer) -> None:
     server.answer = form
     started = time.monotonic()
     with raises("retrieval.server", match=r"did not answer within 0\.3 seconds"):
@@ -295,12 +233,12 @@ def test_an_answer_comes_in_bounded_time(kind: Kind, server: Server, form: Calla
     assert time.monotonic() - started < 3
 
 
-def test_a_server_that_finds_more_than_was_asked_for_is_cut_short(kind: Kind, server: Server) -> None:
+def test_a_server_that_finds_more_than_was_asked_for_is_cut_short(kind: Kind, server: SearchStandIn) -> None:
     server.answer = lambda handler: handler.say(responses([GOOD] * 50))
     assert len(ask(kind, server)[0]) == 3
 
 
-def test_what_is_packed_is_read(kind: Kind, server: Server) -> None:
+def test_what_is_packed_is_read(kind: Kind, server: SearchStandIn) -> None:
     body = gzip.compress(json.dumps(responses([GOOD])).encode())
     server.answer = lambda handler: handler.send(200, body, Content_Encoding="gzip")
     assert ask(kind, server)[0][0].title == "Jordan"
