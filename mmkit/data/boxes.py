@@ -74,27 +74,51 @@ def _problems(
     level: Literal["error", "warning"],
 ) -> Iterator[Problem]:
     """A problem for each kind of wrong box; `have` names whose boxes they are, in singular and plural."""
-    boxes = [box for box in boxes if box[1] in sizes]
-    shares = [box for box in boxes if is_fraction(box[2], sizes[box[1]])]
-    others = [box for box in boxes if not is_fraction(box[2], sizes[box[1]])]
-    turned = [box for box in others if box[2][2] <= box[2][0] or box[2][3] <= box[2][1]]
-    straight = [box for box in others if not (box[2][2] <= box[2][0] or box[2][3] <= box[2][1])]
-    outside = [box for box in straight if whole_pixels(box[2], sizes[box[1]]) is None]
-    kinds = (
-        ("a box in fractions of the image", shares, _in_pixels),
-        ("a box that ends before it begins", turned, _as_corners),
-        ("a box outside the image", outside, _nothing),
-    )
-    for what, wrong, meant in kinds:
-        if wrong:
-            advice = meant(wrong, sizes)
-            yield Problem(
-                f"{counted(len(wrong), *have)} {what} ({_shown(*wrong[0][1:], sizes)})",
-                [at for at, *_ in wrong],
-                f"{A_BOX}; {advice}" if advice else A_BOX,
-                code="image.box",
-                level=level,
-            )
+    found: dict[str, list[Placed]] = {}
+    for placed in boxes:
+        _, path, box = placed
+        if path in sizes and (fault := _fault(box, sizes[path])):
+            found.setdefault(fault, []).append(placed)
+    for fault, wrong in sorted(found.items(), key=lambda item: _FAULTS.index(item[0])):
+        advice = _advice(fault, wrong, sizes)
+        yield Problem(
+            f"{counted(len(wrong), *have)} {fault} ({_shown(*wrong[0][1:], sizes)})",
+            [at for at, *_ in wrong],
+            f"{A_BOX}; {advice}" if advice else A_BOX,
+            code="image.box",
+            level="warning" if fault == _CLIPPED else level,
+        )
+
+
+_SHARES, _TURNED = "a box in fractions of the image", "a box that ends before it begins"
+_OUTSIDE, _CLIPPED = "a box outside the image", "a box that reaches over the edge of the image"
+_FAULTS = (_SHARES, _TURNED, _OUTSIDE, _CLIPPED)
+"""What may be wrong with a box, in the order of the messages."""
+
+_ROUNDING = 1
+"""Pixels by which a box may reach over an edge: a rounded size, or a side that counts from 1."""
+
+
+def _fault(box: Box, size: Size) -> str:
+    """What is wrong with a box in an image of this size; empty if nothing is."""
+    left, top, right, bottom = box
+    if is_fraction(box, size):
+        return _SHARES
+    if right <= left or bottom <= top:
+        return _TURNED
+    if whole_pixels(box, size) is None:
+        return _OUTSIDE
+    over = max(-left, -top, right - size[0], bottom - size[1])
+    return _CLIPPED if over > _ROUNDING else ""
+
+
+def _advice(fault: str, wrong: Sequence[Placed], sizes: Mapping[str, Size]) -> str:
+    """What boxes with this fault probably mean, or what becomes of them; empty if nothing can be said."""
+    if fault == _SHARES:
+        return _in_pixels(wrong, sizes)
+    if fault == _TURNED:
+        return _as_corners(wrong, sizes)
+    return "only the part inside the image is used" if fault == _CLIPPED else ""
 
 
 def _in_pixels(boxes: Sequence[Placed], sizes: Mapping[str, Size]) -> str:
@@ -109,10 +133,6 @@ def _as_corners(boxes: Sequence[Placed], sizes: Mapping[str, Size]) -> str:
     left, top, width, height = boxes[0][2]
     corners = [left, top, left + width, top + height]
     return f"these look like [x, y, width, height], and the first would be {corners}"
-
-
-def _nothing(boxes: Sequence[Placed], sizes: Mapping[str, Size]) -> str:
-    return ""
 
 
 def _fits(left: float, top: float, width: float, height: float, size: Size) -> bool:

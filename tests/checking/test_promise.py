@@ -170,12 +170,26 @@ def test_boxes_that_cut_nothing_useful_out(tmp_path: Path, box: tuple[float, ...
         )
 
 
-def test_boxes_that_nobody_reads_or_that_reach_beyond_the_picture_stop_nothing(tmp_path: Path) -> None:
+def test_boxes_that_nobody_reads_stop_nothing(tmp_path: Path) -> None:
     Pillow.new("RGB", (60, 80)).save(tmp_path / "1.png")
     outside = [with_box(i, tmp_path / "1.png", 100, 100, 120, 120) for i in range(3)]
     assert checked(tmp_path, outside)["train"].problems == []
-    beyond = [with_box(i, tmp_path / "1.png", -5, 10, 99, 70) for i in range(3)]
-    assert checked(tmp_path, beyond, pictures=True)["train"].problems == []
+
+
+def test_boxes_that_reach_over_the_edge_are_counted_in_a_warning(tmp_path: Path) -> None:
+    Pillow.new("RGB", (60, 80)).save(tmp_path / "1.png")
+    within = [with_box(0, tmp_path / "1.png", 0, 0, 60, 80), with_box(1, tmp_path / "1.png", -1, 5, 61, 81)]
+    over = [
+        with_box(i, tmp_path / "1.png", *box)
+        for i, box in enumerate([(-5, 10, 99, 70), (-1.5, 0, 9, 9), (0, 0, 9, 82)], 2)
+    ]
+    report = checked(tmp_path, [*within, *over], pictures=True)["train"]
+    assert report.problems == []
+    [warning] = [said for said in report.warnings if "box" in said]
+    assert warning.startswith(
+        "3 object crops have a box that reaches over the edge of the image ([-5.0, 10.0, 99.0, 70.0] in "
+    )
+    assert "train.jsonl:4 (post2)" in warning and "only the part inside the image is used" in warning
 
 
 # Pictures
