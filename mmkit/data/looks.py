@@ -148,6 +148,8 @@ def _recipe(text: str) -> Looks | None:
 
 def _json(text: str, lines: Sequence[str]) -> Looks | None:
     start = text.lstrip()[:1]
+    if start == '"':
+        return _of_string(text)
     if start == "[":
         item = next(_items(text, 1), None)
         return None if item is None else _of_list(item[0])
@@ -162,6 +164,16 @@ def _json(text: str, lines: Sequence[str]) -> Looks | None:
     if len(lines) > 1 and lines[1].lstrip().startswith("{"):
         return _of_lines(first)
     return _of_line(first)
+
+
+def _of_string(text: str) -> Looks | None:
+    """A file that is one JSON string, which may go on after the part that is looked at."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        if not error.msg.startswith("Unterminated string"):
+            return None
+    return Looks("one JSON string: was a value encoded as JSON twice?")
 
 
 def _items(text: str, number: int) -> Iterator[tuple[Any, ...]]:

@@ -87,6 +87,9 @@ FILES = [
         "mmkit.wikidiverse.v1",
     ),
     ("Q1\tMara\tSinger\nQ2\tKofi\t\n", "a table (TSV)", "python -c"),
+    (json.dumps(json.dumps([{"text": "Mara"}])), "one JSON string", ""),
+    (json.dumps(json.dumps([{"text": "Mara"}] * 30_000)), "one JSON string", ""),
+    ('"Mara sings"\n"Kofi too"\n', "plain text, one sentence a line", "python -c"),
     ("<!DOCTYPE html><html>\n", "an HTML page", ""),
     ("version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer", ""),
 ]
