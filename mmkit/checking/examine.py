@@ -20,6 +20,7 @@ from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import known_figures, of_perfect_predictions, weights_of
 from mmkit.recipe import Recipe
 from mmkit.tasks import Task
+from mmkit.terminal.notes import few
 
 Chosen = Callable[[Example | Entity], Sequence[Image]]
 
@@ -53,7 +54,7 @@ def examine(
             if not trained_on:
                 _scoring(report, recipe, metrics, training)
         if pictures:
-            _pictures(report, recipe, parts, annotated, all_pictures, decode)
+            _pictures(report, recipe, parts, all_pictures, decode)
     if "train" in reports:
         _compare(reports)
     return reports
@@ -182,7 +183,7 @@ def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric],
     missing = [name for name in wanted if name not in figures]
     others = [name for name in known_figures(metrics) if name not in figures]
     if others and not missing:
-        what = f"no example has anything that {_few(others)} count, so there is no such score"
+        what = f"no example has anything that {few(others)} count, so there is no such score"
         report.add(Problem(what, code="data.nothing-to-score"), "warning")
     if missing:
         problem = Problem(
@@ -193,18 +194,10 @@ def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric],
         report.add(problem)
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (
-        f" and {len(names) - SHOWN} more figures" if len(names) > SHOWN else ""
-    )
-
-
-def _pictures(
-    report: SplitReport, recipe: Recipe, parts: Parts, annotated: bool, all_pictures: bool, decode: bool
-) -> None:
+def _pictures(report: SplitReport, recipe: Recipe, parts: Parts, all_pictures: bool, decode: bool) -> None:
     """The problems of a split's images, and of the boxes in them."""
     split = report.split
-    chosen = _chosen(recipe, parts, split.name == ENTITIES, annotated)
+    chosen = _chosen(recipe, parts, split.name == ENTITIES)
     if chosen is None and not all_pictures:
         return
     report.images = scan_images(split.examples or split.entities, decode, of=chosen or (lambda x: x.images))
@@ -220,7 +213,7 @@ def _pictures(
         report.add(problem, level)
 
 
-def _chosen(recipe: Recipe, parts: Parts, of_entities: bool, annotated: bool) -> Chosen | None:
+def _chosen(recipe: Recipe, parts: Parts, of_entities: bool) -> Chosen | None:
     """The images of a record that a model reads; None if it reads no images."""
     side = parts.entity_side
     lent = {} if side is None else side.lent
