@@ -24,9 +24,9 @@ Kind = Literal["words", "text", "id", "number", "json"]
 
 TAKEN = frozenset(
     {
-        *("text", "image", "images", "input", "run", "split", "output", "entities", "missing_images"),
-        *("batch_size", "limit", "json", "device", "schema", "top", "help", "debug"),
-        *("format", "reader", "setting", "settings"),
+        *("text", "texts", "image", "images", "input", "run", "split", "output", "entities"),
+        *("missing_images", "batch_size", "limit", "json", "device", "schema", "top", "help", "debug"),
+        *("format", "reader", "setting", "settings", "allow_network"),
     }
 )
 """Names of inputs that all models have, in Python or on the command line: no input of a task can have such a name."""

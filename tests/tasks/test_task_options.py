@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from mmkit.cli import task_options
+from mmkit.cli.predict import predict
 from mmkit.cli.task_options import TASK, TaskCommand, given_to
 from mmkit.data.types import Example, Prediction
+from mmkit.inference.predictor import Predictor
 from mmkit.tasks import Answer, Input, Task
+from raising import raises
 
 
 class Kinds(Task):
@@ -107,3 +111,15 @@ def test_the_help_of_a_run_lists_its_own() -> None:
     command.meta[TASK] = Kinds(1)
     told = command.command.get_help(command)
     assert "--schema-of JSON" in told and "--one ID" in told and "--head" not in told
+
+
+def test_no_input_has_the_name_of_something_that_every_run_takes() -> None:
+    options = [option for option in predict.params if isinstance(option, click.Option)]
+    names = {flag.removeprefix("--").replace("-", "_") for option in options for flag in option.opts}
+    for method in (Predictor.predict, Predictor.predict_many):
+        arguments = list(inspect.signature(method).parameters.values())[1:]
+        names |= {a.name for a in arguments if a.kind is not inspect.Parameter.VAR_KEYWORD}
+    assert {"allow_network", "texts", "missing_images"} <= names
+    for name in sorted(names):
+        with raises("part.task", match=f"cannot be called '{name}'"):
+            Input(name, "twice")
