@@ -19,6 +19,7 @@ from mmkit.cli.options import (
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 from mmkit.terminal import echo
+from mmkit.terminal.notes import few
 
 SHOWN = 6
 """Recipes that are named in a hint."""
@@ -51,8 +52,7 @@ def annotate(
 
         echo(f"{loaded.path}: the recipe has no [annotators], so there is nothing to annotate")
         if others := recipes_with("annotators", loaded.name):
-            more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-            echo(f"  → recipes that have some: {', '.join(others[:SHOWN])}{more}")
+            echo(f"  → recipes that have some: {few(others, SHOWN)}")
         return
     quiet_libraries()
     from mmkit.access.network import without_network

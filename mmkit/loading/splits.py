@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from mmkit.data.expected import records
-from mmkit.data.problems import SHOWN, Place, counted
+from mmkit.data.problems import Place, counted
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError, did_you_mean
@@ -13,6 +13,7 @@ from mmkit.loading.annotation import Annotation
 from mmkit.loading.knowledge import read_knowledge_base
 from mmkit.loading.split import ENTITIES, Progress, Split, fingerprints
 from mmkit.recipe import Recipe
+from mmkit.terminal.notes import few
 
 
 def split_names(recipe: Recipe) -> list[str]:
@@ -82,11 +83,10 @@ def read_split(recipe: Recipe, name: str, errors: list[DataError] | None = None)
 
 def _not_unique(again: Sequence[tuple[str, Place | None]], reader: Reader) -> DataError:
     """The error for records whose id an earlier one has."""
-    told = ", ".join(f"{id!r}" + (f" at {place.of()}" if place else "") for id, place in again[:SHOWN])
-    more = f" and {len(again) - SHOWN} more" if len(again) > SHOWN else ""
+    told = few([f"{id!r}" + (f" at {place.of()}" if place else "") for id, place in again])
     have = counted(len(again), "record has", "records have")
     return DataError(
-        f"{have} the id of an earlier one: {told}{more}",
+        f"{have} the id of an earlier one: {told}",
         where=reader.path,
         hint="make ids unique",
         code="data.duplicate-id",
