@@ -102,7 +102,7 @@ class TimmPyramidEncoder(TimmPictures):
 
     @property
     def _channels_last(self) -> bool:
-        return bool(self.backbone.output_fmt == "NHWC")
+        return bool(getattr(self.backbone, "output_fmt", "NCHW") == "NHWC")  # EfficientNets do not say
 
     def _maps(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps `[N, C, h, w]`, also of models that have their channels last, such as Swin."""

@@ -195,31 +195,13 @@ class TimmModel:
 
     def _check_loaded(self, network: nn.Module, words: list[str]) -> None:
         """Refuse a network with weights that are not pretrained; tell of those that were left out."""
-        classifier: Any = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-        heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        log = logging.getLogger(__name__)
         for said in words:
-            if found := re.match(
-                r"(Missing|Unexpected) keys \((.*)\) (?:discovered|found) while loading", said, re.S
-            ):
+            if found := re.match(_KEYS, said, re.S):
                 names = [n for n in found[2].split(", ") if not n.endswith("num_batches_tracked")]
                 if found[1] == "Missing":
-                    names = [n for n in names if not heads or not n.startswith(heads)]
-                if found[1] == "Missing" and names:
-                    raise PartError(
-                        f"the weights of {self.name!r} lack {len(names)} tensors of the network, {names[0]} the first",
-                        hint="are these the weights of another model? The missing ones would be random",
-                        code="encoder.missing-weights",
-                    )
-                left = [n for n in names if not n.startswith((*heads, *HEADS))]
-                if left:
-                    log.warning(
-                        "the weights of %r hold %d tensors that the network has no place for (%s the first): "
-                        "they are not used",
-                        self.name,
-                        len(left),
-                        left[0],
-                    )
+                    self._check_missing(network, names)
+                else:
+                    self._tell_of_unused(network, names)
             elif "random init" in said:
                 raise PartError(
                     f"not all weights of {self.name!r} are pretrained: {said}",
@@ -227,7 +209,27 @@ class TimmModel:
                     code="encoder.missing-weights",
                 )
             elif said.startswith("Multiple "):
-                log.warning("%r holds several files of weights: %s", self.name, said)
+                logging.getLogger(__name__).warning("%r holds several files of weights: %s", self.name, said)
+
+    def _check_missing(self, network: nn.Module, names: list[str]) -> None:
+        """Refuse missing tensors, except those of a classifier that timm took off after loading (for feature maps)."""
+        held = [name.removeprefix("model.") for name in network.state_dict()]  # as in timm's FeatureGetterNet
+        taken_off = tuple(c for c in _classifiers(network) if not any(name.startswith(c) for name in held))
+        if missing := [name for name in names if not name.startswith(taken_off)]:
+            raise PartError(
+                f"the weights of {self.name!r} lack {len(missing)} tensors of the network, {missing[0]} the first",
+                hint="are these the weights of another model? The missing ones would be random",
+                code="encoder.missing-weights",
+            )
+
+    def _tell_of_unused(self, network: nn.Module, names: list[str]) -> None:
+        if unused := [name for name in names if not name.startswith((*_classifiers(network), *HEADS))]:
+            logging.getLogger(__name__).warning(
+                "the weights of %r hold %d tensors that the network has no place for (%s the first): they are not used",
+                self.name,
+                len(unused),
+                unused[0],
+            )
 
     # Words
 
@@ -267,6 +269,17 @@ class TimmModel:
 
 HEADS = ("head.", "head_dist.", "fc.", "classifier.", "fc_norm.")
 """Where timm's classifiers stand; an encoder has none."""
+
+_KEYS = r"(Missing|Unexpected) keys \((.*)\) (?:discovered|found) while loading"
+"""How timm says which tensors the weights and the network do not share."""
+
+
+def _classifiers(network: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the classifiers' tensors, by the architecture: a network for feature maps does not name them."""
+    pretrained_cfg: Any = network.pretrained_cfg
+    registered = _registered(pretrained_cfg["architecture"])
+    names = (registered and registered.classifier) or ()
+    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
 
 
 def _registered(name: str) -> Any:
