@@ -83,11 +83,15 @@ class FormatReader(Reader):
         seen: set[str] = set()
         for draft in self.drafts():
             if draft.id in seen:
-                raise DataError(
-                    f"the id {draft.id!r} occurs twice", where=draft.where, code="data.duplicate-id"
-                )
+                what = f"the id {draft.id!r} occurs twice"
+                self.refuse(DataError(what, where=draft.where, code="data.duplicate-id"))
+                continue
             seen.add(draft.id)
-            example = self.example(draft, aligner)
+            try:
+                example = self.example(draft, aligner)
+            except DataError as error:
+                self.refuse(error)
+                continue
             self.place = Place(draft.where)
             yield blanked(example) if self.blank_images else found(example, self.repairs)
 

@@ -76,6 +76,27 @@ def test_a_wrong_span_is_one_message(tmp_path: Path, name: str, span: tuple[int,
     assert sum(count for why, count in read.reader.repairs.items() if "left out" in why) == 1  # type: ignore[attr-defined]
 
 
+def test_wrong_records_are_kept_for_one_report_where_that_is_wanted(tmp_path: Path) -> None:
+    records = [(1, "Jordan won", [0, 6]), (2, "Lisbon won", [0, 3]), (1, "Mara won", [0, 4]), (3, " ", [])]
+    lines = [
+        json.dumps({"id": id, "text": text, "label": [[*span, "PER"]] if span else []})
+        for id, text, span in [*records, (4, "Kofi won", [0, 4])]
+    ]
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    made = reader("doccano", path)
+    with pytest.raises(DataError) as caught:
+        list(made)
+    assert caught.value.code == "offsets.misaligned"
+    made.errors = []
+    assert [example.id for example in made] == ["1", "4"]
+    assert [(error.code, error.where) for error in made.errors] == [
+        ("offsets.misaligned", f"{path}:2"),
+        ("data.duplicate-id", f"{path}:3"),
+        ("data.empty-sentence", f"{path}:4"),
+    ]
+
+
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("units", ["bytes", "utf-16"])
 def test_offsets_in_other_units_are_recognised(tmp_path: Path, name: str, units: str) -> None:
