@@ -23,7 +23,7 @@ from mmkit.config import sources
 from mmkit.config.packages import part_hint, word_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.values import Problems, construct, fit_arguments
-from mmkit.errors import PartError, did_you_mean, one_line
+from mmkit.errors import PartError, did_you_mean, listed, one_line
 
 BASES = {
     "readers": "mmkit.data.reader:Reader",
@@ -94,7 +94,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
                 fits[package] = known
         if len(fits) > 1:
             raise PartError(
-                f"{name!r} may be {_listed(sorted(fits.values()))}",
+                f"{name!r} may be {listed(sorted(fits.values()))}",
                 hint="give the whole name",
                 code="part.ambiguous",
             )
@@ -115,7 +115,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
             raise self._unknown(name)
         if len(providers) > 1:
             raise PartError(
-                f"{name!r} is provided by {_listed(providers)}",
+                f"{name!r} is provided by {listed(providers)}",
                 where=name,
                 hint="uninstall one of them",
                 code="part.provided-twice",
@@ -148,7 +148,7 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
             )
         if missing := sorted(getattr(part, "__abstractmethods__", ())):
             raise PartError(
-                f"{part.__qualname__} of package {package} lacks {_listed(missing)}",
+                f"{part.__qualname__} of package {package} lacks {listed(missing)}",
                 where=name,
                 hint=f"a part of the {self.name} must define them: see {module}.{attribute}",
                 code="part.incomplete",
@@ -243,7 +243,7 @@ def _components(registry: Registry) -> list[Component]:
     for i, component in enumerate(found):
         if providers[component.name] > 1:
             packages = [c.package for c in found if c.name == component.name]
-            found[i] = Component(**{**vars(component), "problem": f"provided by {_listed(packages)}"})
+            found[i] = Component(**{**vars(component), "problem": f"provided by {listed(packages)}"})
     return sorted(found, key=lambda c: (c.name, c.package))
 
 
@@ -259,7 +259,3 @@ def _installed_component(registry: str, entry: EntryPoint) -> Component:
 
 def _package(entry: EntryPoint) -> tuple[str, str]:
     return (entry.dist.name, entry.dist.version) if entry.dist else ("?", "")
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

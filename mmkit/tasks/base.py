@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Image, Prediction
-from mmkit.errors import DataError, PartError, did_you_mean, printable
+from mmkit.errors import DataError, PartError, did_you_mean, listed, printable
 from mmkit.tasks.answer import Answer, Schema
 from mmkit.tasks.sentence import plain_example
 
@@ -136,9 +136,9 @@ class Task(ABC):
             if theirs:
                 means = "mean" if len(theirs) > 1 else "means"
                 raise DataError(
-                    f"this model {other.does_not}, so {_listed(theirs)} {means} nothing to it",
+                    f"this model {other.does_not}, so {listed(theirs)} {means} nothing to it",
                     where=where,
-                    hint=f"remove {_listed([flags[name] for name in theirs])}",
+                    hint=f"remove {listed([flags[name] for name in theirs])}",
                     code="input.not-for-task",
                 )
         known = [i.name for i in self.inputs]
@@ -164,9 +164,9 @@ class Task(ABC):
         lacking = [i for i in self.inputs if i.required and i.name not in given]
         if lacking:
             raise DataError(
-                f"this model needs {_listed([i.name for i in lacking])} too",
+                f"this model needs {listed([i.name for i in lacking])} too",
                 where=where,
-                hint=f"give {_listed([i.flag for i in lacking])}, or {lacking[0].name}=... in Python",
+                hint=f"give {listed([i.flag for i in lacking])}, or {lacking[0].name}=... in Python",
                 code="input.missing",
             )
 
@@ -349,7 +349,3 @@ def _kinds_of(cls: type[Task]) -> Iterator[type[Task]]:
     for sub in cls.__subclasses__():
         yield sub
         yield from _kinds_of(sub)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
