@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkit.data.alignment import Aligner, CharSpan, Words
 from mmkit.data.node import Json, Node
-from mmkit.data.records import offsets_in, placed
+from mmkit.data.records import offsets_in, placed, token_bounds
 from mmkit.data.types import SCORES, SOURCES, Example, Image, Mention, Prediction, Region, Relation, Span
 from mmkit.errors import DataError
 
@@ -75,25 +75,28 @@ def example_from_answer(record: Mapping[str, Any], where: str = "", root: str = 
     """
     node = Node(record, where)
     text, tokens = node["text"].text(), node["tokens"].strings()
-    offsets = node.list("offsets", _bounds) if record.get("offsets") else offsets_in(text, tokens, where)
+    if record.get("offsets"):
+        offsets = node.list("offsets", lambda n: token_bounds(n, len(text)))
+    else:
+        offsets = offsets_in(text, tokens, where)
     pictures = "pictures" if record.get("pictures") else "images"
     images = node.list(pictures, lambda n: placed(Image(None) if n.value is None else Image.read(n), root))
     notes: Json = {SOURCES: list(record["sources"])} if record.get("sources") else {}
     if more := {name: value for name, value in record.items() if name not in _KNOWN}:
         notes[ANSWER] = more
     mention = node.optional("mention", Node.text)
-    question = Example(
-        id=node["id"].text(),
-        text=text,
-        tokens=tokens,
-        offsets=offsets,
-        images=images,
-        mention=Mention(mention, node.optional("mention_span", _span)) if mention else None,
-        notes=notes,
-    )
     prediction = answered(node)
-    _check_characters(node, question)
     try:
+        question = Example(
+            id=node["id"].text(),
+            text=text,
+            tokens=tokens,
+            offsets=offsets,
+            images=images,
+            mention=Mention(mention, node.optional("mention_span", _span)) if mention else None,
+            notes=notes,
+        )
+        _check_characters(node, question)
         return silver(question, prediction)
     except DataError as error:
         raise error.at(where or error.where) from None
@@ -140,10 +143,3 @@ def _span(node: Node) -> Span:
 
 def _region(node: Node) -> Region:
     return Region.read(Node({k: v for k, v in node.object().items() if k != "path"}, node.where, node.name))
-
-
-def _bounds(node: Node) -> tuple[int, int]:
-    bounds = tuple(n.count() for n in node.items())
-    if len(bounds) != 2:
-        node.fail("[start, end]")
-    return bounds[0], bounds[1]

@@ -140,7 +140,7 @@ def _given_words(node: Node) -> tuple[str, Words | None]:
     if text is None:
         text = " ".join(tokens)
     if node.value.get("offsets") is not None:
-        offsets = node.list("offsets", lambda n: _bounds(n, len(text)))
+        offsets = node.list("offsets", lambda n: token_bounds(n, len(text)))
         if len(offsets) != len(tokens):
             raise DataError(
                 f"{len(tokens)} tokens but {len(offsets)} offsets", where=node.where, code="data.offset-count"
@@ -173,7 +173,8 @@ def _found_offsets(text: str, tokens: tuple[str, ...], where: str) -> tuple[tupl
     return tuple(offsets)
 
 
-def _bounds(node: Node, length: int) -> tuple[int, int]:
+def token_bounds(node: Node, length: int) -> tuple[int, int]:
+    """The bounds `[start, end]` of a token in a text of so many characters. Raises `DataError` for others."""
     bounds = tuple(n.count() for n in node.items())
     if len(bounds) != 2 or not bounds[0] <= bounds[1] <= length:
         node.fail(f"[start, end] within the text's {length} characters")

@@ -106,3 +106,15 @@ def test_bounds_that_do_not_agree_are_refused(tmp_path: Path) -> None:
     answer["entities"][0] = {"start": 0, "end": 3, "label": "PER", "score": 1}
     with raises("data.span-outside", match="x:1: "):
         example_from_answer(answer, "x:1")
+
+
+def test_offsets_have_to_be_those_of_the_tokens_in_the_text() -> None:
+    answer = {"id": "1", "text": "a b", "tokens": ["b", "a"], "offsets": [[2, 3], [0, 1]], "entities": []}
+    assert example_from_answer(answer, "x:1").offsets == ((2, 3), (0, 1))
+    for wrong in ([[2, 9], [0, 1]], [[3, 2], [0, 1]], [[2], [0, 1]]):
+        with raises(
+            "json.wrong-type", match=r"x:1: `offsets\[0\]` must be \[start, end\] within the text's 3 "
+        ):
+            example_from_answer({**answer, "offsets": wrong}, "x:1")
+    with raises("data.offset-count", match="x:1: 2 tokens but 1 offsets"):
+        example_from_answer({**answer, "offsets": [[2, 3]]}, "x:1")
