@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.config.references import node_of
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.json_text import unique_fields
-from mmkit.data.looks import looks_like
 from mmkit.errors import RecipeError
 
 Tree = dict[str, Any]

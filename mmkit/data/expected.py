@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmkit.data.looks import looks_like
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError

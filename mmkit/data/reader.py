@@ -32,7 +32,7 @@ class Reader(ABC):
     errors: list[DataError] | None = None
     """Where errors of single records are kept, in place of being raised; see `refuse`."""
     kinds: ClassVar[frozenset[str]] = frozenset()
-    """The kinds of files that it reads, as `mmkit.data.looks` calls them."""
+    """The kinds of files that it reads, as `mmkit.data.file_kinds` calls them."""
 
     def __init__(self, root: str, file: str, blank_images: bool = False) -> None:
         self.root, self.file, self.blank_images = root, file, blank_images

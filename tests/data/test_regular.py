@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmkit import registry
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.fingerprints import file_sha256
 from mmkit.data.images import content_key
 from mmkit.data.lines import numbered_lines
-from mmkit.data.looks import looks_like
 from mmkit.data.regular import open_regular
 from mmkit.data.types import Image
 from mmkit.errors import DataError

@@ -16,11 +16,11 @@ from mmkit.config.text import read
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.convert import convert
 from mmkit.data.expected import records
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.jmere import JmereReader
 from mmkit.data.jsonl import JsonlReader
 from mmkit.data.kb_json import KbJsonReader
 from mmkit.data.kb_jsonl import KbJsonlReader
-from mmkit.data.looks import looks_like
 from mmkit.data.melbench import WikimelReader
 from mmkit.data.mnre import MnreReader
 from mmkit.data.predictions import read_gold
