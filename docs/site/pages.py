@@ -21,29 +21,23 @@ ROOMS = {
     "tasks": "Tasks",
     "scorers": "Scorers of entities",
     "ops": "What several stations need",
+    "pretrained": "Pretrained networks",
+    "entities": "The entity side of a model",
     "config": "Recipes' text and settings",
     "loading": "From a recipe to records",
     "checking": "Checks",
     "runs": "Run folders",
     "inference": "Prediction and evaluation",
     "training": "Training",
+    "testing": "Tests of a plugin's parts",
+    "files": "Files on disk",
+    "access": "Network and servers",
+    "terminal": "What the terminal shows",
 }
 """Folder of the package → title of its page."""
 
-TOP = (
-    "batch",
-    "errors",
-    "files",
-    "hooks",
-    "model",
-    "network",
-    "recipe",
-    "registry",
-    "rendering",
-    "servers",
-    "terminal",
-)
-"""Modules beside the folders."""
+INTERNAL = {"cli", "scaffold"}
+"""Folders that nobody imports from."""
 
 
 def start() -> None:
@@ -79,12 +73,18 @@ def parts() -> None:
 
 def reference() -> None:
     """A page for each folder of the package, and one for the modules beside them."""
+    package = ROOT / "mmkit"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")} - INTERNAL
+    if folders != set(ROOMS):
+        raise SystemExit(f"docs/site/pages.py: ROOMS and the folders differ in {sorted(folders ^ set(ROOMS))}")
     for room, title in ROOMS.items():
-        folder = ROOT / "mmkit" / room
-        names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
-        if names:
-            write(f"reference/{room}.md", page(title, [f"mmkit.{room}.{name}" for name in names]))
-    write("reference/top.md", page("Top of the package", [f"mmkit.{name}" for name in TOP]))
+        write(f"reference/{room}.md", page(title, [f"mmkit.{room}.{name}" for name in modules(package / room)]))
+    write("reference/top.md", page("Top of the package", [f"mmkit.{name}" for name in modules(package)]))
+
+
+def modules(folder: Path) -> list[str]:
+    """The public modules that lie in a folder."""
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
 def page(title: str, modules: list[str]) -> str:
