@@ -25,13 +25,13 @@ from typing import Any
 
 import torch
 from common import report
+from process_memory import memory
 from torch import Tensor
 
 from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.search import search
 from mmkit.encoders.entity_features import CHUNK, StoredEntities
 from mmkit.encoders.shards import read_shard, shard_bytes
-from mmkit.inference.memory import peak_memory
 from mmkit.ops.losses import unit
 
 D, INNER, CENTRES, K = 512, 64, 2000, 20
@@ -200,28 +200,20 @@ def recall(rows: Tensor, truly: Tensor) -> float:
 
 def measured(phase: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """The phase's rows with the process's peak memory: its own, sampled, and all that was resident."""
-    peak, done = own_memory(), threading.Event()
+    peak, done = memory("RssAnon"), threading.Event()
 
     def sample() -> None:
         nonlocal peak
         while not done.wait(0.005):
-            peak = max(peak, own_memory())
+            peak = max(peak, memory("RssAnon"))
 
     sampler = threading.Thread(target=sample)
     sampler.start()
     rows = phase()
     done.set()
     sampler.join()
-    resident = peak_memory(torch.device("cpu"))["resident"]
+    resident = memory("VmHWM")
     return [{**r, "own peak MB": peak / 2**20, "resident peak MB": resident / 2**20} for r in rows]
-
-
-def own_memory() -> int:
-    """Bytes in memory that no file backs."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this benchmark reads /proc/self/status, as Linux has it")
 
 
 def in_a_process(phase: str, folder: Path) -> list[dict[str, Any]]:

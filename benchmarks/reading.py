@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from random import Random
 from typing import Any
 
 from common import report
+from process_memory import memory
 
 from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.types import Example, Image, Span
@@ -85,7 +85,7 @@ def measured(path: Path, reader: str) -> dict[str, Any]:
         "spans": spans,
         "seconds": round(seconds, 2),
         "posts/s": round(number / seconds),
-        "peak MiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak MiB": round(memory("VmHWM") / 2**20),
     }
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from process_memory import memory
 
 from mmkit_retrieval.indexing.build import build_index
 from mmkit_retrieval.text.text_index import TextIndex
@@ -175,14 +176,6 @@ def measured(phase: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     sampler.join()
     resident = memory("VmHWM")
     return [{**r, "own peak MB": peak / 2**20, "resident peak MB": resident / 2**20} for r in rows]
-
-
-def memory(kind: str) -> int:
-    """Bytes of this process, as the kernel counts them: `RssAnon`, which no file backs, or `VmHWM`, the peak of all."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{kind}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("this benchmark reads /proc/self/status, as Linux has it")
 
 
 def in_a_process(phase: str, folder: Path) -> list[dict[str, Any]]:
