@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fuzzing import campaign, targets
 from fuzzing.campaign import Campaign, rng_of
 from fuzzing.mutations import CHANGES, damaged, mutated
-from fuzzing.targets import Target, make, run_case
+from fuzzing.target import Target, run_case
+from fuzzing.targets import make
 from mmkit import registry
 from mmkit.errors import DataError
 from timing import in_time

@@ -184,7 +184,8 @@ class Campaign:
 
 def _work(sender: Any, name: str, numbers: list[int], folder: Path, deadline: float) -> None:
     """Run cases, one after the other, and send how each ended. In a process of its own."""
-    from fuzzing.targets import make, run_case
+    from fuzzing.target import run_case
+    from fuzzing.targets import make
     from mmkit import registry
 
     os.environ["MMKIT_CACHE"] = str(folder / "cache")
@@ -235,7 +236,8 @@ def _silence() -> None:
 
 def _repeat(case: str) -> int:
     """Run one case, and show what it ends in."""
-    from fuzzing.targets import make, run_case
+    from fuzzing.target import run_case
+    from fuzzing.targets import make
 
     name, _, number = case.rpartition(":")
     with tempfile.TemporaryDirectory(prefix="mmkit-fuzz-") as scratch:
