@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from mmkit import Example, Image
@@ -78,7 +79,8 @@ class Rows:
         cells = row.get(columns.images)
         for cell in cells if isinstance(cells, list) else [] if cells is None or cells == "" else [cells]:
             draft.images += (Image(self.picture(cell, where)),)
-        kept = {str(k): plain(v) for k, v in row.items() if k not in self.known and v is not None}
+        others = row.keys() - self.known
+        kept = {str(k): plain(v) for k, v in row.items() if k in others and v is not None} if others else {}
         if given is not None and not isinstance(given, str):
             kept[columns.id] = plain(given)
         draft.extra = {"columns": kept} if kept else {}
@@ -174,12 +176,10 @@ class Rows:
 def _words(text: str | None, tokens: Sequence[str], where: str) -> tuple[str, Words]:
     joined = " ".join(tokens)
     text = joined if text is None else text
-    offsets, at = [], 0
     if text == joined:  # the common case first
-        for token in tokens:
-            offsets.append((at, at + len(token)))
-            at += len(token) + 1
-        return text, Words(tuple(tokens), tuple(offsets))
+        ends = list(accumulate(len(token) + 1 for token in tokens))
+        return text, Words(tuple(tokens), tuple((a, b - 1) for a, b in pairwise((0, *ends))))
+    offsets, at = [], 0
     for i, token in enumerate(tokens):
         start = text.find(token, at)
         if start < 0:

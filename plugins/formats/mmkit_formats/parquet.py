@@ -82,14 +82,14 @@ class ParquetReader(FormatReader):
 
     def drafts(self) -> Iterator[Draft]:
         for path in self.files():
-            number = 0
+            number, stem = 0, path.stem
             for batch, features in self._batches(path):
                 rows = Rows(
                     self.columns, self.picture, self.tag_names or tag_names(features, self.columns.tags)
                 )
                 for row in batch.to_pylist():
                     number += 1
-                    yield self._draft(rows, row, features, f"{path}, row {number}", f"{path.stem}:{number}")
+                    yield self._draft(rows, row, features, f"{path}, row {number}", f"{stem}:{number}")
 
     def _draft(self, rows: Rows, row: dict[str, Any], features: dict[str, Any], where: str, id: str) -> Draft:
         return rows.draft(row, where, id)
