@@ -54,6 +54,7 @@ from mmkit.tasks.joint import JointTask as JointTask
 from mmkit.tasks.link import LinkTask as LinkTask
 from mmkit.tasks.pair import PairTask as PairTask
 from mmkit.tasks.span import SpanTask as SpanTask
+from mmkit.training.result import Result as Result
 from mmkit.training.train import train as train
 
 __version__: str

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mmkit import hooks, registry
 from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
+from mmkit.config.mapping import source_of
 from mmkit.config.packages import part_hint, setting_hint
 from mmkit.config.parameters import MISSING
 from mmkit.config.references import resolve
@@ -27,16 +28,24 @@ from mmkit.config.upgrade import upgrade
 from mmkit.config.values import Problem, Problems, construct, plain, shown
 from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
 
-__all__ = ["Recipe", "known_recipes", "load_recipe", "parse_overrides"]
+__all__ = ["Recipe", "RecipeSource", "known_recipes", "load_recipe", "parse_overrides"]
 
 
-def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Load a recipe: a path, or the name of a recipe that comes with mmkit or a plugin.
+def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Load a recipe: a path, the name of a recipe that comes with mmkit or a plugin, or a dictionary.
 
-    `overrides` maps dotted names to JSON values (or paths and tuples). They are taken literally: a `${...}` in them
-    is not a reference. Raises `RecipeError` with everything that is wrong.
+    A dictionary says what a file says: `{"model": {"fuser": {"@fusers": ...}}}`, or `{"model.fuser": {...}}`. A
+    `Recipe` gets the overrides. `overrides` maps dotted names to JSON values (or paths and tuples). They are taken
+    literally: a `${...}` in them is not a reference. Raises `RecipeError` with everything that is wrong.
     """
-    return Recipe(read(_locate(source)), overrides or {})
+    if isinstance(source, Recipe):
+        return source.with_overrides(overrides) if overrides else source
+    content = source_of(source) if isinstance(source, Mapping) else read(_locate(source))
+    return Recipe(content, overrides or {})
+
+
+RecipeSource: TypeAlias = "str | Path | Mapping[str, Any] | Recipe"
+"""What a recipe is loaded from: a path, a name, a dictionary; or it is one."""
 
 
 class Recipe:

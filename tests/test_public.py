@@ -56,7 +56,7 @@ def test_importing_mmkit_imports_no_torch() -> None:
 
 @pytest.mark.parametrize(
     ("name", "called"),
-    [("check", "AttributeError: 'str' object has no"), ("evaluate", "mmkit.errors.RunError: ")],
+    [("check", "mmkit.errors.RecipeError: "), ("evaluate", "mmkit.errors.RunError: ")],
 )
 def test_a_module_that_became_a_function_is_both(name: str, called: str) -> None:
     code = (

@@ -32,7 +32,7 @@ which type checkers see (`py.typed`). mmkit's own plugins use nothing else (a te
 GROUPS: dict[str, tuple[str, ...]] = {
     "Training, scoring, predicting": (
         *("load_recipe", "sampled", "train", "evaluate", "check", "load", "read", "build_part"),
-        *("Recipe", "Predictor"),
+        *("Recipe", "Result", "Predictor"),
     ),
     "Records": (
         *(

@@ -17,7 +17,7 @@ from mmkit.files import atomic, tidy
 from mmkit.fit import Parts, fitting_parts
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.loading.splits import read_split
-from mmkit.recipe import Recipe
+from mmkit.recipe import Recipe, RecipeSource, load_recipe
 
 if TYPE_CHECKING:
     from mmkit.annotators.base import Annotator
@@ -27,12 +27,14 @@ TAB = "\t"
 __all__ = ["SplitReport", "check", "checked", "lacking", "list_in_full"]
 
 
-def check(recipe: Recipe, decode: bool = False) -> dict[str, SplitReport]:
+def check(recipe: RecipeSource, decode: bool = False) -> dict[str, SplitReport]:
     """Read every split and check its labels and images (`decode`: decode each image fully).
 
     The problems are those that training would refuse or warn about (see `mmkit.checking.examine`); annotators do not
-    run. A split that cannot be read has the reason among its problems; the other splits are still checked.
+    run. A split that cannot be read has the reason among its problems; the other splits are still checked. `recipe`
+    is as for `mmkit.load_recipe`.
     """
+    recipe = load_recipe(recipe)
     return checked(recipe, fitting_parts(recipe), decode)
 
 

@@ -195,8 +195,13 @@ def plain(value: Any) -> Any:
         return plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, set | frozenset):
+        try:
+            return plain(sorted(value))
+        except TypeError:  # of values without an order
+            return MISSING
+    if isinstance(value, list | tuple):
+        items = [plain(item) for item in value]
         return MISSING if any(item is MISSING for item in items) else items
     if isinstance(value, Mapping):
         pairs = {key: plain(item) for key, item in value.items()}

@@ -70,6 +70,17 @@ class Node:
     def object(self) -> Json:
         return self.value if isinstance(self.value, dict) else self.fail("an object")
 
+    def path(self) -> str:
+        """This value, a file's path."""
+        return self.text() if self.text().strip() else self.fail("a path, or null for a blank picture")
+
+    def box(self) -> tuple[float, float, float, float]:
+        """This value, the box of a region."""
+        numbers = tuple(Node.number(n) for n in self.items())
+        if len(numbers) != 4:
+            self.fail("[left, top, right, bottom]")
+        return numbers[0], numbers[1], numbers[2], numbers[3]
+
     def text(self) -> str:
         return self.value if isinstance(self.value, str) else self.fail("a string")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
+
+from mmkit.errors import DataError
 
 _EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf"
 _FLAG = "\U0001f1e6-\U0001f1ff"  # two of these letters are a flag
@@ -27,6 +30,26 @@ def tokenize(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """
     found = list(_pattern().finditer(text))
     return tuple(m.group() for m in found), tuple(m.span() for m in found)
+
+
+def token_bounds(
+    text: str, offsets: Sequence[tuple[int, int]], start: int, end: int, where: str = ""
+) -> tuple[int, int]:
+    """The tokens [first, last + 1) of the characters `text[start:end]`, which begin and end with tokens.
+
+    Raises `DataError`, with `where`, if they do not; `mmkit.data.alignment` does more than that.
+    """
+    first = next((i for i, (begins, _) in enumerate(offsets) if begins == start), None)
+    last = next((i for i, (_, ends) in enumerate(offsets) if ends == end), None)
+    if first is None or last is None or last < first:
+        tokens = " | ".join(text[a:b] for a, b in offsets)
+        raise DataError(
+            f"the characters [{start}, {end}), {text[max(start, 0) : max(end, 0)]!r}, are not whole tokens",
+            where=where,
+            hint=f"the tokens are: {tokens}",
+            code="offsets.misaligned",
+        )
+    return first, last + 1
 
 
 @cache

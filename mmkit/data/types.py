@@ -5,11 +5,12 @@ Each has a JSON form: `to_dict` writes it, without fields at their default; `rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
+from mmkit.data.tokenize import token_bounds, tokenize
 from mmkit.errors import DataError
 
 Role = Literal["photo", "object"]
@@ -63,7 +64,7 @@ class Region:
     def read(cls, node: Node) -> Region:
         """From JSON. Raises `DataError`."""
         node.fields(("image", "box"))
-        return cls(node["image"].count(), _box(node["box"]))
+        return cls(node["image"].count(), node["box"].box())
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -147,13 +148,13 @@ class Image:
     def read(cls, node: Node) -> Image:
         """From JSON, or from a plain path. Raises `DataError`."""
         if isinstance(node.value, str):
-            return cls(_path(node))
+            return cls(node.path())
         node.fields(("path", "role", "box"))
-        path = node.optional("path", _path)
+        path = node.optional("path", Node.path)
         role = node.optional("role", Node.text) or "photo"
         if role not in ("photo", "object"):
             node["role"].fail("'photo' or 'object'")
-        return cls(path, role, node.optional("box", _box))  # type: ignore[arg-type]
+        return cls(path, role, node.optional("box", Node.box))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +266,22 @@ class Example:
             offsets.append((at, at + len(token)))
             at += len(token) + 1
         return cls(id=id, text=" ".join(tokens), tokens=tuple(tokens), offsets=tuple(offsets), **fields)
+
+    @classmethod
+    def from_text(
+        cls, id: str, text: str, chars: Iterable[tuple[int, int, str]] = (), **fields: Any
+    ) -> Example:
+        """An example of a text, cut into tokens as `mmkit predict` cuts it.
+
+        `chars` are spans in characters, `(start, end, label)` with `end` exclusive, instead of the field `spans`.
+        Raises `DataError` for one that does not begin and end with a token.
+        """
+        tokens, offsets = tokenize(text)
+        if chars := list(chars):
+            fields["spans"] = tuple(
+                Span(*token_bounds(text, offsets, s, e, id), label) for s, e, label in chars
+            )
+        return cls(id=id, text=text, tokens=tokens, offsets=offsets, **fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,14 +398,3 @@ class TextView:
     def of(cls, example: Example) -> TextView:
         """The plain view: the example's tokens and nothing else."""
         return cls(words=example.tokens, index=tuple(range(len(example.tokens))))
-
-
-def _path(node: Node) -> str:
-    return node.text() if node.text().strip() else node.fail("a path, or null for a blank picture")
-
-
-def _box(node: Node) -> Box:
-    numbers = tuple(Node.number(n) for n in node.items())
-    if len(numbers) != 4:
-        node.fail("[left, top, right, bottom]")
-    return numbers[0], numbers[1], numbers[2], numbers[3]

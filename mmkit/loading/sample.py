@@ -17,7 +17,7 @@ from mmkit.errors import PartError, RecipeError
 from mmkit.files import written_once
 
 if TYPE_CHECKING:
-    from mmkit.recipe import Recipe
+    from mmkit.recipe import Recipe, RecipeSource
 
 SEED = 1234
 """The seed of all samples, so that recipes with different seeds share one dataset."""
@@ -28,15 +28,18 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_ERROR_FILE")
 Tell = Callable[[str], None]
 
 
-def sampled(recipe: Recipe, tell: Tell = lambda message: None) -> Recipe:
+def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
     """The recipe with its data and pretrained models replaced by the sample's, and with the settings of `[sample]`.
 
     The recipe's own overrides of settings win over `[sample]`; data and pretrained models are always replaced.
 
     Each reader writes a dataset in its own format, and each encoder a tiny untrained model, both into the cache; they
     are made once. Runs that the recipe builds on are trained first, on their samples, and are also cached; `tell`
-    gets a message about it. Raises `PartError` for a reader without a sample.
+    gets a message about it. `recipe` is as for `mmkit.load_recipe`. Raises `PartError` for a reader without a sample.
     """
+    from mmkit.recipe import load_recipe
+
+    recipe = load_recipe(recipe)
     settings = _settings(recipe)
     overrides: dict[str, Any] = {}
     written: dict[str, dict[str, dict[str, Any]]] = {}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import catalogue
 
 from mmkit import registry
 from mmkit.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from mmkit.training.result import Result
 
 
 @contextmanager
@@ -33,10 +36,10 @@ def registered_parts(**parts: Mapping[str, type]) -> Iterator[None]:
 
 def train_on_sample(
     recipe: str | Path, output: str | Path, overrides: Mapping[str, Any] | None = None, *, device: str = "cpu"
-) -> dict[str, Any]:
-    """Train a recipe on its sample, as `mmkit train RECIPE --sample` does, and return the content of `run.json`.
+) -> Result:
+    """Train a recipe on its sample, as `mmkit train RECIPE --sample` does, and return the run.
 
-    Its scores of the test split are `["figures"]["test"]`.
+    Its scores of the test split are `.figures["test"]`.
     """
     from mmkit.loading.sample import sampled
     from mmkit.training.train import train

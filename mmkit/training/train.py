@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,43 @@ from mmkit.hooks import registered
 from mmkit.inference.devices import make_accelerator, pick_precision
 from mmkit.inference.memory import memory_advice, peak_memory
 from mmkit.metrics.scoring import nothing_to_score
-from mmkit.recipe import Recipe
+from mmkit.recipe import RecipeSource, load_recipe
 from mmkit.runs.folder import Run, default_folder
 from mmkit.runs.weights import load_tensors, load_weights
 from mmkit.training.metrics_log import MetricsLog
 from mmkit.training.ready import Ready, make_ready
+from mmkit.training.result import Result
 from mmkit.training.session import Session
 from mmkit.training.stopping import StopSignal
 from mmkit.training.updates import Updates
 
 
 def train(
-    recipe: Recipe,
+    recipe: RecipeSource,
+    overrides: Mapping[str, Any] | str | Path | None = None,
     output: str | Path | None = None,
     *,
     resume: bool = False,
     device: str = "auto",
     quiet: bool = False,
     hooks: Sequence[object] = (),
-) -> dict[str, Any]:
-    """Train `recipe` into the run folder `output`, score its best epoch, and return the content of `run.json`.
+) -> Result:
+    """Train `recipe` into the run folder `output`, score its best epoch, and return the run with its scores.
 
-    `hooks` are further hook implementations (a display, a tracker), besides those of installed plugins. With
-    `resume`, an interrupted run continues from its last checkpoint; on the CPU the result is bit-identical to that of
-    an uninterrupted run. Without `output` the folder is `runs/<recipe>/<time>`.
+    `recipe` and `overrides` are as for `mmkit.load_recipe`: a path, the name of a recipe, a dictionary or a `Recipe`,
+    and settings by dotted name. `train(recipe, "runs/x")` names the folder without overrides. `hooks` are further hook
+    implementations (a display, a tracker), besides those of installed plugins. With `resume`, an interrupted run
+    continues from its last checkpoint; on the CPU the result is bit-identical to that of an uninterrupted run. Without
+    `output` the folder is `runs/<recipe>/<time>`.
 
     Raises `MMKitError` subclasses for everything that the user can fix, among them `Interrupted` on Ctrl-C or
     SIGTERM: between two updates everything is saved first.
     """
+    if isinstance(overrides, str | os.PathLike):
+        if output is not None:
+            raise TypeError("train() takes overrides as a dictionary, and one output folder")
+        overrides, output = None, overrides
+    recipe = load_recipe(recipe, overrides)
     accelerator = make_accelerator(device)
     precision = pick_precision(recipe.training.precision, accelerator.device, training=True)
     run = Run(broadcast_object_list([str(output or default_folder(recipe))])[0])
@@ -48,7 +58,7 @@ def train(
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
         session = Session(recipe, run, accelerator, precision, plugins, stop, quiet)
         try:
-            return _run_to_the_end(session, resume)
+            return Result(run.folder, _run_to_the_end(session, resume), recipe)
         except KeyboardInterrupt:
             raise session.interrupted("saved files stay") from None
         finally:
