@@ -20,7 +20,7 @@ working. With several processes, run hooks are called only in the main one.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -33,6 +33,7 @@ from mmkit.errors import PartError, did_you_mean, one_line
 if TYPE_CHECKING:
     import click
 
+    from mmkit.data.types import Example, Prediction
     from mmkit.recipe import Recipe
 
 hookspec = pluggy.HookspecMarker("mmkit")
@@ -117,6 +118,21 @@ class Specs:
     @hookspec
     def mmkit_checkpoint(self, run: Path, epoch: int, step: int, best: bool) -> None:
         """A checkpoint is completely on disk (`best`: the run's `model.safetensors`, else `checkpoint/`)."""
+
+    @hookspec
+    def mmkit_scored(
+        self,
+        folder: Path,
+        split: str,
+        recipe: Recipe,
+        examples: Sequence[Example],
+        predictions: Sequence[Prediction],
+    ) -> None:
+        """`mmkit evaluate` has scored a split, and its results are written: a plugin may add files of its own.
+
+        `folder` is the run's, or the --output of the user. `predictions[i]` is for `examples[i]`. The run may be
+        somebody else's: write nothing outside `folder` (`mmkit.files.check_inside` refuses links that lead out of it).
+        """
 
     @hookspec
     def mmkit_run_end(self, run: Path, status: str, summary: dict[str, Any]) -> None:

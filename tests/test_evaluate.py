@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import mmkit
+from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
@@ -33,6 +34,19 @@ def test_evaluating_elsewhere_leaves_the_run_as_it_is(tagger, tmp_path):
     assert figures.items() <= written.items() and written["data"]["records"] == 60
     assert any(note.startswith("data.dev: 60 records from") for note in notes.said)
     assert any(note.startswith("model.encoders.vision: ") for note in notes.said)
+
+
+def test_hooks_are_called_when_results_are_written(tagger, tmp_path):
+    class Scored:
+        @hookimpl
+        def mmkit_scored(self, folder, split, recipe, examples, predictions):
+            assert (folder / "evaluations" / f"{split}.json").exists()
+            self.told = folder, split, recipe.name, [x.id for x in examples], predictions
+
+    scored = Scored()
+    _, predictions = evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[scored])
+    name = Run(tagger).recipe().name
+    assert scored.told == (tmp_path, "dev", name, [p.id for p in predictions], predictions)
 
 
 def test_evaluating_tells_blanked_pictures(tagger, tmp_path):

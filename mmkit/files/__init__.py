@@ -200,6 +200,18 @@ def tidy(path: str | Path) -> str:
         return given
 
 
+def check_inside(folder: Path, *files: Path) -> None:
+    """Raise `RunError` if a link in a run folder leads what is to be written out of it."""
+    for file in files:
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+            raise RunError(
+                f"a link leads out of the run folder: to {os.path.realpath(file)}",
+                where=file,
+                hint="remove it, or name an --output folder for the results",
+                code="run.leads-out",
+            )
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and new files in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

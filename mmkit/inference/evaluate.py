@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.checking.unread import entity_notes, unread_notes
 from mmkit.data.types import Prediction
 from mmkit.errors import RunError
-from mmkit.files import write_json
+from mmkit.files import check_inside, write_json
 from mmkit.fit import fitting_parts
 from mmkit.hooks import registered
 from mmkit.inference.devices import pick_device, pick_precision
@@ -62,7 +61,7 @@ def evaluate(
     target = Run(output) if output is not None else folder
     scores = target.folder / "evaluations" / f"{split}.json"
     if output is None:
-        _check_inside(folder.folder, folder.predictions_file(split), scores)
+        check_inside(folder.folder, folder.predictions_file(split), scores)
     torch_device = pick_device(device)
     settings = recipe.training
     with (
@@ -104,21 +103,13 @@ def evaluate(
         figures, predictions = inference.evaluate(ready.items[split], metrics)
         if unscored := nothing_to_score(metrics, figures):
             note(f"data.{split}: warning: {unscored}")
-    target.save_predictions(split, predictions)
-    write_json(scores, {"split": split, **figures, "data": data.origin})
+        target.save_predictions(split, predictions)
+        write_json(scores, {"split": split, **figures, "data": data.origin})
+        examples = [item.example for item in ready.items[split]]
+        plugins.hook.mmkit_scored(
+            folder=target.folder, split=split, recipe=recipe, examples=examples, predictions=predictions
+        )
     return figures, predictions
-
-
-def _check_inside(run: Path, *files: Path) -> None:
-    """Raise `RunError` if a link in a run folder leads what is to be written out of it."""
-    for file in files:
-        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(run)):
-            raise RunError(
-                f"a link leads out of the run folder: to {os.path.realpath(file)}",
-                where=file,
-                hint="remove it, or name an --output folder for the results",
-                code="run.leads-out",
-            )
 
 
 def _unlearnt(there: Mapping[str, Counter[str]], learnt: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
 
 from mmkit.data.problems import Problem
 from mmkit.data.types import Example, GoldRank, Prediction
@@ -42,4 +44,21 @@ class ReadsRanks(Protocol):
 
     def update_ranks(self, examples: Sequence[Example], ranks: Sequence[GoldRank]) -> None:
         """Add examples and their ranks, in order. Called instead of `update` if the decoder gives ranks."""
+        ...
+
+
+@runtime_checkable
+class CountsExamples(Protocol):
+    """A metric with scores that follow from counts of each example, so that examples can be drawn or exchanged.
+
+    That is what intervals and tests of significance do (`mmkit compare`, of the package mmkit-report).
+    """
+
+    def example_counts(self) -> dict[str, NDArray[Any]]:
+        """Name of a score of `compute` → `[N, 3]`: what each example adds to correct, predicted and gold.
+
+        The examples are in the order of `update`; a metric may leave out those that do not count, whatever is
+        predicted for them. The score is 2 · correct / (predicted + gold) of the sums. A mean of values v is of this
+        form, with (v, 1, 1) for each example.
+        """
         ...

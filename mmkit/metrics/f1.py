@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmkit.data.types import Example, Prediction
 from mmkit.errors import DataError, RecipeError
@@ -43,13 +44,17 @@ class F1Counts:
             for label, *_ in items:
                 self._labels[label][place] += 1
 
+    def by_example(self) -> NDArray[Any]:
+        """`[N, 3]`: each example's true positives, predicted and gold items."""
+        return np.array(self._examples, dtype=np.int64).reshape(-1, 3)
+
     def figures(self) -> dict[str, float]:
         """`precision`, `recall` and `f1` (micro), and `macro_f1`, the mean over the labels that occur.
 
         If asked for: `f1.low` and `f1.high`, a 95 % interval; and each label's rates. They are not a number where
         nothing is given and nothing predicted; otherwise one over nothing is 0.
         """
-        counts = np.array(self._examples, dtype=np.int64).reshape(-1, 3)
+        counts = self.by_example()
         figures = rates(*counts.sum(axis=0).tolist())
         labels = {label: rates(*self._labels[label]) for label in sorted(self._labels)}
         figures["macro_f1"] = sum(r["f1"] for r in labels.values()) / len(labels) if labels else math.nan

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from mmkit.data.problems import Problem, unlabelled
 from mmkit.data.strings import need_positions, strings, without_positions
@@ -114,3 +116,6 @@ class JointF1(Metric):
                 if "." not in name or name.startswith("f1."):  # only the F1 of a label
                     figures[f"{kind}_{name}"] = value
         return figures
+
+    def example_counts(self) -> dict[str, NDArray[Any]]:
+        return {f"{kind}_f1": counts.by_example() for kind, counts in self._counts.items()}

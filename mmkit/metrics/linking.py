@@ -74,24 +74,27 @@ class Linking(Metric):
         ]
 
     def compute(self) -> dict[str, float]:
+        counts = self.example_counts()
+        figures = {name: _mean(each[:, 0]) for name, each in counts.items()}
+        if self.bootstrap and "top1" in figures:
+            figures["top1.low"], figures["top1.high"] = f1_interval(counts["top1"], self.bootstrap)
+        return figures
+
+    def example_counts(self) -> dict[str, NDArray[Any]]:
+        """Of examples with a gold entity. One entity is given and one is wanted, so F1 is accuracy."""
         among, among_known, listed, overall, overall_known = (
             np.array(self._ranks, dtype=np.float64).reshape(-1, len(_Ranks._fields)).T
         )
         missed = listed == 0
         strict, strict_known = np.where(missed, np.inf, among), np.where(missed, 1.0, among_known)
-        figures = {
-            **_rates(among, among_known, ""),
-            **({} if np.isnan(listed).any() else {"recall": _mean(listed)}),
-            **_rates(strict, strict_known, "strict_"),
-            **_rates(overall, overall_known, "kb_"),
+        values = {
+            **_values(among, among_known, ""),
+            **({} if np.isnan(listed).any() else {"recall": listed}),
+            **_values(strict, strict_known, "strict_"),
+            **_values(overall, overall_known, "kb_"),
         }
-        if self.bootstrap and "top1" in figures:
-            ones = np.ones(
-                len(among), dtype=np.int64
-            )  # one entity is given and one is wanted: F1 is accuracy
-            counts = np.stack([(among <= 1).astype(np.int64), ones, ones], axis=1)
-            figures["top1.low"], figures["top1.high"] = f1_interval(counts, self.bootstrap)
-        return figures
+        ones = np.ones(len(among))
+        return {name: np.stack([each, ones, ones], axis=1) for name, each in values.items()}
 
 
 class _Ranks(NamedTuple):
@@ -161,11 +164,13 @@ def _place(links: Mapping[str, float], gold: str | None) -> tuple[float, bool]:
     return 1.0 + len(links), False
 
 
-def _rates(ranks: NDArray[np.float64], known: NDArray[np.float64], prefix: str) -> dict[str, float]:
-    """Accuracy within the best of each length, and mean reciprocal rank, as far as known; not a number of nothing."""
+def _values(
+    ranks: NDArray[np.float64], known: NDArray[np.float64], prefix: str
+) -> dict[str, NDArray[np.float64]]:
+    """Each example's share in accuracy within the best of each length, and in mean reciprocal rank, as far as known."""
     sure = known.astype(bool)
-    rates = {f"{prefix}top{k}": _mean(ranks <= k) for k in TOP if (sure | (ranks > k)).all()}
-    return rates | ({f"{prefix}mrr": _mean(1.0 / ranks)} if sure.all() else {})
+    found = {f"{prefix}top{k}": (ranks <= k).astype(float) for k in TOP if (sure | (ranks > k)).all()}
+    return found | ({f"{prefix}mrr": 1.0 / ranks} if sure.all() else {})
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from mmkit.data.problems import Problem, unlabelled
 from mmkit.data.types import Example, Prediction, Relation
@@ -61,3 +64,6 @@ class RelationF1(Metric):
     def compute(self) -> dict[str, float]:
         accuracy = self._agreeing / self._pairs if self._pairs else math.nan
         return {**self._counts.figures(), "accuracy": accuracy}
+
+    def example_counts(self) -> dict[str, NDArray[Any]]:
+        return {"f1": self._counts.by_example()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from numpy.typing import NDArray
+
 from mmkit.data.problems import Problem
 from mmkit.data.strings import without_positions
 from mmkit.data.types import ORPHANS, Example, Prediction, Span
@@ -47,3 +49,6 @@ class SpanF1(Metric):
 
     def compute(self) -> dict[str, float]:
         return self._counts.figures()
+
+    def example_counts(self) -> dict[str, NDArray[Any]]:
+        return {"f1": self._counts.by_example()}

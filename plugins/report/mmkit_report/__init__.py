@@ -1,0 +1,1 @@
+"""What a run did: worst errors, comparisons of runs, and a report in one HTML file."""

@@ -1,0 +1,95 @@
+"""`mmkit errors`: the worst errors of a run in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmkit.cli.options import OVERRIDABLE
+from mmkit.terminal import echo
+
+if TYPE_CHECKING:
+    from mmkit_report.scored import Scored
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Split of the run's recipe to look at.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many examples to show."
+)
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object on each line.")
+@click.pass_context
+def errors(context: click.Context, run: Path, split: str, top: int, json_: bool) -> None:
+    """Show the worst errors of the run in the folder RUN.
+
+    The examples with most errors come first; among equals, those about which the model was surest. Nothing is
+    predicted again: the predictions that training or `mmkit evaluate` wrote are compared with the data. Settings of
+    the recipe can be overridden by dotted name, for data that have moved: --data.test.root FOLDER
+    """
+    import json
+
+    from mmkit.errors import escaped
+    from mmkit.recipe import parse_overrides
+    from mmkit.terminal.rendering import Terminal
+
+    from mmkit_report.error_file import error_record, worst_first
+    from mmkit_report.scored import read_scored
+
+    scored = read_scored(run, split, parse_overrides(context.args))
+    worst = worst_first(scored.findings)
+    if json_:
+        for i in worst[:top]:
+            record = error_record(scored.examples[i], scored.predictions[i], scored.findings[i])
+            echo(escaped(json.dumps(record, ensure_ascii=False)))
+        return
+    terminal = Terminal()
+    for line in _lines(scored, worst[:top]):
+        terminal.print(line)
+    terminal.print(_kinds_table(scored))
+    shown = f", the worst {top:,} above" if len(worst) > top else ""
+    echo(f"{len(worst):,} of {len(scored.examples):,} examples have errors{shown}")
+
+
+def _lines(scored: Scored, chosen: list[int]) -> Iterator[str]:
+    """The examples in rich's markup."""
+    from mmkit.tasks.base import shown
+
+    from mmkit_report.error_file import items_of, words
+
+    for i in chosen:
+        example, prediction = scored.examples[i], scored.predictions[i]
+        yield f"[bold]{shown(example.text)}[/bold]  [dim]{shown(example.id)}[/dim]"
+        for image in example.images:
+            if image.role == "photo" and image.path is not None:
+                yield f"  [dim]{shown(image.path)}[/dim]"
+        for finding in scored.findings[i]:
+            if not finding.is_error:
+                continue
+            told = []
+            for side, item in items_of(example, prediction, finding).items():
+                if isinstance(item, str):
+                    told.append(f"{side} {shown(item)}")
+                elif item is not None:
+                    told.append(f"{side} [cyan]{shown(item.label)}[/cyan] {shown(words(example, item))}")
+            score = "" if finding.score is None else f"  [dim]{finding.score:.3f}[/dim]"
+            yield f"  [red]{finding.what}: {finding.kind}[/red]  {', '.join(told)}{score}"
+
+
+def _kinds_table(scored: Scored) -> object:
+    from rich.table import Table
+
+    from mmkit_report.findings import KINDS
+
+    kinds = sorted({f.what for some in scored.findings for f in some}, key=["span", "relation", "link"].index)
+    table = Table(title=f"{scored.split}: items by kind of error", title_justify="left")
+    table.add_column("kind")
+    for what in kinds:
+        table.add_column(f"{what}s", justify="right")
+    for kind in KINDS:
+        counts = [sum(f.kind == kind and f.what == what for some in scored.findings for f in some) for what in kinds]
+        table.add_row(kind, *(f"{count:,}" for count in counts))
+    return table

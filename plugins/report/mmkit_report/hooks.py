@@ -1,0 +1,33 @@
+"""Hooks: the plugin's commands, and the file of errors that `mmkit evaluate` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmkit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    import click
+
+    from mmkit.data.types import Example, Prediction
+    from mmkit.recipe import Recipe
+
+
+@hookimpl
+def mmkit_commands(cli: click.Group) -> None:
+    from mmkit_report.compare_command import compare
+    from mmkit_report.errors_command import errors
+
+    for command in (errors, compare):
+        cli.add_command(command)
+
+
+@hookimpl
+def mmkit_scored(
+    folder: Path, split: str, recipe: Recipe, examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> None:
+    from mmkit_report.error_file import write_errors
+
+    write_errors(folder, split, recipe, examples, predictions)
