@@ -59,8 +59,8 @@ class Recipe:
         self.path = source.path
         _check_format(source)
         self.config, problems = _checked(source.tree, self._overrides)
-        if self.sample_overrides:
-            problems += _sample_problems(source.tree, self._overrides, self.sample_overrides, problems)
+        if self.sample_settings:
+            problems += _sample_problems(source.tree, self._overrides, self.sample_settings, problems)
         if problems:
             raise self._error(problems)
 
@@ -78,6 +78,15 @@ class Recipe:
     def sample_overrides(self) -> dict[str, Any]:
         """`[sample]`: settings for `--sample`, by dotted name."""
         return dict(self.config.get("sample", {}))
+
+    @property
+    def sample_settings(self) -> dict[str, Any]:
+        """`[sample]`, by dotted name, without the settings that an override sets, itself or with its whole section."""
+        return {
+            setting: value
+            for setting, value in self.sample_overrides.items()
+            if not any(setting == name or setting.startswith(f"{name}.") for name in self._overrides)
+        }
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -320,11 +329,29 @@ SHOWN = 3
 """Recipes of a folder that are named in a hint."""
 
 
+def shadowed(source: str | Path) -> Path | None:
+    """The recipe called `source` that comes with mmkit or a plugin, if a file of this folder is used instead."""
+    path = Path(source)
+    here = _here(path)
+    if here is None or path.parent != Path() or path.is_absolute():
+        return None
+    others = known_recipes().get(here.name, [])
+    return next((other for other in others if other.read_bytes() != here.read_bytes()), None)
+
+
+def _here(path: Path) -> Path | None:
+    """The file that a path means, or a name without its ending."""
+    named = (
+        [path] if path.suffix == ".cfg" else [path, path.with_name(f"{path.name}.cfg")] if path.name else []
+    )
+    return next((file for file in named if file.is_file()), None)
+
+
 def _locate(source: str | Path) -> Path:
     path = Path(source)
-    if path.is_file():
-        return path
-    if path.is_dir():
+    if (here := _here(path)) is not None:
+        return here
+    if path.is_dir() and not (path.parent == Path() and f"{path.name}.cfg" in known_recipes()):
         raise RecipeError(
             "is a folder, not a recipe", where=path, hint=_recipes_in(path), code="recipe.is-a-folder"
         )

@@ -27,6 +27,7 @@ LAYERS = (
     ("checking", "runs"),
     ("inference",),
     ("training",),
+    ("start",),
     ("cli", "testing", "scaffold", "__main__"),
 )
 """Modules and packages of `mmkit`, the lowest first. A module may import those of its own layer and of lower ones.

@@ -36,7 +36,7 @@ ROOMS = {
 }
 """Folder of the package → title of its page."""
 
-INTERNAL = {"cli", "scaffold"}
+INTERNAL = {"cli", "scaffold", "start"}
 """Folders that nobody imports from."""
 
 

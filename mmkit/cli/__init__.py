@@ -30,6 +30,7 @@ COMMANDS = {
     "annotate": "mmkit.cli.data:annotate",
     "convert": "mmkit.cli.data:convert",
     "import-checkpoint": "mmkit.cli.data:import_checkpoint",
+    "list-recipes": "mmkit.cli.recipes:list_recipes",
     "list-components": "mmkit.cli.components:list_components",
     "describe": "mmkit.cli.components:describe",
     "new-plugin": "mmkit.cli.new_plugin:new_plugin",

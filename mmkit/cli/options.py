@@ -30,13 +30,18 @@ network_option = click.option(
 
 def recipe_from(source: str, context: click.Context, sample: bool = False) -> Recipe:
     """Load a recipe with the command line's overrides, on sample data if wanted."""
-    from mmkit.recipe import load_recipe, parse_overrides
+    from mmkit.recipe import load_recipe, parse_overrides, shadowed
+    from mmkit.terminal import echo
 
     recipe = load_recipe(source, {} if sample else parse_overrides(context.args))
+    if other := shadowed(source):
+        echo(
+            f"{recipe.path}: this file is used, not the recipe of this name that comes with mmkit ({other})",
+            err=True,
+        )
     if not sample:
         return recipe
     from mmkit.loading.sample import sampled
-    from mmkit.terminal import echo
 
     told = sampled(recipe, lambda message: echo(message, err=True))
     return told.with_overrides(parse_overrides(context.args))

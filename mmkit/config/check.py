@@ -32,6 +32,21 @@ class RecipeSettings:
 
 
 @dataclass
+class AboutSettings:
+    """`[about]`: what a recipe is for, as `mmkit list-recipes` shows it. It changes no result.
+
+    `keys` lists environment variables that hold a key which the recipe needs. `start` marks the recipe from which
+    `mmkit init` starts, for its paper and task.
+    """
+
+    paper: str = ""
+    task: str = ""
+    dataset: str = ""
+    keys: list[str] = field(default_factory=list)
+    start: bool = False
+
+
+@dataclass
 class DataSettings:
     """`[data]`, without its splits. Missing or broken images are an error, or are encoded as blank ones."""
 
@@ -41,7 +56,7 @@ class DataSettings:
 SPLITS = ("train", "dev", "test", "entities")
 FREE = ("paths", "backbones")
 """Sections whose settings have names of the recipe's own, for references."""
-SECTIONS = ("recipe", *FREE, "data", "annotators", "model", "metrics", "training", "sample")
+SECTIONS = ("recipe", "about", *FREE, "data", "annotators", "model", "metrics", "training", "sample")
 COLLECTIONS = (
     "data",
     "annotators",
@@ -71,6 +86,8 @@ def check(tree: Tree, problems: Problems) -> Tree:
         "recipe": _settings(RecipeSettings, tree.get("recipe", {"format": FORMAT}), "recipe", problems)
     }
     _check_requirements(config["recipe"], problems)
+    if "about" in tree:
+        config["about"] = _settings(AboutSettings, tree["about"], "about", problems)
     config |= {name: _free(tree[name], name, problems) for name in FREE if name in tree}
     config["data"] = _data(tree.get("data", {}), problems)
     config["annotators"] = _slots(tree.get("annotators", {}), "annotators", "annotators", problems)

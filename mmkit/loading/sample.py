@@ -40,7 +40,7 @@ def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
     from mmkit.recipe import load_recipe
 
     recipe = load_recipe(recipe)
-    settings = _settings(recipe)
+    settings = recipe.sample_settings
     overrides: dict[str, Any] = {}
     written: dict[str, dict[str, dict[str, Any]]] = {}
     for split in recipe.parts("data"):
@@ -79,16 +79,6 @@ def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
         section = f"model.encoders.{name}"
         overrides[f"{section}.run"] = str(_trained(recipe, section, tell))
     return recipe.with_overrides({**overrides, **settings})
-
-
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings of `[sample]`, without those that the user's overrides set."""
-    given = recipe.overrides
-    return {
-        setting: value
-        for setting, value in recipe.sample_overrides.items()
-        if not any(setting == name or setting.startswith(f"{name}.") for name in given)
-    }
 
 
 def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str, Any]]:
