@@ -164,6 +164,8 @@ class Lacks:
         self.examples = 0
         self.texts: Counter[str] = Counter()
         self.contexts: Counter[str] = Counter()
+        self.pairs: Counter[str] = Counter()
+        self.mentions: Counter[str] = Counter()
         self.images = self.without = 0
 
     def counted(self, answers: Iterable[Answer]) -> Iterator[Answer]:
@@ -173,6 +175,8 @@ class Lacks:
             for unread in answer.unread:
                 whole = unread.token is None and not unread.mention
                 (self.contexts if whole else self.texts)[unread.encoder] += 1
+                self.mentions[unread.encoder] += unread.mention
+                self.pairs[unread.encoder] += answer.half_read(unread)
             self.images += len(answer.unread_images)
             self.without += answer.without_image
             yield answer
@@ -181,7 +185,10 @@ class Lacks:
         """What was not read, for people; nothing if all was read."""
         of = f"of {self.examples:,}"
         for encoder, count in self.texts.items():
-            yield f"warning: {count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
+            said = f"{count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
+            lost = ((self.pairs[encoder], "pairs"), (self.mentions[encoder], "mentions"))
+            words = [f"the words of {number:,} {name}" for number, name in lost if number]
+            yield f"warning: {said}" + (f": {' and '.join(words)} are not read whole" if words else "")
         for encoder, count in self.contexts.items():
             yield f"{count:,} {of} contexts are longer than model.encoders.{encoder} can read, and were cut"
         if self.images:

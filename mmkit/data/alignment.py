@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from mmkit.data.bounds import Bounds, Doubt
 from mmkit.data.tokenize import tokenize
 from mmkit.data.types import Region, Span
 from mmkit.errors import DataError
@@ -53,7 +54,8 @@ class Aligner:
     `misaligned` says what becomes of a span that begins or ends inside a token: "error" stops; "expand" widens it to
     whole tokens; "drop" leaves it out; "split" cuts the token in two. Spans that are reversed, empty or outside the
     text are errors, unless "drop" leaves them out too. White space at a span's ends is always left out.
-    `offsets` says what the file's offsets count. If they fit only in other units, that is an error.
+    `offsets` says what the file's offsets count. If they fit only in other units, that is an error. `bounds` says what
+    `start` and `end` count; if it is None they count tokens, and `doubt` is told of them.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Aligner:
         misaligned: Misaligned = "error",
         offsets: Units = "characters",
         repairs: Counter[str] | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
-        self.misaligned, self.units = misaligned, offsets
+        self.misaligned, self.units, self.bounds = misaligned, offsets, bounds
+        self.doubt = Doubt()
         self.repairs: Counter[str] = Counter() if repairs is None else repairs
 
     def align(

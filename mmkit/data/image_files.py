@@ -15,6 +15,7 @@ from PIL import UnidentifiedImageError
 
 from mmkit.data.image_paths import why_missing
 from mmkit.errors import ImageError
+from mmkit.files import without_root
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are refused by their header, before a pixel is decoded (and takes 3 bytes)."""
@@ -208,7 +209,8 @@ _STARTS = (
 def unreadable(path: str, error: Exception) -> ImageError:
     """The error of a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
-        return ImageError("no such image", where=path, hint=why_missing(path), code="image.missing")
+        where = without_root(path)
+        return ImageError("no such image", where=where, hint=why_missing(path), code="image.missing")
     if isinstance(error, OSError) and error.strerror:
         return ImageError(f"the image cannot be read: {error.strerror}", where=path, code="image.unreadable")
     return ImageError(f"the image cannot be read: {error}", where=path, code="image.unreadable")

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mmkit.errors import DataError
+from mmkit.files import ADDRESS
 
 ENDINGS = (
     ".jpg",
@@ -32,7 +33,6 @@ ENDINGS = (
 NO_NAME = ("nan", "none", "null")
 """What programs write where a table has no name, in lower case."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -55,7 +55,7 @@ def meant(path: str, repairs: Counter[str] | None = None) -> str:
 
 def why_missing(path: str) -> str:
     """What a user can do about a path without a file; empty if the path gives no clue."""
-    address = _URL.search(path)
+    address = ADDRESS.search(path)
     if address and not address[0].endswith("file://"):
         return "this is a web address, and mmkit downloads nothing: download the image and give its path"
     if address:
@@ -145,7 +145,7 @@ class Photos:
 
 def _other_forms(path: str) -> Iterator[tuple[str, str]]:
     """(how, path) of other ways to write a path, the likeliest first."""
-    if address := _URL.search(path):  # it may stand behind a root that was put before it
+    if address := ADDRESS.search(path):  # it may stand behind a root that was put before it
         if address[0] == "file://":
             yield "from a file:// address", unquote(urlsplit(path[address.start() :]).path)
         return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmkit.data.alignment import Aligner, Misaligned, Units
+from mmkit.data.bounds import Bounds
 from mmkit.data.crops import blanked, found
 from mmkit.data.jsonlines import FORMAT, Kind, Record, check_header, located_examples, read_jsonl, write_jsonl
 from mmkit.data.problems import Place
@@ -40,7 +41,8 @@ class JsonlReader(Reader):
     Spans count tokens (`start`, `end`) or characters (`start_char`, `end_char`); ends are exclusive. `misaligned` says
     what happens to a span that begins or ends inside a token: "error" stops, "expand" makes it wider (whole tokens),
     "drop" leaves it out, and "split" cuts the token in two. `offsets` says what offsets count: "characters", "utf-16"
-    or "bytes".
+    or "bytes". `bounds = "characters"` says that `start` and `end` count characters too; "tokens" says that they do
+    not. Without it they count tokens, and if those of a whole file could be characters as well, that is counted.
     """
 
     form: ClassVar[str] = (
@@ -56,14 +58,15 @@ class JsonlReader(Reader):
         *,
         misaligned: Misaligned = "error",
         offsets: Units = "characters",
+        bounds: Bounds | None = None,
     ) -> None:
         super().__init__(root, file, blank_images)
-        self.misaligned, self.offsets = misaligned, offsets
+        self.misaligned, self.offsets, self.bounds = misaligned, offsets, bounds
 
     def __iter__(self) -> Iterator[Example] | Iterator[Entity]:
         self.repairs.clear()
         seen: set[str] = set()
-        aligner = Aligner(self.misaligned, self.offsets, self.repairs)
+        aligner = Aligner(self.misaligned, self.offsets, self.repairs, self.bounds)
         for where, x in located_examples(self.path, self.root, aligner, self.refuse):
             if isinstance(x, Prediction):
                 raise DataError(
@@ -85,6 +88,7 @@ class JsonlReader(Reader):
                 continue
             self.place = Place(where)
             yield blanked(x) if self.blank_images else found(x, self.repairs)
+        aligner.doubt.tell(self.repairs)
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

@@ -29,6 +29,7 @@ class _Entry(NamedTuple):
     id: str
     name: str
     text: str
+    where: str
 
 
 class KbJsonReader(Reader):
@@ -83,6 +84,7 @@ class KbJsonReader(Reader):
             if strangers := len(listed.keys() - known):
                 self.repairs[f"{kind} of no entity in the file, left out"] += strangers
         for entry in entries:
+            self.place = Place(entry.where)
             yield self._entity(entry, names.get(entry.id, []), aliases.get(entry.id, []))
 
     def _entity(self, entry: _Entry, names: list[str], aliases: list[str]) -> Entity:
@@ -130,7 +132,7 @@ class KbJsonReader(Reader):
         called = self.fields.of(node, id is None, self.repairs)
         name = node.optional(called["name"], Node.text) or ""
         text = node.optional(called["description"], Node.text) or ""
-        return _Entry(node[called["id"]].text() if id is None else id, name, _text(text))
+        return _Entry(node[called["id"]].text() if id is None else id, name, _text(text), node.where)
 
     def _names(self, known: set[str]) -> dict[str, list[str]]:
         """Names by id, from a file in any of the three forms."""
@@ -159,7 +161,7 @@ class KbJsonReader(Reader):
 def _mapped(id: str, node: Node) -> _Entry:
     """An item of a map of texts; the text may begin with the entity's name."""
     name, _, text = ("" if node.value is None else node.text()).rpartition(PREFIX_END)
-    return _Entry(id, name.strip(), _text(text))
+    return _Entry(id, name.strip(), _text(text), node.where)
 
 
 def _text(text: str) -> str:

@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from mmkit.data.mel import split_of
 from mmkit.data.melbench import SOURCE, links, melbench_records
+from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
+from mmkit.errors import DataError
 
 
 class KbMelbenchReader(Reader):
@@ -38,11 +40,18 @@ class KbMelbenchReader(Reader):
 
     def __iter__(self) -> Iterator[Entity]:
         self.repairs.clear()
+        self.place = None
         titles: dict[str, dict[str, None]] = {}
         mentions: dict[str, dict[str, None]] = {}
         for key, record in melbench_records(self):
             mentioned = self.mention_aliases_of == "train" and split_of(key) == "train"
-            for link in links(record):
+            try:
+                found = links(record)
+            except DataError as error:
+                self.refuse(error)
+                continue
+            self.place = Place(record.where)
+            for link in found:
                 if not link.answer:
                     self.repairs["mention without answer, skipped"] += 1
                     continue

@@ -12,6 +12,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, overload
 
@@ -23,6 +24,9 @@ from mmkit.errors import DataError, one_line
 from mmkit.files import kept, read_json, write_json
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
+
+_NAMED = 5
+"""Ids that a message about ids that are not unique names."""
 
 _CHUNK = 10_000
 """Entities that are read together, and the number between two reports of progress."""
@@ -59,7 +63,8 @@ class KnowledgeBase(Sequence[Entity]):
         """The knowledge base in `folder`, written from `entities` in constant memory unless it exists, undamaged.
 
         `repairs` is read after the last entity; `progress` is called with the number of entities so far.
-        Raises `DataError` if two entities have the same id, if there is no entity, or if the disk refuses.
+        Raises `DuplicateIdsError` if entities have the same id, and `DataError` if there is no entity, or if the disk
+        refuses.
         """
         return cls(kept(folder, lambda target: _write(target, entities, repairs or {}, progress)))
 
@@ -190,11 +195,32 @@ def _write(
     write_json(folder / "facts.json", {"fingerprint": digest.hexdigest(), "repairs": dict(repairs)})
     same = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(same):
-        one, other = KnowledgeBase(folder).ids(order[same[0] : same[0] + 2].tolist())
-        what = (
-            f"two entities have the id {one!r}" if one == other else f"the ids {one!r} and {other!r} collide"
+        base = KnowledgeBase(folder)
+        pairs = (base.ids(order[at : at + 2].tolist()) for at in same[:100].tolist())
+        named = islice(dict.fromkeys(id for pair in pairs for id in pair), _NAMED)
+        raise DuplicateIdsError.of(len(same), dict.fromkeys(named, ()))
+
+
+class DuplicateIdsError(DataError):
+    """Entities that have the id of another one: their number, and some of the ids."""
+
+    count = 0
+    ids: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, count: int, told: Mapping[str, Sequence[str]], where: object = "") -> DuplicateIdsError:
+        """The error for `count` entities; `told` has some of their ids, and the places of each if they are known."""
+        have = "1 entity has" if count == 1 else f"{count:,} entities have"
+        named = ", ".join(f"{id!r} ({', '.join(at)})" if at else repr(id) for id, at in told.items())
+        more = " ..." if count > len(told) else ""
+        error = cls(
+            f"{have} the id of another one: {named}{more}",
+            where=where,
+            hint="make ids unique",
+            code="knowledge.duplicate-id",
         )
-        raise DataError(what, hint="make ids unique", code="knowledge.duplicate-id")
+        error.count, error.ids = count, frozenset(told)
+        return error
 
 
 class _Writer:

@@ -20,6 +20,12 @@ class Marks(NamedTuple):
     relations: tuple[Relation, ...]
     mention: Mention | None
 
+    def all_spans(self) -> list[Span]:
+        """The spans, the heads and tails of the relations, and the mention's span."""
+        ends = [span for relation in self.relations for span in (relation.head, relation.tail)]
+        named = [self.mention.span] if self.mention is not None and self.mention.span is not None else []
+        return [*self.spans, *ends, *named]
+
 
 def by_characters(node: Node) -> bool:
     """Whether any span of a record is given by characters."""

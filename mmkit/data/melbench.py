@@ -34,20 +34,25 @@ class Link(NamedTuple):
 def melbench_records(reader: Reader) -> Iterator[tuple[str, Node]]:
     """(key, record) of a MELBench file, in its order. Errors name the file and the record's key.
 
-    Others publish the same records as a list, each with its `id` (MIMIC's authors, for example).
+    Others publish the same records as a list, each with its `id` (MIMIC's authors, for example). A record that is no
+    object, or has no id, is refused by the reader (see `Reader.refuse`).
     """
     value = read_json(reader.path, reader.source, reader.repairs)
-    if isinstance(value, list):
-        for number, record in enumerate(value):
-            node = Node(record, f"{reader.path}, record {number}")
-            node.object()
-            id = node["id"]
-            yield str(id.value) if type(id.value) is int else id.text(), node
-        return
-    for key, record in Node(value, str(reader.path)).object().items():
+    listed = isinstance(value, list)
+    named = enumerate(value) if listed else Node(value, str(reader.path)).object().items()
+    for key, record in named:
         node = Node(record, f"{reader.path}, record {key!r}")
-        node.object()
-        yield key, node
+        try:
+            node.object()
+            name = _id(node["id"]) if listed else key
+        except DataError as error:
+            reader.refuse(error)
+            continue
+        yield name, node
+
+
+def _id(node: Node) -> str:
+    return str(node.value) if type(node.value) is int else node.text()
 
 
 def links(record: Node) -> list[Link]:

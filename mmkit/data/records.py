@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mmkit.data.alignment import Aligner, Words
+from mmkit.data.bounds import as_characters
 from mmkit.data.crops import under
 from mmkit.data.marks import align_marks, by_characters, read_marks
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
@@ -64,13 +65,18 @@ def example_from_json(
     `start_char` and `end_char`, which `aligner` turns into token bounds; if both are given, they must agree.
     Raises `DataError` that says `where` and names the field.
     """
+    aligner = aligner or Aligner()
+    if aligner.bounds == "characters":
+        record = as_characters(record)
     node = Node(record, where).fields(_EXAMPLE)
     if by_characters(node):
         text, words = _given_words(node)
-        tokens, offsets, marks = align_marks(node, text, words, aligner or Aligner())
+        tokens, offsets, marks = align_marks(node, text, words, aligner)
     else:
         text, (tokens, offsets) = _words(node)
         marks = read_marks(node)
+        if aligner.bounds is None:
+            aligner.doubt.look(text, tokens, offsets, marks.all_spans(), where)
     fields: Json = {
         "images": node.list("images", lambda n: placed(Image.read(n), root)),
         "spans": marks.spans,
@@ -116,7 +122,8 @@ def _words(node: Node) -> tuple[str, Words]:
             raise DataError(
                 f"`{key}` without `tokens`",
                 where=node.where,
-                hint="start and end count tokens: give `tokens` too, or start_char and end_char instead",
+                hint="start and end count tokens: give `tokens` too; if they count characters, call them start_char "
+                'and end_char, or set bounds = "characters" of mmkit.jsonl.v1',
                 code="data.no-tokens",
             )
     return text, Words(*tokenize(text))

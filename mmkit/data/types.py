@@ -245,7 +245,8 @@ class Example:
             raise DataError(
                 f"a span ends at token {max(ends)} of a sentence of {len(self.tokens)} tokens",
                 where=self.id,
-                hint="start and end count tokens; if they count characters, jsonlines call them start_char and end_char"
+                hint="start and end count tokens; if they count characters, jsonlines call them start_char and "
+                'end_char, or the setting bounds = "characters" of mmkit.jsonl.v1 says it'
                 if max(ends) <= len(self.text)
                 else "",
                 code="data.span-outside",

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -191,9 +192,24 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+"""The beginning of a web address or another URL."""
+
+
+def without_root(path: str) -> str:
+    """An address without the folder that a reader put before it; other paths unchanged."""
+    address = ADDRESS.search(path)
+    return path[address.start() :] if address else path
+
+
 def tidy(path: str | Path) -> str:
-    """`path` for a message: without `..` and `.`, unless a symbolic link makes that another place."""
-    given, normal = str(path), os.path.normpath(path)
+    """`path` for a message: without `..` and `.`, unless a symbolic link makes that another place.
+
+    An address (`https://...`) is not changed, except that the folder is left out that a reader put before it.
+    """
+    given, normal = without_root(str(path)), os.path.normpath(path)
+    if ADDRESS.match(given):
+        return given
     try:
         return normal if os.path.realpath(normal) == os.path.realpath(given) else given
     except (OSError, ValueError):  # a path that cannot exist

@@ -14,7 +14,7 @@ from filelock import FileLock
 from mmkit.cache import cache_dir
 from mmkit.data.expected import records
 from mmkit.data.kb_jsonl import KbJsonlReader
-from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.knowledge import DuplicateIdsError, KnowledgeBase
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity
 from mmkit.errors import DataError
@@ -23,6 +23,7 @@ from mmkit.files.temporary import temporary_folder
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split, fingerprints
 from mmkit.recipe import Recipe
+from mmkit.terminal.notes import few
 
 
 def read_knowledge_base(
@@ -58,6 +59,8 @@ def read_knowledge_base(
         else:
             key = _key(config, split)
             split.entities = base = KnowledgeBase.build(folder / key, _read(reader), reader.repairs)
+    except DuplicateIdsError as error:
+        raise DuplicateIdsError.of(error.count, _places(reader, error.ids), reader.path) from error
     except DataError as error:
         advice = (
             "entities are read as jsonlines here; `mmkit convert` converts other formats" if other else ""
@@ -86,6 +89,16 @@ def _read(reader: Reader) -> Iterator[Entity]:
         yield record
     if reader.errors:
         raise reader.errors[0]
+
+
+def _places(reader: Reader, ids: frozenset[str]) -> dict[str, list[str]]:
+    """Where the records with these ids are in the file, which is read again: the first few places of each id."""
+    reader.errors = []
+    places: dict[str, list[str]] = {}
+    for record in reader:
+        if record.id in ids and reader.place is not None:
+            places.setdefault(record.id, []).append(reader.place.of())
+    return {id: [few(at)] for id, at in places.items()}
 
 
 def _key(config: Any, split: Split) -> str:

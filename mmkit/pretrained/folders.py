@@ -250,10 +250,15 @@ def weights_files(folder: Path, form: Format) -> list[Path]:
         return []
     if found.name not in INDEXES:
         return [found]
-    index = read_json_file(found).get("weight_map")
-    if not isinstance(index, dict) or not all(isinstance(n, str) and "/" not in n for n in index.values()):
-        raise BadFile(found, "damaged", "is damaged: it does not say which tensor is in which file")
-    return [found, *(folder / name for name in sorted(set(index.values())))]
+    return [found, *(folder / name for name in shards(found))]
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index of weights names. Raises `BadFile` for a damaged index."""
+    files = read_json_file(index).get("weight_map")
+    if not isinstance(files, dict) or not all(isinstance(n, str) and "/" not in n for n in files.values()):
+        raise BadFile(index, "damaged", "is damaged: it does not say which tensor is in which file")
+    return sorted(set(files.values()))
 
 
 def size_of_weights(folder: Path, form: Format) -> int | None:

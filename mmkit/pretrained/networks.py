@@ -46,6 +46,7 @@ def load_config(source: str, revision: str | None = None) -> PreTrainedConfig:
             source, trust_remote_code=False, **_without_trust(options_for(source, revision))
         )
     _check_no_kernels(config, source)
+    _check_files(config, source)
     return config
 
 
@@ -165,6 +166,17 @@ def _check_no_kernels(config: PreTrainedConfig, source: str) -> None:
                     hint=f"take {setting.removeprefix('_')} out of config.json",
                     code="encoder.needs-code",
                 )
+
+
+def _check_files(config: PreTrainedConfig, source: str) -> None:
+    """Refuse a configuration that names another file of weights than those that were checked."""
+    named = getattr(config, "transformers_weights", None)
+    if named is not None and not str(named).endswith((".safetensors", ".safetensors.index.json")):
+        raise PartError(
+            f"config.json of {source!r} takes the weights from {str(named)[:60]!r}, which is no safetensors file",
+            hint="take transformers_weights out of config.json",
+            code="encoder.unloadable",
+        )
 
 
 # What was loaded

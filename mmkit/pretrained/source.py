@@ -27,6 +27,7 @@ from mmkit.pretrained.folders import (
     files_of,
     folder_troubles,
     name_trouble,
+    shards,
     shortened,
     size_of_weights,
     tokenizer_troubles,
@@ -230,9 +231,19 @@ class Pretrained:
             found = networks.fetched(self.name, name, self.revision)
             if found is None:
                 continue
-            if name not in INDEXES:
+            if name in INDEXES:
+                self._check_shards(found)
+            else:
                 check_weights(found)
             return
+
+    def _check_shards(self, index: Path) -> None:
+        """Download and check each file that an index names."""
+        for name in shards(index):
+            found = networks.fetched(self.name, name, self.revision)
+            if found is None:
+                raise BadFile(index, "damaged", f"names {name}, which the model does not have")
+            check_weights(found)
 
     # Words
 

@@ -177,6 +177,10 @@ class Answer(Found):
             **found,
         )
 
+    def half_read(self, unread: Unread) -> int:
+        """How many of the pairs that the model was asked about have words that an encoder did not read."""
+        return 0
+
     @classmethod
     def columns(cls) -> list[str]:
         """The columns of `to_frame()`, which are there even if nothing was found."""

@@ -291,9 +291,11 @@ def remarks(answer: Answer) -> Iterator[str]:
             lost.append(f"{last} of the text, from token {unread.token} (character {unread.char}) on")
         if unread.mention:
             lost.append("words of the mention")
+        if pairs := answer.half_read(unread):
+            lost.append("words of the pair" if pairs == 1 else f"words of {pairs:,} pairs")
         if unread.context:
             lost.append("the end of the context")
-        yield f"not read: {' and '.join(lost)}; the encoder {unread.encoder} can read {unread.limit} subwords"
+        yield f"not read: {listed(lost)}; the encoder {unread.encoder} can read {unread.limit} subwords"
     if answer.without_image:
         yield "the model looks at an image and had none: a blank image was used"
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmkit.data.problems import Problem, counted, unlabelled
 from mmkit.data.types import Entity, Example, Prediction, Relation
 from mmkit.errors import DataError
-from mmkit.tasks.answer import Answer, found_relations
+from mmkit.tasks.answer import Answer, Unread, found_relations
 from mmkit.tasks.base import Input, Survey, Task
 from mmkit.tasks.joint import JointAnswer, relation_labels, relation_lines, relations_html
 from mmkit.tasks.sentence import find_span
@@ -19,6 +19,12 @@ from mmkit.tasks.span import marked
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairAnswer(JointAnswer):
     """The relation of a given pair. There are no entities; the field exists because readers of the JSON expect it."""
+
+    def half_read(self, unread: Unread) -> int:
+        token = unread.token
+        if token is None:
+            return 0
+        return sum(max(found.head.end, found.tail.end) > token for found in self.relations)
 
 
 class PairTask(Task):

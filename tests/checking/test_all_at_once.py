@@ -94,6 +94,17 @@ BASES: dict[str, tuple[str, list[str]]] = {
         json.dumps({"Q1": "Mara [SEP]. singer", "Q2": 5, "Q3": ["a"], "Q4": {"name": 1}}),
         [", record 'Q2'", ", record 'Q3'", ", record 'Q4'"],
     ),
+    "mmkit.kb_melbench.v1": (
+        json.dumps(
+            {
+                "1": {"mentions": ["Mara"], "entities": ["Mara"], "answer": ["Q1"]},
+                "2": 5,
+                "3": {"mentions": ["Kofi"], "entities": ["Kofi", "Kofi"], "answer": ["Q2"]},
+                "4": {"mentions": ["Kofi"], "entities": ["Kofi"], "answer": [7]},
+            }
+        ),
+        [", record '2'", ", record '3'", ", record '4'"],
+    ),
 }
 
 
@@ -119,3 +130,40 @@ def test_entities_that_all_have_other_fields_are_one_problem(tmp_path: Path) -> 
     recipe = recipe_of(tmp_path, SOUND, DEV, {f"data.entities.{k}": v for k, v in settings.items()})
     [said] = check(recipe)["entities"].problems
     assert "the entity has no `name`" in said and "fields = " in said and "record 'Q0'" in said
+
+
+TWICE = {
+    "mmkit.kb_jsonl.v1": (
+        "".join(f'{{"id": "Q{i}", "name": "n"}}\n' for i in (1, 2, 3, 1, 4, 3, 1)),
+        ["3 entities have", "'Q1' (base.x:1, base.x:4, base.x:7)", "'Q3' (base.x:3, base.x:6)"],
+    ),
+    "mmkit.kb_json.v1": (
+        json.dumps([{"id": f"Q{i}", "name": "n", "description": "d"} for i in (1, 2, 1)]),
+        ["1 entity has", "'Q1' (base.x, record 0, base.x, record 2)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", TWICE)
+def test_ids_of_entities_that_are_not_unique_are_named_with_their_places(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, words = TWICE[reader]
+    (tmp_path / "base.x").write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    settings = {"@readers": reader, "root": "", "file": "base.x"}
+    recipe = recipe_of(tmp_path, SOUND, DEV, {f"data.entities.{k}": v for k, v in settings.items()})
+    [said] = check(recipe)["entities"].problems
+    assert all(word in said for word in words), said
+    with pytest.raises(DataError) as caught:
+        read_split(recipe, "entities")
+    assert caught.value.code == "knowledge.duplicate-id" and str(caught.value) in said
+
+
+def test_of_many_ids_that_are_not_unique_a_few_are_named(tmp_path: Path) -> None:
+    lines = "".join(f'{{"id": "Q{i % 50}", "name": "n"}}\n' for i in range(200))
+    (tmp_path / "base.x").write_text(lines, encoding="utf-8")
+    settings = {"@readers": "mmkit.kb_jsonl.v1", "root": str(tmp_path), "file": "base.x"}
+    recipe = recipe_of(tmp_path, SOUND, DEV, {f"data.entities.{k}": v for k, v in settings.items()})
+    [said] = check(recipe)["entities"].problems
+    assert "150 entities have" in said and "and 1 more" in said and len(said) < 1500

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os.path
+import re
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -13,9 +15,10 @@ from PIL import Image as Pillow
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.image_paths import Photos, meant, why_missing
 from mmkit.data.image_report import scan_images
+from mmkit.data.images import open_image
 from mmkit.data.jsonl import JsonlReader
 from mmkit.data.mnre import MnreReader
-from mmkit.data.types import Example
+from mmkit.data.types import Example, Image
 from raising import raises
 
 
@@ -162,3 +165,12 @@ def test_why_names_what_is_there_instead(tmp_path: Path) -> None:
     assert "does not exist" in why_missing(str(tmp_path / "nowhere" / "1.jpg"))
     photo(tmp_path / "x.jpg")
     assert why_missing(str(tmp_path / "7.jpg")) == ""
+
+
+@pytest.mark.parametrize("address", ["https://example.org/p/1.jpg?size=large", "s3://bucket//a/../1.jpg"])
+@pytest.mark.parametrize("root", ["", "photos", "."])
+def test_an_address_is_shown_as_it_was_written(address: str, root: str) -> None:
+    report = scan_images([Example.from_tokens("a", ["w"], images=(Image(os.path.join(root, address)),))])  # noqa: PTH118
+    assert f"1 missing: {address} (this is a web address" in report.faults()
+    with raises("image.missing", match=re.escape(f"{address}: ")):
+        open_image(Image(os.path.join(root, address)))  # noqa: PTH118

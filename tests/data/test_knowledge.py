@@ -60,7 +60,7 @@ def test_an_unknown_id_has_no_row(tmp_path):
 
 
 def test_two_entities_with_one_id_are_refused_and_nothing_is_left(tmp_path):
-    with raises("knowledge.duplicate-id", match="two entities have the id 'Q1'"):
+    with raises("knowledge.duplicate-id", match="1 entity has the id of another one: .Q1."):
         base_of([Entity("Q1", "a"), Entity("Q2", "b"), Entity("Q1", "c")], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["base.lock"]
 

@@ -90,3 +90,20 @@ def copied(tmp_path: Path) -> Copy:
         return made
 
     return copy
+
+
+@pytest.fixture
+def kept(bert: Path, bert_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a folder into the Hub client's cache under a name, as a download leaves it; returns where its files lie."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name: str, folder: Path | None = None) -> Path:
+        commit = "0123456789abcdef0123456789abcdef01234567"
+        at = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        (at / "refs").mkdir(parents=True)
+        (at / "refs" / "main").write_text(commit)
+        source = folder or (bert_bin if name.endswith("bin") else bert)
+        return shutil.copytree(source, at / "snapshots" / commit)
+
+    return put

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,24 +92,6 @@ def test_what_a_model_of_the_hub_lacks_is_said(monkeypatch: pytest.MonkeyPatch) 
 
 
 # What the Hub's client has kept on this machine
-
-
-@pytest.fixture
-def kept(
-    bert: Path, bert_bin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], Path]:
-    """Puts a folder into the Hub client's cache under a name, as a download leaves it; returns where its files lie."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-
-    def put(name: str) -> Path:
-        commit = "0123456789abcdef0123456789abcdef01234567"
-        at = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
-        (at / "refs").mkdir(parents=True)
-        (at / "refs" / "main").write_text(commit)
-        return shutil.copytree(bert_bin if name.endswith("bin") else bert, at / "snapshots" / commit)
-
-    return put
 
 
 @pytest.mark.parametrize("name", ["someone/bert", "someone/bert-bin"])
