@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, as_json, recipe_from
+from mmkit.cli.options import OVERRIDABLE, as_json, recipe_from, tiny_option
 from mmkit.errors import printable
 from mmkit.files import tidy
 from mmkit.terminal import echo
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("recipe")
 @click.option("--sample", is_flag=True, help="Check the sample data instead.")
+@tiny_option
 @click.option("--decode", is_flag=True, help="Decode every image fully (slow) instead of reading its header.")
 @click.option(
     "--list",
@@ -35,18 +36,25 @@ if TYPE_CHECKING:
 @click.option("--json", "json_", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def check(
-    context: click.Context, recipe: str, sample: bool, decode: bool, list_: Path | None, json_: bool
+    context: click.Context,
+    recipe: str,
+    sample: bool,
+    tiny: bool,
+    decode: bool,
+    list_: Path | None,
+    json_: bool,
 ) -> None:
     """Validate RECIPE and its data: counts, labels, missing or broken images, fingerprints.
 
     Exits with 1 if a problem would stop training. Annotators do not run.
     """
-    loaded = recipe_from(recipe, context, sample)
+    loaded = recipe_from(recipe, context, sample, tiny)
     from mmkit.checking.check import checked, lacking, list_in_full
     from mmkit.checking.made import try_to_make
     from mmkit.fit import fitting_parts
     from mmkit.loading.annotation import Annotation
     from mmkit.loading.split import ENTITIES
+    from mmkit.loading.stand_ins import TOLD
     from mmkit.metrics.scoring import checked_metrics
 
     parts = fitting_parts(loaded)
@@ -67,6 +75,8 @@ def check(
 
         console = Terminal(highlight=False, soft_wrap=True)
         console.print(f"{loaded.path}: the recipe is valid", markup=False)
+        if loaded.config["recipe"]["tiny"]:
+            console.print(f"warning: {TOLD}", markup=False)
         for name, report in reports.items():
             _show(console, name, report)
         for table in _label_tables(reports):

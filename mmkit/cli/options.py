@@ -28,8 +28,19 @@ network_option = click.option(
 )
 
 
-def recipe_from(source: str, context: click.Context, sample: bool = False) -> Recipe:
-    """Load a recipe with the command line's overrides, on sample data if wanted."""
+tiny_option = click.option(
+    "--tiny",
+    is_flag=True,
+    help="Use tiny untrained encoders, made offline from your own data: to see that all works, not for scores.",
+)
+
+
+def recipe_from(source: str, context: click.Context, sample: bool = False, tiny: bool = False) -> Recipe:
+    """Load a recipe with the command line's overrides; on sample data, or with tiny encoders, if wanted."""
+    if sample and tiny:
+        raise click.UsageError(
+            "--sample has tiny encoders anyway; --tiny is for your own data: give one of them"
+        )
     from mmkit.recipe import load_recipe, parse_overrides, shadowed
     from mmkit.terminal import echo
 
@@ -39,6 +50,10 @@ def recipe_from(source: str, context: click.Context, sample: bool = False) -> Re
             f"{recipe.path}: this file is used, not the recipe of this name that comes with mmkit ({other})",
             err=True,
         )
+    if tiny:
+        from mmkit.loading.stand_ins import tiny as made_tiny
+
+        return made_tiny(recipe)
     if not sample:
         return recipe
     from mmkit.loading.sample import sampled

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, console_display, device_option, quiet_libraries, recipe_from
+from mmkit.cli.options import (
+    OVERRIDABLE,
+    console_display,
+    device_option,
+    quiet_libraries,
+    recipe_from,
+    tiny_option,
+)
 
 
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("recipe")
 @click.option("--sample", is_flag=True, help="Train on small synthetic data with tiny encoders, offline.")
+@tiny_option
 @click.option("--output", type=click.Path(path_type=Path), help="Run folder. Default: runs/<recipe>/<time>.")
 @click.option("--resume", is_flag=True, help="Resume the interrupted run in --output.")
 @device_option
@@ -21,6 +29,7 @@ def train(
     context: click.Context,
     recipe: str,
     sample: bool,
+    tiny: bool,
     output: Path | None,
     resume: bool,
     device: str,
@@ -32,7 +41,7 @@ def train(
     """
     if resume and output is None:
         raise click.UsageError("--resume needs --output, the folder of the run to resume")
-    assembled = recipe_from(recipe, context, sample)
+    assembled = recipe_from(recipe, context, sample, tiny)
     quiet_libraries()
     from mmkit.inference.devices import end_processes
     from mmkit.training.train import train as train_recipe

@@ -24,11 +24,15 @@ Tree = dict[str, Any]
 
 @dataclass
 class RecipeSettings:
-    """`[recipe]`: `requires` lists packages, each with an optional version (`mmkit-hvpnet>=0.1`)."""
+    """`[recipe]`: `requires` lists packages, each with an optional version (`mmkit-hvpnet>=0.1`).
+
+    `tiny` says that the encoders are tiny untrained stand-ins; `--tiny` sets it.
+    """
 
     format: int
     requires: list[str] = field(default_factory=list)
     seed: int = 0
+    tiny: bool = False
 
 
 @dataclass

@@ -23,6 +23,7 @@ def about(
         "labels": "; ".join(_labels(model.labels)),
         "encoders": "; ".join(f"{name} ({_part(recipe, name)})" for name in model.named_encoders),
         "entities": f"{len(model.entities):,} in the knowledge base" if model.entities else "",
+        "tiny": "the encoders are untrained stand-ins (--tiny)" if recipe.config["recipe"]["tiny"] else "",
         "dev": _score(recipe, figures.get("dev", {})),
         "device": str(device),
     }

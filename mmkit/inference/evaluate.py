@@ -22,6 +22,7 @@ from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES
 from mmkit.loading.splits import check_split, read_splits
+from mmkit.loading.stand_ins import TOLD
 from mmkit.metrics.scoring import nothing_to_score
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
@@ -76,6 +77,8 @@ def evaluate(
         def progress(label: str, done: int, total: int) -> None:
             plugins.hook.mmkit_progress(label=label, done=done, total=total)
 
+        if recipe.config["recipe"]["tiny"]:
+            note(f"warning: {TOLD}")
         names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
         annotation = Annotation.of(recipe, str(torch_device), progress, writing=False)
         splits = read_splits(recipe, names, annotation=annotation)

@@ -15,12 +15,11 @@ from mmkit.cache import cache_dir
 from mmkit.config.packages import DISTRIBUTION
 from mmkit.errors import PartError, RecipeError
 from mmkit.files import written_once
+from mmkit.loading.stand_ins import SEED, stand_ins
+from mmkit.recipe import load_recipe
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe, RecipeSource
-
-SEED = 1234
-"""The seed of all samples, so that recipes with different seeds share one dataset."""
 
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_ERROR_FILE")
 """What a launcher of several processes says to each of them in its environment."""
@@ -37,8 +36,6 @@ def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
     are made once. Runs that the recipe builds on are trained first, on their samples, and are also cached; `tell`
     gets a message about it. `recipe` is as for `mmkit.load_recipe`. Raises `PartError` for a reader without a sample.
     """
-    from mmkit.recipe import load_recipe
-
     recipe = load_recipe(recipe)
     settings = recipe.sample_settings
     overrides: dict[str, Any] = {}
@@ -56,20 +53,7 @@ def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
         overrides |= {f"data.{split}.{key}": value for key, value in written[name][split].items()}
     recipe = recipe.with_overrides(overrides)
     train = list(recipe.build("data.train"))
-    digest = hashlib.sha256("\0".join(e.text for e in train).encode("utf-8", "surrogatepass")).hexdigest()[
-        :12
-    ]
-    sections = {
-        "model.encoders": "encoders",
-        "model.entities.encoders": "encoders",
-        "annotators": "annotators",
-    }
-    for section, station in sections.items():
-        for name in recipe.parts(section):
-            part = recipe.part(f"{section}.{name}", station)
-            folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"
-            stand_in = recipe.build(f"{section}.{name}").sample(folder, SEED, train)
-            overrides |= {f"{section}.{name}.{key}": value for key, value in stand_in.items()}
+    overrides |= stand_ins(recipe, train)
     experts = _experts(recipe)
     if experts:  # errors are reported before they are trained
         from mmkit.model import fitting_parts
@@ -103,8 +87,6 @@ def _experts(recipe: Recipe) -> list[str]:
 
 def _trained(recipe: Recipe, section: str, tell: Tell) -> Path:
     """A run that a recipe builds on, trained on its sample unless it is in the cache."""
-    from mmkit.recipe import load_recipe
-
     name = recipe.build(section).recipe
     if not name:
         raise PartError(

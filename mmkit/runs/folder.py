@@ -322,6 +322,7 @@ def environment(recipe: Recipe, device: torch.device | str = "cpu") -> dict[str,
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,
+        **({"tiny": True} if recipe.config["recipe"]["tiny"] else {}),
         "device": str(device),
         "device_name": name,
         "python": sys.version.split()[0],

@@ -106,7 +106,8 @@ class ConsoleDisplay:
         self.close()
         figures = summary.get("figures") or {}
         if figures:
-            for table in results_tables(figures, f"{summary.get('recipe', run.name)}: {status}"):
+            title = f"{summary.get('recipe', run.name)}{' (tiny)' if summary.get('tiny') else ''}: {status}"
+            for table in results_tables(figures, title):
                 self.results.print(table)
         if status == "interrupted":
             return  # the error that follows says so, and how to resume

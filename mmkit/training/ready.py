@@ -16,6 +16,7 @@ from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.loading.splits import read_splits, split_names
+from mmkit.loading.stand_ins import TOLD
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import checked_metrics
 from mmkit.model import Item, Model, assemble, fitting_parts
@@ -49,6 +50,8 @@ def make_ready(session: Session, resume: bool) -> Ready:
     recipe, settings = session.recipe, session.settings
     if session.main:
         open_folder(session.run, recipe, resume)
+    if recipe.config["recipe"]["tiny"]:
+        session.note(f"warning: {TOLD}")
     parts = fitting_parts(recipe)
     annotation = Annotation.of(recipe, str(session.device), session.progress)
     if absent := lacking({**parts.encoder_sections, **annotation.sections}):
