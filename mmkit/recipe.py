@@ -9,6 +9,7 @@ A recipe cannot run code: it names registered parts and gives them plain values.
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from mmkit.config.settings import OPTIMIZERS, SCHEDULES, TrainingSettings
 from mmkit.config.text import Source, Tree, literal, parse_overrides, read, write
 from mmkit.config.upgrade import upgrade
 from mmkit.config.values import Problem, Problems, construct, plain, shown
+from mmkit.data.shares import Share, bounds_of
 from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
 
 __all__ = ["Recipe", "RecipeSource", "known_recipes", "load_recipe", "parse_overrides"]
@@ -99,8 +101,12 @@ class Recipe:
         return settings
 
     def parts(self, dotted: str) -> list[str]:
-        """The names of the sections in a section, in the recipe's order; none if there is no such section."""
-        return [name for name, value in self._within(dotted).items() if isinstance(value, dict)]
+        """The names of the sections in a section that name a part, in the recipe's order; none if there are none."""
+        return [
+            name
+            for name, value in self._within(dotted).items()
+            if isinstance(value, dict) and any(key.startswith("@") for key in value)
+        ]
 
     def part(self, dotted: str, station: str) -> str:
         """The registered name of the part in a section (`data.train`, `readers`)."""
@@ -127,11 +133,24 @@ class Recipe:
             )
         settings = {name: copy.deepcopy(value) for name, value in node.items() if not name.startswith("@")}
         try:
-            return registry.build_part(station, node[f"@{station}"], settings)
+            part = registry.build_part(station, node[f"@{station}"], settings)
         except (PartError, RecipeError) as error:
             what = f"{error.where}: {error.what}" if error.where else error.what
             where = f"{self.path}: [{dotted}]"
             raise RecipeError(what, where=where, hint=error.hint, code=error.code) from error
+        return self._share(dotted.removeprefix("data."), part) if station == "readers" else part
+
+    def _share(self, split: str, reader: Any) -> Any:
+        """A reader of the split's share of its file, if other splits of `[data.shares]` name the same file."""
+        shares = self._within("data").get("shares") or {}
+        files = [self._file(other) for other in shares if other != split]
+        if split not in shares or self._file(split) not in files:
+            return reader
+        return Share(reader, *bounds_of(shares, split))
+
+    def _file(self, split: str) -> str:
+        settings = self._within(f"data.{split}")
+        return os.path.normpath(os.path.join(str(settings.get("root", "")), str(settings.get("file", ""))))  # noqa: PTH118
 
     def _within(self, dotted: str) -> Tree:
         """The content of a section; empty if there is no such section."""

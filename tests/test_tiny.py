@@ -64,7 +64,11 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "posts").mkdir()
     Image.new("RGB", (20, 20), "red").save(tmp_path / "posts" / "red.png")
     posts = [
-        {"tokens": ["see", name, str(i)], "spans": [{"start": 1, "end": 2, "label": label}], "images": ["red.png"]}
+        {
+            "tokens": ["see", name, str(i)],
+            "spans": [{"start": 1, "end": 2, "label": label}],
+            "images": ["red.png"],
+        }
         for i, (name, label) in enumerate(list(NAMES.items()) * 3)
     ]
     (tmp_path / "posts" / "train.jsonl").write_text("".join(f"{json.dumps(post)}\n" for post in posts))

@@ -133,7 +133,8 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
         )
     if split.examples:
         words = f"{report.tokens} tokens, the longest sentence has {report.longest}"
-        console.print(f"  {len(split.examples)} examples, {words}")
+        whole = f" of the file's {split.share_of}" if split.share_of else ""
+        console.print(f"  {len(split.examples)}{whole} examples, {words}")
     else:
         console.print(f"  {len(split)} entities")
     for line in report.lines:

@@ -52,12 +52,18 @@ class AboutSettings:
 
 @dataclass
 class DataSettings:
-    """`[data]`, without its splits. Missing or broken images are an error, or are encoded as blank ones."""
+    """`[data]`, without its splits. Missing or broken images are an error, or are encoded as blank ones.
+
+    `shares` says how large a part of one file belongs to each of the splits that name it (`mmkit.data.shares`).
+    """
 
     missing_images: Literal["error", "blank"] = "error"
+    shares: dict[str, float] | None = None
 
 
 SPLITS = ("train", "dev", "test", "entities")
+SHARED = ("train", "dev", "test")
+"""Splits that may be parts of one file."""
 FREE = ("paths", "backbones")
 """Sections whose settings have names of the recipe's own, for references."""
 SECTIONS = ("recipe", "about", *FREE, "data", "annotators", "model", "metrics", "training", "sample")
@@ -133,9 +139,11 @@ def _sample(given: Tree, problems: Problems) -> Tree:
 
 
 def _data(given: Tree, problems: Problems) -> Tree:
-    splits = {name: value for name, value in given.items() if name in SPLITS or isinstance(value, dict)}
+    sections = {name: value for name, value in given.items() if name != "shares"}
+    splits = {name: value for name, value in sections.items() if name in SPLITS or isinstance(value, dict)}
     rest = {name: value for name, value in given.items() if name not in splits}
     filled = _settings(DataSettings, rest, "data", problems)
+    _check_shares(filled.get("shares"), given, problems)
     for name, value in splits.items():
         if name in SPLITS:
             filled[name] = _part(value, "readers", f"data.{name}", problems)
@@ -143,6 +151,19 @@ def _data(given: Tree, problems: Problems) -> Tree:
             problems.add(f"data.{name}", "there is no such section", did_you_mean(name, SPLITS))
     _need("train", given, "readers", "data", problems)
     return filled
+
+
+def _check_shares(shares: Any, given: Tree, problems: Problems) -> None:
+    for name, share in shares.items() if isinstance(shares, dict) else ():
+        at = f"data.shares.{name}"
+        if name not in SHARED:
+            problems.add(at, "is not a split of examples", did_you_mean(name, SHARED))
+        elif name not in given:
+            problems.add(at, f"there is no [data.{name}]", f"add [data.{name}], or leave the share out")
+        elif _is_number(share) and share <= 0:
+            problems.add(
+                at, f"must be more than 0, not {share}", "shares are parts of a whole: 80, 10 and 10"
+            )
 
 
 def _model(given: Tree, problems: Problems) -> Tree:

@@ -38,7 +38,7 @@ def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
     """
     recipe = load_recipe(recipe)
     settings = recipe.sample_settings
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = {"data.shares": None}  # a sample has a file for each split
     written: dict[str, dict[str, dict[str, Any]]] = {}
     for split in recipe.parts("data"):
         name = recipe.part(f"data.{split}", "readers")
@@ -73,7 +73,8 @@ def _write_dataset(recipe: Recipe, split: str, name: str) -> dict[str, dict[str,
         raise PartError(
             f"{name} has no sample data",
             where=recipe.path,
-            hint="a reader's `sample` classmethod writes it",
+            hint="--tiny in place of --sample tries the recipe on your own data, offline; "
+            "a reader's `sample` classmethod would write sample data",
             code="sample.none",
         ) from error
     return written

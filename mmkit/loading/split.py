@@ -36,6 +36,8 @@ class Split:
     """Record id → why an annotator could not annotate it, if that is not an error."""
     places: dict[str, Place] = field(default_factory=dict)
     """Record id → where it stands, as far as the reader says it."""
+    share_of: int = 0
+    """The number of records in the file, if the split is its share of them (`[data.shares]`); else 0."""
 
     def __len__(self) -> int:
         """The number of records."""
@@ -50,7 +52,8 @@ class Split:
         """Notes for the user: what was read and from where, what was skipped or corrected, and candidate recall."""
         main = self.files[0]
         variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
-        read = f"data.{self.name}: {len(self)} records from {main['file']} ({variant})"
+        whole = f" of {self.share_of}" if self.share_of else ""
+        read = f"data.{self.name}: {len(self)}{whole} records from {main['file']} ({variant})"
         counted = [f"data.{self.name}: {count} × {reason}" for reason, count in self.repairs.items()]
         failed = capped(
             f"data.{self.name}: {id} is not annotated: {why}" for id, why in self.failures.items()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mmkit.data.expected import records
 from mmkit.data.problems import Place, counted
 from mmkit.data.reader import Reader
+from mmkit.data.shares import Share
 from mmkit.data.types import Entity
 from mmkit.errors import DataError, did_you_mean
 from mmkit.loading.annotation import Annotation
@@ -71,12 +72,20 @@ def read_split(recipe: Recipe, name: str, errors: list[DataError] | None = None)
         raise _not_unique(again, reader)
     if not seen:
         skipped = ", ".join(f"{count:,} × {reason}" for reason, count in reader.repairs.items())
+        if isinstance(reader, Share) and reader.read:
+            raise DataError(
+                f"none of its {reader.read} records falls into data.{name}, whose share is too small for so few",
+                where=reader.path,
+                hint="give it a larger share in [data.shares], or a file of its own",
+                code="data.no-records",
+            )
         raise DataError(
             "this file has no records" + (f" that can be used: {skipped}" if skipped else ""),
             where=reader.path,
             code="data.no-records",
         )
     split.repairs = dict(reader.repairs)
+    split.share_of = reader.read if isinstance(reader, Share) else 0
     split.files = fingerprints(reader)
     return split
 
