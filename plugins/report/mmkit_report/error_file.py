@@ -10,7 +10,6 @@ from typing import Any
 from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.files import atomic, check_inside
 from mmkit.recipe import Recipe
-
 from mmkit_report.findings import Finding, findings, severity
 from mmkit_report.scored import none_labels
 

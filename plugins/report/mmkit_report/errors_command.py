@@ -35,7 +35,6 @@ def errors(context: click.Context, run: Path, split: str, top: int, json_: bool)
     from mmkit.errors import escaped
     from mmkit.recipe import parse_overrides
     from mmkit.terminal.rendering import Terminal
-
     from mmkit_report.error_file import error_record, worst_first
     from mmkit_report.scored import read_scored
 
@@ -48,16 +47,16 @@ def errors(context: click.Context, run: Path, split: str, top: int, json_: bool)
         return
     terminal = Terminal()
     for line in _lines(scored, worst[:top]):
-        terminal.print(line)
+        terminal.print(line, soft_wrap=True)
     terminal.print(_kinds_table(scored))
     shown = f", the worst {top:,} above" if len(worst) > top else ""
-    echo(f"{len(worst):,} of {len(scored.examples):,} examples have errors{shown}")
+    have = "has" if len(worst) == 1 else "have"
+    echo(f"{len(worst):,} of {len(scored.examples):,} examples {have} errors{shown}")
 
 
 def _lines(scored: Scored, chosen: list[int]) -> Iterator[str]:
     """The examples in rich's markup."""
     from mmkit.tasks.base import shown
-
     from mmkit_report.error_file import items_of, words
 
     for i in chosen:
@@ -90,6 +89,8 @@ def _kinds_table(scored: Scored) -> object:
     for what in kinds:
         table.add_column(f"{what}s", justify="right")
     for kind in KINDS:
-        counts = [sum(f.kind == kind and f.what == what for some in scored.findings for f in some) for what in kinds]
+        counts = [
+            sum(f.kind == kind and f.what == what for some in scored.findings for f in some) for what in kinds
+        ]
         table.add_row(kind, *(f"{count:,}" for count in counts))
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,6 @@ from mmkit.loading.splits import check_split, read_splits
 from mmkit.metrics.base import Metric
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
-
 from mmkit_report.findings import Finding, findings
 
 Note = Callable[[str], None]
@@ -62,7 +62,7 @@ class Scored:
     def figures(self) -> dict[str, float]:
         """The scores, as recorded; those that were not recorded are computed from the predictions."""
         computed = {f"{name}.{k}": v for name, m in self.metrics.items() for k, v in m.compute().items()}
-        return {**{k: v for k, v in computed.items() if v == v}, **self.recorded}
+        return {**{k: v for k, v in computed.items() if not math.isnan(v)}, **self.recorded}
 
     @cached_property
     def findings(self) -> list[list[Finding]]:
@@ -144,7 +144,9 @@ def _predictions(run: Run, split: str) -> list[Told]:
     return [Told(record, None) for record in read_jsonl(path) if isinstance(record, Prediction)]
 
 
-def _recorded(run: Run, split: str, facts: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _recorded(
+    run: Run, split: str, facts: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The data files and the scores, of the last evaluation if there was one, else of the training."""
     evaluation = run.folder / "evaluations" / f"{split}.json"
     try:
@@ -170,7 +172,9 @@ def _same_files(
 ) -> None:
     """Refuse data that are not those of the predictions."""
     before = {Path(str(file.get("file"))).name: file.get("sha256") for file in then}
-    changed = [file["file"] for file in now if before.get(Path(file["file"]).name) not in (None, file["sha256"])]
+    changed = [
+        file["file"] for file in now if before.get(Path(file["file"]).name) not in (None, file["sha256"])
+    ]
     if changed:
         raise RunError(
             f"data.{split} has changed since the predictions were made: {', '.join(map(str, changed))}",

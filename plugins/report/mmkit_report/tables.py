@@ -1,0 +1,153 @@
+"""A comparison as tables, and tables as rich, Markdown or LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmkit_report.comparison import MISSING, Comparison, Spread
+from mmkit_report.scored import as_line
+
+
+@dataclass(frozen=True)
+class Table:
+    """Plain texts: a title, the names of the columns, and rows. All columns but the first `left` are numbers."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+
+
+def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
+    """Scores, tests, differing settings, and the first `flips` examples that flip in each direction."""
+    names = [group.name for group in found.groups]
+    yield Table(
+        f"scores on {found.split} (%, {found.examples:,} examples)",
+        ["score", *names],
+        [
+            [figure, *(_percent(group.figure(figure)) for group in found.groups)]
+            for figure in found.figures
+            if any(group.figure(figure) for group in found.groups)
+        ],
+    )
+    yield Table(
+        f"differences from {names[0]}",
+        ["score", "run", "difference", "95 % interval", "p (bootstrap)", "p (randomisation)", "p (Holm)"],
+        [
+            [
+                figure,
+                name,
+                f"{100 * test.difference:+.2f}",
+                f"{100 * test.low:+.2f} to {100 * test.high:+.2f}",
+                _p(test.p_bootstrap),
+                _p(test.p_randomisation),
+                _p(corrected),
+            ]
+            for figure, tests in found.tests.items()
+            for name, test, corrected in zip(names[1:], tests, found.corrected[figure], strict=True)
+        ],
+        left=2,
+    )
+    yield Table(
+        "settings that differ",
+        ["setting", *names],
+        [[name, *map(_setting, values)] for name, values in found.settings.items()],
+        left=1 + len(names),
+    )
+    texts = {example.id: example.text for example in found.groups[0].runs[0].examples}
+    for name, flipped in zip(names[1:], found.flips, strict=True):
+        yield Table(
+            f"{name}: {len(flipped.gained):,} examples became right, {len(flipped.lost):,} became wrong",
+            ["now", "example", "text"],
+            [
+                *(["right", id, _short(texts[id])] for id in flipped.gained[:flips]),
+                *(["wrong", id, _short(texts[id])] for id in flipped.lost[:flips]),
+            ],
+            left=3,
+        )
+
+
+def _percent(spread: Spread | None) -> str:
+    if spread is None:
+        return "-"
+    spread_told = "" if math.isnan(spread.std) else f" ± {100 * spread.std:.2f}"
+    return f"{100 * spread.mean:.2f}{spread_told}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _setting(value: Any) -> str:
+    return "-" if value is MISSING else as_line(value)
+
+
+def _short(text: str, most: int = 80) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def as_markdown(tables: Sequence[Table]) -> str:
+    """GitHub's tables; what Markdown or HTML would read as markup is escaped."""
+    return _joined(tables, _markdown)
+
+
+def _markdown(table: Table) -> Iterator[str]:
+    yield f"**{_plain_markdown(table.title)}**"
+    yield ""
+    yield _row(table.header)
+    yield _row(["---" if i < table.left else "---:" for i in range(len(table.header))], plain=True)
+    yield from map(_row, table.rows)
+
+
+def _row(cells: Sequence[str], plain: bool = False) -> str:
+    return f"| {' | '.join(cell if plain else _plain_markdown(cell) for cell in cells)} |"
+
+
+def _plain_markdown(text: str) -> str:
+    text = " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())
+    return "".join(f"\\{c}" if c in "\\`*_[]|#" else c for c in text)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+}
+"""A character → how LaTeX prints it."""
+
+
+def as_latex(tables: Sequence[Table]) -> str:
+    """`table` environments for the package booktabs; nothing in a text is a command."""
+    return _joined(tables, _latex)
+
+
+def _latex(table: Table) -> Iterator[str]:
+    columns = "l" * table.left + "r" * (len(table.header) - table.left)
+    yield r"\begin{table}"
+    yield rf"\caption{{{_plain_latex(table.title)}}}"
+    yield rf"\begin{{tabular}}{{{columns}}}"
+    yield r"\toprule"
+    yield rf"{' & '.join(map(_plain_latex, table.header))} \\"
+    yield r"\midrule"
+    for row in table.rows:
+        yield rf"{' & '.join(map(_plain_latex, row))} \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+    yield r"\end{table}"
+
+
+def _plain_latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in " ".join(text.split()))
+
+
+def _joined(tables: Sequence[Table], lines: Callable[[Table], Iterator[str]]) -> str:
+    return "\n\n".join("\n".join(lines(table)) for table in tables if table.rows)

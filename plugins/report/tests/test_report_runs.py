@@ -1,0 +1,248 @@
+"""`mmkit errors` and `mmkit compare` on run folders: what is shown, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mmkit import Example, Prediction, Relation, Span
+from mmkit.recipe import load_recipe
+from mmkit_report.compare_command import compare as compare_command
+from mmkit_report.comparison import compare
+from mmkit_report.error_file import write_errors
+from mmkit_report.errors_command import errors as errors_command
+from mmkit_report.scored import read_scored, runs_in
+from raising import raises
+from scored_runs import write_data, write_run
+
+LABELS = ("PER", "LOC", "ORG")
+
+
+def posts(number: int) -> list[Example]:
+    """Sentences with one name each; the label follows from the number."""
+    return [
+        Example.from_tokens(
+            f"p{i}", ["see", f"Name{i}", "in", "town", "now"], spans=(Span(1, 2, LABELS[i % 3]),)
+        )
+        for i in range(number)
+    ]
+
+
+def guesses(examples: list[Example], wrong: set[int]) -> list[Prediction]:
+    """The gold spans, but another label where `wrong`."""
+    found = []
+    for i, x in enumerate(examples):
+        span = x.spans[0]
+        label = LABELS[(LABELS.index(span.label) + 1) % 3] if i in wrong else span.label
+        found.append(Prediction(x.id, (replace(span, label=label),), (0.5 + 0.4 * (i / len(examples)),)))
+    return found
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data", posts(60))
+
+
+def run(tmp_path: Path, data: Path, name: str, wrong: set[int], **settings: str) -> Path:
+    return write_run(tmp_path / name, data, guesses(posts(60), wrong), **settings)
+
+
+def shown(command: object, *arguments: object) -> str:
+    result = CliRunner().invoke(command, list(map(str, arguments)), catch_exceptions=False)  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_worst_errors_come_first(tmp_path, data):
+    folder = run(tmp_path, data, "one", {3, 40, 50})
+    lines = shown(errors_command, folder, "--json").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["p50", "p40", "p3"]  # the surest first
+    first = json.loads(lines[0])
+    assert first["errors"] == [
+        {
+            "what": "span",
+            "kind": "wrong label",
+            "gold": {"start": 1, "end": 2, "label": "ORG", "words": "Name50"},
+            "predicted": {"start": 1, "end": 2, "label": "PER", "words": "Name50"},
+            "score": pytest.approx(0.8333, abs=1e-3),
+        }
+    ]
+    told = shown(errors_command, folder, "--top", "2")
+    assert "Name50" in told and "Name40" in told and "Name3 " not in told
+    assert "3 of 60 examples have errors, the worst 2 above" in told
+
+
+def test_an_error_file_is_the_same_as_the_command(tmp_path, data):
+    folder = run(tmp_path, data, "one", {3, 40})
+    scored = read_scored(folder, "test")
+    path = write_errors(tmp_path / "out", "test", scored.recipe, scored.examples, scored.predictions)
+    head, *records = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(head) == {"format": 1, "kind": "errors", "split": "test", "examples": 60}
+    assert records == shown(errors_command, folder, "--json").splitlines()
+
+
+def test_an_error_file_is_not_written_through_a_link(tmp_path, data):
+    folder = run(tmp_path, data, "one", {3})
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "errors").symlink_to(tmp_path / "elsewhere")
+    scored = read_scored(folder, "test")
+    with raises("run.leads-out"):
+        write_errors(folder, "test", scored.recipe, scored.examples, scored.predictions)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_texts_cannot_control_the_terminal(tmp_path):
+    evil = Example.from_tokens(
+        "\x1b[2Jid", ["\x1b]0;x\x07", "[red]bold[/red]"], spans=(Span(0, 1, "\x1b[31mPER"),)
+    )
+    data = write_data(tmp_path / "data", [evil])
+    folder = write_run(tmp_path / "run", data, [Prediction(evil.id)])
+    told = shown(errors_command, folder)
+    assert "\x1b[2J" not in told and "\x07" not in told and "[red]bold[/red]" in told
+
+
+def test_a_split_without_predictions_is_refused(tmp_path, data):
+    folder = run(tmp_path, data, "one", set())
+    with raises("report.no-predictions", match="train"):
+        read_scored(folder, "train")
+    with raises("data.no-split", match="tst"):
+        read_scored(folder, "tst")
+
+
+def test_changed_data_are_refused(tmp_path, data):
+    folder = run(tmp_path, data, "one", set())
+    with (data / "test.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"id": "new", "tokens": ["x"]}\n')
+    with raises("predictions.unmatched"):
+        read_scored(folder, "test")
+    text = (data / "test.jsonl").read_text(encoding="utf-8").replace('{"id": "new", "tokens": ["x"]}\n', "")
+    (data / "test.jsonl").write_text(text.replace("town", "city"), encoding="utf-8")
+    with raises("report.data-changed", match="test.jsonl"):
+        read_scored(folder, "test")
+
+
+def test_pairs_of_one_sentence_are_separate(tmp_path):
+    a, b, c = Span(0, 1, "PER"), Span(2, 3, "LOC"), Span(4, 5, "ORG")
+    pairs = (Relation(a, b, "born"), Relation(a, c, "None"))
+    data = write_data(tmp_path / "data", [Example.from_tokens("s", list("abcde"), relations=pairs)])
+    told = [
+        Prediction("s#0", relations=(replace(pairs[0], label="None"),), relation_scores=(0.6,)),
+        Prediction("s#1", relations=(replace(pairs[1], label="works"),), relation_scores=(0.7,)),
+    ]
+    scored = read_scored(write_run(tmp_path / "run", data, told, "relations"), "test")
+    assert [[f.kind for f in found] for found in scored.findings] == [["missed"], ["spurious"]]
+
+
+def test_comparing_two_runs(tmp_path, data):
+    base = run(tmp_path, data, "base", set(range(20)))
+    other = run(tmp_path, data, "other", {0, 1, 59}, training__epochs="7", recipe__seed="2")
+    found = compare([base, other], "test", resamples=2000)
+    assert found.groups[0].figure("scores.f1").mean == pytest.approx(40 / 60)
+    (test,) = found.tests["scores.f1"]
+    assert test.difference == pytest.approx(17 / 60)
+    assert test.p_randomisation < 0.01 and test.p_bootstrap < 0.01 and 0 < test.low < test.high
+    assert found.flips[0].lost == ["p59"] and found.flips[0].gained == [f"p{i}" for i in range(2, 20)]
+    assert found.settings["training.epochs"][1] == 7 and found.settings["recipe.seed"] == [1, 2]
+    assert set(found.settings) == {"training.epochs", "recipe.seed"}
+
+
+def test_p_values_are_corrected_for_several_runs(tmp_path, data):
+    base = run(tmp_path, data, "base", set(range(12)))
+    others = [run(tmp_path, data, f"r{i}", set(range(6 + i))) for i in range(3)]
+    found = compare([base, *others], "test", resamples=1000)
+    raw = [test.p_randomisation for test in found.tests["scores.f1"]]
+    assert all(c >= p for c, p in zip(found.corrected["scores.f1"], raw, strict=True))
+    assert min(found.corrected["scores.f1"]) == pytest.approx(3 * min(raw))
+
+
+def test_a_folder_of_seeds_is_one(tmp_path, data):
+    for seed in range(3):
+        run(tmp_path, data, f"a/{seed}", set(range(10 + seed)), recipe__seed=str(seed))
+        run(tmp_path, data, f"b/{seed}", set(range(seed)), recipe__seed=str(seed), training__epochs="3")
+    found = compare([tmp_path / "a", tmp_path / "b"], "test", resamples=500)
+    spread = found.groups[0].figure("scores.f1")
+    scores = [(50 - seed) / 60 for seed in range(3)]
+    assert (spread.mean, spread.std, spread.runs) == pytest.approx(
+        (np.mean(scores), np.std(scores, ddof=1), 3)
+    )
+    assert set(found.settings) == {"training.epochs"}  # the same seeds on both sides
+    assert found.tests["scores.f1"][0].difference == pytest.approx(10 / 60)
+    told = shown(compare_command, tmp_path / "a", tmp_path / "b", "--markdown", "--resamples", "100")
+    assert "81.67 ± 1.67" in told
+
+
+def test_recorded_scores_are_shown(tmp_path, data):
+    one = write_run(
+        tmp_path / "one", data, guesses(posts(60), {1}), figures={"scores.f1": 0.5, "scores.own": 0.25}
+    )
+    assert read_scored(one, "test").figures["scores.f1"] == 0.5
+    assert read_scored(one, "test").figures["scores.own"] == 0.25
+    assert read_scored(one, "test").figures["scores.precision"] == pytest.approx(59 / 60)
+
+
+def test_other_data_are_refused_by_the_names_of_files(tmp_path, data):
+    one = run(tmp_path, data, "one", set())
+    more = [*posts(60), Example.from_tokens("last", ["x"])]
+    other_data = write_data(tmp_path / "data2", more)
+    other = write_run(tmp_path / "other", other_data, [*guesses(posts(60), set()), Prediction("last")])
+    with raises("report.other-data", match=str(other_data / "test.jsonl")) as caught:
+        compare([one, other], "test")
+    assert str(data / "test.jsonl") in str(caught.value)
+
+
+def test_the_same_file_read_in_another_way_is_refused(tmp_path, data):
+    one = run(tmp_path, data, "one", set())
+    relabelled = write_data(tmp_path / "data2", posts(60))
+    two = run(tmp_path, relabelled, "two", set())
+    assert compare([one, two], "test", resamples=100).flips[0].lost == []  # the same file at another place
+    examples = [replace(x, spans=()) for x in posts(60)]
+    other = write_run(tmp_path / "three", write_data(tmp_path / "data3", examples), guesses(posts(60), set()))
+    facts = json.loads((other / "run.json").read_text())
+    facts["data"]["test"]["files"] = []
+    (other / "run.json").write_text(json.dumps(facts))
+    with raises("report.other-data"):
+        compare([one, other], "test")
+
+
+@pytest.mark.parametrize("form", ["--markdown", "--latex", "--json"])
+def test_forms_print_what_was_compared(tmp_path, data, form):
+    base, other = (
+        run(tmp_path, data, "base_%", {1, 2}),
+        run(tmp_path, data, "other", {5}, training__epochs="9"),
+    )
+    told = shown(compare_command, base, other, form, "--resamples", "200")
+    if form == "--json":
+        content = json.loads(told)
+        assert content["groups"][1]["flips"] == {"gained": ["p1", "p2"], "lost": ["p5"]}
+        assert content["settings"]["training.epochs"][1] == {"value": 9}
+        assert 0 < content["groups"][1]["tests"]["scores.f1"]["p_bootstrap"] <= 1
+    elif form == "--markdown":
+        assert "| scores.f1 | 96.67 | 98.33 |".replace("_", "\\_") in told
+        assert "base\\_%" in told
+    else:
+        assert r"\begin{tabular}{lrr}" in told and r"scores.f1 & 96.67 & 98.33 \\" in told
+        assert r"base\_\%" in told
+
+
+def test_one_run_is_not_compared(tmp_path, data):
+    with raises("report.one-run"):
+        compare([run(tmp_path, data, "one", set())], "test")
+
+
+def test_what_is_no_run_is_refused(tmp_path, data):
+    folder = run(tmp_path, data, "runs/first", set())
+    assert runs_in(folder) == [folder] and runs_in(tmp_path / "runs") == [folder]
+    with raises("report.not-a-run", match="first"):
+        runs_in(tmp_path / "runs" / "frist")
+    with raises("report.not-a-run"):
+        runs_in(data)
+
+
+def test_the_recipe_of_the_fixture_is_complete(tmp_path, data):
+    recipe = load_recipe(run(tmp_path, data, "one", set()) / "recipe.cfg")
+    assert recipe.to_str() == (tmp_path / "one" / "recipe.cfg").read_text(encoding="utf-8")
