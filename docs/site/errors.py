@@ -64,6 +64,7 @@ AREAS = {
     "formats": "the plugin mmkit-formats",
     "hvpnet": "the plugin mmkit-hvpnet",
     "more": "the plugin mmkit-more",
+    "report": "the plugin mmkit-report",
     "retrieval": "the plugin mmkit-retrieval",
     "tesga": "the plugin mmkit-tesga",
 }

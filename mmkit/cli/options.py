@@ -35,6 +35,13 @@ tiny_option = click.option(
 )
 
 
+def overrides_from(context: click.Context) -> dict[str, Any]:
+    """The recipe's settings that a command line overrides, by dotted name."""
+    from mmkit.recipe import parse_overrides
+
+    return parse_overrides(context.args)
+
+
 def recipe_from(source: str, context: click.Context, sample: bool = False, tiny: bool = False) -> Recipe:
     """Load a recipe with the command line's overrides; on sample data, or with tiny encoders, if wanted."""
     if sample and tiny:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, as_json
+from mmkit.cli.options import OVERRIDABLE, as_json, overrides_from
 from mmkit.terminal import echo
 
 
@@ -40,12 +40,11 @@ def compare(
     mean and a standard deviation. All must have been scored on the same data. Settings of the recipes can be
     overridden by dotted name, for data that have moved: --data.test.root FOLDER
     """
-    from mmkit.recipe import parse_overrides
     from mmkit.terminal.rendering import Terminal
     from mmkit_report.comparison import compare as compare_runs
     from mmkit_report.tables import as_latex, as_markdown, tables_of
 
-    found = compare_runs(runs, split, parse_overrides(context.args), resamples=resamples)
+    found = compare_runs(runs, split, overrides_from(context), resamples=resamples)
     if form == "json":
         echo(as_json(found.to_dict()))
         return

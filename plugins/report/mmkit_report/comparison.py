@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkit.errors import RunError
-from mmkit.loading.split import Split
+from mmkit import RunError
+from mmkit.inference.results import Known
 from mmkit.metrics.base import CountsExamples
-from mmkit.recipe import Recipe
 from mmkit_report.same_data import check_same_data
-from mmkit_report.scored import Note, Scored, read_data, read_scored, runs_in
+from mmkit_report.scored import Scored, read_scored, runs_in
 from mmkit_report.statistics.paired import Paired, holm, paired
 
 RESAMPLES = 10_000
@@ -146,13 +144,12 @@ def compare(
     overrides: Mapping[str, Any] | None = None,
     *,
     resamples: int = RESAMPLES,
-    note: Note = lambda message: None,
 ) -> Comparison:
     """Compare runs, or folders of runs, on one split; each with the first.
 
     Raises `RunError` if they were not scored on the same data, or if there are fewer than two groups.
     """
-    groups = read_groups(folders, split, overrides, note=note)
+    groups = read_groups(folders, split, overrides)
     if len(groups) < 2:
         raise RunError(
             "there is nothing to compare with",
@@ -186,31 +183,12 @@ def _mean(group: Group, name: str) -> NDArray[Any]:
 
 
 def read_groups(
-    folders: Sequence[Path],
-    split: str,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    note: Note = lambda message: None,
+    folders: Sequence[Path], split: str, overrides: Mapping[str, Any] | None = None
 ) -> list[Group]:
     """The runs in each folder. Data that several runs share are read once."""
-    known: dict[str, Mapping[str, Split]] = {}
-
-    def read(recipe: Recipe, name: str) -> Mapping[str, Split]:
-        config = [
-            recipe.config["data"].get(name),
-            recipe.config["data"].get("entities"),
-            recipe.config["annotators"],
-        ]
-        key = json.dumps(config, sort_keys=True, default=str)
-        if key not in known:
-            known[key] = read_data(recipe, name)
-        return known[key]
-
+    known: Known = {}
     return [
-        Group(
-            str(folder),
-            [read_scored(run, split, overrides, note=note, read=read) for run in runs_in(folder)],
-        )
+        Group(str(folder), [read_scored(run, split, overrides, known) for run in runs_in(folder)])
         for folder in folders
     ]
 

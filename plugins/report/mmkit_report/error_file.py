@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.types import Example, Prediction, Relation, Span
+from mmkit import Example, Prediction, Recipe, Relation, Span
 from mmkit.files import atomic, check_inside
-from mmkit.recipe import Recipe
 from mmkit_report.findings import Finding, findings, severity
 from mmkit_report.scored import none_labels
 

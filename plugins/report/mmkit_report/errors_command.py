@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE
+from mmkit.cli.options import OVERRIDABLE, overrides_from
 from mmkit.terminal import echo
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ def errors(context: click.Context, run: Path, split: str, top: int, json_: bool)
     import json
 
     from mmkit.errors import escaped
-    from mmkit.recipe import parse_overrides
     from mmkit.terminal.rendering import Terminal
     from mmkit_report.error_file import error_record, worst_first
     from mmkit_report.scored import read_scored
 
-    scored = read_scored(run, split, parse_overrides(context.args))
+    scored = read_scored(run, split, overrides_from(context))
     worst = worst_first(scored.findings)
     if json_:
         for i in worst[:top]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from mmkit.data.types import Example, Prediction, Relation, Span
+from mmkit import Example, Prediction, Relation, Span
 
 Kind = Literal["right", "wrong label", "wrong bounds", "wrong label and bounds", "missed", "spurious"]
 What = Literal["span", "relation", "link"]

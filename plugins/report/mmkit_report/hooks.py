@@ -11,8 +11,7 @@ from mmkit.hooks import hookimpl
 if TYPE_CHECKING:
     import click
 
-    from mmkit.data.types import Example, Prediction
-    from mmkit.recipe import Recipe
+    from mmkit import Example, Prediction, Recipe
 
 
 @hookimpl

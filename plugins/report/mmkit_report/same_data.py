@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.types import Example
-from mmkit.errors import RunError
+from mmkit import Example, RunError
 from mmkit_report.scored import Scored
 
 
@@ -15,7 +14,7 @@ def check_same_data(runs: Sequence[Scored]) -> None:
     """Raise `RunError` if a run was scored on other data than the first, and say which files differ."""
     first = runs[0]
     for other in runs[1:]:
-        differences = differing_files(first.files, other.files)
+        differences = differing_files(first.results.files, other.results.files)
         if differences:
             raise _other_data(first, other, f"other files of data.{first.split}: {'; '.join(differences)}")
         if told := _differing_examples(first.examples, other.examples):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmkit import Example, Prediction, Relation, Span
+from mmkit import Example, Prediction, Span
 from mmkit.recipe import load_recipe
 from mmkit_report.compare_command import compare as compare_command
 from mmkit_report.comparison import compare
@@ -104,38 +104,6 @@ def test_texts_cannot_control_the_terminal(tmp_path):
     folder = write_run(tmp_path / "run", data, [Prediction(evil.id)])
     told = shown(errors_command, folder)
     assert "\x1b[2J" not in told and "\x07" not in told and "[red]bold[/red]" in told
-
-
-def test_a_split_without_predictions_is_refused(tmp_path, data):
-    folder = run(tmp_path, data, "one", set())
-    with raises("report.no-predictions", match="train"):
-        read_scored(folder, "train")
-    with raises("data.no-split", match="tst"):
-        read_scored(folder, "tst")
-
-
-def test_changed_data_are_refused(tmp_path, data):
-    folder = run(tmp_path, data, "one", set())
-    with (data / "test.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"id": "new", "tokens": ["x"]}\n')
-    with raises("predictions.unmatched"):
-        read_scored(folder, "test")
-    text = (data / "test.jsonl").read_text(encoding="utf-8").replace('{"id": "new", "tokens": ["x"]}\n', "")
-    (data / "test.jsonl").write_text(text.replace("town", "city"), encoding="utf-8")
-    with raises("report.data-changed", match="test.jsonl"):
-        read_scored(folder, "test")
-
-
-def test_pairs_of_one_sentence_are_separate(tmp_path):
-    a, b, c = Span(0, 1, "PER"), Span(2, 3, "LOC"), Span(4, 5, "ORG")
-    pairs = (Relation(a, b, "born"), Relation(a, c, "None"))
-    data = write_data(tmp_path / "data", [Example.from_tokens("s", list("abcde"), relations=pairs)])
-    told = [
-        Prediction("s#0", relations=(replace(pairs[0], label="None"),), relation_scores=(0.6,)),
-        Prediction("s#1", relations=(replace(pairs[1], label="works"),), relation_scores=(0.7,)),
-    ]
-    scored = read_scored(write_run(tmp_path / "run", data, told, "relations"), "test")
-    assert [[f.kind for f in found] for found in scored.findings] == [["missed"], ["spurious"]]
 
 
 def test_comparing_two_runs(tmp_path, data):

@@ -90,7 +90,8 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def _difference(base: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    return f1(other) - f1(base)
+    difference: NDArray[np.float64] = f1(other) - f1(base)
+    return difference
 
 
 def _p_value(by_chance: NDArray[np.float64], difference: NDArray[np.float64]) -> float:
