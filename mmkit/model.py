@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +28,7 @@ from mmkit.errors import PartError, from_files, gathered
 from mmkit.fit import Parts, check_causal, fitting_parts
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.checked import checked_states
-from mmkit.model_entities import build_entity_encoders, build_entity_side
+from mmkit.model_entities import build_entity_encoders, build_entity_side, of_other_run
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -236,12 +237,15 @@ def assemble(
     saved: Path | None = None,
     fetch_frozen: bool = False,
     missing: MissingImages | None = None,
+    folders: Mapping[str, Path] = MappingProxyType({}),
 ) -> Model:
     """Build a recipe's model. The initial weights of each part depend only on the recipe's seed and the part's name.
 
     `parts`, if given, are the recipe's own. Labels are learnt from `examples` unless given. With `saved` (a run
     folder) backbones are built from the configuration kept there and nothing is fetched; the caller loads the weights.
     `fetch_frozen` makes an exception of frozen encoders: they are built by name, with their weights.
+    `folders` are those of single encoders, by section, that are built as from `saved`, from another run's files: also
+    of these the caller loads the weights, and nobody is contacted for them.
     Missing images are as the recipe says, unless `missing`, which all encoders of items share, is given.
     Raises `RecipeError` where parts do not fit, `PartError` where one cannot be made; of encoders, all that cannot.
     """
@@ -260,9 +264,10 @@ def assemble(
             _seed(recipe, f"encoders.{name}")
             folder = saved / "encoders" / name if saved else None
             folder = None if encoder.frozen and fetch_frozen else folder
+            begun = folders.get(f"model.encoders.{name}")
             try:
-                with from_files(folder, f"the encoder {name!r}"):
-                    encoder.build(decoder.special_tokens, folder)
+                with from_files(begun or folder, f"the encoder {name!r}"), of_other_run(begun):
+                    encoder.build(decoder.special_tokens, begun or folder)
             except PartError as error:
                 errors.append(error.at(error.where or f"{recipe.path}: [model.encoders.{name}]"))
             if encoder.frozen:
@@ -277,6 +282,7 @@ def assemble(
                 fetch_frozen,
                 missing,
                 partial(_seed, recipe),
+                folders,
             )
     if errors:
         raise gathered(errors)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmkit.access.network import without_network
 from mmkit.config.entities import EntitySettings
 from mmkit.config.values import construct
 from mmkit.data.types import Entity
@@ -160,6 +162,11 @@ def _named(built: Any, section: str, station: str, part: Callable[[str, str], st
         return type(built).__name__
 
 
+def of_other_run(folder: Path | None) -> AbstractContextManager[None]:
+    """What is around building an encoder from the files of another run, which may be anybody's: nobody is contacted."""
+    return nullcontext() if folder is None else without_network(folder.parent.parent)
+
+
 def build_entity_encoders(
     side: EntitySide,
     recipe: Recipe,
@@ -169,6 +176,7 @@ def build_entity_encoders(
     fetch_frozen: bool,
     missing: MissingImages,
     seed: Callable[[str], None],
+    folders: Mapping[str, Path],
 ) -> list[PartError]:
     """Build the side's own encoders after the model's `encoders`, whose networks they may share; as `assemble` does.
 
@@ -181,9 +189,10 @@ def build_entity_encoders(
         seed(f"entities.encoders.{name}")
         folder = saved / "entities" / name if saved else None
         folder = None if encoder.frozen and fetch_frozen else folder
+        begun = folders.get(f"{SECTION}.encoders.{name}")
         try:
-            with from_files(folder, f"the encoder {name!r} of entities"):
-                encoder.build(special_tokens, folder)
+            with from_files(begun or folder, f"the encoder {name!r} of entities"), of_other_run(begun):
+                encoder.build(special_tokens, begun or folder)
         except PartError as error:
             errors.append(error.at(error.where or f"{recipe.path}: [{SECTION}.encoders.{name}]"))
         if encoder.frozen:

@@ -108,6 +108,14 @@ class Recipe:
             if isinstance(value, dict) and any(key.startswith("@") for key in value)
         ]
 
+    def has(self, dotted: str) -> bool:
+        """Whether there is such a section, with something in it."""
+        return bool(self._within(dotted))
+
+    def settings(self, dotted: str) -> dict[str, Any]:
+        """The settings of the part in a section, defaults included; none if there is no such section."""
+        return {name: value for name, value in self._within(dotted).items() if not name.startswith("@")}
+
     def part(self, dotted: str, station: str) -> str:
         """The registered name of the part in a section (`data.train`, `readers`)."""
         return str(self._within(dotted)[f"@{station}"])
@@ -131,7 +139,7 @@ class Recipe:
                 hint=did_you_mean(dotted, known),
                 code="recipe.no-part",
             )
-        settings = {name: copy.deepcopy(value) for name, value in node.items() if not name.startswith("@")}
+        settings = copy.deepcopy(self.settings(dotted))
         try:
             part = registry.build_part(station, node[f"@{station}"], settings)
         except (PartError, RecipeError) as error:

@@ -10,6 +10,7 @@ from mmkit.checking.words import unknown_words
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, MMKitError
 from mmkit.model import Parts, assemble
+from mmkit.runs.start import Start
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -24,26 +25,45 @@ class Trial:
 
     problems: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+
+
+def start_of(recipe: Recipe, parts: Parts) -> tuple[Start | None, list[str]]:
+    """The run that training would start from, if the recipe names one; and why it cannot."""
+    try:
+        return Start.of(recipe, parts), []
+    except MMKitError as error:
+        return None, [_placed(recipe, error)]
 
 
 def try_to_make(
-    recipe: Recipe, parts: Parts, examples: Sequence[Example], entities: Sequence[Entity] = ()
+    recipe: Recipe,
+    parts: Parts,
+    examples: Sequence[Example],
+    entities: Sequence[Entity] = (),
+    start: Start | None = None,
 ) -> Trial:
     """Make a recipe's model of its `parts` on the CPU, as training would, unless that needs a download.
 
-    `examples` are those of train. Problems of the data are not reported here.
+    `examples` are those of train. Problems of the data are not reported here. With the run that training would
+    `start` from, what would be taken of it is among the results.
     """
-    weights = [encoder.weight_bytes() for encoder in parts.encoder_sections.values()]
+    folders = start.folders if start else {}
+    weights = [e.weight_bytes() for at, e in parts.encoder_sections.items() if at not in folders]
+    if start:
+        weights.append(start.run.weights_file.stat().st_size)
     known = [count for count in weights if count is not None]
     if len(known) < len(weights) or sum(known) > LARGE:
         return Trial()
     try:
-        assemble(recipe, parts=parts, examples=examples, entities=entities)
+        model = assemble(recipe, parts=parts, examples=examples, entities=entities, folders=folders)
+        taken = start.give(model) if start else None
     except DataError:
         return Trial()
     except MMKitError as error:
         return Trial([_placed(recipe, each) for each in error.each or (error,)])
-    return Trial((), list(unknown_words(parts.encoder_sections, examples)))
+    remarks = list(taken.lines()) if taken else []
+    return Trial((), list(unknown_words(parts.encoder_sections, examples)), remarks)
 
 
 def _placed(recipe: Recipe, error: MMKitError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ def check(
     """
     loaded = recipe_from(recipe, context, sample, tiny)
     from mmkit.checking.check import checked, lacking, list_in_full
-    from mmkit.checking.made import try_to_make
+    from mmkit.checking.made import start_of, try_to_make
     from mmkit.fit import fitting_parts
     from mmkit.loading.annotation import Annotation
     from mmkit.loading.split import ENTITIES
@@ -61,14 +61,19 @@ def check(
     checked_metrics(loaded)
     reports = checked(loaded, parts, decode)
     full = list_in_full(loaded, reports, list_)
-    absent = lacking({**parts.encoder_sections, **Annotation.of(loaded).sections})
+    start, absent = start_of(loaded, parts)
+    encoders = {at: e for at, e in parts.encoder_sections.items() if start is None or at not in start.folders}
+    absent += lacking({**encoders, **Annotation.of(loaded).sections})
+    remarks: Sequence[str] = ()
     if not absent and reports["train"].split.examples:
         base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
-        trial = try_to_make(loaded, parts, reports["train"].split.examples, base)
+        trial = try_to_make(loaded, parts, reports["train"].split.examples, base, start)
+        remarks = trial.remarks
         absent += trial.problems
         reports["train"].warnings += trial.warnings
     if json_:
         also: dict[str, Any] = {"parts": {"problems": absent}} if absent else {}
+        also |= {"init_from": list(remarks)} if remarks else {}
         echo(as_json({name: report.to_json() for name, report in reports.items()} | also))
     else:
         from mmkit.terminal.rendering import Terminal
@@ -85,6 +90,8 @@ def check(
         if absent:
             console.print("\n[bold]what the recipe builds on[/bold]")
             _show_problems(console, absent)
+        for remark in remarks:
+            console.print(f"\n{printable(remark)}", markup=False)
         if full:
             console.print(f"\nevery record and file that something is wrong with: {tidy(full)}", markup=False)
         console.print(f"\n{_verdict(reports, len(absent))}")

@@ -29,6 +29,8 @@ class GroupSettings:
 class TrainingSettings:
     """How a model is trained. `batch_size` is the global batch of one update, whatever the number of devices."""
 
+    init_from: str = ""
+    """A run folder whose weights are the first ones: everything that fits; empty: none."""
     epochs: int = 10
     batch_size: int = 16
     accumulate: int = 1

@@ -18,6 +18,8 @@ from mmkit.errors import RunError
 from mmkit.tasks import JointTask, LinkTask, PairTask, Task
 
 Labels = dict[str, Any]
+LabelAxes = tuple[str | None, ...]
+"""For each dimension of a parameter, the key of `labels.json` whose names it has; None: it has no labels."""
 
 
 def label_names(labels: Labels, key: str) -> list[str]:
@@ -85,6 +87,15 @@ class Decoder(nn.Module, ABC):
     @abstractmethod
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         """Make the modules. `dims` are the fuser's widths by state name."""
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        """The parameters whose size depends on the labels, by name in this module, after `build`.
+
+        `{"linear.weight": ("tags", None)}` says that row i of `linear.weight` belongs to the i-th name of "tags" in
+        `labels.json`, and that its columns belong to no labels. A training that goes on from a run with other labels
+        takes the rows of the labels that both have. None: it cannot say, so that nothing of it is taken then.
+        """
+        return None
 
     def connect(self, encoders: Mapping[str, Encoder]) -> None:
         """Get the encoders, which are all built: a decoder that mixes trained runs finds them here.

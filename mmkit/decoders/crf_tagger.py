@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmkit.batch import Features, States
 from mmkit.data.types import Entity
-from mmkit.decoders.base import Labels
+from mmkit.decoders.base import LabelAxes, Labels
 from mmkit.decoders.crf import LinearChainCRF
 from mmkit.decoders.tagger import Tagger, check_first
 from mmkit.decoders.tagging import Scheme, bio_constraints
@@ -45,6 +45,17 @@ class CrfTagger(Tagger):
         super().build(dims, labels, entities)
         allowed = bio_constraints(self.tags.names, self.scheme) if self.constraints else None
         self.crf = LinearChainCRF(len(self.tags), allowed)
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        axes = super().label_axes()
+        if axes is None:
+            return None
+        own: dict[str, LabelAxes] = {
+            "crf.start_transitions": ("tags",),
+            "crf.end_transitions": ("tags",),
+            "crf.transitions": ("tags", "tags"),
+        }
+        return {**axes, **own}
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         emissions, mask = self.emissions(states)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, GoldRank, Prediction
-from mmkit.decoders.base import Decoder, Labels
+from mmkit.decoders.base import Decoder, LabelAxes, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, hardest, pool_rows, random_rows
 from mmkit.decoders.ranking import NONE, CosineRanking, ScoredRanking
 from mmkit.encoders.entity_features import EntityFeatures
@@ -106,6 +106,9 @@ class EntityMatcher(Decoder):
                 code="knowledge.not-a-base",
             )
         self.base = entities if isinstance(entities, KnowledgeBase) else None
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        return {}
 
     def check_scorer(self, scorer: Scorer) -> None:
         """Raise `PartError` for a scorer that the loss or the search cannot use."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import States
 from mmkit.data.types import Entity, Example, TextView
-from mmkit.decoders.base import Labels
+from mmkit.decoders.base import LabelAxes, Labels
 from mmkit.decoders.marked_pairs import MarkedPairDecoder
 
 
@@ -53,6 +53,9 @@ class PairClassifier(MarkedPairDecoder):
         super().build(dims, labels, entities)
         self.norm = nn.LayerNorm(2 * dims["tokens"]) if self.layer_norm else nn.Identity()
         self.linear = nn.Linear(2 * dims["tokens"], len(self.labels))
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        return {"linear.weight": ("relations", None), "linear.bias": ("relations",)}
 
     def views(self, example: Example) -> dict[str, TextView]:
         """`text`: the tokens with markers around both spans; `markers` are the two opening ones."""

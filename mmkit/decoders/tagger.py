@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem
 from mmkit.data.types import ORPHANS, Entity, Example, Prediction, Span
-from mmkit.decoders.base import Decoder, Labels, label_names
+from mmkit.decoders.base import Decoder, LabelAxes, Labels, label_names
 from mmkit.decoders.examined import overlap_problems, type_problems
 from mmkit.decoders.tagging import Ids, Scheme, TagSet, learn_types, padded
 from mmkit.errors import RecipeError, RunError, did_you_mean
@@ -78,6 +78,9 @@ class Tagger(Decoder):
                 code="run.other-tags",
             )
         self.linear = nn.Linear(dims["tokens"], len(self.tags))
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        return {"linear.weight": ("tags", None), "linear.bias": ("tags",)}
 
     def tag_set(self, types: Sequence[str]) -> TagSet:
         """The tags over span types."""

@@ -15,7 +15,7 @@ from mmkit.cache import cache_dir
 from mmkit.config.packages import DISTRIBUTION
 from mmkit.errors import PartError, RecipeError
 from mmkit.files import written_once
-from mmkit.loading.stand_ins import SEED, stand_ins
+from mmkit.loading.stand_ins import SEED, settings_of_start, stand_ins, start_recipe
 from mmkit.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def sampled(recipe: RecipeSource, tell: Tell = lambda message: None) -> Recipe:
         fitting_parts(recipe.with_overrides({**overrides, **settings}))
     for name in experts:
         section = f"model.encoders.{name}"
-        overrides[f"{section}.run"] = str(_trained(recipe, section, tell))
+        known = settings_of_start(start_recipe(recipe), recipe, section, ["run"])
+        overrides[f"{section}.run"] = known.get("run") or str(_trained(recipe, section, tell))
     return recipe.with_overrides({**overrides, **settings})
 
 

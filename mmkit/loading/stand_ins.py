@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmkit.cache import cache_dir
 from mmkit.data.expected import records
 from mmkit.data.reader import Reader
 from mmkit.data.types import Example
+from mmkit.errors import MMKitError
 from mmkit.recipe import Recipe, RecipeSource, load_recipe
 
 SEED = 1234
@@ -30,8 +32,9 @@ TOLD = (
 def stand_ins(recipe: Recipe, train: Sequence[Example]) -> dict[str, Any]:
     """Settings that replace the pretrained models of encoders and annotators. They are kept in the cache.
 
-    Vocabularies are those of `train`.
+    Vocabularies are those of `train`. A training that starts from a run goes on with the networks that the run has.
     """
+    start = start_recipe(recipe)
     texts = "\0".join(example.text for example in train)
     digest = hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     overrides: dict[str, Any] = {}
@@ -40,8 +43,33 @@ def stand_ins(recipe: Recipe, train: Sequence[Example]) -> dict[str, Any]:
             part = recipe.part(f"{section}.{name}", station)
             folder = cache_dir("samples") / f"{part}-{SEED}-{digest}"
             stand_in = recipe.build(f"{section}.{name}").sample(folder, SEED, train)
+            if station == "encoders":
+                stand_in |= settings_of_start(start, recipe, f"{section}.{name}", stand_in)
             overrides |= {f"{section}.{name}.{key}": value for key, value in stand_in.items()}
     return overrides
+
+
+def start_recipe(recipe: Recipe) -> Recipe | None:
+    """The recipe of the run that training starts from; None if there is none. Training says what is wrong with it."""
+    file = Path(recipe.training.init_from) / "recipe.cfg"
+    try:
+        return load_recipe(file) if recipe.training.init_from and file.is_file() else None
+    except MMKitError:
+        return None
+
+
+def settings_of_start(
+    start: Recipe | None, recipe: Recipe, section: str, names: Iterable[str]
+) -> dict[str, Any]:
+    """Of these settings of an encoder, those that it has in the run that training starts from, if the part is the same.
+
+    So it goes on with the same network.
+    """
+    part = recipe.part(section, "encoders")
+    if start is None or not start.has(section) or start.part(section, "encoders") != part:
+        return {}
+    settings = start.settings(section)
+    return {name: settings[name] for name in names if name in settings}
 
 
 def tiny(recipe: RecipeSource) -> Recipe:

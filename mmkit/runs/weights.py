@@ -86,6 +86,16 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
+def tensor_names(path: Path) -> set[str]:
+    """The names of the tensors in a safetensors file; none if it is missing or damaged."""
+    try:
+        _check_regular(path)
+        with safe_open(path, framework="pt") as file:
+            return {*file.keys(), *json.loads((file.metadata() or {}).get(SAME, "{}"))}
+    except (SafetensorError, OSError, ValueError, TypeError):
+        return set()
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read what `save_tensors` wrote; names of one tensor get the same memory again.
 

@@ -21,7 +21,8 @@ from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import checked_metrics
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.runs.folder import environment
-from mmkit.training.resume import check_data, open_folder
+from mmkit.runs.start import KEY, Start
+from mmkit.training.resume import check_data, check_start, open_folder
 from mmkit.training.session import Session
 
 
@@ -53,8 +54,11 @@ def make_ready(session: Session, resume: bool) -> Ready:
     if recipe.config["recipe"]["tiny"]:
         session.note(f"warning: {TOLD}")
     parts = fitting_parts(recipe)
+    start = Start.of(recipe, parts)
+    folders = start.folders if start else {}
     annotation = Annotation.of(recipe, str(session.device), session.progress)
-    if absent := lacking({**parts.encoder_sections, **annotation.sections}):
+    encoders = {at: encoder for at, encoder in parts.encoder_sections.items() if at not in folders}
+    if absent := lacking({**encoders, **annotation.sections}):
         raise PartError("\n".join(absent), where=recipe.path, code="part.not-there")
     metrics = checked_metrics(recipe)
 
@@ -70,11 +74,20 @@ def make_ready(session: Session, resume: bool) -> Ready:
         session.note(message)
     refuse(reports, recipe)
     entities = splits[ENTITIES].entities if ENTITIES in splits else ()
-    model = assemble(recipe, parts=parts, examples=splits["train"].examples, entities=entities)
-    for message in unknown_words(parts.encoder_sections, splits["train"].examples):
+    train = splits["train"].examples
+    model = assemble(recipe, parts=parts, examples=train, entities=entities, folders=folders)
+    taken = start.give(model) if start else None
+    for line in taken.lines() if taken else ():
+        session.note(line)
+    for message in unknown_words(parts.encoder_sections, train):
         session.note(f"warning: {message}")
     model = model.to(session.device)
-    facts = _begin(session, model, splits)
+    begun = (
+        {KEY: {"run": str(start.run.folder), "files": start.files(), **taken.to_json()}}
+        if start and taken
+        else {}
+    )
+    facts = _begin(session, model, splits, begun)
     examples = {name: splits[name].examples for name in split_names(recipe)}
     prepared = prepare_model(
         model, examples, settings, trained_on="train", note=session.note, progress=session.progress
@@ -101,13 +114,21 @@ def make_ready(session: Session, resume: bool) -> Ready:
     return Ready(model, prepared.items, metrics, inference, {**facts, "features": features})
 
 
-def _begin(session: Session, model: Model, splits: Mapping[str, Split]) -> dict[str, Any]:
+def _begin(
+    session: Session, model: Model, splits: Mapping[str, Split], start: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write the run's files before the first update; returns the content of `run.json` so far."""
     data = {name: split.origin for name, split in splits.items()}
-    facts = {**environment(session.recipe, session.device), "precision": session.precision, "data": data}
+    facts = {
+        **environment(session.recipe, session.device),
+        "precision": session.precision,
+        "data": data,
+        **start,
+    }
     if session.run.json_file.exists():
         begun = session.run.facts()
         check_data(begun, facts)
+        check_start(begun, facts)
         facts |= {key: begun[key] for key in ("started", "recipe") if key in begun}
     session.accelerator.wait_for_everyone()
     if session.main:

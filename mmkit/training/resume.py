@@ -8,6 +8,7 @@ from typing import Any
 from mmkit.errors import RecipeError, RunError, one_line
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import COMPLETE, Run
+from mmkit.runs.start import KEY, SETTING
 
 SECTIONS = ("recipe", "data", "annotators", "model", "metrics", "training")
 """The sections that decide a run's result."""
@@ -88,6 +89,21 @@ def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                     hint="put the file back, or train into another --output",
                     code="run.other-data",
                 )
+
+
+def check_start(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that the run whose weights were the first ones is the same in two `run.json`s. Raises `RunError`."""
+    before, after = begun.get(KEY), now.get(KEY)
+    if before is None or after is None:
+        return  # the recipe says which run it is, and a run of an earlier version has none
+    known = before.get("files") if isinstance(before, dict) else None
+    if known != after["files"]:
+        raise RunError(
+            "this run has changed since the training from it began",
+            where=f"{SETTING} = {after['run']}",
+            hint="put its files back, or train into another --output",
+            code="run.other-start",
+        )
 
 
 def _changes(at: str, before: Any, now: Any) -> Iterator[tuple[str, str]]:

@@ -199,6 +199,18 @@ def test_a_run_killed_within_an_epoch_resumes_bit_for_bit(
     assert_same(tmp_path / "run", whole)
 
 
+def test_a_run_that_went_on_from_another_resumes_bit_for_bit(sample_recipe, whole, tmp_path):
+    start = {"training.init_from": str(whole)}
+    assert run(sample_recipe, tmp_path / "all", overrides=start, epochs=1).code == 0
+    killed_and_resumed(sample_recipe, tmp_path / "run", "step 17", overrides=start, epochs=1)
+    assert_same(tmp_path / "run", tmp_path / "all")
+    first, scratch = (
+        next(line["loss"] for line in logged(folder) if line["split"] == "train")
+        for folder in (tmp_path / "all", whole)
+    )
+    assert first < scratch / 2
+
+
 @pytest.mark.parametrize("which", [0, 1, -1])
 def test_a_run_killed_between_a_new_best_and_its_checkpoint_resumes(sample_recipe, whole, tmp_path, which):
     best = improvements(whole)

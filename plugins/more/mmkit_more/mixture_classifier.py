@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mmkit.batch import Features, States
 from mmkit.data.types import Entity, Example
-from mmkit.decoders.base import Labels, label_names
+from mmkit.decoders.base import LabelAxes, Labels, label_names
 from mmkit.decoders.pair_decoder import PairDecoder
 from mmkit.encoders.base import Encoder
 from mmkit_more.experts import check_data, check_known, check_names, decoders_of, mix
@@ -38,6 +38,9 @@ class MixtureClassifier(PairDecoder):
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self._relations: list[str] = label_names(labels, "relations")
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        return {}  # the experts have the labels
 
     def connect(self, encoders: Mapping[str, Encoder]) -> None:
         """Take the relations from the experts.

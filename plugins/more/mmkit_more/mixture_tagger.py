@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction
-from mmkit.decoders.base import Decoder, Labels, label_names
+from mmkit.decoders.base import Decoder, LabelAxes, Labels, label_names
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.examined import overlap_problems, type_problems
 from mmkit.decoders.tagger import predicted_spans
@@ -60,6 +60,9 @@ class MixtureTagger(Decoder):
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self._types: list[str] = label_names(labels, "types")
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        return {}  # the experts have the labels
 
     def connect(self, encoders: Mapping[str, Encoder]) -> None:
         """Take tags and CRFs from the experts.

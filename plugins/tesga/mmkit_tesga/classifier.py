@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmkit.batch import States
 from mmkit.data.types import Entity
-from mmkit.decoders.base import Labels
+from mmkit.decoders.base import LabelAxes, Labels
 from mmkit.decoders.marked_pairs import MarkedPairDecoder
 from mmkit.errors import RecipeError
 from mmkit_tesga.head import TableHead
@@ -51,6 +51,9 @@ class RelationClassifier(MarkedPairDecoder):
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         super().build(dims, labels, entities)
         self.head = TableHead(dims["relations"], len(self.labels), self.dropout)
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        return {"head.labels.weight": ("relations", None), "head.labels.bias": ("relations",)}
 
     def logits(self, states: States) -> Tensor:
         mask = states["mask"].bool() if self.mask_padding else None

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Prediction
-from mmkit.decoders.base import Decoder, Labels, label_names
+from mmkit.decoders.base import Decoder, LabelAxes, Labels, label_names
 from mmkit.decoders.examined import relation_problems, type_problems
 from mmkit.decoders.tagging import learn_types
 from mmkit.errors import DataError, RecipeError, did_you_mean
@@ -129,6 +129,14 @@ class TableDecoder(Decoder):
                 torch.nn.init.constant_(head.labels.bias, math.log(self.prior / (1 - self.prior)))
         self.heads = torch.nn.ModuleDict(heads)
         self._ids = {t.task: {name: i for i, name in enumerate(t.labels)} for t in self.tables}
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        kinds = {"entities": "types", "relations": "relations"}
+        axes: dict[str, LabelAxes] = {}
+        for table in self.tables:
+            axes[f"heads.{table.task}.labels.weight"] = (kinds[table.task], None)
+            axes[f"heads.{table.task}.labels.bias"] = (kinds[table.task],)
+        return axes
 
     def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
         yield from super().examine(examples, annotated=annotated)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmkit.batch import Features, States
 from mmkit.data.types import Entity, Example
-from mmkit.decoders.base import Labels
+from mmkit.decoders.base import LabelAxes, Labels
 from mmkit.decoders.crf import LinearChainCRF
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.subword_tags import CLS, PAD, SEP, SubwordTags, X
@@ -59,6 +59,16 @@ class SpanAidedTagger(SubwordTags, CrfTagger):
         self.main_to_span = span_tags(self.tags)
         self.register_buffer("conversion", conversion(self.main_to_span), persistent=False)
         start(self, self.initializer_range)
+
+    def label_axes(self) -> Mapping[str, LabelAxes] | None:
+        own: dict[str, LabelAxes] = {
+            "span_linear.weight": (None, None),
+            "span_linear.bias": (None,),
+            "span_crf.start_transitions": (None,),
+            "span_crf.end_transitions": (None,),
+            "span_crf.transitions": (None, None),
+        }
+        return {**(super().label_axes() or {}), **own}
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """`tags [B, T]` and `span_tags [B, T]` of all subwords, [PAD] for none."""
