@@ -1,4 +1,4 @@
-"""A language model's answer as an entity's description."""
+"""The answer of a language model, and the description that it gives an entity."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SENTENCE_END = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A model's answer; `truncated` if the limit on its length stopped it."""
+    """The answer of a model. It is `truncated` if it reached the limit on its length."""
 
     text: str
     truncated: bool = False
 
     def description(self) -> str:
-        """The text without a reasoning model's thoughts before it, and without spaces around it.
+        """The text, without surrounding spaces and without the thoughts of a reasoning model before it.
 
-        A truncated text ends with its last whole sentence; if it has none, it stays as it is.
+        A truncated text is cut after its last complete sentence. If it has none, it stays as it is.
         """
         text = _THOUGHTS.sub("", self.text, count=1).strip()
         if not self.truncated:

@@ -1,4 +1,4 @@
-"""BLIP-2, asked about images."""
+"""Asks BLIP-2 questions about images."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mmkit.pretrained.source import Pretrained
 
 
 def blip2_model(name: str, revision: str | None = None) -> Pretrained:
-    """Where a BLIP-2 is loaded from."""
-    hint = "name a BLIP-2 model of the Hub, or the folder of one"
+    """A BLIP-2 model, not loaded yet."""
+    hint = "give the name of a BLIP-2 model on the Hub, or a folder that contains one"
     return annotators_model("BLIP-2", name, revision, hint, ("weights", "tokenizer", "pictures"))
 
 
 class Captioner:
     """A BLIP-2 model with its processor: half precision on a GPU, single precision elsewhere.
 
-    Raises `PartError` for a model that cannot be loaded, is not a BLIP-2, or has no places for the image in the
-    prompt (saved before transformers required them: it would answer without the image).
+    Raises `PartError` if the model cannot be loaded or is not a BLIP-2 model. The same holds if its prompts have no
+    tokens for the image: such a model was saved for an older transformers, and would answer without the image.
     """
 
     def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
@@ -40,14 +40,14 @@ class Captioner:
         token = self.processor.tokenizer.convert_tokens_to_ids(self.processor.image_token.content)
         if (self.processor.num_query_tokens, token) != (config.num_query_tokens, config.image_token_index):
             raise PartError(
-                f"the BLIP-2 model {name!r} has no places for the image in its prompt",
-                hint="it was saved for an older transformers: name a newer revision",
+                f"the prompts of the BLIP-2 model {name!r} have no tokens for the image",
+                hint="it was saved for an older transformers: give a newer revision",
                 code="dim.blip2-prompt",
             )
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Pillow.Image], prompt: str, max_new_tokens: int) -> list[str]:
-        """The most likely answer to `prompt` for each image, without the prompt and without spaces around it."""
+        """The answer to `prompt` for each image (greedy decoding), without the prompt and surrounding spaces."""
         if not pictures:
             return []
         inputs = self.processor(
@@ -55,6 +55,6 @@ class Captioner:
         ).to(self.model.device, self.dtype)
         tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
         if not self.model.language_model.config.is_encoder_decoder:
-            tokens = tokens[:, inputs["input_ids"].shape[1] :]  # what follows the prompt
+            tokens = tokens[:, inputs["input_ids"].shape[1] :]  # without the prompt
         answers = self.processor.batch_decode(tokens, skip_special_tokens=True)
         return [answer.strip() for answer in answers]

@@ -1,4 +1,4 @@
-"""`dim.blip2_captions.v1`: BLIP-2's answer to the question who is in a photo."""
+"""`dim.blip2_captions.v1`: asks BLIP-2 who is in a photo."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from mmkit_dim.blip2 import Captioner
 
 NOTE = "dim.caption"
-"""Note key: the answer, a string. Text encoders read it with `source = "note:dim.caption"`."""
+"""Note key: the answer as a string. Text encoders read it with `source = "note:dim.caption"`."""
 
 PROMPT = "Question:  Who are the characters in the picture? Answer: "
-"""The question of the authors' code, with its two spaces and the one at the end."""
+"""The question in the authors' code. The double space and the space at the end are theirs."""
 
 
 class Blip2Captions(PictureAnnotator):
-    """Asks BLIP-2 about each example's first photo and notes the answer under `dim.caption`.
+    """Asks BLIP-2 about the first photo of each example, and stores the answer as the note `dim.caption`.
 
-    DIM (Song et al., PRCV 2024) encodes the answer as one more text of the mention. An example without a photo, with
-    a blank one, or one for which BLIP-2's answer is empty has no such note; a photo that is missing or broken has
-    none either, and is reported. Answers are the most likely words (greedy decoding). They are computed in half
-    precision on a GPU, where in rare near-ties they may depend on the batch, and in single precision elsewhere.
+    DIM (Song et al., PRCV 2024) encodes the answer as one more text of the mention. There is no note if the example has
+    no photo or a blank one, or if the answer is empty. Missing and broken photos have no note either, and are reported.
+    Answers come from greedy decoding. On a GPU they are computed in half precision; if two tokens are almost equally
+    likely, the answer may then depend on the batch. Elsewhere they are computed in single precision.
 
     Args:
         name: a BLIP-2 model of the Hub, or a folder that contains one.
         revision: the model's revision on the Hub.
-        prompt: the question, with the space before the answer.
+        prompt: the question, up to the space before the answer.
         max_new_tokens: the largest number of tokens of an answer.
-        batch_size: photos that are answered together.
+        batch_size: how many photos are processed together.
     """
 
     without: ClassVar[str] = "no caption"
@@ -95,7 +95,7 @@ class Blip2Captions(PictureAnnotator):
             self._captioner = Captioner(self.name, self.revision, device)
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, str]]:
-        """For each example the `caption` of its photo, or why the photo is `unreadable`."""
+        """For each example, the `caption` of its photo, or why the photo is `unreadable`."""
         assert self._captioner is not None, "prepare() comes first"
         photos = [(row, found[1]) for row, x in enumerate(batch) if (found := _photo(x))]
         unreadable: list[list[Any]] = []
@@ -114,7 +114,7 @@ class Blip2Captions(PictureAnnotator):
 
 
 def _photo(x: Example) -> tuple[int, Image] | None:
-    """The first photo with its position among the example's images; None if there is none, or it is blank."""
+    """The first photo and its position among the images of the example; None if there is none or it is blank."""
     photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
     found = next(photos, None)
     return None if found is None or found[1].path is None else found

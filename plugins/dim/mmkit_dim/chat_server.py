@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible chat interface: asked in parallel, retried, and never trusted."""
+"""Asks a language model through an OpenAI-compatible chat interface, in parallel and with retries."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ _HOPELESS = {
         f"check `base_url` and {URL}: the address often ends in /v1",
     ),
 }
-"""HTTP statuses that no later request would change: what is wrong, and what to do."""
+"""HTTP statuses that a later request would get, too: what is wrong, and what to do."""
 
 _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
-"""Why the HTTP client could not connect, by its exceptions' names: the `openai` package may be built on several."""
+"""Names of the HTTP client's exceptions for failed connections. The `openai` package can use several clients."""
 
 _REASON_LENGTH = 200
 
 MOST_BYTES = 8_000_000
-"""Of an answer, unpacked."""
+"""The largest size of an answer, uncompressed."""
 
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""Errors of the client for an answer that does not have the interface's form."""
+"""What the client raises if an answer does not have the form of a chat answer."""
 
 
 class ChatServer:
-    """Asks the model `model` of a server; made once, so that the rate limit holds over all calls of `ask`.
+    """Asks the model `model` on a server. The rate limit holds for all calls of `ask` together.
 
     Args:
-        endpoint: where the server is.
-        model: its name for the model.
+        endpoint: the server.
+        model: the server's name for the model.
         settings: further fields of each request (`max_tokens`, `temperature`, ...).
-        parallel: the most requests that wait for an answer at a time.
-        requests_per_minute: the most requests sent in a minute, retries among them; None for any number.
-        retries: how often a request is repeated that met an overloaded or broken server (429, 5xx, timeouts,
-            broken connections), and how often one whose answer is malformed.
-        timeout: seconds until a server that sends nothing, or does not finish its answer, counts as hanging.
+        parallel: the most requests that run at the same time.
+        requests_per_minute: the most requests in a minute, including retries. None: no limit.
+        retries: how often a request is repeated if the server is overloaded or broken (429, 5xx, timeouts, broken
+            connections), and how often if its answer is malformed.
+        timeout: seconds to wait for a complete answer.
 
-    Raises `PartError` if servers may not be contacted. No redirect is followed: it would take the prompt, and maybe
-    the key, to a server that was not named.
+    Raises `PartError` if servers may not be contacted. Redirects are not followed, because they could send the prompt,
+    and perhaps the key, to another server.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class ChatServer:
     def ask(self, prompts: Sequence[str]) -> list[Answer | Failed]:
         """An answer to each prompt, or why there is none.
 
-        Raises `MMKitError` for errors that every further request would have too: a server that cannot be reached,
-        refuses the key, does not know the model, or has not served the last `2 * parallel` requests (at least 16).
+        Raises `MMKitError` for errors that every further request would have, too: the server cannot be reached, refuses
+        the key, does not know the model, or has not answered the last `2 * parallel` requests (at least 16).
         """
         check_network(self.endpoint.url)
-        with start_blocking_portal() as portal:  # works where an event loop runs already, as in notebooks
+        with start_blocking_portal() as portal:  # also works if an event loop is running, as in notebooks
             return portal.call(self._ask_all, list(prompts))
 
     async def _ask_all(self, prompts: list[str]) -> list[Answer | Failed]:
@@ -111,7 +111,7 @@ class ChatServer:
 
     def _client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
-            api_key="unused",  # each request says what is sent, if anything is
+            api_key="unused",  # each request has its own header
             base_url=self.endpoint.url,
             max_retries=self.retries,
             timeout=self.timeout,
@@ -121,7 +121,7 @@ class ChatServer:
         )
 
     async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Answer | Failed:
-        """One prompt's answer; malformed ones are asked for again. The client itself repeats what was not served."""
+        """The answer to one prompt. After a malformed answer, ask again. The client itself repeats failed requests."""
         message: ChatCompletionUserMessageParam = {"role": "user", "content": prompt}
         malformed = ""
         for attempt in range(self.retries + 1):
@@ -142,7 +142,7 @@ class ChatServer:
             except (json.JSONDecodeError, UnicodeDecodeError):
                 malformed = "the answer is not JSON"
             except _MALFORMED:
-                malformed = "the answer is not that of a chat server"
+                malformed = "the answer is not in the form of a chat answer"
             else:
                 self._in_vain = 0
                 return answer
@@ -150,12 +150,12 @@ class ChatServer:
         return Failed(malformed)
 
     def _headers(self) -> dict[str, Any]:
-        """The key, if this server gets it, and no more of the environment than the server may have."""
+        """The headers of a request: the key, if it is sent to this server, and none that this server must not get."""
         withheld = dict.fromkeys(self.endpoint.withheld_headers(), openai.omit)
         return {**withheld, "Authorization": self.endpoint.authorization or openai.omit}
 
     def _failed(self, error: openai.OpenAIError) -> Failed:
-        """Why a request was not answered. Raises `MMKitError` if the next ones would not be, either."""
+        """Why a request was not answered. Raises `MMKitError` if further requests would fail, too."""
         status = error.status_code if isinstance(error, openai.APIStatusError) else 0
         reason = self.endpoint.redacted(_said(error))[:_REASON_LENGTH]
         if type(error.__cause__).__name__ in _NO_CONNECTION:
@@ -165,19 +165,19 @@ class ChatServer:
         if status in _HOPELESS or _is_quota(error):
             what, hint = _HOPELESS[402 if _is_quota(error) else status]
             if status in (401, 403) and self.endpoint.withheld:
-                hint = f"it gets {KEY} if {URL} names it: {self.endpoint.url}"
-            raise self._stop(f"{what} ({reason})", hint) from None  # whose message may repeat the key
+                hint = f"{KEY} is sent only if {URL} is {self.endpoint.url}"
+            raise self._stop(f"{what} ({reason})", hint) from None  # its message may repeat the key
         if 300 <= status < 400:
             raise self._stop(
                 "the server redirects to another address", f"give the new address as `base_url` or {URL}"
             ) from None
         if 400 <= status < 500 and status not in {408, 409, 429}:
-            self._in_vain = 0  # this prompt was refused; the next may not be
+            self._in_vain = 0  # only this prompt was refused
             return Failed(reason)
         self._in_vain += 1
         if self._in_vain >= max(16, 2 * self.parallel):
             raise self._stop(
-                f"the server has not served the last {self._in_vain} requests ({reason})",
+                f"the server has not answered the last {self._in_vain} requests ({reason})",
                 "try later, or with a smaller `parallel`, a longer `timeout`, or a limit `requests_per_minute`",
             ) from None
         return Failed(reason)
@@ -189,18 +189,18 @@ class ChatServer:
 
 
 class MalformedError(openai.OpenAIError):
-    """An answer that is not of the interface's form. (As one of its own errors, the client lets it through.)"""
+    """An answer in the wrong form. It derives from the client's own errors, so that the client does not catch it."""
 
 
 class _Client(openai.DefaultAsyncHttpxClient):
-    """Reads answers whole, within a bounded time and size: the client's own timeout begins anew with each byte."""
+    """Limits the time and size of whole answers. The client's own timeout starts again with each byte."""
 
     def __init__(self, *, most_seconds: float, **options: Any) -> None:
         super().__init__(**options)
         self._most_seconds = most_seconds
 
     async def send(self, request: Any, **options: Any) -> Any:
-        """The response with its body. Raises `MalformedError` for a long one, `APITimeoutError` for a slow one."""
+        """The response with its body. Raises `MalformedError` if it is too long, `APITimeoutError` if too slow."""
         body = bytearray()
         try:
             with anyio.fail_after(self._most_seconds):
@@ -209,7 +209,7 @@ class _Client(openai.DefaultAsyncHttpxClient):
                     async for chunk in response.aiter_bytes():
                         body += chunk
                         if len(body) > MOST_BYTES:
-                            raise MalformedError("the answer does not end")
+                            raise MalformedError("the answer is too long")
                 finally:
                     await response.aclose()
         except TimeoutError:
@@ -220,7 +220,7 @@ class _Client(openai.DefaultAsyncHttpxClient):
 
 
 class _Pace:
-    """A hook that holds requests back so that they leave evenly, at most so many a minute."""
+    """A hook that delays requests, so that they are sent evenly and at most `per_minute` in a minute."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._interval = 60 / per_minute if per_minute else 0.0
@@ -234,7 +234,7 @@ class _Pace:
 
 
 def _answer(completion: Any) -> Answer:
-    """The first choice's text. The client does not check what servers send, so anything may be missing."""
+    """The text of the first choice. The client does not check answers, so anything may be missing."""
     try:
         choice = completion.choices[0]
         text, ended = choice.message.content, choice.finish_reason
@@ -249,16 +249,16 @@ def _answer(completion: Any) -> Answer:
 
 
 def _said(error: openai.OpenAIError) -> str:
-    """What went wrong, on one line: the status, and the server's own words if it sent some."""
+    """What went wrong, on one line: the status, and the server's message if there is one."""
     if isinstance(error, openai.APITimeoutError):
         return "no answer in time"
     if not isinstance(error, openai.APIStatusError):
-        return "the connection broke off"
+        return "the connection was broken"
     body = error.body if isinstance(error.body, dict) else {}
     words = body.get("message") or body.get("detail") or error.response.text
     return f"{error.status_code}: {' '.join(str(words).split())}"
 
 
 def _is_quota(error: openai.OpenAIError) -> bool:
-    """Whether the account has no credit left; servers report that with the status of a rate limit."""
+    """Whether the account has no credit left. Servers report this with the status of a rate limit."""
     return isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota"

@@ -1,4 +1,4 @@
-"""The authors' checkpoints as state dicts of mmkit's model."""
+"""Converts the authors' checkpoints to state dicts of mmkit's model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ NAMES = {
     "pedia_out_trans.1.weight": "fuser.head.1.weight",
     "pedia_out_trans.1.bias": "fuser.head.1.bias",
 }
-"""The authors' tensors → those of the released form of our model."""
+"""Names in the authors' checkpoint → names in our model (fuser in the form "released")."""
 
 UNUSED = ("img_trans.", "img_att.", "text_att.", "gate.", "logit_scale", "clip_loss.logit_scale")
-"""In the authors' files, but not used in their computation, and so never trained."""
+"""Weights in the authors' files that their computation never uses, so they are not trained."""
 
 
 class DimImporter(Importer):
-    """`mmkit import-checkpoint dim FILE OUT`. The files do not contain CLIP, which keeps its pretrained weights."""
+    """`mmkit import-checkpoint dim FILE OUT`. The files do not contain CLIP: it keeps its pretrained weights."""
 
     def recipe(self, state: Mapping[str, Tensor]) -> str:
-        """WikiMEL's recipe: all datasets have the same network, so a file does not show its dataset."""
+        """The recipe of WikiMEL. The network is the same for all datasets, so the file does not tell which it was."""
         if "pedia_out_trans.1.weight" not in state:
             raise DataError(
-                "this is not a DIM checkpoint: it has no pedia_out_trans, the layer that makes the query",
+                "this is not a DIM checkpoint: it has no pedia_out_trans, the last layer of the query",
                 hint="give the file with the authors' `nel_model`",
                 code="import.not-of-paper",
             )
@@ -45,9 +45,9 @@ class DimImporter(Importer):
 
 
 def convert_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an authors' checkpoint under the names of mmkit's model, its fuser in the released form.
+    """The tensors of an authors' checkpoint, under the names of mmkit's model (fuser in the form "released").
 
-    `img_trans`, `img_att`, `text_att`, `gate` and both `logit_scale`s are left out: nothing that the authors compute
-    depends on them. Raises a `DataError` that lists missing and unknown names.
+    `img_trans`, `img_att`, `text_att`, `gate` and both `logit_scale`s are left out, because nothing depends on them.
+    Raises a `DataError` that lists missing and unknown names.
     """
     return rename(state, NAMES, UNUSED, "DIM")

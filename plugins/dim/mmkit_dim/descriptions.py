@@ -1,4 +1,4 @@
-"""`dim.entity_descriptions.v1`: a language model's introduction of each entity."""
+"""`dim.entity_descriptions.v1`: lets a language model introduce each entity."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from mmkit_dim.local_model import LocalModel
 
 PROMPT = "Give a comprehensive introduction of {name}, in one paragraph of plain text."
-"""The paper asks for "a comprehensive introduction of NAME"; the rest asks for a form that CLIP can read."""
+"""The paper asks for "a comprehensive introduction of NAME". The rest asks for a form that suits CLIP."""
 
 MODEL = "OPENAI_MODEL"
-"""The environment variable for the model, if the recipe names none."""
+"""The environment variable with the name of the model, if the recipe names none."""
 
 _FIELDS = {"name", "description"}
 
@@ -34,35 +34,35 @@ _FIELDS = {"name", "description"}
 class EntityDescriptions(Annotator):
     """Asks a language model to introduce each entity, and uses the answer as its description.
 
-    DIM (Song et al., PRCV 2024) calls these dynamic entities. The model is behind any server with the
-    OpenAI-compatible chat interface, or on this machine. An entity that has a description keeps it, and costs
-    nothing, unless `overwrite` is set.
+    DIM (Song et al., PRCV 2024) calls these dynamic entities. The model runs on a server with the OpenAI-compatible
+    chat interface, or on this machine. Unless `overwrite` is set, an entity that has a description keeps it, and the
+    model is not asked.
 
-    Answers are stored by model, prompt and decoding settings, not by server. An answer that was stopped by
-    `max_tokens` is kept up to its last whole sentence. An entity without an answer after all retries keeps what it
-    had and is listed; nothing is invented for it.
+    Answers are stored by model, prompt and decoding settings, but not by server. If an answer reaches `max_tokens`, it
+    is cut after its last complete sentence. An entity without an answer after all retries keeps what it had, and is
+    listed.
 
-    A server's key is read from $OPENAI_API_KEY alone, and only sent to the server that $OPENAI_BASE_URL names (OpenAI's
-    own where it is not set): a recipe's `base_url` alone gets no key.
+    The key comes only from $OPENAI_API_KEY. It is sent only to the server that $OPENAI_BASE_URL names, or to OpenAI's
+    own if that is not set. A server that only a recipe's `base_url` names gets no key.
 
     Args:
-        model: the server's name for the model, by default $OPENAI_MODEL; for a local one its name on the Hub, or
-            a folder.
+        model: the server's name for the model, by default $OPENAI_MODEL. For a local model, its name on the Hub or a
+            folder.
         backend: "server" or "local".
-        revision: a local model's revision on the Hub.
-        prompt: the question; {name} is the entity's name, {description} the description that it has.
+        revision: the revision of a local model on the Hub.
+        prompt: the question. {name} is the name of the entity, {description} its present description.
         max_tokens: the largest number of tokens of an answer. CLIP reads 77, longer encoders more.
-        temperature: 0 for the most likely words; None leaves it to the server.
-        seed: for servers that sample words; None sends none.
-        chat_template_kwargs: given to the model's chat template; for models that write their reasoning unless it is
-            switched off: {"enable_thinking": false}.
-        overwrite: whether entities that have a description are described again.
-        keep_going: whether entities that could not be described are only listed, instead of being an error.
-        parallel: requests that wait for an answer at a time; of a local model, prompts in a batch.
-        base_url: the server's address, by default $OPENAI_BASE_URL, else OpenAI's own.
-        requests_per_minute: the largest number of requests in a minute; None for any number.
-        retries: how often a request is repeated that met an overloaded or broken server or a malformed answer.
-        timeout: seconds until a server that sends nothing counts as hanging.
+        temperature: 0 for greedy decoding. None: the server's default.
+        seed: for servers that sample words. None: no seed is sent.
+        chat_template_kwargs: given to the model's chat template. {"enable_thinking": false} turns off the reasoning of
+            many models.
+        overwrite: whether to describe entities that already have a description.
+        keep_going: whether entities that could not be described are only listed, and not an error.
+        parallel: the most requests that run at the same time; for a local model, the batch size.
+        base_url: the address of the server. Default: $OPENAI_BASE_URL, or OpenAI's own server.
+        requests_per_minute: the most requests in a minute. None: no limit.
+        retries: how often a request is repeated if the server is overloaded or broken, or its answer is malformed.
+        timeout: seconds to wait for a complete answer.
     """
 
     over: ClassVar[Literal["examples", "entities"]] = "entities"
@@ -91,26 +91,27 @@ class EntityDescriptions(Annotator):
         self.overwrite, self.keep_going = overwrite, keep_going
         self.parallel, self.base_url = parallel, base_url
         self.requests_per_minute, self.retries, self.timeout = requests_per_minute, retries, timeout
-        self.batch_size = parallel if backend == "local" else 4 * parallel  # few wait for a batch's slowest
+        # on a server, several requests for each that runs: so few requests wait for the slowest of a batch
+        self.batch_size = parallel if backend == "local" else 4 * parallel
         self._local: LocalModel | None = None
         self._server: ChatServer | None = None
         self._check()
 
     def _check(self) -> None:
-        """Refuse settings that cannot work, or that must not be written into runs."""
+        """Raise `PartError` for settings that cannot work, and for credentials, which must not be written into runs."""
         try:
             fields = {name for _, name, _, _ in Formatter().parse(self.prompt) if name is not None}
         except ValueError:
             fields = set()
         if "name" not in fields or not fields <= _FIELDS:
             raise PartError(
-                "the prompt must ask for {name}, and may hold {description}, but no other field",
-                hint="write a literal brace twice",
+                "the prompt must contain {name}, may contain {description}, and must not contain other fields",
+                hint="for a brace in the text, write it twice",
                 code="dim.prompt",
             )
         if self.backend == "local" and self.temperature:
             raise PartError(
-                "a local model always gives the most likely words",
+                "a local model always uses greedy decoding",
                 hint="set temperature = 0, or use a server",
                 code="part.setting",
             )
@@ -125,14 +126,14 @@ class EntityDescriptions(Annotator):
             )
         if self.base_url and "@" in self.base_url:
             raise PartError(
-                "base_url holds credentials, and recipes are copied into runs",
+                "base_url contains credentials, and recipes are copied into runs",
                 hint="leave base_url out, and put the whole address into OPENAI_BASE_URL",
                 code="dim.credentials",
             )
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Save a tiny random language model whose vocabulary comes from the examples."""
+        """Save a tiny random language model. Its vocabulary comes from the examples."""
         from mmkit.encoders.sampling import make_once
         from mmkit_dim.stand_ins import save_causal_lm
 
@@ -143,11 +144,11 @@ class EntityDescriptions(Annotator):
 
     @property
     def model(self) -> str:
-        """The model's name. Raises `MMKitError` if neither recipe nor environment gives it."""
+        """The name of the model. Raises `MMKitError` if neither the recipe nor the environment gives it."""
         model = self._model or (os.environ.get(MODEL, "") if self.backend == "server" else "")
         if not model:
             raise MMKitError(
-                "no language model is named",
+                "no language model is given",
                 where="dim.entity_descriptions.v1",
                 hint=f"set `model`, or ${MODEL}",
                 code="dim.no-model",
@@ -174,7 +175,7 @@ class EntityDescriptions(Annotator):
         return json.dumps(settings, sort_keys=True)
 
     def key(self, x: Entity) -> str:
-        """A hash of the question; empty for an entity that keeps its description."""
+        """A hash of the question; "" for an entity that keeps its description."""
         if x.description.strip() and not self.overwrite:
             return ""
         return hashlib.sha256(self._asked(x).encode()).hexdigest()
@@ -206,7 +207,7 @@ class EntityDescriptions(Annotator):
             )
 
     def annotate(self, batch: Sequence[Entity]) -> list[str | Failed]:
-        """A description of each entity, or why there is none."""
+        """The description of each entity, or why there is none."""
         prompts = [self._asked(x) for x in batch]
         answers = iter(self._answers([prompt for prompt in prompts if prompt]))
         return [_described(next(answers)) if prompt else Failed("it has no name") for prompt in prompts]
@@ -216,7 +217,7 @@ class EntityDescriptions(Annotator):
         return replace(x, description=result)
 
     def _asked(self, x: Entity) -> str:
-        """The prompt for an entity, its name and description in it as plain text; empty if it has no name."""
+        """The prompt for an entity, with its name and description as plain text; "" if it has no name."""
         name, description = (_plain(text) for text in (x.name, x.description))
         return self.prompt.format(name=name, description=description) if name else ""
 
@@ -227,7 +228,7 @@ class EntityDescriptions(Annotator):
         return self._server.ask(prompts)
 
     def _settings(self) -> dict[str, Any]:
-        """What a request says beside model and prompt."""
+        """The fields of a request besides model and prompt."""
         settings = {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": self.seed}
         extra = self.chat_template_kwargs and {"chat_template_kwargs": self.chat_template_kwargs}
         given = {name: value for name, value in settings.items() if value is not None}
@@ -242,6 +243,4 @@ def _plain(text: str) -> str:
 def _described(answer: Answer | Failed) -> str | Failed:
     if isinstance(answer, Failed):
         return answer
-    return answer.description() or Failed(
-        "the answer has no text within max_tokens (did the model only think?)"
-    )
+    return answer.description() or Failed("the answer has no text within max_tokens (perhaps only reasoning)")

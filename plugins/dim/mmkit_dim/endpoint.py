@@ -1,6 +1,6 @@
-"""A chat server's address and its credentials, which come from the environment and are never shown.
+"""The address of a chat server and its credentials. Credentials come from the environment and are never shown.
 
-The key goes to the server that the environment names beside it, and to no other that a recipe may name.
+The key is sent only to the server that the environment names, even if a recipe names another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mmkit.access.servers import check_secret_way, is_named, key_goes_to
 from mmkit.errors import MMKitError
 
 URL, KEY, HEADERS = "OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_CUSTOM_HEADERS"
-"""The environment's variables, those of the `openai` client."""
+"""The environment variables, which are those of the `openai` client."""
 
 PUBLIC = "https://api.openai.com/v1"
 
@@ -23,31 +23,31 @@ _HIDDEN = "***"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server's address without credentials, and the `Authorization` header that it is to get."""
+    """A server's address without credentials, and the `Authorization` header that is sent to it."""
 
     url: str
     authorization: str | None = field(default=None, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     named: bool = True
-    """Whether the environment names the server, so that it gets what else the environment has for it."""
+    """Whether the environment names this server. Only then it gets the other headers of the environment."""
     withheld: bool = False
-    """Whether there is a key that this server does not get, because the environment does not name the server."""
+    """Whether there is a key that is not sent, because the environment does not name this server."""
 
     @classmethod
     def of(cls, base_url: str | None) -> Endpoint:
         """The server at `base_url`, else at $OPENAI_BASE_URL, else OpenAI's own.
 
-        It gets the key in $OPENAI_API_KEY if it is the one that $OPENAI_BASE_URL names, or OpenAI's own where that is
-        not set. Credentials within the URL (`https://user:password@host/v1`) are sent in the key's place. Raises
-        `MMKitError` for a URL that is none, a key that cannot be one, and OpenAI's server without a key, and
-        `PartError` for credentials that would go over a network in plain text.
+        The key in $OPENAI_API_KEY is sent if $OPENAI_BASE_URL names this server, or if that is not set and this is
+        OpenAI's own server. Credentials in the URL (`https://user:password@host/v1`) are sent instead of the key.
+        Raises `MMKitError` for an invalid URL, an invalid key, and OpenAI's server without a key. Raises `PartError` if
+        credentials would be sent over a network in plain text.
         """
         given = base_url or os.environ.get(URL, "").strip() or PUBLIC
         key = os.environ.get(KEY, "").strip()
         parts = split_url(given)
         if not (key.isascii() and key.isprintable()):
             raise MMKitError(
-                "the key has characters that a key cannot have",
+                "the key has characters that are not allowed in a key",
                 where=f"${KEY}",
                 hint="copy it again",
                 code="dim.server-key",
@@ -66,7 +66,7 @@ class Endpoint:
             raise MMKitError(
                 "this server needs a key",
                 where=PUBLIC,
-                hint=f"set {KEY}, or name another server in {URL}",
+                hint=f"set {KEY}, or put the address of another server into {URL}",
                 code="dim.no-server-key",
             )
         shown_by_length = tuple(sorted({s for s in secrets if s}, key=len, reverse=True))
@@ -74,7 +74,7 @@ class Endpoint:
         return cls(url, authorization, shown_by_length, named, withheld)
 
     def withheld_headers(self) -> set[str]:
-        """The headers that the client would take from the environment, and that this server does not get."""
+        """The headers that the client would take from the environment, but that are not sent to this server."""
         if self.named:
             return set()
         lines = os.environ.get(HEADERS, "").split("\n")
@@ -82,14 +82,14 @@ class Endpoint:
         return {"OpenAI-Organization", "OpenAI-Project", *own}
 
     def redacted(self, text: str) -> str:
-        """`text` with all credentials replaced: servers repeat them in their messages."""
+        """`text` with all credentials replaced, because servers may repeat them in messages."""
         for secret in self.secrets:
             text = text.replace(secret, _HIDDEN)
         return text
 
 
 def split_url(url: str) -> SplitResult:
-    """A web address's parts. Raises `MMKitError`, which does not repeat it, if it is none."""
+    """The parts of a web address. If it is not one, raises `MMKitError`, which does not repeat it."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in {"http", "https"} and parts.hostname is not None and (parts.port or 1) > 0

@@ -1,4 +1,4 @@
-"""The dynamic query: a mention, its sentence and photo, and a caption of the photo."""
+"""The dynamic query: one vector of mention, sentence, photo and the caption of the photo."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ PART = "dim.dynamic_query.v1"
 class DynamicQuery(Fuser):
     """Joins mention, sentence, photo and the photo's caption into one query (DIM).
 
-    Song et al., PRCV 2024, arXiv 2407.12019, in two forms. With m, x, v and c the features as the encoders give
-    them, T and I the projections of texts and images, and A a multi-head attention:
+    Source: Song et al., PRCV 2024, arXiv 2407.12019. There are two forms. m, x, v and c are the encoders' features of
+    mention, sentence, photo and caption. T and I are the projections of texts and images. A is multi-head attention.
 
-    released: query = Linear(dropout(m + x + v + T(c))), what the authors' code computes.
+    released: query = Linear(dropout(m + x + v + T(c))). This is what the authors' code computes. Absent inputs are zero
+    vectors, and the photos of an example are added up.
 
     paper: query = Linear(dropout(T(m) + A(T(m), K, K))) with K = T(x), I(v), T(c). The paper says only that the
-    modalities interact through multi-head attention with the mention as query. The rest is our choice: all modalities
-    are projected as in DWE; they are one sequence of keys (each photo is a key, and what an example lacks is not);
-    the mention is added to the result.
-
-    In the released form, absent inputs are zero vectors, and the photos of an example are summed.
+    modalities interact through multi-head attention with the mention as query. The rest is our choice. All modalities
+    are projected as in DWE. They form one sequence of keys: each photo is a key, and absent inputs are none. The
+    mention is added to the result.
 
     Args:
-        mention, text, photo, caption: names of the encoders in the recipe. All layers are as wide as the
-            mention's features; in the released form, so are the sentence's and the photo's.
-        form: the released code's query, or the paper's.
-        dim: width of the query, which must be that of the entities' features; None: the mention encoder's.
-        heads: attention heads of the paper's form.
+        mention, text, photo, caption: names of the encoders in the recipe. All layers have the width of the mention's
+            features. In the released form, the features of sentence and photo must have this width, too.
+        form: "released" or "paper".
+        dim: width of the query, which must be that of the entities' features. None: that of the mention's features.
+        heads: number of attention heads in the form "paper".
         dropout: after each projection and before the last layer.
     """
 
@@ -64,7 +63,7 @@ class DynamicQuery(Fuser):
         return {name: frozenset({"pooled", "mask"}) for name in names}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:
-        """Make the layers. Raises `PartError` if features that are added differ in width, or heads do not fit."""
+        """Make the layers. Raises `PartError` if widths that must be equal differ, or if `heads` does not fit."""
         width = encoders[self.mention].dim
         texts = [self.caption]
         if self.form == "released":
@@ -86,13 +85,13 @@ class DynamicQuery(Fuser):
         return States({"query": self.head(fused)})
 
     def add(self, mention: Features, text: Features, photo: Features, caption: Features) -> Tensor:
-        """The released form's `[B, width]` before the last layer, of features with `pooled` and `mask`."""
+        """The form "released" before the last layer, `[B, width]`. The features have `pooled` and `mask`."""
         raw = total(mention) + total(text) + total(photo)
         all_: Tensor = raw + self.project_text(total(caption))
         return all_
 
     def attend(self, mention: Features, text: Features, photo: Features, caption: Features) -> Tensor:
-        """The paper's form of it: the mention plus its attention over the other modalities."""
+        """The form "paper" before the last layer, `[B, width]`: the mention plus its attention over the others."""
         (x, has_text), (v, has_photo), (c, has_caption) = (vectors(f) for f in (text, photo, caption))
         keys = torch.cat([self.project_text(x), self.project_image(v), self.project_text(c)], dim=1)
         real = torch.cat([has_text, has_photo, has_caption], dim=1)

@@ -1,4 +1,4 @@
-"""A causal language model of transformers on this machine."""
+"""A causal language model that runs on this machine, with transformers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from mmkit_dim.answers import Answer
 
 
 def language_model(name: str, revision: str | None = None) -> Pretrained:
-    """Where a causal language model is loaded from."""
-    hint = "name a causal language model of the Hub, or the folder of one"
+    """A causal language model, not loaded yet."""
+    hint = "give the name of a causal language model on the Hub, or a folder that contains one"
     return annotators_model("the language model", name, revision, hint, ("weights", "tokenizer"))
 
 
 class LocalModel:
-    """Answers prompts in batches with the most likely words; in its own precision on a GPU, else in single precision.
+    """Answers prompts in batches, with greedy decoding.
 
-    A model with a chat template is asked in its chat form; any other continues the prompt. Raises `PartError` for a
-    model that cannot be loaded or is not a causal language model.
+    It runs in the precision of its files on a GPU, and in single precision elsewhere. If the model has a chat template,
+    each prompt is a chat message; if not, the model continues the prompt. Raises `PartError` if the model cannot be
+    loaded or is not a causal language model.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class LocalModel:
         )
 
     def _ended(self, tokens: Tensor) -> Tensor:
-        """For each row of `tokens [B, T]` whether the model ended it by itself, `[B]`."""
+        """For each row of `tokens [B, T]`, whether the model ended the answer itself, `[B]`."""
         end = self.model.generation_config.eos_token_id
         ids = [] if end is None else [end] if isinstance(end, int) else end
         return torch.isin(tokens, torch.tensor(ids, device=tokens.device, dtype=tokens.dtype)).any(1)

@@ -1,4 +1,4 @@
-"""Tiny random models for `--sample`: they need no network, and their answers make no sense."""
+"""Tiny random models for `--sample`: they need no network, and their answers have no meaning."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CHAT_TEMPLATE = (
 )
 
 _SPREAD = 0.3
-"""Standard deviation of the first weights: at the usual 0.02, so small a network answers everything alike."""
+"""Standard deviation of the initial weights. With the usual 0.02, such a small network always gives the same answer."""
 
 _SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 def save_blip2(folder: Path, seed: int, texts: Iterable[str]) -> None:
-    """Save a random BLIP-2 with OPT, whose vocabulary is learnt from `texts`."""
+    """Save a random BLIP-2 with OPT. Its vocabulary is learned from `texts`."""
     tokenizer = _tokenizer(texts)
     images = BlipImageProcessor(size={"height": 32, "width": 32})
     processor = Blip2Processor(images, tokenizer, num_query_tokens=4)
@@ -62,7 +62,7 @@ def save_blip2(folder: Path, seed: int, texts: Iterable[str]) -> None:
 
 
 def save_causal_lm(folder: Path, seed: int, texts: Iterable[str]) -> None:
-    """Save a random language model with a chat template, whose vocabulary is learnt from `texts`."""
+    """Save a random language model with a chat template. Its vocabulary is learned from `texts`."""
     tokenizer = _tokenizer(texts)
     tokenizer.chat_template = CHAT_TEMPLATE
     config = LlamaConfig(
@@ -84,7 +84,7 @@ def _special(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def _tokenizer(texts: Iterable[str], size: int = 400) -> PreTrainedTokenizerFast:
-    """Byte pairs over `texts`, with all of ASCII among its characters."""
+    """A tokenizer of byte pairs, learned from `texts`. All ASCII characters are in its alphabet."""
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()

@@ -116,7 +116,7 @@ def test_what_still_fails_is_listed_and_not_stored(server: Server) -> None:
         "EverBlank": "the answer's text is empty",
         "EverBusy": "429: {}",
         "EverBroken": "500: oh",
-        "EverCut": "the connection broke off",
+        "EverCut": "the connection was broken",
         "Refused": "400: not this one",
     }
     names = ["Paris", *reasons, "Jordan"]
@@ -184,7 +184,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
 
 def test_a_server_that_serves_nobody_is_given_up(server: Server) -> None:
     server.treat_all_as = "EverAway"
-    with raises("dim.chat-server", match=r"has not served the last 16 requests \(503"):
+    with raises("dim.chat-server", match=r"has not answered the last 16 requests \(503"):
         annotate(describer(server, parallel=4, keep_going=True), entities(*(f"N{i}" for i in range(200))))
     assert len(server.seen) < 50
 

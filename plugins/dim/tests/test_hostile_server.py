@@ -78,7 +78,7 @@ def test_without_an_address_in_the_environment_the_key_is_openais(
     server.answer = lambda handler: handler.send(401, b"{}")
     with raises("dim.chat-server", match="does not accept the key") as refused:
         ask(server)
-    assert "OPENAI_BASE_URL names it" in refused.value.hint
+    assert "is sent only if OPENAI_BASE_URL is" in refused.value.hint
     assert "authorization" not in server.headers[0]
 
 
@@ -155,7 +155,7 @@ def test_an_answer_is_of_bounded_size(
 ) -> None:
     monkeypatch.setattr(chat_server, "MOST_BYTES", 1_000_000)
     server.answer = form
-    assert ask(server) == [Failed("the answer does not end")]
+    assert ask(server) == [Failed("the answer is too long")]
 
 
 @pytest.mark.parametrize("form", [drip, drip_headers])

@@ -1,4 +1,4 @@
-"""Retrieval for mmkit: what a corpus says about a sentence or a photo.
+"""Retrieval for mmkit: finds what a corpus says about a sentence or an image.
 
     retrieved, checksums < corpora < text, pictures < servers, indexing < annotators < command
 

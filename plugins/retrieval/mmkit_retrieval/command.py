@@ -33,10 +33,10 @@ def retrieval() -> None:
     type=click.Choice(["auto", "jsonl", "wikipedia"]),
     default="auto",
     show_default=True,
-    help="The format of CORPUS: jsonlines, or a MediaWiki export (also .gz and .bz2).",
+    help="The format of CORPUS: JSON lines or a MediaWiki export (also .gz and .bz2).",
 )
 @click.option(
-    "--images", type=_PATH, metavar="DIR", help="The folder of images. Default: the corpus's folder."
+    "--images", type=_PATH, metavar="DIR", help="The folder of images. Default: the folder of CORPUS."
 )
 @click.option("--no-text", is_flag=True, help="Index only images.")
 @click.option("--no-images", is_flag=True, help="Index only text.")
@@ -45,9 +45,9 @@ def retrieval() -> None:
     default="openai/clip-vit-base-patch32",
     show_default=True,
     metavar="NAME",
-    help="The CLIP model that encodes images, of the Hub or in a folder.",
+    help="The CLIP model that encodes images: a name on the Hub or a folder.",
 )
-@click.option("--revision", help="The CLIP model's revision on the Hub.")
+@click.option("--revision", help="The revision of the CLIP model on the Hub.")
 @click.option(
     "--memory",
     type=click.IntRange(min=16),
@@ -57,7 +57,7 @@ def retrieval() -> None:
     help="Memory that the text index may use before it writes to disk.",
 )
 @device_option
-@click.option("--prune", is_flag=True, help="Remove articles that are not in CORPUS.")
+@click.option("--prune", is_flag=True, help="Remove articles that are no longer in CORPUS.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def build_index(
     corpus: Path,
@@ -73,10 +73,13 @@ def build_index(
     prune: bool,
     quiet: bool,
 ) -> None:
-    """Index the articles of CORPUS in the folder OUT: paragraphs for text, captioned images for photos.
+    """Index the articles of CORPUS in the folder OUT.
 
-    To resume an interrupted build, run the same command again. OUT may already contain an index: new articles of
-    CORPUS are added and changed ones are replaced; articles that are not in CORPUS stay, unless --prune is given.
+    Paragraphs are searched with a sentence, and captioned images with a photo.
+
+    To resume an interrupted build, run the same command again. OUT may already contain an index.
+    Then new articles of CORPUS are added, and changed ones are replaced. Articles that are no longer in CORPUS stay in
+    the index, unless --prune is given.
     """
     if not no_images:
         quiet_libraries()
@@ -101,7 +104,7 @@ def build_index(
             display.mmkit_note(f"{corpus}: {count:,} × {reason}")
         if summary.left:
             display.mmkit_note(
-                f"{out}: {summary.left:,} × article that {corpus} does not have stays; --prune takes it out"
+                f"{out}: {summary.left:,} × article kept that is no longer in {corpus}; remove with --prune"
             )
     _print_table(f"{out}: built in {summary.seconds:.0f} s", _rows_of(summary))
 
@@ -113,7 +116,7 @@ def build_index(
 @click.option(
     "--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many results to print."
 )
-@click.option("--clip", metavar="DIR", help="The folder of the index's CLIP model, if it has moved.")
+@click.option("--clip", metavar="DIR", help="The folder of the CLIP model of the index, if it has moved.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object on each line.")
 @device_option
 def search(
@@ -162,16 +165,17 @@ def info(index: Path, json_: bool) -> None:
 @click.argument("collection")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def upload(index: Path, address: str, collection: str, quiet: bool) -> None:
-    """Copy INDEX's images to the COLLECTION of a Milvus server, or of a file of milvus-lite, at ADDRESS.
+    """Copy the images of INDEX to a Milvus COLLECTION.
 
-    The collection then holds these images and no others. Credentials come from the variable MILVUS_TOKEN.
+    ADDRESS is that of a Milvus server, or a file of milvus-lite. The collection then contains these images and no
+    others. Credentials come from the environment variable MILVUS_TOKEN.
     """
     from mmkit_retrieval.pictures.image_index import ImageIndex
     from mmkit_retrieval.servers.milvus import upload as upload_pictures
 
     pictures = ImageIndex.open(index / "images")
     with console_display(quiet) as display:
-        label = f"{collection} (pictures)"
+        label = f"{collection} (images)"
         progress = display.mmkit_progress
         upload_pictures(
             pictures, address, collection, progress=lambda done, total: progress(label, done, total)
@@ -187,7 +191,7 @@ def _rows_of(summary: Summary) -> dict[str, str]:
         rows["paragraphs"] = f"{summary.paragraphs:,}"
     if summary.pictures is not None:
         bad = f" ({summary.unreadable:,} more cannot be read)" if summary.unreadable else ""
-        rows["pictures"] = f"{summary.pictures:,}{bad}"
+        rows["images"] = f"{summary.pictures:,}{bad}"
     return rows
 
 
@@ -216,7 +220,7 @@ def _print_found(found: Sequence[Retrieved]) -> None:
         texts = [hit.image, hit.caption, hit.text]
         shown = "\n".join(escape(text) for text in texts if text)
         table.add_row(f"{hit.score:.3f}", escape(f"{hit.title}\n{hit.id}"), shown)
-    Terminal().print(table if found else "nothing is found")
+    Terminal().print(table if found else "nothing found")
 
 
 def _size(count: float) -> str:

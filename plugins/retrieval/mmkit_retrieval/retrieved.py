@@ -1,4 +1,4 @@
-"""What retrieval finds, and how it becomes the context of an example."""
+"""What a search finds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A paragraph, or an article that a retrieved image belongs to; a higher `score` is a better match.
+    """A paragraph that was found, or the article of an image that was found. A higher `score` is a better match.
 
-    `id` is unique in an index: the article's id and the number of the paragraph or image in it, `12#3`.
+    `id` is unique in an index. It is the id of the article and the number of the paragraph or image in it: `12#3`.
     """
 
     id: str

@@ -78,7 +78,7 @@ def test_of_articles_with_one_id_the_first_counts_in_every_pass(tmp_path):
     corpus.write_text(line % "first" + line % "second", encoding="utf-8")
     for _ in range(2):
         summary = build(corpus, out)
-        assert summary.repairs == {"article with an id that occurred before left out": 1}
+        assert summary.repairs == {"article with a repeated id skipped": 1}
         assert found(out, "first") and not found(out, "second")
 
 
@@ -143,7 +143,7 @@ def test_settings_that_differ_are_refused(tmp_path):
     corpus, out = write(tmp_path / "corpus.jsonl", {"a": "one"}), tmp_path / "out"
     build(corpus, out)
     with raises(
-        "retrieval.other-settings", match="without images, and now it would continue with images"
+        "retrieval.other-settings", match="without images, but this command would continue it with images"
     ) as error:
         build_index(corpus, out)
     assert "give --no-images" in error.value.hint

@@ -124,7 +124,7 @@ def test_a_compressed_corpus_that_is_cut_off_is_an_error(tmp_path, compress):
     path = write(tmp_path, *({"id": str(i), "title": "T", "text": f"{i**9}"} for i in range(2000)))
     whole = compress(path.read_bytes())
     path.write_bytes(whole[: len(whole) // 2])
-    with raises("file.unreadable", match="cut off or damaged"):
+    with raises("file.unreadable", match="truncated or damaged"):
         read(path, format="jsonl")
 
 

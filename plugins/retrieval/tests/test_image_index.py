@@ -172,7 +172,7 @@ def test_half_precision_makes_nearly_the_same_vectors(clip: str, pictures: list[
 
 def test_queries_that_do_not_fit_are_refused(tmp_path: Path, clip: str, pictures: list[str]) -> None:
     index = ImageIndex.open(built(tmp_path, clip, [article("a", pictures[0])]))
-    with raises("retrieval.query-width", match="256, not 3"):
+    with raises("retrieval.query-width", match="256, but that of a query has 3"):
         index.search(np.ones((1, 3), np.float32), 1)
     with raises("retrieval.query-not-finite"):
         index.search(np.full((1, 256), np.nan, np.float32), 1)

@@ -181,10 +181,10 @@ def test_another_clip_is_refused(index: str, tmp_path: Path, photos: dict[str, s
     (tmp_path / "elsewhere").symlink_to(clip)
     assert annotate(ImageRetrieval(index, clip=str(tmp_path / "elsewhere")), [x]) != [x]
     other = str(write_tiny_clip(tmp_path / "other", 9, []))
-    with raises("retrieval.other-clip", match="its vectors differ") as caught:
+    with raises("retrieval.other-clip", match="it gives other vectors") as caught:
         annotate(ImageRetrieval(index, clip=other), [x])
     assert clip in caught.value.hint
-    with raises("retrieval.other-clip", match="width 8, and the index holds 256"):
+    with raises("retrieval.other-clip", match="width 8, but those of the index have 256"):
         annotate(ImageRetrieval(index, clip=narrow(tmp_path / "narrow", clip)), [x])
 
 

@@ -106,8 +106,8 @@ def test_what_does_not_fit_is_one_message(
     upload(ImageIndex.open(tmp_path / "index"), server, "pictures", "FLAT")
     with raises("retrieval.no-collection", match="'picture'") as caught:
         MilvusImages(server, "picture")
-    assert "there are: pictures" in caught.value.hint
-    with raises("retrieval.query-width", match="16, not 3"):
+    assert "existing collections: pictures" in caught.value.hint
+    with raises("retrieval.query-width", match="16, but that of a query has 3"):
         MilvusImages(server, "pictures").search(np.ones((1, 3), np.float32), 1)
     client = pymilvus.MilvusClient(server)
     client.create_collection("other", dimension=5)

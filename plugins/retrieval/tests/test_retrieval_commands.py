@@ -42,7 +42,7 @@ def test_build_search_and_info(corpus, tmp_path):
         "retrieval", "search", out, "--text", "river bank", "--top", 1, "--json"
     ).stdout.splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["1#0"]
-    assert "nothing is found" in mmkit("retrieval", "search", out, "--text", "xyzzy").stdout
+    assert "nothing found" in mmkit("retrieval", "search", out, "--text", "xyzzy").stdout
 
     assert "corpus.jsonl" in mmkit("retrieval", "info", out).stdout
     facts = json.loads(mmkit("retrieval", "info", out, "--json").stdout)
@@ -59,7 +59,7 @@ def test_what_is_gone_is_told_until_it_is_pruned(corpus, tmp_path):
     mmkit("retrieval", "build-index", corpus, tmp_path / "out", "--no-images")
     corpus.write_text(corpus.read_text(encoding="utf-8").splitlines()[1], encoding="utf-8")
     kept = mmkit("retrieval", "build-index", corpus, tmp_path / "out", "--no-images")
-    assert "1 × article that" in kept.stderr and "2 (1 unchanged, 1 left)" in kept.stdout
+    assert "1 × article kept that" in kept.stderr and "2 (1 unchanged, 1 left)" in kept.stdout
     pruned = mmkit("retrieval", "build-index", corpus, tmp_path / "out", "--no-images", "--prune")
     assert "1 (1 unchanged, 1 removed)" in pruned.stdout
 
@@ -68,8 +68,8 @@ def test_what_is_gone_is_told_until_it_is_pruned(corpus, tmp_path):
     ("arguments", "message"),
     [
         (["build-index", "{tmp}/none.jsonl", "{tmp}/out", "--no-images"], "no such corpus"),
-        (["build-index", "{corpus}", "{tmp}", "--no-images"], "not empty, and holds no index"),
-        (["build-index", "{corpus}", "{tmp}/out", "--no-images", "--no-text"], "neither text nor images"),
+        (["build-index", "{corpus}", "{tmp}", "--no-images"], "not empty, and contains no index"),
+        (["build-index", "{corpus}", "{tmp}/out", "--no-images", "--no-text"], "both text and images are turned off"),
         (["build-index", "{corpus}", "{tmp}/out", "--format", "xml"], "'xml' is not one of"),
         (["search", "{tmp}", "--text", "x"], "there is no text index"),
         (["search", "{tmp}"], "give either --text or --image"),

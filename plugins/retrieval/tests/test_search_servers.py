@@ -182,7 +182,7 @@ def test_long_queries_are_cut(server: Server, kind: Kind) -> None:
         ("forbidden", "refuses access"),
         ("missing", "has no index 'missing'"),
         ("broken", "refused: broken says"),
-        ("garbage", "is not an answer to a search"),
+        ("garbage", "is not in the form of search results"),
         ("clauses", "refused: too many clauses"),
         ("bare", "has no field 'title'"),
     ],

@@ -81,7 +81,7 @@ def test_articles_are_read_and_other_pages_counted(tmp_path):
     assert articles == [Article("1", "Paris & more", ("Paris ist die Hauptstadt.", "Ende."), ("Hauptstadt",))]
     assert repairs == {
         "redirect skipped": 1,
-        "page that is no article skipped": 1,
+        "page that is not an article skipped": 1,
         "article that is not wikitext, or far too long, skipped": 1,
         "article without paragraphs and images skipped": 1,
     }
@@ -247,7 +247,7 @@ def test_pictures_are_found_by_mediawikis_rules(tmp_path):
     assert articles[0].images == tuple(
         CaptionedImage(str(path), "Caption") for path in [*paths, images / "With spaces.jpg"]
     )
-    assert repairs == {"image without a file left out": 2}
+    assert repairs == {"image that does not exist left out": 2}
 
 
 @given(st.text(max_size=60))

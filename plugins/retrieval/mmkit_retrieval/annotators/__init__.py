@@ -1,1 +1,1 @@
-"""Annotators: what was retrieved becomes the context of an example."""
+"""The annotators: search results become the context of an example."""

@@ -1,4 +1,4 @@
-"""From search results to an example's context: hits that are left out, joined texts, and sources."""
+"""From search results to the context of an example: which hits are used, the joined text, and the sources."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ TEXT_CONTEXT = "retrieval.text_context"
 """Note key: the results of text retrieval, joined to one string."""
 
 IMAGE_CONTEXT = "retrieval.image_context"
-"""Note key: the same of image retrieval."""
+"""Note key: the results of image retrieval, joined to one string."""
 
 SPARE = 5
-"""How many hits more than `top` to ask an index for, so that `top` remain when some are left out."""
+"""How many more hits than `top` to ask for, so that `top` remain if some are left out."""
 
 _SHOWN = 200
 _ADDRESSED = re.compile(r"(?:https?://|www\.)\S+|\brt\b(?=\s*@)|@\w+(?:\s_\s\w+)*", re.IGNORECASE)
 
 
 def choose(found: Iterable[Retrieved], example: Example, top: int) -> list[Retrieved]:
-    """The first `top` of `found` that do not leak the example's sentence and say something new.
+    """The first `top` of `found`, without repeated texts and without the sentence of the example itself.
 
-    The leak guard: a hit is left out if its text or caption is the sentence, which happens if the posts themselves,
-    or copies of them, are in the corpus. Two texts are the same if they agree in Unicode's compatibility form without
-    regard to case and white space, and also if only their letters and digits agree once web addresses, `@names` and
-    the `RT` before them are taken out: a repost with another short link is the same post. Texts of which nothing is
-    left then are compared in the first way alone. A longer paragraph that quotes the sentence stays.
+    A hit is left out if its text or caption is the sentence of the example. This happens if the posts, or copies of
+    them, are in the corpus. Two texts count as the same in either of two cases:
+
+    - They are equal in Unicode's compatibility form, without regard to case and white space.
+    - Their letters and digits are equal after web addresses, `@names` and the `RT` before them are removed. So a repost
+      with another short link is the same post. This does not apply if nothing is left of a text.
+
+    A longer paragraph that quotes the sentence is kept.
     """
     guarded = {form for text in (example.text, " ".join(example.tokens)) for form in _forms(text)}
     seen: set[str] = set()
@@ -48,7 +51,7 @@ def choose(found: Iterable[Retrieved], example: Example, top: int) -> list[Retri
 
 
 def join(found: Iterable[Retrieved], max_words: int) -> str:
-    """Captions and texts of `found`, in order, as one line of at most `max_words` words (white space parts them)."""
+    """Captions and texts of `found`, in order, as one line of at most `max_words` words, separated by white space."""
     return " ".join(" ".join(_passage(hit) for hit in found).split()[:max_words])
 
 
@@ -65,9 +68,9 @@ def unpacked(result: Mapping[str, Any]) -> tuple[list[Retrieved], str]:
 def with_context(example: Example, key: str, by: str, found: Sequence[Retrieved], context: str) -> Example:
     """`example` with the context as note `key` (none if it is empty) and `found` among its sources.
 
-    A context and sources of an earlier run of the part `by` are replaced; those of other parts stay. A source
-    says `by`, `id`, `article`, `title`, `score` and `text` (about 200 characters), and `caption` and `image` where
-    an image was found.
+    Context and sources of an earlier run of the part `by` are replaced; those of other parts stay. A source has `by`,
+    `id`, `article`, `title`, `score` and `text` (about 200 characters). The source of an image has `caption` and
+    `image` as well.
     """
     notes = {name: note for name, note in example.notes.items() if name != key}
     if context:
@@ -84,7 +87,7 @@ def _passage(hit: Retrieved) -> str:
 
 
 def _forms(text: str) -> set[str]:
-    """What texts have in common that are the same to the leak guard."""
+    """The forms of a text that `choose` compares."""
     plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     letters = "".join(c for c in _ADDRESSED.sub(" ", plain) if c.isalnum())
     return {form for form in (plain, letters) if form}

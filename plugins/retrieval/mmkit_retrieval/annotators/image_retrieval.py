@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 class ImageRetrieval(PictureAnnotator):
     """Retrieves images by CLIP, with the post's photo as the query, and stores their texts as a note.
 
-    MoRe (Wang et al., EMNLP Findings 2022, section 3.1) searches Wikipedia's images in this way. The note is the
-    captions of the `top` nearest, each with the first paragraph of its article, joined. One that is the post's
-    sentence is left out (`annotators/contexts.py`, `choose`). `mmkit.sources` says which images they are. An example
-    without a photo, or with a blank one, stays as it is. For a photo that is missing or broken nothing is retrieved,
-    and it is reported.
+    MoRe (Wang et al., EMNLP Findings 2022, section 3.1) searches Wikipedia's images in this way. The note joins the
+    captions of the `top` nearest images, each with the first paragraph of its article. A text that is the post's
+    sentence is left out (`choose` in `annotators/contexts.py`). The note `mmkit.sources` lists the images. An example
+    without a photo, or with a blank one, stays as it is. For a missing or broken photo nothing is retrieved, and it is
+    reported.
 
-    A subclass may write another note, under a part name of its own: see `part`, `note` and `write_sample_corpus`.
+    A subclass can write another note under its own part name: see `part`, `note` and `write_sample_corpus`.
 
     Args:
         index: the folder that `mmkit retrieval build-index` wrote, or the name of a Milvus collection.
         top: the largest number of images in a context.
         max_words: the largest number of words in a context, separated by white space. Encoders cut it further if it
         is too long.
-        engine: the search engine: `faiss` for an index on disk, `milvus` a server (`servers/milvus.py`).
-        url: Milvus's address, without credentials (an environment variable holds those), or a file of milvus-lite.
-        clip: a folder with the CLIP model that the index was made with, where it cannot be had by the name that the
-            index knows it by.
+        engine: `faiss` for an index on disk, `milvus` for a server (`servers/milvus.py`).
+        url: the address of Milvus, without credentials, which come from an environment variable; or a file of
+            milvus-lite.
+        clip: a folder with the CLIP model of the index, if the model cannot be loaded by the name in the index.
         precision: of CLIP; "auto" is float16 on a GPU and float32 elsewhere.
-        batch_size: photos that are encoded together.
+        batch_size: how many photos are encoded together.
     """
 
     part: ClassVar[str] = "retrieval.pictures.v1"
-    """The name that it is registered under: results are stored under it, and sources say that they are by it."""
+    """The name under which the part is registered. Stored results and sources carry it."""
     note: ClassVar[str] = IMAGE_CONTEXT
     """The key of the note."""
     without = "no retrieved context"
@@ -89,7 +89,7 @@ class ImageRetrieval(PictureAnnotator):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Build the sample corpus's image index with a tiny CLIP."""
+        """Build the image index of the sample corpus, with a tiny CLIP model."""
         from mmkit.encoders.clip_sample import write_tiny_clip
         from mmkit.encoders.sampling import make_once
         from mmkit_retrieval.indexing.build import build_index
@@ -105,7 +105,7 @@ class ImageRetrieval(PictureAnnotator):
 
     @classmethod
     def write_sample_corpus(cls, folder: Path, seed: int, examples: Sequence[Example]) -> Path:
-        """Write the corpus of `--sample` to `folder`, unless it is there; return its path."""
+        """Write the corpus of `--sample` to `folder`, unless it exists; return its path."""
         return write_corpus(folder, examples)
 
     def check_there(self) -> None:
@@ -113,7 +113,7 @@ class ImageRetrieval(PictureAnnotator):
             read_facts(self._folder)
 
     def fingerprint(self) -> str:
-        """What is searched, with what, and what becomes of it. Raises `DataError` where there is no index."""
+        """Everything that results depend on. Raises `DataError` if there is no finished index."""
         searched = read_facts(self._folder)["identity"] if self.engine == "faiss" else self._milvus().identity
         settings = {
             "part": self.part,
@@ -127,7 +127,7 @@ class ImageRetrieval(PictureAnnotator):
         return json.dumps(settings, sort_keys=True)
 
     def key(self, x: Example) -> str:
-        """A hash of the photo's content and of the sentence, which must not come back as its own context."""
+        """A hash of the photo's content and of the sentence (which is left out of its own context)."""
         found = _photo(x)
         if found is None:
             return ""
@@ -135,9 +135,9 @@ class ImageRetrieval(PictureAnnotator):
         return hashlib.sha256(looked_at.encode()).hexdigest()
 
     def prepare(self, device: str) -> None:
-        """Open the index, again if it has changed, and load its CLIP model.
+        """Open the index (again, if it has changed), and load its CLIP model.
 
-        Raises `PartError` for a CLIP model that is not the one the index was made with.
+        Raises `PartError` if `clip` is not the model with which the index was built.
         """
         if self.engine == "milvus":
             self._milvus()
@@ -155,14 +155,14 @@ class ImageRetrieval(PictureAnnotator):
             self._clip = clip_of(self._searched.model, self.clip, device, self.precision)
 
     def _milvus(self) -> MilvusImages:
-        """The collection, connected to once."""
+        """The collection. It is connected once."""
         if not isinstance(self._searched, MilvusImages):
             assert self.url is not None
             self._searched = MilvusImages(self.url, self.index)
         return self._searched
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
-        """For each example its `context` and what was `found`, or why its photo is `unreadable`."""
+        """For each example, the `context` and the hits (`found`), or why its photo is `unreadable`."""
         assert self._searched is not None, "prepare() comes first"
         photos = [(row, found[1]) for row, x in enumerate(batch) if (found := _photo(x))]
         unreadable: list[list[Any]] = []
@@ -179,7 +179,7 @@ class ImageRetrieval(PictureAnnotator):
         return results
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
-        """`x` with the context as a note, and its sources."""
+        """`x` with the context as a note, and with its sources."""
         if "unreadable" in result and (found := _photo(x)):
             self.remember(x.images, [(found[0], result["unreadable"])])
         return with_context(x, self.note, self.part, *unpacked(result))
@@ -190,7 +190,7 @@ class ImageRetrieval(PictureAnnotator):
 
 
 def _photo(x: Example) -> tuple[int, Image] | None:
-    """The first photo with its position among the example's images; None if there is none, or it is blank."""
+    """The first photo and its position among the images of the example; None if there is none or it is blank."""
     photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
     found = next(photos, None)
     return None if found is None or found[1].path is None else found

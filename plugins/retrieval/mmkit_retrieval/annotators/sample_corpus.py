@@ -13,16 +13,16 @@ from mmkit.files import written_once
 
 
 def write_corpus(folder: Path, examples: Sequence[Example]) -> Path:
-    """The path of a `corpus.jsonl` in `folder`, its images beside it; written once.
+    """Write `corpus.jsonl` and its images to `folder`, unless they exist; return the path of `corpus.jsonl`.
 
-    An article says what a name is labelled, and shows the photo of the first example that mentions the name. Where
-    the examples have no labelled spans, the articles are about their words.
+    There is one article for each name. It gives the label of the name, and shows the photo of the first example that
+    mentions it. If no spans are labelled, there is one article for each word.
     """
     return written_once(folder, lambda target: _write(target, examples)) / "corpus.jsonl"
 
 
 def _write(folder: Path, examples: Sequence[Example]) -> None:
-    """Equal examples give equal bytes."""
+    """Write the corpus. Equal examples give equal bytes."""
     (folder / "images").mkdir()
     first: dict[tuple[str, str], Example] = {}
     for example in examples:

@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 class TextRetrieval(Annotator):
     """Retrieves paragraphs by BM25, with the sentence as the query, and stores their texts as a note.
 
-    MoRe (Wang et al., EMNLP Findings 2022) searches Wikipedia's paragraphs in this way. The note is the texts of the
-    `top` best, joined. A paragraph that is the sentence itself is left out (`annotators/contexts.py`, `choose`), and
-    there is no note where nothing is found. `mmkit.sources` says which paragraphs they are.
+    MoRe (Wang et al., EMNLP Findings 2022) searches Wikipedia's paragraphs in this way. The note joins the texts of the
+    `top` best paragraphs. A paragraph that is the sentence itself is left out (`choose` in `annotators/contexts.py`).
+    If nothing is found, there is no note. The note `mmkit.sources` lists the paragraphs.
 
-    A subclass may write another note, under a part name of its own: see `part`, `note` and `write_sample_corpus`.
+    A subclass can write another note under its own part name: see `part`, `note` and `write_sample_corpus`.
 
     Args:
-        index: the folder that `mmkit retrieval build-index` wrote, or the name of a search server's index.
+        index: the folder that `mmkit retrieval build-index` wrote, or the name of an index on a search server.
         top: the largest number of paragraphs in a context.
         max_words: the largest number of words in a context, separated by white space. Encoders cut it further if it
         is too long.
-        engine: the search engine: `tantivy` for an index on disk, the others for a server
-        (`servers/search_servers.py`).
-        url: the server's address, without credentials: those come from environment variables.
+        engine: `tantivy` for an index on disk; the others are servers (`servers/search_servers.py`).
+        url: the server's address, without credentials, which come from environment variables.
         snapshot: for servers, a name of your choice for the content of the index. Results are stored under it. A
         server does not report that its index has changed, so change this name when you change the index.
         timeout: seconds to wait for a server's answer.
         ca_certs: a file of certificates to trust, for servers that have their own.
-        threads: searches at a time, or a server's requests: by default as many as there are cores, or 4 requests.
+        threads: how many searches run at the same time, by default one for each core; on a server, how many requests,
+        by default 4.
     """
 
     part: ClassVar[str] = "retrieval.text.v1"
-    """The name that it is registered under: results are stored under it, and sources say that they are by it."""
+    """The name under which the part is registered. Stored results and sources carry it."""
     note: ClassVar[str] = TEXT_CONTEXT
     """The key of the note."""
     batch_size = 1024
@@ -90,7 +90,7 @@ class TextRetrieval(Annotator):
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Build the sample corpus's text index."""
+        """Build the text index of the sample corpus."""
         from mmkit.encoders.sampling import make_once
         from mmkit_retrieval.indexing.build import build_index
 
@@ -104,7 +104,7 @@ class TextRetrieval(Annotator):
 
     @classmethod
     def write_sample_corpus(cls, folder: Path, seed: int, examples: Sequence[Example]) -> Path:
-        """Write the corpus of `--sample` to `folder`, unless it is there; return its path."""
+        """Write the corpus of `--sample` to `folder`, unless it exists; return its path."""
         return write_corpus(folder, examples)
 
     def check_there(self) -> None:
@@ -112,17 +112,17 @@ class TextRetrieval(Annotator):
             self._identity()
 
     def fingerprint(self) -> str:
-        """What is searched, how, and what becomes of it. Raises `DataError` where there is no finished index."""
+        """Everything that results depend on. Raises `DataError` if there is no finished index."""
         searched = [self.url, self.index, self.snapshot] if self.engine != "tantivy" else self._identity()
         settings = {"part": self.part, "engine": self.engine, "index": searched}
         return json.dumps({**settings, "top": self.top, "max_words": self.max_words}, sort_keys=True)
 
     def key(self, x: Example) -> str:
-        """A hash of the sentence; empty for one without a word."""
+        """A hash of the sentence; "" if the sentence is empty."""
         return hashlib.sha256(x.text.encode("utf-8", "surrogatepass")).hexdigest() if x.text.strip() else ""
 
     def prepare(self, device: str) -> None:
-        """Open the index, again if it has changed, or make the server's client."""
+        """Open the index (again, if it has changed), or connect to the server."""
         if self.engine != "tantivy":
             if self._searched is None:
                 assert self.url is not None
@@ -136,20 +136,20 @@ class TextRetrieval(Annotator):
             self._searched = TextIndex.open(self._folder)
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
-        """For each example its `context` and what was `found`."""
+        """For each example, the `context` and the hits (`found`)."""
         assert self._searched is not None, "prepare() comes first"
         hits = self._searched.search([x.text for x in batch], self.top + SPARE, self.threads)
         chosen = [choose(found, x, self.top) for x, found in zip(batch, hits, strict=True)]
         return [packed(found, join(found, self.max_words)) for found in chosen]
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
-        """`x` with the context as a note, and its sources."""
+        """`x` with the context as a note, and with its sources."""
         return with_context(x, self.note, self.part, *unpacked(result))
 
     def _identity(self) -> str:
         from mmkit_retrieval.indexing.index_folder import read_facts
 
-        read_facts(Path(self.index))  # a build that was cut off has none
+        read_facts(Path(self.index))  # raises an error for an unfinished index
         return identity(self._folder)
 
     @property

@@ -1,1 +1,1 @@
-"""Corpora: articles with paragraphs and captioned images, read one at a time."""
+"""Corpora: articles with paragraphs and captioned images, read one by one."""

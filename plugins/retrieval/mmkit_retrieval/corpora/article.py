@@ -1,4 +1,4 @@
-"""Articles with paragraphs and captioned images, read one at a time and in a fixed order."""
+"""An article of a corpus: paragraphs and captioned images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CaptionedImage:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """A record of a corpus; `links` are titles of other articles."""
+    """One article. `links` are the titles of other articles."""
 
     id: str
     title: str
@@ -26,6 +26,6 @@ class Article:
     images: tuple[CaptionedImage, ...] = ()
 
     def digest(self) -> str:
-        """A hash of everything in it, except the images' bytes."""
+        """A hash of the whole article, without the bytes of its images."""
         text = json.dumps(astuple(self), ensure_ascii=False)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""A corpus as a file: opened, decompressed, and how far it has been read."""
+"""The file of a corpus: opening, decompression, and how much has been read."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from mmkit_retrieval.corpora.article import Article
 
 _BUFFER = 1 << 18
 LONGEST_LINE = 16 << 20
-"""Bytes of a line at most: far more than an article has."""
+"""The longest line in bytes, far longer than an article."""
 
 
 class Corpus(ABC):
-    """The articles of one file, in memory that does not grow with it, and from the start on every iteration.
+    """The articles of one file. Memory does not grow with the file, and each iteration starts at its beginning.
 
-    Images are looked for in the folder `images` (default: the file's own); without `pictures` articles have none.
-    Errors are `DataError`s that name file and line. What an iteration skipped or corrected is counted in `repairs`
+    Images are searched in the folder `images` (default: the folder of the file). Without `pictures`, articles have no
+    images. Errors are `DataError`s that name file and line. What an iteration skips or corrects is counted in `repairs`
     (reason → count).
     """
 
     def __init__(self, path: Path, images: Path | None = None, pictures: bool = True) -> None:
         self.path = path
-        # absolute, so that articles stay the same when the command is given in another folder
+        # absolute, so that articles do not depend on the current folder
         self.images = os.path.abspath(images or path.parent) if pictures else None  # noqa: PTH100
         self.repairs: Counter[str] = Counter()
         self._bytes: Bytes | None = None
@@ -42,17 +42,17 @@ class Corpus(ABC):
     def __iter__(self) -> Iterator[Article]: ...
 
     def files(self) -> list[Path]:
-        """The files whose bytes decide what is read; images are not among them."""
+        """The files that are read. Images are not among them."""
         return [self.path]
 
     @property
     def size(self) -> int:
-        """Bytes of the file as it lies on the disk."""
+        """The size of the file in bytes."""
         return self.path.stat().st_size
 
     @property
     def position(self) -> int:
-        """How many of them the current iteration has read."""
+        """How many of these bytes the current iteration has read."""
         return 0 if self._bytes is None else self._bytes.position
 
     def opened(self) -> BinaryIO:
@@ -62,7 +62,7 @@ class Corpus(ABC):
 
 
 class Lines(io.BufferedReader):
-    """Bytes that may be read line by line. Raises `DataError` for a line of more than `LONGEST_LINE` bytes."""
+    """Bytes that can be read line by line. Raises `DataError` for a line of more than `LONGEST_LINE` bytes."""
 
     def __init__(self, raw: Bytes, path: Path) -> None:
         super().__init__(cast(io.RawIOBase, raw), _BUFFER)
@@ -84,9 +84,9 @@ class Lines(io.BufferedReader):
 
 
 class Bytes(io.RawIOBase):
-    """A file's bytes; gzip and bzip2 are known by their first bytes and decompressed.
+    """The bytes of a file. Files in gzip or bzip2 are recognized by their first bytes, and decompressed.
 
-    Damaged compression raises `OSError`, as a damaged disk does.
+    Damaged compressed data raise `OSError`, as a damaged disk does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,15 +100,15 @@ class Bytes(io.RawIOBase):
         self.position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        """Fill the buffer as far as there is something to fill it with."""
+        """Read into the buffer, and return the number of bytes: 0 at the end of the file."""
         try:
             data = self._plain.read(len(buffer))
         except (EOFError, zlib.error) as error:
-            raise OSError(f"the compressed data are cut off or damaged ({error})") from error
+            raise OSError(f"the compressed data are truncated or damaged ({error})") from error
         buffer[: len(data)] = data
         self.position = self._file.tell()
         return len(data)
@@ -122,14 +122,14 @@ class Bytes(io.RawIOBase):
 
 
 def open_bytes(path: Path) -> Bytes:
-    """A corpus's bytes. Raises `DataError` if there is no such file, or it cannot be opened."""
+    """The bytes of a corpus. Raises `DataError` if the file does not exist or cannot be opened."""
     try:
         return Bytes(path)
     except FileNotFoundError:
-        hint = "name a file of jsonlines, or a dump that dumps.wikimedia.org publishes"
+        hint = "give a JSON-lines file, or a dump from dumps.wikimedia.org"
         raise DataError("no such corpus", where=path, hint=hint, code="retrieval.no-corpus") from None
     except IsADirectoryError:
-        hint = "name a file; run one command for each of several files"
+        hint = "give a file; for several files, run one command for each"
         raise DataError("the corpus is a folder", where=path, hint=hint, code="retrieval.no-corpus") from None
     except (OSError, ValueError) as error:
         raise DataError(
@@ -138,6 +138,6 @@ def open_bytes(path: Path) -> Bytes:
 
 
 def inside(folder: str, path: str) -> str | None:
-    """`path` in `folder`, or None if it leads out of it. Symbolic links are the user's own, and followed."""
+    """`path` in `folder`, or None if it leads out of the folder. Symbolic links, which the user made, are followed."""
     whole = os.path.normpath(under(folder, path))
     return whole if whole.startswith(os.path.join(folder, "")) else None  # noqa: PTH118

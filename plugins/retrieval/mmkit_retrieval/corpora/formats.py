@@ -1,4 +1,4 @@
-"""The reader that a corpus needs."""
+"""Detects the format of a corpus, and opens it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmkit_retrieval.corpora.wikipedia import WikipediaCorpus
 
 FORMATS: dict[str, type[Corpus]] = {"jsonl": JsonlCorpus, "wikipedia": WikipediaCorpus}
 
-_HINT = "a corpus is jsonlines ({) or a MediaWiki export (<mediawiki>), uncompressed or in .gz or .bz2"
+_HINT = "a corpus is a JSON-lines file (it begins with {) or a MediaWiki export (<mediawiki>), which may be .gz or .bz2"
 
 
 def open_corpus(
@@ -20,27 +20,27 @@ def open_corpus(
 ) -> Corpus:
     """The corpus in the file `path`; "auto" detects its format from the first characters.
 
-    `images` is the folder of images (default: the file's own); without `pictures` articles have none.
-    Raises `DataError` for a file that is missing or of neither format, and for a folder that does not exist.
+    `images` is the folder of images (default: the folder of the file). Without `pictures`, articles have no images.
+    Raises `DataError` if the file is missing or has another format, and if the folder does not exist.
     """
     if pictures and images is not None and not images.is_dir():
         raise DataError(
-            "no such folder of images",
+            "the folder of images does not exist",
             where=images,
             hint="check --images",
             code="retrieval.no-images-folder",
         )
-    kind = _told(path) if format == "auto" else format
+    kind = _detected(path) if format == "auto" else format
     if kind not in FORMATS:
         raise DataError(
-            f"no corpus has the format {format!r}",
+            f"there is no corpus format {format!r}",
             hint=did_you_mean(format, ("auto", *FORMATS)),
             code="retrieval.corpus-format",
         )
     return FORMATS[kind](path, images, pictures)
 
 
-def _told(path: Path) -> str:
+def _detected(path: Path) -> str:
     try:
         with open_bytes(path) as file:
             start = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()

@@ -1,4 +1,4 @@
-"""A corpus of one's own: jsonlines, one article a line."""
+"""A corpus of your own, as JSON lines: one article on each line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
 class JsonlCorpus(Corpus):
-    """Reads `{"id", "title", "text" or "paragraphs", "links"?, "images"?}`, one a line.
+    """Reads lines of the form `{"id", "title", "text" or "paragraphs", "links"?, "images"?}`.
 
-    A `text` is cut into paragraphs at its empty lines. `images` are `{"path" or "file", "caption"?}`, or paths alone;
-    none may lead out of the folder of images. Other keys are counted, and so are images that do not exist.
+    A `text` is split into paragraphs at empty lines. Each of `images` is `{"path" or "file", "caption"?}` or a path. No
+    path may lead out of the folder of images. Unknown keys and missing images are left out and counted.
     """
 
     def __iter__(self) -> Iterator[Article]:
@@ -51,7 +51,7 @@ class JsonlCorpus(Corpus):
         )
 
     def _picture(self, image: Node) -> CaptionedImage | None:
-        """The image, or None (and it is counted) if it does not exist."""
+        """The image, or None if its file does not exist, which is counted."""
         if isinstance(image.value, str):
             path, caption = image, ""
         elif not isinstance(image.value, dict):
@@ -63,14 +63,14 @@ class JsonlCorpus(Corpus):
         assert self.images is not None
         whole = inside(self.images, _filled(path))
         if whole is None:
-            hint = f"images are read only from {self.images}; --images names another folder"
+            hint = f"images are read only from {self.images}; give another folder with --images"
             raise DataError(
                 f"`{path.name}` leads out of the folder of images: {path.value}",
                 where=image.where,
                 hint=hint,
                 code="retrieval.path-outside",
             )
-        if not os.path.isfile(whole):  # noqa: PTH113 - false for a name no file can have, too
+        if not os.path.isfile(whole):  # noqa: PTH113 - false for impossible names, too
             self.repairs["image that does not exist left out"] += 1
             return None
         return CaptionedImage(whole, caption)
@@ -80,9 +80,9 @@ def _paragraphs(record: Node) -> list[str] | tuple[str, ...]:
     text, listed = record.value.get("text"), record.value.get("paragraphs")
     if text is not None and listed is not None:
         raise DataError(
-            "it has both `text` and `paragraphs`",
+            "the article has both `text` and `paragraphs`",
             where=record.where,
-            hint="leave one out",
+            hint="remove one of them",
             code="retrieval.article-text",
         )
     if listed is not None:

@@ -1,7 +1,8 @@
-"""MediaWiki's XML export, page by page (https://www.mediawiki.org/wiki/Help:Export).
+"""Reads MediaWiki's XML export page by page (https://www.mediawiki.org/wiki/Help:Export).
 
-Memory does not grow with the file, whatever is in it: everything that is kept has a limit far beyond what MediaWiki
-writes. A dump has no document type, so one that has is refused: no entity is ever expanded, and no other file read.
+Memory does not grow with the file, whatever it contains. Everything that is kept has a limit, far above what MediaWiki
+writes. MediaWiki's exports have no document type. A file that has one is refused, so that no entities are expanded and
+no other files are read.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from xml.parsers import expat
 from mmkit.errors import DataError
 
 LONGEST = 8_000_000
-"""Characters of a page at most; MediaWiki itself refuses more than two million bytes."""
+"""The longest page in characters. MediaWiki itself refuses more than two million bytes."""
 
 _ENDLESS = 10 * LONGEST
-"""Characters of an element beyond which reading on is pointless."""
+"""The longest element in characters. A longer one ends the reading."""
 _NAME = 1000
-"""Characters of a title, an id or a namespace's name; MediaWiki allows 255 bytes."""
+"""The longest title, id or name of a namespace in characters. MediaWiki allows 255 bytes."""
 _TAG = 1 << 20
-"""Bytes of a tag with its attributes, or of a comment."""
+"""The longest tag (with its attributes) or comment in bytes."""
 _DEEP = 64
-"""Elements inside one another; an export has five."""
+"""The deepest nesting of elements. An export has five levels."""
 _NAMESPACES = 1000
-"""Namespaces of a wiki; large ones have a hundred."""
+"""The most namespaces of a wiki. Large wikis have a hundred."""
 _CHUNK = 1 << 17
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _CANONICAL = {"file": 6, "image": 6, "category": 14}
-"""Names that every wiki knows, whatever its language."""
+"""The namespaces that wikis of every language know."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A dump's facts about its wiki: namespaces by lower-case name, and whether titles begin with a capital."""
+    """What a dump says about its wiki: namespaces by lower-case name, and whether titles begin with a capital."""
 
     namespaces: dict[str, int] = field(default_factory=lambda: dict(_CANONICAL))
     capitals: bool = True
@@ -45,7 +46,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An article as it is written."""
+    """An article in wikitext."""
 
     id: str
     title: str
@@ -53,11 +54,11 @@ class Page:
 
 
 class Dump:
-    """Reads the articles of an export; `site` is known when the first one comes.
+    """Reads the articles of an export. `site` is complete before the first article.
 
-    Redirects, pages of other namespaces, and those that are not wikitext are skipped and counted in `repairs`.
-    Raises `DataError` with file and line for XML that is broken, cut off, has a document type, or is no export, and
-    for what no export has: huge tags and elements, deep nesting, thousands of namespaces.
+    Redirects, pages of other namespaces, and pages that are not wikitext are skipped and counted in `repairs`.
+    Raises `DataError` with file and line if the XML is broken or truncated, has a document type, or is not an export.
+    The same holds for what no export contains: very large tags and elements, deep nesting, thousands of namespaces.
     """
 
     def __init__(self, path: Path, repairs: Counter[str]) -> None:
@@ -78,7 +79,7 @@ class Dump:
         self._parser.StartDoctypeDeclHandler = self._doctype
 
     def pages(self, file: BinaryIO) -> Iterator[Page]:
-        """The articles of the file, which is closed at the end."""
+        """The articles of the file. It is closed at the end."""
         with file:
             ended = False
             while not ended:
@@ -101,9 +102,9 @@ class Dump:
     def _error(self, error: expat.ExpatError, ended: bool) -> DataError:
         if ended:
             return DataError(
-                "the dump is cut off",
+                "the dump is truncated",
                 where=self._where(),
-                hint="fetch the file again",
+                hint="download the file again",
                 code="retrieval.dump-cut-off",
             )
         return DataError(
@@ -111,22 +112,22 @@ class Dump:
         )
 
     def _check_tag(self, size: int) -> None:
-        """Raise `DataError` for a tag that does not end: the parser keeps all of it. `size` bytes were parsed now."""
+        """Raise `DataError` for a too long tag, which the parser keeps in memory. `size` bytes were parsed last."""
         self._fed += size
         if self._fed - self._parser.CurrentByteIndex > _TAG:
             raise self._absurd(f"a tag or a comment of more than {_TAG:,} bytes")
 
     def _absurd(self, what: str) -> DataError:
-        hint = "no wiki writes such a dump: fetch the file again"
+        hint = "no wiki writes such a dump: download the file again"
         return DataError(what, where=self._where(), hint=hint, code="retrieval.absurd-dump")
 
     def _where(self) -> str:
         return f"{self.path}:{self._parser.CurrentLineNumber}"
 
     def _doctype(self, *_: object) -> None:
-        hint = "a dump of dumps.wikimedia.org has none"
+        hint = "dumps from dumps.wikimedia.org have none: download the file again"
         raise DataError(
-            "the XML has a document type, which is not read",
+            "the XML has a document type, which is not allowed",
             where=self._where(),
             hint=hint,
             code="retrieval.xml-doctype",
@@ -142,7 +143,7 @@ class Dump:
         parent = self._elements[-1] if self._elements else ""
         self._elements.append(name)
         if len(self._elements) > _DEEP:
-            raise self._absurd(f"more than {_DEEP} elements inside one another")
+            raise self._absurd(f"elements are nested more than {_DEEP} deep")
         self._text.clear()
         self._length = 0
         self._wanted = (parent, name) in _HANDLED
@@ -156,7 +157,7 @@ class Dump:
     def _key(self, written: str) -> int:
         """The number of a namespace, which may be negative."""
         if not _NUMBER.fullmatch(written):
-            what = f"the key of a namespace is a number, not {written[:20]!r}"
+            what = f"the key of a namespace must be a number, not {written[:20]!r}"
             raise DataError(what, where=self._where(), code="retrieval.namespace")
         return int(written)
 
@@ -191,7 +192,7 @@ class Dump:
     def _page(self) -> None:
         found = self._fields
         if found.get("ns", "0") != "0":
-            self.repairs["page that is no article skipped"] += 1
+            self.repairs["page that is not an article skipped"] += 1
         elif "redirect" in found:
             self.repairs["redirect skipped"] += 1
         elif found.get("model", "wikitext") != "wikitext" or "too long" in found:
@@ -213,4 +214,4 @@ _HANDLED = {
     ("revision", "model"),
     ("revision", "text"),
 }
-"""(parent, element) of which the text is kept."""
+"""(parent, element): the elements whose text is kept."""

@@ -1,4 +1,4 @@
-"""A limit on the processor time of a piece of work that strangers' data may make arbitrarily slow."""
+"""A limit on processor time, for work that a stranger's data could make very slow."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class OutOfTime(Exception):  # noqa: N818 - it says what happened, and is no mistake
-    """The work has taken longer than it may."""
+class OutOfTime(Exception):  # noqa: N818 - not a mistake
+    """The work needed more time than allowed."""
 
 
 def can_limit() -> bool:
-    """Whether `time_limit` works here: in the main thread of a process, where the system has interval timers."""
+    """Whether `time_limit` works here. It needs the main thread, and a system with interval timers."""
     return hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTime` in the block when the process has computed for `seconds` since the block began.
+    """Raise `OutOfTime` in the block when it has used `seconds` of processor time.
 
-    Processor time is counted, not the clock's: on a busy machine the same work is done as on a quiet one. Does
-    nothing where `can_limit` is false.
+    Time is not measured by the clock, so the result is the same on a busy machine. If `can_limit` is false, this does
+    nothing.
     """
     if not can_limit():
         yield

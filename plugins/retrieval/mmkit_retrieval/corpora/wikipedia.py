@@ -16,16 +16,16 @@ from mmkit_retrieval.corpora.time_limit import OutOfTime, can_limit, time_limit
 from mmkit_retrieval.corpora.workers import in_order
 
 _BATCH = 250_000
-"""Characters of wikitext that a worker parses at a time."""
+"""How many characters of wikitext a worker process gets at a time."""
 _SMALL = 2_000_000
-"""Bytes of a file below which starting processes takes longer than parsing."""
+"""For a file smaller than this (bytes), starting processes takes longer than parsing."""
 _MOST = 16
 SECONDS = 10
-"""Processor time that parsing an article may take; the longest ones of Wikipedia need two seconds."""
+"""The most seconds of processor time for parsing one article. The longest articles of Wikipedia need two."""
 
 
 class Batch(NamedTuple):
-    """Work for one process: pages of a site, and the folder of its images."""
+    """Work for one process: some pages of a site, and the folder of its images."""
 
     site: Site
     images: str | None
@@ -33,11 +33,12 @@ class Batch(NamedTuple):
 
 
 class WikipediaCorpus(Corpus):
-    """Reads `pages-articles*.xml` (`.bz2`, `.gz` or as it is): the articles, without redirects and other pages.
+    """Reads the articles of `pages-articles*.xml` (also `.bz2` and `.gz`), without redirects and other pages.
 
-    Images are what `[[File:...|caption]]`, galleries and infoboxes name, if the file lies under `images` by
-    MediaWiki's rules (`find_file`); others are counted. `workers` processes parse (default: one a processor but one,
-    and none for a small file). An article whose wikitext takes more than `SECONDS` to parse is skipped and counted.
+    Images are named by `[[File:...|caption]]`, galleries and infoboxes. Their files are searched under `images` by
+    MediaWiki's rules (`find_file`); missing ones are counted. `workers` is the number of processes that parse (default:
+    one less than there are processors, and none for a small file). An article that takes more than `SECONDS` to parse
+    is skipped and counted.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class WikipediaCorpus(Corpus):
         processes = self.workers
         if processes is None:
             processes = 0 if self.size < _SMALL else min(_MOST, (os.cpu_count() or 1) - 1)
-        return processes if can_limit() else max(1, processes)  # in a process of its own time can be limited
+        # where this process cannot limit the time, another one can
+        return processes if can_limit() else max(1, processes)
 
 
 def parse_batch(batch: Batch) -> tuple[list[Article], Counter[str]]:
-    """The articles of pages, and what was skipped of them."""
+    """The articles of the pages, and counts of what was skipped."""
     counts: Counter[str] = Counter()
     articles = [_article(page, batch, counts) for page in batch.pages]
     return [article for article in articles if article is not None], counts
@@ -98,7 +100,7 @@ def _pictures(named: dict[str, str], batch: Batch, counts: Counter[str]) -> dict
     for name, caption in named.items():
         path = find_file(batch.images, name, batch.site.capitals)
         if path is None:
-            counts["image without a file left out"] += 1
+            counts["image that does not exist left out"] += 1
         else:
             found[path] = found.get(path) or caption
     return found

@@ -1,6 +1,6 @@
-"""Wikitext as plain text: what a reader of the article sees, without templates, tables and footnotes.
+"""Turns wikitext into plain text, as a reader sees the article, without templates, tables and footnotes.
 
-mwparserfromhell parses; what becomes of each kind of node is decided here.
+mwparserfromhell parses the wikitext. This module decides what becomes of each kind of node.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ _BREAK = "\n\n"
 _BREAKS = frozenset(("p", "div", "blockquote", "center", "hr", "ul", "ol", "dl", "poem"))
 _QUOTES = re.compile(r"'{2,5}")
 _SWITCH = re.compile(r"__[A-Z]+__")
-# A stranger writes what these patterns search: each of them takes time that grows no faster than its text.
+# These patterns search text of strangers: the time of each grows only linearly with the text.
 _LEFTOVER = re.compile(r"^[^\S\n]*(\{\||\||!|\}\}).*$", re.MULTILINE)
-"""A line of a table that no one closed."""
+"""A line of a table that was not closed."""
 _HOLLOW = re.compile(r"\s?[(（][,;:·\s]*[)）]")
-"""Brackets that held nothing but a template: `Paris ({{IPA|...}}) is`."""
+"""Brackets that contained only a template: `Paris ({{IPA|...}}) is`."""
 _OPENING = re.compile(r"([(（])[\s,;]+")
 _BEFORE_COMMA = re.compile(r"(?<!\s)\s+(?=[,.;](?:\s|$))")
 _EMPTY_LINES = re.compile(r"\n\s*\n")
@@ -64,7 +64,7 @@ _ANY_FILE = re.compile(r"[^|\[\]{}<>\n]+\.(jpe?g|png|gif|webp|tiff?|bmp)", re.IG
 _OPTION = re.compile(
     r"((\d+|\d*x\d+)\s*px|upright.*|(alt|link|page|lang|class|thumb|thumbnail|frame)\s*=.*|thumb|thumbnail|frame|framed|"
     r"frameless|border|left|right|center|centre|none|baseline|sub|super|top|text-top|middle|bottom|text-bottom|"
-    # the same in a few other languages
+    # the same options in a few other languages
     r"mini|miniatur|gerahmt|rahmenlos|links|rechts|zentriert|hochkant.*|vignette|gauche|droite|centré|redresse.*|"
     r"miniatura|miniaturadeimagen|miniaturadaimagem|izquierda|derecha|centro|esquerda|direita|destra|sinistra)",
     re.IGNORECASE,
@@ -73,7 +73,7 @@ _OPTION = re.compile(
 
 @dataclass
 class Content:
-    """What an article holds: paragraphs, titles linked to, and images' names with their captions."""
+    """The content of an article: paragraphs, titles of linked articles, and image name → caption."""
 
     paragraphs: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Content:
 
 
 def read_wikitext(text: str, site: Site) -> Content:
-    """The content of an article. Raises `mwparserfromhell.parser.ParserError` for what cannot be parsed."""
+    """The content of an article. Raises `mwparserfromhell.parser.ParserError` if it cannot be parsed."""
     content = Content()
     plain = _Reader(site, content).text(_parsed(text))
     plain = _LEFTOVER.sub("", _SWITCH.sub("", plain))
@@ -95,15 +95,15 @@ def _parsed(text: str) -> Wikicode:
 
 
 def _tidy(text: str) -> str:
-    """One line without quotes that mean bold or italic, and without what templates leave around them."""
+    """One line, without the quotes for bold and italic, and without brackets and commas that templates leave behind."""
     text = " ".join(_QUOTES.sub("", text).split())
     return _BEFORE_COMMA.sub("", _OPENING.sub(r"\1", _HOLLOW.sub("", text)))
 
 
 class _Reader:
-    """Walks over an article's nodes, and gathers links and images in `content`.
+    """Reads the nodes of an article, and collects links and images in `content`.
 
-    Without `content` it reads a caption: links and images in it are not the article's, and are not looked into.
+    Without `content` it reads a caption. Links and images in a caption do not count as those of the article.
     """
 
     def __init__(self, site: Site, content: Content | None = None) -> None:
@@ -119,7 +119,7 @@ class _Reader:
         }
 
     def text(self, code: Wikicode) -> str:
-        """The plain text of nodes; comments and arguments are nothing."""
+        """The plain text of nodes. Comments and arguments have none."""
         pieces = []
         for node in code.nodes:
             read = self._readers.get(type(node))
@@ -128,7 +128,7 @@ class _Reader:
         return "".join(pieces)
 
     def _plain(self, code: Wikicode) -> str:
-        """A caption."""
+        """The plain text of a caption."""
         return _tidy(_Reader(self.site).text(code))
 
     def _link(self, link: Wikilink) -> str:
@@ -170,7 +170,7 @@ class _Reader:
         return "" if link.brackets else str(link.url)
 
     def _gallery(self, lines: str) -> None:
-        """A gallery's lines: `File:Name.jpg|options|caption`."""
+        """Read the lines of a gallery: `File:Name.jpg|options|caption`."""
         if self.content is None:
             return
         for line in lines.splitlines():
@@ -180,7 +180,7 @@ class _Reader:
             self._picture(rest if known else name, _parsed(options) if options else None)
 
     def _template(self, template: Template) -> str:
-        """Templates show nothing here, but those beside an article (infoboxes) name its main image."""
+        """Collect the images of a template, such as an infobox. Its text is left out."""
         if self.content is None:
             return ""
         values = {str(p.name).strip(): p.value for p in template.params}
@@ -214,7 +214,7 @@ class _Reader:
         self._add(name, caption or instead)
 
     def _parts(self, options: Wikicode | None) -> list[str]:
-        """What stands between the `|` of a link to a file, apart from those inside other links."""
+        """The options of a link to a file, which are separated by `|`. A `|` inside another link does not count."""
         if options is None:
             return []
         reader = _Reader(self.site)
@@ -228,7 +228,7 @@ class _Reader:
 
 
 def _character(entity: HTMLEntity) -> str:
-    """The character; as in HTML, U+FFFD for a number that stands for none."""
+    """The character of an entity. As in HTML, U+FFFD stands for a number that is not a character."""
     try:
         character = entity.normalize()
     except (ValueError, OverflowError):  # beyond Unicode

@@ -1,4 +1,4 @@
-"""Work for several processes, with results in the order of the work."""
+"""Runs work in several processes, and gives the results in the order of the work."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ X = TypeVar("X")
 Y = TypeVar("Y")
 
 _AHEAD = 3
-"""Pieces of work for each process that are handed out before the first result is wanted."""
+"""How many pieces of work for each process are started before the first result is taken."""
 
 
 def in_order(function: Callable[[X], Y], work: Iterable[X], processes: int, where: str = "") -> Iterator[Y]:
-    """What `function`, which a module must define, gives for each piece of work; 0 processes: in this one.
+    """The results of `function` for all pieces of work, in order. With 0 processes, this process does the work.
 
-    Work is fetched no faster than results are, so memory stays bounded. The processes end with this one, however it
-    ends, and leave Ctrl-C to it. Raises `DataError` if one of them dies.
+    `function` must be a function of a module. New work is started only when results are taken, so memory stays bounded.
+    The processes end when this one ends, even if it is killed, and ignore Ctrl-C. Raises `DataError` if one dies.
     """
     if processes < 1:
         yield from map(function, work)
@@ -41,7 +41,7 @@ def in_order(function: Callable[[X], Y], work: Iterable[X], processes: int, wher
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
-            hint = "memory may have run out; run the same command again, with less memory for the index"
+            hint = "there may be too little memory; run the same command again, with a smaller --memory"
             raise DataError(
                 "a process that parsed articles died", where=where, hint=hint, code="retrieval.worker-died"
             ) from error

@@ -1,1 +1,1 @@
-"""From a corpus to an index folder, in steps that may be cut off anywhere."""
+"""Building an index folder from a corpus. A build can be stopped at any point and continued."""

@@ -1,10 +1,17 @@
-"""From a corpus to an index folder: in steps that may be cut off anywhere, and are never done twice.
+"""Building an index folder from a corpus. A build can be killed at any point; the same command then continues it.
 
-An article is put into the indexes unless `articles.db` has it with the same digest. A step commits in this order:
-that a commit begins, with its articles; the text index; the image index; that the articles are held. What a killed
-build left in doubt is put again, and putting twice is putting once. But tantivy counts a deleted paragraph among those
-that have a word until its segment is merged; so what the text index did commit (its stamp tells) is not put there
-twice, and the same command, given again, ends as if nothing had happened.
+An article is added to the indexes unless `articles.db` lists it with the same digest. Each step commits in this order:
+
+1. `articles.db`: these articles are being committed;
+2. the text index;
+3. the image index;
+4. `articles.db`: these articles are in the indexes.
+
+If a build is killed in between, the next one adds these articles again. Adding an article twice has the same effect as
+adding it once. There is one exception: tantivy still counts a deleted paragraph in its word statistics until the
+segment is merged. So an article that the text index has already committed is not added to it again; the stamp of the
+text index tells whether its commit was made. In this way an interrupted build gives the same index as an uninterrupted
+one.
 """
 
 from __future__ import annotations
@@ -43,26 +50,27 @@ if TYPE_CHECKING:
 
 CLIP = "openai/clip-vit-base-patch32"
 MEMORY = 256 << 20
-"""Bytes that the text index may gather before it writes them."""
+"""Bytes that the text index may hold in memory before it writes them."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
 
 _CHUNK, _CHARACTERS = 256, 2_000_000
-"""Articles, and characters, that are looked at together."""
+"""The most articles, and the most characters, that are processed together."""
 _REMOVED = 4096
-"""Articles that are taken out together."""
+"""The most articles that are removed together."""
 _COMMIT, _SECONDS = 50_000, 120
-"""Articles, and seconds, from one commit to the next."""
+"""The most articles, and the most seconds, between two commits."""
 _STAMP = "text stamp"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a build did, and what there is now.
+    """What a build did, and what the index contains now.
 
-    Of the corpus's articles some were `added`, some `changed`, the others are `unchanged`. Articles that it no longer
-    has were `removed`, or `left` in the index. `paragraphs` and `pictures` are None where they are not indexed.
+    Each article of the corpus was `added`, `changed` or `unchanged`. Articles that the corpus no longer has were
+    `removed` from the index, or `left` in it. `paragraphs` and `pictures` are None if they are not indexed.
+    `unreadable` is the number of images that could not be read.
     """
 
     articles: int
@@ -93,28 +101,30 @@ def build_index(
     prune: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
-    """Put a corpus into the index folder `out`, which is made, gone on with, or added to.
+    """Index a corpus in the folder `out`. The folder is created, or the index in it is continued or updated.
 
     Args:
-        corpus: a file of jsonlines, or a MediaWiki export.
-        out: a folder that is empty, or holds an index of the same settings.
-        format: "jsonl", "wikipedia", or "auto", which looks.
-        images: the folder of images (default: the corpus's).
-        text: whether paragraphs are indexed.
-        pictures: whether images are.
-        clip: the CLIP model that encodes them, of the Hub or in a folder; `revision` is the Hub's.
-        memory_bytes: what the text index may gather before it writes.
+        corpus: a JSON-lines file or a MediaWiki export.
+        out: a folder that is new or empty, or contains an index with the same settings.
+        format: "jsonl", "wikipedia", or "auto" (detected from the file).
+        images: the folder of images (default: the folder of the corpus).
+        text: whether to index paragraphs.
+        pictures: whether to index images.
+        clip: the CLIP model that encodes the images: a name on the Hub or a folder.
+        revision: the revision of that model on the Hub.
+        memory_bytes: how much the text index may hold in memory before it writes.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps", for CLIP.
-        prune: take out articles that the corpus no longer has.
-        progress: called with ("corpus.jsonl (kB)", done, total), and the like.
+        prune: remove articles that the corpus no longer has.
+        progress: called with (what, done, total), for example ("corpus.jsonl (kB)", 200, 1500).
 
-    Raises `DataError` for a corpus that cannot be read, a folder that holds something else, another build at work
-    there, and a disk that refuses; `Interrupted` on Ctrl-C and SIGTERM. After each of them the same command goes on.
+    Raises `DataError` if the corpus cannot be read, if the folder contains something else, if another build is running
+    in it, or if the disk is full or not writable; `Interrupted` on Ctrl-C and SIGTERM. After each of them the same
+    command continues the build.
     """
     if not (text or pictures):
         raise MMKitError(
-            "neither text nor images are to be indexed",
-            hint="leave --no-text or --no-images out",
+            "nothing to index: both text and images are turned off",
+            hint="remove --no-text or --no-images",
             code="retrieval.nothing-to-index",
         )
     started = time.monotonic()
@@ -142,7 +152,7 @@ def build_index(
 
 
 class Build:
-    """One pass over a corpus."""
+    """One pass over a corpus, which updates an index folder."""
 
     def __init__(
         self, ledger: Ledger, text: TextWriter | None, images: ImageWriter | None, progress: Progress
@@ -155,11 +165,11 @@ class Build:
             self.writers[IMAGES] = images
         self.read = self.changed = self.unchanged = self.removed = self.repeated = 0
         self._open: dict[str, str] = {}
-        """Articles put since the last commit, with their digests."""
+        """Articles added since the last commit: id → digest."""
         self._committed = time.monotonic()
 
     def run(self, source: Corpus, prune: bool) -> None:
-        """Put what is new, take out what is gone, and finish. Raises `Interrupted` on Ctrl-C and SIGTERM."""
+        """Add new articles, remove old ones, and finish the indexes. Raises `Interrupted` on Ctrl-C and SIGTERM."""
         with StopSignal() as stop:
             try:
                 self._resolve()
@@ -179,7 +189,7 @@ class Build:
             except (KeyboardInterrupt, MMKitError) as error:
                 if isinstance(error, MMKitError) and not stop.received:
                     raise
-                # the signal may have reached the processes that parse, too: then their end is no error
+                # the signal may have ended the processes that parse, too; this is not an error of its own
                 stopped = Interrupted(
                     f"stopped by {stop.name} after {self.read:,} articles",
                     hint=AGAIN,
@@ -189,18 +199,18 @@ class Build:
                 raise stopped from None
         if not len(self.ledger):
             raise DataError(
-                "there is no article in the corpus", where=source.path, code="retrieval.empty-corpus"
+                "the corpus contains no articles", where=source.path, code="retrieval.empty-corpus"
             )
 
     def _resolve(self) -> None:
-        """Settle what the last build left open: whether the text index made the commit that was cut off."""
+        """Find out whether the text index made the commit at which the last build was killed, and note it."""
         text = self._text
         made = text is not None and text.stamp() != self.ledger.fact(_STAMP)
         self.ledger.resolve(State.IN_TEXT if made else State.IN_DOUBT)
         self.ledger.commit()
 
     def _put(self, chunk: list[Article]) -> None:
-        """Put those articles of a chunk that the indexes do not have as they are."""
+        """Add the articles of a chunk that are new or changed."""
         known = self.ledger.known([article.id for article in chunk])
         digests: dict[str, str] = {}
         same: list[Article] = []
@@ -238,7 +248,7 @@ class Build:
         self._committed = time.monotonic()
 
     def _take_out(self, prune: bool) -> None:
-        """Remove articles that the corpus lacks: all, or those that a killed build left in doubt."""
+        """Remove articles that are not in the corpus. Without `prune`, only those that a killed build left in doubt."""
         for gone in self.ledger.unseen(_REMOVED, held=prune):
             self.ledger.doubt(gone)
             self.ledger.commit()
@@ -255,10 +265,8 @@ class Build:
         self.progress(f"{source.path.name} (kB)", done, total)
 
     def summary(self, repairs: Mapping[str, int], seconds: float) -> Summary:
-        """What was done."""
-        repeated = (
-            {"article with an id that occurred before left out": self.repeated} if self.repeated else {}
-        )
+        """What this pass did. `repairs` are those of the corpus."""
+        repeated = {"article with a repeated id skipped": self.repeated} if self.repeated else {}
         return Summary(
             articles=len(self.ledger),
             added=self.read - self.changed - self.unchanged,
@@ -299,7 +307,7 @@ def _facts(source: Corpus, settings: Mapping[str, Any], summary: Summary) -> dic
 
 @contextlib.contextmanager
 def _explained(out: Path) -> Iterator[None]:
-    """Say of a full disk, whoever found it full, that the same command goes on; explain other `OSError`s."""
+    """Turn errors of the disk into a `DataError`. For a full disk, the hint says how to continue."""
     with explained(out, DataError):
         try:
             yield
@@ -311,7 +319,7 @@ def _explained(out: Path) -> Iterator[None]:
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind an error; libraries in other languages say so in words."""
+    """Whether the cause of an error is a full disk. Libraries in other languages report it in the text only."""
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             return True

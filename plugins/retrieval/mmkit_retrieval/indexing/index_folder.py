@@ -20,7 +20,7 @@ from mmkit_retrieval.text import text_files
 FORMAT = 1
 INDEX, LEDGER, LOCK, TEXT, IMAGES = "index.json", "articles.db", ".lock", "text", "images"
 AGAIN = "run the same command again: it continues where it stopped"
-"""A hint."""
+"""The hint of errors after which a build can be continued."""
 
 
 def read_facts(out: Path) -> dict[str, Any]:
@@ -33,22 +33,22 @@ def read_facts(out: Path) -> dict[str, Any]:
             raise DataError(
                 "the index is unfinished", where=out, hint=AGAIN, code="retrieval.index-unfinished"
             ) from None
-        hint = "make one with `mmkit retrieval build-index`, or name where it is now (a run keeps its own recipe.cfg)"
+        hint = "build one with `mmkit retrieval build-index`, or correct the path in the recipe (of a run: recipe.cfg)"
         raise DataError("there is no index here", where=out, hint=hint, code="retrieval.no-index") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the index is damaged: {error}",
             where=out / INDEX,
-            hint="build it anew",
+            hint="build it again",
             code="retrieval.index-damaged",
         ) from error
     if version != FORMAT:
         raise _newer(out, version)
     if not all(isinstance(facts.get(key), dict) for key in ("counts", "settings")):
         raise DataError(
-            "the index is damaged: the file does not say what the index holds",
+            "the index is damaged: the file does not say what the index contains",
             where=out / INDEX,
-            hint="build it anew",
+            hint="build it again",
             code="retrieval.index-damaged",
         )
     return facts
@@ -60,22 +60,25 @@ def write_facts(out: Path, facts: Mapping[str, Any]) -> None:
 
 
 def check_folder(out: Path) -> None:
-    """Make the folder. Raises `DataError` for one that holds anything but an index."""
+    """Create the folder. Raises `DataError` if it contains anything that is not an index."""
     with explained(out, DataError):
         out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in out.iterdir() if not is_temporary(path)} - {LOCK}
     if names and LEDGER not in names:
-        hint = "name a new folder, or one that an index was built in"
+        hint = "give a new folder, or one that contains an index"
         raise DataError(
-            "the folder is not empty, and holds no index", where=out, hint=hint, code="retrieval.folder-taken"
+            "the folder is not empty, and contains no index",
+            where=out,
+            hint=hint,
+            code="retrieval.folder-taken",
         )
 
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keep other builds out of the folder, and remove what a killed one had begun to write.
+    """Lock the folder for one build, and remove temporary files of builds that were killed.
 
-    Raises `DataError` if one is at work there.
+    Raises `DataError` if another build is running in it.
     """
     lock = FileLock(out / LOCK)
     try:
@@ -93,11 +96,13 @@ def alone(out: Path) -> Iterator[None]:
 
 
 def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
-    """Keep what the index is made of, or compare. Which CLIP it is made with, the image index knows itself.
+    """Note the settings of a new index, or compare them with those of an existing one.
 
-    While no article is in all of its parts nothing is decided: a first build that failed, for want of a CLIP model
-    say, may be begun otherwise. Raises `DataError` for an index of another format or other parts, and for one that
-    has lost a part: what the list of articles says is there would never be put again.
+    The image index compares its CLIP model itself. As long as no article is completely indexed, settings may change: if
+    a first build failed, because a CLIP model was missing for example, the next may use others.
+
+    Raises `DataError` if the index has another format or other parts, and if the folder of a part is missing. Articles
+    that are listed as indexed are never added again, so such a part would stay empty.
     """
     version, made = ledger.fact("format"), ledger.fact("settings")
     if made is not None and version != FORMAT:
@@ -105,7 +110,7 @@ def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
     if made is not None and len(ledger):
         for part, is_there in ((TEXT, text_files.is_index), (IMAGES, vectors.is_index)):
             if made[part] and settings[part] and not is_there(out / part):
-                what = f"the index has lost its folder {part}/, which {LEDGER} says is filled"
+                what = f"the folder {part}/ of the index is missing, but {LEDGER} lists articles in it"
                 raise DataError(
                     what,
                     where=out,
@@ -124,7 +129,7 @@ def settle(ledger: Ledger, settings: Mapping[str, Any], out: Path) -> None:
         if made[part] != settings[part]:
             has, wanted = ("with" if value else "without" for value in (made[part], settings[part]))
             raise DataError(
-                f"the index was started {has} {part}, and now it would continue {wanted} {part}",
+                f"the index was started {has} {part}, but this command would continue it {wanted} {part}",
                 where=out,
                 hint=f"build into another folder, or {'leave out' if made[part] else 'give'} --no-{part}",
                 code="retrieval.other-settings",

@@ -1,9 +1,9 @@
-"""What a searchable index promises to who writes it and to who searches it.
+"""The contract of a part of an index that a build writes.
 
-An index folder that `mmkit retrieval build-index CORPUS OUT` writes:
+`mmkit retrieval build-index CORPUS OUT` writes this folder:
 
-    index.json      format, corpus, settings, counts; written last, and again after every addition
-    articles.db     article id → digest: what is in the indexes already
+    index.json      format, corpus, settings, counts; written last, by each build
+    articles.db     article id → digest: which articles are in the indexes
     text/           paragraphs, in tantivy (absent with --no-text)
     images/         images, in faiss (absent with --no-images)
 """
@@ -17,22 +17,22 @@ from mmkit_retrieval.corpora.article import Article
 
 
 class Writer(Protocol):
-    """Writes one of an index folder's parts; one process at a time."""
+    """Writes one part of an index folder. Only one process may write at a time."""
 
     def put(self, articles: Sequence[Article]) -> None:
-        """Add articles, in place of what there is of the same ids: putting twice is putting once."""
+        """Add articles. They replace articles with the same ids, so adding twice has the effect of adding once."""
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take articles out; ids that are not there do not matter."""
+        """Remove articles. Unknown ids are ignored."""
 
     def commit(self) -> None:
-        """Make everything put and removed so far durable; a killed process loses only what came after."""
+        """Save all changes so far. A process that is killed loses only later changes."""
 
     def finish(self) -> None:
-        """Commit, and do what is done once at the end (train a quantiser, merge segments)."""
+        """Commit, and do what is done once at the end (train a quantizer, merge segments)."""
 
     def close(self) -> None:
-        """Let go of files without committing."""
+        """Close the files without committing."""
 
     def __len__(self) -> int:
-        """Paragraphs, or images, that are committed."""
+        """How many paragraphs or images are committed."""

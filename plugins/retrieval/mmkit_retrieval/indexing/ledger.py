@@ -1,4 +1,4 @@
-"""Which articles an index holds: `articles.db`, in SQLite."""
+"""The list of articles that an index contains: `articles.db`, an SQLite file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any, NamedTuple
 from mmkit.errors import DataError
 
 _MARKS = 500
-"""Parameters of a statement, well under SQLite's limit."""
+"""The most parameters in one statement; SQLite allows more."""
 
 
 class State(IntEnum):
-    """What an index holds of an article whose digest is noted."""
+    """Which parts of an index contain an article, as far as is known."""
 
-    HELD = 0  # the article
-    COMMITTING = 1  # perhaps: this step's commit has begun
-    IN_TEXT = 2  # the text index has it, of the others it is not known
-    IN_DOUBT = 3  # anything
+    HELD = 0  # all parts contain it
+    COMMITTING = 1  # a commit of it has begun; whether it ended is unknown
+    IN_TEXT = 2  # the text index contains it; for the image index this is unknown
+    IN_DOUBT = 3  # unknown for all parts
 
 
 class Entry(NamedTuple):
-    """What is noted of an article, and whether this pass has come across it before."""
+    """What the list says about an article, and whether this pass has seen the article already."""
 
     digest: str
     state: State
@@ -36,11 +36,10 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """Article id → digest, and when a corpus was last seen to have the article.
+    """The list of articles: id → digest, state, and the last pass that saw the article in the corpus.
 
-    Everything since the last `commit` is one transaction: after a crash it is in the file completely or not at all.
-    A *pass* is one reading of a corpus. Raises `DataError` where the file cannot be used; a disk that is full raises
-    `OSError`, as it does everywhere else.
+    A *pass* is one reading of a corpus. All changes since the last `commit` are one transaction: after a crash the file
+    has all of them or none. Raises `DataError` if the file cannot be used. A full disk raises `OSError`, as elsewhere.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,18 +59,18 @@ class Ledger:
             self.note("pass", self._pass)
 
     def fact(self, key: str) -> Any:
-        """What was noted under a key; None if nothing was."""
+        """The value stored under a key, or None."""
         with self._explained():
             row = self._database.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
             return None if row is None else json.loads(row[0])
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a JSON value under a key."""
+        """Store a JSON value under a key."""
         with self._explained():
             self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
 
     def known(self, ids: Sequence[str]) -> dict[str, Entry]:
-        """Those articles that are there."""
+        """The entries of those articles that are in the list."""
         found = {}
         with self._explained():
             for start in range(0, len(ids), _MARKS):
@@ -82,19 +81,19 @@ class Ledger:
         return found
 
     def put(self, digests: Mapping[str, str], state: State = State.HELD) -> None:
-        """Articles that this pass comes across, and what the index has of them."""
+        """Enter articles that this pass has seen, with their state."""
         rows = [(id, digest, int(state), self._pass) for id, digest in digests.items()]
         with self._explained():
             self._database.executemany("INSERT OR REPLACE INTO articles VALUES (?, ?, ?, ?)", rows)
 
     def doubt(self, ids: Sequence[str]) -> None:
-        """What the index has of these articles is about to be removed."""
+        """Note that these articles are about to be removed from the index."""
         with self._explained():
             rows = [(int(State.IN_DOUBT), id) for id in ids]
             self._database.executemany("UPDATE articles SET state = ? WHERE id = ?", rows)
 
     def resolve(self, state: State) -> None:
-        """Say of the articles whose commit was cut off what became of them."""
+        """Set the state of all articles whose commit was interrupted."""
         with self._explained():
             values = (int(state), int(State.COMMITTING))
             self._database.execute("UPDATE articles SET state = ? WHERE state = ?", values)
@@ -105,7 +104,7 @@ class Ledger:
             self._database.executemany("DELETE FROM articles WHERE id = ?", [(id,) for id in ids])
 
     def unseen(self, size: int, held: bool = True) -> Iterator[list[str]]:
-        """Articles that this pass has not come across, `size` at a time; without `held`, only those in doubt."""
+        """Articles that this pass has not seen, `size` at a time. Without `held`, only those that are not `HELD`."""
         query = "SELECT id FROM articles WHERE id > ? AND pass < ? AND state >= ? ORDER BY id LIMIT ?"
         least, last = 0 if held else 1, ""
         while True:
@@ -117,19 +116,19 @@ class Ledger:
             last = ids[-1]
 
     def count_unseen(self) -> int:
-        """How many articles this pass has not come across."""
+        """How many articles this pass has not seen."""
         with self._explained():
             query = "SELECT count(*) FROM articles WHERE pass < ?"
             return int(self._database.execute(query, (self._pass,)).fetchone()[0])
 
     def holds_any(self) -> bool:
-        """Whether the index has any article for certain."""
+        """Whether any article is known to be in all parts of the index."""
         with self._explained():
             query = "SELECT 1 FROM articles WHERE state = ? LIMIT 1"
             return self._database.execute(query, (int(State.HELD),)).fetchone() is not None
 
     def commit(self) -> None:
-        """Make everything so far durable."""
+        """Save all changes so far."""
         with self._explained():
             self._database.execute("COMMIT")
             self._database.execute("BEGIN IMMEDIATE")

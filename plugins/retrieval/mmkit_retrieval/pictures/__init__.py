@@ -1,1 +1,1 @@
-"""Images as CLIP vectors, in an index on disk."""
+"""The image index: images, searched by their CLIP vectors."""

@@ -1,4 +1,4 @@
-"""Images as unit vectors, through the image tower of a CLIP model (Radford et al., 2021)."""
+"""Images as unit vectors, from the image tower of a CLIP model (Radford et al., 2021)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClipImages:
         device: a torch device.
         precision: of the network; "auto" is float16 on a GPU and float32 elsewhere.
 
-    Raises `PartError` for a model that cannot be loaded or is not a CLIP.
+    Raises `PartError` if the model cannot be loaded or is not a CLIP model.
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class ClipImages:
         return self._encoder.dim
 
     def pixels(self, picture: Pillow.Image) -> Tensor:
-        """An image as the network takes it, `[3, H, W]` on the CPU; threads may do so side by side."""
+        """An image as input of the network, `[3, H, W]` on the CPU. Several threads may call this at once."""
         return self._encoder.source.prepared(picture)
 
     def vectors(self, pixels: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The vectors `[N, D]` of such images, of length 1."""
+        """The unit vectors `[N, D]` of N such inputs."""
         if not pixels:
             return np.empty((0, self.width), np.float32)
         pooled = self._encoder.encode({"pixels": torch.stack(list(pixels)).to(self.dtype)})["pooled"]
         return torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
 
     def probe(self) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The vector `[D]` of a fixed image: what tells this model from others, wherever its files lie."""
+        """The vector `[D]` of a fixed image. It identifies the model, wherever its files are."""
         across, down = np.meshgrid(np.arange(224), np.arange(224))
         stripes = np.stack([across, down, 255 * ((across // 28 + down // 28) % 2)], axis=2)
         vector: np.ndarray[Any, np.dtype[np.float32]] = self.vectors(
@@ -68,26 +68,27 @@ class ClipImages:
 
 
 def same_model(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two probes come from the same weights; precisions and devices change them by less than this."""
+    """Whether two probes come from the same weights. Another precision or device changes a probe much less."""
     return len(one) == len(other) and float(np.dot(one, other)) > 0.99
 
 
 def clip_of(
     model: Model, elsewhere: str | None = None, device: str = "cpu", precision: Precision = "auto"
 ) -> ClipImages:
-    """The CLIP model that an index was made with, by the name it has there or from the folder `elsewhere`.
+    """The CLIP model that an index was built with. It is loaded by the name in the index, or from the folder
+    `elsewhere`.
 
-    Raises `PartError` if it cannot be had or is another one.
+    Raises `PartError` if it cannot be loaded or is another model.
     """
     name, revision = (elsewhere, None) if elsewhere else (model.clip, model.revision)
     clip = ClipImages(name, revision, device, precision)
-    hint = f"the index was made with {model.clip}: name that model, or a folder that holds it"
+    hint = f"the index was built with {model.clip}: give that model, or a folder that contains it"
     if clip.width != model.width:
-        what = f"the CLIP model {name} makes vectors of width {clip.width}, and the index holds {model.width}"
+        what = f"the CLIP model {name} makes vectors of width {clip.width}, but those of the index have {model.width}"
         raise PartError(what, hint=hint, code="retrieval.other-clip")
     if not same_model(clip.probe().tolist(), model.probe):
         raise PartError(
-            f"the CLIP model {name} is not the index's: its vectors differ",
+            f"the CLIP model {name} is not the model of the index: it gives other vectors",
             hint=hint,
             code="retrieval.other-clip",
         )

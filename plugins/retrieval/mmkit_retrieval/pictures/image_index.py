@@ -1,6 +1,8 @@
-"""The images of a corpus, found by their likeness to another: an index folder's `images/`.
+"""The image index: the images of a corpus, searched by their similarity to another image.
 
-facts.json              what the folder holds and the checksums of its files; written last
+Files in the folder `images/` of an index:
+
+facts.json              what the folder contains, with the checksums of its files; written last
 nearest-<n>-<m>.faiss   see `nearest.py`
 vectors-<n>.f16, pictures.db   see `vectors.py`
 """
@@ -34,16 +36,16 @@ from mmkit_retrieval.pictures.vectors import (
 from mmkit_retrieval.retrieved import Retrieved
 
 QUERIES = 64
-"""Queries whose findings are compared at once."""
+"""How many queries are ranked at once."""
 
 __all__ = ["ImageIndex", "ImageWriter"]
 
 
 class ImageIndex:
-    """The images that an `ImageWriter` finished, memory-mapped: memory hardly grows with them.
+    """A finished image index to search. It is memory-mapped, so memory hardly grows with the number of images.
 
-    `model` names the CLIP model that queries have to come from (None where there is no image), `identity` changes
-    with the contents, `facts` are those of the file, and `probes` inverted lists are searched for a query.
+    `model` is the CLIP model from which the vectors of queries must come (None if there are no images). `identity`
+    changes with the contents. `facts` are those of `facts.json`. For each query, `probes` inverted lists are searched.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any], database: sqlite3.Connection) -> None:
@@ -58,9 +60,9 @@ class ImageIndex:
 
     @classmethod
     def open(cls, folder: Path) -> ImageIndex:
-        """The index in `folder`, after a look at every byte of it.
+        """The index in `folder`, after all its files were read and their checksums compared.
 
-        Raises `DataError` for one that is missing, unfinished, damaged, or of a newer format.
+        Raises `DataError` if it is missing, unfinished, damaged, or of another version.
         """
         facts, path = read_facts(folder), folder / DATABASE
         if not is_index(folder):
@@ -85,15 +87,15 @@ class ImageIndex:
         return index
 
     def __len__(self) -> int:
-        """Pictures."""
+        """How many images there are."""
         return int(self.facts["pictures"])
 
     def search(self, vectors: Array, top: int) -> list[list[Retrieved]]:
         """The `top` images nearest to each of `vectors [N, D]`, best first; the score is their cosine, in [-1, 1].
 
-        Equal ones come in the order they were put. What inverted lists find, `candidates` times as many, is compared
-        exactly, with the vectors as they are stored. Raises `DataError` for vectors of another width or not finite,
-        and where the index has changed since it was opened.
+        Images of equal score come in the order in which they were added. The inverted lists give `candidates` times as
+        many images; their exact cosines are then computed from the stored vectors. Raises `DataError` if vectors have
+        another width or are not finite, and if the index has changed since it was opened.
         """
         queries = np.ascontiguousarray(vectors, np.float32)
         if self._nearest is None or not len(queries):
@@ -123,13 +125,15 @@ class ImageIndex:
         width = self._vectors.shape[1]
         if queries.ndim != 2 or queries.shape[1] != width:
             raise DataError(
-                f"the index holds vectors of width {width}, not {queries.shape[-1]}",
+                f"the vectors of the index have width {width}, but that of a query has {queries.shape[-1]}",
                 where=self.folder,
-                hint=f"make queries with {self.model.clip}" if self.model else "",
+                hint=f"encode queries with {self.model.clip}" if self.model else "",
                 code="retrieval.query-width",
             )
         if not np.isfinite(queries).all():
-            raise DataError("a query is not finite", where=self.folder, code="retrieval.query-not-finite")
+            raise DataError(
+                "the vector of a query is not finite", where=self.folder, code="retrieval.query-not-finite"
+            )
 
     def _ranked(self, queries: Array, found: Array, top: int) -> tuple[Array, Array]:
         """The best `top` of the rows found for each query, with their exact cosines."""
@@ -140,7 +144,7 @@ class ImageIndex:
         return rows, scores.clip(-1, 1)
 
     def _known(self, rows: Sequence[int]) -> dict[int, dict[str, str]]:
-        """What the database says of rows."""
+        """What the database knows about these rows."""
         known = {}
         with database_errors(self.folder / DATABASE):
             for row, article, number, path, caption, title, lead in self._rows(rows):
@@ -164,14 +168,14 @@ class ImageIndex:
 
     def _rows(self, rows: Sequence[int]) -> Iterator[Any]:
         columns = "row, article, number, path, caption, title, lead"
-        for start in range(0, len(rows), 500):  # well under SQLite's limit on parameters of a statement
+        for start in range(0, len(rows), 500):  # SQLite limits the parameters of a statement
             some = rows[start : start + 500]
             marks = ",".join("?" * len(some))
             statement = f"SELECT {columns} FROM pictures JOIN articles ON article = id WHERE row IN ({marks})"
             yield from self._database.execute(statement, some)
 
     def blocks(self, size: int) -> Iterator[tuple[list[dict[str, str]], Array]]:
-        """All images in turn: what is known of each, and their vectors `[n, D]` in float32; n is at most `size`."""
+        """All images in blocks of at most `size`: what is known about each, and their vectors `[n, D]` in float32."""
         for first in range(0, len(self), size):
             rows = range(first, min(first + size, len(self)))
             known = self._known(rows)
@@ -185,5 +189,5 @@ class ImageIndex:
             )
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._database.close()

@@ -1,4 +1,4 @@
-"""Putting the images of a corpus into an index folder's `images/`, through CLIP."""
+"""Encodes the images of a corpus with CLIP, and writes them to the folder `images/` of an index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mmkit_retrieval.pictures.clip_images import ClipImages, Precision
 
 FLAT_BELOW = 1_000_000
-"""Pictures from which on they are searched through inverted lists."""
+"""An index with at least this many images is searched through inverted lists; a smaller one is searched exactly."""
 
 _ALL = """
 SELECT article, number, content, path, caption, title, lead FROM pictures JOIN articles ON article = id
@@ -46,25 +46,23 @@ class _Waiting:
 
 
 class ImageWriter:
-    """Puts articles' images into a folder; a `Writer` of `indexing/index_writer.py`. One process at a time.
+    """Writes an image index (a `Writer` of `indexing/index_writer.py`). Only one process may write at a time.
 
-    Images that are missing or broken are counted (`unreadable`) and listed in the index with their reasons, and
-    are no error. An image whose content is in the index already is not encoded again. Memory holds one batch of
-    images and, while the faiss files are written, at most one of them and the sample that lists are learnt from.
+    Missing and broken images are not an error. They are counted (`unreadable`) and listed in the index with the
+    reasons. An image is encoded once, even if several articles have it. Memory holds one batch of images. While the
+    faiss files are written, it holds at most one of them, and the sample on which inverted lists are trained.
 
     Args:
-        folder: made if need be; what is in it is added to.
-        clip: a CLIP model of the Hub, or a folder that holds one; the one that the index was begun with.
-        revision: the model's revision on the Hub.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        batch_size: images that are encoded together.
-        precision: of the network; "auto" is float16 on a GPU and float32 elsewhere.
-        flat_below: images from which on `finish` writes inverted lists; below, search is exact.
-        lists: how many of those, by default the square root of the number of images.
-        threads: how many images are decoded side by side.
+        folder: created if it does not exist. An index in it is continued.
+        clip: a CLIP model on the Hub, or a folder that contains one. It must be the model with which the index was
+        started. revision: the model's revision on the Hub. device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        batch_size: how many images are encoded together. precision: of the network; "auto" is float16 on a GPU and
+        float32 elsewhere. flat_below: with at least so many images, `finish` writes inverted lists. With fewer, the
+        search is exact. lists: how many inverted lists; by default the square root of the number of images. threads:
+        how many images are decoded at the same time.
 
-    Raises `DataError` for a folder that is damaged, in use, not writable, or made with another CLIP model, and
-    `PartError` if the model cannot be had.
+    Raises `DataError` if the folder is damaged, in use, not writable, or was written with another CLIP model, and
+    `PartError` if the model cannot be loaded.
     """
 
     def __init__(
@@ -94,13 +92,13 @@ class ImageWriter:
         begun_with = self._store.model
         if begun_with and (begun_with.clip, begun_with.revision) != (clip, revision):
             try:
-                self._load()  # the same model may lie elsewhere now
+                self._load()  # compares the weights: the same model may be in another folder now
             except BaseException:
                 self.close()
                 raise
 
     def put(self, articles: Sequence[Article]) -> None:
-        """Add the images of articles, in place of what there is of the same ids."""
+        """Add the images of articles. They replace the images of articles with the same ids."""
         for article in articles:
             pictures = [self._looked_at(article, number) for number in range(len(article.images))]
             vectors = [self._store.vector_of(p.content) if p else None for p, _ in pictures]
@@ -120,7 +118,7 @@ class ImageWriter:
                 self._encode(self.batch_size)
 
     def _looked_at(self, article: Article, number: int) -> tuple[_Waiting | None, str]:
-        """An image with its content's hash, or None and why it has none. Decodes nothing."""
+        """An image with the hash of its content, or None and the reason. The image is not decoded."""
         image = article.images[number]
         try:
             content = content_key(Image(image.path))
@@ -129,7 +127,7 @@ class ImageWriter:
         return _Waiting(article.id, number, content, image.path, image.caption), ""
 
     def _encode(self, count: int) -> None:
-        """Give the first waiting images their vectors."""
+        """Compute the vectors of the first `count` waiting images, and add them to the index."""
         waiting, self._waiting = self._waiting[:count], self._waiting[count:]
         clip = self._load()
 
@@ -152,7 +150,7 @@ class ImageWriter:
             self._store.add(fields, vectors)
 
     def _load(self) -> ClipImages:
-        """The CLIP model, which the index has to have been begun with."""
+        """The CLIP model. Raises `DataError` if the index was started with another."""
         if self._encoder is None:
             from mmkit.inference.devices import pick_device
             from mmkit_retrieval.pictures.clip_images import ClipImages, same_model
@@ -161,9 +159,9 @@ class ImageWriter:
             probe, begun_with = clip.probe().tolist(), self._store.model
             if begun_with is not None and not same_model(probe, begun_with.probe):
                 raise DataError(
-                    f"the image index was made with {begun_with.clip}, which is not the model {self.clip}",
+                    f"the image index was built with {begun_with.clip}, and {self.clip} is another model",
                     where=self.folder,
-                    hint="name that model, or build into a new folder",
+                    hint=f"give {begun_with.clip} as the CLIP model, or build into a new folder",
                     code="retrieval.other-clip",
                 )
             self._store.model = begun_with or Model(self.clip, self.revision, tuple(probe))
@@ -171,19 +169,19 @@ class ImageWriter:
         return self._encoder
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take the images of articles out."""
+        """Remove the images of articles."""
         gone = set(ids)
         self._waiting = [picture for picture in self._waiting if picture.article not in gone]
         self._store.remove(ids)
 
     def commit(self) -> None:
-        """Make everything put and removed so far durable."""
+        """Save all changes so far."""
         while self._waiting:
             self._encode(self.batch_size)
         self._store.commit()
 
     def finish(self) -> None:
-        """Commit, drop what was removed, and write the faiss index and the facts, unless they are up to date."""
+        """Commit, delete the vectors of removed images, and write faiss index and facts unless they are up to date."""
         self.commit()
         self._store.compact()
         state, count = self._store.state, self._store.state.rows
@@ -197,8 +195,8 @@ class ImageWriter:
                 path.unlink()
 
     def _write(self, state: State, kind: nearest.Kind, settings: str) -> None:
-        """Write the faiss files and, when those are durable, the facts."""
-        (self.folder / FACTS).unlink(missing_ok=True)  # they say nothing of files that are being replaced
+        """Write the faiss files and then, once they are safely on disk, the facts."""
+        (self.folder / FACTS).unlink(missing_ok=True)  # they describe files that are about to be replaced
         vectors, checks = mapped(self.folder, state), {}
         if len(vectors):
 
@@ -222,7 +220,7 @@ class ImageWriter:
         write_json(self.folder / FACTS, facts)
 
     def _is_finished(self, state: State, settings: str) -> bool:
-        """Whether the faiss index and the facts are those of the last commit, and undamaged."""
+        """Whether faiss index and facts belong to the last commit and are not damaged."""
         try:
             facts = read_facts(self.folder)
             check_files(self.folder, facts)
@@ -231,7 +229,7 @@ class ImageWriter:
         return bool(facts["generation"] == state.generation and facts["settings"] == settings)
 
     def _identity(self, settings: str, state: State) -> str:
-        """A hash of the contents: what search answers with, in whichever order it was put."""
+        """A hash of the contents. It does not depend on the order in which articles were added."""
         model = state.model and [state.model.clip, state.model.revision]
         digest = hashlib.blake2b(json.dumps([FORMAT, settings, model]).encode(), digest_size=16)
         for row in self._store.rows(_ALL):
@@ -239,15 +237,15 @@ class ImageWriter:
         return digest.hexdigest()
 
     def __len__(self) -> int:
-        """Pictures that are committed."""
+        """How many images are committed."""
         return self._store.committed
 
     @property
     def unreadable(self) -> int:
-        """Pictures that could not be read so far."""
+        """How many images could not be read so far."""
         return self._store.unreadable()
 
     def close(self) -> None:
-        """Let go of files without committing."""
+        """Close the files without committing."""
         self._threads.shutdown(cancel_futures=True)
         self._store.close()

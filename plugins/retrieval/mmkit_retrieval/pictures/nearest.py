@@ -1,8 +1,9 @@
-"""Nearest neighbours by inner product in faiss files (Douze et al., 2024), built and searched without loading them.
+"""Nearest neighbours by inner product, in faiss files (Douze et al., 2024) that are never loaded as a whole.
 
-Flat files hold every vector in float16 and are searched whole. Beyond a million vectors inverted lists of
-product-quantised residuals take a byte for 8 dimensions and are searched in part; what they find is meant to be
-compared again with the vectors themselves. Either comes in parts, so that building holds `PART_BYTES` at most.
+There are two kinds. Flat files hold each vector in float16, and every search reads all of them. Inverted lists of
+product-quantized residuals are for a million vectors and more: they need one byte for 8 dimensions, and a search reads
+some of the lists. The caller should rank what they find again with the exact vectors. Both kinds are written in several
+files, so that building needs about `PART_BYTES` of memory.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from mmkit_retrieval.checksums import checksum
 Kind = Literal["flat", "ivfpq"]
 Array = np.ndarray[Any, np.dtype[Any]]
 Rows = Callable[[Array], Array]
-"""Rows `[N]`, ascending, to their vectors `[N, D]` in float32."""
+"""A function from ascending rows `[N]` to their vectors `[N, D]` in float32."""
 
 PART_BYTES = 1 << 28
 STEP = 1 << 14
-"""Vectors that are added at once."""
+"""How many vectors are added at once."""
 SAMPLE = 40
-"""Vectors a list that its centre is learnt from; faiss asks for 39."""
+"""How many vectors for each list are used to train its centre; faiss asks for 39."""
 LEAST = 1024
-"""Vectors that a product quantiser of 256 centres is learnt from, at least."""
+"""The least number of vectors on which a product quantizer of 256 centres is trained."""
 SUB = 8
-"""Dimensions that share a byte."""
+"""How many dimensions share one byte."""
 
 
 def build(
@@ -43,12 +44,12 @@ def build(
     shape: tuple[int, int],
     lists: int | None = None,
 ) -> dict[str, int]:
-    """Write the files `<stem>-<part>.faiss`; return their checksums by name.
+    """Write the files `<stem>-<part>.faiss`, and return their checksums by name.
 
     Args:
-        rows: the vectors to index, by row.
-        shape: how many there are, and D.
-        lists: inverted lists, by default the square root of the number of vectors.
+        rows: gives the vectors to index, by row.
+        shape: (number of vectors, D).
+        lists: how many inverted lists; by default the square root of the number of vectors.
     """
     count, width = shape
     index, bytes_each = _empty(kind, width, lists or max(1, math.isqrt(count)))
@@ -69,7 +70,7 @@ def build(
 
 
 class Nearest:
-    """Files that `build` wrote, in their order, memory-mapped."""
+    """The files that `build` wrote, in their order, memory-mapped."""
 
     def __init__(self, paths: Sequence[Path], kind: Kind) -> None:
         faiss = _faiss()
@@ -87,9 +88,10 @@ class Nearest:
         return int(self._firsts[-1])
 
     def candidates(self, queries: Array, count: int, probes: int) -> Array:
-        """Rows `[N, count]` of vectors near each query `[N, D]`, in no order; fewer where there are fewer, or -1.
+        """Rows `[N, count]` of vectors near each query `[N, D]`, unordered. -1 stands for "none".
 
-        Inverted lists are searched `probes` at a time and, where those hold too few vectors, more.
+        There are fewer columns if the index has fewer vectors. `probes` inverted lists are searched for each query, and
+        more if these contain too few vectors.
         """
         probes = min(probes, getattr(self._parts[0], "nlist", 1))
         while True:
@@ -113,19 +115,20 @@ class Nearest:
 
 
 def settings(kind: Kind, count: int, lists: int | None) -> str:
-    """What tells apart two ways of indexing the same vectors, as JSON."""
+    """The settings of an index as JSON. If two are equal, the same vectors are indexed in the same way."""
     return json.dumps([kind, *((lists or math.isqrt(count), SUB) if kind == "ivfpq" else ())])
 
 
 def _empty(kind: Kind, width: int, lists: int) -> tuple[Any, int]:
-    """An index without vectors, and the bytes that each will take."""
+    """An index without vectors, and how many bytes each vector will take."""
     faiss = _faiss()
     if kind == "flat":
         return faiss.index_factory(width, "SQfp16", faiss.METRIC_INNER_PRODUCT), 2 * width
     pieces = next(n for n in range(max(1, width // SUB), 0, -1) if width % n == 0)
-    # np: no polysemous codes, a filter that search here does not use and that takes minutes to train
+    # np: without polysemous codes. They are a filter that is not used here and takes minutes to train.
     index = faiss.index_factory(width, f"IVF{lists},PQ{pieces}np", faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1  # says nothing of small ones
+    # no warnings about small samples
+    index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
     return index, pieces + 8
 
 
@@ -138,7 +141,7 @@ def _write(index: Any, path: Path) -> None:
 
 
 def _faiss() -> Any:
-    """The module, imported when it is first needed; its own type hints lack most of its classes."""
+    """The module faiss, imported when it is first needed. Any: most of its classes have no type hints."""
     import faiss
 
     return faiss

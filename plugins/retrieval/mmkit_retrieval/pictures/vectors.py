@@ -1,12 +1,12 @@
-"""Vectors of images on disk and what is known of each: added, replaced and removed, whole after any kill.
+"""The vectors of images on disk, and what is known about each image. A process may be killed at any point.
 
-    vectors-<n>.f16   float16, one row after another; only ever appended to
-    pictures.db       SQLite: articles, images with the row of their vector, images without one, and the state
+    vectors-<n>.f16   float16, one row after another; rows are only appended
+    pictures.db       SQLite: articles, images with the row of their vector, images without a vector, and the state
 
-The transaction in `pictures.db` decides. `commit` first makes the appended vectors durable, and then, in the
-transaction that holds the images, how many there are and their checksum. What a killed process appended beyond
-that is cut off by the next writer and never seen by a reader. An image taken out leaves its vector behind until
-`compact` writes those in use to a new file, which the same kind of transaction puts in the old one's place.
+`commit` works in two steps. First the appended vectors are saved. Then one transaction in `pictures.db` saves the new
+images, the number of vectors and their checksum. A killed process may have appended more vectors than that. Readers
+ignore them, and the next writer cuts them off. If an image is removed, its vector stays in the file until `compact`
+copies the vectors in use to a new file. A transaction then makes the new file the valid one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FORMAT = 1
 DATABASE = "pictures.db"
 BLOCK = 1 << 14
-"""Vectors that are copied at once."""
+"""How many vectors are copied at once."""
 
 _SCHEMA = """
 CREATE TABLE state (value TEXT NOT NULL);
@@ -52,7 +52,7 @@ CREATE INDEX unreadable_by_article ON unreadable (article);
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The CLIP model that vectors come from: its name, what it makes of a fixed image, and their width."""
+    """The CLIP model that vectors come from: its name, and its vector of a fixed image (`probe [D]`)."""
 
     clip: str
     revision: str | None
@@ -69,7 +69,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the database says of the vectors' file, and whom they come from; `generation` counts commits."""
+    """The state of the last commit: number, rows and checksum of the file of vectors, and the model they come from.
+
+    `generation` counts the commits.
+    """
 
     generation: int = 0
     file: int = 0
@@ -92,12 +95,12 @@ class State:
 
 
 def read_state(database: sqlite3.Connection, path: Path) -> State:
-    """The state of the last commit. Raises `DataError`, which names `path`, for one that another version wrote."""
+    """The state of the last commit. Raises `DataError`, which names `path`, if another version wrote it."""
     return State.of(database.execute("SELECT value FROM state").fetchone()[0], path)
 
 
 def mapped(folder: Path, state: State) -> Array:
-    """The vectors `[rows, D]` in float16, memory-mapped. Raises `DataError` for a file that is missing or too short."""
+    """The vectors `[rows, D]` in float16, memory-mapped. Raises `DataError` if the file is missing or too short."""
     if state.model is None or not state.rows:
         return np.empty((0, state.model.width if state.model else 0), np.float16)
     shape, path = (state.rows, state.model.width), state.path(folder)
@@ -108,19 +111,19 @@ def mapped(folder: Path, state: State) -> Array:
 
 
 def check_vectors(folder: Path, state: State) -> None:
-    """Raise `DataError` unless the vectors are those that were written."""
+    """Raise `DataError` if the checksum of the vectors is wrong."""
     vectors, path = mapped(folder, state), state.path(folder)
     if len(vectors) and checksum(path, vectors.nbytes) != state.check:
-        raise damaged(path, "its vectors are not those that were written")
+        raise damaged(path, "the checksum of its vectors is wrong")
 
 
 def is_index(folder: Path) -> bool:
-    """Whether an image index was begun in `folder`."""
+    """Whether an image index was started in `folder`."""
     return (folder / DATABASE).exists()
 
 
 def check_format(found: int, where: Path) -> None:
-    """Raise `DataError` for an image index that another version wrote."""
+    """Raise `DataError` if another version wrote the image index."""
     if found != FORMAT:
         what = f"the image index has format {found}, and this version reads {FORMAT}"
         raise DataError(
@@ -143,7 +146,7 @@ def damaged(path: Path, what: str) -> DataError:
 
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and a state that is none, into `DataError`."""
+    """Turn errors of SQLite, and of a state that cannot be read, into `DataError`."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -158,15 +161,16 @@ def database_errors(path: Path) -> Iterator[None]:
 
 
 def storable(text: str) -> str:
-    """`text` with lone surrogates, which UTF-8 has no form for, spelt out."""
+    """`text` with lone surrogates written as escapes, because UTF-8 cannot encode them."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class VectorStore:
-    """The files of a folder, opened to be written by one process at a time.
+    """Writes the files of a folder. Only one process may write at a time.
 
-    `state`, and how many images are `committed`, are those of the last commit; `model` may be set before the first
-    vector is added. Raises `DataError` if another process writes there, what is there is damaged, or the disk refuses.
+    `state` and `committed` (how many images) are those of the last commit. `model` may be set before the first vector
+    is added. Raises `DataError` if another process is writing there, if the files are damaged, or if the disk is full
+    or not writable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -201,13 +205,13 @@ class VectorStore:
             self._begin()
 
     def _tidy(self) -> None:
-        """Remove what a killed process left: half-written files, and vectors that the state does not name."""
+        """Remove what a killed process left: temporary files, and files of vectors that are not in use."""
         for path in [*self.folder.glob("vectors-*.f16"), *self.folder.glob(".*.tmp")]:
             if path != self.state.path(self.folder):
                 path.unlink()
 
     def _begin(self) -> None:
-        """Open the vectors' file, cut to its state, and a transaction."""
+        """Cut the file of vectors to the length in the state, open it, and begin a transaction."""
         path = self.state.path(self.folder)
         is_new = not path.exists()
         self._file: IO[bytes] = path.open("a+b", buffering=0)
@@ -226,31 +230,31 @@ class VectorStore:
         return self.state.model.width if self.state.model else 0
 
     def __len__(self) -> int:
-        """Pictures that have a vector, committed or not."""
+        """How many images have a vector, committed or not."""
         return int(self._query("SELECT count(*) FROM pictures").fetchone()[0])
 
     def rows(self, statement: str) -> Iterator[Any]:
-        """What a SELECT gives."""
+        """The rows of a SELECT statement."""
         yield from self._query(statement)
 
     def unreadable(self) -> int:
-        """Pictures that have none."""
+        """How many images have no vector."""
         return int(self._query("SELECT count(*) FROM unreadable").fetchone()[0])
 
     def remove(self, articles: Iterable[str]) -> None:
-        """Take articles and their images out."""
+        """Remove articles and their images."""
         for id in map(storable, articles):
             for table, column in (("articles", "id"), ("pictures", "article"), ("unreadable", "article")):
                 done = self._query(f"DELETE FROM {table} WHERE {column} = ?", id)
                 self._changed |= done.rowcount > 0
 
     def add_article(self, id: str, title: str, lead: str) -> None:
-        """Add an article, whose images follow."""
+        """Add an article. Its images are added after it."""
         self._query("INSERT INTO articles VALUES (?, ?, ?)", storable(id), storable(title), storable(lead))
         self._changed = True
 
     def add_unreadable(self, article: str, path: str, reason: str) -> None:
-        """Note an image that has no vector, and why."""
+        """Note an image that has no vector, and the reason."""
         self._query("INSERT INTO unreadable VALUES (?, ?, ?)", *map(storable, (article, path, reason)))
         self._changed = True
 
@@ -268,7 +272,7 @@ class VectorStore:
         with explained(self.folder, DataError):
             written = self._file.write(data)
         if written != len(data):
-            hint = "free some space, or name another folder"
+            hint = "free some space, or give another folder"
             raise DataError(
                 "cannot write: the disk is full", where=self.folder, hint=hint, code="file.unwritable"
             )
@@ -282,7 +286,7 @@ class VectorStore:
         self._check, self._changed = zlib.crc32(data, self._check), True
 
     def commit(self) -> None:
-        """Make everything so far durable: first the vectors, then the transaction that knows of them."""
+        """Save all changes so far: first the vectors, then the transaction that refers to them."""
         if not self._changed:
             return
         with self._errors():
@@ -293,7 +297,7 @@ class VectorStore:
             self._database.execute("BEGIN IMMEDIATE")
 
     def compact(self) -> None:
-        """Commit, and leave out the vectors of images that were taken out: rows are then 0, 1, 2 and so on."""
+        """Commit, and delete the vectors of removed images. Rows are then 0, 1, 2 and so on."""
         self.commit()
         if len(self) == self.state.rows:
             return
@@ -302,7 +306,7 @@ class VectorStore:
         file = self.state.file + 1
         state = State(self.state.generation + 1, file, len(kept), self._copy(kept, file), self.model)
         with self._errors():
-            # ascending, and to rows that are lower or equal: no two images meet
+            # in ascending order, and only to lower rows: no image gets the row of another
             moves = [(new, int(row)) for new, row in enumerate(kept) if new != row]
             self._database.executemany("UPDATE pictures SET row = ? WHERE row = ?", moves)
             self._store(state)
@@ -311,7 +315,7 @@ class VectorStore:
             self._begin()
 
     def _copy(self, rows: Array, file: int) -> int:
-        """Write the vectors of these rows to a new file, durably; return its checksum."""
+        """Copy the vectors of these rows to a new file, and return its checksum."""
         vectors, check = mapped(self.folder, self.state), 0
         path = State(file=file).path(self.folder)
         with explained(path, DataError), path.open("wb") as target:
@@ -331,7 +335,7 @@ class VectorStore:
         self.state, self.committed = state, count
 
     def close(self) -> None:
-        """Close the files; what was not committed is lost."""
+        """Close the files. Changes that are not committed are lost."""
         self._database.close()
         self._file.close()
         self._lock.release()

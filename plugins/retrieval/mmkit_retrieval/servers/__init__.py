@@ -1,1 +1,1 @@
-"""Servers for corpora that are too large for one machine: Elasticsearch, OpenSearch and Milvus."""
+"""Search servers, for corpora that are too large for one machine: Elasticsearch, OpenSearch and Milvus."""

@@ -1,6 +1,6 @@
-"""Answers of servers that are not trusted: with limits on their size and on the whole time that they take.
+"""Limits on the size and the total time of a server's answer, because servers are not trusted.
 
-The clients' own timeouts start again with each byte that arrives, and the clients read answers of any length.
+The timeouts of the clients start again with each byte that arrives, and the clients read answers of any length.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOST_BYTES = 32_000_000
-"""Of an answer, unpacked."""
+"""The largest size of an answer, uncompressed."""
 
 _CHUNK = 1 << 16
 _OF_THE_WIRE = ("content-encoding", "content-length", "transfer-encoding")
@@ -25,13 +25,13 @@ class TooLongError(Exception):
 
 
 class TooSlowError(Exception):
-    """An answer that is not there in time."""
+    """An answer that did not arrive in time."""
 
 
 def in_time(call: Callable[[], T], seconds: float) -> T:
-    """What `call` returns or raises; `TooSlowError` if that takes longer.
+    """Run `call`, and return or raise what it does. Raises `TooSlowError` if it takes more than `seconds`.
 
-    A call that took too long ends by itself later, or with the process: nobody waits for its thread.
+    A call that takes too long goes on in its thread, which ends by itself or with the process.
     """
     done: Queue[tuple[T | None, BaseException | None]] = Queue(1)
 
@@ -52,7 +52,7 @@ def in_time(call: Callable[[], T], seconds: float) -> T:
 
 
 def bound(pool: Any) -> None:
-    """Make a connection pool of urllib3 raise `TooLongError` rather than read a longer answer."""
+    """Let a connection pool of urllib3 raise `TooLongError` for an answer that is too long."""
     unbounded = pool.urlopen
 
     def urlopen(*arguments: Any, **options: Any) -> Any:
@@ -63,7 +63,7 @@ def bound(pool: Any) -> None:
 
 
 def _read(response: Any) -> Any:
-    """A response whose body is in memory, in place of one whose body is still to come."""
+    """Read the body of a response, within the limit; return a response with this body."""
     import urllib3
 
     body = bytearray()

@@ -1,7 +1,7 @@
 """The images of a corpus in Milvus, for corpora that are too large for one machine.
 
-A collection has a row for each image and one more, `FACTS`, which is written last. It describes the others; its vector
-is the probe of the CLIP model that they were made with.
+A collection has one row for each image, and one more, `FACTS`, which is written last. This row describes the others.
+Its vector is the probe of the CLIP model that encoded them.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ FORMAT = 1
 FACTS = "facts"
 """The id of the row that is not an image; other ids contain a `#`."""
 TOKEN = "MILVUS_TOKEN"
-"""The environment variable that holds `user:password`, or an API key."""
+"""The environment variable with `user:password` or an API key."""
 URI = "MILVUS_URI"
-"""The environment variable that names the server that gets what `TOKEN` holds."""
+"""The environment variable with the address of the server to which `TOKEN` is sent."""
 ROWS = 256
-"""Pictures that are sent at once."""
+"""How many images are sent at once."""
 TEXT_BYTES = 16_000
-"""What is kept of a title, a caption or a lead; Milvus has a limit of 65,535."""
+"""The longest title, caption or lead in bytes; the rest is cut off. Milvus allows 65,535."""
 MOST = 16_384
-"""Hits of one search; Milvus's own limit."""
+"""The most hits of one search, a limit of Milvus."""
 
 SECONDS = 60.0
-"""Until a server that does not answer is given up."""
+"""How long to wait for a server's answer."""
 
 _TEXTS = ("article", "title", "text", "caption", "image")
 _MALFORMED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
-"""What becomes of rows that are none of mmkit's."""
+"""What reading a row raises if mmkit did not write it."""
 
 
 class MilvusImages:
-    """A collection that `upload` filled: searched like an `ImageIndex`, with the same `identity` and `model`.
+    """A collection that `upload` filled. It is searched like an `ImageIndex`, and has the same `identity` and `model`.
 
-    `address` is a server's (`http://host:19530`) or a file of the embedded milvus-lite. Raises `PartError` without
-    pymilvus, or where it may not be contacted, and `DataError` for an address that does not answer or a collection
-    that is not there, unfinished, or of a newer format.
+    `address` is that of a server (`http://host:19530`), or a file of the embedded milvus-lite. Raises `PartError` if
+    pymilvus is missing or the server may not be contacted. Raises `DataError` if the server does not answer, and if the
+    collection is missing, unfinished, or of another format.
     """
 
     def __init__(self, address: str, collection: str) -> None:
@@ -66,7 +66,7 @@ class MilvusImages:
         with _explained(address):
             if not self._client.has_collection(collection):
                 names = ", ".join(sorted(self._client.list_collections())) or "none"
-                hint = f"upload an index to it; there are: {names}"
+                hint = f"upload an index to it; existing collections: {names}"
                 raise DataError(
                     f"there is no collection {collection!r}",
                     where=address,
@@ -94,7 +94,7 @@ class MilvusImages:
             known = facts["format"]
             if known == FORMAT:
                 texts: dict[str, str | None] = {name: _text(facts[name]) for name in ("clip", "identity")}
-                revision = facts["revision"]  # None for a model that has none
+                revision = facts["revision"]  # None if the model has no revision
                 texts["revision"] = None if revision is None else _text(revision)
                 vector = tuple(map(float, found[0]["vector"]))
                 return {**texts, "pictures": int(facts["pictures"]), "vector": vector}
@@ -109,29 +109,29 @@ class MilvusImages:
 
     def _foreign(self) -> DataError:
         return DataError(
-            "the collection was not made by mmkit",
+            "the collection was not written by mmkit",
             where=f"{self.address}, collection {self.collection}",
             hint="drop the collection and upload the index again",
             code="retrieval.foreign-collection",
         )
 
     def __len__(self) -> int:
-        """Pictures."""
+        """How many images there are."""
         return self._count
 
     def search(self, vectors: Array, top: int) -> list[list[Retrieved]]:
         """The `top` images nearest to each of `vectors [N, D]`, best first; the score is their cosine.
 
-        Raises `DataError` for vectors of another width, and where Milvus fails.
+        Raises `DataError` if the vectors have another width, and if Milvus fails.
         """
         queries = np.ascontiguousarray(vectors, np.float32)
         if not len(queries):
             return []
         if queries.shape[1] != self.model.width:
             raise DataError(
-                f"the collection holds vectors of width {self.model.width}, not {queries.shape[1]}",
+                f"the collection's vectors have width {self.model.width}, but that of a query has {queries.shape[1]}",
                 where=self.address,
-                hint=f"make queries with {self.model.clip}",
+                hint=f"encode queries with {self.model.clip}",
                 code="retrieval.query-width",
             )
         check_network(self.address)
@@ -164,15 +164,15 @@ def upload(
     index_type: str = "AUTOINDEX",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Make a Milvus collection hold the images of `index` and nothing else; a missing collection is created.
+    """Copy the images of `index` to a Milvus collection, which is created if it does not exist. All other rows go.
 
-    An upload that was interrupted starts again and ends with the same rows; until its end, `MilvusImages` refuses the
-    collection. `index_type` is Milvus's name for how vectors are searched ("FLAT" is exact); it counts for a
-    new collection. Raises as `MilvusImages` does, and `DataError` for an index without images or a collection
-    of another width.
+    After an interruption, run the upload again: it starts from the beginning and gives the same rows. Until it is
+    complete, `MilvusImages` refuses the collection. `index_type` is Milvus's name for how vectors are searched ("FLAT"
+    is exact); it is used only for a new collection. Raises the errors of `MilvusImages`, and `DataError` if the index
+    has no images or the collection has vectors of another width.
     """
     if index.model is None:
-        raise DataError("there is no image in the index", where=index.folder, code="retrieval.empty-index")
+        raise DataError("the index contains no images", where=index.folder, code="retrieval.empty-index")
     client = _connected(address)
     try:
         with _explained(address):
@@ -193,16 +193,21 @@ def upload(
 
 
 def _prepare(client: Any, collection: str, width: int, index_type: str, address: str) -> None:
-    """Make the collection, or see that vectors of this width fit the one that is there."""
+    """Create the collection, or check that an existing one has the right fields and vectors of this width."""
     from pymilvus import DataType
 
     if client.has_collection(collection):
         fields = {field["name"]: field for field in client.describe_collection(collection)["fields"]}
         there = fields.get("vector", {}).get("params", {}).get("dim")
         if there is None or int(there) != width or not {"build", *_TEXTS} <= fields.keys():
-            what = f"collection {collection!r} is not a collection of images' vectors of width {width}"
+            what = (
+                f"collection {collection!r} exists, but does not contain vectors of images of width {width}"
+            )
             raise DataError(
-                what, where=address, hint="name another collection", code="retrieval.foreign-collection"
+                what,
+                where=address,
+                hint="give another name for the collection",
+                code="retrieval.foreign-collection",
             )
         client.load_collection(collection)
         return
@@ -239,7 +244,7 @@ def _cut(text: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A text. Raises `TypeError` for anything else."""
+    """`value`, if it is a string. Raises `TypeError` otherwise."""
     if not isinstance(value, str):
         raise TypeError(f"a {type(value).__name__} in place of a text")
     return value
@@ -251,11 +256,11 @@ def _retrieved(hit: Any) -> Retrieved:
 
 
 def checked_address(address: str) -> str:
-    """`address`, if it holds no credentials. Raises `PartError`, which does not repeat it, otherwise."""
+    """`address`, if it has no credentials. Otherwise raises `PartError`, which does not repeat the address."""
     if not _is_file(address) and "@" in address:
         raise PartError(
             "`url` contains more than an address, perhaps credentials",
-            hint=f"those go into {TOKEN}",
+            hint=f"put credentials into the environment variable {TOKEN}",
             code="retrieval.credentials",
         )
     return address
@@ -266,9 +271,9 @@ def _is_file(address: str) -> bool:
 
 
 def _connected(address: str, timeout: float | None = None) -> Any:
-    """A client. Raises `PartError` without pymilvus, and `DataError` if nothing answers.
+    """A client. Raises `PartError` if pymilvus is missing, and `DataError` if nothing answers.
 
-    milvus-lite counts as a server: it is a process of its own, and opens its file to write.
+    milvus-lite counts as a server: it runs as a process of its own, and writes to its file.
     """
     check_network(address)
     token = _token(address)
@@ -284,15 +289,15 @@ def _connected(address: str, timeout: float | None = None) -> Any:
 
 
 def _token(address: str) -> str:
-    """What `TOKEN` holds, if the server is to get it. Raises `PartError` for a token that is for no server."""
+    """The token for this server, or "". Raises `PartError` if there is a token and `URI` names no server."""
     token = os.environ.get(TOKEN, "").strip()
     if not token or _is_file(address):
         return ""
     if not os.environ.get(URI, "").strip():
         raise PartError(
-            f"{TOKEN} may be sent to only one server, and {URI} does not say which",
+            f"{TOKEN} is sent only to the server that {URI} names, and {URI} is not set",
             where=address,
-            hint=f"if it is this one: export {URI}={address}",
+            hint=f"to send it to this server: export {URI}={address}",
             code="retrieval.key-without-server",
         )
     return token if key_goes_to(address, URI) else ""
@@ -300,7 +305,7 @@ def _token(address: str) -> str:
 
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
-    """Turn what pymilvus raises into `DataError`, and keep it from logging the same with a traceback."""
+    """Turn errors of pymilvus into `DataError`. pymilvus would log them with a traceback; that is turned off."""
     from pymilvus.exceptions import MilvusException
 
     loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite", "grpc")]
@@ -311,11 +316,11 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except MilvusException as error:
         if _is_file(address):
-            hint = "the folder must be there and writable, and milvus-lite installed: pip install milvus-lite"
+            hint = "the folder must exist and be writable, and milvus-lite must be installed: pip install milvus-lite"
         else:
             hint = (
-                f"is the server running, and is the address right? {TOKEN} holds the password, if there is one, and "
-                f"{URI} names the server that gets it"
+                f"check that the server is running, and the address; if it needs a password, put it into {TOKEN}, and "
+                f"the server's address into {URI}"
             )
         raise DataError(
             f"Milvus: {error.message or error}", where=address, hint=hint, code="retrieval.milvus"

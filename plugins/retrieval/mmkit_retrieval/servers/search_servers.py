@@ -1,26 +1,25 @@
-"""Text retrieval from a server with Elasticsearch's search interface, for an index too large for one machine.
+"""Text retrieval from a server with Elasticsearch's search interface, for an index that is too large for one machine.
 
-The server's index holds a document a paragraph, with four fields, which the index on disk has as well:
+The index on the server has one document for each paragraph, with the four fields of the index on disk:
 
     {"mappings": {"properties": {
         "article": {"type": "keyword"},     the article's id
-        "number":  {"type": "integer"},     the paragraph's place in it, from 0
+        "number":  {"type": "integer"},     the paragraph's position in it, from 0
         "title":   {"type": "text"},        the article's title
         "text":    {"type": "text"}}}}      the paragraph
 
-Queries are `multi_match` of type `most_fields` over title and text: the same sum of BM25 scores, if the server keeps
-its default similarity. How words are cut is the server's choice of analyser.
+A query is a `multi_match` of type `most_fields` over title and text. With the server's default similarity, this is the
+same sum of BM25 scores as on disk. The analyser of the server's index decides how text is split into words.
 
-Credentials come from the environment alone, `MMKIT_SEARCH_API_KEY`, or `MMKIT_SEARCH_USER` with
-`MMKIT_SEARCH_PASSWORD`. They are sent to the server that `MMKIT_SEARCH_URL` names and to no other, over https or on
-this machine, and no redirect is followed. No message, log or stored result has them, even if a server repeats what it
-was sent (only at level DEBUG do the clients log answers word by word).
+Credentials come only from environment variables: `MMKIT_SEARCH_API_KEY`, or `MMKIT_SEARCH_USER` with
+`MMKIT_SEARCH_PASSWORD`. They are sent only to the server that `MMKIT_SEARCH_URL` names, and only over https or on this
+machine. Redirects are not followed. Messages, logs and stored results never contain them, even if a server repeats them
+(but at level DEBUG the clients log complete answers).
 
-An answer is not trusted: its size, its time as a whole, and everything in it is checked.
+Answers are not trusted: size, total time and contents are checked.
 
 The clients are the official ones (`elasticsearch` 9 and `opensearch-py` 3, optional extras of this package). They were
-tested against a stand-in that speaks the part of the protocol that is used, not against a running Elasticsearch or
-OpenSearch.
+tested against a stand-in for the part of the protocol that is used, not against a running Elasticsearch or OpenSearch.
 """
 
 from __future__ import annotations
@@ -44,37 +43,36 @@ from mmkit_retrieval.text.text_index import encodable
 Kind = Literal["elasticsearch", "opensearch"]
 
 API_KEY, USER, PASSWORD = "MMKIT_SEARCH_API_KEY", "MMKIT_SEARCH_USER", "MMKIT_SEARCH_PASSWORD"
-"""Environment variables."""
+"""The environment variables with credentials."""
 
 URL = "MMKIT_SEARCH_URL"
-"""The environment variable that names the server, or servers, that get what those hold."""
+"""The environment variable with the address of the server, or servers, to which credentials are sent."""
 
 QUERIES = 64
-"""Queries of one request, at most."""
+"""The most queries in one request."""
 
 _HITS = 2000
-"""Hits of one request, about: more of them would be an answer too long to take."""
+"""About the most hits of one request. With more, an answer could be longer than is accepted."""
 
-_WORDS = (
-    256  # of a query: servers refuse more than 1024 clauses, and a word is at least one in each of two fields
-)
+_WORDS = 256
+"""The most words of a query. Servers refuse more than 1024 clauses; a word is at least one clause in each field."""
 _REQUESTS = 4
 _FIELDS = ("article", "number", "title", "text")
 _REASON_LENGTH = 200
 
 
 class SearchServer:
-    """An index of a search server.
+    """An index on a search server.
 
     Args:
-        kind: which official client to use; each refuses the other's servers.
-        url: where the server is, `https://host:9200`, without credentials.
-        index: the index's name, or an alias of one.
-        timeout: seconds until a request that is not answered, to the end, is given up.
-        ca_certs: a file of certificates to trust besides the usual ones, where the server has its own.
+        kind: which official client to use. Each client refuses servers of the other kind.
+        url: the address of the server, such as `https://host:9200`, without credentials.
+        index: the name of the index, or an alias.
+        timeout: seconds to wait for the complete answer to a request.
+        ca_certs: a file of certificates to trust besides the usual ones, if the server has its own.
 
-    Raises `PartError` for an address that cannot be used or may not be contacted, for a key that goes to no server or
-    would go over a network in plain text, and where the client is not installed.
+    Raises `PartError` if the address cannot be used or may not be contacted, if no server is named for the credentials,
+    if they would be sent over a network in plain text, and if the client is not installed.
     """
 
     def __init__(
@@ -90,10 +88,10 @@ class SearchServer:
     def search(self, queries: Sequence[str], top: int, threads: int | None = None) -> list[list[Retrieved]]:
         """For each query, at most `top` paragraphs that share a word with it, best first.
 
-        A query is plain text, of which the first 256 words count. `QUERIES` of them go in a request, fewer where `top`
-        is large, and `threads` requests (by default 4) are under way at a time. Raises `DataError`, once for all of
-        them, if the server cannot be reached, does not answer in time, or refuses, or if its answer or its documents
-        are others than described above.
+        A query is plain text; only its first 256 words are used. A request has up to `QUERIES` queries, fewer if `top`
+        is large. `threads` requests (by default 4) run at the same time. Raises one `DataError` if the server cannot be
+        reached, does not answer in time, or refuses, and if its answer or its documents do not have the form described
+        above.
         """
         check_network(self.url)
         size = max(1, min(QUERIES, _HITS // max(1, top)))
@@ -115,7 +113,7 @@ class SearchServer:
         return found
 
     def _ask(self, queries: Sequence[str], top: int) -> list[Mapping[str, Any]]:
-        """The server's answers to the queries of one request."""
+        """The server's answers to the queries of one request, one for each query."""
         lines: list[dict[str, Any]] = []
         for query in queries:
             match = {"query": query, "fields": ["title", "text"], "type": "most_fields"}
@@ -127,7 +125,7 @@ class SearchServer:
             )
             answers = whole["responses"]
         except self._errors as error:
-            raise self._refusal(error) from None  # the client's own error may show the request
+            raise self._refusal(error) from None  # the client's own error may contain the request
         except TooSlowError:
             raise self._too_slow() from None
         except _MALFORMED:
@@ -165,7 +163,7 @@ class SearchServer:
         for name in _FIELDS:
             if not isinstance(fields[name], str | int):
                 raise self._error(
-                    f"in a document of the index {self.index!r}, {name!r} is no text and no whole number",
+                    f"in a document of the index {self.index!r}, {name!r} is neither a string nor an integer",
                     "each is a paragraph with the fields " + ", ".join(_FIELDS),
                 )
         score = hit.get("_score")
@@ -174,7 +172,7 @@ class SearchServer:
         return Retrieved(f"{article}#{number}", str(article), str(title), str(text), float(score))
 
     def _refusal(self, error: Exception) -> DataError:
-        """What the user is told of a request that failed."""
+        """The error for a request that failed."""
         status, kind = getattr(error, "status_code", 0), type(error).__name__
         reason = self._redacted(_reason(error))
         if "Timeout" in kind:
@@ -182,7 +180,7 @@ class SearchServer:
         causes = _causes(error)
         if any(isinstance(cause, TooLongError) for cause in causes):
             what = f"the search server's answer is longer than {MOST_BYTES // 1_000_000} million bytes"
-            return self._error(what, "check `url`, and what `index` holds")
+            return self._error(what, "check `url`, and what `index` contains")
         if kind == "SerializationError" or any(isinstance(cause, _MALFORMED) for cause in causes):
             return self._no_answer()
         if isinstance(status, int) and 300 <= status < 400:
@@ -198,9 +196,9 @@ class SearchServer:
                 "this is not an Elasticsearch server", 'check `url`, or try engine = "opensearch"'
             )
         if status in (401, 403):
-            hint = f"check {API_KEY}, or {USER} and {PASSWORD}, and what they may read"
+            hint = f"check {API_KEY}, or {USER} and {PASSWORD}, and that they give access to this index"
             if not self._secrets:
-                hint = f"it gets {API_KEY}, or {USER} and {PASSWORD}, if {URL} names it: {self.url}"
+                hint = f"set {API_KEY}, or {USER} and {PASSWORD}; they are sent only if {URL} is {self.url}"
             return self._error("the search server refuses access", hint)
         if status == 404:
             return self._error(f"the search server has no index {self.index!r}", "check `index` and `url`")
@@ -211,13 +209,13 @@ class SearchServer:
         return self._error(what, "check how busy it is, or allow more time (`timeout`)")
 
     def _no_answer(self) -> DataError:
-        return self._error("the search server's answer is not an answer to a search", "check `url`")
+        return self._error("the search server's answer is not in the form of search results", "check `url`")
 
     def _error(self, what: str, hint: str) -> DataError:
         return DataError(what, where=self.url, hint=hint, code="retrieval.server")
 
     def _redacted(self, text: str) -> str:
-        """`text` without secrets, in case a server repeats them."""
+        """`text` without credentials, in case a server repeats them, and not longer than a message should be."""
         user, password = self._secrets.get(USER, ""), self._secrets.get(PASSWORD, "")
         basic = base64.b64encode(f"{user}:{password}".encode()).decode() if password else ""
         for secret in (self._secrets.get(API_KEY), basic, password):
@@ -227,16 +225,16 @@ class SearchServer:
 
 
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""Errors, of the clients or here, for an answer that does not have the interface's form."""
+"""What the clients, or this module, raise if an answer does not have the form of search results."""
 
 
 def _causes(error: Exception) -> list[object]:
-    """What the clients say that an error of theirs comes from."""
+    """All causes that a client's error names."""
     return [*getattr(error, "errors", ()), *error.args, error.__cause__, error.__context__]
 
 
-class _Answer(Exception):  # noqa: N818 - one query's refusal among others' answers
-    """A refusal in the form that the clients' own errors have."""
+class _Answer(Exception):  # noqa: N818 - an answer that says that one query was refused
+    """The refusal of one query, with the attributes of the clients' errors."""
 
     def __init__(self, status_code: int, body: Mapping[str, Any]) -> None:
         super().__init__()
@@ -244,8 +242,8 @@ class _Answer(Exception):  # noqa: N818 - one query's refusal among others' answ
 
 
 def checked_url(url: str) -> str:
-    """`url`, if it is an address and nothing more. Raises `PartError`, which does not repeat it, otherwise."""
-    hint = f"it looks like https://host:9200; credentials go into {API_KEY}, or {USER} and {PASSWORD}"
+    """`url`, if it is an address without credentials. Otherwise raises `PartError`, which does not repeat it."""
+    hint = f"example: https://host:9200; put credentials into {API_KEY}, or {USER} and {PASSWORD}"
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -265,28 +263,28 @@ def checked_url(url: str) -> str:
 
 
 def _secrets(url: str) -> dict[str, str]:
-    """What the environment's variables hold, those that are set, if the server at `url` is to get it; else nothing."""
+    """The credentials for the server at `url`, by variable; none if `URL` names another server. Raises `PartError`."""
     secrets = {
         name: value for name in (API_KEY, USER, PASSWORD) if (value := os.environ.get(name, "").strip())
     }
     if (USER in secrets) != (PASSWORD in secrets):
         raise PartError(
-            f"{USER} and {PASSWORD} go together, but one of them is not set",
+            f"{USER} and {PASSWORD} are needed together, but one of them is not set",
             where=url,
             code="retrieval.half-credentials",
         )
     if not all(value.isprintable() for value in secrets.values()):
         raise PartError(
-            f"{' or '.join(secrets)} has characters that a header cannot have",
+            f"{' or '.join(secrets)} has characters that are not allowed in an HTTP header",
             where=url,
             hint="copy it again",
             code="retrieval.bad-credentials",
         )
     if secrets and not os.environ.get(URL, "").strip():
         raise PartError(
-            f"{' and '.join(secrets)} may be sent to only one server, and {URL} does not say which",
+            f"{' and '.join(secrets)} are sent only to the server that {URL} names, and {URL} is not set",
             where=url,
-            hint=f"if it is this one: export {URL}={url}",
+            hint=f"to send them to this server: export {URL}={url}",
             code="retrieval.key-without-server",
         )
     return secrets if secrets and key_goes_to(url, URL) else {}
@@ -295,7 +293,7 @@ def _secrets(url: str) -> dict[str, str]:
 def _elasticsearch(
     url: str, timeout: float, ca_certs: str | None, secrets: Mapping[str, str]
 ) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The client, and what it raises."""
+    """The client, and the types of its errors."""
     try:
         import elasticsearch
     except ImportError as error:
@@ -318,7 +316,7 @@ def _elasticsearch(
 def _opensearch(
     url: str, timeout: float, ca_certs: str | None, secrets: Mapping[str, str]
 ) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The client, and what it raises."""
+    """The client, and the types of its errors."""
     try:
         import opensearchpy
     except ImportError as error:
@@ -338,7 +336,7 @@ def _opensearch(
 
 
 def _hush(name: str) -> None:
-    """Keep a client from logging, with a traceback, what its errors say; whoever set a level of their own has it."""
+    """Keep a client from logging its errors with a traceback, unless the user has set a level."""
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.ERROR)
@@ -353,7 +351,7 @@ def _missing(extra: str) -> PartError:
 
 
 def _with_port(url: str) -> str:
-    """`url` with the port that a browser would use, as the clients want it said."""
+    """`url` with a port, which the clients need. The default is that of a browser."""
     parts = urlsplit(url)
     if parts.port is not None:
         return url
@@ -362,12 +360,12 @@ def _with_port(url: str) -> str:
 
 
 def _cut(query: str) -> str:
-    """The words of a query that count."""
+    """The words of a query that are used."""
     return " ".join(encodable(query).split()[:_WORDS])
 
 
 def _reason(error: Exception) -> str:
-    """What a server said, on one line: the first reason it gives, else the client's words."""
+    """The reason that a server gave, on one line, or else the message of the client."""
     body = getattr(error, "body", None) or getattr(error, "info", None)
     said = body.get("error") if isinstance(body, Mapping) else None
     if isinstance(said, Mapping):

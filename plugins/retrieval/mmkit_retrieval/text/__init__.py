@@ -1,1 +1,1 @@
-"""Paragraphs in a full-text index on disk."""
+"""The text index: paragraphs, searched by words."""

@@ -1,8 +1,8 @@
-"""The files of a text index: what is there, whether it is whole, and a name for its contents.
+"""The files of a text index: which there are, whether they are complete, and a name for their contents.
 
-tantivy writes a file of a segment once, and closes it with a footer: JSON with the CRC-32 of what comes before, the
-JSON's length and a magic number (both little-endian, 32 bits). Its Python package does not offer the check of these
-sums, so this module does it. `meta.json` names the segments that count.
+tantivy writes each file of a segment once, and ends it with a footer. The footer is JSON with the CRC-32 of the bytes
+before it, then the length of this JSON and a magic number (both little-endian, 32 bits). tantivy's Python package
+cannot check these sums, so this module does. `meta.json` lists the segments that belong to the index.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mmkit.files.temporary import remove_leftovers
 from mmkit_retrieval.checksums import checksum, odd_file
 
 FORMAT = 1
-"""Counted up when the fields, or the way words are cut, change."""
+"""Raised when the fields change, or the way in which text is split into words."""
 
 REBUILD = "build the index again with `mmkit retrieval build-index`, into a new folder"
-"""A hint."""
+"""The hint for a damaged index."""
 
 _OURS, _META = "format.json", "meta.json"
 _PARTS = ("idx", "pos", "store", "term", "fast", "fieldnorm")
@@ -35,39 +35,39 @@ _MAGIC = 1337
 
 
 def is_index(folder: Path) -> bool:
-    """Whether a text index was begun in `folder`."""
+    """Whether a text index was started in `folder`."""
     return (folder / _OURS).exists()
 
 
 def is_written(folder: Path) -> bool:
-    """Whether tantivy has written there, too: a process may have been killed before."""
+    """Whether tantivy has written files there. If the process was killed early, it has not."""
     return (folder / _META).exists() or any(folder.glob("*.store"))
 
 
 def write_format(folder: Path) -> None:
-    """Say what `folder` is to be."""
+    """Mark `folder` as a text index of this format."""
     write_json(folder / _OURS, {"what": "mmkit-retrieval text index", "format": FORMAT})
 
 
 def let_others_read(folder: Path) -> None:
-    """Give tantivy's lists, which it writes as the user's alone, the permissions that new files have."""
+    """Give tantivy's lists the permissions of other new files; tantivy lets only the user read them."""
     mode = (folder / _OURS).stat().st_mode
     for name in (_META, ".managed.json"):
         (folder / name).chmod(mode)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove lists that tantivy had begun to write when it was killed; to be called by who has the writer's lock."""
+    """Remove unfinished lists of a killed process. The caller must hold the writer's lock."""
     for path in folder.glob(".tmp*"):
         path.unlink(missing_ok=True)
     remove_leftovers(folder.iterdir())
 
 
 def check_format(folder: Path) -> None:
-    """Raise `DataError` unless `folder` holds a text index of this version's format."""
+    """Raise `DataError` unless `folder` contains a text index of this format."""
     if not is_index(folder):
-        hint = "name the folder that `mmkit retrieval build-index` wrote, or let it write one"
-        raise DataError("there is no text index", where=folder, hint=hint, code="retrieval.no-index")
+        hint = "give the folder that `mmkit retrieval build-index` wrote, or build one with it"
+        raise DataError("there is no text index here", where=folder, hint=hint, code="retrieval.no-index")
     if odd := odd_file(folder):
         raise _damage(odd, "is not a regular file")
     found = _read_json(folder / _OURS).get("format")
@@ -84,10 +84,11 @@ def check_format(folder: Path) -> None:
 
 
 def identity(folder: Path) -> str:
-    """A name for what a search can find, without opening the index: it changes with every addition and removal.
+    """A name for the contents of the index. Every addition and removal changes it; the index is not opened.
 
-    It is made of the names of tantivy's segments, which are random and whose files never change, and of what is
-    deleted in them. An index built twice from one corpus has two. Raises `DataError` as `check_format` does.
+    It is a hash of the names of tantivy's segments and of what is deleted in them. These names are random, and the
+    files of a segment never change. So two indexes of the same corpus have different identities. Raises `DataError` as
+    `check_format` does.
     """
     check_format(folder)
     segments = sorted((s["segment_id"], s["max_doc"], str(s["deletes"])) for s in _segments(folder))
@@ -95,15 +96,15 @@ def identity(folder: Path) -> str:
 
 
 def commit_stamp(folder: Path) -> int:
-    """The number of the last commit with changes; unlike segments, it stays the same when they are merged."""
+    """The number of the last commit with changes. It does not change when segments are merged."""
     stamp = _read_json(folder / _META).get("opstamp", 0)
     if not isinstance(stamp, int):
-        raise _damage(folder / _META, "is damaged: it names no commit")
+        raise _damage(folder / _META, "is damaged: it contains no commit number")
     return stamp
 
 
 def check_files(folder: Path, contents: bool = True) -> None:
-    """Raise `DataError` if a file of the index is missing, truncated or, where `contents` are read, damaged."""
+    """Raise `DataError` if a file is missing or truncated or, with `contents`, if its checksum is wrong."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(lambda path: _check_file(path, contents), list(_files(folder))):
             pass
@@ -121,7 +122,7 @@ def _check_file(path: Path, contents: bool) -> None:
     try:
         size, crc = _footer(path)
         if contents and checksum(path, size) != crc:
-            raise _damage(path, "is damaged: its checksum has changed since it was written")
+            raise _damage(path, "is damaged: its checksum is wrong")
     except FileNotFoundError as error:
         raise _damage(path, "is missing") from error
     except OSError as error:
@@ -129,7 +130,7 @@ def _check_file(path: Path, contents: bool) -> None:
 
 
 def _footer(path: Path) -> tuple[int, int]:
-    """How many bytes come before the footer, and their checksum as it was when they were written."""
+    """How many bytes come before the footer, and their checksum as noted in it."""
     with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 4096))
@@ -141,7 +142,7 @@ def _footer(path: Path) -> tuple[int, int]:
             return size - _TAIL.size - length, int(footer["crc"])
     except (struct.error, ValueError, KeyError, TypeError):
         pass
-    raise _damage(path, "is truncated or damaged: it does not end as tantivy's files do")
+    raise _damage(path, "is truncated or damaged: its end is not that of a tantivy file")
 
 
 def _segments(folder: Path) -> list[dict[str, Any]]:
@@ -152,7 +153,7 @@ def _segments(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_segment(segment: Any) -> bool:
-    """Whether it says what a segment's files are called. (None: nothing is deleted in it.)"""
+    """Whether an entry has what the names of a segment's files are made of. (`deletes` None: nothing is deleted.)"""
     if not isinstance(segment, dict) or not isinstance(segment.get("segment_id"), str):
         return False
     deletes = segment.get("deletes", "")

@@ -1,14 +1,14 @@
-"""Paragraphs in a full-text index on disk (tantivy): written in bounded memory, searched by BM25 over title and text.
+"""The text index of paragraphs, on disk (tantivy). Writing needs bounded memory; BM25 searches titles and texts.
 
-A document is a paragraph. Words are runs of letters and digits of at most 40 bytes, lower-cased and without accents,
-neither stemmed nor filtered, in any language that puts spaces between words. A paragraph's score for a query is the
-sum over the query's words, each as often as it is there, of the word's BM25 in the title and in the text, as
-Elasticsearch's `most_fields` query has it:
+Each document is a paragraph. Words are runs of letters and digits of at most 40 bytes, in lower case and without
+accents. They are not stemmed, and no word is left out. This suits every language that puts spaces between words. The
+score of a paragraph is a sum over the words of the query (a word that occurs twice counts twice). It adds up the BM25
+of the word in the title and in the text, as Elasticsearch's `most_fields` query does:
 
     log(1 + (N - n + 0.5) / (n + 0.5)) · tf · (k1 + 1) / (tf + k1 · (1 - b + b · length / mean length))
 
-with k1 = 1.2 and b = 0.75; N paragraphs, n of which have the word in that field. tantivy keeps lengths in a byte, as
-Lucene does: exact up to 40 words, beyond that rounded down by 6 % at most.
+with k1 = 1.2 and b = 0.75. N is the number of paragraphs, and n the number of those that have the word in that field.
+Like Lucene, tantivy stores a length in one byte: exact up to 40 words, and rounded down by at most 6 % beyond that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import tantivy
 
 MEMORY_BYTES = 128 << 20
-"""What a writer collects before it writes a segment, unless told otherwise."""
+"""How many bytes a writer collects by default before it writes a segment."""
 
 _LEAST, _MOST = 15_000_000, 4_000_000_000  # tantivy's bounds
 _ANALYSER = "mmkit"
@@ -52,15 +52,15 @@ _LONGEST_ID = 1000
 
 
 class TextWriter:
-    """Writes a text index (a `Writer` of `indexing/index_writer.py`); one process at a time.
+    """Writes a text index (a `Writer` of `indexing/index_writer.py`). Only one process may write at a time.
 
-    The process needs about `memory_bytes`, which is tantivy's heap (a segment is written whenever it is full), a few
-    bytes a paragraph while segments are merged, and 100 MB for the interpreter and the articles of one `put`: 360 MB
-    were measured for a million paragraphs with 256 MiB. Segments being merged are mapped files; they count as
-    resident memory, but the system takes it back when others need it.
+    Memory: `memory_bytes` for tantivy's heap (when it is full, a segment is written), a few bytes for each paragraph
+    while segments are merged, and 100 MB for the interpreter and the articles of one `put`. With 256 MiB, a million
+    paragraphs took 360 MB. Segments that are being merged are memory-mapped files. They count as resident memory, but
+    the system takes this memory back when it is needed.
 
-    Raises `DataError` if the folder is no index of this version, if the index is damaged, if another process is
-    writing to it, or if the disk refuses.
+    Raises `DataError` if the folder is not an index of this version, if the index is damaged, if another process is
+    writing to it, or if the disk is full or not writable.
     """
 
     def __init__(self, folder: Path, memory_bytes: int = MEMORY_BYTES) -> None:
@@ -71,9 +71,9 @@ class TextWriter:
         self._writer: tantivy.IndexWriter | None = self._begun()
 
     def put(self, articles: Sequence[Article]) -> None:
-        """Add the paragraphs of `articles`, in place of those of articles with the same ids.
+        """Add the paragraphs of `articles`. They replace the paragraphs of articles with the same ids.
 
-        Paragraphs without a word are no documents, but are counted: `12#3` is the fourth of article 12.
+        Empty paragraphs are not indexed, but they are counted: `12#3` is always the fourth paragraph of article 12.
         """
         import tantivy
 
@@ -88,19 +88,19 @@ class TextWriter:
                         writer.add_document(tantivy.Document(**fields))
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take out the paragraphs of these articles, if there are any."""
+        """Remove the paragraphs of these articles, if there are any."""
         writer = self._writing()
         with _refused(self.folder):
             for id in ids:
                 self._delete(writer, id)
 
     def commit(self) -> None:
-        """Make everything so far durable; a killed process loses only what came after."""
+        """Save all changes so far. A process that is killed loses only later changes."""
         with _refused(self.folder):
             self._writing().commit()
 
     def finish(self) -> None:
-        """Commit, and wait until segments that are worth it are merged."""
+        """Commit, and wait until tantivy has merged its segments."""
         with _refused(self.folder):
             self._writing().commit()
             writer, self._writer = self._writing(), None
@@ -108,19 +108,19 @@ class TextWriter:
             let_others_read(self.folder)
 
     def close(self) -> None:
-        """Close the index; what was not committed is lost."""
+        """Close the index. Changes that are not committed are lost."""
         if self._writer is not None:
             with _refused(self.folder):
                 self._writer.rollback()
             self._writer = None
 
     def __len__(self) -> int:
-        """Paragraphs that are committed."""
+        """How many paragraphs are committed."""
         self._index.reload()
         return int(self._index.searcher().num_docs)
 
     def stamp(self) -> int:
-        """A number that every commit with changes raises, and nothing else does."""
+        """A number that grows with every commit of changes, and only then."""
         return commit_stamp(self.folder)
 
     def _opened(self) -> tantivy.Index:
@@ -131,13 +131,12 @@ class TextWriter:
         else:
             with explained(self.folder, DataError):
                 self.folder.mkdir(parents=True, exist_ok=True)
-                remove_leftovers(
-                    self.folder.iterdir()
-                )  # of a process that was killed before it wrote the format
+                # a process may have been killed before it wrote the format
+                remove_leftovers(self.folder.iterdir())
                 if any(self.folder.iterdir()):
-                    hint = "name another folder, or empty this one"
+                    hint = "give another folder, or empty this one"
                     raise DataError(
-                        "the folder has files, but they are not a text index",
+                        "the folder contains files that are not a text index",
                         where=self.folder,
                         hint=hint,
                         code="retrieval.folder-taken",
@@ -147,9 +146,9 @@ class TextWriter:
 
     def _begun(self) -> tantivy.IndexWriter:
         with _refused(self.folder):
-            writer = self._index.writer(self._memory, 1)  # one thread: paragraphs lie in the order they came
+            writer = self._index.writer(self._memory, 1)  # one thread, which keeps the order of paragraphs
             remove_unfinished(self.folder)
-            writer.garbage_collect_files()  # a commit that was cut off left files that the next one wants to make
+            writer.garbage_collect_files()  # of an interrupted commit: the next one makes files of the same names
             return writer
 
     def _writing(self) -> tantivy.IndexWriter:
@@ -170,10 +169,10 @@ class TextWriter:
 
 
 class TextIndex:
-    """A text index to search; what is added to it later is not seen.
+    """A text index to search, as it was when it was opened.
 
-    Files are mapped, not read: an index larger than memory is searched as well. `len(index)` is the number of
-    paragraphs; `identity` changes with the contents.
+    Its files are memory-mapped, so an index may be larger than memory. `len(index)` is the number of paragraphs;
+    `identity` changes with the contents.
     """
 
     def __init__(
@@ -186,9 +185,9 @@ class TextIndex:
     def open(cls, folder: Path, check: bool = True) -> TextIndex:
         """The index that a `TextWriter` wrote to `folder`.
 
-        With `check`, every file's checksum is compared (reading takes about a second a gigabyte); without, only
-        that files are there and end as they should. Raises `DataError` if `folder` is missing, is no text index of
-        this version, or is damaged.
+        With `check`, the checksums of all files are compared, which takes about a second for each gigabyte. Without,
+        it only checks that the files exist and are not truncated. Raises `DataError` if `folder` is missing, is not a
+        text index of this version, or is damaged.
         """
         name = identity(folder)
         check_files(folder, contents=check)
@@ -198,16 +197,15 @@ class TextIndex:
     def search(self, queries: Sequence[str], top: int, threads: int | None = None) -> list[list[Retrieved]]:
         """For each query, at most `top` paragraphs that share a word with it, best first.
 
-        A query is plain text: nothing in it is an operator. Queries are searched on `threads` threads (by default
-        as many as there are cores); the result does not depend on their number. The order of paragraphs
-        of equal score is the index's own.
+        A query is plain text and has no operators. Queries run on `threads` threads (by default, one for each core);
+        the result does not depend on their number. Paragraphs of equal score come in the order of the index.
         """
         if top < 1:
             raise ValueError(f"top must be positive, not {top}")
         threads = min(threads or os.cpu_count() or 1, len(queries))
         if threads <= 1:
             return [self._search(query, top) for query in queries]
-        with ThreadPoolExecutor(threads) as pool:  # tantivy lets go of the interpreter while it searches
+        with ThreadPoolExecutor(threads) as pool:  # tantivy releases the interpreter lock while it searches
             return list(pool.map(lambda query: self._search(query, top), queries))
 
     def __len__(self) -> int:
@@ -242,12 +240,12 @@ class TextIndex:
 
 
 def encodable(text: str) -> str:
-    """`text` with question marks for the halves of surrogate pairs that JSON lets through and UTF-8 does not."""
+    """`text` with question marks for lone surrogates, which JSON can contain and UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _analyser() -> tantivy.TextAnalyzer:
-    """What cuts titles, paragraphs and queries into words."""
+    """Splits titles, paragraphs and queries into words."""
     from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
 
     words = TextAnalyzerBuilder(Tokenizer.simple()).filter(Filter.remove_long(_LONGEST + 1))
@@ -255,7 +253,7 @@ def _analyser() -> tantivy.TextAnalyzer:
 
 
 def _tantivy(folder: Path, analyser: tantivy.TextAnalyzer) -> tantivy.Index:
-    """The index in `folder`, begun if there is none; refused if its fields are others than ours."""
+    """The index in `folder`, created if there is none. tantivy refuses one with other fields."""
     import tantivy
 
     with _unreadable(folder):
@@ -270,14 +268,14 @@ def _schema() -> tantivy.Schema:
     fields = tantivy.SchemaBuilder()
     fields.add_text_field("article", stored=True, tokenizer_name="raw", index_option="basic")
     fields.add_unsigned_field("number", stored=True)
-    for name in ("title", "text"):  # frequencies, but no positions: there are no phrases in a bag of words
+    for name in ("title", "text"):  # frequencies, but no positions: queries have no phrases
         fields.add_text_field(name, stored=True, tokenizer_name=_ANALYSER, index_option="freq")
     return fields.build()
 
 
 @contextlib.contextmanager
 def _unreadable(folder: Path) -> Iterator[None]:
-    """Turn what tantivy says of an index that it cannot read into a user's error."""
+    """Turn tantivy's error about an index that it cannot read into a `DataError`."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -292,7 +290,7 @@ def _unreadable(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refused(folder: Path) -> Iterator[None]:
-    """Turn what tantivy says of an index that it cannot write into a user's error."""
+    """Turn tantivy's error about an index that it cannot write into a `DataError`."""
     try:
         yield
     except (ValueError, OSError) as error:
