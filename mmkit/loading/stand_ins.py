@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ SECTIONS = {
     "annotators": "annotators",
 }
 """Sections with parts that may load pretrained models → their station."""
+
+UPDATES = 250
+"""Untrained encoders have everything to learn: with `--tiny`, a few records are read often enough for these updates."""
 
 TOLD = (
     "tiny untrained encoders stand in for the recipe's own (--tiny): the scores say nothing about the method"
@@ -75,10 +79,11 @@ def settings_of_start(
 def tiny(recipe: RecipeSource) -> Recipe:
     """`--tiny`: the recipe on its own data, with stand-ins for its pretrained models and the settings of `[sample]`.
 
-    Settings of `[sample]` for data are not used, and overrides win over everything. Trained runs that the recipe builds
-    on stay as they are. The recipe says that it is tiny (`recipe.tiny`), and so does a run of it. Records of the
-    training data that cannot be read are left out here; training and `mmkit check` report them. Raises `DataError`
-    if the training data cannot be read at all.
+    Settings of `[sample]` for data are not used, and overrides win over everything. Where so few records would make
+    fewer than `UPDATES` updates, there are more epochs. Trained runs that the recipe builds on stay as they are. The
+    recipe says that it is tiny (`recipe.tiny`), and so does a run of it. Records of the training data that cannot be
+    read are left out here; training and `mmkit check` report them. Raises `DataError` if the training data cannot be
+    read at all.
     """
     recipe = load_recipe(recipe)
     given = recipe.overrides
@@ -86,5 +91,9 @@ def tiny(recipe: RecipeSource) -> Recipe:
     reader.errors = []
     train = [record for record in records(reader) if isinstance(record, Example)]
     settings = {name: value for name, value in recipe.sample_settings.items() if not name.startswith("data.")}
+    if "training.epochs" in settings and train:
+        batch_size = settings.get("training.batch_size", recipe.training.batch_size)
+        needed = ceil(UPDATES / ceil(len(train) / batch_size))
+        settings["training.epochs"] = max(settings["training.epochs"], needed)
     made = {name: value for name, value in stand_ins(recipe, train).items() if name not in given}
     return recipe.with_overrides({**settings, **made, "recipe.tiny": True})

@@ -35,6 +35,8 @@ class Case:
     """By split."""
     features: Mapping[str, Mapping[str, int]]
     """By frozen encoder, as `run.json` has it: `items`, and those of them that are `missing` and `broken`."""
+    tiny: bool = False
+    """Whether the encoders are tiny untrained stand-ins (`--tiny`)."""
 
 
 def advice(kind: Kind, case: Case) -> list[str]:
@@ -42,7 +44,8 @@ def advice(kind: Kind, case: Case) -> list[str]:
     if kind == "loss-explodes":
         found = list(_against_explosion(case))
     else:
-        found = [*_labels(case), *_pictures(case), *_weights(case), *_rates(case)]
+        rates = _untrained(case) if case.tiny else _rates(case)
+        found = [*_labels(case), *_pictures(case), *_weights(case), *rates]
     rate = case.settings.learning_rate
     general = f"try another training.learning_rate (it is {rate:g}), a third and three times as much"
     return found or [general, "look at the labels, with `mmkit check`"]
@@ -107,6 +110,13 @@ def _rates(case: Case) -> Iterator[str]:
         yield f"the learning rate of model.encoders.{name} is {rate:g}: lower it ({USUAL})"
     elif rates and max(rates.values()) < LOW:
         yield f"the learning rate is {max(rates.values()):g}: raise it ({USUAL})"
+
+
+def _untrained(case: Case) -> Iterator[str]:
+    yield (
+        "the tiny encoders of --tiny are untrained, so they need many updates: raise training.epochs (it is "
+        f"{case.settings.epochs})"
+    )
 
 
 def _against_explosion(case: Case) -> Iterator[str]:

@@ -30,7 +30,8 @@ class Alarms:
     def of(cls, session: Session, ready: Ready) -> Alarms:
         """For a run that starts or is resumed: alarms about what is already in its log are not shown again."""
         settings = session.settings
-        case = Case(ready.model, settings, ready.items, ready.facts.get("features", {}))
+        tiny = session.recipe.config["recipe"]["tiny"]
+        case = Case(ready.model, settings, ready.items, ready.facts.get("features", {}), tiny)
         score = settings.score if isinstance(settings.score, str) else " + ".join(settings.score)
         alarms = cls(session, case, Learning(settings.epochs, score or "the score"))
         if session.main:
