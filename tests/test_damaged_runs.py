@@ -116,8 +116,9 @@ def test_any_damage_is_one_message(seed: int, run: Path, tmp_path: Path) -> None
 
 @pytest.mark.matrix
 def test_every_kind_of_damage_is_one_message(run: Path, tmp_path: Path) -> None:
-    for name in files(run):
-        for kind, change in kinds(run / name).items():
+    """Each kind in every third file, another third for the next kind."""
+    for i, name in enumerate(files(run)):
+        for kind, change in list(kinds(run / name).items())[i % 3 :: 3]:
             folder = restored(run, tmp_path / "copy")
             how = change(folder / name, Random(0))
             try:

@@ -76,6 +76,17 @@ def test_files_are_as_before_afterwards(tmp_path: Path) -> None:
     assert ways >= {"bytes", "missing", "folder", "pipe", "device", "loop", "empty", "utf16", "repeated"}
 
 
+def test_a_damaged_file_is_no_pattern_for_another(tmp_path: Path) -> None:
+    """Of two damaged files one may be a pipe or a link to itself: the other one does not read it."""
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_text(file.name)
+    for seed in range(600):
+        with damaged(tmp_path, files, Random(seed)) as told:
+            assert told
+    assert [file.read_text() for file in files] == ["a", "b"]
+
+
 def test_a_case_follows_from_its_number(tmp_path: Path) -> None:
     file = tmp_path / "a"
     content = b"one\ntwo\n" * 20

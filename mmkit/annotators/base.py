@@ -45,6 +45,13 @@ class Annotator(ABC):
     def check_there(self) -> None:  # noqa: B027 - a hook, not an abstract method
         """Raise `MMKitError` if something that it reads, such as an index, is not on this machine. Loads nothing."""
 
+    def check_computable(self) -> None:  # noqa: B027 - a hook, not an abstract method
+        """Raise `MMKitError` if results that are not stored cannot be computed on this machine.
+
+        A package may be missing, a key or a server's address, or a model of the Hub. `mmkit check` asks for it. Loads
+        nothing, and contacts no server but the Hub, for a list of files.
+        """
+
     @abstractmethod
     def fingerprint(self) -> str:
         """A string that changes whenever results would: part version, model name, settings."""

@@ -55,6 +55,9 @@ class NameCandidates(Annotator):
         """No file: lists of synthetic mentions do not belong in the user's file."""
         return {"output": None}
 
+    def check_computable(self) -> None:
+        _ = self._entities
+
     def fingerprint(self) -> str:
         """Versions, knowledge base and `top`. Raises `PartError` if there is no knowledge base."""
         return json.dumps({"part": _PART, "index": VERSION, "entities": self._entities, "top": self.top})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mmkit.access.network import network_hint
 from mmkit.data.fingerprints import file_sha256
-from mmkit.errors import MMKitError, PartError
+from mmkit.errors import MMKitError, PartError, gathered
 
 if TYPE_CHECKING:
     from mmkit.pretrained.source import Pretrained
@@ -44,6 +44,15 @@ def annotators_model(
 
     code = "part.model-unloadable"
     return Pretrained(name, what, revision, hint=hint, code=code, needs=needs, timm=timm)
+
+
+def check_available(*models: Pretrained) -> None:
+    """Raise `PartError` for all problems of models that can be found without loading or downloading weights.
+
+    For `Annotator.check_computable`: the Hub is asked for a list of files.
+    """
+    if errors := [error for model in models for error in model.problems()]:
+        raise gathered(errors)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def check(
     Exits with 1 if a problem would stop training. Annotators do not run.
     """
     loaded = recipe_from(recipe, context, sample, tiny)
+    from mmkit.checking.annotating import not_computable
     from mmkit.checking.check import checked, lacking, list_in_full
     from mmkit.checking.made import start_of, try_to_make
     from mmkit.fit import fitting_parts
@@ -63,10 +64,14 @@ def check(
     full = list_in_full(loaded, reports, list_)
     start, absent = start_of(loaded, parts)
     encoders = {at: e for at, e in parts.encoder_sections.items() if start is None or at not in start.folders}
-    absent += lacking({**encoders, **Annotation.of(loaded).sections})
+    annotators = Annotation.of(loaded).sections
+    absent += lacking({**encoders, **annotators})
+    base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
+    if not absent:
+        read = [report.split.examples for report in reports.values()]
+        absent += not_computable(annotators, read, base)
     remarks: Sequence[str] = ()
     if not absent and reports["train"].split.examples:
-        base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
         trial = try_to_make(loaded, parts, reports["train"].split.examples, base, start)
         remarks = trial.remarks
         absent += trial.problems

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmkit.annotators.pictures import PictureAnnotator, picture_key
-from mmkit.annotators.pretrained import model_identity
+from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.types import Example, Image
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ class Blip2Captions(PictureAnnotator):
 
         model = blip2_model(self.name, self.revision)
         model.check(*model.needs)
+
+    def check_computable(self) -> None:
+        from mmkit_dim.blip2 import blip2_model
+
+        check_available(blip2_model(self.name, self.revision))
 
     def prepare(self, device: str) -> None:
         from mmkit_dim.blip2 import Captioner  # transformers is imported only when a caption is missing

@@ -13,7 +13,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmkit.annotators.base import Annotator, Failed
-from mmkit.annotators.pretrained import model_identity
+from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.types import Entity, Example
 from mmkit.errors import MMKitError, PartError
 
@@ -186,6 +186,18 @@ class EntityDescriptions(Annotator):
 
             model = language_model(self.model, self.revision)
             model.check(*model.needs)
+
+    def check_computable(self) -> None:
+        """Raises `MMKitError` for a server that is not named or needs a key, and a model that nobody names."""
+        if self.backend == "local":
+            from mmkit_dim.local_model import language_model
+
+            check_available(language_model(self.model, self.revision))
+            return
+        from mmkit_dim.endpoint import Endpoint
+
+        Endpoint.of(self.base_url)
+        _ = self.model
 
     def prepare(self, device: str) -> None:
         if self.backend == "local" and self._local is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,26 @@ def face_profile(face: Mapping[str, Any], attributes: Sequence[str] = ATTRIBUTES
     return profile_text(told)
 
 
+def check_installed() -> None:
+    """Raise `PartError` if deepface is not installed. It is not imported, because that takes long."""
+    try:
+        found = find_spec("deepface") is not None
+    except ValueError:  # of a module that is imported and does not say where it comes from
+        found = True
+    if not found:
+        raise _cannot_be_imported("it is not installed")
+
+
+def _cannot_be_imported(why: str) -> PartError:
+    return PartError(
+        f"the face analyser deepface cannot be imported: {why}",
+        where="dwe.profiles.v1",
+        hint='pip install "mmkit-dwe[faces]"; or name image classifiers under `classifiers`, or read '
+        "the authors' profiles with dwe.published_parts.v1",
+        code="part.needs-package",
+    )
+
+
 class FaceAnalyser:
     """The faces in images, found by deepface (Serengil and Ozpinar, 2020), an optional package.
 
@@ -47,13 +68,7 @@ class FaceAnalyser:
         try:
             from deepface import DeepFace
         except ImportError as error:
-            raise PartError(
-                f"the face analyser deepface cannot be imported: {error}",
-                where="dwe.profiles.v1",
-                hint='pip install "mmkit-dwe[faces]"; or name image classifiers under `classifiers`, or read '
-                "the authors' profiles with dwe.published_parts.v1",
-                code="part.needs-package",
-            ) from error
+            raise _cannot_be_imported(str(error)) from error
         self._analyse = DeepFace.analyze
         self.attributes, self.face_detector = list(attributes), face_detector
 

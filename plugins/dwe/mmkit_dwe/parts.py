@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmkit.annotators.pictures import PictureAnnotator, picture_key
-from mmkit.annotators.pretrained import model_identity
+from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.types import Box, Example, Image
 from mmkit.errors import PartError
 
@@ -107,6 +107,11 @@ class Parts(PictureAnnotator):
 
         model = finding_model(self.name, self.revision)
         model.check(*model.needs)
+
+    def check_computable(self) -> None:
+        from mmkit_dwe.finder import finding_model
+
+        check_available(finding_model(self.name, self.revision))
 
     def prepare(self, device: str) -> None:
         from mmkit_dwe.finder import Finder  # transformers is imported only when a result is missing

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from PIL import Image as Pillow
 
 from mmkit.annotators.pictures import PictureAnnotator, picture_key
-from mmkit.annotators.pretrained import model_identity
+from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.types import Example, Image
 from mmkit.errors import PartError, did_you_mean
 from mmkit_dwe.faces import ATTRIBUTES
 
 if TYPE_CHECKING:
+    from mmkit.pretrained.source import Pretrained
     from mmkit_dwe.classifiers import Classifiers
     from mmkit_dwe.faces import FaceAnalyser
 
@@ -107,11 +108,21 @@ class Profiles(PictureAnnotator):
         return hashlib.sha256(json.dumps(keys).encode()).hexdigest()
 
     def check_there(self) -> None:
+        for model in self._models():
+            model.check(*model.needs)
+
+    def check_computable(self) -> None:
+        from mmkit_dwe.faces import check_installed
+
+        if not self.classifiers:
+            check_installed()
+        check_available(*self._models())
+
+    def _models(self) -> list[Pretrained]:
         from mmkit_dwe.classifiers import classification_model
 
-        for attribute, name in self.classifiers.items():
-            model = classification_model(attribute, name, self.revisions.get(attribute))
-            model.check(*model.needs)
+        named = self.classifiers.items()
+        return [classification_model(at, name, self.revisions.get(at)) for at, name in named]
 
     def prepare(self, device: str) -> None:
         """Load the models. Raises `PartError` if deepface is needed and not installed."""

@@ -69,6 +69,9 @@ class PublishedParts(Annotator):
         write_parts(made, seed, (photo for f in folders for photo in f.iterdir() if photo.is_file()))
         return {"root": str(made), "map": MAP, "parts": PARTS, "detections": FACES, "missing": "error"}
 
+    def check_there(self) -> None:
+        _ = self._table
+
     def fingerprint(self) -> str:
         return json.dumps(["dwe.published_parts.v1", self.detections is not None, self.missing])
 

@@ -188,6 +188,8 @@ def test_broken_and_missing_parts_have_an_empty_profile_and_are_reported(
 def test_without_the_extra_the_error_says_what_to_install_and_what_else_there_is(tmp_path: Path) -> None:
     with raises("part.needs-package") as caught:
         annotate(Profiles(), [scene(tmp_path, RED)])
+    with raises("part.needs-package"):
+        Profiles().check_computable()
     for way in ("mmkit-dwe[faces]", "classifiers", "dwe.published_parts.v1"):
         assert way in caught.value.hint
 

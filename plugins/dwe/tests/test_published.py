@@ -141,6 +141,8 @@ def test_files_that_do_not_exist_may_be_gone_without_and_are_counted(
 def test_a_map_that_does_not_exist_is_an_error_whatever_may_be_missing(root: Path) -> None:
     with raises("file.missing") as caught:
         annotate(PublishedParts(str(root), map="nowhere.json", missing="none"), [post("a.jpg")])
+    with raises("file.missing"):
+        PublishedParts(str(root), map="nowhere.json", missing="none").check_there()
     assert "nowhere.json" in caught.value.where
     assert "DWE" in caught.value.hint
 

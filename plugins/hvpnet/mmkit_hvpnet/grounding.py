@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmkit.annotators.pictures import PictureAnnotator, picture_key
-from mmkit.annotators.pretrained import model_identity
+from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.images import open_image
 from mmkit.data.types import Example, Image
 from mmkit.files import atomic, explained, write_json
 
 if TYPE_CHECKING:
+    from mmkit.pretrained.source import Pretrained
     from mmkit_hvpnet.detector import Detector, Found
     from mmkit_hvpnet.phrases import PosTagger
 
@@ -88,12 +89,18 @@ class GroundedObjects(PictureAnnotator):
         return hashlib.sha256(json.dumps([x.tokens, photos]).encode("utf-8", "surrogatepass")).hexdigest()
 
     def check_there(self) -> None:
+        for model in self._models():
+            model.check(*model.needs)
+
+    def check_computable(self) -> None:
+        check_available(*self._models())
+
+    def _models(self) -> list[Pretrained]:
         from mmkit_hvpnet.detector import detection_model
         from mmkit_hvpnet.phrases import tagging_model
 
         taggers = [tagging_model(self.tagger)] if self.tagger else []
-        for model in (detection_model(self.model, self.revision), *taggers):
-            model.check(*model.needs)
+        return [detection_model(self.model, self.revision), *taggers]
 
     def prepare(self, device: str) -> None:
         from mmkit_hvpnet.detector import Detector  # transformers is imported only when a result is missing

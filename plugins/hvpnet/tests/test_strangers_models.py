@@ -26,3 +26,5 @@ def test_a_model_that_is_not_there_is_found_before_it_is_asked() -> None:
         with pytest.raises(PartError, match=r"no/such/folder.*there is no such folder"):
             annotator.check_there()
     GroundedObjects().check_there()  # of the Hub: its results may all be stored
+    with pytest.raises(PartError, match="it is not on this machine"):
+        GroundedObjects().check_computable()

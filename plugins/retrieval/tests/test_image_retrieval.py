@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -235,6 +236,20 @@ def test_an_index_that_is_not_there_is_named(tmp_path: Path, photos: dict[str, s
     with raises("retrieval.no-index") as caught:
         annotate(ImageRetrieval(str(tmp_path)), [post("a", Image(photos["PER"]))])
     assert "mmkit retrieval build-index" in caught.value.hint
+
+
+def test_what_is_needed_to_search_is_found_before_it_is_searched(
+    index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ImageRetrieval(index).check_computable()
+    with raises("encoder.unloadable", match=r"nowhere.*there is no such folder"):
+        ImageRetrieval(index, clip=str(tmp_path / "nowhere")).check_computable()
+    file = str(tmp_path / "none.db")
+    with raises("retrieval.no-milvus-lite"):
+        ImageRetrieval("wiki", engine="milvus", url=file).check_computable()
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    with raises("part.needs-package"):
+        ImageRetrieval("wiki", engine="milvus", url="http://localhost:19530").check_computable()
 
 
 def test_the_sample_runs_offline(tmp_path: Path, photos: dict[str, str]) -> None:

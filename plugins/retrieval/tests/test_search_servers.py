@@ -250,6 +250,9 @@ def test_a_user_without_a_password_is_refused(
     monkeypatch.setenv(USER, "me")
     with raises("retrieval.half-credentials"):
         SearchServer(kind, server.url, "wiki")
+    with raises("retrieval.half-credentials"):
+        TextRetrieval("wiki", engine=kind, url=server.url).check_computable()
+    assert not server.seen
 
 
 @pytest.mark.parametrize(
@@ -278,6 +281,8 @@ def test_a_missing_client_comes_with_the_command_that_installs_it(
     with raises("part.needs-package", match=f'engine = "{kind}"') as error:
         SearchServer(kind, "http://localhost:9200", "wiki")
     assert error.value.hint == f'pip install "mmkit-retrieval[{kind}]"'
+    with raises("part.needs-package"):
+        TextRetrieval("wiki", engine=kind, url="http://localhost:9200").check_computable()
 
 
 def test_the_annotator_retrieves_from_a_server_once(server: Server, kind: Kind) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -158,7 +158,7 @@ def damaged(folder: Path, files: Sequence[Path], rng: Random) -> Iterator[list[s
     told = []
     try:
         for path in chosen:
-            told.append(f"{path.relative_to(folder)}: {_damage(path, before[path], files, rng)}")
+            told.append(f"{path.relative_to(folder)}: {_damage(path, before, files, rng)}")
         yield told
     finally:
         for path, content in before.items():
@@ -166,7 +166,9 @@ def damaged(folder: Path, files: Sequence[Path], rng: Random) -> Iterator[list[s
             path.write_bytes(content)
 
 
-def _damage(path: Path, content: bytes, files: Sequence[Path], rng: Random) -> str:
+def _damage(path: Path, before: Mapping[Path, bytes], files: Sequence[Path], rng: Random) -> str:
+    """Damage a file, and say how; `before` has what the damaged files held."""
+    content = before[path]
     if rng.random() < 0.9:
         path.write_bytes(mutated(content, rng))
         return "bytes"
@@ -185,7 +187,9 @@ def _damage(path: Path, content: bytes, files: Sequence[Path], rng: Random) -> s
         case "empty":
             path.write_bytes(b"")
         case "other":
-            path.write_bytes(rng.choice(list(files)).read_bytes() if rng.random() < 0.5 else os.urandom(0))
+            other = rng.choice(list(files))  # it may be damaged itself: a pipe cannot be read
+            whole = before[other] if other in before else other.read_bytes()
+            path.write_bytes(whole if rng.random() < 0.5 else b"")
         case "utf16":
             path.write_bytes(content.decode("latin-1").encode("utf-16"))
         case "repeated":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from mmkit.annotators.pictures import PictureAnnotator, picture_key
 from mmkit.annotators.pretrained import model_identity
 from mmkit.data.types import Example, Image
-from mmkit.errors import PartError
+from mmkit.errors import PartError, gathered
 from mmkit_retrieval.annotators.contexts import (
     IMAGE_CONTEXT,
     SPARE,
@@ -23,7 +23,8 @@ from mmkit_retrieval.annotators.contexts import (
 )
 from mmkit_retrieval.annotators.sample_corpus import write_corpus
 from mmkit_retrieval.pictures.image_facts import read_facts
-from mmkit_retrieval.servers.milvus import MilvusImages, checked_address
+from mmkit_retrieval.pictures.vectors import Model
+from mmkit_retrieval.servers.milvus import MilvusImages, check_address, checked_address
 
 if TYPE_CHECKING:
     from mmkit_retrieval.pictures.clip_images import ClipImages, Precision
@@ -111,6 +112,19 @@ class ImageRetrieval(PictureAnnotator):
     def check_there(self) -> None:
         if self.engine == "faiss":
             read_facts(self._folder)
+
+    def check_computable(self) -> None:
+        """Raises `PartError` for a CLIP model that cannot be had, and `MMKitError` for a Milvus without its client."""
+        if self.engine == "milvus":
+            assert self.url is not None
+            check_address(self.url)
+        elif (facts := read_facts(self._folder))["model"]:
+            from mmkit.encoders.clip_image import ClipImageEncoder
+
+            model = Model.of(facts["model"])
+            name, revision = (self.clip, None) if self.clip else (model.clip, model.revision)
+            if errors := list(ClipImageEncoder(name, revision=revision, store=False).problems()):
+                raise gathered(errors)
 
     def fingerprint(self) -> str:
         """Everything that results depend on. Raises `DataError` if there is no finished index."""

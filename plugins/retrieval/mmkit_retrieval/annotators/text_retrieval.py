@@ -111,6 +111,11 @@ class TextRetrieval(Annotator):
         if self.engine == "tantivy":
             self._identity()
 
+    def check_computable(self) -> None:
+        """Raises `PartError` for a server that cannot be asked: see `SearchServer`."""
+        if self.engine != "tantivy":
+            self._client()
+
     def fingerprint(self) -> str:
         """Everything that results depend on. Raises `DataError` if there is no finished index."""
         searched = [self.url, self.index, self.snapshot] if self.engine != "tantivy" else self._identity()
@@ -125,15 +130,16 @@ class TextRetrieval(Annotator):
         """Open the index (again, if it has changed), or connect to the server."""
         if self.engine != "tantivy":
             if self._searched is None:
-                assert self.url is not None
-                self._searched = SearchServer(
-                    self.engine, self.url, self.index, timeout=self.timeout, ca_certs=self.ca_certs
-                )
+                self._searched = self._client()
             return
         from mmkit_retrieval.text.text_index import TextIndex
 
         if not isinstance(self._searched, TextIndex) or self._searched.identity != identity(self._folder):
             self._searched = TextIndex.open(self._folder)
+
+    def _client(self) -> SearchServer:
+        assert self.url is not None and self.engine != "tantivy"
+        return SearchServer(self.engine, self.url, self.index, timeout=self.timeout, ca_certs=self.ca_certs)
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
         """For each example, the `context` and the hits (`found`)."""

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,7 @@ class MilvusImages:
 
     def __init__(self, address: str, collection: str) -> None:
         self.address, self.collection = address, collection
-        if _is_file(address) and not Path(address).exists():
-            raise DataError(
-                "there is no milvus-lite file here",
-                where=address,
-                hint="upload an index first",
-                code="retrieval.no-milvus-lite",
-            )
+        _check_file(address)
         self._client = _connected(address, SECONDS)
         with _explained(address):
             if not self._client.has_collection(collection):
@@ -270,6 +265,34 @@ def _is_file(address: str) -> bool:
     return "://" not in address
 
 
+def _check_file(address: str) -> None:
+    if _is_file(address) and not Path(address).exists():
+        raise DataError(
+            "there is no milvus-lite file here",
+            where=address,
+            hint="upload an index first",
+            code="retrieval.no-milvus-lite",
+        )
+
+
+def check_address(address: str) -> None:
+    """Raise `PartError` without pymilvus or for a token that may not be sent, `DataError` for a file that is missing.
+
+    Nobody is contacted.
+    """
+    _check_file(address)
+    _token(address)
+    if find_spec("pymilvus") is None:
+        raise _no_client(address)
+
+
+def _no_client(address: str) -> PartError:
+    hint = 'pip install "mmkit-retrieval[milvus]"'
+    return PartError(
+        "searching in Milvus needs pymilvus", where=address, hint=hint, code="part.needs-package"
+    )
+
+
 def _connected(address: str, timeout: float | None = None) -> Any:
     """A client. Raises `PartError` if pymilvus is missing, and `DataError` if nothing answers.
 
@@ -280,10 +303,7 @@ def _connected(address: str, timeout: float | None = None) -> Any:
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
-        hint = 'pip install "mmkit-retrieval[milvus]"'
-        raise PartError(
-            "searching in Milvus needs pymilvus", where=address, hint=hint, code="part.needs-package"
-        ) from error
+        raise _no_client(address) from error
     with _explained(address):
         return MilvusClient(address, token=token, timeout=timeout)
 
