@@ -79,8 +79,9 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
     def full_name(self, name: str) -> str:
         """The registered name that a user means, who may give its middle alone: `label-studio`.
 
-        Of several versions it is the last one. A name with a dot is returned as it is. Raises `PartError` for a short
-        name that fits none, or parts of several packages.
+        Of several versions it is the last one, and of several packages the only one that both reads and writes the
+        format. A name with a dot is returned as it is. Raises `PartError` for a short name that fits none, or parts
+        of several packages.
         """
         if "." in name:
             return name
@@ -92,6 +93,9 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
             short[middle] = known
             if middle == name.replace("_", "-"):
                 fits[package] = known
+        both = [known for known in fits.values() if known in readers and known in writers]
+        if len(fits) > 1 and len(both) == 1:
+            return both[0]
         if len(fits) > 1:
             raise PartError(
                 f"{name!r} may be {listed(sorted(fits.values()))}",

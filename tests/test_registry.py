@@ -328,3 +328,10 @@ def test_implementations_are_registered_for_a_block_only() -> None:
     with raises("plugin.unknown-hook", match="'mmkit_run_end'"), hooks.registered(plugin, Misspelt()):
         pytest.fail("not reached")
     assert not hooks.manager().is_registered(plugin)
+
+
+def test_a_short_name_of_several_packages_is_the_one_that_is_read_and_written() -> None:
+    """`more.conll.v1` is only read."""
+    assert registry.readers.full_name("conll") == "formats.conll.v1"
+    with raises("part.ambiguous", match=r"mmkit\.mnre\.v1.*more\.mnre\.v1"):
+        registry.readers.full_name("mnre")
