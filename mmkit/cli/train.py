@@ -21,7 +21,7 @@ from mmkit.cli.options import (
 @click.option("--sample", is_flag=True, help="Train on small synthetic data with tiny encoders, offline.")
 @tiny_option
 @click.option("--output", type=click.Path(path_type=Path), help="Run folder. Default: runs/<recipe>/<time>.")
-@click.option("--resume", is_flag=True, help="Resume the interrupted run in --output.")
+@click.option("--resume", is_flag=True, help="Resume the run in --output, which may get more epochs.")
 @device_option
 @click.option("--quiet", is_flag=True, help="Print only plain lines: notes, scores and the result.")
 @click.pass_context

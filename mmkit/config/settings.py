@@ -69,6 +69,8 @@ class TrainingSettings:
     """Stop after this many evaluations without a better score; 0: never."""
     checkpoint_every: int = 0
     """Also save for `--resume` after every n updates; 0: only after each epoch."""
+    keep_checkpoint: bool = False
+    """Whether a complete run keeps its last checkpoint, so that `--resume` with more epochs can go on from there."""
     check_every: int = 50
     """Updates between checks that the loss is still finite (each check waits for the device)."""
     log_every: int = 50

@@ -35,7 +35,8 @@ from mmkit.runs.integrity import BELOW, FILES, RECIPE, check_files, described, m
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 
 FORMAT = 1
-COMPLETE = ("completed", "stopped")
+STOPPED = "stopped"
+COMPLETE = ("completed", STOPPED)
 """The states of a run that is over, `stopped` by early stopping."""
 IMPORTING = "importing"
 """The state of a run that `save_run` is writing."""
@@ -138,6 +139,10 @@ class Run:
     def checksums(self) -> dict[str, Any]:
         """What `run.json` keeps of the files that predictions depend on."""
         return {FILES: described(self.folder)}
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return any(self.checkpoint.glob("step-*"))
 
     def remove_checkpoint(self) -> None:
         """Remove the files that only resuming needs."""

@@ -37,6 +37,8 @@ class Ready:
     inference: Inference
     facts: Mapping[str, Any]
     """The content of `run.json`, without the results."""
+    epochs_before: int
+    """Epochs that the run was to have before it was resumed."""
 
     def score(self, split: str) -> Evaluation:
         """Scores and predictions of a split; processes share the work, and all of them get the result."""
@@ -49,8 +51,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
     Raises `MMKitError` subclasses for everything that the user must change.
     """
     recipe, settings = session.recipe, session.settings
-    if session.main:
-        open_folder(session.run, recipe, resume)
+    before = open_folder(session.run, recipe, resume) if session.main else settings.epochs
     if recipe.config["recipe"]["tiny"]:
         session.note(f"warning: {TOLD}")
     parts = fitting_parts(recipe)
@@ -111,7 +112,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
         session.accelerator.process_index,
         session.accelerator.num_processes,
     )
-    return Ready(model, prepared.items, metrics, inference, {**facts, "features": features})
+    return Ready(model, prepared.items, metrics, inference, {**facts, "features": features}, before)
 
 
 def _begin(
@@ -132,6 +133,8 @@ def _begin(
         facts |= {key: begun[key] for key in ("started", "recipe") if key in begun}
     session.accelerator.wait_for_everyone()
     if session.main:
+        if session.run.json_file.exists():  # of a complete run: it has checksums, also of the recipe
+            session.run.save_json({**facts, "status": "unfinished"})
         session.run.save_recipe(session.recipe, model)
         session.run.save_json({**facts, "status": "unfinished"})
     return facts

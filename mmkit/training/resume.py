@@ -1,4 +1,7 @@
-"""Starting a run folder, or resuming in one: only with the recipe and the data with which it was started."""
+"""Starting a run folder, or resuming in one: with the recipe and the data with which it was started.
+
+A run may be given more epochs, and another patience. Then it goes on from its last checkpoint, also if it is complete.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from mmkit.errors import RecipeError, RunError, one_line
 from mmkit.recipe import Recipe
-from mmkit.runs.folder import COMPLETE, Run
+from mmkit.runs.folder import COMPLETE, STOPPED, Run
 from mmkit.runs.start import KEY, SETTING
 
 SECTIONS = ("recipe", "data", "annotators", "model", "metrics", "training")
@@ -21,30 +24,37 @@ MAY_CHANGE = {
         "workers",
         "check_every",
         "checkpoint_every",
+        "keep_checkpoint",
         "log_every",
         "feature_memory",
     )
 } | {"recipe.requires"}
 """Settings that do not change the result (except rounding) and may change when resuming, for example to save memory."""
 
+EPOCHS, PATIENCE = "training.epochs", "training.patience"
+"""Decide when a run ends, and nothing before that but the learning rate."""
+
 OF_THE_BATCH = "training.accumulate"
 """Changes the result of a model that links, because it compares mentions with others of their micro-batch."""
 
 
-def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
-    """Make the run's folder; with `resume`, check instead that it holds this run, and that the run is not over.
+def open_folder(run: Run, recipe: Recipe, resume: bool) -> int:
+    """Make the run's folder; with `resume`, check instead that it holds this run, and that there is more to do.
 
     A run that was killed before its first checkpoint starts again in its folder, also if the folder is empty or does
-    not exist. Raises `RunError` for a folder that is not empty, is not a run folder or holds a complete run, and
-    `RecipeError` for another recipe than the run's.
+    not exist. Returns the number of epochs that the run was to have before. Raises `RunError` for a folder that is not
+    empty, is not a run folder or holds a complete run, and `RecipeError` for another recipe than the run's.
     """
     if not resume or run.is_empty():
         run.create()
-        return
+        return recipe.training.epochs
     saved = run.recipe()
+    epochs = saved.training.epochs
     may_change = (
         MAY_CHANGE - {OF_THE_BATCH} if recipe.build("model.decoder").compares_examples else MAY_CHANGE
     )
+    more = recipe.training.epochs > epochs
+    may_change = may_change | {PATIENCE} | ({EPOCHS} if more else set())
     changes = [
         change
         for section in SECTIONS
@@ -55,14 +65,45 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> None:
         raise RecipeError(
             "the recipe differs from the run's:\n  " + "\n  ".join(changes),
             where=run.folder,
-            hint=f"resume with the run's own recipe: mmkit train {run.recipe_file} --resume --output {run.folder}",
+            hint=f"resume with the run's own recipe (it may have more epochs, but not fewer): "
+            f"mmkit train {run.recipe_file} --resume --output {run.folder}",
             code="run.other-recipe",
         )
-    if run.json_file.exists() and run.facts().get("status") in COMPLETE:
+    if run.json_file.exists() and (status := run.facts().get("status")) in COMPLETE:
+        patient = status == STOPPED and recipe.training.patience != saved.training.patience
+        _check_more(run, more if status != STOPPED else patient, saved)
+    return epochs
+
+
+def _check_more(run: Run, more: bool, saved: Recipe) -> None:
+    """Raise `RunError` unless a complete run can be given more updates."""
+    if not more and not saved.training.keep_checkpoint:
         run.remove_checkpoint()  # a kill between the last two steps leaves it
-        raise RunError(
-            "this run is complete", where=run.folder, hint="train into another --output", code="run.complete"
-        )
+    if more and run.has_checkpoint():
+        return
+    further = f"--training.init_from {run.folder} begins a new training with its weights"
+    if more:
+        what = "this run is complete, and its last checkpoint was not kept"
+        hint = f"{further}; training.keep_checkpoint = true keeps it"
+    else:
+        what = "this run is complete"
+        hint = f"train into another --output; {further}"
+        if saved.training.keep_checkpoint:
+            hint = f"to go on, give it more epochs (after early stopping: another patience); {further}"
+    raise RunError(what, where=run.folder, hint=hint, code="run.complete")
+
+
+def said_of_epochs(recipe: Recipe, before: int, step: int, steps_per_epoch: int) -> str:
+    """What becomes of the learning rate of a run that is given more epochs after `step` updates."""
+    settings = recipe.training
+    told = f"{EPOCHS} was {before} and is {settings.epochs}"
+    if settings.schedule == "constant" and (settings.warmup >= 1 or not settings.warmup):
+        return f"{told}: the learning rate stays constant"
+    total = settings.epochs * steps_per_epoch
+    return (
+        f"{told}: from update {step + 1:,} on, the learning rate is that of {settings.schedule!r} over "
+        f"{total:,} updates (the earlier updates had that of {before * steps_per_epoch:,})"
+    )
 
 
 def check_data(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

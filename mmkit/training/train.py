@@ -115,6 +115,7 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
     if session.main:
         summary |= run.checksums()
         run.save_json(summary)
-        run.remove_checkpoint()
+        if not session.settings.keep_checkpoint:
+            run.remove_checkpoint()
     session.accelerator.wait_for_everyone()
     return summary

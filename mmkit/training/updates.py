@@ -15,6 +15,7 @@ from mmkit.training.loop import Loop, Update
 from mmkit.training.metrics_log import rewind
 from mmkit.training.optimizer import make_optimizer
 from mmkit.training.ready import Ready
+from mmkit.training.resume import said_of_epochs
 from mmkit.training.session import Session
 from mmkit.training.watch import Watch
 
@@ -65,6 +66,10 @@ class Updates:
                 where=session.run.checkpoint,
                 hint=AGAIN,
                 code="run.damaged",
+            )
+        if progress.step and ready.epochs_before != settings.epochs:
+            session.note(
+                said_of_epochs(session.recipe, ready.epochs_before, progress.step, loop.steps_per_epoch)
             )
         alarms = Alarms.of(session, ready)
         return cls(session, ready, optimizer, progress, loop, progress.seconds, alarms)

@@ -298,3 +298,31 @@ def test_two_processes_make_the_updates_of_one(sample_recipe, tmp_path):
 def predictions(output: Path) -> list[dict[str, Any]]:
     lines = (output / "predictions" / "test.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines[1:]]
+
+
+# -- more epochs ---------------------------------------------------------------------------------------------
+
+CONSTANT = {"schedule": "constant", "warmup": 0.0}
+
+
+def test_a_complete_run_goes_on_with_more_epochs_bit_for_bit(sample_recipe, tmp_path):
+    assert run(sample_recipe, tmp_path / "whole", **CONSTANT, epochs=2).code == 0
+    assert run(sample_recipe, tmp_path / "run", **CONSTANT, epochs=1, keep_checkpoint=True).code == 0
+    first = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (first["status"], first["epochs"]) == ("completed", 1)
+    killed = run(
+        sample_recipe,
+        tmp_path / "run",
+        resume=True,
+        number=signal.SIGKILL,
+        at="step 33",
+        **CONSTANT,
+        epochs=2,
+    )
+    assert killed.code == -signal.SIGKILL, killed.messages
+    assert run(sample_recipe, tmp_path / "run", resume=True, **CONSTANT, epochs=2).code == 0
+    assert_same(tmp_path / "run", tmp_path / "whole")
+    again = run(sample_recipe, tmp_path / "run", resume=True, **CONSTANT, epochs=3)
+    assert again.code == 2
+    assert "this run is complete, and its last checkpoint was not kept" in again.messages
+    assert f"--training.init_from {tmp_path / 'run'}" in again.messages
