@@ -30,6 +30,7 @@ COMMANDS = {
     "annotate": "mmkit.cli.data:annotate",
     "convert": "mmkit.cli.data:convert",
     "import-checkpoint": "mmkit.cli.data:import_checkpoint",
+    "init": "mmkit.cli.init:init",
     "list-recipes": "mmkit.cli.recipes:list_recipes",
     "list-components": "mmkit.cli.components:list_components",
     "describe": "mmkit.cli.components:describe",

@@ -14,7 +14,7 @@ from mmkit.data.crops import CropTable, crop_table_files, post_images, under
 from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.problems import Place
-from mmkit.data.reader import Reader
+from mmkit.data.reader import Guess, Reader
 from mmkit.data.tags import OUTSIDE, Tag, TagTable, chunks, looks_like_iob1
 from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
@@ -66,6 +66,7 @@ class ConllImagesReader(Reader):
 
     form: ClassVar[str] = "CoNLL columns: a token, a tab and its tag a line, a sentence up to an empty line"
     kinds: ClassVar[frozenset[str]] = frozenset({"conll"})
+    pictures_in: ClassVar[str] = "images"
 
     source: ClassVar[str] = (
         "Twitter-2015 and Twitter-2017 are linked from https://github.com/jefferyYu/UMT, "
@@ -92,6 +93,18 @@ class ConllImagesReader(Reader):
         self.images, self.crops, self.crop_images, self.max_crops = images, crops, crop_images, max_crops
         self.missing_crops = missing_crops
         self.rename, self.orphan_tags = dict(rename or {}), orphan_tags
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Columns under `IMGID:` lines; columns alone are also read by readers of CoNLL in general."""
+        guess = super().recognize(path, head)
+        if guess is None:
+            return None
+        lines = head.decode("utf-8", "replace").split("\n")[:60]
+        named = any(line.startswith(POST) for line in lines)
+        wide = any(len(line.split()) > 2 for line in lines if not line.startswith(POST))
+        settings = ({} if named else {"images": None}) | ({"tag_column": -1} if wide else {})
+        return Guess(guess.what, settings, sure=named)
 
     def files(self) -> list[Path]:
         return [self.path, *crop_table_files(self)]

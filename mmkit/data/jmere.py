@@ -41,6 +41,7 @@ class JmereReader(Reader):
 
     form: ClassVar[str] = "a JSON list of sentences, as JMERE publishes it"
     kinds: ClassVar[frozenset[str]] = frozenset({"jmere"})
+    pictures_in: ClassVar[str] = "images"
 
     source: ClassVar[str] = (
         "JMERE is published with TESGA (Wang et al., 2024); its photos are those of MNRE, "

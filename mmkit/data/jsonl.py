@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from mmkit.data.alignment import Aligner, Misaligned, Units
 from mmkit.data.bounds import Bounds
 from mmkit.data.crops import blanked, found
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.jsonlines import FORMAT, Kind, Record, check_header, located_examples, read_jsonl, write_jsonl
 from mmkit.data.problems import Place
-from mmkit.data.reader import Reader
+from mmkit.data.reader import Guess, Reader
 from mmkit.data.records import entity_from_json, example_from_json, prediction_from_json, to_json
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.errors import DataError
@@ -89,6 +90,14 @@ class JsonlReader(Reader):
             self.place = Place(where)
             yield blanked(x) if self.blank_images else found(x, self.repairs)
         aligner.doubt.tell(self.repairs)
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Examples with or without the header line; entities are read by `mmkit.kb_jsonl.v1`."""
+        looks = looks_like(path) if head else None
+        if looks is None or looks.kind not in ("jsonl-examples", "posts-lines"):
+            return None
+        return Guess(looks.what, sure=looks.kind == "jsonl-examples")
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

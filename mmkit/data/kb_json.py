@@ -8,12 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from mmkit.data.crops import blanked, under
 from mmkit.data.entity_fields import EntityFields
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS
 from mmkit.data.melbench import links
 from mmkit.data.problems import Place
-from mmkit.data.reader import Reader
+from mmkit.data.reader import Guess, Reader
 from mmkit.data.records import Node
 from mmkit.data.types import Entity, Image
 from mmkit.errors import DataError
@@ -50,6 +51,7 @@ class KbJsonReader(Reader):
 
     form: ClassVar[str] = "a JSON object of texts by id, or a list of entities"
     kinds: ClassVar[frozenset[str]] = frozenset({"kb-json", "unknown"})
+    pictures_in: ClassVar[str] = "images"
 
     source: ClassVar[str] = f"DWE's authors publish their entity texts at {AUTHORS}"
 
@@ -67,6 +69,12 @@ class KbJsonReader(Reader):
         super().__init__(root, file, blank_images)
         self.names, self.aliases, self.images = names, aliases, images
         self.fields = EntityFields(fields or {}, named=names is not None)
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """A map of texts or a list of entities; fields of other names must be said, so they are not recognized."""
+        looks = looks_like(path) if head else None
+        return Guess(looks.what) if looks is not None and looks.kind == "kb-json" else None
 
     def files(self) -> list[Path]:
         return [

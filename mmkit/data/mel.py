@@ -135,6 +135,7 @@ class MelReader(Reader):
     """
 
     listed_by: ClassVar[Listed] = "mention"
+    pictures_in: ClassVar[str] = "images"
 
     def __init__(
         self,

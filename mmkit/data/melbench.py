@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS, MelReader, Sentence, split_of
 from mmkit.data.problems import Place
-from mmkit.data.reader import Reader
+from mmkit.data.reader import Guess, Reader
 from mmkit.data.records import Node
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
@@ -21,6 +22,7 @@ SOURCE = (
     "WikiMEL and Richpedia-MEL are published at https://github.com/seukgcode/MELBench, "
     f"and as DWE's authors split them at {AUTHORS}"
 )
+_HAS_LIST = re.compile(rb'"img_list"\s*:')
 
 
 class Link(NamedTuple):
@@ -156,6 +158,12 @@ class WikimelReader(_MelbenchReader):
         )
         self.split = split
 
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Records without the list of photos that Richpedia's have."""
+        guess = super().recognize(path, head)
+        return None if guess is None or _HAS_LIST.search(head) else guess
+
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
         named = record.optional("imgPath", Node.text)
         path = self._file(f"{key}.jpg" if named is None else named)
@@ -202,6 +210,12 @@ class RichpediaReader(_MelbenchReader):
             blank_images=blank_images,
         )
         self.split, self.parts = split, parts
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Records of which some have a list of photos."""
+        guess = super().recognize(path, head)
+        return guess if guess is not None and _HAS_LIST.search(head) else None
 
     def _pictures(self, key: str, record: Node) -> tuple[Image, ...]:
         names = record.list("img_list", Node.text) if record.value.get("img_list") is not None else ()

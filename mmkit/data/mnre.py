@@ -40,6 +40,7 @@ class MnreReader(Reader):
 
     form: ClassVar[str] = "a Python dictionary a line, as MNRE publishes them"
     kinds: ClassVar[frozenset[str]] = frozenset({"mnre"})
+    pictures_in: ClassVar[str] = "images"
 
     source: ClassVar[str] = (
         "MNRE is published at https://github.com/thecharm/MNRE, "

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mmkit.data.joint import joint
 from mmkit.data.mnre import MnreReader
 from mmkit.data.problems import Place
+from mmkit.data.reader import Guess
 from mmkit.data.types import Example, Relation
 from mmkit.errors import DataError
 
@@ -51,6 +52,11 @@ class MnreJointReader(MnreReader):
             blank_images=blank_images,
         )
         self.none_label = none_label
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Nothing: `mmkit.mnre.v1` reads the same files, one pair at a time."""
+        return None
 
     def __iter__(self) -> Iterator[Example]:
         first: dict[tuple[Any, ...], Example] = {}

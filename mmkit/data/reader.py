@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.problems import Place
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError
 
 GIVEN_UP = 20
 """Refused records, and no other, after which a file is not read on."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a reader says about a file that it reads: what the file is, and with which settings it reads it.
+
+    `sure` is false where other formats look the same: a reader that is sure goes first. `splits` is for a file or
+    folder that holds several splits: a split's name → the further settings that read it.
+    """
+
+    what: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sure: bool = True
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Reader(ABC):
@@ -33,6 +49,8 @@ class Reader(ABC):
     """Where errors of single records are kept, in place of being raised; see `refuse`."""
     kinds: ClassVar[frozenset[str]] = frozenset()
     """The kinds of files that it reads, as `mmkit.data.file_kinds` calls them."""
+    pictures_in: ClassVar[str] = ""
+    """The setting that names the folder of pictures (a text) or the folders (a list); empty if records say it."""
 
     def __init__(self, root: str, file: str, blank_images: bool = False) -> None:
         self.root, self.file, self.blank_images = root, file, blank_images
@@ -61,6 +79,17 @@ class Reader(ABC):
     def files(self) -> list[Path]:
         """The files whose bytes decide what is read; they are fingerprinted (images are not among them)."""
         return [self.path]
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Whether this reader reads `path`, which `mmkit init` found, and how; None if it does not.
+
+        `head` holds the first bytes of a file (up to 65,536); it is empty for a folder. The answer is only a guess:
+        `mmkit init` then reads the first records. By default, a file is recognized if it is one of `kinds`. Raises
+        nothing: a file that cannot be read is not recognized.
+        """
+        looks = looks_like(path) if head and cls.kinds else None
+        return Guess(looks.what) if looks is not None and looks.kind in cls.kinds else None
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

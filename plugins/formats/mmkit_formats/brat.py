@@ -14,6 +14,7 @@ from typing import Any
 from mmkit import Entity, Example, Image
 from mmkit.data.alignment import CharSpan
 from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import explained
@@ -47,6 +48,13 @@ class BratReader(FormatReader):
     """
 
     note = NOTE
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """A folder with annotations (`.ann`); not one of its files, which are read together."""
+        if not path.is_dir() or not any(path.glob("*.ann")):
+            return None
+        return Guess("texts and annotations of brat")
 
     def files(self) -> list[Path]:
         return [path for text in self._texts() for path in (text, text.with_suffix(".ann")) if path.exists()]

@@ -12,6 +12,7 @@ from mmkit import Entity, Example, Image, Reader, Span
 from mmkit.data.conll import DOCSTART, POST
 from mmkit.data.crops import blanked, found
 from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Guess
 from mmkit.data.tags import Tag, TagTable, chunks, looks_like_iob1
 from mmkit.data.types import ORPHANS
 from mmkit.data.writer import Writer, only_examples
@@ -57,6 +58,8 @@ class ConllReader(Reader):
     """
 
     form = "columns: a token and its tag a line"
+    kinds = frozenset({"conll"})
+    pictures_in = "images"
 
     def __init__(
         self,
@@ -74,6 +77,12 @@ class ConllReader(Reader):
         super().__init__(root, file, blank_images)
         self.token_column, self.tag_column, self.separator = token_column, tag_column, separator
         self.comment, self.images, self.rename = comment, images, dict(rename or {})
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """Columns; those under `IMGID:` lines are Twitter-2015's, which the core reads."""
+        guess = super().recognize(path, head)
+        return guess if guess is not None and f"\n{POST}".encode() not in b"\n" + head else None
 
     def __iter__(self) -> Iterator[Example]:
         self.repairs.clear()

@@ -11,6 +11,7 @@ from typing import Any
 from mmkit import Entity, Example
 from mmkit.data.alignment import Misaligned, Units
 from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
@@ -20,6 +21,32 @@ from mmkit_formats.media import located, plain_photos
 from mmkit_formats.messages import not_this_format, wrong
 
 NOTE = "formats.csv"
+
+
+_USUAL = {
+    "text": ("text", "sentence", "tweet", "caption", "post", "content"),
+    "tokens": ("tokens", "words"),
+    "tags": ("ner_tags", "tags", "labels", "ner"),
+    "spans": ("spans", "entities"),
+    "relations": ("relations",),
+    "images": ("image", "images", "photo", "picture", "img", "image_path", "img_path"),
+    "id": ("id",),
+}
+"""What tables call the columns that are read; the first is the default."""
+
+
+def guessed(names: list[str]) -> dict[str, Any] | None:
+    """The setting `columns` for these columns, {} if they have their usual names; None without a sentence."""
+    lower = {name.lower(): name for name in names}
+    found = {
+        column: lower[word] for column, words in _USUAL.items() for word in reversed(words) if word in lower
+    }
+    if "tokens" not in found and "text" not in found:
+        return None
+    if "tokens" not in found:
+        found.pop("tags", None)  # labels of whole sentences
+    other = {column: name for column, name in found.items() if name != _USUAL[column][0]}
+    return {"columns": other} if other else {}
 
 
 class CsvReader(FormatReader):
@@ -49,6 +76,21 @@ class CsvReader(FormatReader):
         super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
         self.columns = named(columns)
         self.delimiter, self.image_separator = delimiter, image_separator
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """A table whose first line names a column of texts or tokens."""
+        if b"\0" in head:
+            return None
+        first = head.decode("utf-8", "replace").removeprefix("\ufeff").partition("\n")[0].strip()
+        usual = "\t" if path.suffix in (".tsv", ".tab") else ","
+        for delimiter in (usual, ",", "\t", ";"):
+            names = next(csv.reader([first], delimiter=delimiter), [])
+            columns = guessed(names) if len(names) > 1 and len(set(names)) == len(names) else None
+            if columns is not None:
+                other = {} if delimiter == usual else {"delimiter": delimiter}
+                return Guess(f"a table of {', '.join(names)}", {**columns, **other})
+        return None
 
     def drafts(self) -> Iterator[Draft]:
         delimiter = self.delimiter or ("\t" if self.path.suffix in (".tsv", ".tab") else ",")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmkit import Entity, Example, Image
 from mmkit.data.alignment import CharSpan, Misaligned, Units, Words
+from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import replacing
@@ -42,6 +43,10 @@ class DocBinReader(FormatReader):
     ) -> None:
         super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
         self.spans_key = spans_key
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        return Guess("documents of spaCy (DocBin)") if head and path.suffix == ".spacy" else None
 
     def drafts(self) -> Iterator[Draft]:
         if not self.path.is_file():

@@ -12,6 +12,7 @@ from mmkit.data.alignment import CharSpan, Misaligned, Units
 from mmkit.data.json_text import parse_line
 from mmkit.data.lines import numbered_lines
 from mmkit.data.node import Node
+from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
@@ -28,7 +29,7 @@ from mmkit_formats.drafts import (
     own_notes,
 )
 from mmkit_formats.media import located, plain_photos
-from mmkit_formats.messages import looks_like, not_this_format, wrong
+from mmkit_formats.messages import first_record, looks_like, not_this_format, wrong
 
 NOTE = "formats.doccano"
 _LABELS = ("label", "labels")
@@ -60,6 +61,10 @@ class DoccanoReader(FormatReader):
     ) -> None:
         super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
         self.images = ["image", "images"] if images is None else list(images)
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        return Guess("texts that doccano labelled") if looks_like(first_record(head)) == "doccano" else None
 
     def drafts(self) -> Iterator[Draft]:
         for number, line in numbered_lines(self.path, self.source, self.repairs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from mmkit import Entity, Example
 from mmkit.data.alignment import Misaligned, Units
 from mmkit.data.json_text import read_json
+from mmkit.data.reader import Guess
 from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
@@ -25,6 +27,7 @@ from mmkit_formats.messages import wrong
 from mmkit_formats.parquet import ParquetReader, features_of
 
 NOTE = "formats.datasets"
+_SHARDS = re.compile(r"(\w+?)-\d+-of-\d+\.parquet")
 
 
 class DatasetsReader(ParquetReader):
@@ -64,6 +67,24 @@ class DatasetsReader(ParquetReader):
             pictures=pictures,
         )
         self.split, self.hub, self.config = split, hub, config
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """A folder of `save_to_disk`, or of parquet files whose names begin with their split."""
+        if head:
+            return None
+        try:
+            if (path / "dataset_dict.json").is_file():
+                splits = [str(name) for name in read_json(path / "dataset_dict.json").get("splits", [])]
+                return Guess("a dataset of Hugging Face", splits={name: {"split": name} for name in splits})
+            if (path / "state.json").is_file():
+                return Guess("a dataset of Hugging Face")
+        except (DataError, AttributeError):
+            return None
+        shards = sorted({m[1] for file in path.glob("*.parquet") if (m := _SHARDS.fullmatch(file.name))})
+        if not shards:
+            return None
+        return Guess("parquet files of a dataset", splits={name: {"split": name} for name in shards})
 
     def files(self) -> list[Path]:
         if self.hub:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -11,9 +12,10 @@ from mmkit.data.alignment import CharSpan, Misaligned, Units
 from mmkit.data.crops import under
 from mmkit.data.json_text import read_json
 from mmkit.data.node import Node
+from mmkit.data.reader import Guess
 from mmkit_formats.drafts import Draft, FormatReader, Link, Mark
 from mmkit_formats.media import Kept, is_address, located, looks_like_picture
-from mmkit_formats.messages import not_this_format, shown, wrong
+from mmkit_formats.messages import first_record, looks_like, not_this_format, shown, wrong
 
 NOTE = "formats.label_studio"
 LOCAL_FILES = "/data/local-files/"
@@ -35,6 +37,7 @@ class LabelStudioReader(FormatReader):
     """
 
     note = NOTE
+    pictures_in = "uploads"
     form = "the JSON that Label Studio exports: a list of tasks"
 
     def __init__(
@@ -58,6 +61,10 @@ class LabelStudioReader(FormatReader):
         self.text, self.images, self.annotator, self.unannotated = text, images, annotator, unannotated
         self.uploads = ["images", "upload", "media/upload", "."] if uploads is None else list(uploads)
         self.local_files = local_files
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        return Guess("tasks of Label Studio") if looks_like(first_record(head)) == "label-studio" else None
 
     def drafts(self) -> Iterator[Draft]:
         tasks = read_json(self.path, self.source, self.repairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -24,6 +25,18 @@ def not_this_format(what: str, where: object, expected: str, value: Any = None) 
     meant = looks_like(value)
     hint = f"this looks like a file for --reader {meant}" if meant else expected
     raise DataError(what, where=where, hint=hint, code="formats.other-format")
+
+
+def first_record(head: bytes) -> Any:
+    """The first JSON object in the first bytes of a file of JSON lines or of a JSON list; None if there is none."""
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff").lstrip()
+    if text[:1] == "[":
+        text = text[1:].lstrip()
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def looks_like(value: Any) -> str:

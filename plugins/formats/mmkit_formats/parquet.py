@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from mmkit import Entity, Example
 from mmkit.data.alignment import Misaligned, Units
+from mmkit.data.reader import Guess
 from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import replacing
 from mmkit_formats.columns import Rows, relations_of, spans_of, tags_of
-from mmkit_formats.csv_table import named
+from mmkit_formats.csv_table import guessed, named
 from mmkit_formats.drafts import CHOICES, Draft, FormatReader, note_of, own_notes
 from mmkit_formats.media import Kept, located, plain_photos
 from mmkit_formats.messages import not_this_format, wrong
@@ -66,6 +67,18 @@ class ParquetReader(FormatReader):
         super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
         self.columns, self.tag_names, self.pictures = named(columns), tag_names, pictures
         self._kept = Kept(pictures)
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """A parquet file with a column of texts or tokens, under a usual name."""
+        if not head.startswith(b"PAR1"):
+            return None
+        try:
+            names = pq.read_schema(path).names
+        except (pa.ArrowException, OSError):
+            return None
+        columns = guessed(names)
+        return None if columns is None else Guess(f"a parquet table of {', '.join(names)}", columns)
 
     def files(self) -> list[Path]:
         if not self.path.is_dir():

@@ -13,6 +13,7 @@ from mmkit.data.alignment import CharSpan, Misaligned, Units, Words
 from mmkit.data.json_text import parse_line
 from mmkit.data.lines import numbered_lines
 from mmkit.data.node import Node
+from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
@@ -28,7 +29,7 @@ from mmkit_formats.drafts import (
     own_notes,
 )
 from mmkit_formats.media import Kept, content, located, plain_photos
-from mmkit_formats.messages import looks_like, not_this_format, wrong
+from mmkit_formats.messages import first_record, looks_like, not_this_format, wrong
 
 NOTE = "formats.prodigy"
 _READ = ("text", "spans", "tokens", "relations", "accept")
@@ -62,6 +63,10 @@ class ProdigyReader(FormatReader):
         super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
         self.answers = ["accept"] if answers is None else list(answers)
         self.pictures = pictures
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        return Guess("tasks of Prodigy") if looks_like(first_record(head)) == "prodigy" else None
 
     def drafts(self) -> Iterator[Draft]:
         kept = Kept(self.pictures)

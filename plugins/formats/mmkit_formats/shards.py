@@ -16,6 +16,7 @@ from mmkit import Entity, Example, Image
 from mmkit.data.alignment import Aligner, Misaligned, Units
 from mmkit.data.json_text import parse_line
 from mmkit.data.jsonl import example_from_json, to_json
+from mmkit.data.reader import Guess
 from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
@@ -25,6 +26,7 @@ from mmkit_formats.media import ENDINGS, Kept, content, ending_of
 from mmkit_formats.messages import wrong
 
 NOTE = "formats.webdataset"
+_SHARD = re.compile(r"\d\.tar$")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -50,6 +52,15 @@ class WebDatasetReader(FormatReader):
     ) -> None:
         super().__init__(root, file, blank_images, misaligned=misaligned, offsets=offsets)
         self.pictures = pictures
+
+    @classmethod
+    def recognize(cls, path: Path, head: bytes) -> Guess | None:
+        """A tar file, or a folder of nothing but shards (`posts-000000.tar`, ...)."""
+        if head:
+            return Guess("a tar file of WebDataset") if head[257:262] == b"ustar" else None
+        inside = [file for file in path.iterdir() if not file.name.startswith(".")]
+        shards = [file for file in inside if _SHARD.search(file.name)]
+        return Guess("tar files of WebDataset") if shards and shards == inside else None
 
     def files(self) -> list[Path]:
         if found := _RANGE.search(self.file):

@@ -1,0 +1,112 @@
+"""Where the pictures are: each folder of pictures is tried, and the one in which most posts find theirs is taken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
+
+from mmkit.config.parameters import parameters
+from mmkit.data.expected import records
+from mmkit.errors import MMKitError
+from mmkit.start.folder import Folder
+from mmkit.start.layout import Part
+
+TRIED = 200
+"""Posts that are read for each folder."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a part's pictures are found: the reader's root and settings. `complete` of `posts` with pictures have all."""
+
+    root: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    posts: int = 0
+    complete: int = 0
+    missing: str = ""
+    """The path of a picture that is not there."""
+
+
+def find_pictures(part: Part, folder: Folder) -> Found:
+    """The root and settings with which most posts of a part find their pictures."""
+    best: Found | None = None
+    for root, settings in _ways(part, folder):
+        found = _tried(part, root, settings, TRIED)
+        if found is not None and (best is None or found.complete > best.complete):
+            best = found
+            if best.complete == best.posts:
+                break
+    best = best or Found(part.source.path.parent)
+    best = _tried(part, best.root, best.settings, None) or best
+    if (
+        best.complete == 0 and best.posts and _takes_none(part)
+    ):  # text alone, rather than pictures that are not there
+        return Found(best.root, {part.source.cls.pictures_in: None}, best.posts, 0, best.missing)
+    return best
+
+
+def _ways(part: Part, folder: Folder) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Roots and settings to try, the usual ones first."""
+    cls, home = part.source.cls, part.source.path.parent
+    setting = cls.pictures_in
+    folders = folder.picture_folders
+    yield home, {}
+    if setting in part.settings or setting in part.source.settings:
+        return
+    if setting and _is_list(cls, setting):
+        yield home, {setting: [*(os.path.relpath(f, home) for f in folders), "."]}
+    elif setting:
+        for pictures in folders:
+            yield home, {setting: os.path.relpath(pictures, home)}
+    around = [folder.path, *folders, *(pictures.parent for pictures in folders)]
+    for root in dict.fromkeys(around):
+        if root != home:
+            yield root, {}
+
+
+def _is_list(cls: type, setting: str) -> bool:
+    hint = parameters(cls)[setting].hint if setting in parameters(cls) else None
+    return "list" in str(hint) or list in get_args(hint)
+
+
+def _takes_none(part: Part) -> bool:
+    cls = part.source.cls
+    setting = cls.pictures_in
+    return bool(setting) and not _is_list(cls, setting) and "None" in str(parameters(cls)[setting].hint)
+
+
+def _tried(part: Part, root: Path, settings: Mapping[str, Any], most: int | None) -> Found | None:
+    """How many of the first posts find their pictures; None if they cannot be read so."""
+    posts = complete = 0
+    missing = ""
+    there: dict[str, bool] = {}
+    try:
+        reader = part.source.build(root, **{**part.settings, **settings})
+        reader.errors = []
+        for record in islice(records(reader), most):
+            paths = [
+                image.path for image in record.images if image.path is not None and image.role == "photo"
+            ]
+            lost = [path for path in paths if not _is_file(path, there)]
+            posts += bool(paths)
+            complete += bool(paths) and not lost
+            missing = missing or (lost[0] if lost else "")
+    except MMKitError:
+        return None
+    return Found(root, settings, posts, complete, missing)
+
+
+def _is_file(path: str, known: dict[str, bool]) -> bool:
+    if path not in known:
+        known[path] = os.path.isfile(path)  # noqa: PTH113 - once a picture
+    return known[path]
+
+
+def joined(found: Sequence[Found]) -> Found:
+    """The counts of several parts."""
+    missing = next((f.missing for f in found if f.missing), "")
+    return Found(found[0].root, {}, sum(f.posts for f in found), sum(f.complete for f in found), missing)

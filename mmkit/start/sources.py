@@ -1,0 +1,185 @@
+"""Which files of a folder hold data, and which reader reads each: every reader is asked, and then tried."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmkit import registry
+from mmkit.config.parameters import parameters
+from mmkit.data.expected import records
+from mmkit.data.reader import Guess, Reader
+from mmkit.data.types import Entity
+from mmkit.errors import DataError, MMKitError, listed
+from mmkit.start.choices import Choices
+from mmkit.start.folder import Folder
+from mmkit.terminal.notes import few
+
+HEAD = 65536
+ENOUGH = 5
+"""Files with one ending in one folder that are looked at; if none holds data, the others are not looked at."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder of data, the reader that reads it, and the settings with which it does."""
+
+    path: Path
+    reader: str
+    settings: Mapping[str, Any]
+    what: str
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    entities: bool = False
+
+    @property
+    def cls(self) -> type[Reader]:
+        cls: type[Reader] = registry.get("readers", self.reader)
+        return cls
+
+    def build(self, root: Path | None = None, **more: Any) -> Reader:
+        """The reader; paths in settings are relative to `root`, by default the file's folder."""
+        root = root or self.path.parent
+        place = {"root": str(root), "file": os.path.relpath(self.path, root)}
+        first = next(iter(self.splits.values()), {})
+        made: Reader = registry.build_part(
+            "readers", self.reader, {**place, **self.settings, **first, **more}
+        )
+        return made
+
+
+def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> list[Source]:
+    """The data in a folder. `only` names the one reader that may read it.
+
+    Raises `DataError` for data that look like a format but cannot be read, and if there are none.
+    """
+    readers = _readers(only)
+    found: list[Source] = []
+    errors: dict[Path, MMKitError] = {}
+    unused: list[Path] = []
+    for path, head in _candidates(folder, found):
+        try:
+            sources = _recognized(path, head, readers, folder, choices)
+        except MMKitError as error:
+            errors[path] = error
+            continue
+        found += sources
+        if not sources and head:
+            unused.append(path)
+    if errors and not any(not source.entities for source in found):
+        raise next(iter(errors.values()))
+    for path, error in errors.items():
+        choices.say(f"not used: {path}, which cannot be read ({error.what})")
+    if unused:
+        told = few([str(path.relative_to(folder.path)) for path in unused])
+        if not found:
+            raise DataError(
+                f"no file holds data that a reader knows: {told}",
+                where=folder.path,
+                hint="`mmkit list-components --registry readers` lists the readers, and --reader NAME chooses one; "
+                "docs/data.md shows the format for your own data",
+                code="init.no-data",
+            )
+        choices.say(f"not used: {told}, of no known format")
+    return found
+
+
+def _readers(only: str | None) -> dict[str, type[Reader]]:
+    names = [registry.readers.full_name(only)] if only else registry.readers.names()
+    found = {}
+    for name in names:
+        try:
+            found[name] = registry.get("readers", name)
+        except MMKitError:
+            if only:
+                raise  # else it is a reader whose package is broken or lacks an extra
+    return found
+
+
+def _candidates(folder: Folder, found: list[Source]) -> Iterator[tuple[Path, bytes]]:
+    """Folders, then files, with their first bytes; those within a folder that is `found` to be data are left out."""
+    for path in folder.folders:
+        if not any(path.is_relative_to(source.path) for source in found):
+            yield path, b""
+    tried: dict[tuple[Path, str], int] = {}
+    for path in folder.files:
+        if any(path.is_relative_to(source.path) for source in found):
+            continue
+        kind = (path.parent, path.suffix)
+        if tried.get(kind, 0) >= ENOUGH:
+            continue
+        try:
+            with path.open("rb") as file:
+                head = file.read(HEAD)
+        except OSError as error:
+            raise DataError(
+                f"cannot be read: {error.strerror}", where=path, code="file.unreadable"
+            ) from error
+        if head:
+            before = len(found)
+            yield path, head
+            tried[kind] = -10_000 if len(found) > before else tried.get(kind, 0) + 1
+
+
+def _recognized(
+    path: Path, head: bytes, readers: Mapping[str, type[Reader]], folder: Folder, choices: Choices
+) -> list[Source]:
+    """How a path is read: at most one reader of examples and one of entities."""
+    guesses = {name: guess for name, cls in readers.items() if (guess := cls.recognize(path, head))}
+    if len(readers) == 1 and not guesses and head:
+        guesses = {next(iter(readers)): Guess("what --reader says")}
+    if any(guess.sure for guess in guesses.values()):
+        guesses = {name: guess for name, guess in guesses.items() if guess.sure}
+    classes = {name: readers[name] for name in guesses}
+    own = [  # a reader that extends another one reads more than this file says
+        name
+        for name, cls in classes.items()
+        if not any(other is not cls and issubclass(cls, other) for other in classes.values())
+    ]
+    fitting: dict[bool, list[Source]] = {False: [], True: []}
+    errors = []
+    for name in own:
+        guess = guesses[name]
+        source = Source(path, name, guess.settings, guess.what, guess.splits)
+        try:
+            entities = isinstance(_first(source), Entity)
+        except MMKitError as error:
+            errors.append(error)
+            continue
+        fitting[entities].append(Source(path, name, guess.settings, guess.what, guess.splits, entities))
+    if errors and not any(fitting.values()):
+        raise errors[0]
+    return [_one_of(path, some, folder, choices) for some in fitting.values() if some]
+
+
+def _first(source: Source) -> object:
+    """The first record. Raises `DataError` if there is none."""
+    reader = source.build(**_without_pictures(source.cls))
+    reader.errors = []
+    for record in records(reader):
+        return record
+    raise (
+        reader.errors[0]
+        if reader.errors
+        else DataError("this file has no records", where=source.path, code="data.no-records")
+    )
+
+
+def _without_pictures(cls: type[Reader]) -> dict[str, Any]:
+    """Settings with which a reader needs no folder of pictures."""
+    return {"blank_images": True} if "blank_images" in parameters(cls) else {}
+
+
+def _one_of(path: Path, sources: list[Source], folder: Folder, choices: Choices) -> Source:
+    if len(sources) == 1:
+        return sources[0]
+    names = [source.reader for source in sources]
+    at = choices.only(
+        f"{len(sources)} readers read this file: {listed(names)}. Which one is meant?",
+        names,
+        where=path,
+        hint="name it: --reader NAME",
+    )
+    return sources[at]

@@ -1,0 +1,221 @@
+"""`mmkit init`: from a folder of data to a recipe, step by step."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmkit.errors import DataError, RecipeError, listed
+from mmkit.start.choices import Ask, Choices
+from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of
+from mmkit.start.folder import Folder, look_into
+from mmkit.start.layout import Layout, layout_of
+from mmkit.start.pictures import Found, find_pictures, joined
+from mmkit.start.shipped import Shipped
+from mmkit.start.sources import Source, sources_in
+from mmkit.start.template import choose_paper, sections_of
+from mmkit.start.text import Data, recipe_text
+
+SHOWN = 8
+"""Labels that are named."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user said beforehand: paper, task, reader, knowledge base and folder of pictures."""
+
+    paper: str | None = None
+    task: str | None = None
+    reader: str | None = None
+    entities: Path | None = None
+    images: Path | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """The recipe's text, and what was found and decided, line by line."""
+
+    text: str
+    said: tuple[str, ...]
+    paper: str
+
+
+def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> Started:
+    """The recipe for the data in a folder (or in one file). Reads all data; writes nothing.
+
+    `ask` is called for what cannot be decided; without it there is a default, which is said, or an error. Raises
+    `DataError` and `RecipeError`.
+    """
+    wishes, choices = wishes or Wishes(), Choices(ask)
+    folder = look_into(path, wishes.images)
+    layout = layout_of(sources_in(folder, choices, wishes.reader), folder, choices)
+    if wishes.entities is not None:
+        layout.entities = _entities(wishes.entities, choices)
+    found: dict[str, Found] = {}
+    for split, part in layout.parts.items():
+        first = layout.shared[0] if split in layout.shared else split
+        found[split] = found[first] if first in found else find_pictures(part, folder)
+    contents = read(layout, {s: f.root for s, f in found.items()}, {s: f.settings for s, f in found.items()})
+    task = wishes.task or task_of(contents.all, folder.path)
+    _check_task(task, contents.all, folder.path)
+    shares = shares_for(contents, layout.shared, task, folder.path) if layout.shared else {}
+    _say_splits(layout, contents, shares, task, choices)
+    pictures = joined([found[s] for s in found if s not in layout.shared or s == layout.shared[0]])
+    blank = _pictures(pictures, folder, wishes, choices)
+    recipe = choose_paper(task, wishes.paper, bool(pictures.complete), choices, folder.path)
+    labels = _labels(task, contents.all, choices)
+    _advise(task, contents.all, recipe, choices)
+    none = [x for x in contents.all.relations if x.lower() in NONE_WORDS] if task == "relations" else []
+    roots = Counter(str(f.root) for f in found.values())
+    data = Data(
+        splits=_splits(layout, found, task, folder),
+        paths={"data": roots.most_common(1)[0][0]},
+        shares=shares,
+        labels=labels,
+        blank=blank,
+        none_label=none[0] if len(none) == 1 and none[0] != "None" else "",
+        foreign=is_foreign(contents.all),
+    )
+    if data.foreign:
+        choices.say(
+            "most letters are not Latin, so a multilingual encoder is named where the paper names an English BERT"
+        )
+    title = f"{recipe.paper} on the data in {path}, for {task}. Written by `mmkit init` from the recipe {recipe.name}."
+    text = recipe_text(sections_of(recipe.file), data, title, [f"- {line}" for line in choices.said])
+    return Started(text, tuple(choices.said), recipe.paper)
+
+
+def _entities(file: Path, choices: Choices) -> Source:
+    """The knowledge base that the user names."""
+    if not file.is_file():
+        raise DataError("there is no such knowledge base", where=file, code="file.missing")
+    found = [source for source in sources_in(look_into(file), choices) if source.entities]
+    if not found:
+        raise DataError(
+            "this file holds no entities",
+            where=file,
+            hint="docs/data.md shows the formats of knowledge bases",
+            code="init.no-data",
+        )
+    return found[0]
+
+
+def _check_task(task: str, contents: Contents, where: Path) -> None:
+    """Refuse a task for which nothing is annotated."""
+    if not contents.annotated(task) or (task == "entities and relations" and not contents.relations):
+        there = {
+            "spans": contents.spans.total(),
+            "relations": contents.relations.total(),
+            "entities": contents.mentions,
+        }
+        told = [f"{n:,} {what}" for what, n in there.items() if n]
+        raise DataError(
+            f"no post has an annotation for {task}: there are {listed(told) or 'none at all'}",
+            where=where,
+            hint="choose another --task, or annotate the posts",
+            code="init.no-labels",
+        )
+
+
+def _say_splits(
+    layout: Layout, contents: Read, shares: Mapping[str, int], task: str, choices: Choices
+) -> None:
+    told = [f"{split} {contents.splits[split].posts:,}" for split in layout.parts]
+    choices.say(f"task: {task}; posts: {', '.join(told)}")
+    if shares:
+        sizes = ", ".join(f"{split} {share} %" for split, share in shares.items())
+        name = layout.parts[layout.shared[0]].source.path.name
+        choices.say(f"{name} is split by a hash of each text, because there is no file for dev: {sizes}")
+    for split, part in contents.splits.items():
+        if part.unread:
+            choices.say(f"data.{split}: {part.unread:,} records cannot be read; `mmkit check` says why")
+
+
+def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices) -> str:
+    """Say which pictures were found. Returns why missing ones are blank, if some are missing.
+
+    Raises `DataError` if there are none for a paper that the user named.
+    """
+    lost = found.posts - found.complete
+    if not found.posts:
+        choices.say("no post names a picture")
+        return ""
+    where = listed([str(f) for f in folder.picture_folders[:3]])
+    looked = (
+        f"; pictures are in {where}" if where else f"; there is no picture in {wishes.images or folder.path}"
+    )
+    if not lost:
+        choices.say(f"pictures: found for all {found.posts:,} posts that name some")
+        return ""
+    told = f"pictures are missing for {lost:,} of {found.posts:,} posts, for example {found.missing}"
+    if not found.complete and wishes.paper not in (None, "text-only"):
+        raise DataError(
+            f"no pictures found: {told}{looked}",
+            where=folder.path,
+            hint="name their folder: --images FOLDER; or start without pictures: --paper text-only",
+            code="init.no-pictures",
+        )
+    choices.say(f"{told}{looked}")
+    return f"{lost:,} of {found.posts:,} posts lack pictures; `mmkit check` counts them"
+
+
+def _labels(task: str, contents: Contents, choices: Choices) -> dict[str, list[str]]:
+    """The labels of a task, most frequent first; they are said."""
+    kinds = {
+        "entities": ("spans",),
+        "relations": ("relations",),
+        "entities and relations": ("spans", "relations"),
+    }
+    labels = {}
+    for kind in kinds.get(task, ()):
+        counts: Counter[str] = getattr(contents, kind)
+        labels[kind] = [label for label, _ in counts.most_common()]
+        told = [f"{label} {count:,}" for label, count in counts.most_common(SHOWN)]
+        more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+        choices.say(f"labels of {kind}: {', '.join(told)}{more}")
+    return labels
+
+
+def _advise(task: str, contents: Contents, recipe: Shipped, choices: Choices) -> None:
+    if task == "entities" and contents.overlapping:
+        choices.say(
+            f"{contents.overlapping:,} posts have spans that overlap, which a tagger refuses; `mmkit check` names them"
+        )
+    for kind in ("runs", "indexes", "keys"):
+        if names := recipe.missing.get(kind):
+            choices.say(
+                f"{recipe.paper} also needs {kind}: {', '.join(names)}; docs/papers tells how to get them"
+            )
+
+
+def _splits(
+    layout: Layout, found: Mapping[str, Found], task: str, folder: Folder
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Each split's reader and settings, in the recipe's order."""
+    splits = {}
+    for split, part in layout.parts.items():
+        source, where = part.source, found[split]
+        place = {"root": str(where.root), "file": os.path.relpath(source.path, where.root)}
+        first = next(iter(source.splits.values()), {}) if not part.settings else {}
+        splits[split] = (
+            source.reader,
+            {**place, **source.settings, **first, **part.settings, **where.settings},
+        )
+    if task != "links":
+        return splits
+    base = layout.entities
+    if base is None:
+        raise RecipeError(
+            "the posts mention entities, but there is no knowledge base",
+            where=folder.path,
+            hint="put it into the folder (jsonlines of entities, or a JSON map of ids and texts), or name it: "
+            "--entities FILE",
+            code="init.no-entities",
+        )
+    place = {"root": str(base.path.parent), "file": base.path.name}
+    splits["entities"] = (base.reader, {**place, **base.settings})
+    return splits

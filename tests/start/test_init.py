@@ -1,0 +1,334 @@
+"""`mmkit init`: from a folder as people have it to a recipe that `mmkit check` accepts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mmkit.cli import main
+from mmkit.data.jsonl import write_jsonl
+from mmkit.loading.splits import read_split
+from mmkit.recipe import Recipe, load_recipe
+from own_folders import by_characters, by_tokens, draw, jsonl, posts
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def started(*arguments: str) -> tuple[Recipe, str]:
+    """The recipe that `mmkit init` writes, and what it says."""
+    said = run("init", *arguments, "--output", "mine.cfg", "--force")
+    assert said.exit_code == 0, said.output
+    return load_recipe("mine.cfg"), said.stdout
+
+
+def refused(*arguments: str) -> str:
+    said = run("init", *arguments)
+    assert said.exit_code == 2, said.output
+    return said.stderr
+
+
+def sizes(recipe: Recipe) -> dict[str, int]:
+    return {split: len(read_split(recipe, split).examples) for split in recipe.parts("data")}
+
+
+# -- one's own posts -----------------------------------------------------------------------------------------
+
+
+def test_one_file_with_photos_beside_it(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts(pictures="")))
+    draw(here / "mine")
+    recipe, said = started("mine")
+    assert recipe.part("data.train", "readers") == "mmkit.jsonl.v1"
+    assert recipe.config["data"]["shares"] == {"train": 70, "dev": 15, "test": 15}
+    assert sum(sizes(recipe).values()) == 60
+    assert all(sizes(recipe).values())
+    assert recipe.config["model"]["decoder"]["types"] == ["LOC", "PER", "ORG"]
+    assert "task: entities; posts: train" in said
+    assert "pictures: found for all 60 posts" in said
+    assert "split by a hash of each text" in said
+    text = Path("mine.cfg").read_text()
+    assert all(
+        line in text.replace("\n#   ", " ") for line in said.splitlines()[:-2]
+    )  # the comment says the same
+
+
+def test_what_init_writes_passes_check_and_trains(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()))
+    draw(here / "mine" / "photos")
+    started("mine")
+    checked = run("check", "mine.cfg", "--tiny")
+    assert checked.exit_code == 0, checked.output
+    assert "ready to train" in checked.stdout
+    trained = run("train", "mine.cfg", "--tiny", "--quiet", "--training.epochs", "3", "--output", "runs/a")
+    assert trained.exit_code == 0, trained.output
+    assert "mine (tiny): completed" in trained.stdout
+
+
+def test_three_files_by_characters_without_a_header(here: Path) -> None:
+    all_posts = posts()
+    for name, some in (("training", all_posts[:40]), ("valid", all_posts[40:50]), ("test", all_posts[50:])):
+        jsonl(here / "mine" / f"{name}.jsonl", map(by_characters, some))
+    draw(here / "mine" / "photos")
+    recipe, _ = started("mine")
+    assert recipe.config["data"]["shares"] is None
+    assert sizes(recipe) == {"train": 40, "dev": 10, "test": 10}
+    assert recipe.config["data"]["dev"]["file"] == "valid.jsonl"
+
+
+def test_train_and_test_without_dev(here: Path) -> None:
+    jsonl(here / "mine" / "train.jsonl", map(by_tokens, posts()[:50]))
+    jsonl(here / "mine" / "test.jsonl", map(by_tokens, posts()[50:]))
+    recipe, _ = started("mine", "--paper", "text-only")
+    assert list(recipe.config["data"]["shares"]) == ["train", "dev"]
+    found = sizes(recipe)
+    assert found["train"] + found["dev"] == 50
+    assert found["test"] == 10
+
+
+def test_folders_may_name_the_splits(here: Path) -> None:
+    for split, some in (("train", posts()[:40]), ("dev", posts()[40:])):
+        jsonl(here / "mine" / split / "posts.jsonl", map(by_tokens, some))
+    draw(here / "mine" / "photos")
+    recipe, said = started("mine")
+    assert sizes(recipe) == {"train": 40, "dev": 20}
+    assert "found for all 60 posts" in said  # their paths are relative to the folder above
+
+
+def test_a_file_in_place_of_a_folder(here: Path) -> None:
+    jsonl(here / "mine" / "test.jsonl", map(by_tokens, posts()))
+    jsonl(here / "mine" / "other.jsonl", map(by_tokens, posts()))
+    draw(here / "mine" / "photos")
+    recipe, _ = started("mine/test.jsonl")
+    assert {s["file"] for s in recipe.config["data"].values() if isinstance(s, dict) and "file" in s} == {
+        "test.jsonl"
+    }
+
+
+def test_pictures_elsewhere(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts(pictures="pics")))
+    draw(here / "disk" / "pics")
+    recipe, said = started("mine", "--images", "disk")
+    assert "found for all 60 posts" in said
+    assert read_split(recipe, "train").examples[0].images[0].path.endswith(".png")
+
+
+def test_a_relation_of_each_post(here: Path) -> None:
+    lines = [
+        {
+            "token": list(p.tokens),
+            "h": {"name": p.tokens[2], "pos": [2, 3]},
+            "t": {"name": "Rome", "pos": [4, 5]},
+            "img_id": f"{i}.png",
+            "relation": "no_relation" if i % 2 else "seen_at",
+        }
+        for i, p in enumerate(posts())
+    ]
+    (here / "mine").mkdir()
+    (here / "mine" / "pairs.txt").write_text("".join(f"{line}\n" for line in lines))
+    draw(here / "mine" / "img")
+    recipe, said = started("mine")
+    assert "task: relations" in said
+    assert recipe.config["data"]["train"]["images"] == "img"
+    assert recipe.config["metrics"]["relations"]["none_label"] == "no_relation"
+    assert recipe.build("model.decoder").task.name == "relations"
+
+
+def test_entities_and_relations_together(here: Path) -> None:
+    write_jsonl(here / "posts.jsonl", posts(relations=True), "examples")
+    draw(here / "photos")
+    recipe, said = started(".")
+    assert recipe.build("model.decoder").task.name == "entities and relations"
+    assert recipe.config["model"]["decoder"]["relations"] == ["seen_at"]
+    assert "the model is that of TESGA" in said
+    only, _ = started(".", "--task", "entities")
+    assert only.build("model.decoder").task.name == "entities"
+
+
+def test_mentions_and_a_knowledge_base(here: Path) -> None:
+    mentions = [
+        {
+            "text": p.text,
+            "mention": {
+                "text": p.tokens[2],
+                "span": {"start_char": 7, "end_char": 7 + len(p.tokens[2]), "label": "m"},
+            },
+            "entity": f"Q{i % 3}",
+        }
+        for i, p in enumerate(posts())
+    ]
+    jsonl(here / "mine" / "mentions.jsonl", mentions)
+    jsonl(
+        here / "mine" / "kb.jsonl",
+        [
+            {"format": 2, "kind": "entities"},
+            *({"id": f"Q{i}", "name": n} for i, n in enumerate(["Jordan", "Paris", "Nike"])),
+        ],
+    )
+    recipe, said = started("mine")
+    assert "task: links" in said
+    assert recipe.part("data.entities", "readers") == "mmkit.kb_jsonl.v1"
+    (here / "mine" / "kb.jsonl").rename(here / "kb.jsonl")
+    assert "--entities FILE" in refused("mine", "--output", "other.cfg")
+    assert started("mine", "--entities", "kb.jsonl")[0].config["data"]["entities"]["file"] == "kb.jsonl"
+
+
+def test_columns_with_and_without_images(here: Path) -> None:
+    rows = [
+        "".join(
+            f"{t}\t{tag}\n"
+            for t, tag in zip(p.tokens, ["O", "O", "B-PER", "O", "B-LOC", *["O"] * 9], strict=False)
+        )
+        for p in posts()
+    ]
+    (here / "mine").mkdir()
+    (here / "mine" / "tweets.txt").write_text("\n".join(f"IMGID:{i}\n{r}" for i, r in enumerate(rows)))
+    draw(here / "mine" / "pics")
+    recipe, said = started("mine")
+    assert recipe.part("data.train", "readers") == "mmkit.conll_images.v1"
+    assert recipe.config["data"]["train"]["images"] == "pics"
+    assert "found for all 60" in said
+    (here / "plain").mkdir()
+    (here / "plain" / "corpus.conll").write_text("\n".join(rows))
+    recipe, said = started("plain")
+    assert sum(sizes(recipe).values()) == 60
+    assert "the model is that of text-only, because the posts have no pictures" in said
+
+
+# -- what is decided, and what is refused --------------------------------------------------------------------
+
+
+def test_missing_pictures_are_blank_and_counted(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()))
+    draw(here / "mine" / "photos", 57)
+    recipe, said = started("mine")
+    assert "pictures are missing for 3 of 60 posts" in said
+    assert recipe.config["data"]["missing_images"] == "blank"
+    assert "3 of 60 posts lack pictures" in Path("mine.cfg").read_text()
+
+
+def test_no_picture_at_all(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()))
+    said = refused("mine", "--paper", "hvpnet")
+    assert "no pictures found" in said
+    assert "60 of 60 posts" in said
+    assert "--paper text-only" in said
+    assert "the model is that of text-only" in started("mine")[1]
+
+
+@pytest.mark.parametrize(
+    ("paper", "said"),
+    [("dwe", "your data are for entities"), ("hvpnett", "'hvpnet'"), ("dim", "papers for entities: hvpnet")],
+)
+def test_papers_that_do_not_fit(here: Path, paper: str, said: str) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()))
+    draw(here / "mine" / "photos")
+    assert said in refused("mine", "--paper", paper)
+
+
+@pytest.mark.parametrize("paper", ["hvpnet", "tesga", "umt", "text-only", "HVPNeT"])
+def test_papers_for_entities(here: Path, paper: str) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()))
+    draw(here / "mine" / "photos")
+    recipe, _ = started("mine", "--paper", paper)
+    assert recipe.build("model.decoder").task.name == "entities"
+
+
+def test_the_output_is_not_replaced(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()))
+    (here / "mine.cfg").write_text("precious")
+    assert "exists already" in refused("mine")
+    assert (here / "mine.cfg").read_text() == "precious"
+
+
+def test_folders_without_data(here: Path) -> None:
+    (here / "empty").mkdir()
+    assert "this folder is empty" in refused("empty")
+    draw(here / "photos", 2)
+    assert "only pictures" in refused("photos")
+    assert "no such file or folder" in refused("nowhere")
+    (here / "prose").mkdir()
+    (here / "prose" / "notes.txt").write_text("Dear diary,\nthis is no data.\n")
+    assert "no file holds data that a reader knows: notes.txt" in refused("prose")
+    assert not list(here.glob("*.cfg"))
+
+
+def test_a_file_that_is_cut_off(here: Path) -> None:
+    (here / "mine").mkdir()
+    (here / "mine" / "posts.jsonl").write_text(
+        '{"tokens": ["a"], "spans": [{"start": 0, "end": 5, "label": "X"}]}\n'
+    )
+    assert "posts.jsonl:1" in refused("mine")
+
+
+def test_several_formats_and_several_files(here: Path) -> None:
+    jsonl(here / "mine" / "a.jsonl", map(by_tokens, posts()))
+    jsonl(here / "mine" / "b.jsonl", map(by_tokens, posts()))
+    said = refused("mine")
+    assert "2 files hold data" in said
+    assert "a.jsonl" in said and "b.jsonl" in said
+    (here / "mine" / "b.jsonl").write_text("we\tO\nsaw\tO\nJordan\tB-PER\n\n" * 3)
+    assert "data in 2 formats" in refused("mine")
+    assert started("mine/a.jsonl")[0].config["data"]["train"]["file"] == "a.jsonl"
+    assert started("mine", "--reader", "jsonl")[0].config["data"]["train"]["file"] == "a.jsonl"
+
+
+def test_on_a_terminal_it_asks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jsonl(here / "mine" / "a.jsonl", map(by_tokens, posts()))
+    jsonl(here / "mine" / "b.jsonl", map(by_tokens, posts()[:30]))
+    monkeypatch.setattr("mmkit.cli.init._is_terminal", lambda: True)
+    said = CliRunner().invoke(main, ["init", "mine", "--paper", "text-only"], input="7\n2\n")
+    assert said.exit_code == 0, said.output
+    assert load_recipe("mine.cfg").config["data"]["train"]["file"] == "b.jsonl"
+
+
+def test_nothing_is_annotated(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", ({"text": p.text} for p in posts()))
+    assert "none of the 60 posts is annotated" in refused("mine")
+
+
+def test_too_few_posts_to_split(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts()[:1]))
+    assert "too few annotated posts" in refused("mine", "--paper", "text-only")
+
+
+def test_only_test_data(here: Path) -> None:
+    jsonl(here / "mine" / "test.jsonl", map(by_tokens, posts()))
+    assert "there is data for test, but none to train on" in refused("mine")
+
+
+def test_other_scripts_get_a_multilingual_encoder(here: Path) -> None:
+    lines = [
+        {"tokens": ["我", "在", "巴黎", str(i)], "spans": [{"start": 2, "end": 3, "label": "LOC"}]}
+        for i in range(60)
+    ]
+    jsonl(here / "mine" / "posts.jsonl", lines)
+    recipe, said = started("mine")
+    assert recipe.config["model"]["encoders"]["text"]["name"] == "bert-base-multilingual-cased"
+    assert "most letters are not Latin" in said
+
+
+def test_json_is_recognized_by_its_content_not_its_name(here: Path) -> None:
+    tasks = [
+        {
+            "text": p.text,
+            "img_id": f"{i}.png",
+            "triple_list": [[p.tokens[2], "seen_at", "Rome", "per", "loc"]],
+            "ent_pair_list": [[[2, 3], [4, 5]]],
+        }
+        for i, p in enumerate(posts())
+    ]
+    (here / "mine").mkdir()
+    (here / "mine" / "export.txt").write_text(json.dumps(tasks))
+    recipe, _ = started("mine")
+    assert recipe.part("data.train", "readers") == "mmkit.jmere.v1"
