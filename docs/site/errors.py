@@ -41,6 +41,7 @@ AREAS = {
     "import": "checkpoints of a paper's authors",
     "input": "what is to be predicted for",
     "jmere": "JMERE",
+    "init": "`mmkit init`",
     "json": "JSON, and the fields of records",
     "jsonl": "mmkit's own jsonlines",
     "knowledge": "knowledge bases",
