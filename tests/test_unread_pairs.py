@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from mmkit.checking.unread import unread
 from mmkit.cli import main
 from mmkit.cli.predict import Lacks
+from mmkit.data.problems import Problem
 from mmkit.data.types import CUT, Example, Prediction, Relation, Span
+from mmkit.decoders.crf_tagger import CrfTagger
+from mmkit.encoders.base import Encoder
 from mmkit.encoders.transformer import TransformerEncoder
+from mmkit.model import make_items
 from mmkit.tasks.base import remarks
 from mmkit.tasks.link import LinkTask
 from mmkit.tasks.pair import PairTask
@@ -132,3 +137,14 @@ def test_mentions_are_counted_as_well() -> None:
     lacks = Lacks()
     list(lacks.counted([task.answered(x, Prediction("x", notes=notes), ())] * 3))
     assert "the words of 3 mentions are not read whole" in next(lacks.lines())
+
+
+def test_windows_are_offered_only_by_an_encoder_that_has_them(folder: Path) -> None:
+    encoder, decoder = TransformerEncoder(str(folder / "bert"), max_length=16), CrfTagger()
+    assert encoder.build_tokenizer()
+    x = Example.from_tokens("x", WORDS * 5, spans=(Span(20, 21, "LOC"),))
+    items = make_items(decoder, {"text": encoder}, [x])
+    for reader, offered in ((encoder, True), (Encoder, False)):
+        [problem] = unread(items, decoder, {"text": reader}, pictures=False)  # type: ignore[dict-item]
+        assert isinstance(problem, Problem) and "1 of 1 spans" in problem.what
+        assert ("window_overlap" in problem.hint) == offered

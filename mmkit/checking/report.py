@@ -59,7 +59,11 @@ class SplitReport:
         `settings`)."""
         if problem.rename is None or "rename" not in settings:
             return problem
-        given = {**(settings["rename"] or {}), **(problem.rename or {"LABEL": "OTHER LABEL"})}
+        before: dict[str, str] = settings["rename"] or {}
+        alike = {label.casefold(): meant for label, meant in before.items()}  # "other", if there is "OTHER"
+        meant = {label: near or alike.get(label.casefold(), "") for label, near in problem.rename.items()}
+        found = {label: near for label, near in meant.items() if near} or {"LABEL": "OTHER LABEL"}
+        given = {**before, **found}
         value = json.dumps(given, ensure_ascii=False)
         advice = (
             f"{problem.hint}; the reader's setting `rename` does it: data.{self.split.name}.rename = {value}"

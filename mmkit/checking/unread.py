@@ -130,7 +130,9 @@ def _cut_texts(
         lost = _lost(decoder, items, texts)
         at = [(item.example.id, cut.token) for item, cut in texts]
         if lost or any(cut.words for _, cut in texts):
-            yield Problem(f"{said}: {lost or 'the rest is not read'}", at, _advice(decoder), TEXTS, "warning")
+            yield Problem(
+                f"{said}: {lost or 'the rest is not read'}", at, _advice(encoder, decoder), TEXTS, "warning"
+            )
         else:
             yield f"{said}: the rest is not read"
     if contexts := sum(cut.context for _, cut in found):
@@ -163,8 +165,9 @@ def _relation_ends(example: Example) -> list[int]:
     return [max(relation.head.end, relation.tail.end) for relation in example.relations]
 
 
-def _advice(decoder: Decoder) -> str:
-    windows = "set its window_overlap, to read long texts in windows, " if decoder.reads_windows else ""
+def _advice(encoder: Encoder, decoder: Decoder) -> str:
+    able = decoder.reads_windows and hasattr(encoder, "window_overlap")
+    windows = "set its window_overlap, to read long texts in windows, " if able else ""
     return f"raise its max_length as far as the model allows, {windows}or shorten the texts"
 
 

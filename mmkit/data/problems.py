@@ -51,7 +51,7 @@ class Problem:
     code: str = "data"
     level: Literal["error", "warning"] = "error"
     rename: Mapping[str, str] | None = None
-    """Labels that a reader's setting `rename` could correct: label → the label that is probably meant, if any."""
+    """Labels that a reader's setting `rename` could correct: label → the label that is probably meant, or ""."""
 
     def __str__(self) -> str:
         return self.what

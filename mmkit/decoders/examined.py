@@ -140,7 +140,7 @@ def _unknown(
         [(id, token) for id, token, _ in at],
         f"{hint}Rename the labels in the data, or add them to {setting}",
         code=code,
-        rename=meant,
+        rename={label: meant.get(label, "") for label in counts},
     )
 
 

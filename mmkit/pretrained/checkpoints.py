@@ -109,10 +109,13 @@ def _other(path: Path, first: bytes, wanted: str) -> BadFile:
     return BadFile(path, "damaged", f"{what}: it is damaged or of another kind")
 
 
+_JSON = re.compile(rb'\s*(\{\s*["}]|\[\s*([]\[{"0-9-]|true|false|null))')
+"""How JSON begins that is an object or a list; a file of settings may begin with `[section]`."""
+
+
 def _loose(first: bytes) -> Look | None:
     """What a file may be if it is not the expected kind."""
-    start = first.lstrip()
-    if start.startswith((b"{", b"[")) and is_text(first):
+    if _JSON.match(first) and is_text(first):
         return Look("is JSON, not weights", "is it a server's answer? read it, and download the file again")
     if first.startswith(b"version https") and is_text(first):
         return LFS

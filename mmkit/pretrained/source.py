@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from mmkit.errors import MMKitError, PartError, did_you_mean, gathered, near_misses
 from mmkit.pretrained import hub, networks
@@ -114,8 +115,22 @@ class Pretrained:
         if self.timm and _is_timm(folder):
             yield from folder_troubles(folder, "timm", [n for n in needs if n == "weights"])
             return
-        yield from folder_troubles(folder, "transformers", needs)
+        for trouble in folder_troubles(folder, "transformers", needs):
+            yield self._of_no_texts(folder, trouble)
         yield from self._own_code(folder, needs)
+
+    def _of_no_texts(self, folder: Path, trouble: Trouble) -> Trouble:
+        """The trouble, or that the model reads no texts, if this is why it has no tokenizer."""
+        if trouble.code != "encoder.no-tokenizer":
+            return trouble
+        try:
+            kind = read_json_file(folder / CONFIG).get("model_type")
+        except BadFile:
+            return trouble
+        if kind not in CONFIG_MAPPING or kind in TOKENIZER_MAPPING_NAMES:
+            return trouble
+        what = f"{trouble.what}, and models of the kind {kind!r} usually read no texts"
+        return Trouble(what, f"name a model of texts; or, if it is one: {trouble.hint}", trouble.code)
 
     def _own_code(self, folder: Path, needs: Sequence[str]) -> Iterator[Trouble]:
         """The problem of a kind of model that transformers does not have, which would need code from the folder."""

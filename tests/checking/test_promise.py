@@ -97,6 +97,9 @@ def test_types_that_the_recipe_does_not_name_are_said_with_the_line_and_both_set
     assert 'data.train.rename = {"per": "PER", "loc": "LOC"}' in problem
     renamed = recipe.with_overrides({"data.train.rename": {"per": "PER", "loc": "LOC"}})
     assert check(renamed)["train"].problems == []
+    half = {"data.train.rename": {"PER": "LOC"}, "model.decoder.types": ["LOC"]}
+    [problem] = check(recipe.with_overrides(half))["train"].problems
+    assert '{"PER": "LOC", "per": "LOC", "loc": "LOC"}' in problem, "as the other spelling is renamed"
 
 
 def test_relations_that_the_recipe_does_not_name_or_that_have_no_label(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ WORDS = ["look", "at", "mara", "okafor", "in", "lisbon", "the", "river", "is", "
         (HTML, "model.safetensors is a web page (HTML), not the file itself"),
         (b"", "model.safetensors is empty (0 bytes)"),
         (b'{"error": "Unauthorized"}', "model.safetensors is JSON, not weights"),
+        (b' [\n {"error": 1}]', "model.safetensors is JSON, not weights"),
+        (b"[recipe]\nformat = 1\n", "model.safetensors is plain text, not the file itself"),
         (None, "model.safetensors is cut off: it has "),
     ],
 )

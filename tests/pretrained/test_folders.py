@@ -100,3 +100,12 @@ def test_an_unknown_kind_of_model_and_architecture_have_near_misses(
     assert "did you mean 'modernbert'" in message(TransformerEncoder(str(folder)))
     folder = copied(resnet_timm, config__json=b'{"architecture": "resnet81"}')
     assert "did you mean 'resnet18'" in message(TimmEncoder(str(folder)))
+
+
+def test_a_model_of_pictures_named_as_one_of_texts_says_so(resnet_hf: Path, bert: Path, copied: Copy) -> None:
+    (error,) = TransformerEncoder(str(resnet_hf)).problems()
+    assert "models of the kind 'resnet' usually read no texts" in error.what
+    folder = copied(bert)
+    (folder / "tokenizer.json").unlink()
+    (error,) = TransformerEncoder(str(folder)).problems()
+    assert "has no tokenizer" in error.what and "read no texts" not in error.what
