@@ -67,6 +67,7 @@ AREAS = {
     "more": "the plugin mmkit-more",
     "report": "the plugin mmkit-report",
     "retrieval": "the plugin mmkit-retrieval",
+    "serve": "the plugin mmkit-serve",
     "tesga": "the plugin mmkit-tesga",
 }
 """The first half of a code → what its errors are about, in the order of the page."""
