@@ -132,7 +132,8 @@ class Answering:
         together = asyncio.gather(*futures)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({together, gone}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {together, gone}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not together.done():
                 raise ClientDisconnect
             return list(await together)
@@ -149,8 +150,8 @@ class Answering:
         _check_type(
             request, "application/jsonl", "application/x-ndjson", "application/x-jsonlines", "text/plain"
         )
-        file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - whoever gets it closes it
-            self.settings.max_body, dir=self.uploads.folder
+        file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - whoever gets it closes it
+            self.settings.max_body, dir=str(self.uploads.folder)
         )
         try:
             async for part in request.stream():

@@ -98,16 +98,13 @@ def _add_common(
 def _add_run(app: FastAPI, run: ServedRun, answering: Answering) -> None:
     """The routes of a run."""
     base, task = f"/v1/runs/{run.name}", run.task
-    answer, common = schemas.answer(task), {"tags": [run.name]}
+    answer = schemas.answer(task)
     html = {"type": "string", "description": "the answer as HTML, with ?html=true"}
 
     def envelope(**found: Any) -> JSONResponse:
         return JSONResponse({"run": run.name, "version": run.version, **found})
 
-    def named(name: str) -> dict[str, str]:
-        return {"operation_id": f"{run.name}-{name}", "name": f"{run.name}-{name}"}
-
-    @app.get(base, summary="What the run is", **common, **named("run"))  # type: ignore[arg-type]
+    @app.get(base, summary="What the run is", tags=[run.name], operation_id=f"{run.name}-run")
     async def described() -> JSONResponse:
         return JSONResponse(run.described())
 
@@ -116,8 +113,8 @@ def _add_run(app: FastAPI, run: ServedRun, answering: Answering) -> None:
         summary="The answer for one text and its images",
         openapi_extra=schemas.one(task),
         responses=schemas.responses(schemas.envelope("answer", answer, html=html)),
-        **common,  # type: ignore[arg-type]
-        **named("predict"),
+        tags=[run.name],
+        operation_id=f"{run.name}-predict",
     )
     async def predict(request: Request, html: bool = Query(False)) -> JSONResponse:
         told = await answering.one(request, run)
@@ -128,8 +125,8 @@ def _add_run(app: FastAPI, run: ServedRun, answering: Answering) -> None:
         summary="The answers for several texts",
         openapi_extra=schemas.many(task),
         responses=schemas.responses(schemas.envelope("answers", {"type": "array", "items": answer})),
-        **common,  # type: ignore[arg-type]
-        **named("predict-many"),
+        tags=[run.name],
+        operation_id=f"{run.name}-predict-many",
     )
     async def predict_many(request: Request) -> JSONResponse:
         told = await answering.many(request, run)
@@ -140,8 +137,8 @@ def _add_run(app: FastAPI, run: ServedRun, answering: Answering) -> None:
         summary="An answer, or an error, for each line of a file",
         openapi_extra=schemas.batch(task),
         responses=schemas.responses(answer, "application/jsonl"),
-        **common,  # type: ignore[arg-type]
-        **named("batch"),
+        tags=[run.name],
+        operation_id=f"{run.name}-batch",
     )
     async def batch(request: Request) -> StreamingResponse:
         file = await answering.spooled(request)

@@ -19,23 +19,26 @@ class Metrics(Observer):
     """The metrics of one server. Labels are its own routes and runs, never what a client sends."""
 
     def __init__(self, runs: Iterable[ServedRun], waiting: Callable[[], int]) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        own = {"registry": self.registry}
-        self.requests = Counter("mmkit_requests", "Requests answered.", ["route", "run", "status"], **own)
-        self.seconds = Histogram(
-            "mmkit_request_seconds", "From a request's head to its answer.", ["route"], buckets=SECONDS, **own
-        )
-        self.sizes = Histogram("mmkit_batch_size", "Texts computed together.", ["run"], buckets=SIZES, **own)
-        self.waited = Histogram(
-            "mmkit_queue_seconds", "How long a text waited for the model.", ["run"], buckets=SECONDS, **own
-        )
-        self.computed = Histogram(
-            "mmkit_model_seconds", "How long a batch was computed.", ["run"], buckets=SECONDS, **own
-        )
-        self.open = Gauge("mmkit_requests_open", "Requests that are not answered yet.", **own)
-        Gauge("mmkit_queue_length", "Texts that wait for the model.", **own).set_function(waiting)
-        info = Gauge("mmkit_run_info", "The runs that are served.", ["run", "version", "task"], **own)
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+
+        def counter(name: str, about: str, *labels: str) -> Counter:
+            return Counter(name, about, labels, registry=registry)
+
+        def gauge(name: str, about: str, *labels: str) -> Gauge:
+            return Gauge(name, about, labels, registry=registry)
+
+        def histogram(name: str, about: str, label: str, buckets: Sequence[float] = SECONDS) -> Histogram:
+            return Histogram(name, about, [label], buckets=buckets, registry=registry)
+
+        self.requests = counter("mmkit_requests", "Requests answered.", "route", "run", "status")
+        self.seconds = histogram("mmkit_request_seconds", "From a request's head to its answer.", "route")
+        self.sizes = histogram("mmkit_batch_size", "Texts computed together.", "run", SIZES)
+        self.waited = histogram("mmkit_queue_seconds", "How long a text waited for the model.", "run")
+        self.computed = histogram("mmkit_model_seconds", "How long a batch was computed.", "run")
+        self.open = gauge("mmkit_requests_open", "Requests that are not answered yet.")
+        gauge("mmkit_queue_length", "Texts that wait for the model.").set_function(waiting)
+        info = gauge("mmkit_run_info", "The runs that are served.", "run", "version", "task")
         for run in runs:
             info.labels(run.name, run.version, run.task.name).set(1)
 

@@ -40,8 +40,10 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         super().connection_lost(exc)
-        self._head = _cancelled(self._head)
-        self._writing = _cancelled(self._writing)
+        _cancel(self._head)
+        self._head = None
+        _cancel(self._writing)
+        self._writing = None
 
     def pause_writing(self) -> None:
         """The client does not take what is sent to it."""
@@ -52,7 +54,8 @@ class Connection(H11Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
-        self._writing = _cancelled(self._writing)
+        _cancel(self._writing)
+        self._writing = None
 
     def send_400_response(self, msg: str) -> None:
         """What is sent was no HTTP."""
@@ -62,7 +65,8 @@ class Connection(H11Protocol):
         """Close a connection whose request's head is not there in time, even if a byte comes now and then."""
         waiting = self.cycle is None or self.cycle.response_complete
         if not waiting:
-            self._head = _cancelled(self._head)
+            _cancel(self._head)
+            self._head = None
         elif self._head is None and not self.transport.is_closing():
             self._head = self.loop.call_later(self.settings.read_timeout, self._too_slow)
 
@@ -92,7 +96,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
 

@@ -121,8 +121,7 @@ def _check_fields(record: Mapping[str, Any], task: Task, inputs: Mapping[str, In
 def _text(text: Any, limits: Settings, where: str) -> str | list[str]:
     if text is None:
         raise DataError("`text` is missing", where=where, hint='{"text": "..."}', code="input.text")
-    tokens = isinstance(text, list) and all(isinstance(token, str) for token in text)
-    if not isinstance(text, str) and not tokens:
+    if not (isinstance(text, str) or (isinstance(text, list) and all(isinstance(t, str) for t in text))):
         raise DataError(
             f"`text` must be a string or a list of tokens, not {_kind(text)}", where=where, code="input.text"
         )
