@@ -29,6 +29,7 @@ RECIPES: dict[str, str | None] = {
     "retrieval": None,
     "formats": None,
     "report": None,
+    "serve": None,
 }
 """Plugin → a recipe of its own, if it has any."""
 
@@ -131,6 +132,16 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         run("evaluate", "run", "--quiet", "--device", "cpu")
         wrong = (tmp_path / "run/errors/test.jsonl").read_text(encoding="utf-8").count("\n") - 1
         assert f"{wrong} of 80 examples have errors" in run("errors", "run")
+        return
+    if plugin == "serve":
+        options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
+        run("train", "text_only_twitter15", *options)
+        command = [programs / "mmkit", "serve", "run", "--port", "0", "--device", "cpu"]
+        with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            started = server.stdout.readline()
+            server.terminate()
+        assert started.startswith("serving run on http://127.0.0.1:") and server.returncode == 0
         return
     if recipe is None:
         (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Jordan", "text": "A river ."}')
