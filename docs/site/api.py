@@ -86,6 +86,7 @@ PUBLIC_MODULES = (
     "mmkit.data.conll",
     "mmkit.data.crops",
     "mmkit.data.fingerprints",
+    "mmkit.data.image_files",
     "mmkit.data.images",
     "mmkit.data.jmere",
     "mmkit.data.json_text",

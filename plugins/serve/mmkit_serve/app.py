@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from mmkit.errors import DataError, MMKitError, escaped, near_misses
-from mmkit.tasks.link import BEST
 from mmkit_serve import page, schemas
 from mmkit_serve.answering import HERE, Answering
 from mmkit_serve.errors import refusal
@@ -27,6 +26,9 @@ from mmkit_serve.runs import ServedRun, Told
 from mmkit_serve.settings import Settings
 from mmkit_serve.uploads import Uploads, thumbnail
 from mmkit_serve.worker import Worker, queue_full
+
+BEST = 5
+"""The links that `link` gives, if it is not asked for more."""
 
 ABOUT = "Entities, relations and links from a sentence and its images."
 

@@ -13,8 +13,7 @@ from typing import Any
 import mmkit
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import MMKitError
-from mmkit.inference.predictor import Predictor
-from mmkit.runs.folder import Run
+from mmkit.files import read_json
 from mmkit.tasks import Answer, LinkAnswer, Task
 from mmkit_serve.requests import Question
 from mmkit_serve.uploads import Upload
@@ -43,7 +42,7 @@ class ServedRun:
     """A loaded run. Only the thread that owns the models calls `told` and `entity`."""
 
     name: str
-    predictor: Predictor
+    predictor: mmkit.Predictor
     version: str
     """Of its files: equal versions predict the same."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -150,8 +149,10 @@ def load_runs(
     named = dict(_names(wanted))
     runs = {}
     for name, folder in named.items():
-        facts = Run(folder).facts() if (folder / "run.json").exists() else {}
-        predictor = mmkit.load(folder, device=device, allow_network=allow_network)
+        predictor = mmkit.load(
+            folder, device=device, allow_network=allow_network
+        )  # it checks the folder's files
+        facts = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
         runs[name] = ServedRun(name, predictor, version_of(folder, facts), facts)
     return runs
 
