@@ -40,6 +40,8 @@ COMPLETE = ("completed", STOPPED)
 """The states of a run that is over, `stopped` by early stopping."""
 IMPORTING = "importing"
 """The state of a run that `save_run` is writing."""
+SEEDS_FILE = "seeds.json"
+"""In a folder with the runs of several seeds."""
 PROBE = ".writable"
 """A file that is written and removed to see whether the folder can be written."""
 PACKAGES = (DISTRIBUTION, "torch", "transformers", "timm", "accelerate", "numpy")
@@ -156,6 +158,14 @@ class Run:
 
         Raises `RunError` if this is not a run folder, or if the recipe has changed since the run was completed.
         """
+        if (self.folder / SEEDS_FILE).is_file() and not self.recipe_file.is_file():
+            runs = sorted(path.parent.name for path in self.folder.glob("*/recipe.cfg"))
+            raise RunError(
+                f"this folder holds the runs of several seeds, not one run ({SEEDS_FILE} has the mean of their scores)",
+                where=self.folder,
+                hint=f"name one of them: {', '.join(str(self.folder / name) for name in runs[:3]) or 'none is there'}",
+                code="run.several-seeds",
+            )
         if not self.recipe_file.is_file():
             what = (
                 "there is no such folder"

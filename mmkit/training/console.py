@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,11 +137,15 @@ class ConsoleDisplay:
         self._bars, self._tasks = None, {}
 
 
-def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> list[Table]:
-    """Scores by split, in percent: one table of overall scores, and one of each label's if a metric has any.
+def results_tables(
+    figures: Mapping[str, Mapping[str, Any]], title: str, shown: Callable[[Any], str] | None = None
+) -> list[Table]:
+    """Scores by split: one table of overall scores, and one of each label's if a metric has any.
 
-    `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values.
+    `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values, which are `shown` in percent by
+    default; None is a score that there is not.
     """
+    shown = shown or _percent
     names = list(dict.fromkeys(name for split in figures.values() for name in split))
     overall = Table(title=escape(printable(title)), title_justify="left")
     overall.add_column("figure")
@@ -149,9 +153,7 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
         overall.add_column(escape(printable(split)), justify="right")
     for name in names:
         if is_overall(name):
-            overall.add_row(
-                escape(printable(name)), *(_percent(figures[split].get(name)) for split in figures)
-            )
+            overall.add_row(escape(printable(name)), *(shown(figures[split].get(name)) for split in figures))
     labelled = [name.split(".", 2) for name in names if not is_overall(name)]
     if not labelled:
         return [overall]
@@ -163,7 +165,7 @@ def results_tables(figures: Mapping[str, Mapping[str, float]], title: str) -> li
         by_label.add_column(escape(printable(f"{split}\n{figure}", keep="\n")), justify="right")
     for label in sorted({label for *_, label in labelled}):
         values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
-        by_label.add_row(escape(printable(label)), *map(_percent, values))
+        by_label.add_row(escape(printable(label)), *map(shown, values))
     return [overall, by_label]
 
 

@@ -49,6 +49,28 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> int:
         run.create()
         return recipe.training.epochs
     saved = run.recipe()
+    epochs, more = _check_recipe(run, saved, recipe)
+    if run.json_file.exists() and (status := run.facts().get("status")) in COMPLETE:
+        patient = status == STOPPED and recipe.training.patience != saved.training.patience
+        _check_more(run, more if status != STOPPED else patient, saved)
+    return epochs
+
+
+def is_finished(run: Run, recipe: Recipe) -> bool:
+    """Whether a folder holds this recipe's complete run, with nothing more to do.
+
+    Raises `RunError` for a folder that holds something else, and `RecipeError` for another recipe's run.
+    """
+    if run.is_empty():
+        return False
+    saved = run.recipe()
+    _, more = _check_recipe(run, saved, recipe)
+    same = not more and recipe.training.patience == saved.training.patience
+    return same and run.json_file.exists() and run.facts().get("status") in COMPLETE
+
+
+def _check_recipe(run: Run, saved: Recipe, recipe: Recipe) -> tuple[int, bool]:
+    """Refuse to go on with another recipe than the run's; returns its epochs, and whether there are more now."""
     epochs = saved.training.epochs
     may_change = (
         MAY_CHANGE - {OF_THE_BATCH} if recipe.build("model.decoder").compares_examples else MAY_CHANGE
@@ -69,10 +91,7 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> int:
             f"mmkit train {run.recipe_file} --resume --output {run.folder}",
             code="run.other-recipe",
         )
-    if run.json_file.exists() and (status := run.facts().get("status")) in COMPLETE:
-        patient = status == STOPPED and recipe.training.patience != saved.training.patience
-        _check_more(run, more if status != STOPPED else patient, saved)
-    return epochs
+    return epochs, more
 
 
 def _check_more(run: Run, more: bool, saved: Recipe) -> None:
