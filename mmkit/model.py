@@ -68,7 +68,7 @@ def make_items(decoder: Decoder, encoders: Mapping[str, Encoder], examples: Iter
 
 
 def unseen(encoders: Iterable[Encoder], example: Example | Entity) -> Unseen:
-    """What the encoders do not look at of an example's pictures; nothing where one does not say what it looks at."""
+    """What the encoders do not look at of an example's images; nothing where one does not say what it looks at."""
     encoders = list(encoders)
     read = pictures_read(encoders, example)
     if read is None:
@@ -79,7 +79,7 @@ def unseen(encoders: Iterable[Encoder], example: Example | Entity) -> Unseen:
 
 
 def pictures_read(encoders: Iterable[Encoder], example: Example | Entity) -> Sequence[Image] | None:
-    """Those of an example's pictures that some of the encoders look at, in order; None if one does not say."""
+    """Those of an example's images that some of the encoders look at, in order; None if one does not say."""
     seen: list[Image] = []
     for encoder in encoders:
         own = encoder.pictures_read(example)
@@ -91,14 +91,14 @@ def pictures_read(encoders: Iterable[Encoder], example: Example | Entity) -> Seq
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """What a model does not look at of an example's pictures."""
+    """What a model does not look at of an example's images."""
 
     looks: bool = False
-    """Whether it looks at pictures at all."""
+    """Whether it looks at images at all."""
     left: tuple[int, ...] = ()
-    """Pictures that it does not look at, by their place in the example's `images`."""
+    """Images that it does not look at, by their place in the example's `images`."""
     blank: bool = False
-    """Whether it looks at pictures and has none, so that a blank one stands in."""
+    """Whether it looks at images and has none, so that a blank one stands in."""
 
 
 class Model(nn.Module):

@@ -188,7 +188,7 @@ def test_one_picture_is_no_list_of_pictures(model, photo):
     for picture in (Pillow.open(photo), photo.read_bytes(), np.zeros((4, 4, 3), np.uint8)):
         with raises("input.images") as caught:
             model.predict("Jordan", images=picture)
-        assert caught.value.hint == "images=[picture]"
+        assert caught.value.hint == "images=[image]"
 
 
 # As a table

@@ -226,7 +226,7 @@ class ConllImagesReader(Reader):
                 DataError(
                     "a sentence without an `IMGID:` line before it",
                     where=f"{self.path}:{sentence.line}",
-                    hint="set `images = null` to read a file without pictures",
+                    hint="set `images = null` to read a file without images",
                     code="conll.no-image-line",
                 )
             )

@@ -51,7 +51,7 @@ def folder_of(dst: Path | str) -> str:
 
 
 def moved(x: X, folder: str) -> X:
-    """A record with the paths of its pictures and other media as a file in `folder` has them; it is absolute."""
+    """A record with the paths of its images and other media as a file in `folder` has them; it is absolute."""
     if not x.images and not x.media:
         return x
     images = tuple(_moved(image, folder) for image in x.images)

@@ -18,7 +18,7 @@ from mmkit.pretrained.looks import BadFile
 
 X = TypeVar("X", bound=Example | Entity)
 
-_SHAPE = "a crop table maps a picture's file name, or a line's index from 0, to a list of crop files"
+_SHAPE = "a crop table maps an image's file name, or a line's index from 0, to a list of crop files"
 
 
 _NO_TABLE = 'download the table that belongs to the images, or set `missing_crops = "none"` to use no crops'
@@ -115,7 +115,7 @@ def under(folder: str, *path: str) -> str:
 
 
 def post_images(photo: str | None, crops: Sequence[str], blank: bool) -> tuple[Image, ...]:
-    """The photo, if there is one, and its crops, in that order; with `blank`, as many blank pictures."""
+    """The photo, if there is one, and its crops, in that order; with `blank`, as many blank images."""
     own = () if photo is None else (Image(photo, "photo"),)
     images = (*own, *(Image(path, "object") for path in crops))
     return tuple(replace(i, path=None) for i in images) if blank else images

@@ -45,7 +45,7 @@ class ImageReport:
     names: dict[str, list[str]] = field(default_factory=dict)
     """The "missing", "empty" and "broken" files, the last with their reason."""
     boxes: list[Problem] = field(default_factory=list)
-    """Boxes that cut nothing useful out of their picture."""
+    """Boxes that cut nothing useful out of their image."""
 
     @property
     def bad(self) -> int:
@@ -90,9 +90,9 @@ def scan_images(
     threads: int = 8,
     of: Callable[[Example | Entity], Sequence[Image]] = lambda x: x.images,
 ) -> ImageReport:
-    """Look at every picture file: its header, or with `decode` all of its pixels; and at the boxes in it.
+    """Look at every image file: its header, or with `decode` all of its pixels; and at the boxes in it.
 
-    `of` says which pictures of a record matter.
+    `of` says which images of a record matter.
     """
     images: list[Image] = []
     boxes = Boxes()
@@ -123,7 +123,7 @@ def scan_images(
 
 
 def _state(path: str, decode: bool) -> tuple[str, str, tuple[int, int] | None]:
-    """What an `ImageReport` calls the file, the reason where that is "broken", and the upright picture's size."""
+    """What an `ImageReport` calls the file, the reason where that is "broken", and the upright image's size."""
     try:
         if not Path(path).stat().st_size:
             return "empty", "", None

@@ -53,7 +53,7 @@ def open_image(image: Image) -> Pillow.Image:
 
 
 def upright_rgb(picture: Pillow.Image) -> Pillow.Image:
-    """An opened picture as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
+    """An opened image as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
 
     Pillow's decoders raise almost anything for a broken file.
     """

@@ -221,7 +221,7 @@ class RichpediaReader(_MelbenchReader):
         names = record.list("img_list", Node.text) if record.value.get("img_list") is not None else ()
         jpegs = [name for name in names if name.lower().endswith(".jpg")]
         if len(jpegs) < len(names):
-            self.repairs["picture that is no .jpg, left out"] += len(names) - len(jpegs)
+            self.repairs["image that is not a .jpg left out"] += len(names) - len(jpegs)
         taken = [path for name in jpegs if (path := self._file(name)) is not None]
         photos = tuple(Image(path) for path in taken)
         return photos + tuple(Image(path, "object") for path in taken if self.parts)

@@ -24,7 +24,7 @@ class MnreJointReader(MnreReader):
     The types of the entities are told by the relation's name: `/per/loc/place_of_birth` becomes the relation
     `place_of_birth` from a `per` to a `loc`. So pairs without a relation, whose label is `none_label`, tell no
     entities: they are left out, as are sentences that have no other; both are counted. An example has the id, the
-    pictures and the place in the order of its first instance. As instances of a sentence may stand anywhere, the whole
+    images and the place in the order of its first instance. As instances of a sentence may stand anywhere, the whole
     file is read before the first example is given.
     """
 

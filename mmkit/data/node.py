@@ -72,7 +72,7 @@ class Node:
 
     def path(self) -> str:
         """This value, a file's path."""
-        return self.text() if self.text().strip() else self.fail("a path, or null for a blank picture")
+        return self.text() if self.text().strip() else self.fail("a path, or null for a blank image")
 
     def box(self) -> tuple[float, float, float, float]:
         """This value, the box of a region."""

@@ -136,9 +136,7 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.path is not None and not self.path.strip():
-            raise DataError(
-                "a picture's path is empty", hint="None is a blank picture", code="data.image-path"
-            )
+            raise DataError("an image's path is empty", hint="None is a blank image", code="data.image-path")
 
     def to_dict(self) -> Json:
         """As JSON."""
@@ -254,7 +252,7 @@ class Example:
         shown = [region.image for span in self.spans for region in span.regions]
         if shown and max(shown) >= len(self.images):
             raise DataError(
-                f"a region is in images[{max(shown)}] of an example with {len(self.images)} pictures",
+                f"a region is in images[{max(shown)}] of an example with {len(self.images)} images",
                 where=self.id,
                 code="data.region-image",
             )

@@ -213,4 +213,4 @@ def picture_file(url: str, named: Literal["file", "url"]) -> str:
 def _first(node: Node) -> str:
     """The title of a candidate: the first item of a pair, or itself."""
     items = [node] if isinstance(node.value, str) else list(node.items())
-    return items[0].text() if items else node.fail("[title, pictures]")
+    return items[0].text() if items else node.fail("[title, images]")

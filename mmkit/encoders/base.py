@@ -88,7 +88,7 @@ class Encoder(nn.Module, ABC):
 
     @property
     def reads_pictures(self) -> bool:
-        """Whether it looks at pictures, and has to do with a blank one where there is none."""
+        """Whether it looks at images, and has to do with a blank one where there is none."""
         return False
 
     def cut(self, example: Example, views: Mapping[str, TextView]) -> Cut | None:
@@ -96,7 +96,7 @@ class Encoder(nn.Module, ABC):
         return None
 
     def pictures_read(self, example: Example | Entity) -> Sequence[Image] | None:
-        """Those of an example's pictures that it looks at; None where it does not say."""
+        """Those of an example's images that it looks at; None where it does not say."""
         return None
 
     def build_tokenizer(self, special_tokens: Sequence[str] = ()) -> bool:

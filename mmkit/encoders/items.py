@@ -98,7 +98,7 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
         return None
 
     def chosen(self, x: Example | Entity) -> Sequence[Image] | None:
-        """The pictures of a record that are read, in order; None where that is not known."""
+        """The images of a record that are read, in order; None where that is not known."""
         return None
 
     def describe(self) -> dict[str, Any]:

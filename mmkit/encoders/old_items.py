@@ -16,7 +16,7 @@ from mmkit.encoders import item_encoder
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages, MissingPolicy
 
 _asked: ContextVar[MissingImages | None] = ContextVar(
-    "what to do with missing pictures in this call", default=None
+    "what to do with missing images in this call", default=None
 )
 ONLY = "items"
 """The name of stacked items that are one tensor."""
@@ -88,7 +88,7 @@ class ItemEncoder(item_encoder.ItemEncoder):
         super().__init__(OwnItems(self), frozen=self.frozen, store=self.store, feature_dtype=feature_dtype)
 
     def pictures_read(self, example: Example | Entity) -> None:
-        """Not known: encoders of before did not all say that they read pictures."""
+        """Not known: encoders of before did not all say that they read images."""
 
     @property
     def missing_images(self) -> MissingPolicy:

@@ -1,4 +1,4 @@
-"""Requests from columns: texts, their pictures, and a task's further inputs, one value a text, read lazily."""
+"""Requests from columns: texts, their images, and a task's further inputs, one value a text, read lazily."""
 
 from __future__ import annotations
 
@@ -116,6 +116,6 @@ def _lengths(what: str) -> DataError:
     return DataError(
         what,
         where="predict_many",
-        hint="give one value for each text; None means no picture, and a list several",
+        hint="give one value for each text; None means no image, and a list several",
         code="input.column",
     )

@@ -1,4 +1,4 @@
-"""Pictures that a user gives from memory: written to files for as long as a model looks at them."""
+"""Images that a user gives from memory: written to files for as long as a model looks at them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Picture: TypeAlias = (
     "str | Path | Image | Pillow.Image | bytes | bytearray | memoryview | np.ndarray[Any, Any]"
     " | Mapping[str, Any] | None"
 )
-"""A picture as a user has it: a path, an `Image`, Pillow's image, the bytes of a file, an array `[H, W]`,
+"""An image as a user has it: a path, an `Image`, Pillow's image, the bytes of a file, an array `[H, W]`,
 `[H, W, 3]` or `[H, W, 4]` of uint8, or a record `{"bytes": ..., "path": ...}` as Hugging Face datasets have them.
-None and NaN mean no picture."""
+None and NaN mean no image."""
 
 _ONE = (str, os.PathLike, Image, Pillow.Image, bytes, bytearray, memoryview, Mapping)
 
 
 class GivenImages:
-    """Gives every picture a path. Those from memory are files of a temporary folder, which `close` removes.
+    """Gives every image a path. Those from memory are files of a temporary folder, which `close` removes.
 
     Nothing is written, and no folder made, for paths and `Image`s.
     """
@@ -55,9 +55,9 @@ class GivenImages:
             self._folder = None
 
     def of(self, images: object, id: str) -> list[str | Path | Image]:
-        """The pictures of one text: of one picture, of a list of them, or of none (None, NaN).
+        """The images of one text: of one image, of a list of them, or of none (None, NaN).
 
-        Raises `DataError` for what is not a picture, and `ImageError` for an image of Pillow that cannot be decoded.
+        Raises `DataError` for what is not an image, and `ImageError` for an image of Pillow that cannot be decoded.
         """
         if is_missing(images):
             return []
@@ -101,7 +101,7 @@ class GivenImages:
         return file
 
     def named(self, example: Example) -> Example:
-        """The example with the names of its pictures from memory, instead of the paths of their files."""
+        """The example with the names of its images from memory, instead of the paths of their files."""
         if not self.names:
             return example
         return replace(
@@ -110,7 +110,7 @@ class GivenImages:
 
     @contextlib.contextmanager
     def named_in_messages(self, replaced: MutableMapping[str, str]) -> Iterator[None]:
-        """Use the pictures' names in `ImageError`s of the block, and in the record of `replaced` images after it."""
+        """Use the images' names in `ImageError`s of the block, and in the record of `replaced` images after it."""
         try:
             yield
         except ImageError as error:
@@ -123,31 +123,31 @@ class GivenImages:
                 replaced[self.names[path]] = replaced.pop(path)
 
     def name(self, path: str) -> str:
-        """What a picture's file is called in answers and messages: its path, if the user gave one."""
+        """What an image's file is called in answers and messages: its path, if the user gave one."""
         return self.names.get(path, path)
 
 
 def is_one(images: object) -> bool:
-    """Whether this is one picture, not several. An array is one, unless it holds objects or pictures `[N, H, W, C]`."""
+    """Whether this is one image, not several. An array is one, unless it holds objects or images `[N, H, W, C]`."""
     if isinstance(images, np.ndarray):
         return images.dtype.kind not in "OUS" and images.ndim in (2, 3)
     return isinstance(images, _ONE)
 
 
 def check_several(images: object, where: str) -> None:
-    """Refuse one picture where a list of pictures is expected. Raises `DataError`."""
+    """Refuse one image where a list of images is expected. Raises `DataError`."""
     if is_one(images):
         what = "path" if isinstance(images, str | os.PathLike | Image) else "picture"
         shown = str(images.path if isinstance(images, Image) else images)
         raise DataError(
             f"images is one {what}, not a list of them",
             where=where,
-            hint=f"images=[{shown!r}]" if what == "path" else "images=[picture]",
+            hint=f"images=[{shown!r}]" if what == "path" else "images=[image]",
             code="input.images",
         )
     if not isinstance(images, Iterable):
         raise DataError(
-            f"images is a list of pictures, not a {type(images).__name__}",
+            f"images is a list of images, not a {type(images).__name__}",
             where=where,
             hint='images=["photo.jpg"]',
             code="input.images",
@@ -158,19 +158,19 @@ def _of_array(array: np.ndarray[Any, Any], name: str) -> Pillow.Image:
     channels: Sequence[int] = array.shape[2:]
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (channels and channels[0] not in (3, 4)):
         raise DataError(
-            f"the picture is an array {list(array.shape)} of {array.dtype}",
+            f"the image is an array {list(array.shape)} of {array.dtype}",
             where=name,
             hint="give [height, width], [height, width, 3] or [height, width, 4] of uint8, from 0 to 255",
             code="input.images",
         )
     if not array.size:
-        raise DataError("the picture is an array without pixels", where=name, code="input.images")
+        raise DataError("the image is an array without pixels", where=name, code="input.images")
     return Pillow.fromarray(np.ascontiguousarray(array))
 
 
 def _not_a_picture(image: object, name: str) -> DataError:
     return DataError(
-        f"a picture cannot be a {type(image).__name__}",
+        f"an image cannot be a {type(image).__name__}",
         where=name,
         hint="give a path, an Image, Pillow's image, the bytes of a file or a NumPy array",
         code="input.images",

@@ -32,7 +32,7 @@ CHUNK = 1024
 """Examples of a stream that are batched by length together; memory does not depend on the stream's length."""
 
 MOST_BYTES = 256_000_000
-"""Size of the pictures from memory that are kept in files at a time."""
+"""Size of the images from memory that are kept in files at a time."""
 
 
 def load(
@@ -151,9 +151,9 @@ class Predictor:
 
         `texts` and `images` are lists, generators, or columns of pandas, polars, pyarrow or Hugging Face datasets; they
         are read as the answers are taken, 1,024 texts at a time, so that memory does not grow. For each text, `images`
-        has a picture (see `predict`), a list of pictures, or None or NaN for none. Other inputs of the task are columns
+        has an image (see `predict`), a list of images, or None or NaN for none. Other inputs of the task are columns
         too: `mention=[...]`. `batch_size` is by default the recipe's `eval_batch_size`. The answers' ids are
-        `input-0`, `input-1`, ...; pictures from memory have names such as `image 0 of input-1 (in memory)`.
+        `input-0`, `input-1`, ...; images from memory have names such as `image 0 of input-1 (in memory)`.
 
         Raises `DataError` for columns that cannot be read or have different lengths, for a text that is missing, and
         for what `predict` refuses; the message names the id. Its answers have `to_frame()`.

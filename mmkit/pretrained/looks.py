@@ -61,8 +61,8 @@ MAGIC: tuple[tuple[bytes, Look], ...] = (
     (b"Rar!", Look("is a RAR archive", "unpack it first")),
     (b"\x28\xb5\x2f\xfd", Look("is packed with zstd", "unpack it first")),
     (b"%PDF", Look("is a PDF", AGAIN)),
-    (b"\x89PNG", Look("is a picture", AGAIN)),
-    (b"\xff\xd8\xff", Look("is a picture", AGAIN)),
+    (b"\x89PNG", Look("is an image", AGAIN)),
+    (b"\xff\xd8\xff", Look("is an image", AGAIN)),
 )
 
 

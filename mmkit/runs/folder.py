@@ -213,7 +213,7 @@ class Run:
 
         Only a run trained with `save_frozen = false` takes its frozen backbones by name, from the Hub's cache. A
         knowledge base is read from where the recipe says, or from the jsonlines file `entities`, unless it is given.
-        Missing pictures are as the recipe says, unless `missing` is given. Nobody is contacted for that, unless
+        Missing images are as the recipe says, unless `missing` is given. Nobody is contacted for that, unless
         `allow_network`. Raises `RunError` if a file is missing or damaged, or has
         changed since the run was completed.
         """

@@ -234,7 +234,7 @@ class Task(ABC):
         """Show an answer on a terminal: the sentence, its images, what was found and the sources."""
         console.print(f"[bold]{shown(answer.text)}[/bold]")
         for i, path in enumerate(answer.images):
-            console.print(f"  [dim]{shown(path or 'a blank picture')}[/dim]{_left(i, answer)}")
+            console.print(f"  [dim]{shown(path or 'a blank image')}[/dim]{_left(i, answer)}")
         lines = list(self.lines(answer))
         for line in lines or ["[dim]nothing found[/dim]"]:
             console.print(f"  {line}")
@@ -251,7 +251,7 @@ class Task(ABC):
     def html(self, answer: Answer) -> str:
         """The answer as HTML: an `article` without scripts or styles, data escaped."""
         photos = "".join(
-            f"<figure><figcaption>{escape_html(path or 'a blank picture')}{_left(i, answer)}</figcaption></figure>"
+            f"<figure><figcaption>{escape_html(path or 'a blank image')}{_left(i, answer)}</figcaption></figure>"
             for i, path in enumerate(answer.images)
         )
         told = "".join(f'<p class="remark">{escape_html(remark)}</p>' for remark in remarks(answer))

@@ -108,7 +108,7 @@ class LinkTask(Task):
     def lines(self, answer: Answer) -> Iterator[str]:
         assert isinstance(answer, LinkAnswer)
         if answer.links:
-            yield f"{shown(answer.mention or 'the picture')} is"
+            yield f"{shown(answer.mention or 'the image')} is"
         for link in answer.links[:BEST]:
             name = f"{shown(link.name)}  " if link.name is not None else ""
             about = shortened(link.description or "")
@@ -121,7 +121,7 @@ class LinkTask(Task):
             f"{' ' + escape(link.description) if link.description else ''}</li>"
             for link in answer.links[:BEST]
         )
-        return f"<p>{escape(answer.text)}</p><p>{escape(answer.mention or 'the picture')}</p><ol>{rows}</ol>"
+        return f"<p>{escape(answer.text)}</p><p>{escape(answer.mention or 'the image')}</p><ol>{rows}</ol>"
 
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
         """Counts of mentions, and their entities that are not in the knowledge base; nothing without one."""

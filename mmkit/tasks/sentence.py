@@ -93,7 +93,7 @@ def _pictures(images: Sequence[str | Path | Image | None] | None, id: str) -> tu
             raise DataError(
                 f"an image is a path or an Image, not a {type(image).__name__}",
                 where=id,
-                hint="predict() and predict_many() take a picture, bytes or a NumPy array too; else save it to a file",
+                hint="predict() and predict_many() take an image, bytes or a NumPy array too; else save it to a file",
                 code="input.images",
             )
         pictures.append(image if isinstance(image, Image) else Image(str(image)))

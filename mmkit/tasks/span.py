@@ -64,7 +64,7 @@ def span_line(span: FoundSpan) -> str:
     line = f"[green]{shown(span.label)}[/green] {shown(span.text)}  ({bounds})  {span.score:.3f}"
     for region in span.regions:
         box = ", ".join(f"{side:g}" for side in region.box)
-        line += f"\n    [dim]in {shown(region.path or 'a blank picture')} at {box}[/dim]"
+        line += f"\n    [dim]in {shown(region.path or 'a blank image')} at {box}[/dim]"
     return line
 
 

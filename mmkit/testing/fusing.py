@@ -44,8 +44,8 @@ def check_fuser(
     - Gradients reach each of its parameters, except those whose names begin with one of `untrained`, and every
       encoder except those named there.
     - An example's states are the same alone and in a batch with longer examples and more images.
-    - Where it asks an encoder of pictures for `mask`, what stands in blank places makes no difference. With
-      `blanks="beside"` only blank places beside a picture count: a fuser may read a blank where there is no picture
+    - Where it asks an encoder of images for `mask`, what stands in blank places makes no difference. With
+      `blanks="beside"` only blank places beside an image count: a fuser may read a blank where there is no image
       at all. Not checked with "none": a fuser may hand on what it is given.
     - Under bfloat16 it runs, and the states are `rough`ly those of float32 (as a share of the norm).
     - With its weights, another one made from the same settings gives the same.
@@ -170,8 +170,8 @@ def _blanks(
             found = seen.states(fuser, examples)
         finally:
             hook.remove()
-        when = f"with what stands where the encoder {name!r} has no picture"
-        checked.equal("blank pictures", states, found, tolerance, when)
+        when = f"with what stands where the encoder {name!r} has no image"
+        checked.equal("blank images", states, found, tolerance, when)
 
 
 def _filled(features: Features, beside: bool) -> Features:

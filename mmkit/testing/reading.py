@@ -106,7 +106,7 @@ def _blank(checked: Checked, built: Any, arguments: Mapping[str, Any], split: st
     try:
         reader = built(**{**arguments, "blank_images": True})
     except (PartError, TypeError):
-        return  # it reads no pictures
+        return  # it reads no images
     shown = [image.path for record in reader for image in record.images if image.path is not None]
     checked.must(not shown, "blank_images", f"{split} still has {shown[:1]}")
 
@@ -169,7 +169,7 @@ def _lazy(checked: Checked, built: Any, arguments: Mapping[str, Any], root: Path
 
 
 def _copy(root: Path, target: Path, changed: str) -> Path:
-    """The sample's folder again, with a `changed` file of its own; the others, mostly pictures, are the same files."""
+    """The sample's folder again, with a `changed` file of its own; the others, mostly images, are the same files."""
     shutil.copytree(root, target, copy_function=os.link)
     (target / changed).unlink()
     shutil.copyfile(root / changed, target / changed)

@@ -98,7 +98,7 @@ def _pictures(
     name = recipe.training.score
     blank_score = weighted_score(figures, name)
     found = f"{name} is {score:.4f} with its images and {blank_score:.4f} with blank ones"
-    checked.must(score >= blank_score + margin, "pictures matter", f"{found}, which is not {margin} more")
+    checked.must(score >= blank_score + margin, "images matter", f"{found}, which is not {margin} more")
 
 
 def _resumes(

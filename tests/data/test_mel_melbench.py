@@ -82,7 +82,7 @@ def test_richpedia_takes_the_jpegs_of_its_list(tmp_path: Path) -> None:
     a, c = (str(tmp_path / "pics" / name) for name in ("a.JPG", "c.jpg"))
     assert first.images == (Image(a), Image(c), Image(a, "object"), Image(c, "object"))
     assert second.images == ()
-    assert reader.repairs == {"picture that is no .jpg, left out": 2}
+    assert reader.repairs == {"image that is not a .jpg left out": 2}
     [x, _] = RichpediaReader(str(tmp_path), "x.json", parts=False, blank_images=True)
     assert x.images == (Image(None), Image(None))
 

@@ -70,7 +70,7 @@ def test_every_picture_is_there_and_every_mention_in_place(folder: Path, reader:
     for options in reader.sample(folder, 1234).values():
         instance = reader(**options)
         list(instance)
-        assert not [reason for reason in instance.repairs if "picture" not in reason]
+        assert not [reason for reason in instance.repairs if "image" not in reason]
 
 
 @pytest.mark.parametrize("reader", DATASETS)

@@ -108,7 +108,7 @@ def test_a_photo_may_be_called_none(tmp_path: Path) -> None:
 def test_an_empty_path_is_refused(tmp_path: Path, image: Any) -> None:
     lines = ['{"format": 2, "kind": "examples"}', json.dumps({"text": "Mara", "images": [image]})]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    with raises("json.wrong-type", match="must be a path, or null for a blank picture"):
+    with raises("json.wrong-type", match="must be a path, or null for a blank image"):
         list(JsonlReader(str(tmp_path), "a.jsonl"))
 
 
@@ -170,4 +170,4 @@ def test_empty_names_in_a_list_of_photos(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"1": {**MEL, "img_list": ["", "1.jpg"]}}), encoding="utf-8")
     reader = RichpediaReader(str(tmp_path), "a.json", parts=False)
     [example] = reader
-    assert len(example.images) == 1 and reader.repairs["picture that is no .jpg, left out"] == 1
+    assert len(example.images) == 1 and reader.repairs["image that is not a .jpg left out"] == 1

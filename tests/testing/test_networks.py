@@ -120,7 +120,7 @@ class Forgetful(Concat):
         (Untrained(), "Untrained: gradients: none reaches unused.weight, unused.bias"),
         (Cut(), "Cut: gradients: none reaches the encoder 'vision'"),
         (Leaky(), "Leaky: padding: pooled differs by .* when example-0 stands beside longer examples"),
-        (ReadsBlanks(), "ReadsBlanks: blank pictures: pooled differs .* the encoder 'vision' has no picture"),
+        (ReadsBlanks(), "ReadsBlanks: blank images: pooled differs .* the encoder 'vision' has no image"),
         (Coarse(), "Coarse: bfloat16: pooled differs from float32 by"),
         (Forgetful(), "Forgetful: saved weights: tokens differs by .* after weights were loaded"),
     ],

@@ -65,5 +65,5 @@ def test_a_recipe_passes_and_its_scores_come_back(recipe: Path, tmp_path: Path) 
 def test_a_low_score_and_pictures_without_use_are_noticed(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"^small: scores: spans.f1 is .*, below 1.1"):
         check_recipe(recipe, folder=tmp_path / "low", at_least=1.1)
-    with pytest.raises(AssertionError, match=r"^small: pictures matter: spans.f1 is .* with blank ones"):
+    with pytest.raises(AssertionError, match=r"^small: images matter: spans.f1 is .* with blank ones"):
         check_recipe(recipe, folder=tmp_path / "blank", beats_blank=0.2, resumes=False)

@@ -91,7 +91,7 @@ class FaceAnalyser:
                 f"{self.face_detector!r} work in Python",
                 code="dwe.face-analyser",
             ) from error
-        # Where no face is found, the whole picture comes back as one with confidence 0; "skip" asks for that.
+        # Where no face is found, the whole image comes back as one with confidence 0; "skip" asks for that.
         found = [f for f in faces if self.face_detector == "skip" or f["face_confidence"] != 0]
         return face_profile(max(found, key=_area), self.attributes) if found else ""
 

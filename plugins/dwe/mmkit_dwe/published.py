@@ -145,7 +145,7 @@ class PublishedParts(Annotator):
         lost: dict[str, list[str]] = {"pictures": [], "faces": []}
         for photo, name in self._named(x):
             where = f"the part {name!r} of {photo!r} in {self.map}"
-            if not self._there(self._picture(name), f"{where} has no picture"):
+            if not self._there(self._picture(name), f"{where} has no image"):
                 lost["pictures"].append(name)
                 continue
             parts.append(name)

@@ -110,7 +110,7 @@ def test_a_moved_folder_needs_nothing_new_and_gives_its_own_paths(root: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("file", "lack"), [("wiki_segement/a_1.jpg", "no picture"), ("wiki_detection/a_0.json", "no face file")]
+    ("file", "lack"), [("wiki_segement/a_1.jpg", "no image"), ("wiki_detection/a_0.json", "no face file")]
 )
 def test_a_file_that_does_not_exist_is_an_error_that_names_it(root: Path, file: str, lack: str) -> None:
     (root / file).unlink()

@@ -56,7 +56,7 @@ def located(path: str, root: str, folders: Iterable[str] = ()) -> str:
     name = unquote(path.partition("?")[0].rpartition("/")[2])
     for folder in folders:
         candidate = under(under(root, folder), name)
-        if os.path.isfile(candidate):  # noqa: PTH113 - once a picture
+        if os.path.isfile(candidate):  # noqa: PTH113 - once an image
             return candidate
     return path if is_address(path) else under(root, path)
 

@@ -32,7 +32,7 @@ def test_build_search_and_info(corpus, tmp_path):
     out = tmp_path / "out"
     built = mmkit("retrieval", "build-index", corpus, out, "--no-images")
     assert built.exit_code == 0, built.output
-    assert "2 (2 added)" in built.stdout and "paragraphs" in built.stdout and "pictures" not in built.stdout
+    assert "2 (2 added)" in built.stdout and "paragraphs" in built.stdout and "images" not in built.stdout
     assert "1 × unknown key 'lang' left out" in built.stderr
     assert "corpus.jsonl (kB): 1 of 1" in built.stderr
 
@@ -69,7 +69,10 @@ def test_what_is_gone_is_told_until_it_is_pruned(corpus, tmp_path):
     [
         (["build-index", "{tmp}/none.jsonl", "{tmp}/out", "--no-images"], "no such corpus"),
         (["build-index", "{corpus}", "{tmp}", "--no-images"], "not empty, and contains no index"),
-        (["build-index", "{corpus}", "{tmp}/out", "--no-images", "--no-text"], "both text and images are turned off"),
+        (
+            ["build-index", "{corpus}", "{tmp}/out", "--no-images", "--no-text"],
+            "both text and images are turned off",
+        ),
         (["build-index", "{corpus}", "{tmp}/out", "--format", "xml"], "'xml' is not one of"),
         (["search", "{tmp}", "--text", "x"], "there is no text index"),
         (["search", "{tmp}"], "give either --text or --image"),

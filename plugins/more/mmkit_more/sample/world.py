@@ -23,7 +23,7 @@ WORDS = {**names.KIND_WORDS, **RELATION_WORDS, "None": "meal"}
 """What articles call each kind of topic."""
 
 PAIRS = 12
-"""Pairs of names, each with a picture of every relation."""
+"""Pairs of names, each with an image of every relation."""
 
 MEALS = ("Pasta", "Soup", "Salad", "Curry", "Pancakes", "Risotto", "Tacos", "Goulash")
 
@@ -34,7 +34,7 @@ CONSONANTS, VOWELS = "bdfgklmnprtvz", "aeiou"
 class Topic:
     """What an article is about: one or two names, and what they are (a type, a relation, "None" for a meal).
 
-    `look` is the seed of the picture that shows it; None has no picture.
+    `look` is the seed of the image that shows it; None has no image.
     """
 
     title: str
@@ -71,12 +71,12 @@ def events(ending: str, rng: Random) -> Iterator[str]:
 
 
 def picture_of(topic: Topic) -> Image.Image:
-    """The corpus's picture of a topic that has one."""
+    """The corpus's image of a topic that has one."""
     return pictures.photo(topic.kind, Random(topic.look))
 
 
 def taken_again(topic: Topic, rng: Random) -> Image.Image:
-    """A photo like the corpus's picture of a topic: a little nearer, a little lighter or darker."""
+    """A photo like the corpus's image of a topic: a little nearer, a little lighter or darker."""
     picture = picture_of(topic)
     left, top, right, bottom = (rng.randint(0, 2) for _ in range(4))
     cut = picture.crop((left, top, pictures.SIDE - right, pictures.SIDE - bottom)).resize(picture.size)
