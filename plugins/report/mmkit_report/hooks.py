@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def mmkit_commands(cli: click.Group) -> None:
     from mmkit_report.compare_command import compare
     from mmkit_report.errors_command import errors
+    from mmkit_report.report_command import report
 
-    for command in (errors, compare):
+    for command in (errors, compare, report):
         cli.add_command(command)
 
 

@@ -1,0 +1,79 @@
+"""What a report says about how a run was made: recipe, data, versions, and the curves of its training."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmkit.data.lines import numbered_lines
+from mmkit_report.comparison import flattened
+from mmkit_report.scored import Scored
+
+POINTS = 400
+"""The most points of a curve. Longer curves are thinned out evenly."""
+
+FACTS = (
+    *("status", "started", "seconds", "epochs", "updates", "best_epoch", "seed", "device", "device_name"),
+    *("precision", "python", "git_commit"),
+)
+"""What of `run.json` is shown, in this order."""
+NO_LOSS = frozenset({"split", "epoch", "step", "examples_per_second", "learning_rate"})
+
+
+def about(scored: Scored) -> dict[str, Any]:
+    """As JSON: facts, versions, data files, settings, curves, alarms."""
+    facts = scored.results.facts
+    return {
+        "facts": {name: facts[name] for name in FACTS if facts.get(name) is not None},
+        "versions": {str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
+        "files": [
+            {"split": split, **{key: file.get(key) for key in ("file", "sha256", "variant")}}
+            for split, files in _files(scored).items()
+            for file in files
+        ],
+        "settings": flattened(scored.recipe.config),
+        "alarms": [str(alarm) for alarm in facts.get("alarms") or ()],
+        "curves": curves(scored.results.folder / "metrics.jsonl"),
+    }
+
+
+def _files(scored: Scored) -> dict[str, list[Mapping[str, Any]]]:
+    data = _mapping(scored.results.facts.get("data"))
+    found = {
+        str(split): [dict(file) for file in _mapping(origin).get("files") or () if isinstance(file, dict)]
+        for split, origin in data.items()
+    }
+    return {**found, scored.split: list(scored.results.files)}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def curves(path: Path) -> list[dict[str, Any]]:
+    """The training losses and the scores of each split, by step. Lines that cannot be read are left out."""
+    found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    lines = numbered_lines(path) if path.is_file() else ()
+    for _, line in lines:
+        try:
+            row = json.loads(line)
+            step, split = row["step"], str(row["split"])
+        except (ValueError, LookupError, TypeError):
+            continue
+        for name, value in row.items():
+            shown = name not in NO_LOSS and (split == "train" or name.count(".") == 1)
+            if shown and type(value) in (int, float) and math.isfinite(value) and type(step) is int:
+                found.setdefault((split, name), []).append((step, float(value)))
+    return [
+        {"split": split, "name": name, "points": _thinned(points)}
+        for (split, name), points in found.items()
+        if split == "train" or len(points) > 1
+    ]
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    every = max(1, math.ceil(len(points) / POINTS))
+    return [point for i, point in enumerate(points) if i % every == 0 or i == len(points) - 1]

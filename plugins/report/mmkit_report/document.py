@@ -1,0 +1,97 @@
+"""Everything that a report shows, as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmkit import Entity, Example, MMKitError
+from mmkit.inference.results import Known
+from mmkit_report.about_run import about
+from mmkit_report.analysis import analysis
+from mmkit_report.blank import WithBlank, with_blank
+from mmkit_report.error_file import worst_first
+from mmkit_report.example_records import BEST, entity_record, example_record, prediction_record
+from mmkit_report.findings import KINDS
+from mmkit_report.same_data import check_same_data
+from mmkit_report.scored import Scored, read_scored, runs_in
+from mmkit_report.thumbnails import Thumbnails
+
+FORMAT = 1
+RESAMPLES = 1_000
+
+Note = Callable[[str], None]
+
+
+def document(
+    folders: Sequence[Path],
+    split: str,
+    images: Thumbnails,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    blank: bool = False,
+    device: str = "auto",
+    note: Note = lambda message: None,
+) -> dict[str, Any]:
+    """The document of one or several runs, which must have been scored on the same data (`RunError`).
+
+    Images are put into `images`, those of the worst errors of the first run first. With `blank`, each run also predicts
+    with blank images. `note` is told what is left out, and why.
+    """
+    known: Known = {}
+    runs = [read_scored(run, split, overrides, known) for folder in folders for run in runs_in(folder)]
+    check_same_data(runs)
+    train = _training(runs[0], note)
+    views: list[tuple[str, Scored, WithBlank | None]] = [(run.name, run, None) for run in runs]
+    if blank:
+        done = [with_blank(run, device) for run in runs]
+        views += [
+            (f"{run.name} (blank images)", each.scored, each) for run, each in zip(runs, done, strict=True)
+        ]
+    worst = worst_first(runs[0].findings)
+    order = list(dict.fromkeys([*worst, *range(len(runs[0].examples))]))
+    records = {i: example_record(runs[0].examples[i], images) for i in order}
+    for i, record in records.items():
+        record["p"] = [prediction_record(run.predictions[i], run.findings[i]) for _, run, _ in views]
+        if blank:
+            record["change"] = round(max(view.changes[i] for _, _, view in views if view is not None), 4)
+    return {
+        "format": FORMAT,
+        "split": split,
+        "kinds": list(KINDS),
+        "runs": [{"name": name, **about(run), **analysis(run, train, RESAMPLES)} for name, run, _ in views],
+        "examples": [records[i] for i in range(len(records))],
+        "entities": _entities([run for _, run, _ in views], images),
+        "images": images.records,
+    }
+
+
+def _training(run: Scored, note: Note) -> list[Example] | None:
+    """The training examples, which say what mentions were seen; None if they cannot be read."""
+    try:
+        return [x for x in run.recipe.build("data.train") if isinstance(x, Example)]
+    except MMKitError as error:
+        note(
+            f"scores of seen and unseen mentions are left out, because the training data cannot be read: {error}"
+        )
+        return None
+
+
+def _entities(runs: Sequence[Scored], images: Thumbnails) -> dict[str, Any]:
+    """The entities that are gold, or among the best links."""
+    wanted = {x.entity for x in runs[0].examples if x.entity is not None}
+    wanted |= {link for run in runs for p in run.predictions for link in p.links[:BEST]}
+    base = runs[0].results.entities
+    if not wanted or not len(base):
+        return {}
+    found = _looked_up(base, sorted(wanted))
+    return {id: entity_record(entity, images) for id, entity in found.items()}
+
+
+def _looked_up(base: Sequence[Entity], ids: Sequence[str]) -> dict[str, Entity]:
+    rows = getattr(base, "rows", None)  # a knowledge base on disk finds ids without being read through
+    if rows is not None:
+        return {id: base[int(row)] for id, row in zip(ids, rows(ids), strict=True) if row >= 0}
+    wanted = set(ids)
+    return {entity.id: entity for entity in base if entity.id in wanted}

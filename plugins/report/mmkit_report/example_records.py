@@ -1,0 +1,122 @@
+"""Examples as the page shows them: gold and predicted items, images, links with entities, and retrieved contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmkit import Entity, Example, Prediction, Relation, Span
+from mmkit.data.types import SOURCES
+from mmkit_report.findings import KINDS, Finding, severity
+from mmkit_report.thumbnails import CROP_SIDE, SIDE, Thumbnails
+
+BEST = 5
+"""Links that are shown."""
+MOST_TEXT = 600
+"""Characters of a description or of a retrieved text that are shown."""
+
+
+def example_record(example: Example, images: Thumbnails) -> dict[str, Any]:
+    """What does not depend on a run. Spans are [start, end, label], counted in tokens."""
+    photos = [i for i, image in enumerate(example.images) if image.role == "photo"]
+    record: dict[str, Any] = {
+        "id": example.id,
+        "text": example.text,
+        "offsets": [list(bounds) for bounds in example.offsets],
+        "spans": [_span(span) for span in example.spans],
+        "relations": [_relation(relation) for relation in example.relations],
+        "images": [
+            {
+                "role": image.role,
+                "image": images.add(image, CROP_SIDE if image.role == "object" else SIDE),
+                **({"box": list(image.box)} if image.box else {}),
+                **({"photo": photo} if (photo := _same_file(example, i, photos)) is not None else {}),
+            }
+            for i, image in enumerate(example.images)
+        ],
+    }
+    regions = [
+        {"span": i, "image": region.image, "box": list(region.box)}
+        for i, span in enumerate(example.spans)
+        for region in span.regions
+    ]
+    optional = {
+        "regions": regions,
+        "mention": None if example.mention is None else example.mention.text,
+        "entity": example.entity,
+        "sources": [_source(source) for source in _sources(example.notes)],
+    }
+    return {**record, **{name: value for name, value in optional.items() if value}}
+
+
+def _same_file(example: Example, i: int, photos: Sequence[int]) -> int | None:
+    """The photo that an image's box is cut out of."""
+    image = example.images[i]
+    if image.box is None or image.role == "photo":
+        return None
+    return next((photo for photo in photos if example.images[photo].path == image.path), None)
+
+
+def _span(span: Span) -> list[Any]:
+    return [span.start, span.end, span.label]
+
+
+def _relation(relation: Relation) -> list[Any]:
+    head, tail = relation.head, relation.tail
+    return [head.start, head.end, tail.start, tail.end, relation.label or ""]
+
+
+def _sources(notes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = notes.get(SOURCES)
+    return [source for source in found if isinstance(source, dict)] if isinstance(found, list) else []
+
+
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    text = source.get("caption") or source.get("text") or ""
+    score = source.get("score")
+    return {
+        "title": str(source.get("title", "")),
+        "by": str(source.get("by", "")),
+        "text": _cut(str(text)),
+        **({"score": float(score)} if isinstance(score, int | float) else {}),
+    }
+
+
+def prediction_record(prediction: Prediction, found: Sequence[Finding]) -> dict[str, Any]:
+    """What one run says of an example. Findings are [what, kind, gold, predicted, score]; kinds are numbers."""
+    errors, surety = severity(found)
+    scores = [finding.score for finding in found if finding.score is not None]
+    record = {
+        "spans": [_span(span) for span in prediction.spans],
+        "relations": [_relation(relation) for relation in prediction.relations],
+        "links": list(prediction.links[:BEST]),
+        "linkScores": [round(score, 4) for score in prediction.link_scores[:BEST]],
+        "findings": [
+            [
+                finding.what,
+                KINDS.index(finding.kind),
+                finding.gold,
+                finding.predicted,
+                None if finding.score is None else round(finding.score, 4),
+            ]
+            for finding in found
+        ],
+        "errors": errors,
+        "surety": round(surety, 4),
+        "least": round(min(scores), 4) if scores else None,
+    }
+    return {name: value for name, value in record.items() if value not in ([], None)}
+
+
+def entity_record(entity: Entity, images: Thumbnails) -> dict[str, Any]:
+    """An entity that is linked to, with its first image."""
+    first = next((image for image in entity.images if image.path is not None), None)
+    return {
+        "name": entity.name,
+        "description": _cut(entity.description),
+        **({} if first is None else {"image": images.add(first, CROP_SIDE)}),
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"

@@ -1,0 +1,71 @@
+"""`mmkit report`: one HTML file about one or several runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmkit.cli.options import OVERRIDABLE, device_option, overrides_from, quiet_libraries
+from mmkit.terminal import echo
+
+
+@click.command(context_settings=OVERRIDABLE)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--split", default="test", show_default=True, help="Split of the runs' recipes to show.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="The file to write.",
+)
+@click.option(
+    "--with-blank", is_flag=True, help="Predict again with blank images, to see what the photos do."
+)
+@click.option(
+    "--embed",
+    type=click.IntRange(min=0),
+    default=24,
+    show_default=True,
+    metavar="MB",
+    help="Small copies of images inside the file; those beyond it are written beside it.",
+)
+@device_option
+@click.pass_context
+def report(
+    context: click.Context,
+    runs: tuple[Path, ...],
+    split: str,
+    output: Path,
+    with_blank: bool,
+    embed: int,
+    device: str,
+) -> None:
+    """Write a report of RUNS: how they were made, scores, errors, and all examples to look at.
+
+    The file needs no network and no server: open it in a browser. Each of RUNS is a run's folder, or a folder of runs;
+    all must have been scored on the same data. Settings of the recipes can be overridden by dotted name, for data that
+    have moved: --data.test.root FOLDER
+    """
+    from mmkit_report.write_report import write_report
+
+    if with_blank:
+        quiet_libraries()
+
+    def note(message: str) -> None:
+        echo(message, err=True)
+
+    beside = write_report(
+        runs,
+        split,
+        output,
+        overrides_from(context),
+        blank=with_blank,
+        limit=embed * 1_000_000,
+        device=device,
+        note=note,
+    )
+    echo(f"the report is in {output}")
+    if beside is not None:
+        echo(f"keep the folder {beside} beside it: it holds the images beyond {embed} MB")

@@ -1,0 +1,236 @@
+"""A report in a real browser: filters, links, keyboard, hostile data, many examples. Skipped where there is none."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+
+from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span
+from mmkit.data.types import SOURCES
+from mmkit_report.write_report import write_report
+from scored_runs import write_data, write_run
+
+pytestmark = pytest.mark.slow
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\"'{{data}}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip("no Chromium: install the package chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield started
+        started.close()
+
+
+class Opened:
+    """A page that notes errors, and requests that leave its folder."""
+
+    def __init__(self, browser: Any, file: Path, fragment: str = "", **options: Any) -> None:
+        self.page = browser.new_context(**options).new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        inside = f"file://{file.parent}/"
+        self.page.on("request", lambda asked: self._asked(asked.url, inside))
+        self.page.goto(f"file://{file}{fragment}")
+
+    def _asked(self, url: str, inside: str) -> None:
+        if not url.startswith(("data:", inside)):
+            self.problems.append(f"asks for {url}")
+
+    def heading(self) -> str:
+        return str(self.page.locator("#example").inner_text())
+
+    def status(self) -> str:
+        return str(self.page.get_by_role("status").inner_text())
+
+
+def posts(number: int) -> tuple[list[Example], list[Prediction]]:
+    """Sentences of which each third has a wrong label, and each seventh a missed name."""
+    examples, predictions = [], []
+    for i in range(number):
+        gold = (Span(1, 2, "PER"), Span(3, 4, "LOC"))
+        examples.append(Example.from_tokens(f"p{i}", ["see", f"Mara{i}", "in", "Oslo", "now"], spans=gold))
+        said = replace(gold[0], label="ORG") if i % 3 == 0 else gold[0]
+        found = (said,) if i % 7 == 0 else (said, gold[1])
+        predictions.append(Prediction(f"p{i}", found, tuple(0.5 + (i % 50) / 100 for _ in found)))
+    return examples, predictions
+
+
+def report(tmp_path: Path, number: int) -> Path:
+    examples, predictions = posts(number)
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", examples), predictions)
+    write_report([run], "test", tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
+def test_filters_choose_examples_and_are_in_the_link(browser, tmp_path):
+    file = report(tmp_path, 42)
+    opened = Opened(browser, file, "#view=examples")
+    page = opened.page
+    assert opened.status() == "42 of 42 examples"
+    assert opened.heading() in {f"Example p{i}" for i in (0, 21)}  # the worst have both errors
+    page.get_by_label("Kind of error").select_option("missed")
+    assert opened.status() == "6 of 42 examples"
+    page.get_by_label("Kind of error").select_option("wrong label")
+    page.get_by_label("Label", exact=True).select_option("ORG")
+    assert opened.status() == "14 of 42 examples"
+    page.get_by_label("Score from").fill("0.8")
+    assert opened.status() == "4 of 42 examples"
+    page.get_by_label("Search in texts and ids").fill("mara33")
+    assert opened.status() == "1 of 42 examples" and opened.heading() == "Example p33"
+    again = Opened(browser, file, page.url.partition(".html")[2])
+    assert again.status() == "1 of 42 examples" and again.heading() == "Example p33"
+    assert again.page.get_by_label("Kind of error").input_value() == "wrong label"
+    page.get_by_label("Search in texts and ids").fill("nothing like it")
+    assert opened.status() == "0 of 42 examples"
+    assert opened.problems == again.problems == []
+
+
+def test_numbers_lead_to_examples(browser, tmp_path):
+    opened = Opened(browser, report(tmp_path, 42), "#view=errors")
+    opened.page.get_by_role("link", name="missed").click()
+    assert opened.status() == "6 of 42 examples"
+    opened.page.get_by_role("link", name="Scores").click()
+    assert (
+        opened.page.get_by_role("cell", name="scores.f1")
+        .or_(opened.page.get_by_role("rowheader", name="scores.f1", exact=True))
+        .is_visible()
+    )
+    opened.page.go_back()
+    assert opened.status() == "6 of 42 examples"
+    opened.page.get_by_role("link", name="The run").click()
+    opened.page.get_by_text("Recipe, with all settings").click()
+    assert opened.page.get_by_text("bert-base-uncased").is_visible()
+    assert opened.problems == []
+
+
+def test_the_keyboard_alone_is_enough(browser, tmp_path):
+    opened = Opened(browser, report(tmp_path, 42), "#view=examples&sort=file")
+    page = opened.page
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('role')") == "listbox":
+            break
+    page.keyboard.press("ArrowDown")
+    assert opened.heading() == "Example p1"
+    page.keyboard.press("End")
+    assert opened.heading() == "Example p41"
+    active = page.evaluate(
+        "document.getElementById(document.activeElement.getAttribute('aria-activedescendant'))"
+    )
+    assert active is not None
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "example" and opened.heading() == "Example p0"
+    unnamed = "[...document.querySelectorAll('input,select')].filter(x => !x.labels.length).length"
+    assert page.evaluate(unnamed) == 0 and opened.problems == []
+
+
+def test_data_cannot_run_code(browser, tmp_path):
+    a, b = Span(0, 1, EVIL), Span(1, 2, EVIL)
+    photo = tmp_path / "data" / "<img src=x onerror=window.pwned=1>.png"
+    photo.parent.mkdir()
+    Pillow.new("RGB", (40, 30)).save(photo)
+    evil = Example.from_tokens(
+        EVIL,
+        [EVIL, "javascript:window.pwned=1"],
+        spans=(a, b),
+        relations=(Relation(a, b, EVIL),),
+        images=(Image(str(photo)), Image(f"{EVIL}.jpg")),
+        mention=Mention(EVIL),
+        entity=EVIL,
+        notes={SOURCES: [{"title": EVIL, "text": EVIL, "by": EVIL}]},
+    )
+    data = write_data(tmp_path / "data", [evil], [Entity(EVIL, EVIL, description=EVIL), Entity("Q", "x")])
+    told = Prediction(EVIL, (a,), (0.5,), (Relation(a, b, f"x{EVIL}"),), (0.5,), (EVIL, "Q"), (0.6, 0.4))
+    run = write_run(tmp_path / "<b>run", data, [told], "links", recipe__seed="3")
+    write_report([run], "test", tmp_path / "report.html")
+    for view in ("scores", "errors", "examples", "about"):
+        opened = Opened(browser, tmp_path / "report.html", f"#view={view}&id=<img src=x onerror=alert(1)>")
+        opened.page.wait_for_timeout(50)
+        assert opened.page.evaluate("window.pwned") is None
+        assert opened.page.evaluate("document.scripts.length") == 2
+        assert opened.problems == []
+    opened = Opened(browser, tmp_path / "report.html", "#view=examples")
+    assert opened.page.locator("#example").inner_text() == f"Example {EVIL}"
+    assert opened.page.locator("img").count() == 1  # the photo; no text became one
+
+
+def test_thousands_of_examples_open_at_once(browser, tmp_path):
+    file = report(tmp_path, 5000)
+    begun = time.perf_counter()
+    opened = Opened(browser, file, "#view=examples&sort=file")
+    opened.page.locator(".row").first.wait_for()
+    seconds = time.perf_counter() - begun
+    assert opened.status() == "5,000 of 5,000 examples"
+    assert opened.page.locator(".row").count() < 60
+    opened.page.locator(".list").focus()
+    opened.page.keyboard.press("End")
+    assert opened.heading() == "Example p4999"
+    assert seconds < 15 and opened.problems == []  # about half a second on a machine with nothing else to do
+
+
+def test_a_telephone_and_dark_mode(browser, tmp_path):
+    file = report(tmp_path, 42)
+    for view in ("scores", "errors", "examples", "about"):
+        opened = Opened(
+            browser, file, f"#view={view}", viewport={"width": 360, "height": 740}, color_scheme="dark"
+        )
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 19, 24)"
+        assert opened.problems == []
+
+
+def test_photos_beside_the_page_are_seen_and_crops_mark_their_boxes(browser, tmp_path):
+    examples, predictions = posts(2)
+    (tmp_path / "data").mkdir()
+    path = str(tmp_path / "data" / "photo.png")
+    Pillow.new("RGB", (600, 400), "teal").save(path)
+    images = (Image(path), Image(path, "object", (60.0, 40.0, 300.0, 200.0)))
+    examples = [replace(example, images=images) for example in examples]
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", examples), predictions)
+    assert write_report([run], "test", tmp_path / "report.html", limit=0) == tmp_path / "report_images"
+    opened = Opened(browser, tmp_path / "report.html", "#view=examples")
+    photo = opened.page.get_by_alt_text("photo", exact=True)
+    opened.page.wait_for_function("[...document.images].every(image => image.complete)")
+    assert photo.evaluate("image => image.naturalWidth") == 320
+    box, frame = opened.page.locator(".box").bounding_box(), photo.bounding_box()
+    assert box["x"] - frame["x"] == pytest.approx(0.1 * frame["width"], abs=2)
+    assert box["width"] == pytest.approx(0.4 * frame["width"], abs=2)
+    assert not opened.page.locator(".box.marked").count()
+    opened.page.locator("figure.crop").hover()
+    assert opened.page.locator(".box.marked").count() == 1
+    opened.page.mouse.move(1, 1)
+    opened.page.locator("figure.crop").focus()
+    assert opened.page.locator(".box.marked").count() == 1 and opened.problems == []
+
+
+def test_relations_are_arcs(browser, tmp_path):
+    a, b = Span(0, 1, "PER"), Span(2, 3, "LOC")
+    example = Example.from_tokens(
+        "r", ["Mara", "in", "Oslo"], spans=(a, b), relations=(Relation(a, b, "lives"),)
+    )
+    told = Prediction("r", (a, b), (0.9, 0.9), (Relation(a, b, "born"),), (0.8,))
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", [example]), [told], "joint")
+    write_report([run], "test", tmp_path / "report.html")
+    opened = Opened(browser, tmp_path / "report.html", "#view=examples")
+    opened.page.locator(".sentence svg path.arc.gold").wait_for(state="attached")
+    assert opened.page.locator(".sentence svg text").all_text_contents() == ["lives", "born"]
+    assert opened.problems == []
