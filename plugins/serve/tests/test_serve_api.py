@@ -151,7 +151,8 @@ def test_a_linker_links_and_shows_its_entities(serve: Served, linker: Path) -> N
     with serve(served) as client:
         link = client.post("/v1/runs/wiki/link", json={"text": text, "mention": "Jordan", "top": 3})
         assert link.json()["links"] == wanted
-        form = client.post("/v1/runs/wiki/link", data={"text": text, "mention": "Jordan", "top": "3"})
+        fields = {"text": text, "mention": "Jordan", "top": "3"}
+        form = client.post("/v1/runs/wiki/link", files={name: (None, value) for name, value in fields.items()})
         assert form.json()["links"] == wanted
         bounds = client.post("/v1/runs/wiki/predict", json={"text": text, "mention": [2, 3]})
         assert [e["entity"] for e in bounds.json()["answer"]["links"][:3]] == [e["entity"] for e in wanted]
