@@ -56,7 +56,7 @@ class ConllImagesReader(Reader):
     Lines have two columns; in files with more, `tag_column` says which one holds the tag, counted from 0, or from the
     end (-1). Lines of `-DOCSTART-` are skipped.
 
-    Tags may be BIO, IOB1, BIOES, BILOU or BMES. They are read as conlleval does: an `I-` that continues nothing opens
+    Tags may be BIO, IOB1, BIOES, BILOU or BMES. They are read as conlleval does: an `I-` that continues nothing begins
     a span. In an IOB1 file this is how spans are written; in other files `orphan_tags` says how such a span is read:
     "open" keeps it and lists it in `notes[ORPHANS]`, so that strict scoring can drop it; "drop" reads it as outside;
     "error" stops.
@@ -137,7 +137,7 @@ class ConllImagesReader(Reader):
         self.repairs.clear()
         self.repairs.update(before)
         if found:
-            self.repairs["file read as IOB1, where an I- tag opens a span"] += 1
+            self.repairs["file read as IOB1, in which an I- tag begins a span"] += 1
         return found
 
     def tag_table(self) -> TagTable:
@@ -199,9 +199,9 @@ class ConllImagesReader(Reader):
         at = 1 if self.tag_column is None else self.tag_column
         if not -len(columns) <= at < len(columns):
             raise DataError(
-                f"there is no column {at} on a line of {len(columns)}",
+                f"there is no column {at}; this line has {len(columns)}: {line[:60]!r}",
                 where=where,
-                hint="columns count from 0",
+                hint="columns count from 0, or from -1 at the end: set `tag_column`",
                 code="conll.columns",
             )
         return columns[0], columns[at]

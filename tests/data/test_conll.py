@@ -330,7 +330,7 @@ def test_iob1_is_recognised(tmp_path: Path) -> None:
     examples = list(reader)
     assert examples[0].spans == (Span(0, 2, "PER"), Span(2, 3, "PER"), Span(4, 5, "LOC"))
     assert not examples[0].notes
-    assert reader.repairs == {"file read as IOB1, where an I- tag opens a span": 1}
+    assert reader.repairs == {"file read as IOB1, in which an I- tag begins a span": 1}
     (tmp_path / "train.txt").write_text(block * 15 + lines_of("Rome B-LOC"))  # BIO, with many unopened spans
     reader = ConllImagesReader(str(tmp_path), "train.txt", images=None)
     first, *_ = reader

@@ -168,10 +168,15 @@ class ConllReader(Reader):
                 not_this_format(
                     f"this is not a line of columns: {shown(line)}", where, "each line is a token and its tag"
                 )
+            if column == self.tag_column and len(row) < 2:
+                what, hint = f"a line without a tag: {shown(line)}", "each line is a token and its tag"
+                raise wrong(
+                    what, where, f"{hint}; `separator` says what is between them", code="formats.columns"
+                )
             raise wrong(
                 f"there is no column {column}; this line has {len(row)}: {shown(line)}",
                 where,
-                "columns count from 0, or -1 from the end; see token_column, tag_column and separator",
+                "columns count from 0, or from -1 at the end: set `token_column`, `tag_column` or `separator`",
                 code="formats.columns",
             )
         return row[column]

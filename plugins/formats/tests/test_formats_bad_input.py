@@ -172,7 +172,7 @@ def test_doccano_and_prodigy_are_told_apart(tmp_path: Path) -> None:
         ("csv", "post,label\na,b\n", "formats.other-format", "no column 'text'"),
         ("csv", "text,image\na\n", "formats.columns", "1 cells, but the table has 2 columns"),
         ("csv", 'text\n"a\n', "formats.csv", "not CSV"),
-        ("conll", "Jordan\n\n", "formats.columns", "there is no column -1"),
+        ("conll", "Jordan\n\n", "formats.columns", "a line without a tag"),
         ("conll", "Jordan\tX-PER\n\n", "conll.unknown-tag", "X-PER"),
     ],
 )  # fmt: skip
