@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from mmkit.annotators.base import Annotator
 from mmkit.data.images import content_key, open_image
-from mmkit.data.types import Image
+from mmkit.data.types import Example, Image
 from mmkit.errors import ImageError
 from mmkit.terminal.notes import NAMED, capped
 
@@ -21,6 +21,13 @@ def picture_key(image: Image) -> str:
         return f"{image.role} {content_key(image)}"
     except ImageError:
         return f"{image.role} missing"
+
+
+def first_photo(x: Example) -> tuple[int, Image] | None:
+    """The first photo and its position among the images of the example; None if there is none or it is blank."""
+    photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
+    found = next(photos, None)
+    return None if found is None or found[1].path is None else found
 
 
 class PictureAnnotator(Annotator):

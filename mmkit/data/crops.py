@@ -13,8 +13,8 @@ from mmkit.data.image_paths import meant
 from mmkit.data.json_text import read_json
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import DataError
+from mmkit.pretrained.bad_files import BadFile
 from mmkit.pretrained.checkpoints import read_weights
-from mmkit.pretrained.looks import BadFile
 
 X = TypeVar("X", bound=Example | Entity)
 

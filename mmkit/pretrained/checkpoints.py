@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmkit.errors import one_line
-from mmkit.pretrained.looks import LFS, SAID, BadFile, Look, foreign, head, is_text
+from mmkit.pretrained.bad_files import LFS, SAID, BadFile, Look, foreign, head, is_text
 from mmkit.pretrained.pickles import Content, Malformed, Unsafe, scan
 
 MAGIC_NUMBER, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmkit.errors import did_you_mean, near_misses
+from mmkit.pretrained.bad_files import BadFile, check_not_foreign, read_json_file, regular
 from mmkit.pretrained.checkpoints import check_weights
-from mmkit.pretrained.looks import BadFile, check_not_foreign, read_json_file, regular
 
 Format = Literal["transformers", "timm"]
 

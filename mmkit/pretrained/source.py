@@ -15,6 +15,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from mmkit.errors import MMKitError, PartError, did_you_mean, gathered, near_misses
 from mmkit.pretrained import hub, networks
+from mmkit.pretrained.bad_files import BadFile, read_json_file
 from mmkit.pretrained.checkpoints import check_weights
 from mmkit.pretrained.folders import (
     CONFIG,
@@ -35,7 +36,6 @@ from mmkit.pretrained.folders import (
     weights_troubles,
 )
 from mmkit.pretrained.folders import of_file as trouble_of_file
-from mmkit.pretrained.looks import BadFile, read_json_file
 
 NEEDS = ("weights", "tokenizer", "pictures")
 """The files of a model: its weights, its tokenizer's files, the settings of its image processor."""

@@ -18,6 +18,7 @@ from torch import nn
 
 from mmkit.errors import MMKitError, PartError, did_you_mean, gathered, near_misses
 from mmkit.pretrained import hub, networks
+from mmkit.pretrained.bad_files import BadFile, read_json_file
 from mmkit.pretrained.checkpoints import check_weights
 from mmkit.pretrained.folders import (
     CONFIG,
@@ -31,7 +32,6 @@ from mmkit.pretrained.folders import (
     shortened,
     size_of_weights,
 )
-from mmkit.pretrained.looks import BadFile, read_json_file
 
 FOLDER, HUB = "local-dir:", "hf-hub:"
 """timm's names for where a model comes from."""

@@ -14,8 +14,8 @@ from mmkit.decoders.base import Labels
 from mmkit.errors import DataError, PartError, RunError, did_you_mean
 from mmkit.hooks import call_each, load_target
 from mmkit.model import Model, assemble
+from mmkit.pretrained.bad_files import BadFile
 from mmkit.pretrained.checkpoints import read_weights
-from mmkit.pretrained.looks import BadFile
 from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run, save_run
 from mmkit.runs.weights import load_weights

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from mmkit.pretrained.bad_files import BadFile
 from mmkit.pretrained.checkpoints import MAGIC_NUMBER, check_weights, read_weights, tensor_shapes
-from mmkit.pretrained.looks import BadFile
 from mmkit.pretrained.pickles import scan
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.bfloat16)}

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mmkit.annotators.pictures import PictureAnnotator, picture_key
+from mmkit.annotators.pictures import PictureAnnotator, first_photo, picture_key
 from mmkit.annotators.pretrained import check_available, model_identity
-from mmkit.data.types import Example, Image
+from mmkit.data.types import Example
 
 if TYPE_CHECKING:
     from mmkit_dim.blip2 import Captioner
@@ -79,7 +79,7 @@ class Blip2Captions(PictureAnnotator):
         return json.dumps(settings, sort_keys=True)
 
     def key(self, x: Example) -> str:
-        found = _photo(x)
+        found = first_photo(x)
         return picture_key(found[1]) if found else ""
 
     def check_there(self) -> None:
@@ -102,7 +102,7 @@ class Blip2Captions(PictureAnnotator):
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, str]]:
         """For each example, the `caption` of its photo, or why the photo is `unreadable`."""
         assert self._captioner is not None, "prepare() comes first"
-        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := _photo(x))]
+        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := first_photo(x))]
         unreadable: list[list[Any]] = []
         opened = list(self.opened(photos, unreadable))
         captions = self._captioner([picture for _, picture in opened], self.prompt, self.max_new_tokens)
@@ -112,14 +112,7 @@ class Blip2Captions(PictureAnnotator):
 
     def apply(self, x: Example, result: dict[str, str]) -> Example:
         """`x` with the caption as a note."""
-        if "unreadable" in result and (found := _photo(x)):
+        if "unreadable" in result and (found := first_photo(x)):
             self.remember(x.images, [(found[0], result["unreadable"])])
         caption = result.get("caption")
         return replace(x, notes={**x.notes, NOTE: caption}) if caption else x
-
-
-def _photo(x: Example) -> tuple[int, Image] | None:
-    """The first photo and its position among the images of the example; None if there is none or it is blank."""
-    photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
-    found = next(photos, None)
-    return None if found is None or found[1].path is None else found

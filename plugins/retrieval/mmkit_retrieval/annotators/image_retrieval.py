@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mmkit.annotators.pictures import PictureAnnotator, picture_key
+from mmkit.annotators.pictures import PictureAnnotator, first_photo, picture_key
 from mmkit.annotators.pretrained import model_identity
-from mmkit.data.types import Example, Image
+from mmkit.data.types import Example
 from mmkit.errors import PartError, gathered
 from mmkit_retrieval.annotators.contexts import (
     IMAGE_CONTEXT,
@@ -142,7 +142,7 @@ class ImageRetrieval(PictureAnnotator):
 
     def key(self, x: Example) -> str:
         """A hash of the photo's content and of the sentence (which is left out of its own context)."""
-        found = _photo(x)
+        found = first_photo(x)
         if found is None:
             return ""
         looked_at = json.dumps([picture_key(found[1]), x.text])
@@ -178,7 +178,7 @@ class ImageRetrieval(PictureAnnotator):
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
         """For each example, the `context` and the hits (`found`), or why its photo is `unreadable`."""
         assert self._searched is not None, "prepare() comes first"
-        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := _photo(x))]
+        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := first_photo(x))]
         unreadable: list[list[Any]] = []
         results: list[dict[str, Any]] = [packed([], "") for _ in batch]
         if self._clip is not None:
@@ -194,17 +194,10 @@ class ImageRetrieval(PictureAnnotator):
 
     def apply(self, x: Example, result: dict[str, Any]) -> Example:
         """`x` with the context as a note, and with its sources."""
-        if "unreadable" in result and (found := _photo(x)):
+        if "unreadable" in result and (found := first_photo(x)):
             self.remember(x.images, [(found[0], result["unreadable"])])
         return with_context(x, self.note, self.part, *unpacked(result))
 
     @property
     def _folder(self) -> Path:
         return Path(self.index) / "images"
-
-
-def _photo(x: Example) -> tuple[int, Image] | None:
-    """The first photo and its position among the images of the example; None if there is none or it is blank."""
-    photos = ((position, image) for position, image in enumerate(x.images) if image.role == "photo")
-    found = next(photos, None)
-    return None if found is None or found[1].path is None else found

@@ -1,4 +1,4 @@
-"""Detect what a file is from its first bytes: weights, or something else by mistake."""
+"""Files of a model that are not what they should be: what they are instead, told from their first bytes."""
 
 from __future__ import annotations
 
