@@ -42,7 +42,7 @@ def about(scored: Scored) -> dict[str, Any]:
 
 def _files(scored: Scored) -> dict[str, list[Mapping[str, Any]]]:
     data = _mapping(scored.results.facts.get("data"))
-    found = {
+    found: dict[str, list[Mapping[str, Any]]] = {
         str(split): [dict(file) for file in _mapping(origin).get("files") or () if isinstance(file, dict)]
         for split, origin in data.items()
     }

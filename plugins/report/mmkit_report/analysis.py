@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -168,5 +168,5 @@ def calibrated(scored: Scored, what: What) -> dict[str, Any] | None:
     return {"bins": [asdict(each) for each in found.bins], "error": found.error}
 
 
-def _rates(group: Rates) -> Mapping[str, Any]:
+def _rates(group: Rates) -> dict[str, Any]:
     return {**asdict(group), "precision": group.precision, "recall": group.recall, "f1": group.f1}

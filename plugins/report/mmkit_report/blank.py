@@ -41,8 +41,12 @@ def change(one: Prediction, other: Prediction) -> float:
     total = 0.0
     for kind, scores in (("spans", "span_scores"), ("relations", "relation_scores")):
         total += _change(_scored(one, kind, scores), _scored(other, kind, scores))
-    best = [dict(zip(p.links[:1], p.link_scores[:1] or (1.0,), strict=False)) for p in (one, other)]
-    return total + _change(*best)
+    return total + _change(_best(one), _best(other))
+
+
+def _best(prediction: Prediction) -> dict[object, float]:
+    """The best link and its score."""
+    return dict(zip(prediction.links[:1], prediction.link_scores[:1] or (1.0,), strict=False))
 
 
 def _scored(prediction: Prediction, kind: str, scores: str) -> dict[object, float]:

@@ -39,7 +39,7 @@ const lineChart = (title, lines, xName) => {
 const calibrationChart = (found) => {
   const size = 240, margin = 34;
   const at = scaled(0, 1, margin, size - 8), up = scaled(0, 1, size - margin, 8);
-  return s("svg", { class: "chart", viewBox: `0 0 ${size} ${size}`, "aria-hidden": "true" },
+  return s("svg", { class: "chart square", viewBox: `0 0 ${size} ${size}`, "aria-hidden": "true" },
     found.bins.map((bin) => s("rect", {
       x: at(bin.low) + 1, width: Math.max(1, at(bin.high) - at(bin.low) - 2), y: up(bin.right), height: up(0) - up(bin.right), fill: "var(--bar)",
     })),

@@ -14,7 +14,7 @@ const sentence = (example, views) => {
       const span = side.spans[at];
       const kind = span ? kindOfSpan(side, span) : null;
       const label = span && span[0] === start ? `${span[2]}${scoreOfSpan(side, span)}` : "";
-      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, label || "\u00a0");
+      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: span && span[1] - span[0] > 1 ? "over" : null }, label || "\u00a0"));
     };
     const element = h("span", { class: "segment" }, lanes.filter((side) => side.style === "gold").map(lane), h("span", {}, words), lanes.filter((side) => side.style === "said").map(lane));
     segments.push({ start, end, element });
@@ -23,10 +23,13 @@ const sentence = (example, views) => {
   const relations = relationsOf(example, views);
   if (relations.length) {
     box.classList.add("arcs");
+    box.style.paddingTop = `${24 + ARC * relations.length}px`;
     new ResizeObserver(() => drawArcs(box, segments, relations)).observe(box);
   }
   return box;
 };
+
+const ARC = 17; // pixels between arcs
 
 // Spans in as few lanes as they need not to overlap.
 const lanesOf = (spans) => {
@@ -72,11 +75,12 @@ const drawArcs = (box, segments, relations) => {
   const arcs = relations.map(({ item, style, kind }, i) => {
     const [from, to] = [middle(item[0]), middle(item[2])];
     if (!from || !to) return null;
-    const top = Math.min(from[1], to[1]) - 18 - 14 * (i % 3);
+    const high = Math.min(from[1], to[1]) - 12 - ARC * i; // where the arc is highest
+    const top = (4 * high - Math.min(from[1], to[1])) / 3; // its control points, for that
     const path = `M${from[0]},${from[1]} C${from[0]},${top} ${to[0]},${top} ${to[0]},${to[1]}`;
     const tip = `M${to[0] - 4},${to[1] - 7} L${to[0]},${to[1]} L${to[0] + 4},${to[1] - 7}`;
     return s("g", { class: kindClass(kind) }, s("path", { class: `arc ${style}`, d: path }), s("path", { class: "arc", d: tip }),
-      s("text", { x: (from[0] + to[0]) / 2, y: top + 2, "text-anchor": "middle" }, item[4]));
+      s("text", { x: (from[0] + to[0]) / 2, y: high + 3, "text-anchor": "middle" }, item[4]));
   });
   box.append(s("svg", {}, arcs));
 };
