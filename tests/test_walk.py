@@ -19,7 +19,7 @@ from mmkit.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 WALK = PAGE.partition("## A walk through one training\n")[2].partition("\n## ")[0]
-SPANS = re.findall(r"`([^`]+)`", WALK)
+SPANS = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", WALK, flags=re.DOTALL))
 NAMES = [tuple(span.split(":")) for span in SPANS if re.fullmatch(r"[\w/]+\.py:[\w.]+", span)]
 """(file, dotted name) of all that the walk names so."""
 
