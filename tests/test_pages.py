@@ -21,7 +21,10 @@ from pages import ROOT, Block, Reader, blocks_of, check_options, commands_of, js
 
 RUN = sorted(
     [
-        *(ROOT / f"docs/{name}.md" for name in ("architecture", "data", "formats", "recipes", "retrieval")),
+        *(
+            ROOT / f"docs/{name}.md"
+            for name in ("architecture", "data", "formats", "python", "recipes", "retrieval")
+        ),
         *(ROOT / "docs/papers").glob("*.md"),
         *ROOT.glob("plugins/*/README.md"),
         ROOT / "CONTRIBUTING.md",

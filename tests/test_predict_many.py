@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,7 +125,8 @@ def test_columns_of_the_usual_libraries(model, photo):
     arrow = pyarrow.table({"text": TEXTS, "photo": paths})
     hub = datasets.Dataset.from_dict({"text": TEXTS, "photo": paths})
     hub = hub.cast_column("photo", datasets.Image())
-    for rows in (table, arrow, hub):
+    polars = pytest.importorskip("polars").DataFrame({"text": TEXTS, "photo": paths})
+    for rows in (table, arrow, hub, polars):
         assert [found(a) for a in model.predict_many(rows["text"], rows["photo"])] == expected
         with raises("input.column") as caught:
             model.predict_many(rows)
@@ -246,18 +246,3 @@ def test_a_model_says_what_it_is(model, tagger):
     without = mmkit.Predictor(model.model, model.recipe, "cpu")
     assert "\n  dev " in repr(model) and "\n  dev " not in repr(without)
     assert "not taken yet" in repr(model.predict_many(["a"]))
-
-
-def test_the_page_about_python_is_run(tagger, photo, tmp_path, monkeypatch):
-    """The block on many texts, with a run and a photo of the names that it uses."""
-    pytest.importorskip("pandas")
-    page = (Path(__file__).resolve().parents[1] / "docs/python.md").read_text(encoding="utf-8")
-    (block,) = (b for b in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S) if "predict_many" in b)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/demo").symlink_to(tagger)
-    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
-    monkeypatch.chdir(tmp_path)
-    made: dict[str, Any] = {}
-    exec(compile(block, "docs/python.md", "exec"), made)
-    assert [answer.id for answer in made["answers"]] == ["input-0", "input-1", "input-2"]
-    assert {"id", "label", "score"} <= set(made["table"].columns)

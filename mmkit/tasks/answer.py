@@ -12,6 +12,9 @@ from mmkit.data.records import offsets_in
 from mmkit.data.types import CUT, SOURCES, Box, Example, Image, Prediction, Span
 from mmkit.errors import DataError
 from mmkit.tasks.frame import frame
+from mmkit.tasks.notebook import Marked, article, marked_text, table
+from mmkit.tasks.remarks import remarks
+from mmkit.tasks.spacy_doc import document
 
 Schema = dict[str, Any]
 
@@ -210,6 +213,43 @@ class Answer(Found):
         """
         return frame(self.rows(), self.columns())
 
+    def to_spacy(self, vocab: Any = None) -> Any:
+        """The answer as a spaCy `Doc`, with the text, and the answer's tokens (white space between them is a token).
+
+        `doc.spans["mmkit"]` are all spans: entities, heads and tails of relations, and the mention of a linker, whose
+        `kb_id_` is the best entity. Their scores are `doc.spans["mmkit"].attrs["scores"]`. `doc.ents` are the same
+        without overlaps: of overlapping ones the longest. `doc.user_data["mmkit"]` is `to_dict()`. `vocab` is that of a
+        spaCy pipeline. Raises `PartError` if spaCy is not installed.
+        """
+        offsets = self.offsets or offsets_in(self.text, self.tokens)
+        return document(self.text, self.tokens, offsets, self._words(), self.to_dict(), vocab)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the text with the spans marked, and tables of what else was found; data are escaped."""
+        marks = [
+            Marked(w.start_char, w.end_char, " ".join(filter(None, [w.label, id])), f"{w.label} {score:.3f}")
+            for w, score, id in self._words()
+        ]
+        own = {f.name: getattr(self, f.name) for f in _own_fields(type(self))}
+        lists = {name: value for name, value in own.items() if isinstance(value, tuple)}
+        plain = {name: value for name, value in own.items() if isinstance(value, str | int | float)}
+        tables = [table("", [plain] if plain else [])]
+        for name, items in lists.items():
+            tables.append(table(name, [_row(one) for one in items if not isinstance(one, Words)]))
+        return article(marked_text(self.text, marks), tables, self.images, remarks(self))
+
+    def _words(self) -> list[tuple[Words, float, str]]:
+        """All words that the fields show, each once, with their score and their entity's id (empty: not linked)."""
+        found: dict[tuple[int, int, str], tuple[Words, float, str]] = {}
+        for f in _own_fields(type(self)):
+            value = getattr(self, f.name)
+            for one in value if isinstance(value, tuple) else (value,):
+                score = float(getattr(one, "score", 1.0))
+                for words in (one.head, one.tail) if isinstance(one, FoundRelation) else (one,):
+                    if isinstance(words, Words):
+                        found.setdefault((words.start, words.end, words.label), (words, score, ""))
+        return list(found.values())
+
 
 def _found_in_order(example: Example) -> bool:
     """Whether the text tells where its tokens are."""
@@ -265,6 +305,18 @@ def _flat(found: Found) -> dict[str, Any]:
         else:
             flat[f.name] = _plain(value)
     return flat
+
+
+def _row(one: Any) -> dict[str, Any]:
+    """What a notebook shows of something that was found: words by their text, and no lists."""
+    if not isinstance(one, Found):
+        return {"value": _plain(one)}
+    values = {f.name: getattr(one, f.name) for f in _fields(one)}
+    return {
+        name: value.text if isinstance(value, Words) else value
+        for name, value in values.items()
+        if isinstance(value, Words | str | int | float | None)
+    }
 
 
 def _item(hint: Any) -> Any:

@@ -15,6 +15,7 @@ from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Image, Prediction
 from mmkit.errors import DataError, PartError, did_you_mean, listed, printable
 from mmkit.tasks.answer import Answer, Schema
+from mmkit.tasks.remarks import remarks
 from mmkit.tasks.sentence import plain_example
 
 if TYPE_CHECKING:
@@ -279,25 +280,6 @@ class Task(ABC):
         """Problems because of which these examples cannot be trained on."""
         found = self.survey(examples, entities)
         return [str(problem) for problem in (*found.refused, *found.problems)]
-
-
-def remarks(answer: Answer) -> Iterator[str]:
-    """What a person should know of an answer: what the model did not read, and whether it had no image."""
-    for unread in answer.unread:
-        lost = []
-        if unread.token is not None:
-            words = len(answer.tokens) - unread.token
-            last = "the last word" if words == 1 else f"the last {words:,} words"
-            lost.append(f"{last} of the text, from token {unread.token} (character {unread.char}) on")
-        if unread.mention:
-            lost.append("words of the mention")
-        if pairs := answer.half_read(unread):
-            lost.append("words of the pair" if pairs == 1 else f"words of {pairs:,} pairs")
-        if unread.context:
-            lost.append("the end of the context")
-        yield f"not read: {listed(lost)}; the encoder {unread.encoder} can read {unread.limit} subwords"
-    if answer.without_image:
-        yield "the model looks at an image and had none: a blank image was used"
 
 
 def _left(image: int, answer: Answer) -> str:

@@ -40,6 +40,14 @@ class LinkAnswer(Answer):
     """Where they stand in the text, if they do."""
     links: tuple[Link, ...]
 
+    def _words(self) -> list[tuple[Words, float, str]]:
+        found = super()._words()
+        return (
+            [(words, self.links[0].score, self.links[0].entity) for words, *_ in found]
+            if self.links
+            else found
+        )
+
 
 class LinkTask(Task):
     """Links a mention to entities: among the candidates that an example lists, or in the whole knowledge base."""
