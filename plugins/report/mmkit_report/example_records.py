@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmkit import Entity, Example, Prediction, Relation, Span
-from mmkit.data.types import SOURCES
+from mmkit.data.types import CUT, SOURCES
 from mmkit_report.findings import KINDS, Finding, severity
 from mmkit_report.thumbnails import CROP_SIDE, SIDE, Thumbnails
 
 BEST = 5
 """Links that are shown."""
+MOST_TOKENS = 1_000_000_000
 MOST_TEXT = 600
 """Characters of a description or of a retrieved text that are shown."""
 
@@ -101,11 +102,20 @@ def prediction_record(prediction: Prediction, found: Sequence[Finding]) -> dict[
             ]
             for finding in found
         ],
+        "cut": _cut_at(prediction),
         "errors": errors,
         "surety": round(surety, 4),
         "least": round(min(scores), 4) if scores else None,
     }
     return {name: value for name, value in record.items() if value not in ([], None)}
+
+
+def _cut_at(prediction: Prediction) -> int | None:
+    """The first token that an encoder did not read, `MOST_TOKENS` if only other texts were cut; None: all was read."""
+    cuts = prediction.notes.get(CUT)
+    tokens = [cut.get("token") for cut in cuts if isinstance(cut, dict)] if isinstance(cuts, list) else []
+    known = [token for token in tokens if isinstance(token, int) and token >= 0]
+    return min(known) if known else MOST_TOKENS if tokens else None
 
 
 def entity_record(entity: Entity, images: Thumbnails) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span
-from mmkit.data.types import SOURCES
+from mmkit.data.types import CUT, SOURCES
 from mmkit_report.about_run import curves
 from mmkit_report.analysis import analysis
 from mmkit_report.blank import change
 from mmkit_report.document import document
+from mmkit_report.example_records import MOST_TOKENS, prediction_record
 from mmkit_report.page import as_json, page
 from mmkit_report.scored import read_scored
 from mmkit_report.statistics.breakdown import by_size
@@ -133,6 +134,20 @@ def test_links_come_with_entities_and_contexts(tmp_path):
     (shown,) = found["examples"]
     assert shown["p"][0]["links"] == ["Q2", "Q1", "Q3", "Q4", "Q5"] and shown["entity"] == "Q1"
     assert shown["sources"][0]["title"] == "A title" and len(shown["sources"][0]["text"]) == 600
+
+
+@pytest.mark.parametrize(
+    ("note", "cut"),
+    [
+        ([{"encoder": "text", "limit": 9, "token": 2}, {"encoder": "other", "limit": 5, "token": 1}], 1),
+        ([{"encoder": "text", "limit": 9, "context": True}], MOST_TOKENS),
+        ([], None),
+        ("not a list", None),
+    ],
+)
+def test_what_was_not_read_is_said(note, cut):
+    record = prediction_record(replace(TOLD[0], notes={CUT: note}), [])
+    assert record.get("cut") == cut
 
 
 def pictured(tmp_path: Path, number: int) -> list[Example]:

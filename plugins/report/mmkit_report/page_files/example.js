@@ -24,12 +24,14 @@ const exampleView = (place, run) => {
     example.mention && h("p", {}, "Mention: ", h("strong", {}, example.mention)),
     h("p", { class: "dim", "aria-hidden": "true" }, "above: gold; below: ", first.map((view) => view.name).join(", then ")),
     "change" in example && h("p", {}, `What the photo changes: ${example.change.toFixed(3)}`),
+    first.map((view) => view.prediction.cut !== undefined && h("p", { class: "wrong" }, `${view.name} did not read: ${notRead(example, view.prediction.cut)}`)),
     views.map((view, i) => itemTable(example, view, i)),
     pictures(example),
     example.entity !== undefined && views.map((view) => links(example, view)),
     contexts(example));
 };
 
+const notRead = (example, cut) => (cut < example.offsets.length ? `the text from word ${cut + 1} on: “${example.text.slice(example.offsets[cut][0]).slice(0, 60)}…”` : "the end of the mention or of the contexts");
 const wordsOf = (example, item) => {
   if (!item) return "–";
   if (typeof item === "string") return entityName(item);

@@ -9,12 +9,14 @@ const sentence = (example, views) => {
     const next = end < example.offsets.length ? example.offsets[end][0] : example.text.length;
     const goesOn = lanes.some((side) => side.spans.some((span) => span[0] <= start && end < span[1]));
     const words = example.text.slice(start === 0 ? 0 : from, goesOn ? next : to);
+    // A label lies over its whole span if it is shorter than the words; else it widens the first of them.
+    const fits = (label, span) => label && label.length < example.offsets[span[1] - 1][1] - from;
     const lane = (side) => {
       const at = side.spans.findIndex((span) => span[0] <= start && end <= span[1]);
       const span = side.spans[at];
       const kind = span ? kindOfSpan(side, span) : null;
       const label = span && span[0] === start ? `${span[2]}${scoreOfSpan(side, span)}` : "";
-      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: span && span[1] - span[0] > 1 ? "over" : null }, label || "\u00a0"));
+      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: fits(label, span) ? "over" : null }, label || "\u00a0"));
     };
     const element = h("span", { class: "segment" }, lanes.filter((side) => side.style === "gold").map(lane), h("span", {}, words), lanes.filter((side) => side.style === "said").map(lane));
     segments.push({ start, end, element });
