@@ -33,7 +33,7 @@ test: $(READY)
 # Work is killed at each KILL_EVERY-th change that it makes to files: `make matrix KILL_EVERY=1` kills at each (an hour).
 KILL_EVERY ?= 12
 
-# Every recipe on its sample, to the end, what pictures add to those that `make test` leaves out, and kills.
+# What takes minutes: every recipe on its sample, what images and contexts add, the pages of the docs, and kills.
 matrix: $(READY)
 	OMP_NUM_THREADS=1 KILL_EVERY=$(KILL_EVERY) $(BIN)/python -m pytest -m matrix -n $(WORKERS) --dist worksteal --durations 10
 

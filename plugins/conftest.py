@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from matrix import leave_out_matrix
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
 
 
@@ -24,3 +26,7 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the published datasets are not beside the project")
     return folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_out_matrix(config, items)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from matrix import leave_out_matrix
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when it is imported
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,14 +30,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `matrix`, unless `-m` or `-k` speaks of it or its file is named."""
-    if "matrix" in config.option.markexpr or "matrix" in config.option.keyword:
-        return
-    named = {Path(argument.partition("::")[0]).name for argument in config.args}
-    left_out = [x for x in items if x.get_closest_marker("matrix") and x.path.name not in named]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    leave_out_matrix(config, items)
 
 
 RECIPE = """

@@ -56,7 +56,7 @@ def reader(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reade
     return Reader(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_works_as_it_stands(page: Path, reader: Reader) -> None:
     paste_all(blocks_of(page), reader)

@@ -159,7 +159,7 @@ def test_the_documented_package_passes_its_own_tests(
     assert "5 passed, 1 deselected" in said
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_the_documented_package_s_images_matter(
     gate: Path, documented: dict[str, str], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from packages import install, mmkit
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.matrix
 
 
 def scores(name: str, recipe: str, folder: Path, *overrides: str) -> dict[str, float]:

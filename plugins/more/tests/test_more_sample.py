@@ -92,8 +92,8 @@ def test_equal_seeds_give_equal_files(tmp_path):
     assert all(first[name] != other.get(names[name]) for name in first if not name.endswith("complete"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["twitter15", pytest.param("mnre", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("dataset", ["twitter15", "mnre"])
 def test_contexts_help_and_the_mixture_beats_both_experts(dataset, tmp_path):
     mixture = sampled(load_recipe(f"more_{dataset}_moe"))  # trains the experts first
     runs = {name: Run(run["run"]) for name, run in mixture.config["model"]["encoders"].items()}
