@@ -13,7 +13,14 @@ from mmkit.errors import DataError
 OF_ANOTHER_KIND = frozenset(
     {
         *("json.syntax", "json.unreadable", "json.wrong-type", "json.missing-field", "json.unknown-field"),
-        *("jsonl.no-header", "jsonl.format", "jsonl.unknown-kind", "file.wrong-kind", "data.no-text"),
+        *(
+            "jsonl.no-header",
+            "jsonl.format",
+            "jsonl.unknown-kind",
+            "jsonl.list",
+            "file.wrong-kind",
+            "data.no-text",
+        ),
         *("conll.columns", "conll.unknown-tag", "conll.no-image-line", "file.not-utf8"),
         *(
             "mnre.syntax",
@@ -38,18 +45,25 @@ def records(reader: Reader) -> Iterator[Example | Entity]:
     except DataError as error:
         if given:
             raise
-        raise of_another_kind(error, reader.path, reader.kinds, reader.form) from error
+        raise of_another_kind(error, reader.path, reader.kinds, reader.form, reader.symptoms) from error
     errors = reader.errors
     if not given and errors:
-        raise of_another_kind(errors[0], reader.path, reader.kinds, reader.form)
+        raise of_another_kind(errors[0], reader.path, reader.kinds, reader.form, reader.symptoms)
 
 
-def of_another_kind(error: DataError, path: Path, kinds: frozenset[str], form: str) -> DataError:
+def of_another_kind(
+    error: DataError, path: Path, kinds: frozenset[str], form: str, symptoms: frozenset[str] = frozenset()
+) -> DataError:
     """The error, with advice if the file at `path` seems to be none of the `kinds` that can be read.
 
-    `form` says what is expected. A reader that names no kinds has messages of its own.
+    `form` says what is expected, and `symptoms` are further codes of such errors. A reader that names no kinds has
+    messages of its own.
     """
-    if error.code not in OF_ANOTHER_KIND or not (form and kinds) or not error.where.startswith(str(path)):
+    if (
+        error.code not in OF_ANOTHER_KIND | symptoms
+        or not (form and kinds)
+        or not error.where.startswith(str(path))
+    ):
         return error
     looks = looks_like(path)
     if looks is None or looks.kind in kinds:
@@ -59,8 +73,7 @@ def of_another_kind(error: DataError, path: Path, kinds: frozenset[str], form: s
     if error.code == "knowledge.fields" and not advice:  # its own hint says what to do
         return error
     told = f"{said}\n  → {advice}" if advice else said
-    if (
-        error.code == "file.not-utf8" and looks.command
-    ):  # a command for text works only after the other conversion
+    if error.code == "file.not-utf8" and looks.command and looks.kind not in ("parquet", "tar", "docbin"):
+        # a command for text works only after the other conversion
         told = f"{error.hint}\n  → {told}"
     return error.at(error.where, told)

@@ -74,6 +74,10 @@ def looks_like(path: Path) -> Looks | None:
         return None
     if head.startswith(b"PAR1"):
         return Looks("a Parquet file", "parquet", _reads("formats.parquet.v1"))
+    if head[257:262] == b"ustar":
+        return Looks("a tar file", "tar", _reads("formats.webdataset.v1"))
+    if head.startswith(b"x\x9c") and path.suffix == ".spacy":
+        return Looks("spaCy's DocBin", "docbin", _reads("formats.spacy.v1"))
     for start, what in _BINARY:
         if head.startswith(start):
             return Looks(what)
@@ -89,6 +93,7 @@ def looks_like(path: Path) -> Looks | None:
         _python_literal(lines),
         _markup(lines[0]),
         _conll(lines),
+        _brat(lines),
         _table(lines),
     )
     for looks in found:
@@ -106,10 +111,7 @@ _BINARY = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook: unpack it, or save the table as text"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file: save it as text"),
     (b"ARROW1", "an Arrow file: save its records as jsonlines"),
-    (b"\x80\x02", "a Python pickle, which could run code and is not read"),
-    (b"\x80\x03", "a Python pickle, which could run code and is not read"),
-    (b"\x80\x04", "a Python pickle, which could run code and is not read"),
-    (b"\x80\x05", "a Python pickle, which could run code and is not read"),
+    *((b"\x80%c" % n, "a Python pickle, which could run code and is not read") for n in range(2, 6)),
     (b"SQLite format 3", "an SQLite database"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x89PNG", "an image (PNG)"),
@@ -310,6 +312,7 @@ _RECORDS: tuple[tuple[frozenset[str], str, str, str], ...] = (
     (frozenset({"data", "annotations"}), "tasks of Label Studio", "label-studio", "formats.label_studio.v1"),
     (frozenset({"text", "_input_hash"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
     (frozenset({"text", "spans", "answer"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
+    (frozenset({"text", "entities"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"text", "labels"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"text", "label"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"tokens"}), "posts with `tokens`", "posts", ""),
@@ -354,6 +357,11 @@ def _conll(lines: Sequence[str]) -> Looks | None:
     more = " --tag_column -1" if any(len(row) > 2 for row in rows) else ""
     what = "CoNLL columns, a token and its tag a line" + (" under IMGID lines" if images else "")
     return Looks(what, "conll", _reads("mmkit.conll_images.v1") + without + more)
+
+
+def _brat(lines: Sequence[str]) -> Looks | None:
+    of_brat = all(re.match(r"[TREAMN#*]\d*\t", line) for line in lines)
+    return Looks("annotations of brat", "brat", _reads("formats.brat.v1")) if of_brat else None
 
 
 def _table(lines: Sequence[str]) -> Looks | None:

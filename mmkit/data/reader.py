@@ -51,6 +51,8 @@ class Reader(ABC):
     """The kinds of files that it reads, as `mmkit.data.file_kinds` calls them."""
     pictures_in: ClassVar[str] = ""
     """The setting that names the folder of pictures (a text) or the folders (a list); empty if records say it."""
+    symptoms: ClassVar[frozenset[str]] = frozenset()
+    """Codes of its own errors that a file of another kind causes."""
 
     def __init__(self, root: str, file: str, blank_images: bool = False) -> None:
         self.root, self.file, self.blank_images = root, file, blank_images

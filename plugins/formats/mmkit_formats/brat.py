@@ -26,8 +26,8 @@ from mmkit_formats.drafts import (
     Mark,
     all_spans,
     characters,
+    count_rest,
     note_of,
-    own_notes,
 )
 from mmkit_formats.media import ENDINGS
 from mmkit_formats.messages import shown, wrong
@@ -227,8 +227,7 @@ class BratWriter(Writer):
         note = note_of(example, NOTE)
         if example.images:
             self.losses["image (put it beside the text, under the text's name)"] += len(example.images)
-        for key in own_notes(example, (NOTE,)):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE,), tokens=False)
         if not note.get("unannotated") or example.spans:
             lines = "".join(f"{line}\n" for line in self._lines(example, note, labels))
             text.with_name(f"{text.stem if text.suffix == '.txt' else text.name}.ann").write_bytes(
@@ -246,6 +245,8 @@ class BratWriter(Writer):
             yield f"{id}\t{label} {start} {end}\t" + example.text[start:end].replace("\n", " ")
         told = _numbered("R", [extras.of_relation(r).get("id") for r in example.relations])
         for id, relation in zip(told, example.relations, strict=True):
+            if relation.label is None:
+                self.losses["relation without a label, written as 'relation'"] += 1
             label = _name(relation.label or "relation", example.id)
             labels["relations"].add(label)
             head, tail = ids[spans.index(relation.head)], ids[spans.index(relation.tail)]

@@ -13,7 +13,7 @@ from mmkit import Example, Image
 from mmkit.data.alignment import CharSpan, Words
 from mmkit.data.tags import TagTable, chunks
 from mmkit.data.types import ORPHANS
-from mmkit_formats.drafts import Draft, Link, Mark, characters
+from mmkit_formats.drafts import OF_RELATION, Draft, Link, Mark, characters
 from mmkit_formats.messages import shown, wrong
 
 PLAIN = (str, int, float, bool, type(None))
@@ -142,7 +142,7 @@ class Rows:
                 ]
                 places.append(same[0] if same else len(draft.marks))
                 if not same:
-                    draft.marks.append(Mark(told, {"of_relation": True}))
+                    draft.marks.append(Mark(told, {OF_RELATION: True}))
             draft.links.append(Link(places[0], places[1], relation.get("label")))
 
     def _span(self, span: Any, name: str, draft: Draft) -> CharSpan:

@@ -18,7 +18,7 @@ from mmkit.data.types import ORPHANS
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
-from mmkit_formats.drafts import note_of, own_notes
+from mmkit_formats.drafts import count_rest, note_of
 from mmkit_formats.media import located, plain_photos
 from mmkit_formats.messages import not_this_format, shown, wrong
 
@@ -60,6 +60,7 @@ class ConllReader(Reader):
     form = "columns: a token and its tag a line"
     kinds = frozenset({"conll"})
     pictures_in = "images"
+    symptoms = frozenset({"formats.other-format", "formats.columns"})
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class ConllReader(Reader):
             elif not sentence.rows and (line.startswith((f"{self.comment} ", POST)) or line == self.comment):
                 sentence.comments.append(line)
             else:
-                row = self._columns(line)
+                row = self._columns(line, number)
                 if row[0] == DOCSTART:
                     if sentence.rows:
                         yield sentence
@@ -155,10 +156,19 @@ class ConllReader(Reader):
                 sentence.comments
             )
 
-    def _columns(self, line: str) -> list[str]:
+    def _columns(self, line: str, number: int) -> list[str]:
+        line = line.removesuffix("\r")
+        if "\r" in line or "\0" in line:
+            cause = "old Mac line ends (CR)" if "\r" in line else "bytes of 0, so this is not a text file"
+            raise wrong(
+                f"the line has {cause}: {shown(line)}",
+                f"{self.path}:{number}",
+                "save the file with the line ends of Unix (LF) or Windows (CRLF)",
+                code="formats.columns",
+            )
         if self.separator == "space" or (self.separator == "auto" and "\t" not in line):
             return line.split()
-        return line.rstrip("\r").split("\t")
+        return line.split("\t")
 
     def _cell(self, row: list[str], column: int, sentence: _Sentence, token: int) -> str:
         if not -len(row) <= column < len(row) or (column == -1 and len(row) < 2):
@@ -255,8 +265,7 @@ class ConllWriter(Writer):
             self.losses["image"] += (
                 0 if any(c.startswith(POST) for c in note.get("comments", ())) else len(photos)
             )
-        for key in own_notes(example, (NOTE, ORPHANS)):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE, ORPHANS))
         if example.text != " ".join(example.tokens):
             self.losses["white space between tokens as it was"] += 1
         for token in example.tokens:

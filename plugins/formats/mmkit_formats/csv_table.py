@@ -16,9 +16,9 @@ from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
 from mmkit_formats.columns import Columns, Rows, relations_of, spans_of
-from mmkit_formats.drafts import CHOICES, Draft, FormatReader, note_of, own_notes
+from mmkit_formats.drafts import Draft, FormatReader, count_rest, note_of
 from mmkit_formats.media import located, plain_photos
-from mmkit_formats.messages import not_this_format, wrong
+from mmkit_formats.messages import not_this_format, shown, wrong
 
 NOTE = "formats.csv"
 
@@ -60,6 +60,8 @@ class CsvReader(FormatReader):
 
     note = NOTE
     form = "a table (CSV) whose first line names the columns"
+    kinds = frozenset({"table"})
+    symptoms = frozenset({"formats.other-format", "formats.columns", "formats.csv"})
 
     def __init__(
         self,
@@ -108,7 +110,8 @@ class CsvReader(FormatReader):
                 not_this_format(
                     f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
                     f"{self.path}:1",
-                    f'the columns are {", ".join(head)}: name the one with the text: columns = {{"text": "..."}}',
+                    f"the columns are {shown(', '.join(head), 100)}: name the one with the text: "
+                    'columns = {"text": "..."}',
                 )
             if len(set(head)) < len(head):
                 raise wrong(
@@ -187,8 +190,7 @@ class CsvWriter(Writer):
                     table.writerow([c.id, c.text, c.tokens, c.spans, c.relations, c.images, *extra])
                 for lost in more.keys() - set(extra):
                     self.losses[f"column {lost}"] += 1
-                for key in own_notes(example, (NOTE,)):
-                    self.losses["choice" if key == CHOICES else f"note {key}"] += 1
+                count_rest(example, self.losses, (NOTE,))
                 photos = plain_photos(example, self.losses)
                 if any(self.image_separator in photo for photo in photos):
                     raise wrong(

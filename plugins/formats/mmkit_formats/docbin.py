@@ -12,7 +12,7 @@ from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import replacing
-from mmkit_formats.drafts import CHOICES, Draft, FormatReader, Mark, own_notes
+from mmkit_formats.drafts import CHOICES, Draft, FormatReader, Mark, count_rest
 from mmkit_formats.media import located, plain_photos
 from mmkit_formats.messages import wrong
 
@@ -30,6 +30,9 @@ class DocBinReader(FormatReader):
     """
 
     note = NOTE
+    form = "a `.spacy` file, which DocBin.to_disk writes"
+    kinds = frozenset({"docbin"})
+    symptoms = frozenset({"formats.docbin"})
 
     def __init__(
         self,
@@ -139,6 +142,8 @@ class DocBinWriter(Writer):
         else:
             doc.ents = spans
         note = example.notes.get(NOTE, {})
+        for name in example.notes.get(CHOICES, {}).keys() - {"cats"}:
+            self.losses[f"name of the choice {name!r}"] += 1
         for name in (answer for chosen in example.notes.get(CHOICES, {}).values() for answer in chosen):
             doc.cats[name] = 1.0
         doc.cats |= note.get("cats", {})
@@ -146,8 +151,7 @@ class DocBinWriter(Writer):
             kept["images"] = photos
         if example.relations:
             self.losses["relation"] += len(example.relations)
-        for key in own_notes(example, (NOTE, CHOICES)):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE, CHOICES))
         doc.user_data[KEPT] = kept
         return doc
 

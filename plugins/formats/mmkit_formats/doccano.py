@@ -25,8 +25,8 @@ from mmkit_formats.drafts import (
     Mark,
     all_spans,
     characters,
+    count_rest,
     note_of,
-    own_notes,
 )
 from mmkit_formats.media import located, plain_photos
 from mmkit_formats.messages import first_record, looks_like, not_this_format, wrong
@@ -48,6 +48,7 @@ class DoccanoReader(FormatReader):
 
     note = NOTE
     form = "the JSONL that doccano exports: an object with `text` a line"
+    kinds = frozenset({"doccano", "posts", "posts-lines"})
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class DoccanoReader(FormatReader):
                 self.repairs["empty line skipped"] += 1
                 continue
             record = parse_line(line, where)
-            if isinstance(record, dict) and not record.keys() & _MARKED and looks_like(record) == "prodigy":
+            if isinstance(record, dict) and not record.keys() & _MARKED and looks_like(record):
                 not_this_format("a line without labels", where, "", record)
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 not_this_format(
@@ -186,8 +187,7 @@ class DoccanoWriter(Writer):
         photos = plain_photos(example, self.losses)
         if photos and not any(name in note for name in ("image", "images")):
             record["image"] = photos[0] if len(photos) == 1 else photos
-        for key in own_notes(example, (NOTE, CHOICES)):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE, CHOICES), tokens=False)
         self.losses = +self.losses
         return record | {k: v for k, v in note.items() if k not in known}
 

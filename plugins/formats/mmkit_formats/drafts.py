@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +12,12 @@ from mmkit import DataError, Example, Image, Reader, Relation, Span
 from mmkit.data.alignment import Aligner, CharSpan, Misaligned, Units, Words
 from mmkit.data.crops import blanked, found
 from mmkit.data.problems import Place
+from mmkit.data.tokenize import tokenize
 
 CHOICES = "formats.choices"
 """Note key: labels of the whole sentence, `{question: [answer, ...]}`; annotation tools call them choices."""
+OF_RELATION = "of_relation"
+"""What is said of a mark that only a relation names: it is no span of the example."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ class FormatReader(Reader):
         more = [
             [s.start, s.end, s.label, m.extra]
             for s, m in zip(spans, draft.marks, strict=True)
-            if s and m.extra
+            if s and m.extra and OF_RELATION not in m.extra
         ]
         relations = []
         of_relations = []
@@ -127,7 +130,11 @@ class FormatReader(Reader):
             notes[CHOICES] = {name: list(chosen) for name, chosen in draft.choices.items()}
         if extra:
             notes[self.note] = extra
-        kept = tuple(span for span in spans if span is not None)
+        kept = tuple(
+            span
+            for span, mark in zip(spans, draft.marks, strict=True)
+            if span is not None and not mark.extra.get(OF_RELATION)
+        )
         try:
             return Example(
                 draft.id,
@@ -186,6 +193,23 @@ def note_of(example: Example, note: str) -> dict[str, Any]:
     return dict(said) if isinstance(said, dict) else {}
 
 
-def own_notes(example: Example, known: Sequence[str]) -> list[str]:
-    """The keys of notes that a format has no place for."""
-    return [key for key in example.notes if key not in known]
+def count_rest(example: Example, losses: Counter[str], known: Sequence[str], *, tokens: bool = True) -> None:
+    """Count in `losses` what no format of this package but WebDataset has a place for.
+
+    Notes of the keys `known` are written; so are tokens, if `tokens` is true.
+    """
+    for key in example.notes:
+        if key not in known:
+            losses["choice" if key == CHOICES else f"note {key}"] += 1
+    if example.mention is not None:
+        losses["mention"] += 1
+    if example.entity is not None:
+        losses["entity of a mention"] += 1
+    if example.candidates:
+        losses["list of candidates"] += 1
+    if example.media:
+        losses["file that is not an image"] += len(example.media)
+    if regions := sum(len(span.regions) for span in example.spans):
+        losses["region of a span in an image"] += regions
+    if not tokens and tuple(tokenize(example.text)[0]) != tuple(example.tokens):
+        losses["sentence's own tokens (a reader cuts the text by mmkit's rules)"] += 1

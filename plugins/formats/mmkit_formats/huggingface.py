@@ -21,7 +21,7 @@ from mmkit.errors import DataError
 from mmkit.files import replacing
 from mmkit_formats.columns import Rows, tags_of
 from mmkit_formats.csv_table import named
-from mmkit_formats.drafts import CHOICES, Draft, note_of, own_notes
+from mmkit_formats.drafts import CHOICES, Draft, count_rest, note_of
 from mmkit_formats.media import content, plain_photos
 from mmkit_formats.messages import wrong
 from mmkit_formats.parquet import ParquetReader, features_of
@@ -40,6 +40,7 @@ class DatasetsReader(ParquetReader):
     """
 
     note = NOTE
+    form = "a folder of `save_to_disk`, or a parquet file"
 
     def __init__(
         self,
@@ -276,8 +277,7 @@ class DatasetsWriter(Writer):
             self.losses["further photo"] += len(photos) - 1
         if example.relations:
             self.losses["relation"] += len(example.relations)
-        for key in own_notes(example, (NOTE, CHOICES, "mmkit.orphan_spans")):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE, CHOICES, "mmkit.orphan_spans"))
         return row, photos[0] if photos else None
 
     def _picture(self, photo: str | None, folder: Path, id: str) -> dict[str, Any] | None:

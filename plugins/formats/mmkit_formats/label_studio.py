@@ -39,6 +39,7 @@ class LabelStudioReader(FormatReader):
     note = NOTE
     pictures_in = "uploads"
     form = "the JSON that Label Studio exports: a list of tasks"
+    kinds = frozenset({"label-studio"})
 
     def __init__(
         self,

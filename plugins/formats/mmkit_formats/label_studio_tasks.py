@@ -14,7 +14,7 @@ from mmkit.data.types import SCORES
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
-from mmkit_formats.drafts import CHOICES, Extras, all_spans, characters, note_of, own_notes
+from mmkit_formats.drafts import CHOICES, Extras, all_spans, characters, count_rest, note_of
 from mmkit_formats.label_studio import LOCAL_FILES, NOTE
 from mmkit_formats.media import is_address, plain_photos, quoted
 from mmkit_formats.messages import wrong
@@ -68,8 +68,7 @@ class LabelStudioWriter(Writer):
         if photos and not note:
             addresses = [self._address(photo, folder, example.id) for photo in photos]
             data[self.image] = addresses[0] if len(addresses) == 1 else addresses
-        for key in own_notes(example, _KNOWN):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, _KNOWN, tokens=False)
         results = self._results(example, note)
         task = {**note.get("task", {}), "data": data}
         if SCORES in example.notes:

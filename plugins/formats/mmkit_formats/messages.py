@@ -54,7 +54,9 @@ def looks_like(value: Any) -> str:
         return "prodigy"
     if "text" in keys and _spans_of_doccano(value):
         return "doccano"
-    if _spans_by(value.get("spans"), {"start_char", "end_char"}) or "tokens" in keys:
+    tokens = value.get("tokens")
+    words = isinstance(tokens, list) and bool(tokens) and isinstance(tokens[0], str)
+    if words or _spans_by(value.get("spans"), {"start_char", "end_char"}):
         return "jsonl"
     return "prodigy" if _spans_by(value.get("spans"), {"start", "end"}) else ""
 

@@ -20,7 +20,7 @@ from mmkit.errors import DataError
 from mmkit.files import replacing
 from mmkit_formats.columns import Rows, relations_of, spans_of, tags_of
 from mmkit_formats.csv_table import guessed, named
-from mmkit_formats.drafts import CHOICES, Draft, FormatReader, note_of, own_notes
+from mmkit_formats.drafts import Draft, FormatReader, count_rest, note_of
 from mmkit_formats.media import Kept, located, plain_photos
 from mmkit_formats.messages import not_this_format, wrong
 
@@ -51,6 +51,9 @@ class ParquetReader(FormatReader):
     """
 
     note = NOTE
+    form = "a parquet file, or a folder of them"
+    kinds = frozenset({"parquet"})
+    symptoms = frozenset({"formats.other-format"})
 
     def __init__(
         self,
@@ -209,8 +212,7 @@ class ParquetWriter(Writer):
     def _row(self, example: Example) -> dict[str, Any]:
         c = self.columns
         photos = plain_photos(example, self.losses)
-        for key in own_notes(example, (NOTE,)):
-            self.losses["choice" if key == CHOICES else f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE,))
         return {
             **note_of(example, NOTE).get("columns", {}),
             c.id: example.id,

@@ -19,14 +19,15 @@ from mmkit.errors import DataError
 from mmkit.files import atomic
 from mmkit_formats.drafts import (
     CHOICES,
+    OF_RELATION,
     Draft,
     Extras,
     FormatReader,
     Link,
     Mark,
     characters,
+    count_rest,
     note_of,
-    own_notes,
 )
 from mmkit_formats.media import Kept, content, located, plain_photos
 from mmkit_formats.messages import first_record, looks_like, not_this_format, wrong
@@ -48,6 +49,7 @@ class ProdigyReader(FormatReader):
 
     note = NOTE
     form = "the JSONL that `prodigy db-out` writes: a task with `text` a line"
+    kinds = frozenset({"prodigy", "posts", "posts-lines"})
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class ProdigyReader(FormatReader):
                 self.repairs["empty line skipped"] += 1
                 continue
             record = parse_line(line, where)
-            if looks_like(record) == "doccano":
+            if looks_like(record) not in ("prodigy", ""):
                 not_this_format("this line is not a task of Prodigy's", where, "", record)
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 not_this_format("a task without a `text`", where, "mmkit reads tasks with a sentence", record)
@@ -168,7 +170,7 @@ class ProdigyReader(FormatReader):
             place = next((i for i, is_it in enumerate(same) if is_it), None)
             if place is None:
                 place = len(draft.marks)
-                draft.marks.append(Mark(told, {"of_relation": True}))
+                draft.marks.append(Mark(told, {OF_RELATION: True}))
             ends.append(place)
         more = {k: v for k, v in n.value.items() if k not in _RELATION}
         draft.links.append(Link(ends[0], ends[1], n.optional("label", Node.text), more))
@@ -214,7 +216,7 @@ class ProdigyWriter(Writer):
         spans = []
         for span in example.spans:
             extra = extras.of_span(span)
-            if not extra.pop("of_relation", False):
+            if not extra.pop(OF_RELATION, False):
                 spans.append(
                     {**self._bounds(example, span, bool(task.get("tokens"))), **_labelled(span), **extra}
                 )
@@ -231,8 +233,7 @@ class ProdigyWriter(Writer):
             task["image"] = self._picture(photos[0], folder, example.id) if self.embed else photos[0]
             if len(photos) > 1:
                 self.losses["further photo"] += len(photos) - 1
-        for key in own_notes(example, (NOTE, CHOICES)):
-            self.losses[f"note {key}"] += 1
+        count_rest(example, self.losses, (NOTE, CHOICES))
         if self.answer is not None:
             task["answer"] = self.answer
         return task | {k: v for k, v in note.items() if k not in inner}

@@ -39,6 +39,9 @@ class WebDatasetReader(FormatReader):
     """
 
     note = NOTE
+    form = "a tar file of WebDataset"
+    kinds = frozenset({"tar", ""})
+    symptoms = frozenset({"formats.tar"})
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class WebDatasetReader(FormatReader):
                         )
                     content = tar.extractfile(member)
                     members[ending] = content.read() if content is not None else b""
+                _check_end(tar)
         except FileNotFoundError:
             raise DataError("no such data file", where=shard, code="file.missing") from None
         except (tarfile.TarError, EOFError, OSError) as error:
@@ -130,6 +134,8 @@ class WebDatasetReader(FormatReader):
             ) from None
         if members:
             yield key, members
+        elif not key:
+            self.repairs["tar file without members"] += 1
 
     def _example(
         self, key: str, members: dict[str, bytes], where: str, aligner: Aligner, kept: Kept
@@ -167,6 +173,19 @@ class WebDatasetReader(FormatReader):
         if unused := named.keys() - {image.path for image in images}:
             self.repairs["image that the record does not name"] += len(unused)
         return replace(example, images=tuple(found))
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise `ReadError` if a tar file that was read to its end has no mark there, or something behind the mark.
+
+    `tarfile` takes both for a whole file, and members that were cut off, or joined to it, would be lost.
+    """
+    stream: Any = tar.fileobj
+    if stream.tell() <= tar.offset:  # no block of zeros was read
+        raise tarfile.ReadError("it has no mark of its end, so members may have been cut off")
+    while block := stream.read(1 << 16):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("there are more members behind its end; were tar files joined with cat?")
 
 
 class WebDatasetWriter(Writer):

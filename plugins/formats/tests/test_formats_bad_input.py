@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import re
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from mmkit import DataError, Example, Span, build_part
+from mmkit import DataError, Example, Mention, Relation, Span, build_part
+from mmkit.data.expected import records
 
 TEXT = "Jordan's back in Chicago 🎉 today"
 SPANS = [(0, 6, "PER"), (17, 24, "LOC")]
@@ -45,12 +53,49 @@ def brat(spans: Any) -> str:
     return "".join(f"T{i}\t{x} {s} {e}\n" for i, (s, e, x) in enumerate(spans, 1))
 
 
-FORMATS = {"doccano": doccano, "prodigy": prodigy, "label_studio": label_studio, "csv": csv, "brat": brat}
+def record(spans: Any) -> dict[str, Any]:
+    return {"text": TEXT, "spans": [{"start_char": s, "end_char": e, "label": x} for s, e, x in spans]}
 
 
-def read(name: str, folder: Path, content: str, **settings: Any) -> list[Example]:
-    path = folder / ("x.ann" if name == "brat" else "x.file")
-    path.write_text(content, encoding="utf-8")
+def parquet(spans: Any) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([record(spans)]), file)
+    return file.getvalue()
+
+
+def webdataset(spans: Any) -> bytes:
+    return tar({"0.json": json.dumps(record(spans)), "1.json": '{"text": "one more"}'})
+
+
+def tar(members: dict[str, str]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as shard:
+        for name, text in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            shard.addfile(member, io.BytesIO(text.encode()))
+    return file.getvalue()
+
+
+FORMATS: dict[str, Callable[[Any], str | bytes]] = {
+    "doccano": doccano,
+    "prodigy": prodigy,
+    "label_studio": label_studio,
+    "csv": csv,
+    "brat": brat,
+    "parquet": parquet,
+    "webdataset": webdataset,
+}
+
+
+def write(name: str, folder: Path, content: str | bytes) -> Path:
+    path = folder / {"brat": "x.ann", "spacy": "x.spacy"}.get(name, "x.file")
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def read(name: str, folder: Path, content: str | bytes, **settings: Any) -> list[Example]:
+    path = write(name, folder, content)
     (folder / "x.txt").write_text(TEXT, encoding="utf-8")
     read.reader = reader(name, path, **settings)  # type: ignore[attr-defined]
     return list(read.reader)  # type: ignore[attr-defined]
@@ -71,7 +116,7 @@ def test_a_wrong_span_is_one_message(tmp_path: Path, name: str, span: tuple[int,
     with pytest.raises(DataError) as caught:
         read(name, tmp_path, content)
     assert caught.value.code == code and str(tmp_path / "x.") in caught.value.where and caught.value.hint
-    [example] = read(name, tmp_path, content, misaligned="drop")
+    example, *_ = read(name, tmp_path, content, misaligned="drop")
     assert len(example.spans) == 2
     assert sum(count for why, count in read.reader.repairs.items() if "left out" in why) == 1  # type: ignore[attr-defined]
 
@@ -106,13 +151,13 @@ def test_offsets_in_other_units_are_recognised(tmp_path: Path, name: str, units:
     with pytest.raises(DataError) as caught:
         read(name, tmp_path, content)
     assert caught.value.code == "offsets.units" and f'offsets = "{units}"' in caught.value.hint
-    [example] = read(name, tmp_path, content, offsets=units)
+    example, *_ = read(name, tmp_path, content, offsets=units)
     assert [example.tokens[span.start] for span in example.spans] == ["today"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_overlapping_spans_are_read(tmp_path: Path, name: str) -> None:
-    [example] = read(name, tmp_path, FORMATS[name]([(0, 13, "A"), (9, 24, "B")]))
+    example, *_ = read(name, tmp_path, FORMATS[name]([(0, 13, "A"), (9, 24, "B")]))
     assert example.spans == (Span(0, 3, "A"), Span(2, 5, "B"))
 
 
@@ -124,24 +169,125 @@ def test_a_file_that_is_cut_is_one_message(tmp_path: Path, name: str, share: flo
         found = read(name, tmp_path, content[: int(len(content) * share)])
     except DataError as error:
         assert str(tmp_path / "x.") in str(error) and error.code
-    else:  # cut between two annotations, or in the first line of a table
-        assert name in ("brat", "csv") and all(len(x.spans) <= 1 for x in found)
+    else:  # cut between two annotations, or in the first line of a table, or in the zeros behind a tar file
+        assert name == "webdataset" or (name in ("brat", "csv") and all(len(x.spans) <= 1 for x in found))
+        assert name != "webdataset" or [len(x.spans) for x in found] == [2, 0]
 
 
-@pytest.mark.parametrize("wanted", ["doccano", "prodigy", "label_studio", "csv", "conll", "parquet", "spacy"])
-@pytest.mark.parametrize("given", ["doccano", "prodigy", "label_studio", "csv", "brat"])
+def docbin(_: Any) -> bytes:
+    spacy = pytest.importorskip("spacy")
+    doc = spacy.blank("en")(TEXT)
+    content: bytes = spacy.tokens.DocBin(docs=[doc]).to_bytes()
+    return content
+
+
+def jsonlines(spans: Any) -> str:
+    return json.dumps(record(spans))
+
+
+READERS = [*FORMATS, "conll", "spacy", "datasets"]
+FILES = {**FORMATS, "spacy": docbin, "jsonl": jsonlines, "conll": lambda _: "Jordan\tB-PER\nwon\tO\n\n"}
+LOOKS = {
+    "doccano": "doccano",
+    "prodigy": "prodigy",
+    "label_studio": "label-studio|Label Studio",
+    "csv": "formats.csv.v1",
+    "brat": "formats.brat.v1",
+    "parquet": "formats.parquet.v1",
+    "webdataset": "formats.webdataset.v1",
+    "conll": "CoNLL",
+    "spacy": "formats.spacy.v1",
+    "jsonl": "jsonl",
+}
+
+
+@pytest.mark.parametrize("given", FILES)
+@pytest.mark.parametrize("wanted", READERS)
 def test_files_that_are_mixed_up_are_refused(tmp_path: Path, wanted: str, given: str) -> None:
-    if wanted == given or {wanted, given} == {"doccano", "prodigy"}:
+    if wanted == given or (wanted, given) == ("datasets", "parquet"):
         return
     if wanted == "spacy":
         pytest.importorskip("spacy")
+    (tmp_path / "x.txt").write_text(TEXT, encoding="utf-8")
+    path = write("brat" if wanted == "brat" else given, tmp_path, FILES[given](SPANS))
     with pytest.raises(DataError) as caught:
-        read(wanted, tmp_path, FORMATS[given](SPANS))
+        list(records(reader(wanted, path)))
     error = caught.value
-    assert str(tmp_path / "x.file") in error.where and "\n" not in error.what
-    assert error.hint or error.code == "json.syntax"
-    if wanted == "doccano" and given == "label_studio":
-        assert "--reader label-studio" in str(error)
+    assert str(path) in error.where and "\n" not in error.what and error.hint and len(error.what) < 300
+    if wanted != "brat" and (given != "prodigy" or wanted in ("doccano", "label_studio")):
+        assert re.search(LOOKS[given], error.hint)
+    assert wanted == "brat" or "iconv" not in error.hint
+
+
+@pytest.mark.parametrize("wanted", READERS)
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n" + b"\0" * 30, gzip.compress(b"{}"), b"\0" * 2000, b"<html>"]
+)
+def test_files_of_no_format_are_refused(tmp_path: Path, wanted: str, content: bytes) -> None:
+    if wanted == "spacy":
+        pytest.importorskip("spacy")
+    (tmp_path / "x.txt").write_text(TEXT, encoding="utf-8")
+    path = write(wanted, tmp_path, content)
+    if wanted == "webdataset" and not content.strip(b"\0"):  # which is how an empty tar file looks
+        made = reader(wanted, path)
+        assert list(made) == [] and made.repairs == {"tar file without members": 1}
+        return
+    with pytest.raises(DataError) as caught:
+        list(records(reader(wanted, path)))
+    assert str(path) in caught.value.where and len(str(caught.value)) < 600
+
+
+def test_a_tar_file_without_its_end_or_with_another_one_behind_it_is_refused(tmp_path: Path) -> None:
+    content = webdataset(SPANS)
+    whole = content.index(b"1.json")  # cut between two members
+    with pytest.raises(DataError, match="no mark of its end"):
+        read("webdataset", tmp_path, content[:whole])
+    with pytest.raises(DataError, match="joined with cat"):
+        read("webdataset", tmp_path, content + tar({"2.json": '{"text": "lost"}'}))
+    assert len(read("webdataset", tmp_path, gzip.compress(content))) == 2
+
+
+def test_columns_with_old_line_ends_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="old Mac line ends"):
+        read("conll", tmp_path, "Jordan\tB-PER\rwon\tO\r\r")
+    assert len(read("conll", tmp_path, "Jordan\tB-PER\r\nwon\tO\r\n\r\nx\tO\r")) == 2
+
+
+LINKED = Example.from_tokens(
+    "1",
+    ["Jordan", "won"],
+    mention=Mention("Jordan", Span(0, 1, "mention")),
+    entity="Q1",
+    candidates=("Q1", "Q2"),
+)
+CUT = Example("1", "Jordan", ("Jor", "dan"), ((0, 3), (3, 6)))
+UNNAMED = Example.from_tokens("1", ["a", "b"], relations=(Relation(Span(0, 1, "x"), Span(1, 2, "y"), None),))
+
+
+@pytest.mark.parametrize("name", [*(n for n in READERS if n != "webdataset")])
+def test_what_is_not_written_is_counted(tmp_path: Path, name: str) -> None:
+    if name == "spacy":
+        pytest.importorskip("spacy")
+    writer = build_part("writers", f"formats.{name}.v1", {})
+    writer.write(tmp_path / "a", [LINKED])
+    assert writer.losses == {"mention": 1, "entity of a mention": 1, "list of candidates": 1}
+    writer.write(tmp_path / "b", [CUT])
+    assert sum("own tokens" in what for what in writer.losses) == (
+        name in ("label_studio", "doccano", "brat")
+    )
+    writer.write(tmp_path / "c", [UNNAMED])
+    said = {"brat": "relation without a label, written as 'relation'"}
+    assert list(writer.losses) == (
+        [said.get(name, "relation")] if name in ("brat", "spacy", "conll", "datasets") else []
+    )
+
+
+@pytest.mark.parametrize("name", ["parquet", "csv", "prodigy", "webdataset"])
+def test_names_that_only_a_relation_has_become_no_entities(tmp_path: Path, name: str) -> None:
+    writer = build_part("writers", f"formats.{name}.v1", {})
+    writer.write(tmp_path / "a", [UNNAMED])
+    [again] = reader(name, tmp_path / "a")
+    assert (again.spans, again.relations) == ((), UNNAMED.relations)
 
 
 def test_doccano_and_prodigy_are_told_apart(tmp_path: Path) -> None:
