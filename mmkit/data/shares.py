@@ -74,6 +74,10 @@ class Share(Reader):
         return self.reader.kinds
 
     @property
+    def symptoms(self) -> frozenset[str]:  # type: ignore[override]
+        return self.reader.symptoms
+
+    @property
     def source(self) -> str:  # type: ignore[override]
         return self.reader.source
 
