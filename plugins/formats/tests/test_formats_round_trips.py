@@ -156,14 +156,14 @@ def stored(name: str, tmp_path: Path, content: str, **settings: Any) -> tuple[st
 @in_files
 def test_doccano(tmp_path: Path, records: list[dict[str, Any]]) -> None:
     before, after = stored("doccano", tmp_path, lines([{**r, "id": i} for i, r in enumerate(records)]))
-    assert [json.loads(x) for x in after.splitlines()] == [json.loads(x) for x in before.splitlines()]
+    assert [json.loads(x) for x in after.strip("\n").split("\n")] == [json.loads(x) for x in before.strip("\n").split("\n")]
 
 
 @given(tasks=st.lists(prodigy(), min_size=1, max_size=3))
 @in_files
 def test_prodigy(tmp_path: Path, tasks: list[dict[str, Any]]) -> None:
     _, after = stored("prodigy", tmp_path, lines(tasks))
-    assert [json.loads(x) for x in after.splitlines()] == tasks
+    assert [json.loads(x) for x in after.strip("\n").split("\n")] == tasks
 
 
 @given(tasks=st.lists(label_studio(), min_size=1, max_size=3))
