@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mmkit import registry
-from mmkit.data.reader import Reader
+from mmkit.data.reader import Guess, Reader
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, PartError
 from mmkit.testing.checked import Checked
 
 SEED = 3
+HEAD = 65536
 
 
 def check_reader(
@@ -35,6 +36,7 @@ def check_reader(
       and line, or is counted. Only checked if `lazy`; a file that is one JSON value cannot be read lazily.
     - `blank_images` leaves no image.
     - `files` exist.
+    - `recognize` raises nothing for a folder and for files of any content, and the settings of its guess read the file.
     - Each text of `broken`, as the file's content, is a `DataError` that names the file, and the line if `lazy`.
     - Each text of `repaired` is read, and `repairs` says what was done.
 
@@ -66,6 +68,7 @@ def check_reader(
         for file in built(**arguments).files():
             checked.must(Path(file).exists(), "files", f"{file} does not exist")
     arguments = next(iter(splits.values()))
+    _recognizes(checked, cls, built, arguments)
     _missing(checked, built, {**arguments, "root": str(folder / "nowhere")})
     scratch = folder / "scratch"
     root, file = Path(arguments["root"]), arguments["file"]
@@ -125,6 +128,26 @@ def _missing(checked: Checked, built: Any, arguments: Mapping[str, Any]) -> None
         checked.fail("missing file", f"it raises {type(error).__name__}, not DataError")
     else:
         checked.fail("missing file", "it is no error")
+
+
+def _recognizes(checked: Checked, cls: type[Reader], built: Any, arguments: Mapping[str, Any]) -> None:
+    path = Path(arguments["root"]) / arguments["file"]
+    head = path.read_bytes()[:HEAD] if path.is_file() else b""
+    for place, start in ((path, head), (path, b"\x00\xff\x80"), (path, b" "), (path.parent, b"")):
+        try:
+            guess = cls.recognize(place, start)
+        except Exception as error:
+            checked.fail(
+                "recognize", f"it raises {type(error).__name__} ({error}) for {place} and {start[:10]!r}"
+            )
+        if guess is None or start is not head:
+            continue
+        checked.must(isinstance(guess, Guess), "recognize", f"it returns {guess!r}, not a Guess or None")
+        first = next(iter(guess.splits.values()), {})
+        try:
+            next(iter(built(**{**arguments, **guess.settings, **first})))
+        except Exception as error:
+            checked.fail("recognize", f"its settings {dict(guess.settings)} do not read the file: {error}")
 
 
 def _refuses(checked: Checked, reader: Reader, check: str, file: str, numbered: bool) -> None:

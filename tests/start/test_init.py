@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import catalogue
 import pytest
 from click.testing import CliRunner, Result
 
+from mmkit import registry
 from mmkit.cli import main
 from mmkit.data.jsonl import write_jsonl
+from mmkit.data.lines import numbered_lines
+from mmkit.data.reader import Guess, Reader
+from mmkit.data.types import Example, Image, Span
 from mmkit.loading.splits import read_split
 from mmkit.recipe import Recipe, load_recipe
 from own_folders import by_characters, by_tokens, draw, jsonl, posts
@@ -203,6 +209,49 @@ def test_columns_with_and_without_images(here: Path) -> None:
     recipe, said = started("plain")
     assert sum(sizes(recipe).values()) == 60
     assert "the model is that of text-only, because the posts have no pictures" in said
+
+
+@pytest.fixture
+def captions() -> Iterator[None]:
+    """A reader of somebody else's package, for lines of `photo TAB words`, the first of which is a person."""
+    before = dict(catalogue.REGISTRY)
+
+    @registry.readers.register("t.captions.v1")
+    class Captions(Reader):
+        """Captions."""
+
+        pictures_in = "photos"
+
+        def __init__(self, root: str, file: str, blank_images: bool = False, photos: str = "photos") -> None:
+            super().__init__(root, file, blank_images)
+            self.photos = photos
+
+        def __iter__(self) -> Iterator[Example]:
+            for number, line in numbered_lines(self.path, self.source, self.repairs):
+                photo, _, caption = line.partition("\t")
+                images = () if self.blank_images else (Image(str(Path(self.root, self.photos, photo))),)
+                spans = (Span(0, 1, "PER"),)
+                yield Example.from_tokens(str(number), caption.split(), images=images, spans=spans)
+
+        @classmethod
+        def recognize(cls, path: Path, head: bytes) -> Guess | None:
+            return Guess("captions") if path.suffix == ".captions" and head else None
+
+    yield
+    catalogue.REGISTRY.clear()
+    catalogue.REGISTRY.update(before)
+
+
+def test_a_reader_of_another_package_is_asked_too(here: Path, captions: None) -> None:
+    (here / "mine").mkdir()
+    (here / "mine" / "all.captions").write_text(
+        "".join(f"{i}.png\t{p.tokens[2]} in {i}\n" for i, p in enumerate(posts()))
+    )
+    draw(here / "mine" / "jpegs" / "small")
+    recipe, said = started("mine")
+    assert "read as captions (t.captions.v1)" in said
+    assert recipe.config["data"]["train"]["photos"] == "jpegs/small"
+    assert "found for all 60 posts" in said
 
 
 # -- what is decided, and what is refused --------------------------------------------------------------------

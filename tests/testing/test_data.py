@@ -12,7 +12,7 @@ import pytest
 
 from mmkit.annotators.base import Annotator, Failed
 from mmkit.data.lines import numbered_lines
-from mmkit.data.reader import Reader
+from mmkit.data.reader import Guess, Reader
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
 from mmkit.metrics.base import Metric
@@ -128,9 +128,23 @@ class Pictured(Lines):
         super().__init__(root, file, False)
 
 
+class Strict(Lines):
+    @classmethod
+    def recognize(cls, path, head):
+        return Guess("sentences") if head.decode() else None
+
+
+class Unfit(Lines):
+    @classmethod
+    def recognize(cls, path, head):
+        return Guess("sentences", {"separator": ";"}) if head else None
+
+
 @pytest.mark.parametrize(
     ("reader", "said"),
     [
+        (Strict, "Strict: recognize: it raises UnicodeDecodeError"),
+        (Unfit, "Unfit: recognize: its settings {'separator': ';'} do not read the file"),
         (Once, "Once: restarts: train gives"),
         (Eager, "Eager: lazy: no record comes before"),
         (Nowhere, "Nowhere: errors: the error does not name file and line: a bad line"),
