@@ -21,6 +21,7 @@ from mmkit.fit import fitting_parts
 from mmkit.hooks import hookimpl
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.splits import read_splits
+from mmkit.loading.stand_ins import tiny
 from mmkit.model import Model, assemble
 from mmkit.runs.folder import save_run
 from mmkit.runs.start import Start, Taken
@@ -132,6 +133,52 @@ def test_a_model_without_pictures_leaves_what_depends_on_them(tagger: Path, samp
     assert taken.to_json()["new"]["decoder.linear.weight"].startswith("its shape is (9, ")
     saved = load_file(tagger / "model.safetensors")
     assert torch.equal(model.state_dict()["decoder.crf.transitions"], saved["decoder.crf.transitions"])
+
+
+def test_other_special_tokens_leave_the_words_of_an_encoder(tmp_path: Path) -> None:
+    """A tagger's encoder becomes that of a classifier of pairs, which adds four markers to the vocabulary."""
+    recipe = mmkit.sampled("text_only_twitter15")
+    before = assemble(recipe, examples=recipe.build("data.train"))
+    with torch.no_grad():
+        for parameter in before.parameters():
+            parameter.add_(0.01)
+    save_run(tmp_path / "start", recipe, before)
+    pairs = mmkit.sampled(mmkit.load_recipe("text_only_mnre", {SETTING: tmp_path / "start"}))
+    name = "model.encoders.text"
+    assert pairs.settings(name)["name"] == recipe.settings(name)["name"]
+    model, taken = given(pairs)
+    (embeddings,) = taken.parts[name].rows
+    own, saved = model.state_dict()[embeddings], before.state_dict()[embeddings]
+    assert len(own) == len(saved) + 4
+    words = len(saved) - len(pairs.build("model.decoder").special_tokens)
+    assert torch.equal(own[:words], saved[:words])
+    assert not taken.parts[name].new and len(taken.parts[name].whole) == 36
+    assert "model.decoder" in taken.new
+
+
+def test_tiny_encoders_go_on_with_the_words_of_the_run(sample_recipe: Path, tmp_path: Path) -> None:
+    """New data have other words; the stand-ins of `--tiny` are then those of the run, not new ones."""
+
+    def data(*posts: str) -> dict[str, Any]:
+        file = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        spans = [{"start_char": 0, "end_char": 4, "label": "PER"}]
+        file.write_text("".join(json.dumps({"text": post, "spans": spans}) + "\n" for post in posts))
+        reader = {"@readers": "mmkit.jsonl.v1", "root": str(tmp_path), "file": file.name}
+        return {"data.train": reader, "data.dev": reader, "data.test": reader}
+
+    tree = mmkit.load_recipe(sample_recipe).config
+    del tree["model"]["encoders"]["vision"]
+    tree["model"]["fuser"] = {"@fusers": "mmkit.text_only.v1"}
+    tree["model"]["encoders"]["text"]["name"] = "bert-base-cased"
+    first = tiny(mmkit.load_recipe(tree, {**data("Anna sings", "Anna sings"), "training.epochs": 1}))
+    run = mmkit.train(first, tmp_path / "run", device="cpu").run
+    words = data("Mary plays the violin", "Mary plays the violin")
+    alone = tiny(mmkit.load_recipe(tree, words))
+    further = tiny(mmkit.load_recipe(tree, {**words, SETTING: run}))
+    name = "model.encoders.text"
+    assert further.settings(name)["name"] == first.settings(name)["name"] != alone.settings(name)["name"]
+    _, taken = given(further)
+    assert not taken.new and len(taken.parts[name].whole) == 37
 
 
 # -- what is refused -----------------------------------------------------------------------------------------

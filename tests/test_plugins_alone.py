@@ -137,7 +137,9 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
         run("train", "text_only_twitter15", *options)
         command = [programs / "mmkit", "serve", "run", "--port", "0", "--device", "cpu"]
-        with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True
+        ) as server:
             assert server.stdout is not None
             started = server.stdout.readline()
             server.terminate()
