@@ -23,6 +23,7 @@ _CODECS = {
     "gb18030": "GB18030",
     "cp932": "CP932",
     "cp949": "CP949",
+    "euc_jp": "EUC-JP",
     "big5": "BIG5",
     "cp1251": "CP1251",
     "koi8_r": "KOI8-R",
@@ -36,6 +37,9 @@ _CODECS = {
 """Python's names of common encodings → iconv's. If two fit equally well, the earlier one is named first."""
 
 LATIN = ("cp1250", "cp1252", "cp1254")
+
+JAPANESE = "euc_jp"
+"""Fits whatever GB2312 fits, so it is named only for what is Japanese."""
 
 _HIGH = re.compile(rb"[\x80-\xff]+")
 
@@ -62,6 +66,8 @@ def guesses(path: Path) -> list[tuple[str, str]]:
 
 def advice(path: Path) -> str:
     """What to do about a file that is not UTF-8."""
+    if mixed := _mixed(path):
+        return mixed
     found = guesses(path)
     if not found:
         return "save the file as UTF-8; its own encoding could not be recognised"
@@ -71,6 +77,36 @@ def advice(path: Path) -> str:
     others = [f"{other} ({as_other!r})" for other, as_other in found[1:3]]
     said += f", or {' or '.join(others)}" if others else ""
     return f"{said}; convert it with `iconv -f {name} -t UTF-8 {old} > {new}`, and look at the result"
+
+
+def _mixed(path: Path) -> str:
+    """What to do about a file that is UTF-8 for the most part; empty for others."""
+    try:
+        with open_regular(path) as file:
+            lines = file.read(READ).split(b"\n")[:-1]
+    except OSError:
+        return ""
+    telling = [(number, line) for number, line in enumerate(lines, 1) if not line.isascii()]
+    others = [(number, line) for number, line in telling if not _is_utf_8(line)]
+    if not others or 2 * len(others) >= len(telling):
+        return ""
+    found = _by_content(b"\n".join(line for _, line in others))
+    like = f", which look like {found[0][0]} ({found[0][1]!r})" if found else ""
+    numbers = ", ".join(str(number) for number, _ in others[:5]) + (" ..." if len(others) > 5 else "")
+    told = "line is" if len(others) == 1 else "lines are"
+    like = like.replace("look", "looks") if len(others) == 1 else like
+    return (
+        f"most of the file is UTF-8, but {len(others):,} {told} not (number {numbers}){like}: write them again as "
+        "UTF-8; to convert the whole file would damage the others"
+    )
+
+
+def _is_utf_8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _utf_16(head: bytes) -> str:
@@ -85,6 +121,12 @@ def _utf_16(head: bytes) -> str:
     return ""
 
 
+def _is_japanese(telling: bytes) -> bool:
+    """Whether EUC-JP reads many hiragana, which have the same codes in GB2312, where they are rare."""
+    text = telling.decode("euc_jp", "replace")
+    return 10 * sum("\u3041" <= c <= "\u3096" for c in text) > sum(not c.isascii() for c in text)
+
+
 def _by_content(telling: bytes) -> list[tuple[str, str]]:
     from charset_normalizer import from_bytes  # takes a while to import, and is needed for a message only
 
@@ -95,13 +137,15 @@ def _by_content(telling: bytes) -> list[tuple[str, str]]:
         words = [word for word in telling.split() if _HIGH.search(word)]
         whole = sum(_HIGH.fullmatch(word.strip(b".,;:!?()-")) is not None for word in words)
         latin = whole < 0.7 * len(words)  # words wholly of such bytes are of another script
-        codecs_ = [codec for codec in _CODECS if latin or codec not in LATIN]
+        codecs_ = [codec for codec in _CODECS if (latin or codec not in LATIN) and codec != JAPANESE]
         matches = from_bytes(telling, cp_isolation=codecs_)
         rank = {codec: i for i, codec in enumerate(_CODECS)}
         fitting = [
             (m.chaos, -m.coherence, rank[m.encoding], m.encoding) for m in matches if m.encoding in rank
         ]
         order = [codec for *_, codec in sorted(fitting)] or codecs_
+        if order[0] == "gb18030" and _is_japanese(telling):
+            order.insert(0, JAPANESE)
     found: dict[str, str] = {}
     for codec in order:
         try:

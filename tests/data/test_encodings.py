@@ -24,6 +24,7 @@ TEXTS = {
     "gbk": ("我爱北京天安门，今天天气很好", "GB18030"),
     "shift_jis": ("東京タワーに行きました", "CP932"),
     "euc_kr": ("서울에서 만나요 안녕하세요", "CP949"),
+    "euc_jp": ("東京タワーに行きました", "EUC-JP"),
     "big5": ("台北市政府的網站", "BIG5"),
 }
 
@@ -71,3 +72,17 @@ def test_the_cases_of_encodings(name: str, encoding: str) -> None:
     with pytest.raises(DataError) as caught:
         list(ConllImagesReader(str(CASES), f"{name}.txt", images=None))
     assert f"it looks like {encoding}" in caught.value.hint
+
+
+def test_a_file_that_is_utf_8_for_the_most_part_is_not_converted_as_a_whole(tmp_path: Path) -> None:
+    lines = ["Zoë\tO", "plain\tO", "東京\tO", "Café\tO"]
+    content = [line.encode() for line in lines] + [
+        "José\tO".encode("cp1252"),
+        b"in\tO",
+        "été\tO".encode("cp1252"),
+    ]
+    (tmp_path / "x.txt").write_bytes(b"\n".join([*content, b""]))
+    with pytest.raises(DataError) as caught:
+        list(ConllImagesReader(str(tmp_path), "x.txt", images=None))
+    assert "2 lines are not (number 5, 7), which look like CP1252 ('José')" in caught.value.hint
+    assert "iconv" not in caught.value.hint
