@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from mmkit_retrieval.corpora import corpus as corpus_module
-from mmkit_retrieval.corpora import mediawiki_xml, wikipedia
+from mmkit_retrieval.corpora import mediawiki_xml, unclosed, wikipedia
 from mmkit_retrieval.corpora.corpus import Lines
 from mmkit_retrieval.corpora.formats import open_corpus
 from mmkit_retrieval.corpora.mediawiki_xml import Dump, Site
@@ -147,6 +148,49 @@ def test_an_article_that_takes_too_long_is_skipped_and_counted(
     corpus = open_corpus(dump(tmp_path, "Paris is a city.", "<ref>" * 20_000, "Berlin is a city."))
     assert [article.id for article in corpus] == ["1", "3"]
     assert corpus.repairs == {"article that takes more than 0.2 seconds to parse skipped": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<a b='",
+        '<a b="c>',
+        "<ref ",
+        "<a <",
+        "<br ",
+        "{{a|<b ",
+        "</a ",
+        "<a {{x}} ",
+        "<nowiki ",
+        "[http://a ",
+        "[//a ",
+    ],
+)
+def test_tags_and_links_that_nobody_closes_end_in_time(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parser in C took hours for some of these, and no signal ended it."""
+    monkeypatch.setattr(wikipedia, "SECONDS", 0.5)
+    before = time.process_time()
+    corpus = open_corpus(dump(tmp_path, "Paris is a city.", text * 20_000, "Berlin is a city."))
+    assert {"1", "3"} <= {article.id for article in corpus}
+    assert time.process_time() - before < 10
+
+
+def test_a_few_tags_that_are_not_closed_are_read_by_the_fast_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    whole = unclosed.mwparserfromhell.parse
+    monkeypatch.setattr(
+        unclosed.mwparserfromhell,
+        "parse",
+        lambda *a, **k: used.append(unclosed.parser.use_c) or whole(*a, **k),
+    )
+    text = "Paris is a [http://a b] city <math>a<b</math> and <br> of a<b people. " * 50
+    (read,) = read_wikitext(text, Site()).paragraphs[:1]
+    assert read.startswith("Paris is a") and used == [True]
+    monkeypatch.setattr(unclosed, "MOST", 1000)
+    read_wikitext("Paris <b is <b a city" * 20, Site())
+    assert used == [True, False] and unclosed.parser.use_c
 
 
 def test_a_process_parses_where_time_cannot_be_limited(

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import mwparserfromhell
 from mwparserfromhell.nodes import ExternalLink, Heading, HTMLEntity, Tag, Template, Text, Wikilink
 from mwparserfromhell.wikicode import Wikicode
 
 from mmkit_retrieval.corpora.mediawiki_xml import Site
+from mmkit_retrieval.corpora.unclosed import parsed
 
 FILE, CATEGORY = 6, 14
 
@@ -83,15 +83,11 @@ class Content:
 def read_wikitext(text: str, site: Site) -> Content:
     """The content of an article. Raises `mwparserfromhell.parser.ParserError` if it cannot be parsed."""
     content = Content()
-    plain = _Reader(site, content).text(_parsed(text))
+    plain = _Reader(site, content).text(parsed(text))
     plain = _LEFTOVER.sub("", _SWITCH.sub("", plain))
     content.paragraphs = [p for p in map(_tidy, _EMPTY_LINES.split(plain)) if p]
     content.links = list(dict.fromkeys(content.links))
     return content
-
-
-def _parsed(text: str) -> Wikicode:
-    return mwparserfromhell.parse(text, skip_style_tags=True)
 
 
 def _tidy(text: str) -> str:
@@ -177,7 +173,7 @@ class _Reader:
             name, _, options = line.partition("|")
             prefix, colon, rest = name.strip().partition(":")
             known = colon and self.site.namespaces.get(prefix.strip().lower()) == FILE
-            self._picture(rest if known else name, _parsed(options) if options else None)
+            self._picture(rest if known else name, parsed(options) if options else None)
 
     def _template(self, template: Template) -> str:
         """Collect the images of a template, such as an infobox. Its text is left out."""
