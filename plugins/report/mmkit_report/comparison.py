@@ -20,8 +20,8 @@ from mmkit_report.scored import Scored, read_scored, runs_in
 from mmkit_report.statistics.paired import Paired, holm, paired
 
 RESAMPLES = 10_000
-UNTOLD = ("sample.", "paths.")
-"""Settings that change nothing by themselves."""
+UNTOLD = ("about.", "sample.", "paths.")
+"""What changes nothing by itself."""
 
 
 @dataclass(frozen=True)

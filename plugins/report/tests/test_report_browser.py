@@ -108,16 +108,12 @@ def test_numbers_lead_to_examples(browser, tmp_path):
     opened.page.get_by_role("link", name="missed").click()
     assert opened.status() == "6 of 42 examples"
     opened.page.get_by_role("link", name="Scores").click()
-    assert (
-        opened.page.get_by_role("cell", name="scores.f1")
-        .or_(opened.page.get_by_role("rowheader", name="scores.f1", exact=True))
-        .is_visible()
-    )
+    opened.page.get_by_role("rowheader", name="scores.f1", exact=True).wait_for()
     opened.page.go_back()
     assert opened.status() == "6 of 42 examples"
     opened.page.get_by_role("link", name="The run").click()
     opened.page.get_by_text("Recipe, with all settings").click()
-    assert opened.page.get_by_text("bert-base-uncased").is_visible()
+    opened.page.get_by_text("bert-base-uncased").wait_for()
     assert opened.problems == []
 
 

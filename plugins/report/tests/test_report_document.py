@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -198,6 +199,11 @@ def test_data_end_no_script_and_stay_what_they_are(value):
     text = as_json({"x": value})
     assert not re.search("[<>&\u2028\u2029]", text)
     assert json.loads(text) == {"x": value}
+
+
+def test_numbers_that_json_does_not_have_are_left_out():
+    text = as_json({"x": [math.nan, math.inf, 1.5, (True, 2)]})
+    assert json.loads(text) == {"x": [None, None, 1.5, [True, 2]]}
 
 
 def test_the_policy_allows_this_script_and_this_style_alone():

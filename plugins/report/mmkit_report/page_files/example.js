@@ -42,7 +42,7 @@ const wordsOf = (example, item) => {
 const itemTable = (example, view) => {
   const rows = (view.findings || []).map((finding) => {
     const { gold, said } = itemsOf(example, view.prediction, finding);
-    const kind = h("span", { class: kindClass(finding[1]) }, DATA.kinds[finding[1]]);
+    const kind = h("span", { class: kindClass(finding[1]) }, nameOfKind(finding));
     return [kind, finding[0], wordsOf(example, gold), wordsOf(example, said), finding[4] === null ? "–" : finding[4].toFixed(3)];
   });
   const caption = DATA.runs.length > 1 ? `Items, ${view.name}` : "Items";

@@ -22,6 +22,8 @@ const replaceState = (changes) => history.replaceState(null, "", linkTo(changes)
 
 const kindClass = (kind) => (kind === RIGHT ? "right" : kind === MISSED ? "missed" : kind === SPURIOUS ? "spurious" : "wrong");
 
+const nameOfKind = ([what, kind]) => (what === "link" && DATA.kinds[kind] === "wrong label" ? "wrong entity" : DATA.kinds[kind]);
+
 // A finding is [what, kind, gold, predicted, score]; its items and labels are those of the example and the prediction.
 const itemsOf = (example, prediction, [what, , gold, said]) => {
   const list = what === "span" ? "spans" : "relations";
