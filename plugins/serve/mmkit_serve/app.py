@@ -65,6 +65,8 @@ def make_app(runs: Mapping[str, ServedRun], settings: Settings) -> ASGIApp:
     for run in runs.values():
         _add_run(app, run, answering)
     page.add(app)
+    if settings.key:
+        _describe_key(app)
     app_paths += [route.path for route in app.routes if hasattr(route, "path")]
     return Guard(app, settings, metrics, frozenset(runs), lambda: worker.full, queue_full)
 
@@ -185,6 +187,13 @@ def _add_links(app: FastAPI, run: ServedRun, answering: Answering, base: str, en
                 "the entity's image cannot be read", where=id, code="serve.no-such-entity"
             ) from None
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+
+def _describe_key(app: FastAPI) -> None:
+    """Let the description say how the key is sent, so that a client made from it asks for the key."""
+    described = app.openapi()
+    described.setdefault("components", {})["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    described["security"] = [{"key": []}]
 
 
 def _found(told: Told, html: bool) -> dict[str, Any]:

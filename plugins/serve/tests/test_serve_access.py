@@ -45,6 +45,9 @@ def test_a_key_is_needed_for_everything_with_data(serve: Served) -> None:
                 assert error(response) == (401, "serve.key")
                 assert response.headers["www-authenticate"] == "Bearer"
                 assert SECRET not in response.text
+        described = client.get("/openapi.json").json()
+        assert described["security"] == [{"key": []}]
+        assert described["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
         for path in ("/", "/healthz", "/docs", "/openapi.json", "/static/page.js"):
             assert client.get(path).status_code == 200
 

@@ -152,7 +152,9 @@ def test_a_linker_links_and_shows_its_entities(serve: Served, linker: Path) -> N
         link = client.post("/v1/runs/wiki/link", json={"text": text, "mention": "Jordan", "top": 3})
         assert link.json()["links"] == wanted
         fields = {"text": text, "mention": "Jordan", "top": "3"}
-        form = client.post("/v1/runs/wiki/link", files={name: (None, value) for name, value in fields.items()})
+        form = client.post(
+            "/v1/runs/wiki/link", files={name: (None, value) for name, value in fields.items()}
+        )
         assert form.json()["links"] == wanted
         bounds = client.post("/v1/runs/wiki/predict", json={"text": text, "mention": [2, 3]})
         assert [e["entity"] for e in bounds.json()["answer"]["links"][:3]] == [e["entity"] for e in wanted]

@@ -77,7 +77,8 @@ function showPhotos() {
     const image = document.createElement("img");
     Object.assign(image, { src: photo.url, alt: photo.file.name || `photo ${at + 1}` });
     const remove = document.createElement("button");
-    Object.assign(remove, { type: "button", textContent: `Remove ${image.alt}` });
+    Object.assign(remove, { type: "button", textContent: "Remove" });
+    remove.setAttribute("aria-label", `Remove ${image.alt}`);
     remove.addEventListener("click", () => {
       URL.revokeObjectURL(photo.url);
       state.photos.splice(at, 1);
@@ -141,11 +142,13 @@ function show() {
   if (!found) return;
   $("results").replaceChildren(...found.map((one) => article(one)));
   const without = state.blank ? "without the photos" : "with the photos";
-  const counts = found.map((one) => `${one.run.name}: ${items(current(one)).length} found`).join("; ");
+  const counts = found.map((one) => `${one.run.name}: ${count(current(one))} found`).join("; ");
   say(`${counts}${state.photos.length ? `, ${without}` : ""}`);
 }
 
 const current = (one) => (state.blank ? one.blank : one.photo).answer;
+
+const count = (answer) => (answer.links ? answer.links.length : items(answer).length);
 
 /* What was found, as rows that can be compared: [words, label, score, a key]. */
 function items(answer) {
@@ -212,7 +215,6 @@ function table(rows, different) {
     const row = body.insertRow();
     row.append(cell("td", words), cell("td", label), cell("td", score.toFixed(3)));
     if (different.has(key)) {
-      row.className = "changed-row";
       row.cells[0].classList.add("changed");
       row.cells[0].title = "only this run finds it";
     }
