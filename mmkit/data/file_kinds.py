@@ -257,7 +257,13 @@ def _of_line(item: dict[str, Any]) -> Looks:
         return replace(record, what=f"JSON lines of {record.what}")
     if record.kind == "posts":
         return _of_lines(item)
+    if _ID.search(next(iter(item), "")) is not None:
+        return Looks(record.what)
     return _of_object(next(iter(item.items()), None)) or Looks("a JSON object")
+
+
+_ID = re.compile(r"(?i)^((q|u|gu|wiki|wikidata|entity|page)?[_-]?id|key|index|title|name|label)$")
+"""What the first field of a record may be called, where a map of texts has an entity's id."""
 
 
 def _of_object(first: tuple[Any, ...] | None) -> Looks | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmkit.data.types import Span
@@ -77,6 +78,31 @@ class TagTable(dict[str, Tag]):
                 hint = "tags are O, B-TYPE and I-TYPE, or those of BIOES (E-, S-) and BILOU (L-, U-)"
                 if prefix == tag and prefix.upper() in self.prefixes:
                     hint = f"the type is missing after {prefix!r}: {prefix}-TYPE"
+                if (meant := _meant(tag, self.prefixes)) is not None:
+                    told = f"write {meant!r} for {tag!r}, and all tags of its kind in this way; {hint}"
+                    raise DataError(
+                        f"the tag {tag!r} is written in another way",
+                        where=where,
+                        hint=told,
+                        code="conll.tag-form",
+                    )
                 raise DataError(f"unknown tag {tag!r}", where=where, hint=hint, code="conll.unknown-tag")
             self[tag] = (PREFIXES[prefix], self.rename.get(label, label))
         return self[tag]
+
+
+_FORMS = re.compile(
+    r"(?P<first>[A-Za-z])[-_:.](?P<label>\S+)|(?P<type>\S+)[-_:.](?P<last>[A-Za-z])|(?P<outside>[o0])"
+)
+
+
+def _meant(tag: str, prefixes: Sequence[str]) -> str | None:
+    """The tag as it is written here, if it is one in another way: `b-PER`, `B_PER`, `PER-B`, `o`."""
+    found = _FORMS.fullmatch(tag)
+    if found is None:
+        return None
+    if found["outside"]:
+        return "O"
+    prefix, label = (found["first"], found["label"]) if found["first"] else (found["last"], found["type"])
+    meant = f"{prefix.upper()}-{label}"
+    return meant if prefix.upper() in prefixes and meant != tag else None

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from mmkit.data.crops import under
-from mmkit.data.image_paths import Photos
+from mmkit.data.image_paths import NO_NAME, Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.mel import AUTHORS, Listed, MelReader, Sentence
 from mmkit.data.problems import Place
@@ -184,7 +184,10 @@ class WikidiverseReader(MelReader):
         return unquote(title.replace("-", " ") if self.hyphens == "space" else title).strip()
 
     def _picture(self, node: Node) -> str | None:
-        if node.value is None or not node.text().strip():
+        if node.value is None:
+            return None
+        name = node.text().strip().rpartition("/")[2]
+        if not name or name.lower() in NO_NAME:  # its hash would name a photo that nobody has
             return None
         return picture_file(node.text(), self.image_names)
 

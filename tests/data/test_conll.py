@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
 from mmkit.data.conll import ConllImagesReader
+from mmkit.data.expected import records
 from mmkit.data.tags import OUTSIDE, chunks
 from mmkit.data.types import ORPHANS, Example, Image, Span
 from mmkit.errors import DataError
@@ -115,7 +116,7 @@ def test_text_alone_needs_no_post(tmp_path: Path) -> None:
         ("IMGID:1\na\tO\nb\tQ-PER\n", "conll.unknown-tag", r"x\.txt:3: .*'Q-PER'"),
         ("IMGID:1\na\tB-\n", "conll.unknown-tag", r"x\.txt:2: .*'B-'"),
         ("IMGID:1\na\tB- PER\n", "conll.unknown-tag", r"x\.txt:2: .*'B- PER'"),
-        ("IMGID:1\na\to\n", "conll.unknown-tag", r"x\.txt:2: .*'o'"),
+        ("IMGID:1\na\to\n", "conll.tag-form", r"x\.txt:2: .*'o'"),
         ("IMGID:\na\tO\n", "conll.no-image-name", r"x\.txt:1: .*`IMGID:`"),
         ("IMGID:1\na\tO\n\nb\tO\n", "conll.no-image-line", r"x\.txt:4: .*`IMGID:`"),
         (b"IMGID:1\ncaf\xe9\tO\n", "file.not-utf8", r"x\.txt:2: .*0xe9 .* 4 .* 12 "),
@@ -361,3 +362,30 @@ def test_the_cases_of_conll_files(path: Path) -> None:
     examples = list(reader)
     assert examples and all("DOCSTART" not in " ".join(example.tokens) for example in examples)
     assert examples[0].spans and examples[0].tokens[0] == "Mara"
+
+
+@pytest.mark.parametrize(
+    ("tag", "meant"),
+    [
+        ("b-PER", "B-PER"),
+        ("e-PER", "E-PER"),
+        ("B_PER", "B-PER"),
+        ("PER-B", "B-PER"),
+        ("PER_I", "I-PER"),
+        ("o", "O"),
+    ],
+)
+def test_tags_that_are_written_in_another_way_say_how(tag: str, meant: str, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text(f"Mara\t{tag}\nvisits\tO\n\n")
+    reader = ConllImagesReader(str(tmp_path), "x.txt", images=None)
+    with pytest.raises(DataError) as caught:
+        list(records(reader))
+    assert caught.value.code == "conll.tag-form"
+    assert f"write '{meant}' for '{tag}'" in caught.value.hint and "looks like" not in caught.value.hint
+
+
+@pytest.mark.parametrize("tag", ["X-PER", "PER", "-PER", "B-"])
+def test_what_is_no_tag_stays_unknown(tag: str, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text(f"Mara\t{tag}\nvisits\tO\n\n")
+    with raises("conll.unknown-tag"):
+        list(ConllImagesReader(str(tmp_path), "x.txt", images=None))

@@ -80,6 +80,8 @@ FILES = [
     ),
     (json.dumps({"1": MEL}), "a JSON object of records as MELBench has them", "mmkit.wikimel.v1"),
     (json.dumps({"Q1": "Mara [SEP]. singer"}), "a JSON object of texts by key", "mmkit.kb_json.v1"),
+    (json.dumps({"David": "a king"}), "a JSON object of texts by key", "mmkit.kb_json.v1"),
+    (json.dumps({"qid": "Q1", "caption": "Mara"}), "records with `qid`, `caption`", ""),
     (json.dumps({"1.jpg": ["a.jpg"]}), "a JSON object of lists by key", ""),
     (
         json.dumps([["Mara", "u", "t", []]]),

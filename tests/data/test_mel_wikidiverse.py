@@ -231,3 +231,10 @@ def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
         (tmp_path / "x.json").write_text(blocks[name], encoding="utf-8")
         instance = reader(str(tmp_path), "x.json")
         assert len(list(instance)) == 1 and not instance.repairs
+
+
+@pytest.mark.parametrize("url", ["", "  ", None, "nan", "None", "null", "https://", "https://example.org/"])
+def test_a_caption_whose_url_names_nothing_has_no_photo(url: str | None, tmp_path: Path) -> None:
+    reader = reader_of(tmp_path, [[SENTENCE, url, "sports", [HAWKS]]])
+    (x,) = reader
+    assert x.images == () and reader.repairs["record that names no photo"] == 1
