@@ -146,7 +146,7 @@ def check_unrun(block: Block) -> None:
             targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
             assert set(words[1:]) <= set(targets), block.place
         else:
-            known = words[0] == "export" or any((ROOT / word).exists() for word in words[:2])
+            known = words[0] in ("curl", "export") or any((ROOT / word).exists() for word in words[:2])
             assert known or block.need == "program", f"{block.place}: {words[0]}"
 
 

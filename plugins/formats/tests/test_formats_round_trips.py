@@ -156,7 +156,8 @@ def stored(name: str, tmp_path: Path, content: str, **settings: Any) -> tuple[st
 @in_files
 def test_doccano(tmp_path: Path, records: list[dict[str, Any]]) -> None:
     before, after = stored("doccano", tmp_path, lines([{**r, "id": i} for i, r in enumerate(records)]))
-    assert [json.loads(x) for x in after.strip("\n").split("\n")] == [json.loads(x) for x in before.strip("\n").split("\n")]
+    found, wanted = ([json.loads(x) for x in text.strip("\n").split("\n")] for text in (after, before))
+    assert found == wanted
 
 
 @given(tasks=st.lists(prodigy(), min_size=1, max_size=3))
