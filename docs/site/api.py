@@ -22,9 +22,11 @@ INTRODUCTION = """\
 What stands on this page is stable: before it changes, the old form warns, and CHANGELOG says so. Everything has types,
 which type checkers see (`py.typed`). mmkit's own plugins use nothing else (a test looks).
 
-    import mmkit
+```python
+import mmkit
 
-    model = mmkit.load("runs/demo")
+model = mmkit.load("runs/demo")
+```
 
 `import mmkit` takes no time: a name is imported when it is first used.
 """
