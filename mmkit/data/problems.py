@@ -58,8 +58,9 @@ class Problem:
 
     def said(self, places: Mapping[str, Place], shown: int = SHOWN) -> str:
         """The message: the problem, the first places, and the hint."""
-        named = [place_of(id, token, places) for id, token in self.at[:shown]]
-        rest = len(self.at) - len(named)
+        whole = list(dict.fromkeys(place_of(id, token, places) for id, token in self.at))  # each place once
+        named = whole[:shown]
+        rest = len(whole) - len(named)
         folder = os.path.commonprefix(named).rpartition(os.sep)[0]  # noqa: RUF071 - said once
         named = [name.removeprefix(f"{folder}{os.sep}") if i else name for i, name in enumerate(named)]
         where = ", ".join(named) + (f" and {rest} more" if rest else "")

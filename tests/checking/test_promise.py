@@ -61,7 +61,7 @@ def test_overlapping_spans_are_counted_and_named(tmp_path: Path, more: dict[str,
     [problem] = report.problems
     count = 10 if more == {"start": 1, "end": 6, "label": "LOC"} else 5  # it has both of the others in it
     assert problem.startswith(f"{count} spans overlap others ({count} {kind}")
-    assert f"{tmp_path}/train.jsonl:8 (post6), " in problem and f" and {count - 3} more\n" in problem
+    assert f"{tmp_path}/train.jsonl:8 (post6), " in problem and " and 2 more\n" in problem
     assert report.codes == ["task.span-overlap"]
 
 
