@@ -154,3 +154,17 @@ def test_a_decoder_that_links_nothing_has_no_entities(simple, tmp_path):
     (tmp_path / "tagger.cfg").write_text(text, encoding="utf-8")
     with raises(FIT, match=r"model\.entities: mmkit\.crf_tagger\.v1"):
         fitting_parts(load_recipe(tmp_path / "tagger.cfg"))
+
+
+def test_a_training_goes_on_with_the_run_s_entity_side(simple, tmp_path):
+    """`init_from`: encoders of entities are built from the run's files, and taken whole."""
+    recipe = changed(simple, tmp_path, entity_encoder(simple)).with_overrides(
+        {"training.epochs": 1, "model.entities.encoders.text.frozen": False}
+    )
+    start = train(recipe, tmp_path / "start", device="cpu", quiet=True)
+    still = {"training.init_from": start.run, "training.learning_rate": 0.0, "recipe.seed": 99}
+    further = train(recipe.with_overrides(still), tmp_path / "further", device="cpu", quiet=True)
+    section = "model.entities.encoders.text"
+    taken = further["init_from"]
+    assert taken["taken"][section]["whole"] == 37 and not taken["new"] and not taken["left"]
+    assert further.figures == start.figures
