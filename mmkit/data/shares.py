@@ -58,7 +58,7 @@ class Share(Reader):
         return self.reader.place
 
     @property
-    def errors(self) -> list[DataError] | None:  # type: ignore[override]
+    def errors(self) -> list[DataError] | None:
         return self.reader.errors
 
     @errors.setter
@@ -92,4 +92,4 @@ class Share(Reader):
         for record in self.reader:
             self.read += 1
             if self.low <= place_of(record) < self.high:
-                yield record  # type: ignore[misc]  # what the reader gives
+                yield record
