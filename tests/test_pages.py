@@ -70,6 +70,15 @@ def test_the_readme_works_as_it_stands(reader: Reader) -> None:
     assert len((reader.folder / "found.jsonl").read_text(encoding="utf-8").splitlines()) >= 2
 
 
+@pytest.mark.matrix
+def test_the_tutorial_ends_with_a_better_model(reader: Reader) -> None:
+    """Annotate, train, predict, correct, train further: on the same test posts, the second model is better."""
+    said = paste_all(blocks_of(ROOT / "docs/tutorial.md"), reader)
+    first, better = map(float, re.findall(r"^runs/(?:mine|better) ([\d.]+)$", said, re.MULTILINE))
+    assert 60 < first < 95 < better
+    assert re.search(r"^[1-9]\d* spans were right, [1-9]\d* had to be corrected$", said, re.MULTILINE)
+
+
 def paste_all(blocks: list[Block], reader: Reader) -> str:
     """Paste blocks in order; what cannot be run is checked. Returns what they print."""
     said = []
