@@ -19,7 +19,7 @@ from mmkit.cli import main
 from mmkit.recipe import load_recipe, parse_overrides
 from pages import ROOT, Block, Reader, blocks_of, check_options, commands_of, json_values
 
-PAGES = [ROOT / "README.md", ROOT / "docs/plugins.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs/plugins.md", ROOT / "docs/tutorial.md"]
 """Pages with tests of their own."""
 RUN = sorted(
     {
