@@ -381,3 +381,20 @@ def test_json_is_recognized_by_its_content_not_its_name(here: Path) -> None:
     (here / "mine" / "export.txt").write_text(json.dumps(tasks))
     recipe, _ = started("mine")
     assert recipe.part("data.train", "readers") == "mmkit.jmere.v1"
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "task", "said"),
+    [
+        ("cp_mner", "entities", "pictures are missing for 4 of 1,188 posts"),
+        ("twitter2017", "entities", "task: entities; posts: train 3,373, dev 723, test 723"),
+        ("mnre", "relations", "task: relations; posts: train 12,247, dev 1,624, test 1,614"),
+        ("mel/wikimel.json", "links", "task: links; posts: train 20,574, dev 2,634, test 2,638"),
+    ],
+)
+def test_published_data(here: Path, shared: Path, folder: str, task: str, said: str) -> None:
+    recipe, found = started(str(shared / "data" / folder))
+    assert said in found
+    assert recipe.build("model.decoder").task.name == task
