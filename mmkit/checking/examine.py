@@ -52,7 +52,7 @@ def examine(
         if name != ENTITIES:
             _records(report, recipe, parts, base, annotated, trained_on, trained_on or not training)
             if not trained_on:
-                _scoring(report, recipe, metrics, training)
+                _scoring(report, recipe, metrics, task, training)
         if pictures:
             _pictures(report, recipe, parts, all_pictures, decode)
     if "train" in reports:
@@ -168,7 +168,9 @@ def _absent(recipe: Recipe) -> dict[str, str]:
     return {setting: label for setting, label in named.items() if isinstance(label, str)}
 
 
-def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric], training: bool) -> None:
+def _scoring(
+    report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric], task: Task, training: bool
+) -> None:
     """What prevents the scoring of a split; for `dev`, also whether it has what `training.score` counts."""
     examples = report.split.examples
     said: dict[str, Problem] = {}
@@ -176,7 +178,7 @@ def _scoring(report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric],
         said |= {problem.what: problem for problem in metric.examine(examples)}
     for problem in said.values():
         report.add(problem)
-    figures = None if said else of_perfect_predictions(metrics, examples)
+    figures = None if said else of_perfect_predictions(metrics, examples, task.right)
     if figures is None:
         return
     wanted = weights_of(recipe.training.score) if training and report.split.name == "dev" else {}

@@ -13,7 +13,7 @@ from mmkit.data.types import Example, GoldRank, Prediction
 
 
 class Metric(ABC):
-    """Accumulates over batches. For every score that it reports, higher is better."""
+    """Accumulates over batches. For every score that it reports, higher is better. The constructor calls `reset`."""
 
     strings: bool = False
     """Whether it reads the note `mmkit.data.strings.STRINGS`: items that are given by words, without positions."""

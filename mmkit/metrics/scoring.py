@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.errors import DataError, RecipeError
@@ -88,13 +88,18 @@ def check_score(metrics: Mapping[str, Metric], wanted: str | Mapping[str, float]
 
 
 def of_perfect_predictions(
-    metrics: Mapping[str, Metric], examples: Sequence[Example]
+    metrics: Mapping[str, Metric],
+    examples: Sequence[Example],
+    right: Callable[[Example], Prediction] = Prediction.of,
 ) -> dict[str, float] | None:
-    """The scores of a model that is always right; None if a metric needs more than the gold data for them."""
+    """The scores of a model that is always right; None if a metric needs more than the gold data for them.
+
+    `right` gives the right prediction for an example (`Task.right`).
+    """
     found = GoldRank(1, True, 1)
     ranks = [found if example.entity is not None else GoldRank(None, False, None) for example in examples]
     try:
-        return score(metrics, examples, [Prediction.of(example) for example in examples], ranks)
+        return score(metrics, examples, [right(example) for example in examples], ranks)
     except DataError:
         return None
 

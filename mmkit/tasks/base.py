@@ -191,6 +191,13 @@ class Task(ABC):
 
     # What it answers
 
+    def right(self, example: Example) -> Prediction:
+        """The prediction of a model that is always right, with which checks try the metrics.
+
+        Override it if predictions contain more than spans, relations and links: a note, for example.
+        """
+        return Prediction.of(example)
+
     def answer(self, example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> Answer:
         """A prediction with the words and names for people.
 

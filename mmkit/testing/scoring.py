@@ -19,22 +19,24 @@ def check_metric(
     settings: Mapping[str, Any] | None = None,
     *,
     examples: Sequence[Example] | None = None,
+    right: Sequence[Prediction] | None = None,
     wrong: Sequence[Prediction] | None = None,
     ordered: bool = False,
 ) -> None:
-    """Check a metric on predictions that are all right (`Prediction.of`), all wrong, and mixed.
+    """Check a metric on predictions that are all right, all wrong, and mixed.
 
     - Scores are numbers in [0, 1], or not a number (NaN) where there is nothing to score.
     - No score is lower for right predictions than for wrong ones, and at least one is higher.
     - `compute` gives the same when it is called twice, and the same after `reset` as a new metric.
     - Batches make no difference, and neither does the order, unless it is `ordered`.
 
-    `wrong` predictions find nothing by default. Raises `AssertionError`.
+    `right` predictions are made with `Prediction.of` by default, and `wrong` ones find nothing. Raises
+    `AssertionError`.
     """
     checked: CheckedPart[Metric] = CheckedPart("metrics", metric, settings)
     examples = list(examples or stand_in_examples())
     wrong = list(wrong or (Prediction(example.id) for example in examples))
-    right = [Prediction.of(example) for example in examples]
+    right = list(right or (Prediction.of(example) for example in examples))
     good, bad = list(zip(examples, right, strict=True)), list(zip(examples, wrong, strict=True))
     mixed = [*good[:1], *bad[1:]]  # no half, which right and wrong ones together are too
     made = checked.fresh()
