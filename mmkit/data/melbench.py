@@ -46,7 +46,7 @@ def melbench_records(reader: Reader) -> Iterator[tuple[str, Node]]:
         node = Node(record, f"{reader.path}, record {key!r}")
         try:
             node.object()
-            name = _id(node["id"]) if listed else key
+            name = _id(node["id"]) if listed else str(key)
         except DataError as error:
             reader.refuse(error)
             continue
