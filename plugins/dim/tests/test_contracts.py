@@ -29,6 +29,6 @@ def test_the_recipe(tmp_path: Path) -> None:
     check_recipe("dim_wikimel", folder=tmp_path, at_least=0.95, beats_blank=0.25, resumes=False)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_the_recipe_with_the_papers_form(tmp_path: Path) -> None:
     check_recipe("dim_wikimel", {"model.fuser.form": "paper"}, folder=tmp_path, at_least=0.9, resumes=False)

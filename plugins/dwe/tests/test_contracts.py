@@ -20,7 +20,7 @@ def test_the_annotators(name: str, tmp_path: Path) -> None:
     check_annotator(name, folder=tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_the_recipe_beats_text_alone_too(tmp_path: Path) -> None:
     figures = check_recipe("dwe_wikimel", folder=tmp_path, at_least=0.95, beats_blank=0.25, resumes=False)
     text = train_on_sample("text_only_wikimel", tmp_path / "text")["figures"]["test"]

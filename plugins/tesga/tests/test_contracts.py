@@ -67,14 +67,7 @@ def test_the_metric(settings: dict[str, Any]) -> None:
     check_metric("tesga.joint_f1.v1", settings)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        "tesga_jmere",
-        pytest.param("tesga_twitter15", marks=pytest.mark.matrix),
-        pytest.param("tesga_mnre", marks=pytest.mark.matrix),
-    ],
-)
+@pytest.mark.matrix
+@pytest.mark.parametrize("recipe", ["tesga_jmere", "tesga_twitter15", "tesga_mnre"])
 def test_the_recipes(recipe: str, tmp_path: Path) -> None:
     check_recipe(recipe, folder=tmp_path, at_least=0.9, beats_blank=0.25, resumes=False)
