@@ -28,6 +28,9 @@ SECTIONS = {
 UPDATES = 250
 """Untrained encoders have everything to learn: with `--tiny`, a few records are read often enough for these updates."""
 
+EPOCHS = 80
+"""But not more often, because each epoch is followed by an evaluation."""
+
 TOLD = (
     "tiny untrained encoders stand in for the recipe's own (--tiny): the scores say nothing about the method"
 )
@@ -93,7 +96,7 @@ def tiny(recipe: RecipeSource) -> Recipe:
     settings = {name: value for name, value in recipe.sample_settings.items() if not name.startswith("data.")}
     if "training.epochs" in settings and train:
         batch_size = settings.get("training.batch_size", recipe.training.batch_size)
-        needed = ceil(UPDATES / ceil(len(train) / batch_size))
+        needed = min(EPOCHS, ceil(UPDATES / ceil(len(train) / batch_size)))
         settings["training.epochs"] = max(settings["training.epochs"], needed)
     made = {name: value for name, value in stand_ins(recipe, train).items() if name not in given}
     return recipe.with_overrides({**settings, **made, "recipe.tiny": True})
