@@ -162,6 +162,8 @@ def check_unrun(block: Block) -> None:
 @functools.cache
 def check_recipe(recipe: str, overrides: tuple[str, ...]) -> None:
     load_recipe(recipe, parse_overrides(list(overrides)))
+    if Path(recipe).suffix and ROOT not in Path(recipe).parents:
+        return  # one's own recipe, whose labels are not those of the sample
     done = CliRunner().invoke(main, ["check", recipe, "--sample"])
     assert done.exit_code == 0, f"{recipe}\n{done.output}"
 
