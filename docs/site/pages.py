@@ -76,9 +76,13 @@ def reference() -> None:
     package = ROOT / "mmkit"
     folders = {path.parent.name for path in package.glob("*/__init__.py")} - INTERNAL
     if folders != set(ROOMS):
-        raise SystemExit(f"docs/site/pages.py: ROOMS and the folders differ in {sorted(folders ^ set(ROOMS))}")
+        raise SystemExit(
+            f"docs/site/pages.py: ROOMS and the folders differ in {sorted(folders ^ set(ROOMS))}"
+        )
     for room, title in ROOMS.items():
-        write(f"reference/{room}.md", page(title, [f"mmkit.{room}.{name}" for name in modules(package / room)]))
+        write(
+            f"reference/{room}.md", page(title, [f"mmkit.{room}.{name}" for name in modules(package / room)])
+        )
     write("reference/top.md", page("Top of the package", [f"mmkit.{name}" for name in modules(package)]))
 
 

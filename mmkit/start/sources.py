@@ -70,8 +70,8 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
             unused.append(path)
     if errors and not any(not source.entities for source in found):
         raise next(iter(errors.values()))
-    for path, error in errors.items():
-        choices.say(f"not used: {path}, which cannot be read ({error.what})")
+    for path, problem in errors.items():
+        choices.say(f"not used: {path}, which cannot be read ({problem.what})")
     if unused:
         told = few([str(path.relative_to(folder.path)) for path in unused])
         if not found:

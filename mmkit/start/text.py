@@ -104,10 +104,8 @@ def _fitted(section: Section, data: Data) -> str:
     if section.name == "model.decoder":
         for setting, kind in LABELS.items():
             if data.labels.get(kind):
-                told = value(list(data.labels[kind]))
-                text = re.sub(
-                    rf"^{setting} = .*$", lambda _, t=told, s=setting: f"{s} = {t}", text, flags=re.MULTILINE
-                )
+                line = f"{setting} = {value(list(data.labels[kind]))}".replace("\\", r"\\")
+                text = re.sub(rf"^{setting} = .*$", line, text, flags=re.MULTILINE)
     if data.none_label and (section.name == "model.decoder" or section.name.startswith("metrics.")):
         text = _with_none(text, data.none_label)
     if section.name == "backbones" and data.foreign:
