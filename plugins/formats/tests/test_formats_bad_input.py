@@ -221,7 +221,9 @@ def test_files_that_are_mixed_up_are_refused(tmp_path: Path, wanted: str, given:
 
 @pytest.mark.parametrize("wanted", READERS)
 @pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n" + b"\0" * 30, gzip.compress(b"{}"), b"\0" * 2000, b"<html>"]
+    "content",
+    [b"\x89PNG\r\n\x1a\n" + b"\0" * 30, gzip.compress(b"{}", mtime=0), b"\0" * 2000, b"<html>"],
+    ids=["png", "gzip", "zeros", "html"],
 )
 def test_files_of_no_format_are_refused(tmp_path: Path, wanted: str, content: bytes) -> None:
     if wanted == "spacy":
