@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """What a figure depends on: processor, cores, GPU, versions, day."""
+    """What a result depends on: processor, cores, GPU, versions, day."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():

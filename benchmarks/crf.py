@@ -2,7 +2,7 @@
 
     python benchmarks/crf.py [--device cuda]
 
-Both run the same inputs turn by turn in one process; figures are medians. Results are printed and written to
+Both run the same inputs in one process, in turn. Times are medians. Results are printed and written to
 `benchmarks/results/crf.json`.
 """
 

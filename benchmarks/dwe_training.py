@@ -2,12 +2,14 @@
 
     python benchmarks/dwe_training.py
 
-18,000 mentions, 17,000 entities, features 512 wide, batch 128, of which no picture and no text is real: what counts
-is how features come to the network, and both sides train the same layers. `mmkit` runs the recipe's own loop:
-features gathered from tables, negatives drawn on the device, batch by batch. `per example` does as the authors'
-code: every item of its dataset reads its features one by one (entities' from an HDF5 file, mentions' from a list)
-and draws its negative in Python; batches are padded and stacked row by row. Each side runs in a process of its own;
-the sides take turns, and the ratio is the median of theirs.
+There are 18,000 mentions and 17,000 entities, features are 512 wide, and a batch has 128 mentions. Images and texts are
+not real: this measures how features come to the network, and both sides train the same layers.
+
+- `mmkit` runs the recipe's own loop. A batch's features are read from tables, and its negatives are chosen on the device.
+- `per example` does what the authors' code does. Each item of the dataset reads its own features (an entity's from an
+  HDF5 file, a mention's from a list) and chooses its negative in Python. Batches are padded and stacked row by row.
+
+Each side runs in its own process. The sides take turns, and the ratio is that of their medians.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ class Keys(ItemSource[str, Tensor]):
 
 
 class Drawn(ItemEncoder):
-    """Stands for CLIP: a vector drawn from the item's key, so that storing costs nothing worth measuring."""
+    """Stands for CLIP: a random vector that follows from the item's key, so that storing costs nothing worth measuring."""
 
     provides = frozenset({"pooled", "mask"})
     version = "drawn"
@@ -138,7 +140,7 @@ def make_data(folder: Path, size: Size) -> tuple[list[Example], KnowledgeBase]:
 
 
 def make_model(base: KnowledgeBase) -> tuple[Model, Any]:
-    """The recipe's fuser and decoder over drawn features."""
+    """The recipe's fuser and decoder over synthetic features."""
     recipe = load_recipe(ROOT / "recipes" / "dwe_wikimel.cfg")
     encoders = {name: Drawn(name, PARTS if name == "parts" else 1) for name in recipe.parts("model.encoders")}
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Everything that is to be known of mmkit on a GPU, in one command: is it right there, and how fast is it.
+"""Checks mmkit on a GPU, in one command: whether results are right there, and how fast it is.
 
     python benchmarks/gpu.py                      # all sections, under 8 minutes on an H100
     python benchmarks/gpu.py --list

@@ -2,12 +2,16 @@
 
     python benchmarks/hvpnet_training.py
 
-Both sides train the same network: bert-base and ResNet-50 in their real shapes with random weights, 13 tags,
-a photo and three crops a tweet, batch 8, drawn pictures of 500 × 375. `recomputed` decodes and encodes all
-four pictures of a tweet in every epoch and pads every sentence to 80 subwords, as the authors' code does;
-`stored` encodes each picture once (reported apart) and then gathers, in batches of like lengths. Each side
-runs in a process of its own, so that its peak memory is its own. Sentences have the lengths of real tweets (8
-to 35 words, about 1.4 subwords a word).
+Both sides train the same network: bert-base and ResNet-50 in their real shapes with random weights, 13 tags, batches
+of 8. A tweet has a photo and three crops: synthetic images of 500 × 375.
+
+- `recomputed` decodes and encodes all four images of a tweet in every epoch, and pads every sentence to 80 subwords,
+  as the authors' code does.
+- `stored` encodes each image once (its time is reported separately). Then it reads the stored features, in batches of
+  sentences of similar lengths.
+
+Each side runs in its own process, so the two peaks of memory are separate. Sentences are as long as real tweets: 8 to
+35 words, with about 1.4 subwords a word.
 """
 
 from __future__ import annotations

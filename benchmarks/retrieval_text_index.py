@@ -2,11 +2,11 @@
 
     python benchmarks/retrieval_text_index.py [--paragraphs 1000000] [--queries 1000]
 
-Articles of four paragraphs are drawn from a vocabulary of a million words whose frequencies fall off as Zipf's;
-paragraphs have 40 to 120 words, and queries, like posts, 8 to 24. The corpus is written as jsonlines and indexed as
-`mmkit retrieval build-index` does, in a process of its own that reports its peak memory ("own" without mapped files,
-"resident" with those pages of them that were in memory). Another process opens the index, which reads it whole to
-compare checksums, and searches: queries all at once on one thread and on two, then one by one. Results are printed
+Articles are synthetic. Each has four paragraphs of 40 to 120 words, from a vocabulary of a million words whose
+frequencies follow Zipf's law. Queries have 8 to 24 words, as posts have. The corpus is written as jsonlines and indexed
+as `mmkit retrieval build-index` does it, in its own process. This process reports its peak memory: "own" without mapped
+files, "resident" with those of their pages that were in memory. Another process opens the index, which reads all of it to
+compare checksums. It then searches: all queries at once on one thread and on two, then one by one. Results are printed
 and written to `benchmarks/results/retrieval_text_index.json`.
 """
 

@@ -1,4 +1,4 @@
-"""Reading a MediaWiki dump: wikitext a second, and memory, which is not to grow with the dump.
+"""Reading a MediaWiki dump: wikitext a second, and memory, which must not grow with the dump.
 
     python benchmarks/retrieval_wikipedia.py [--megabytes 10 40]
 
