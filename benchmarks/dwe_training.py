@@ -5,7 +5,8 @@
 There are 18,000 mentions and 17,000 entities, features are 512 wide, and a batch has 128 mentions. Images and texts are
 not real: this measures how features come to the network, and both sides train the same layers.
 
-- `mmkit` runs the recipe's own loop. A batch's features are read from tables, and its negatives are chosen on the device.
+- `mmkit` runs the recipe's own loop. A batch's features are read from tables, and its negatives are chosen on the
+  device.
 - `per example` does what the authors' code does. Each item of the dataset reads its own features (an entity's from an
   HDF5 file, a mention's from a list) and chooses its negative in Python. Batches are padded and stacked row by row.
 
@@ -94,7 +95,7 @@ class Keys(ItemSource[str, Tensor]):
 
 
 class Drawn(ItemEncoder):
-    """Stands for CLIP: a random vector that follows from the item's key, so that storing costs nothing worth measuring."""
+    """Stands for CLIP: a random vector made from the item's key, because storing should cost next to nothing."""
 
     provides = frozenset({"pooled", "mask"})
     version = "drawn"

