@@ -6,8 +6,8 @@ Articles are synthetic. Each has four paragraphs of 40 to 120 words, from a voca
 frequencies follow Zipf's law. Queries have 8 to 24 words, as posts have. The corpus is written as jsonlines and indexed
 as `mmkit retrieval build-index` does it, in its own process. This process reports its peak memory: "own" without mapped
 files, "resident" with those of their pages that were in memory. Another process opens the index, which reads all of it
-to compare checksums. It then searches: all queries at once on one thread and on two, then one by one. Results are printed
-and written to `benchmarks/results/retrieval_text_index.json`.
+to compare checksums. It then searches: all queries at once on one thread and on two, then one by one. Results are
+printed and written to `benchmarks/results/retrieval_text_index.json`.
 """
 
 from __future__ import annotations
