@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import itertools
@@ -213,6 +214,16 @@ def test_a_time_limit_leaves_nothing_behind() -> None:
         assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 0
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
     assert signal.getsignal(signal.SIGVTALRM) is before
+
+
+def test_a_limit_that_is_swallowed_is_raised_again() -> None:
+    """Python ignores exceptions in finalizers and in callbacks of its garbage collector."""
+    with pytest.raises(OutOfTime), time_limit(0.02):
+        with contextlib.suppress(OutOfTime):
+            while True:
+                pass
+        while True:
+            pass
 
 
 @pytest.mark.parametrize("number", ["xD800", "55296", "xDFFF"])

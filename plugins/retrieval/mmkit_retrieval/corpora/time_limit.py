@@ -8,6 +8,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+AGAIN = 0.5
+"""Seconds after which `OutOfTime` is raised again: Python drops an exception in a callback of its garbage collector."""
+
 
 class OutOfTime(Exception):  # noqa: N818 - not a mistake
     """The work needed more time than allowed."""
@@ -34,7 +37,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGVTALRM, end)
     try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
         try:
             yield
         finally:
