@@ -160,10 +160,13 @@ def test_ids_of_entities_that_are_not_unique_are_named_with_their_places(
     assert caught.value.code == "knowledge.duplicate-id" and str(caught.value) in said
 
 
-def test_of_many_ids_that_are_not_unique_a_few_are_named(tmp_path: Path) -> None:
+def test_of_many_ids_that_are_not_unique_a_few_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     lines = "".join(f'{{"id": "Q{i % 50}", "name": "n"}}\n' for i in range(200))
     (tmp_path / "base.x").write_text(lines, encoding="utf-8")
-    settings = {"@readers": "mmkit.kb_jsonl.v1", "root": str(tmp_path), "file": "base.x"}
+    settings = {"@readers": "mmkit.kb_jsonl.v1", "root": "", "file": "base.x"}
     recipe = recipe_of(tmp_path, SOUND, DEV, {f"data.entities.{k}": v for k, v in settings.items()})
     [said] = check(recipe)["entities"].problems
     assert "150 entities have" in said and "and 1 more" in said and len(said) < 1500

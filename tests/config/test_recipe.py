@@ -53,7 +53,7 @@ def test_a_recipe_is_filled_and_resolved(make: Make) -> None:
     assert (
         recipe.parts("annotators") == recipe.parts("nowhere.at_all") == recipe.parts("training.epochs") == []
     )
-    assert recipe.parts("training.groups") == ["crf", "rest"]
+    assert list(recipe.training.groups) == ["crf", "rest"]
 
 
 def test_training_settings_become_an_object(make: Make) -> None:

@@ -35,7 +35,7 @@ def test_a_model_that_is_not_there_is_found_before_it_is_asked() -> None:
     ("environment", "settings", "said"),
     [
         ({}, {"model": "m"}, "this server needs a key"),
-        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, {}, "no language model is named"),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, {}, "no language model is given"),
         ({"OPENAI_BASE_URL": "server"}, {"model": "m"}, "the chat server's address is not a web address"),
         ({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://a.test/v1"}, {"model": "m"}, "in plain text"),
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, {"model": "m"}, ""),
