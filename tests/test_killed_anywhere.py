@@ -151,10 +151,10 @@ EVALUATE = (
     + """
 run = folder / "run"
 trained(sys.argv[2], run, epochs=1)
-WRITTEN = ["predictions/test.jsonl", "evaluations/test.json"]
+WRITTEN = ["predictions/test.jsonl", "evaluations/test.json", "errors/test.jsonl"]  # mmkit-report writes the last
 
 def fresh():
-    remove(run / "predictions", run / "evaluations")
+    remove(run / "predictions", run / "evaluations", run / "errors")
 
 def compare():
     assert listed(run) == sorted(RUN + WRITTEN), listed(run)
