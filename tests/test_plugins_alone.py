@@ -128,14 +128,14 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         return
     if plugin == "report":
         options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
-        run("train", "text_only_mnre", *options)
+        run("train", "text_only_mnre", *options, "--training.eval_from", "1")
         run("evaluate", "run", "--quiet", "--device", "cpu")
         wrong = (tmp_path / "run/errors/test.jsonl").read_text(encoding="utf-8").count("\n") - 1
         assert f"{wrong} of " in run("errors", "run")
         return
     if plugin == "serve":
         options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
-        run("train", "text_only_mnre", *options)
+        run("train", "text_only_mnre", *options, "--training.eval_from", "1")
         command = [programs / "mmkit", "serve", "run", "--port", "0", "--device", "cpu"]
         with subprocess.Popen(
             command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True
