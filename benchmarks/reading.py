@@ -1,6 +1,6 @@
 """How fast posts are read, on one core, and whether memory stays flat: jsonlines and parquet.
 
-    python benchmarks/reading.py                     # a million posts, as measured for docs/status.md
+    python benchmarks/reading.py                     # a million posts, as measured for docs/formats.md
     python benchmarks/reading.py --posts 20000       # a quick look
 
 Posts are generated: 16 words, a photo, two spans. jsonlines are read by `mmkit.jsonl.v1`, as canonical records (tokens
