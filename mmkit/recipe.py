@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -28,9 +27,10 @@ from mmkit.config.text import Source, Tree, literal, parse_overrides, read, writ
 from mmkit.config.upgrade import upgrade
 from mmkit.config.values import Problem, Problems, construct, plain, shown
 from mmkit.data.shares import Share, bounds_of
-from mmkit.errors import PartError, RecipeError, did_you_mean, near_misses
+from mmkit.errors import PartError, RecipeError, did_you_mean
+from mmkit.recipe_names import locate
 
-__all__ = ["Recipe", "RecipeSource", "known_recipes", "load_recipe", "parse_overrides"]
+__all__ = ["Recipe", "RecipeSource", "load_recipe", "parse_overrides"]
 
 
 def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -42,7 +42,7 @@ def load_recipe(source: RecipeSource, overrides: Mapping[str, Any] | None = None
     """
     if isinstance(source, Recipe):
         return source.with_overrides(overrides) if overrides else source
-    content = source_of(source) if isinstance(source, Mapping) else read(_locate(source))
+    content = source_of(source) if isinstance(source, Mapping) else read(locate(source))
     return Recipe(content, overrides or {})
 
 
@@ -298,106 +298,3 @@ def _section(
 
 def _names_part(section: str, overrides: Mapping[str, Any]) -> bool:
     return any(name.startswith(f"{section}.@") for name in overrides)
-
-
-# -- finding -------------------------------------------------------------------------------------------------
-
-
-def recipe_folders() -> list[Path]:
-    """Where recipes come from: mmkit's own folder, and those of plugins."""
-    package = Path(__file__).resolve().parent
-    installed, checkout = package / "recipes", package.parent / "recipes"
-    folders = [installed if installed.is_dir() else checkout]
-    for plugin, its_folders in hooks.call_each("mmkit_recipe_folders"):
-        try:
-            folders += [Path(folder).resolve() for folder in its_folders]
-        except TypeError:
-            hooks.broken[plugin] = f"mmkit_recipe_folders must return a list of paths, not {its_folders!r}"
-    return list(dict.fromkeys(folders))
-
-
-def known_recipes() -> dict[str, list[Path]]:
-    """File name → the recipes of that name. Copies of one (a package's and the repository's) are one."""
-    known: dict[str, list[Path]] = {}
-    for folder in recipe_folders():
-        for file in sorted(folder.glob("*.cfg")):
-            same_name = known.setdefault(file.name, [])
-            if not any(file.read_bytes() == other.read_bytes() for other in same_name):
-                same_name.append(file)
-    return known
-
-
-def recipes_with(section: str, like: str = "") -> list[str]:
-    """Names of known recipes that have a section, or one within it; first those that share words with `like`."""
-    header = re.compile(rf"^\[{re.escape(section)}[.\]]", re.MULTILINE)
-    words = set(like.split("_"))
-    found = {
-        file.stem
-        for files in known_recipes().values()
-        for file in files
-        if header.search(file.read_text(encoding="utf-8", errors="replace"))
-    }
-    return sorted(found, key=lambda name: (-len(words & set(name.split("_"))), name))
-
-
-def _recipes_in(folder: Path) -> str:
-    """Which recipe may be meant by a folder."""
-    if (folder / "recipe.cfg").is_file():
-        return (
-            f"this is a run: score it with `mmkit evaluate {folder}`; its recipe is {folder / 'recipe.cfg'}"
-        )
-    names = sorted(file.name for file in folder.glob("*.cfg"))
-    if names:
-        return f"there is {', '.join(names[:SHOWN])} in it"
-    return "name a recipe: a file, or one that comes with mmkit"
-
-
-SHOWN = 3
-"""Recipes of a folder that are named in a hint."""
-
-
-def shadowed(source: str | Path) -> Path | None:
-    """The recipe called `source` that comes with mmkit or a plugin, if a file of this folder is used instead."""
-    path = Path(source)
-    here = _here(path)
-    if here is None or path.parent != Path() or path.is_absolute():
-        return None
-    others = known_recipes().get(here.name, [])
-    return next((other for other in others if other.read_bytes() != here.read_bytes()), None)
-
-
-def _here(path: Path) -> Path | None:
-    """The file that a path means, or a name without its ending."""
-    named = (
-        [path] if path.suffix == ".cfg" else [path, path.with_name(f"{path.name}.cfg")] if path.name else []
-    )
-    return next((file for file in named if file.is_file()), None)
-
-
-def _locate(source: str | Path) -> Path:
-    path = Path(source)
-    if (here := _here(path)) is not None:
-        return here
-    if path.is_dir() and not (path.parent == Path() and f"{path.name}.cfg" in known_recipes()):
-        raise RecipeError(
-            "is a folder, not a recipe", where=path, hint=_recipes_in(path), code="recipe.is-a-folder"
-        )
-    known = known_recipes()
-    name = path.name if path.suffix else f"{path.name}.cfg"
-    found = known.get(name, []) if path.parent == Path() else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise RecipeError(
-            f"several recipes are called {name}: {', '.join(map(str, found))}",
-            hint="give the path of one",
-            code="recipe.ambiguous",
-        )
-    stems = {Path(one).stem for one in known}  # without the ending, which would make all names similar
-    near = [path.stem] if name in known else near_misses(path.stem, stems)
-    hint = (
-        did_you_mean(path.stem, near)
-        if near
-        else f"recipes that come with mmkit: {', '.join(sorted(known)) or 'none'}"
-    )
-    raise RecipeError("there is no such recipe", where=path, hint=hint, code="recipe.missing")

@@ -14,7 +14,8 @@ from mmkit.cli import main
 from mmkit.config.check import check
 from mmkit.config.values import Problems
 from mmkit.hooks import hookimpl, registered
-from mmkit.recipe import known_recipes, load_recipe
+from mmkit.recipe import load_recipe
+from mmkit.recipe_names import known_recipes
 
 MINIMAL = "[recipe]\nformat = 1\n"
 

@@ -16,7 +16,8 @@ import pytest
 
 from mmkit.data.jsonl import read_jsonl
 from mmkit.loading.sample import sampled
-from mmkit.recipe import known_recipes, load_recipe
+from mmkit.recipe import load_recipe
+from mmkit.recipe_names import known_recipes
 from mmkit.runs.folder import COMPLETE, Run
 from mmkit.training.train import train
 

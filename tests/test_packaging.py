@@ -12,7 +12,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from mmkit.recipe import known_recipes, load_recipe
+from mmkit.recipe import load_recipe
+from mmkit.recipe_names import known_recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = [ROOT, *sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))]
@@ -75,6 +76,6 @@ def test_copies_of_a_recipe_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Where the core is installed from its wheel and a plugin from the repository, say."""
     for recipe in ("text_only_mnre.cfg", "tesga_mnre.cfg"):
         (tmp_path / recipe).write_bytes((ROOT / "recipes" / recipe).read_bytes())
-    monkeypatch.setattr("mmkit.recipe.recipe_folders", lambda: [tmp_path, ROOT / "recipes"])
+    monkeypatch.setattr("mmkit.recipe_names.recipe_folders", lambda: [tmp_path, ROOT / "recipes"])
     assert [len(files) for files in known_recipes().values()] == [1] * len(RECIPES)
     assert load_recipe("text_only_mnre").path == tmp_path / "text_only_mnre.cfg"

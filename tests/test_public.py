@@ -179,7 +179,7 @@ def test_a_use_of_something_private_is_found(tmp_path: Path) -> None:
         "from mmkit.training.loop import Progress\n"
         "from mmkit.encoders.transformer import no_bars\n"
         "from mmkit.files import atomic\n"
-        "from mmkit.recipe import _locate\n"
+        "from mmkit.recipe import _checked\n"
         "from mmkit import Example, errors\n"
         "import mmkit.model\n"
     )

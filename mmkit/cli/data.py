@@ -48,7 +48,7 @@ def annotate(
     loaded = recipe_from(recipe, context, sample)
     names = loaded.parts("annotators")
     if not names:
-        from mmkit.recipe import recipes_with
+        from mmkit.recipe_names import recipes_with
 
         echo(f"{loaded.path}: the recipe has no [annotators], so there is nothing to annotate")
         if others := recipes_with("annotators", loaded.name):

@@ -48,7 +48,8 @@ def recipe_from(source: str, context: click.Context, sample: bool = False, tiny:
         raise click.UsageError(
             "--sample has tiny encoders anyway; --tiny is for your own data: give one of them"
         )
-    from mmkit.recipe import load_recipe, parse_overrides, shadowed
+    from mmkit.recipe import load_recipe, parse_overrides
+    from mmkit.recipe_names import shadowed
     from mmkit.terminal import echo
 
     recipe = load_recipe(source, {} if sample else parse_overrides(context.args))

@@ -19,7 +19,7 @@ from mmkit.config.references import resolve
 from mmkit.config.text import Tree, read
 from mmkit.config.values import Problems
 from mmkit.errors import RecipeError
-from mmkit.recipe import known_recipes
+from mmkit.recipe_names import known_recipes
 
 BUILT = ("run", "index")
 """Settings of encoders and annotators that name what is made before: a trained run, an index."""

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmkit.cli import main
-from mmkit.recipe import recipes_with
+from mmkit.recipe_names import recipes_with
 from mmkit.tasks import LinkTask, PairTask, SpanTask, Task
 from posts import CLASSIFIER, pair, post, recipe_of
 from raising import raises

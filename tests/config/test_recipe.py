@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mmkit import hooks
 from mmkit.config.settings import GroupSettings, TrainingSettings
-from mmkit.recipe import known_recipes, load_recipe
+from mmkit.recipe import load_recipe
+from mmkit.recipe_names import known_recipes
 from raising import raises
 from recipe_parts import Make, Window, refusal
 

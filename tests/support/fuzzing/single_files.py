@@ -12,7 +12,8 @@ from mmkit import registry
 
 
 def recipe(folder: Path, _: str) -> Target:
-    from mmkit.recipe import load_recipe, recipe_folders
+    from mmkit.recipe import load_recipe
+    from mmkit.recipe_names import recipe_folders
 
     for place in recipe_folders():
         for file in sorted(place.glob("*.cfg"))[:2]:
