@@ -31,7 +31,7 @@ class NameCandidates(Annotator):
     Args:
         top: the largest number of candidates of a mention. There are fewer if fewer names share anything with it.
         replace: whether candidates that an example already has, from a reader or a user, are replaced; by default
-        they stay, and only empty lists are filled.
+            they stay, and only empty lists are filled.
         output: a JSON file for the lists, mention → entity ids, in the form of the published
             `search_top100.json`, which readers take as `candidates`. Lists of each split, and of later runs, are
             added to it; a mention's list replaces an earlier one.

@@ -17,6 +17,7 @@ from mmkit.cli.options import (
     tiny_option,
 )
 from mmkit.terminal import echo
+from mmkit.terminal.elastic import is_main
 
 if TYPE_CHECKING:
     from mmkit.training.seeds import SeedResults
@@ -54,7 +55,7 @@ def train(
     numbers = _seeds(seeds, context.args)
     assembled = recipe_from(recipe, context, sample, tiny)
     quiet_libraries()
-    from mmkit.inference.devices import end_processes, is_main_process
+    from mmkit.inference.devices import end_processes
     from mmkit.training.train import train as train_recipe
 
     with console_display(quiet) as display:
@@ -66,7 +67,7 @@ def train(
             )
         else:
             train_recipe(assembled, output, resume=resume, device=device, quiet=quiet, hooks=[display])
-    if numbers and is_main_process():
+    if numbers and is_main():
         _show(results, assembled.name)
     end_processes()
 

@@ -310,7 +310,7 @@ class TrainedEntities:
     def gather(self, rows: Tensor) -> Tensor:
         if not (self.encoder.training or torch.is_grad_enabled()):
             return self._table()[rows.to(self.device)]
-        self._all = None  # an update will follow, and fused optimisers do not count as writes
+        self._all = None  # an update will follow, and fused optimizers do not count as writes
         distinct, back = rows.reshape(-1).cpu().unique(return_inverse=True)
         made = torch.cat([self._encode(some) for some in distinct.split(self.batch_size)])
         return made[back.to(self.device)].view(*rows.shape, self.dim)

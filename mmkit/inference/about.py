@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mmkit.metrics.scoring import weights_of
 from mmkit.model import Model
 from mmkit.recipe import Recipe
 
@@ -49,6 +50,5 @@ def _part(recipe: Recipe, encoder: str) -> str:
 
 
 def _score(recipe: Recipe, scores: Mapping[str, float]) -> str:
-    chosen = recipe.training.score
-    names = [chosen] if isinstance(chosen, str) else list(chosen)
+    names = weights_of(recipe.training.score)
     return ", ".join(f"{name} {scores[name]:.4f}" for name in names if name in scores)

@@ -43,12 +43,6 @@ def end_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def is_main_process() -> bool:
-    """Whether this is the process that prints, of those that were started together."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not distributed or torch.distributed.get_rank() == 0
-
-
 def pick_device(device: str) -> torch.device:
     """The torch device called "auto", "cpu", "cuda", "cuda:N" or "mps"; auto prefers a GPU.
 

@@ -94,7 +94,7 @@ def evaluate(
         for message in _unlearnt(reports[split].labels, model.labels):
             note(f"data.{split}: warning: {message}")
         ready = prepare_model(model, {split: data.examples}, settings, note=note, progress=progress)
-        seen = bool(recipe.parts("annotators"))
+        seen = bool(annotation.over("examples"))
         if ENTITIES in splits:
             for message in entity_notes(splits[ENTITIES], model.entity_side):
                 note(message)

@@ -65,7 +65,7 @@ def read_results(
     data = splits[split]
     decoder = recipe.build("model.decoder")
     examples = [unit for example in data.examples for unit in decoder.units(example)]
-    facts = folder.facts() if folder.json_file.exists() else {}
+    facts = folder.facts_if_any()
     files, figures = _recorded(folder, split, facts)
     _check_unchanged(folder, split, files, data.files)
     return Results(

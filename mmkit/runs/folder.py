@@ -175,7 +175,7 @@ class Run:
             raise RunError(
                 what, where=self.folder, hint="name the folder that `mmkit train` wrote", code="run.not-a-run"
             )
-        check_files(self.folder, self._facts_if_any(), [RECIPE])
+        check_files(self.folder, self.facts_if_any(), [RECIPE])
         return load_recipe(self.recipe_file)
 
     def labels(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Run:
 
     def figures(self) -> dict[str, dict[str, float]]:
         """The scores in `run.json` by split; empty if there are none. Raises `RunError` for a damaged `run.json`."""
-        found = self._facts_if_any().get("figures")
+        found = self.facts_if_any().get("figures")
         splits = found.items() if isinstance(found, dict) else ()
         return {str(split): scores for split, scores in splits if isinstance(scores, dict)}
 
@@ -253,12 +253,12 @@ class Run:
 
         Raises `RunError`.
         """
-        facts, there = self._facts_if_any(), run_files(self.folder)
+        facts, there = self.facts_if_any(), run_files(self.folder)
         check_files(self.folder, facts, there)
         if missing := missing_files(facts, there):
             raise _missing(self.folder, missing[0])
 
-    def _facts_if_any(self) -> dict[str, Any]:
+    def facts_if_any(self) -> dict[str, Any]:
         """`run.json`, or nothing if there is none: what is needed to predict is in the other files."""
         return self.facts() if self.json_file.exists() else {}
 

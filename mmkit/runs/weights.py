@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmkit.errors import RunError, one_line
 from mmkit.files import replacing
 from mmkit.files.temporary import temporary_folder
+from mmkit.terminal.notes import few
 
 SAME = "same"
 """Metadata key: JSON that says under which name a tensor with several names is written."""
@@ -156,10 +157,10 @@ def load_weights(
         if own[name].is_floating_point() != state[name].is_floating_point()
     ]
     if missing or unknown or shapes or kinds:
-        problems = [f"missing {_few(missing)}"] if missing else []
-        problems += [f"unknown {_few(unknown)}"] if unknown else []
-        problems += [f"of another shape {_few(shapes)}"] if shapes else []
-        problems += [f"of another type {_few(kinds)}"] if kinds else []
+        problems = [f"missing {few(missing)}"] if missing else []
+        problems += [f"unknown {few(unknown)}"] if unknown else []
+        problems += [f"of another shape {few(shapes)}"] if shapes else []
+        problems += [f"of another type {few(kinds)}"] if kinds else []
         raise RunError(
             "the weights do not fit the recipe's model: " + "; ".join(problems),
             where=source,
@@ -169,7 +170,3 @@ def load_weights(
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
-
-
-def _few(names: list[str], n: int = 4) -> str:
-    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")

@@ -19,7 +19,7 @@ class CosineScorer(Scorer):
         query: the state `[B, D]` that represents a mention.
         entity: the entity's tensor: `[N, D]`, or `[N, n, D]` with `several`.
         several: whether an entity has several vectors (of its images, for example): the one nearest to the query
-        counts. Zero vectors do not count.
+            counts. Zero vectors do not count.
     """
 
     def __init__(self, query: str = "query", entity: str = "pooled", several: bool = False) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mmkit.config.settings import TrainingSettings
 from mmkit.data.types import Example, Prediction
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.model import Item, Model
 from mmkit.training.learning import Kind
+from mmkit.training.optimizer import group_of
 
 HIGH, LOW = 2e-4, 1e-6
 """Above the first learning rate a pretrained encoder is damaged; below the other, nothing changes."""
@@ -135,7 +134,7 @@ def _learning_rates(case: Case) -> Iterator[tuple[str, float]]:
     for name, parameter in case.model.named_parameters():
         if not parameter.requires_grad:
             continue
-        groups: Any = case.settings.groups.values()
-        own = next((g.learning_rate for g in groups if re.search(g.pattern, name)), None)
+        group = group_of(name, case.settings)
+        own = case.settings.groups[group].learning_rate if group else None
         encoder = name.split(".")[1] if name.startswith("encoders.") else ""
         yield encoder if encoder in words else "", case.settings.learning_rate if own is None else own

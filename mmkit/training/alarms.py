@@ -32,7 +32,7 @@ class Alarms:
         settings = session.settings
         tiny = session.recipe.config["recipe"]["tiny"]
         case = Case(ready.model, settings, ready.items, ready.facts.get("features", {}), tiny)
-        score = settings.score if isinstance(settings.score, str) else " + ".join(settings.score)
+        score = " + ".join(weights_of(settings.score))
         alarms = cls(session, case, Learning(settings.epochs, score or "the score"))
         if session.main:
             alarms._look_back()

@@ -145,7 +145,7 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
         parameter = by_name[name]
         if value.dim() and value.shape != parameter.shape:
             raise RunError(
-                f"the checkpoint's optimiser has {kind} of {name} in the shape {tuple(value.shape)}, "
+                f"the checkpoint's optimizer has {kind} of {name} in the shape {tuple(value.shape)}, "
                 f"not {tuple(parameter.shape)}",
                 where=newest,
                 code="run.weights-do-not-fit",

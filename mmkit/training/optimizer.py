@@ -29,12 +29,10 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
         if not parameter.requires_grad:
             continue
         rate, decay = settings.learning_rate, settings.weight_decay
-        for key, group in settings.groups.items():
-            if re.search(group.pattern, name):
-                matched[key] = True
-                rate = rate if group.learning_rate is None else group.learning_rate
-                decay = decay if group.weight_decay is None else group.weight_decay
-                break
+        if key := group_of(name, settings):
+            group, matched[key] = settings.groups[key], True
+            rate = rate if group.learning_rate is None else group.learning_rate
+            decay = decay if group.weight_decay is None else group.weight_decay
         if settings.no_decay and re.search(settings.no_decay, name):
             decay = 0.0
         groups.setdefault((rate, decay), []).append(parameter)
@@ -58,6 +56,11 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
         [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
         betas=(first, second),
     )
+
+
+def group_of(parameter: str, settings: TrainingSettings) -> str | None:
+    """The name of the first of `training.groups` whose pattern matches a parameter's name; None if none does."""
+    return next((key for key, group in settings.groups.items() if re.search(group.pattern, parameter)), None)
 
 
 def _maker(name: str) -> Callable[..., Optimizer]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmkit.errors import RunError, one_line
 from mmkit.files import parsed_json
+from mmkit.metrics.scoring import weights_of
 from mmkit.recipe import Recipe
 from mmkit.training.metrics_log import NAME
 
@@ -59,11 +60,11 @@ class Result(Mapping[str, Any]):
         return len(self.facts)
 
     def __repr__(self) -> str:
-        facts, score = self.facts, self.recipe.training.score
+        facts = self.facts
         told = f"{facts['status']} after {facts['epochs']} epochs and {facts['updates']:,} updates"
         best = f"; the best epoch is {facts['best_epoch']}" if "dev" in self.figures else ""
         lines = [f"mmkit.Result in {self.run}", f"  {told}{best}"]
-        names = [score] if isinstance(score, str) else list(score)
+        names = weights_of(self.recipe.training.score)
         for split, scores in self.figures.items():
             chosen = [name for name in names if name in scores] or list(scores)[:SHOWN]
             lines.append(f"  {split}: " + ", ".join(f"{name} {scores[name]:.4f}" for name in chosen))

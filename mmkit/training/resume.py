@@ -50,7 +50,7 @@ def open_folder(run: Run, recipe: Recipe, resume: bool) -> int:
         return recipe.training.epochs
     saved = run.recipe()
     epochs, more = _check_recipe(run, saved, recipe)
-    if run.json_file.exists() and (status := run.facts().get("status")) in COMPLETE:
+    if (status := run.facts_if_any().get("status")) in COMPLETE:
         patient = status == STOPPED and recipe.training.patience != saved.training.patience
         _check_more(run, more if status != STOPPED else patient, saved)
     return epochs
@@ -66,7 +66,7 @@ def is_finished(run: Run, recipe: Recipe) -> bool:
     saved = run.recipe()
     _, more = _check_recipe(run, saved, recipe)
     same = not more and recipe.training.patience == saved.training.patience
-    return same and run.json_file.exists() and run.facts().get("status") in COMPLETE
+    return same and run.facts_if_any().get("status") in COMPLETE
 
 
 def _check_recipe(run: Run, saved: Recipe, recipe: Recipe) -> tuple[int, bool]:

@@ -98,7 +98,7 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
             run.save_predictions(split, predictions)
         if split == "dev":
             updates.alarms.ended(predictions)
-        if split != "dev":
+        else:
             place = {"split": split, "epoch": progress.best_epoch, "step": progress.best_step}
             session.tell("mmkit_evaluated", **place, figures=figures[split], best=False)
     summary = {

@@ -44,13 +44,13 @@ class DualWay(Fuser):
     Args:
         mention, text, photo, parts: names of the encoders in the recipe.
         profile: the encoder of attribute profiles. The released code encodes them and does not use them; here a
-        separate attention of the mention over them is added to A(m, p, p).
+            separate attention of the mention over them is added to A(m, p, p).
         hidden: width of the projections and of the attention.
         dim: width of the query, which must be that of the entities' features; None: the mention encoder's.
         heads: attention heads.
         dropout: after each projection and before the last layer.
         mask_parts: whether attention ignores padding, where an example has fewer parts than another of its batch; the
-        released code attends to it, as zero vectors.
+            released code attends to it, as zero vectors.
     """
 
     provides: frozenset[str] = frozenset({"query"})

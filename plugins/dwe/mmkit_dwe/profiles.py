@@ -42,7 +42,7 @@ class Profiles(PictureAnnotator):
         attributes: the attributes from deepface, in the order of the profile.
         face_detector: deepface's detector of faces (its `detector_backend`).
         classifiers: attribute → an image classifier of the Hub, or a folder that contains one; in the order of the
-        profile, instead of deepface.
+            profile, instead of deepface.
         revisions: attribute → its classifier's revision on the Hub.
         batch: how many examples are processed together; does not change results.
     """

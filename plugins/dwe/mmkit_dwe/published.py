@@ -41,7 +41,7 @@ class PublishedParts(Annotator):
         parts: the folder of the part images.
         detections: the folder of the face files; without it there are no profiles.
         missing: with "none", a part without an image file is left out, and a missing face file gives the profile "";
-        both are counted and reported. With "error" they are errors.
+            both are counted and reported. With "error" they are errors.
     """
 
     def __init__(

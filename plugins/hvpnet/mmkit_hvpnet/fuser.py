@@ -30,7 +30,7 @@ class VisualPrefix(Fuser):
         vision: the image encoder's name in the recipe.
         hidden: width of the MLP's hidden layer.
         blocks: number of key-value pairs that a visual token offers to the gates (in the paper: one for each level of
-        the pyramid).
+            the pyramid).
     """
 
     provides: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword", "marker_index"})

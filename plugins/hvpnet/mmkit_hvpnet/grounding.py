@@ -39,7 +39,7 @@ class GroundedObjects(PictureAnnotator):
         model: a zero-shot detector of the Hub, or a folder that contains one.
         revision: the model's revision on the Hub.
         tagger: a part-of-speech tagger of the Hub (universal or Penn tags) that finds noun phrases; without one,
-        sequences of words that are not function words are used, which suits only English.
+            sequences of words that are not function words are used, which suits only English.
         max_objects: the largest number of objects of an example.
         threshold: the lowest score of an object.
         overlap: of two boxes that overlap more than this (intersection over union), the better one stays.

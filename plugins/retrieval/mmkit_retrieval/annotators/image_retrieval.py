@@ -46,7 +46,7 @@ class ImageRetrieval(PictureAnnotator):
         index: the folder that `mmkit retrieval build-index` wrote, or the name of a Milvus collection.
         top: the largest number of images in a context.
         max_words: the largest number of words in a context, separated by white space. Encoders cut it further if it
-        is too long.
+            is too long.
         engine: `faiss` for an index on disk, `milvus` for a server (`servers/milvus.py`).
         url: the address of Milvus, without credentials, which come from an environment variable; or a file of
             milvus-lite.

@@ -41,15 +41,15 @@ class TextRetrieval(Annotator):
         index: the folder that `mmkit retrieval build-index` wrote, or the name of an index on a search server.
         top: the largest number of paragraphs in a context.
         max_words: the largest number of words in a context, separated by white space. Encoders cut it further if it
-        is too long.
+            is too long.
         engine: `tantivy` for an index on disk; the others are servers (`servers/search_servers.py`).
         url: the server's address, without credentials, which come from environment variables.
         snapshot: for servers, a name of your choice for the content of the index. Results are stored under it. A
-        server does not report that its index has changed, so change this name when you change the index.
+            server does not report that its index has changed, so change this name when you change the index.
         timeout: seconds to wait for a server's answer.
         ca_certs: a file of certificates to trust, for servers that have their own.
         threads: how many searches run at the same time, by default one for each core; on a server, how many requests,
-        by default 4.
+            by default 4.
     """
 
     part: ClassVar[str] = "retrieval.text.v1"

@@ -55,11 +55,14 @@ class ImageWriter:
     Args:
         folder: created if it does not exist. An index in it is continued.
         clip: a CLIP model on the Hub, or a folder that contains one. It must be the model with which the index was
-        started. revision: the model's revision on the Hub. device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        batch_size: how many images are encoded together. precision: of the network; "auto" is float16 on a GPU and
-        float32 elsewhere. flat_below: with at least so many images, `finish` writes inverted lists. With fewer, the
-        search is exact. lists: how many inverted lists; by default the square root of the number of images. threads:
-        how many images are decoded at the same time.
+            started.
+        revision: the model's revision on the Hub.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        batch_size: how many images are encoded together.
+        precision: of the network; "auto" is float16 on a GPU and float32 elsewhere.
+        flat_below: with at least so many images, `finish` writes inverted lists. With fewer, the search is exact.
+        lists: how many inverted lists; by default the square root of the number of images.
+        threads: how many images are decoded at the same time.
 
     Raises `DataError` if the folder is damaged, in use, not writable, or was written with another CLIP model, and
     `PartError` if the model cannot be loaded.
