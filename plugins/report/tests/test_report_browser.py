@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
+from browser import chromium, problems_of
 from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span
 from mmkit.data.types import SOURCES
 from mmkit_report.write_report import write_report
@@ -19,23 +19,13 @@ from scored_runs import write_data, write_run
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\"'{{data}}"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium without a window."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("no Chromium: install the package chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
+    yield from chromium()
 
 
 class Opened:
@@ -43,16 +33,8 @@ class Opened:
 
     def __init__(self, browser: Any, file: Path, fragment: str = "", **options: Any) -> None:
         self.page = browser.new_context(**options).new_page()
-        self.problems: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        inside = f"file://{file.parent}/"
-        self.page.on("request", lambda asked: self._asked(asked.url, inside))
+        self.problems = problems_of(self.page, ("data:", f"file://{file.parent}/"))
         self.page.goto(f"file://{file}{fragment}")
-
-    def _asked(self, url: str, inside: str) -> None:
-        if not url.startswith(("data:", inside)):
-            self.problems.append(f"asks for {url}")
 
     def heading(self) -> str:
         return str(self.page.locator("#example").inner_text())

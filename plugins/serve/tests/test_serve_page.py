@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import httpx
 import pytest
 
 import mmkit
+from browser import chromium, problems_of
 from mmkit_serve.runs import ServedRun, load_runs
 from serving import TEXT, Served
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EVIL = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script> Jordan & \"'"
 DROP = """([name, bytes]) => {
   const moved = new DataTransfer();
@@ -35,16 +34,7 @@ PASTE = """([name, bytes]) => {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium without a window."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("no Chromium: install the package chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
+    yield from chromium()
 
 
 class Opened:
@@ -54,11 +44,7 @@ class Opened:
         base = str(client.base_url).rstrip("/")
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.problems: list[str] = []
-        self.page.on("console", lambda message: self.problems.append(message.text))
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        own = (f"{base}/", "data:", f"blob:{base}/")
-        self.page.on("request", lambda r: None if r.url.startswith(own) else self.problems.append(r.url))
+        self.problems = problems_of(self.page, (f"{base}/", "data:", f"blob:{base}/"))
         self.page.goto(f"{base}/{path}")
 
     def find(self, text: str) -> str:
