@@ -17,7 +17,7 @@ from mmkit.errors import DataError, MMKitError
 from mmkit.fit import Parts
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.metrics.base import Metric
-from mmkit.metrics.scoring import known_figures, of_perfect_predictions, weights_of
+from mmkit.metrics.scoring import known_figures, metrics_of, of_perfect_predictions, weights_of
 from mmkit.recipe import Recipe
 from mmkit.tasks import Task
 from mmkit.terminal.notes import few
@@ -44,7 +44,7 @@ def examine(
     """
     task: Task = parts.decoder.task
     base = splits[ENTITIES].entities if ENTITIES in splits else ()
-    metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+    metrics = metrics_of(recipe)
     reports = {}
     for name, split in splits.items():
         report = reports[name] = _counts(split, task)

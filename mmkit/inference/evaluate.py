@@ -23,7 +23,7 @@ from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES
 from mmkit.loading.splits import check_split, read_splits
 from mmkit.loading.stand_ins import TOLD
-from mmkit.metrics.scoring import nothing_to_score
+from mmkit.metrics.scoring import metrics_of, nothing_to_score
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 
@@ -102,7 +102,7 @@ def evaluate(
             note(message)
         precision = pick_precision(settings.precision, torch_device)
         inference = Inference(model, precision, settings.eval_batch_size, settings.workers)
-        metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+        metrics = metrics_of(recipe)
         figures, predictions = inference.evaluate(ready.items[split], metrics)
         if unscored := nothing_to_score(metrics, figures):
             note(f"data.{split}: warning: {unscored}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,20 @@ def f1_interval(counts: NDArray[Any], resamples: int) -> tuple[float, float]:
     `counts [N, 3]` are each example's true positives, predicted and gold items.
     """
     draw = np.random.default_rng(SEED)
-    block = max(1, CELLS // max(1, len(counts)))
     scores = []
-    for start in range(0, resamples, block):
-        size = (min(block, resamples - start), len(counts))
+    for rows in blocks(len(counts), resamples):
+        size = (rows, len(counts))
         drawn = draw.integers(len(counts), size=size) if len(counts) else np.empty(size, dtype=np.int64)
         scores.append(f1(counts[drawn].sum(axis=1)))
     low, high = np.percentile(np.concatenate(scores), [2.5, 97.5])
     return float(low), float(high)
+
+
+def blocks(examples: int, resamples: int) -> Iterator[int]:
+    """Sizes of blocks of resamples, which together are all of them: few enough at a time to fit into memory."""
+    block = max(1, CELLS // max(1, examples))
+    for start in range(0, resamples, block):
+        yield min(block, resamples - start)
 
 
 def f1(counts: NDArray[Any]) -> NDArray[Any]:

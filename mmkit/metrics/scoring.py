@@ -68,9 +68,14 @@ def weighted_score(figures: Mapping[str, float], wanted: str | Mapping[str, floa
     return sum(weight * figures[name] for name, weight in weights.items())
 
 
+def metrics_of(recipe: Recipe) -> dict[str, Metric]:
+    """A recipe's metrics, by name."""
+    return {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+
+
 def checked_metrics(recipe: Recipe) -> dict[str, Metric]:
     """A recipe's metrics. Raises `RecipeError` if none of them gives the score that is to be computed on `dev`."""
-    metrics = {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
+    metrics = metrics_of(recipe)
     if "dev" in recipe.parts("data"):
         check_score(metrics, recipe.training.score)
     return metrics

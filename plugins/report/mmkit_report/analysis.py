@@ -8,12 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from mmkit import Example, Span
-from mmkit.metrics.base import CountsExamples
-from mmkit_report.findings import KINDS, Finding, What
+from mmkit.metrics.bootstrap import f1_interval
+from mmkit_report.findings import KINDS, Finding, What, kinds_of
 from mmkit_report.scored import Scored
 from mmkit_report.statistics.breakdown import FREQUENCIES, LENGTHS, Rates, by_size, grouped
 from mmkit_report.statistics.calibration import calibration
-from mmkit_report.statistics.paired import interval
 
 MISSED, SPURIOUS = "(missed)", "(spurious)"
 """What stands in a confusion table where nothing was predicted, and where there is no gold item."""
@@ -29,7 +28,7 @@ def analysis(scored: Scored, train: Sequence[Example] | None, resamples: int) ->
         "items": [
             {
                 "what": what,
-                "kinds": {kind: _kinds(scored, what)[kind] for kind in KINDS},
+                "kinds": kinds(scored, what),
                 "labels": [] if what == "link" else labels(scored, what),
                 "confusion": None if what == "link" else confusion(scored, what),
                 "lengths": lengths(scored, what),
@@ -45,11 +44,7 @@ def analysis(scored: Scored, train: Sequence[Example] | None, resamples: int) ->
 def figures(scored: Scored, resamples: int) -> list[dict[str, Any]]:
     """Scores by name, with the 95 % interval of those that follow from counts of examples."""
     bounds = {
-        f"{name}.{figure}": interval(counts, resamples)
-        for name, metric in scored.metrics.items()
-        if isinstance(metric, CountsExamples)
-        for figure, counts in metric.example_counts().items()
-        if len(counts)
+        name: f1_interval(counts, resamples) for name, counts in scored.example_counts.items() if len(counts)
     }
     return [
         {"name": name, "value": value, **({"interval": bounds[name]} if name in bounds else {})}
@@ -63,8 +58,10 @@ def _of(scored: Scored, what: What) -> Iterator[tuple[Example, Finding]]:
         yield from ((example, finding) for finding in found if finding.what == what)
 
 
-def _kinds(scored: Scored, what: What) -> Counter[str]:
-    return Counter(finding.kind for _, finding in _of(scored, what))
+def kinds(scored: Scored, what: What) -> dict[str, int]:
+    """How many findings there are of each kind, in the order of `KINDS`."""
+    counts = kinds_of(finding for _, finding in _of(scored, what))
+    return {kind: counts[kind] for kind in KINDS}
 
 
 def labels(scored: Scored, what: What) -> list[dict[str, Any]]:

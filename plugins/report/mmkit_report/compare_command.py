@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmkit.cli.options import OVERRIDABLE, as_json, overrides_from
 from mmkit.terminal import echo
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from mmkit_report.tables import Table
 
 
 @click.command(context_settings=OVERRIDABLE)
@@ -55,17 +61,14 @@ def compare(
     for table in tables:
         if table.rows:
             Terminal().print(_rich(table))
-        elif table.title:
+        else:
             echo(f"{table.title}: none" if table.title.startswith("settings") else table.title)
 
 
-def _rich(table: object) -> object:
+def _rich(table: Table) -> RichTable:
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    from mmkit_report.tables import Table
-
-    assert isinstance(table, Table)
     made = RichTable(title=escape(table.title), title_justify="left")
     for i, name in enumerate(table.header):
         made.add_column(escape(name), justify="left" if i < table.left else "right", overflow="fold")

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mmkit import RunError
 from mmkit.inference.results import Known
-from mmkit.metrics.base import CountsExamples
 from mmkit_report.same_data import check_same_data
 from mmkit_report.scored import Scored, read_scored, runs_in
 from mmkit_report.statistics.paired import Paired, holm, paired
@@ -32,26 +31,11 @@ class Group:
     runs: Sequence[Scored]
 
     @cached_property
-    def counts(self) -> dict[str, NDArray[Any]]:
-        """Score → the counts of each example, summed over the runs."""
-        found: dict[str, NDArray[Any]] = {}
-        for run in self.runs:
-            for name, metric in run.metrics.items():
-                if isinstance(metric, CountsExamples):
-                    for figure, each in metric.example_counts().items():
-                        full = f"{name}.{figure}"
-                        found[full] = each.astype(np.float64) + found.get(full, 0.0)
-        of_all = set.intersection(*(set(self._counted(run)) for run in self.runs))
-        return {name: counts for name, counts in found.items() if name in of_all}
-
-    @staticmethod
-    def _counted(run: Scored) -> list[str]:
-        return [
-            f"{name}.{figure}"
-            for name, metric in run.metrics.items()
-            if isinstance(metric, CountsExamples)
-            for figure in metric.example_counts()
-        ]
+    def counts(self) -> dict[str, NDArray[np.float64]]:
+        """Score → the counts of each example, averaged over the runs, so that groups of any size compare."""
+        counted = [run.example_counts for run in self.runs]
+        shared = [name for name in counted[0] if all(name in each for each in counted)]
+        return {name: np.mean([each[name] for each in counted], axis=0) for name in shared}
 
     def figure(self, name: str) -> Spread | None:
         """A score over the runs; None if one of them does not have it."""
@@ -161,7 +145,7 @@ def compare(
     base, *others = groups
     names = list(dict.fromkeys(name for group in groups for run in group.runs for name in run.figures))
     tests = {
-        name: [paired(_mean(base, name), _mean(other, name), resamples) for other in others]
+        name: [paired(base.counts[name], other.counts[name], resamples) for other in others]
         for name in base.counts
         if all(name in other.counts for other in others)
     }
@@ -175,11 +159,6 @@ def compare(
         settings=differing([group.runs for group in groups]),
         flips=[_flips(base, other) for other in others],
     )
-
-
-def _mean(group: Group, name: str) -> NDArray[Any]:
-    """The counts of one score, averaged over the runs, so that groups of any size compare."""
-    return group.counts[name] / len(group.runs)
 
 
 def read_groups(

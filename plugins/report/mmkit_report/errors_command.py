@@ -80,16 +80,15 @@ def _lines(scored: Scored, chosen: list[int]) -> Iterator[str]:
 def _kinds_table(scored: Scored) -> object:
     from rich.table import Table
 
+    from mmkit_report.analysis import kinds
     from mmkit_report.findings import KINDS
 
-    kinds = sorted({f.what for some in scored.findings for f in some}, key=["span", "relation", "link"].index)
+    whats = sorted({f.what for some in scored.findings for f in some}, key=["span", "relation", "link"].index)
     table = Table(title=f"{scored.split}: items by kind of error", title_justify="left")
     table.add_column("kind")
-    for what in kinds:
+    for what in whats:
         table.add_column(f"{what}s", justify="right")
+    counts = [kinds(scored, what) for what in whats]
     for kind in KINDS:
-        counts = [
-            sum(f.kind == kind and f.what == what for some in scored.findings for f in some) for what in kinds
-        ]
-        table.add_row(kind, *(f"{count:,}" for count in counts))
+        table.add_row(kind, *(f"{of_what[kind]:,}" for of_what in counts))
     return table

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from mmkit import Example, Metric, Prediction, Recipe, RunError
 from mmkit.errors import did_you_mean
 from mmkit.inference.results import Known, Results, read_results
+from mmkit.metrics.base import CountsExamples
+from mmkit.metrics.scoring import metrics_of, scored
 from mmkit_report.findings import Finding, findings
 
 
@@ -56,7 +59,17 @@ class Scored:
     def figures(self) -> dict[str, float]:
         """The scores, as recorded; those that were not recorded are computed from the predictions."""
         computed = {f"{name}.{k}": v for name, m in self.metrics.items() for k, v in m.compute().items()}
-        return {**{k: v for k, v in computed.items() if not math.isnan(v)}, **self.results.figures}
+        return {**scored(computed), **self.results.figures}
+
+    @cached_property
+    def example_counts(self) -> dict[str, NDArray[Any]]:
+        """Score → what each example adds to it, `[N, 3]`, of the metrics that can tell (`CountsExamples`)."""
+        return {
+            f"{name}.{figure}": counts
+            for name, metric in self.metrics.items()
+            if isinstance(metric, CountsExamples)
+            for figure, counts in metric.example_counts().items()
+        }
 
     @cached_property
     def findings(self) -> list[list[Finding]]:
@@ -70,11 +83,6 @@ def read_scored(
 ) -> Scored:
     """A run's results. `overrides` and `known` are as in `mmkit.inference.results.read_results`, as are its errors."""
     return Scored(read_results(folder, split, overrides, known=known))
-
-
-def metrics_of(recipe: Recipe) -> dict[str, Metric]:
-    """A recipe's metrics, by name."""
-    return {name: recipe.build(f"metrics.{name}") for name in recipe.parts("metrics")}
 
 
 def none_labels(recipe: Recipe) -> frozenset[str]:

@@ -19,10 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkit.metrics.bootstrap import f1
+from mmkit.metrics.bootstrap import SEED, blocks, f1
 
-SEED = 20_221  # fixed, so that equal predictions give equal p-values
-CELLS = 1 << 22  # of a block of resamples: bounds memory to some 100 MB
 ROUNDING = 1e-12  # differences closer than this are equal
 
 Counts = NDArray[Any]
@@ -54,15 +52,6 @@ def paired(base: Counts, other: Counts, resamples: int = 10_000) -> Paired:
     )
 
 
-def interval(counts: Counts, resamples: int = 1_000) -> tuple[float, float]:
-    """The 95 % percentile interval of one system's score."""
-    if not len(counts):
-        return 0.0, 0.0
-    scores = [f1(weights @ counts) for weights in _drawn(len(counts), resamples)]
-    low, high = np.percentile(np.concatenate(scores), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def bootstrap_differences(base: Counts, other: Counts, resamples: int) -> NDArray[np.float64]:
     """`[resamples]`: the difference on examples that are drawn with replacement, the same for both systems."""
     drawn = [_difference(weights @ base, weights @ other) for weights in _drawn(len(base), resamples)]
@@ -73,7 +62,7 @@ def exchanged_differences(base: Counts, other: Counts, resamples: int) -> NDArra
     """`[resamples]`: the difference if of each example, at random, the two systems' answers are exchanged."""
     draw = np.random.default_rng(SEED)
     gain, found = (other - base).astype(np.float64), []
-    for size in _blocks(len(base), resamples):
+    for size in blocks(len(base), resamples):
         moved = draw.integers(2, size=(size, len(base)), dtype=np.uint8).astype(np.float64) @ gain
         found.append(_difference(base.sum(axis=0) + moved, other.sum(axis=0) - moved))
     return np.concatenate(found) if found else np.zeros(0)
@@ -105,12 +94,5 @@ def _drawn(examples: int, resamples: int) -> Iterator[NDArray[np.float64]]:
     draw = np.random.default_rng(SEED)
     if not examples:
         return
-    for size in _blocks(examples, resamples):
+    for size in blocks(examples, resamples):
         yield draw.multinomial(examples, np.full(examples, 1 / examples), size=size).astype(np.float64)
-
-
-def _blocks(examples: int, resamples: int) -> Iterator[int]:
-    """Sizes of blocks of resamples, which together are all of them."""
-    block = max(1, CELLS // max(1, examples))
-    for start in range(0, resamples, block):
-        yield min(block, resamples - start)
