@@ -13,6 +13,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from PIL import Image as Pillow
 
+from mmkit.data.image_files import broken
 from mmkit.data.images import upright_rgb
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError, ImageError
@@ -85,9 +86,7 @@ class GivenImages:
             try:
                 picture = upright_rgb(picture)
             except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-                raise ImageError(
-                    f"the image is broken: {error or type(error).__name__}", where=name, code="image.broken"
-                ) from error
+                raise broken(name, error) from error
             file = self._file(name)
             picture.save(file, format="PNG", compress_level=1)
         self.bytes += file.stat().st_size

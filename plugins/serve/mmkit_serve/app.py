@@ -25,10 +25,7 @@ from mmkit_serve.metrics import TYPE, Metrics
 from mmkit_serve.runs import ServedRun, Told
 from mmkit_serve.settings import Settings
 from mmkit_serve.uploads import Uploads, thumbnail
-from mmkit_serve.worker import Worker, queue_full
-
-BEST = 5
-"""The links that `link` gives, if it is not asked for more."""
+from mmkit_serve.worker import Worker
 
 ABOUT = "Entities, relations and links from a sentence and its images."
 
@@ -59,7 +56,7 @@ def make_app(runs: Mapping[str, ServedRun], settings: Settings) -> ASGIApp:
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
-        exception_handlers=_handlers(app_paths := []),
+        exception_handlers=_HANDLERS,
     )
     _add_common(app, runs, settings, worker, metrics)
     for run in runs.values():
@@ -67,8 +64,7 @@ def make_app(runs: Mapping[str, ServedRun], settings: Settings) -> ASGIApp:
     page.add(app)
     if settings.key:
         _describe_key(app)
-    app_paths += [route.path for route in app.routes if hasattr(route, "path")]
-    return Guard(app, settings, metrics, frozenset(runs), lambda: worker.full, queue_full)
+    return Guard(app, settings, metrics, frozenset(runs), lambda: worker.full)
 
 
 def _add_common(
@@ -167,7 +163,7 @@ def _add_links(app: FastAPI, run: ServedRun, answering: Answering, base: str, en
         operation_id=f"{run.name}-link",
     )
     async def link(request: Request) -> JSONResponse:
-        told, top = await answering.linked(request, run, BEST)
+        told, top = await answering.linked(request, run, schemas.BEST)
         return envelope(links=told.answer.to_dict()["links"][:top])  # type: ignore[no-any-return]
 
     @app.get(
@@ -204,42 +200,45 @@ def _line(answer: Mapping[str, Any]) -> str:
     return escaped(json.dumps(answer, ensure_ascii=False)) + "\n"
 
 
-def _handlers(paths: list[str]) -> dict[Any, Any]:
-    """Errors as JSON."""
+def _told(request: Request, error: BaseException, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error as JSON."""
+    found = refusal(error)
+    request.state.facts["code"] = found.body["error"]["code"]
+    return JSONResponse(found.body, found.status, {**found.headers, **(headers or {})})
 
-    def told(
-        request: Request, error: BaseException, headers: Mapping[str, str] | None = None
-    ) -> JSONResponse:
-        found = refusal(error)
-        request.state.facts["code"] = found.body["error"]["code"]
-        return JSONResponse(found.body, found.status, {**found.headers, **(headers or {})})
 
-    async def own(request: Request, error: Exception) -> JSONResponse:
-        return told(request, error)
+async def _own(request: Request, error: Exception) -> JSONResponse:
+    return _told(request, error)
 
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            wrong = DataError(f"this path takes {allowed}", where=request.method, code="serve.method")
-            return told(request, wrong, error.headers)
-        near = near_misses(request.url.path[:200], paths, n=1)
-        hint = f"did you mean {near[0]}?" if near else "/docs lists the paths, /v1/runs the runs"
-        return told(request, DataError("there is no such path", hint=hint, code="serve.no-such-path"))
 
-    async def query(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return told(request, DataError(str(first["msg"]), where=f"{HERE}: {place}", code="serve.query"))
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        wrong = DataError(f"this path takes {allowed}", where=request.method, code="serve.method")
+        return _told(request, wrong, error.headers)
+    paths = [route.path for route in request.app.routes if hasattr(route, "path")]
+    near = near_misses(request.url.path[:200], paths, n=1)
+    hint = f"did you mean {near[0]}?" if near else "/docs lists the paths, /v1/runs the runs"
+    return _told(request, DataError("there is no such path", hint=hint, code="serve.no-such-path"))
 
-    async def gone(request: Request, error: Exception) -> Response:
-        return Response(status_code=499)
 
-    return {
-        MMKitError: own,
-        HTTPException: http,
-        RequestValidationError: query,
-        ClientDisconnect: gone,
-        Exception: own,
-    }
+async def _query(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return _told(request, DataError(str(first["msg"]), where=f"{HERE}: {place}", code="serve.query"))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+_HANDLERS: dict[Any, Any] = {
+    MMKitError: _own,
+    HTTPException: _http,
+    RequestValidationError: _query,
+    ClientDisconnect: _gone,
+    Exception: _own,
+}
+"""What is raised → how it is answered."""

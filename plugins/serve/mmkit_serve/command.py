@@ -5,47 +5,62 @@ from __future__ import annotations
 import click
 
 from mmkit.cli.options import device_option, network_option
+from mmkit_serve.settings import KEY, MEGA, Settings, key_from
 
 NO_KEY = "without a key, everybody who reaches this address can use the runs"
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default=Settings.host, show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+    "--port", default=Settings.port, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
 )
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name of this machine in requests.")
 @click.option("--without-key", is_flag=True, help="Listen beyond this machine although no key is set.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's eval_batch_size.")
 @click.option(
-    "--batch-wait", default=2.0, show_default=True, type=click.FloatRange(0, 1000),
+    "--batch-wait", default=1000 * Settings.batch_wait, show_default=True, type=click.FloatRange(0, 1000),
     help="Milliseconds for which the first request waits for others.",
 )  # fmt: skip
 @click.option(
-    "--queue", default=512, show_default=True, type=click.IntRange(min=1),
+    "--queue", default=Settings.queue, show_default=True, type=click.IntRange(min=1),
     help="Texts that may wait for the model.",
 )  # fmt: skip
-@click.option("--max-body", default=16.0, show_default=True, type=click.FloatRange(0.001, 1000), help="MB.")
 @click.option(
-    "--max-batch-body", default=256.0, show_default=True, type=click.FloatRange(0.001, 10_000),
+    "--max-body",
+    default=Settings.max_body / MEGA,
+    show_default=True,
+    type=click.FloatRange(0.001, 1000),
+    help="MB.",
+)
+@click.option(
+    "--max-batch-body", default=Settings.max_batch_body / MEGA, show_default=True, type=click.FloatRange(0.001, 10_000),
     help="MB of a batch upload.",
 )  # fmt: skip
 @click.option(
-    "--max-pixels", default=25.0, show_default=True, type=click.FloatRange(0.001, 64), help="Megapixels."
+    "--max-pixels",
+    default=Settings.max_pixels / MEGA,
+    show_default=True,
+    type=click.FloatRange(0.001, 64),
+    help="Megapixels.",
 )
 @click.option(
-    "--max-images", default=16, show_default=True, type=click.IntRange(min=0), help="Images of a text."
+    "--max-images",
+    default=Settings.max_images,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Images of a text.",
 )
 @click.option(
     "--timeout",
-    default=30.0,
+    default=Settings.timeout,
     show_default=True,
     type=click.FloatRange(min=0.1),
     help="Seconds for an answer.",
 )
 @click.option(
-    "--stop-timeout", default=30, show_default=True, type=click.IntRange(min=1),
+    "--stop-timeout", default=Settings.stop_timeout, show_default=True, type=click.IntRange(min=1),
     help="Seconds for requests in flight when the server is stopped.",
 )  # fmt: skip
 @click.option("--log-texts", is_flag=True, help="Let logs contain texts and messages that quote them.")
@@ -79,7 +94,6 @@ def serve(
     from mmkit.cli.options import quiet_libraries
     from mmkit.errors import MMKitError
     from mmkit.terminal import echo
-    from mmkit_serve.settings import KEY, MEGA, Settings, key_from
 
     settings = Settings(
         host=host,

@@ -22,6 +22,7 @@ from mmkit_serve.errors import refusal
 from mmkit_serve.logs import log
 from mmkit_serve.metrics import Metrics
 from mmkit_serve.settings import Settings
+from mmkit_serve.worker import queue_full
 
 OPEN = re.compile(r"/|/healthz|/docs|/openapi\.json|/static/[^/]+")
 """Paths without data, which need no key: the page asks for the key and sends it."""
@@ -46,10 +47,9 @@ class Guard:
         metrics: Metrics,
         runs: frozenset[str],
         full: Callable[[], bool],
-        queue_full: Callable[[], MMKitError],
     ) -> None:
         self.app, self.settings, self.metrics, self.runs = app, settings, metrics, runs
-        self.full, self.queue_full = full, queue_full
+        self.full = full
         self.memory = Memory(settings.max_memory)
         self._key = settings.key.encode()
 
@@ -74,7 +74,7 @@ class Guard:
         if scope["method"] == "POST":
             self._check_origin(headers)
             if self.full():
-                raise self.queue_full()
+                raise queue_full()
 
     def _check_host(self, headers: Headers) -> None:
         allowed = self.settings.allowed_hosts

@@ -9,6 +9,9 @@ from mmkit_serve import errors
 
 Schema = dict[str, Any]
 
+BEST = 5
+"""The links that `link` gives, if it is not asked for more."""
+
 _IMAGE: Schema = {
     "anyOf": [
         {
@@ -27,7 +30,12 @@ _IMAGE: Schema = {
         },
     ]
 }
-_BOUNDS: Schema = {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "integer"}], "minItems": 2}
+_BOUNDS: Schema = {
+    "type": "array",
+    "prefixItems": [{"type": "integer"}, {"type": "integer"}],
+    "minItems": 2,
+    "maxItems": 2,
+}
 _TEXT: Schema = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
     "description": "a sentence, or its tokens",
@@ -86,12 +94,10 @@ def one(task: Task) -> dict[str, Any]:
 
 def link(task: Task) -> dict[str, Any]:
     """The request body of `link`: that of `predict`, and `top`."""
-    top = {"type": "integer", "minimum": 1, "default": 5, "description": "how many entities to give"}
-    found = {
-        kind: {**made(task)} for kind, made in (("application/json", record), ("multipart/form-data", form))
-    }
+    top = {"type": "integer", "minimum": 1, "default": BEST, "description": "how many entities to give"}
+    found = {"application/json": record(task), "multipart/form-data": form(task)}
     for schema in found.values():
-        schema["properties"] = {**schema["properties"], "top": top}
+        schema["properties"]["top"] = top
     return _body(found)
 
 

@@ -89,6 +89,6 @@ def server(app: ASGIApp, settings: Settings, ready: Callable[[], None] = lambda:
         backlog=BACKLOG,
         h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(settings.stop_timeout),
+        timeout_graceful_shutdown=settings.stop_timeout,
     )
     return Server(config, ready)

@@ -51,7 +51,7 @@ class Settings:
     """For a request's head, and for its body."""
     write_timeout: float = 20.0
     """For a client to take a piece of the answer."""
-    stop_timeout: float = 30.0
+    stop_timeout: int = 30
     """For the requests in flight when the server is asked to stop."""
     log_texts: bool = False
     """Whether logs contain texts, answers' errors in full, and tracebacks' messages."""

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from mmkit.data.image_files import opened
+from mmkit.data.image_files import broken, opened
 from mmkit.data.images import open_image, upright_rgb
 from mmkit.data.types import Image
 from mmkit.errors import DataError, ImageError
@@ -98,9 +98,7 @@ class Uploads:
                 try:
                     upright_rgb(picture)
                 except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-                    raise ImageError(
-                        f"the image is broken: {error or type(error).__name__}", code="image.broken"
-                    ) from error
+                    raise broken(given.name, error) from error
         except DataError as error:
             what = error.what.replace(str(upload.path), given.name)
             place = f"{where}: {given.name}"
