@@ -179,9 +179,8 @@ def test_a_linker_links_and_shows_its_entities(serve: Served, linker: Path) -> N
             response = client.post("/v1/runs/wiki/link", json=body)
             assert (response.status_code, response.json()["error"]["code"]) == (422, code), body
         entities = served["wiki"].predictor.model.entities
-        pictured = next((e for e in entities if any(i.path for i in e.images)), None)
+        pictured = next(e for e in entities if any(i.path for i in e.images))
         missing = client.get("/v1/runs/wiki/entity-image", params={"id": "no such"})
         assert missing.status_code == 404
-        if pictured is not None:
-            shown = client.get("/v1/runs/wiki/entity-image", params={"id": pictured.id})
-            assert shown.headers["content-type"] == "image/jpeg" and shown.content[:2] == b"\xff\xd8"
+        shown = client.get("/v1/runs/wiki/entity-image", params={"id": pictured.id})
+        assert shown.headers["content-type"] == "image/jpeg" and shown.content[:2] == b"\xff\xd8"
