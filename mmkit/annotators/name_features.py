@@ -13,9 +13,8 @@ from mmkit.data.knowledge import hashed
 Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Counts = np.ndarray[Any, np.dtype[np.int64]]
 
-_WORD_BIT = np.uint64(
-    1 << 63
-)  # three code points of 21 bits leave the 64th bit to distinguish words from trigrams
+# three code points of 21 bits leave the 64th bit to distinguish words from trigrams
+_WORD_BIT = np.uint64(1 << 63)
 _SPACE = ord(" ")
 
 

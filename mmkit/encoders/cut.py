@@ -39,9 +39,8 @@ def cut_at(tokenizer: Tokenizer, text: str) -> int | None:
     """Where a tokenizer that truncates cuts a text, in characters; None if it reads all of it."""
     limit = limit_of(tokenizer)
     if text.isascii() and len(text) + tokenizer.num_special_tokens_to_add(is_pair=False) < limit:
-        return (
-            None  # no token is shorter than a character; some tokenizers put one of their own before the text
-        )
+        # no token is shorter than a character; some tokenizers put one of their own before the text
+        return None
     encoding = tokenizer.encode(text)
     if not encoding.overflowing:
         return None

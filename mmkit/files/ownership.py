@@ -35,11 +35,8 @@ def check_own(paths: Iterable[Path]) -> None:
     for path in paths:
         try:
             reason = _foreign(path)
-        except (
-            OSError,
-            RuntimeError,
-        ):  # RuntimeError: a loop of links. Whoever opens it will say what is wrong
-            continue
+        except (OSError, RuntimeError):
+            continue  # RuntimeError: a loop of links. Whoever opens it will say what is wrong
         if reason:
             raise MMKitError(
                 f"another user may have written this: {reason}",

@@ -108,9 +108,8 @@ class JointF1(Metric):
 
     def compute(self) -> dict[str, float]:
         found = {kind: counts.figures() for kind, counts in self._counts.items()}
-        figures = {
-            f"{kind}_f1": own["f1"] for kind, own in found.items()
-        }  # first, because a line has little room
+        # F1 first, because a line has little room
+        figures = {f"{kind}_f1": own["f1"] for kind, own in found.items()}
         for kind, own in found.items():
             for name, value in own.items():
                 if "." not in name or name.startswith("f1."):  # only the F1 of a label

@@ -45,9 +45,8 @@ def save_tensors(
         storages.add(storage)
     facts = {**(metadata or {}), **({SAME: json.dumps(same)} if same else {})}
     with replacing(path) as temporary, temporary_folder(temporary.parent, path.name) as folder:
-        made = (
-            folder / "tensors"
-        )  # safetensors writes a temporary file beside it, which a kill would leave behind
+        # safetensors writes a temporary file beside this one, which a kill would leave behind
+        made = folder / "tensors"
         try:
             save_file(owned, made, metadata=facts or None)
             _order_header(made)

@@ -33,9 +33,8 @@ def hand_over(said: str) -> bool:
         return False
     file, now = Path(name), int(time.time())
     try:
-        _write(
-            file, said, now
-        )  # before it is decided who reports it: torchrun ends the others when one has ended
+        # before it is decided who reports it: torchrun ends the others when one has ended
+        _write(file, said, now)
         if not _is_first(file.parent.parent, said):
             _write(file, "ended by the error that another process tells", now + 1)
     except OSError:

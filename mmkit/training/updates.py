@@ -43,9 +43,8 @@ class Updates:
         optimizer = make_optimizer(model, settings)
         progress = load_checkpoint(session.run.checkpoint, model, optimizer)
         if session.run.weights_step() != progress.best_step:
-            progress.best_score = (
-                None  # killed between a new best and its checkpoint: the same best occurs again
-            )
+            # killed between a new best and its checkpoint: the same best occurs again
+            progress.best_score = None
         if session.main:
             rewind(session.run.folder, progress.log_bytes)
         if settings.compile:

@@ -60,9 +60,8 @@ def read_tables(
 def chosen(spans: Scored, overlaps: Overlaps) -> Scored:
     """The best type of each span; and of spans that share words those that `overlaps` keeps, better ones first."""
     kept: dict[tuple[int, int], Span] = {}
-    rivals = (
-        () if overlaps == "keep" else kept.values()
-    )  # an untrained table may mark every sequence of words
+    # "keep" compares nothing: an untrained table may mark every sequence of words
+    rivals = () if overlaps == "keep" else kept.values()
     for span in sorted(spans, key=lambda span: (-spans[span], span)):
         place = span.start, span.end
         if place not in kept and all(_may_stand(span, other, overlaps) for other in rivals):
