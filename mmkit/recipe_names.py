@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmkit import hooks
-from mmkit.errors import RecipeError, did_you_mean, near_misses
+from mmkit.errors import RecipeError, near_misses
 
 
 def recipe_folders() -> list[Path]:
@@ -103,11 +104,22 @@ def locate(source: str | Path) -> Path:
             hint="give the path of one",
             code="recipe.ambiguous",
         )
-    stems = {Path(one).stem for one in known}  # without the ending, which would make all names similar
-    near = [path.stem] if name in known else near_misses(path.stem, stems)
-    hint = (
-        did_you_mean(path.stem, near)
-        if near
-        else f"recipes that come with mmkit: {', '.join(sorted(known)) or 'none'}"
+    raise RecipeError(
+        "there is no such recipe", where=path, hint=_instead(path, known), code="recipe.missing"
     )
-    raise RecipeError("there is no such recipe", where=path, hint=hint, code="recipe.missing")
+
+
+def _instead(path: Path, known: Iterable[str]) -> str:
+    """What may be meant by a path or name that is no recipe."""
+    # names are compared without their ending, which would make all of them similar
+    shown = {Path(name).stem: Path(name).stem for name in known}
+    if path.stem in shown:
+        return f"did you mean {path.stem!r}?"
+    shown |= {file.stem: str(file) for file in path.parent.glob("*.cfg")}
+    if near := near_misses(path.stem, shown):
+        return "did you mean " + " or ".join(repr(shown[name]) for name in near) + "?"
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    return (
+        "`mmkit list-recipes` lists those that come with mmkit, `mmkit init FOLDER` writes one for your data"
+    )

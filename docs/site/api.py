@@ -145,6 +145,7 @@ PUBLIC_MODULES = (
     "mmkit.metrics.bootstrap",
     "mmkit.metrics.f1",
     "mmkit.metrics.joint_f1",
+    "mmkit.metrics.scoring",
     "mmkit.moved",
     "mmkit.access.network",
     "mmkit.ops.losses",

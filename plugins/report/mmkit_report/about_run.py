@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmkit.data.lines import numbered_lines
+from mmkit.files import parsed_json
+from mmkit.terminal.notes import few
 from mmkit_report.comparison import flattened
 from mmkit_report.scored import Scored
 
@@ -23,8 +24,8 @@ FACTS = (
 NO_LOSS = frozenset({"split", "epoch", "step", "examples_per_second", "learning_rate"})
 
 
-def about(scored: Scored) -> dict[str, Any]:
-    """As JSON: facts, versions, data files, settings, curves, alarms."""
+def about(scored: Scored, note: Callable[[str], None]) -> dict[str, Any]:
+    """As JSON: facts, versions, data files, settings, curves, alarms. `note` is told what is left out."""
     facts = scored.results.facts
     return {
         "facts": {name: facts[name] for name in FACTS if facts.get(name) is not None},
@@ -36,7 +37,7 @@ def about(scored: Scored) -> dict[str, Any]:
         ],
         "settings": flattened(scored.recipe.config),
         "alarms": [str(alarm) for alarm in facts.get("alarms") or ()],
-        "curves": curves(scored.results.folder / "metrics.jsonl"),
+        "curves": curves(scored.results.folder / "metrics.jsonl", note),
     }
 
 
@@ -53,20 +54,24 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def curves(path: Path) -> list[dict[str, Any]]:
-    """The training losses and the scores of each split, by step. Lines that cannot be read are left out."""
+def curves(path: Path, note: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The training losses and the scores of each split, by step. `note` is told of lines that cannot be read."""
     found: dict[tuple[str, str], list[tuple[int, float]]] = {}
     lines = numbered_lines(path) if path.is_file() else ()
-    for _, line in lines:
+    unread: list[int] = []
+    for number, line in lines:
         try:
-            row = json.loads(line)
+            row = parsed_json(line)
             step, split = row["step"], str(row["split"])
         except (ValueError, LookupError, TypeError):
+            unread.append(number)
             continue
         for name, value in row.items():
             shown = name not in NO_LOSS and (split == "train" or name.count(".") == 1)
             if shown and type(value) in (int, float) and math.isfinite(value) and type(step) is int:
                 found.setdefault((split, name), []).append((step, float(value)))
+    if unread:
+        note(f"{path}: lines that cannot be read are left out of the curves: {few(list(map(str, unread)))}")
     return [
         {"split": split, "name": name, "points": _thinned(points)}
         for (split, name), points in found.items()

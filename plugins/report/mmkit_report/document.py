@@ -43,6 +43,7 @@ def document(
     runs = [read_scored(run, split, overrides, known) for folder in folders for run in runs_in(folder)]
     check_same_data(runs)
     train = _training(runs[0], note)
+    abouts = {run.name: about(run, note) for run in runs}
     views: list[tuple[str, Scored, WithBlank | None]] = [(run.name, run, None) for run in runs]
     if blank:
         done = [with_blank(run, device) for run in runs]
@@ -60,7 +61,9 @@ def document(
         "format": FORMAT,
         "split": split,
         "kinds": list(KINDS),
-        "runs": [{"name": name, **about(run), **analysis(run, train, RESAMPLES)} for name, run, _ in views],
+        "runs": [
+            {"name": name, **abouts[run.name], **analysis(run, train, RESAMPLES)} for name, run, _ in views
+        ],
         "examples": [records[i] for i in range(len(records))],
         "entities": _entities([run for _, run, _ in views], images),
         "images": images.records,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,9 +112,3 @@ def runs_in(folder: Path) -> list[Path]:
         hint=hint,
         code="report.not-a-run",
     )
-
-
-def as_line(value: Any) -> str:
-    """A setting on one line, shortened if it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmkit_report.comparison import MISSING, Comparison, Spread
-from mmkit_report.scored import as_line
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _p(value: float) -> str:
 
 
 def _setting(value: Any) -> str:
-    return "-" if value is MISSING else as_line(value)
+    return "-" if value is MISSING else _short(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _short(text: str, most: int = 80) -> str:

@@ -101,11 +101,13 @@ def test_what_is_counted(run):
 
 def test_curves_have_losses_and_scores_of_no_single_label(run):
     (run / "metrics.jsonl").open("a").write("not json\n{}\n[1]\n")
-    assert curves(run / "metrics.jsonl") == [
+    notes: list[str] = []
+    assert curves(run / "metrics.jsonl", notes.append) == [
         {"split": "train", "name": "loss", "points": [(5, 2.0)]},
         {"split": "dev", "name": "scores.f1", "points": [(5, 0.1), (10, 0.2)]},
     ]
-    assert curves(run / "nothing.jsonl") == []
+    assert len(notes) == 1 and notes[0].endswith("left out of the curves: 4, 5, 6")
+    assert curves(run / "nothing.jsonl", notes.append) == [] and len(notes) == 1
 
 
 def test_a_document_has_all_examples_in_their_order(run, tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 import mmkit
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import MMKitError
-from mmkit.files import read_json
+from mmkit.runs.folder import Run
 from mmkit.tasks import Answer, LinkAnswer, Task
 from mmkit_serve.requests import Question
 from mmkit_serve.uploads import Upload
@@ -152,7 +152,7 @@ def load_runs(
         predictor = mmkit.load(
             folder, device=device, allow_network=allow_network
         )  # it checks the folder's files
-        facts = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+        facts = Run(folder).facts_if_any()
         runs[name] = ServedRun(name, predictor, version_of(folder, facts), facts)
     return runs
 
