@@ -6,7 +6,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from mmkit.data.types import Example
 from mmkit.errors import DataError
 from mmkit.start.layout import Layout
 
-MOST = 200_000
-"""Posts of a split that are looked at."""
 NONE_WORDS = frozenset({"none", "na", "n/a", "no_relation", "no relation", "norelation", "null", "other"})
 """What a pair without a relation is called, in lower case."""
 BUCKETS = 20
@@ -116,7 +113,7 @@ def read(layout: Layout, roots: Mapping[str, Path], settings: Mapping[str, Mappi
         reader: Reader = part.source.build(roots[split], **{**part.settings, **settings[split]})
         reader.errors = []
         mine = [Contents() for _ in range(BUCKETS if split in layout.shared else 1)]
-        for record in islice(records(reader), MOST):
+        for record in records(reader):
             if isinstance(record, Example):
                 mine[int(place_of(record) * len(mine)) if len(mine) > 1 else 0].add(record)
         mine[0].unread = len(reader.errors)

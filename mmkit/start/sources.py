@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from mmkit.terminal.notes import few
 HEAD = 65536
 ENOUGH = 5
 """Files with one ending in one folder that are looked at; if none holds data, the others are not looked at."""
+UNKNOWN = "of no known format"
+EMPTY = "with nothing in it"
+NOT_OPENED = f"not opened: {ENOUGH} files beside them with the same ending hold no data"
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,11 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
 
     Raises `DataError` for data that look like a format but cannot be read, and if there are none.
     """
-    readers = _readers(only)
+    readers, broken = _readers(only)
     found: list[Source] = []
     errors: dict[Path, MMKitError] = {}
-    unused: list[Path] = []
-    for path, head in _candidates(folder, found):
+    unused: defaultdict[str, list[Path]] = defaultdict(list)
+    for path, head in _candidates(folder, found, unused):
         try:
             sources = _recognized(path, head, readers, folder, choices)
         except MMKitError as error:
@@ -67,39 +71,51 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
             continue
         found += sources
         if not sources and head:
-            unused.append(path)
+            unused[UNKNOWN].append(path)
     if errors and not any(not source.entities for source in found):
         raise next(iter(errors.values()))
     for path, problem in errors.items():
         choices.say(f"not used: {path}, which cannot be read ({problem.what})")
-    if unused:
-        told = few([str(path.relative_to(folder.path)) for path in unused])
-        if not found:
-            raise DataError(
-                f"no file holds data that a reader knows: {told}",
-                where=folder.path,
-                hint="`mmkit list-components --registry readers` lists the readers, and --reader NAME chooses one; "
-                "docs/data.md shows the format for your own data",
-                code="init.no-data",
-            )
-        choices.say(f"not used: {told}, of no known format")
+    told = [
+        f"{few([str(path.relative_to(folder.path)) for path in paths])}, {why}"
+        for why, paths in unused.items()
+    ]
+    if UNKNOWN in unused:
+        told += [f"the reader {name} ({why})" for name, why in broken.items()]
+    if not found:
+        raise DataError(
+            f"no file holds data that a reader knows: {'; '.join(told)}",
+            where=folder.path,
+            hint="`mmkit list-components --registry readers` lists the readers, and --reader NAME chooses one; "
+            "docs/data.md shows the format for your own data",
+            code="init.no-data",
+        )
+    for what in told:
+        choices.say(f"not used: {what}")
     return found
 
 
-def _readers(only: str | None) -> dict[str, type[Reader]]:
+def _readers(only: str | None) -> tuple[dict[str, type[Reader]], dict[str, str]]:
+    """The readers by name, and why others cannot be loaded: their package is broken or lacks an extra."""
     names = [registry.readers.full_name(only)] if only else registry.readers.names()
-    found = {}
+    found, broken = {}, {}
     for name in names:
         try:
             found[name] = registry.get("readers", name)
-        except MMKitError:
+        except MMKitError as error:
             if only:
-                raise  # else it is a reader whose package is broken or lacks an extra
-    return found
+                raise
+            broken[name] = error.what
+    return found, broken
 
 
-def _candidates(folder: Folder, found: list[Source]) -> Iterator[tuple[Path, bytes]]:
-    """Folders, then files, with their first bytes; those within a folder that is `found` to be data are left out."""
+def _candidates(
+    folder: Folder, found: list[Source], unused: Mapping[str, list[Path]]
+) -> Iterator[tuple[Path, bytes]]:
+    """Folders, then files, with their first bytes; those within a folder that is `found` to be data are left out.
+
+    Files that are passed over are put into `unused`, by the reason.
+    """
     for path in folder.folders:
         if not any(path.is_relative_to(source.path) for source in found):
             yield path, b""
@@ -109,6 +125,7 @@ def _candidates(folder: Folder, found: list[Source]) -> Iterator[tuple[Path, byt
             continue
         kind = (path.parent, path.suffix)
         if tried.get(kind, 0) >= ENOUGH:
+            unused[NOT_OPENED].append(path)
             continue
         try:
             with path.open("rb") as file:
@@ -117,10 +134,12 @@ def _candidates(folder: Folder, found: list[Source]) -> Iterator[tuple[Path, byt
             raise DataError(
                 f"cannot be read: {error.strerror}", where=path, code="file.unreadable"
             ) from error
-        if head:
-            before = len(found)
-            yield path, head
-            tried[kind] = -10_000 if len(found) > before else tried.get(kind, 0) + 1
+        if not head:
+            unused[EMPTY].append(path)
+            continue
+        before = len(found)
+        yield path, head
+        tried[kind] = -10_000 if len(found) > before else tried.get(kind, 0) + 1
 
 
 def _recognized(

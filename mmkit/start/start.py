@@ -12,13 +12,14 @@ from typing import Any
 from mmkit.errors import DataError, RecipeError, listed
 from mmkit.start.choices import Ask, Choices
 from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of
-from mmkit.start.folder import Folder, look_into
+from mmkit.start.folder import MOST, Folder, look_into
 from mmkit.start.layout import Layout, layout_of
 from mmkit.start.pictures import Found, find_pictures, joined
 from mmkit.start.shipped import Shipped
 from mmkit.start.sources import Source, sources_in
 from mmkit.start.template import choose_paper, sections_of
 from mmkit.start.text import Data, recipe_text
+from mmkit.terminal.notes import few
 
 SHOWN = 8
 """Labels that are named."""
@@ -69,7 +70,7 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
     recipe = choose_paper(task, wishes.paper, bool(pictures.complete), choices, folder.path)
     labels = _labels(task, contents.all, choices)
     _advise(task, contents.all, recipe, choices)
-    none = [x for x in contents.all.relations if x.lower() in NONE_WORDS] if task == "relations" else []
+    none = _none_label(contents.all, choices) if task == "relations" else ""
     roots = Counter(str(f.root) for f in found.values())
     data = Data(
         splits=_splits(layout, found, task, folder),
@@ -77,7 +78,7 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
         shares=shares,
         labels=labels,
         blank=blank,
-        none_label=none[0] if len(none) == 1 and none[0] != "None" else "",
+        none_label=none,
         foreign=is_foreign(contents.all),
     )
     if data.foreign:
@@ -144,10 +145,14 @@ def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices) ->
     if not found.posts:
         choices.say("no post names a picture")
         return ""
-    where = listed([str(f) for f in folder.picture_folders[:3]])
+    where = few([str(f) for f in folder.picture_folders])
     looked = (
         f"; pictures are in {where}" if where else f"; there is no picture in {wishes.images or folder.path}"
     )
+    if len(folder.pictures) > MOST:
+        looked += (
+            f" (these {MOST} folders have the most; the other {len(folder.pictures) - MOST:,} were not tried)"
+        )
     if not lost:
         choices.say(f"pictures: found for all {found.posts:,} posts that name some")
         return ""
@@ -178,6 +183,20 @@ def _labels(task: str, contents: Contents, choices: Choices) -> dict[str, list[s
         more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
         choices.say(f"labels of {kind}: {', '.join(told)}{more}")
     return labels
+
+
+def _none_label(contents: Contents, choices: Choices) -> str:
+    """The label that pairs without a relation have; empty if none is found, or if it is not clear which one it is."""
+    found = [label for label in contents.relations if label.lower() in NONE_WORDS]
+    if len(found) == 1:
+        choices.say(f"{found[0]} is taken to mean that there is no relation, and does not count as one")
+        return found[0]
+    if found:
+        choices.say(
+            f"any of {listed(found)} may mean that there is no relation; none_label, in the decoder and the metrics, "
+            "says which one does"
+        )
+    return ""
 
 
 def _advise(task: str, contents: Contents, recipe: Shipped, choices: Choices) -> None:

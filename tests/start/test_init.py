@@ -148,6 +148,12 @@ def test_a_relation_of_each_post(here: Path) -> None:
     assert recipe.config["data"]["train"]["images"] == "img"
     assert recipe.config["metrics"]["relations"]["none_label"] == "no_relation"
     assert recipe.build("model.decoder").task.name == "relations"
+    assert "no_relation is taken to mean that there is no relation" in said
+    lines[0]["relation"] = lines[2]["relation"] = "Other"
+    (here / "mine" / "pairs.txt").write_text("".join(f"{line}\n" for line in lines))
+    recipe, said = started("mine")
+    assert "may mean that there is no relation" in said
+    assert recipe.config["metrics"]["relations"]["none_label"] == "None"
 
 
 def test_entities_and_relations_together(here: Path) -> None:
@@ -309,7 +315,27 @@ def test_folders_without_data(here: Path) -> None:
     (here / "prose").mkdir()
     (here / "prose" / "notes.txt").write_text("Dear diary,\nthis is no data.\n")
     assert "no file holds data that a reader knows: notes.txt" in refused("prose")
+    (here / "hollow").mkdir()
+    (here / "hollow" / "train.jsonl").touch()
+    assert "a reader knows: train.jsonl, with nothing in it" in refused("hollow")
     assert not list(here.glob("*.cfg"))
+
+
+def test_files_that_are_not_used_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jsonl(here / "mine" / "train.jsonl", map(by_tokens, posts()))
+    (here / "mine" / "test.jsonl").touch()
+    for number in range(8):
+        (here / "mine" / f"{number}.md").write_text("Dear diary,\nthis is no data.\n")
+    package = here / "site" / "other-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[mmkit_readers]\nother.broken.v1 = no_such_module:Reader\n")
+    monkeypatch.syspath_prepend(package.parent)
+    _, said = started("mine")
+    assert "not used: test.jsonl, with nothing in it" in said
+    assert "not used: 0.md, 1.md, 2.md and 2 more, of no known format" in said
+    assert "not used: 5.md, 6.md, 7.md, not opened: 5 files beside them" in said
+    assert "not used: the reader other.broken.v1 (cannot be loaded from package other 1.0" in said
 
 
 def test_a_file_that_is_cut_off(here: Path) -> None:
