@@ -384,5 +384,7 @@ def test_predictions_are_examples_again(tagger, tmp_path):
 def test_a_format_needs_a_file_and_a_reader_an_input(tagger):
     done = mmkit_predict(tagger, "--text", "Jordan", "--format", "jsonl")
     assert done.exit_code == 2 and "--format and --setting go with --output" in done.stderr
+    done = mmkit_predict(tagger, "--text", "Jordan", "--output", "out.jsonl", "--setting", "header=false")
+    assert done.exit_code == 2 and "--setting goes with --format" in done.stderr
     done = mmkit_predict(tagger, "--text", "Jordan", "--reader", "jsonl")
     assert done.exit_code == 2 and "--reader goes with --input" in done.stderr

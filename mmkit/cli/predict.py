@@ -104,6 +104,8 @@ def predict(
         raise click.UsageError("give one of --text, --input and --split")
     if (format_ or settings) and output is None:
         raise click.UsageError("--format and --setting go with --output")
+    if settings and not format_:
+        raise click.UsageError("--setting goes with --format")
     if reader is not None and input_ is None:
         raise click.UsageError("--reader goes with --input")
     if text is None and (images or given):

@@ -9,8 +9,6 @@ from typing import Any
 
 from mmkit import Entity, Example, Image
 from mmkit.data.alignment import CharSpan, Misaligned, Units
-from mmkit.data.json_text import parse_line
-from mmkit.data.lines import numbered_lines
 from mmkit.data.node import Node
 from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
@@ -68,19 +66,14 @@ class DoccanoReader(FormatReader):
         return Guess("texts that doccano labelled") if looks_like(first_record(head)) == "doccano" else None
 
     def drafts(self) -> Iterator[Draft]:
-        for number, line in numbered_lines(self.path, self.source, self.repairs):
-            where = f"{self.path}:{number}"
-            if not line.strip():
-                self.repairs["empty line skipped"] += 1
-                continue
-            record = parse_line(line, where)
+        for record, where, id in self.json_lines():
             if isinstance(record, dict) and not record.keys() & _MARKED and looks_like(record):
                 not_this_format("a line without labels", where, "", record)
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
                 not_this_format(
                     "a line without a `text`", where, 'doccano writes {"text": ...} a line', record
                 )
-            yield self._draft(Node(record, where), f"{self.path.stem}:{number}")
+            yield self._draft(Node(record, where), id)
 
     def _draft(self, node: Node, id: str) -> Draft:
         record = node.object()

@@ -11,6 +11,8 @@ from typing import Any
 from mmkit import DataError, Example, Image, Reader, Relation, Span
 from mmkit.data.alignment import Aligner, CharSpan, Misaligned, Units, Words
 from mmkit.data.crops import blanked, found
+from mmkit.data.json_text import parse_line
+from mmkit.data.lines import numbered_lines
 from mmkit.data.problems import Place
 from mmkit.data.tokenize import tokenize
 
@@ -79,6 +81,15 @@ class FormatReader(Reader):
     @abstractmethod
     def drafts(self) -> Iterator[Draft]:
         """The records, in order. Raises `DataError`."""
+
+    def json_lines(self) -> Iterator[tuple[Any, str, str]]:
+        """The JSON value of each line, its place, and an id; empty lines are skipped and counted."""
+        for number, line in numbered_lines(self.path, self.source, self.repairs):
+            where = f"{self.path}:{number}"
+            if line.strip():
+                yield parse_line(line, where), where, f"{self.path.stem}:{number}"
+            else:
+                self.repairs["empty line skipped"] += 1
 
     def __iter__(self) -> Iterator[Example]:
         self.repairs.clear()

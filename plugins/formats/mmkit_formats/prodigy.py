@@ -10,8 +10,6 @@ from typing import Any
 
 from mmkit import Entity, Example, Image, Relation, Span
 from mmkit.data.alignment import CharSpan, Misaligned, Units, Words
-from mmkit.data.json_text import parse_line
-from mmkit.data.lines import numbered_lines
 from mmkit.data.node import Node
 from mmkit.data.reader import Guess
 from mmkit.data.writer import Writer, only_examples
@@ -72,12 +70,7 @@ class ProdigyReader(FormatReader):
 
     def drafts(self) -> Iterator[Draft]:
         kept = Kept(self.pictures)
-        for number, line in numbered_lines(self.path, self.source, self.repairs):
-            where = f"{self.path}:{number}"
-            if not line.strip():
-                self.repairs["empty line skipped"] += 1
-                continue
-            record = parse_line(line, where)
+        for record, where, id in self.json_lines():
             if looks_like(record) not in ("prodigy", ""):
                 not_this_format("this line is not a task of Prodigy's", where, "", record)
             if not isinstance(record, dict) or not isinstance(record.get("text"), str):
@@ -86,7 +79,7 @@ class ProdigyReader(FormatReader):
             if answer not in self.answers:
                 self.repairs[f"task with the answer {answer!r} left out"] += 1
                 continue
-            yield self._draft(Node(record, where), f"{self.path.stem}:{number}", kept)
+            yield self._draft(Node(record, where), id, kept)
 
     def _draft(self, node: Node, id: str, kept: Kept) -> Draft:
         record = node.object()

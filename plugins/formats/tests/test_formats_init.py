@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from mmkit.cli import main
+from initialized import started
 from mmkit.data.convert import convert
 from mmkit.data.jsonl import write_jsonl
 from mmkit.loading.splits import read_split
-from mmkit.recipe import Recipe, load_recipe
 from mmkit.registry import build_part
 from own_folders import draw, posts
 
@@ -47,12 +45,6 @@ def write(name: str, path: Path, number: int = 60) -> None:
         "readers", "mmkit.jsonl.v1", {"root": str(path.parent), "file": str(canonical.resolve())}
     )
     convert(reader, path, build_part("writers", f"formats.{name}.v1", {}))
-
-
-def started(*arguments: str) -> tuple[Recipe, str]:
-    said = CliRunner().invoke(main, ["init", *arguments, "--output", "mine.cfg", "--force"])
-    assert said.exit_code == 0, said.output
-    return load_recipe("mine.cfg"), said.stdout
 
 
 @pytest.mark.parametrize("name", FILES)
