@@ -92,6 +92,7 @@ def environment_with(plugin: str, folder: Path) -> Path:
     return folder / "bin"
 
 
+@pytest.mark.matrix  # builds an environment for each plugin
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="links to packages need privileges there")
 @pytest.mark.parametrize("plugin", RECIPES)
