@@ -17,6 +17,7 @@ from mmkit.encoders.blip_sample import write_tiny_blip
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import input_size, pixels_of
 from mmkit.errors import MMKitError, PartError
+from mmkit.ops.precision import Precision
 from mmkit.pretrained.networks import described
 from mmkit.pretrained.vocabulary import check_vocabulary
 
@@ -42,8 +43,15 @@ class BlipEncoder(ItemEncoder):
         frozen: bool = True,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
     ) -> None:
-        super().__init__(Pairs(), frozen=frozen, store=store, feature_dtype=feature_dtype)
+        super().__init__(
+            Pairs(),
+            frozen=frozen,
+            store=store,
+            feature_dtype=feature_dtype,
+            feature_precision=feature_precision,
+        )
         self.name, self.revision, self.max_length = name, revision, max_length
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from mmkit.batch import Features
 from mmkit.encoders.blip_encoder import BlipEncoder
 from mmkit.errors import PartError
+from mmkit.ops.precision import Precision
 
 ENC = "[ENC]"
 """BLIP's token at the beginning of a text that is read together with an image."""
@@ -43,6 +44,7 @@ class BlipMultimodalEncoder(BlipEncoder):
         frozen: bool = True,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
     ) -> None:
         super().__init__(
             name,
@@ -51,6 +53,7 @@ class BlipMultimodalEncoder(BlipEncoder):
             frozen=frozen,
             store=store,
             feature_dtype=feature_dtype,
+            feature_precision=feature_precision,
         )
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:

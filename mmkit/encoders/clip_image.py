@@ -15,6 +15,7 @@ from mmkit.encoders.clip_sample import write_tiny_clip
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.pictures import Pictures, input_size, pixels_of
 from mmkit.errors import MMKitError, PartError
+from mmkit.ops.precision import Precision
 from mmkit.pretrained.networks import described
 from mmkit.pretrained.source import Pretrained
 
@@ -45,12 +46,19 @@ class ClipImageEncoder(ItemEncoder):
         frozen: bool = True,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
     ) -> None:
         if slots < 1:
             raise PartError(f"slots = {slots}, but an encoder reads at least one image", code="part.setting")
         photos, objects = (slots, 0) if source == "photo" else (0, slots)
         pictures = Pictures(photos, objects, drops_blanks=True)
-        super().__init__(pictures, frozen=frozen, store=store, feature_dtype=feature_dtype)
+        super().__init__(
+            pictures,
+            frozen=frozen,
+            store=store,
+            feature_dtype=feature_dtype,
+            feature_precision=feature_precision,
+        )
         self.name, self.revision = name, revision
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:

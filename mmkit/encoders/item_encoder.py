@@ -18,7 +18,7 @@ from mmkit.encoders.cut import Cut
 from mmkit.encoders.items import CollatedItems, ItemSource, MissingImages
 from mmkit.encoders.sharing import weights_hash
 from mmkit.encoders.stored import StoredFeatures
-from mmkit.ops.precision import full_float32
+from mmkit.ops.precision import Precision, only
 
 
 class ItemEncoder(Encoder):
@@ -28,10 +28,10 @@ class ItemEncoder(Encoder):
     stack of them. It gives features `[B, slots, ...]` and `mask [B, slots]`, False where an item is blank. If the
     source drops blanks, `slots` is the largest number of real items of a record in the batch, at least 1.
 
-    Features of a frozen encoder are a pure function of the item: computed in float32 in evaluation mode, also inside
-    autocast, and rounded to `feature_dtype`. `mmkit.encoders.store.prepare` computes them once and attaches them as
-    `stored`. From then on, `collate` opens no file for these records; features of others are still computed. Attached
-    features are not part of the state dict.
+    Features of a frozen encoder are a pure function of the item: computed in `feature_precision` in evaluation mode,
+    whatever the precision of the rest of the model, and rounded to `feature_dtype`. `mmkit.encoders.store.prepare`
+    computes them once and attaches them as `stored`. From then on, `collate` opens no file for these records; features
+    of others are still computed. Attached features are not part of the state dict.
 
     A subclass passes its source to the constructor, completes it in `build`, and implements `network`, `describe`,
     `build` and `save`.
@@ -49,9 +49,11 @@ class ItemEncoder(Encoder):
         frozen: bool = True,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
     ) -> None:
         super().__init__()
         self.source, self.frozen, self.store, self.feature_dtype = source, frozen, store, feature_dtype
+        self.feature_precision: Precision = feature_precision
         self.missing = MissingImages()
         """The model's object, once the model is assembled."""
         self.stored: StoredFeatures | None = None
@@ -70,8 +72,14 @@ class ItemEncoder(Encoder):
         return next((parameter.device for parameter in self.parameters()), None)
 
     def fingerprint(self) -> str:
-        """A hash over weights, preprocessing, part version and dtype: equal means equal outputs."""
+        """A hash over weights, preprocessing, part version, dtype and precision: equal means equal outputs.
+
+        In bf16 and TF32, outputs are equal up to rounding, which depends on the device and on the other items of a
+        stack.
+        """
         described = {"version": self.version, "dtype": self.feature_dtype}
+        if self.feature_precision != "fp32":  # not named before there were others
+            described["precision"] = self.feature_precision
         described |= self.source.describe() | self.describe()
         text = json.dumps(described, sort_keys=True) + weights_hash(self)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -122,7 +130,7 @@ class ItemEncoder(Encoder):
         device, dtype = self.device, getattr(torch, self.feature_dtype)
         if device is not None:
             items = {name: tensor.to(device, non_blocking=True) for name, tensor in items.items()}
-        with torch.no_grad(), full_float32(device or torch.device("cpu")):
+        with torch.no_grad(), only(device or torch.device("cpu"), self.feature_precision):
             features = self.compute(items)
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in features.items()}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmkit.batch import Features
 from mmkit.encoders.timm_backbone import TimmPictures
 from mmkit.errors import PartError
+from mmkit.ops.precision import Precision
 from mmkit.pretrained.timm_models import TimmModel
 
 LAST_FOUR = (-4, -3, -2, -1)
@@ -47,6 +48,7 @@ class TimmPyramidEncoder(TimmPictures):
         frozen: bool = True,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
     ) -> None:
         super().__init__(
             name,
@@ -56,6 +58,7 @@ class TimmPyramidEncoder(TimmPictures):
             frozen=frozen,
             store=store,
             feature_dtype=feature_dtype,
+            feature_precision=feature_precision,
         )
         if levels is not None and not levels:
             raise ValueError("levels must have at least one number; leave them out for the last four maps")

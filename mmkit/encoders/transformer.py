@@ -9,6 +9,7 @@ from mmkit.encoders.transformer_backbone import Attention, Pooling
 from mmkit.encoders.transformer_texts import TransformerTexts
 from mmkit.encoders.transformer_words import TransformerWords
 from mmkit.errors import PartError
+from mmkit.ops.precision import Precision
 
 
 class _Either(Encoder):
@@ -38,8 +39,9 @@ class TransformerEncoder(TransformerWords, _Either):
 
     Without a `source` this is `mmkit.transformer_words.v1`: `tokens [B, T, D]`, `mask [B, T]` and `pooled [B, D]` of
     the decoder's `view`, cut to `max_length` subwords or, with `window_overlap`, read in windows of this length;
-    `slots`, `store` and `feature_dtype` are ignored. With one it is `mmkit.transformer_texts.v1`: `pooled [B, n, D]`
-    and `mask [B, n]` of a record's first `slots` texts; `view`, `extra_views` and `window_overlap` are ignored.
+    `slots`, `store`, `feature_dtype` and `feature_precision` are ignored. With one it is
+    `mmkit.transformer_texts.v1`: `pooled [B, n, D]` and `mask [B, n]` of a record's first `slots` texts; `view`,
+    `extra_views` and `window_overlap` are ignored.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class TransformerEncoder(TransformerWords, _Either):
         frozen: bool = False,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
         pooling: Pooling = "cls",
         dropout: float | None = None,
         attention: Attention = "sdpa",

@@ -21,6 +21,7 @@ from mmkit.encoders.transformer_backbone import (
     sample_model,
 )
 from mmkit.errors import MMKitError
+from mmkit.ops.precision import Precision
 from mmkit.pretrained.networks import described
 
 LENGTH = 512
@@ -59,11 +60,18 @@ class TransformerTexts(ItemEncoder):
         frozen: bool = False,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
+        feature_precision: Precision = "fp32",
         pooling: Pooling = "cls",
         dropout: float | None = None,
         attention: Attention = "sdpa",
     ) -> None:
-        super().__init__(Texts(source, slots), frozen=frozen, store=store, feature_dtype=feature_dtype)
+        super().__init__(
+            Texts(source, slots),
+            frozen=frozen,
+            store=store,
+            feature_dtype=feature_dtype,
+            feature_precision=feature_precision,
+        )
         self.name = name
         self.model = TextModel(name, revision, max_length, dropout, attention)
         self.pooling = pooling

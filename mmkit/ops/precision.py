@@ -21,6 +21,17 @@ def full_float32(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
+def only(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Compute in `precision` on `device`, whatever the precision around it. For a forward pass.
+
+    Without an NVIDIA GPU, TF32 is full float32.
+    """
+    possible = "fp32" if precision == "tf32" and device.type != "cuda" else precision
+    with torch.autocast(device.type, enabled=False), computing(device, possible):
+        yield
+
+
+@contextmanager
 def computing(device: torch.device, precision: str) -> Iterator[None]:
     """Compute in a `Precision` on `device`. For a forward pass: autocast does not belong around a backward pass.
 

@@ -33,7 +33,16 @@ KEY = "init_from"
 READY = (*COMPLETE, "imported")
 """The states of a run whose weights do not change any more."""
 
-GENERAL = ("frozen", "store", "feature_dtype", "max_length", "window_overlap", "dropout", "attention")
+GENERAL = (
+    "frozen",
+    "store",
+    "feature_dtype",
+    "feature_precision",
+    "max_length",
+    "window_overlap",
+    "dropout",
+    "attention",
+)
 """Settings of an encoder that do not say which network it is."""
 NAMES = ("name", "revision", "run")
 """Those that do, if there is a `name` or a `run`."""

@@ -124,6 +124,25 @@ def test_stored_and_computed_features_agree(
             torch.testing.assert_close(values, computed[name], atol=tolerance, rtol=0)
 
 
+def test_features_in_bf16_are_within_two_hundredths(tiny_resnet: Path) -> None:
+    pixels = torch.randn(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    exact = built(TimmEncoder, tiny_resnet).encode({"pixels": pixels})["pooled"]
+    rounded = built(TimmEncoder, tiny_resnet, feature_precision="bf16").encode({"pixels": pixels})["pooled"]
+    apart = (rounded - exact).norm() / exact.norm()
+    assert rounded.dtype == torch.float32
+    assert 0 < apart < 0.02
+
+
+def test_the_order_of_an_image_s_memory_changes_nothing(tiny_resnet: Path) -> None:
+    encoder = built(TimmEncoder, tiny_resnet, frozen=False)
+    pixels = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ours = encoder.compute({"pixels": pixels})["pooled"]
+    torch.testing.assert_close(ours, encoder.backbone(pixels), atol=1e-5, rtol=1e-5)
+    ours.sum().backward()
+    first = next(encoder.backbone.parameters())
+    assert first.grad.is_contiguous() and first.grad.abs().max() > 0
+
+
 def test_a_hit_opens_no_file(tiny_resnet: Path, examples: list[Example], monkeypatch) -> None:
     encoder = built(TimmEncoder, tiny_resnet, objects=3)
     prepare(encoder, examples)
@@ -305,6 +324,8 @@ def test_the_fingerprint_covers_what_decides_the_features(tiny_resnet: Path) -> 
         built(TimmPyramidEncoder, tiny_resnet, grid=1),
         built(TimmPyramidEncoder, tiny_resnet, levels=[1, 2]),
         built(TimmPyramidEncoder, tiny_resnet, feature_dtype="float16"),
+        built(TimmPyramidEncoder, tiny_resnet, feature_precision="bf16"),
+        built(TimmPyramidEncoder, tiny_resnet, feature_precision="tf32"),
     ]
     assert len({e.fingerprint() for e in encoders}) == len(encoders)
     other_slots = built(TimmEncoder, tiny_resnet, photos=3, objects=2)

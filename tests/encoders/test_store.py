@@ -181,6 +181,33 @@ def test_other_weights_and_dtypes_have_their_own_features(cache: Path) -> None:
     assert features(encoder, EXAMPLES)["fixed"].dtype == torch.float32  # float16 only on disk
 
 
+class Products(Numbers):
+    """Features that a product makes, which is what a precision changes."""
+
+    ragged = frozenset()
+
+    def network(self, items: Features) -> Features:
+        made = super().network(items)
+        return {"product": (made["fixed"] + 0.123) @ torch.full((3, 2), 1.001)}
+
+
+def test_features_are_computed_in_their_own_precision() -> None:
+    rounded, full = Products(feature_precision="bf16"), Products()
+    batch = EXAMPLES[:2]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = features(full, batch)["product"]
+    exact = features(full, batch)["product"]
+    assert torch.equal(found, exact)  # whatever the precision around it
+    inexact = features(rounded, batch)["product"]
+    assert inexact.dtype == torch.float32 and not torch.equal(inexact, exact)
+    torch.testing.assert_close(inexact, exact, rtol=2**-7, atol=2**-7)
+    for encoder in (rounded, full):
+        assert prepare(encoder, EXAMPLES).computed == 6  # each has its own store
+        stored = features(encoder, batch)["product"]
+        torch.testing.assert_close(stored, inexact if encoder is rounded else exact, rtol=1e-3, atol=1e-3)
+    assert torch.equal(features(Products(feature_precision="tf32"), batch)["product"], exact)  # without a GPU
+
+
 def test_stale_features_are_not_used_after_weights_change() -> None:
     encoder = Numbers()
     prepare(encoder, EXAMPLES)
