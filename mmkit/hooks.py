@@ -64,6 +64,15 @@ class Specs:
     def mmkit_importers(self) -> dict[str, Any]:  # type: ignore[empty-body]
         """Paper name → `"module:Class"` of a `mmkit.runs.importing.Importer`, for `import-checkpoint PAPER`."""
 
+    @hookspec(firstresult=True)
+    def mmkit_open_run(self, address: str) -> Path | None:
+        """Turn an address that a user named, `scheme://...`, into a local run folder; None for another's scheme.
+
+        `mmkit.load`, `mmkit.evaluate` and the commands that take a RUN call it (`mmkit.runs.opening.open_run`). The
+        folder is only read. Call `mmkit.access.network.check_network` before you contact a server. Raise `RunError`
+        for what cannot be opened.
+        """
+
     @hookspec
     def mmkit_prediction_forms(self) -> dict[str, str]:  # type: ignore[empty-body]
         """Name → `"module:Class"` of a `mmkit.data.predictions.PublishedForm`, which `mmkit score` reads too."""

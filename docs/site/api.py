@@ -156,6 +156,7 @@ PUBLIC_MODULES = (
     "mmkit.terminal.rendering",
     "mmkit.runs.folder",
     "mmkit.runs.importing",
+    "mmkit.runs.opening",
     "mmkit.scorers.base",
     "mmkit.access.servers",
     "mmkit.tasks",

@@ -12,6 +12,7 @@ from mmkit.cli.options import (
     console_display,
     device_option,
     network_option,
+    opened,
     print_figures,
     quiet_libraries,
 )
@@ -19,7 +20,7 @@ from mmkit.terminal import echo
 
 
 @click.command(context_settings=OVERRIDABLE)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--split", default="test", show_default=True, help="Split of the run's recipe to score.")
 @click.option("--output", type=click.Path(path_type=Path), help="Where to write. Default: the run's folder.")
 @click.option("--json", "json_", is_flag=True, help="Print the scores as JSON.")
@@ -29,7 +30,7 @@ from mmkit.terminal import echo
 @click.pass_context
 def evaluate(
     context: click.Context,
-    run: Path,
+    run: str,
     split: str,
     output: Path | None,
     json_: bool,
@@ -44,14 +45,17 @@ def evaluate(
     """
     from mmkit.recipe import parse_overrides
     from mmkit.runs.folder import Run
+    from mmkit.runs.opening import check_own_place
 
-    recipe = Run(run).recipe().with_overrides(parse_overrides(context.args))
+    check_own_place(run, output)
+    folder = opened(run, context)
+    recipe = Run(folder).recipe().with_overrides(parse_overrides(context.args))
     quiet_libraries()
     from mmkit.inference.evaluate import evaluate as evaluate_run
 
     with console_display(quiet) as display:
         figures, _ = evaluate_run(
-            run,
+            folder,
             split,
             recipe=recipe,
             device=device,
@@ -62,4 +66,4 @@ def evaluate(
     if json_:
         echo(as_json({"split": split, **figures}))
     else:
-        print_figures({split: figures}, str(run))
+        print_figures({split: figures}, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,23 @@ tiny_option = click.option(
     is_flag=True,
     help="Use tiny untrained encoders, made offline from your own data: to see that all works, not for scores.",
 )
+
+
+def opened(run: str, context: click.Context | None) -> Path:
+    """The folder of a run that a command line names, by its folder or an address that a plugin opens.
+
+    An address is opened once for a command, however often it is asked for.
+    """
+    from mmkit.runs.opening import open_run
+
+    known: dict[str, Path] = {} if context is None else context.meta.setdefault("mmkit.opened", {})
+    if run not in known:
+        known[run] = open_run(run)
+    return known[run]
+
+
+run_argument = click.argument("run", callback=lambda context, _, run: opened(run, context))
+"""The argument RUN of a command: its value is the run's folder."""
 
 
 def overrides_from(context: click.Context) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mmkit.cli.formats import (
     setting_option,
     writer_of,
 )
-from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries
+from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries, run_argument
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
 from mmkit.terminal import echo
 from mmkit.terminal.notes import capped
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=TaskCommand)
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.option("--text", help="A sentence.")
 @click.option("--image", "images", multiple=True, help="An image of the sentence; may be repeated.")
 @click.option(

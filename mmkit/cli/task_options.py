@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmkit.cli.options import opened
+
 if TYPE_CHECKING:
     from mmkit.tasks import Input, Task
 
@@ -56,6 +58,8 @@ class TaskCommand(click.Command):
 
     def _run_among(self, ctx: click.Context, args: Sequence[str]) -> Path | None:
         """The run folder on the command line: the first word that is one and not the value of a general option."""
+        from mmkit.runs.opening import address_of
+
         with_value = {
             flag
             for param in super().get_params(ctx)
@@ -66,8 +70,10 @@ class TaskCommand(click.Command):
         for word in words:
             if word in with_value:
                 next(words, None)
-            elif not word.startswith("-") and (Path(word) / "recipe.cfg").is_file():
-                return Path(word)
+            elif not word.startswith("-"):
+                folder = opened(word, ctx) if address_of(word) else Path(word)
+                if (folder / "recipe.cfg").is_file():
+                    return folder
         return None
 
 

@@ -26,7 +26,7 @@ class KnownPackage:
     """A package: the beginnings of its parts' names, how to install it, and the settings that it brings.
 
     `settings` are dotted names of settings that the core does not take, or not with every value. `words` are
-    short names of formats that it reads and writes.
+    short names of formats that it reads and writes. `schemes` are those of runs' addresses that it opens.
     """
 
     package: str
@@ -34,6 +34,7 @@ class KnownPackage:
     install: str
     settings: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ()
 
 
 @cache
@@ -47,6 +48,7 @@ def known_packages() -> tuple[KnownPackage, ...]:
             entry["install"],
             tuple(entry["settings"]),
             tuple(entry.get("words", ())),
+            tuple(entry.get("schemes", ())),
         )
         for entry in json.loads(text)
     )
@@ -84,6 +86,11 @@ def word_hint(name: str) -> str:
 def setting_hint(dotted: str) -> str:
     """How to get the package that brings a setting; empty if none is known or it is installed."""
     return _first(known for known in known_packages() if dotted in known.settings)
+
+
+def scheme_hint(scheme: str) -> str:
+    """How to get the package that opens runs' addresses of this scheme; empty as for `part_hint`."""
+    return _first(known for known in known_packages() if scheme in known.schemes)
 
 
 def _first(found: Iterable[KnownPackage]) -> str:

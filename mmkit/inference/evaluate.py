@@ -26,6 +26,7 @@ from mmkit.loading.stand_ins import TOLD
 from mmkit.metrics.scoring import metrics_of, nothing_to_score
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
+from mmkit.runs.opening import check_own_place, open_run
 
 
 def evaluate(
@@ -38,16 +39,18 @@ def evaluate(
     hooks: Sequence[object] = (),
     allow_network: bool = False,
 ) -> tuple[dict[str, float], list[Prediction]]:
-    """Scores and predictions of `split`. `recipe` replaces the run's own (with another data folder, for example).
+    """Scores and predictions of `split`. `run` is a folder, or an address as for `mmkit.load`.
 
+    `recipe` replaces the run's own (with another data folder, for example).
     Writes `predictions/<split>.jsonl` and `evaluations/<split>.json` into `output` (default: the run's folder).
     Raises `DataError` if there is no such split of examples, and `RunError` if `recipe` changes it, or the knowledge
-    base, and there is no `output`.
+    base, and there is no `output`, or if an address names the run and there is none.
     `hooks` are further hook implementations; they get progress and notes, like those of installed plugins.
     The folder may be somebody else's: nothing is written elsewhere, and servers that its recipe names, and the Hugging
     Face Hub, are contacted only with `allow_network`.
     """
-    folder = Run(run)
+    check_own_place(run, output)
+    folder = Run(open_run(run))
     own = folder.recipe()
     recipe = recipe or own
     check_split(recipe, split)

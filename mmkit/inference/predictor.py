@@ -23,6 +23,7 @@ from mmkit.loading.annotation import Annotation
 from mmkit.model import Model
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
+from mmkit.runs.opening import open_run
 from mmkit.tasks import Answer, JointTask, LinkAnswer, LinkTask, SpanTask, Task
 from mmkit.tasks.answers import Answers
 from mmkit.tasks.link import BEST, Link
@@ -43,6 +44,9 @@ def load(
     allow_network: bool = False,
 ) -> Predictor:
     """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged.
+
+    `run` is the folder, or an address that a plugin opens: `hf://user/name@revision` with mmkit-hub. An address that
+    you name may be asked for; this does not depend on `allow_network`.
 
     A linker links to the knowledge base of its recipe, or to the one in `entities`, a jsonlines file.
     The folder may be somebody else's: servers that its recipe names, and the Hugging Face Hub, are contacted only with
@@ -88,7 +92,7 @@ class Predictor:
         allow_network: bool = False,
     ) -> Predictor:
         """Load a run folder; see `mmkit.load`."""
-        folder = Run(run)
+        folder = Run(open_run(run))
         recipe = folder.recipe()
         if entities is not None:
             recipe.build("model.decoder").task.check_entities(entities)

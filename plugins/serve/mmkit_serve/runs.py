@@ -14,6 +14,7 @@ import mmkit
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import MMKitError
 from mmkit.runs.folder import Run
+from mmkit.runs.opening import address_of, open_run
 from mmkit.tasks import Answer, LinkAnswer, Task
 from mmkit_serve.requests import Question
 from mmkit_serve.uploads import Upload
@@ -162,7 +163,8 @@ def _names(wanted: Sequence[str]) -> Iterator[tuple[str, Path]]:
     for word in wanted:
         name, equals, path = word.partition("=")
         if not equals or not _NAME.fullmatch(name):  # a folder may have = in its name
-            name, path = Path(word).resolve().name, word
+            address = address_of(word).partition("@")[0].rstrip("/")
+            name, path = address.rpartition("/")[2] or Path(word).resolve().name, word
         if not _NAME.fullmatch(name):
             raise MMKitError(
                 f"a run cannot be called {name!r} in an address",
@@ -178,7 +180,7 @@ def _names(wanted: Sequence[str]) -> Iterator[tuple[str, Path]]:
                 code="serve.run-name",
             )
         seen[name] = path
-        yield name, Path(path)
+        yield name, open_run(path)
 
 
 def version_of(folder: Path, facts: Mapping[str, Any]) -> str:

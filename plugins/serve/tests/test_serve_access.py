@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click.testing
 import httpx
 import pytest
 
 from mmkit.cli import main
 from mmkit.errors import MMKitError
+from mmkit.hooks import hookimpl, registered
+from mmkit_serve.runs import load_runs
 from mmkit_serve.settings import KEY, Settings, key_from
 from serving import TEXT, Served, error
 
@@ -106,3 +110,13 @@ def test_answers_carry_headers_for_browsers(client: httpx.Client) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-request-id"] != client.get("/").headers["x-request-id"]
+
+
+def test_a_run_that_an_address_names_has_the_addresss_last_part_for_its_name(tagger: Path) -> None:
+    class Opener:
+        @hookimpl
+        def mmkit_open_run(self, address: str) -> Path:
+            return tagger
+
+    with registered(Opener()):
+        assert list(load_runs(["s3://user/demo@abc", "other=s3://user/demo"], "cpu")) == ["demo", "other"]
