@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -31,8 +30,7 @@ class Words(NamedTuple):
     offsets: Offsets
 
 
-@dataclass(frozen=True, slots=True)
-class CharSpan:
+class CharSpan(NamedTuple):
     """A span as a record gives it: `text[start:end]`, ends exclusive, in the file's units.
 
     `name` is the record's name for it, for messages. `words` are the span's words in the record, and `tokens` its
@@ -79,8 +77,8 @@ class Aligner:
         words = words or Words(*tokenize(text))
         if not spans:
             return words, []
-        if self.units == "characters" and all(_as_said(span, text, words.offsets) for span in spans):
-            return words, [Span(*s.tokens, s.label, s.regions) for s in spans]  # type: ignore[misc, call-arg]
+        if self.units == "characters" and (said := _as_said(spans, text, words.offsets)) is not None:
+            return words, said
         places = _Places(text, words)
         told = spans if self.units == "characters" else self._converted(text, spans, where)
         found = [places.exact(span) for span in told]
@@ -111,7 +109,7 @@ class Aligner:
                         hint='offsets = "characters" is the default',
                         code="offsets.units",
                     )
-        return [replace(span, start=at[span.start], end=at[span.end]) for span in spans]
+        return [span._replace(start=at[span.start], end=at[span.end]) for span in spans]
 
     def _check_units(self, text: str, spans: Sequence[CharSpan], places: _Places, where: str) -> None:
         """Raise `DataError` if all spans would fit the tokens in units other than `self.units`."""
@@ -122,7 +120,7 @@ class Aligner:
             at = _characters_at(text, units)
             if units == self.units or any(s.start not in at or s.end not in at for s in spans):
                 continue
-            moved = [replace(span, start=at[span.start], end=at[span.end]) for span in spans]
+            moved = [span._replace(start=at[span.start], end=at[span.end]) for span in spans]
             found = [places.exact(span) for span in moved]
             if None not in found and all(map(places.agrees, moved, found)):
                 raise DataError(
@@ -139,7 +137,7 @@ class Aligner:
         if not wrong:
             inner = text[span.start : span.end]
             lead = len(inner) - len(inner.lstrip())
-            bare = replace(span, start=span.start + lead, end=span.start + lead + len(inner.strip()))
+            bare = span._replace(start=span.start + lead, end=span.start + lead + len(inner.strip()))
             if bare.start >= bare.end:
                 wrong, code = "covers only white space", "offsets.empty"
             elif (found := places.exact(bare)) is not None:
@@ -155,7 +153,7 @@ class Aligner:
             return None
         shown = f" ({text[span.start : span.end][:40]!r})" if code == "offsets.misaligned" else ""
         hint = _POLICIES if code == "offsets.misaligned" else 'misaligned = "drop" leaves such spans out'
-        if code == "offsets.misaligned" and places.exact(replace(span, end=span.end + 1)) is not None:
+        if code == "offsets.misaligned" and places.exact(span._replace(end=span.end + 1)) is not None:
             hint = f"if the ends in this file are those of the last character, add 1 to them; {hint}"
         raise DataError(
             f"`{span.name}`, characters {span.start} to {span.end}{shown}, {wrong}",
@@ -213,17 +211,19 @@ def _fault(span: CharSpan, length: int) -> tuple[str, str]:
     return "", ""
 
 
-def _as_said(span: CharSpan, text: str, offsets: Offsets) -> bool:
-    """Whether a span's own token bounds and words are those of its characters: the common case first."""
-    if span.tokens is None:
-        return False
-    start, end = span.tokens
-    return (
-        0 <= start < end <= len(offsets)
-        and offsets[start][0] == span.start
-        and offsets[end - 1][1] == span.end
-        and (span.words is None or text[span.start : span.end] == span.words)
-    )
+def _as_said(spans: Sequence[CharSpan], text: str, offsets: Offsets) -> list[Span | None] | None:
+    """The spans, if the token bounds and words of all are those of their characters: the common case first."""
+    found: list[Span | None] = []
+    for first, last, label, _, words, tokens, regions in spans:
+        if tokens is None:
+            return None
+        start, end = tokens
+        if not 0 <= start < end <= len(offsets) or offsets[start][0] != first or offsets[end - 1][1] != last:
+            return None
+        if words is not None and text[first:last] != words:
+            return None
+        found.append(Span(start, end, label, regions))
+    return found
 
 
 class _Places:

@@ -129,7 +129,7 @@ def blanked(x: X) -> X:
 def found(x: X, repairs: Counter[str]) -> X:
     """`x` with the path of each image replaced by the file that it means (see `mmkit.data.image_paths.meant`)."""
     paths = [None if image.path is None else meant(image.path, repairs) for image in x.images]
-    if all(path == image.path for path, image in zip(paths, x.images, strict=True)):
+    if paths == [image.path for image in x.images]:
         return x
     pairs = zip(paths, x.images, strict=True)
     return replace(x, images=tuple(replace(image, path=path) for path, image in pairs))

@@ -14,7 +14,7 @@ from mmkit.data.bounds import as_characters
 from mmkit.data.crops import under
 from mmkit.data.marks import align_marks, by_characters, read_marks
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
-from mmkit.data.tokenize import tokenize
+from mmkit.data.tokenize import joined_bounds, tokenize
 from mmkit.data.types import Entity, Example, Image, Media, Prediction
 from mmkit.errors import DataError
 
@@ -50,7 +50,7 @@ def to_json(x: Example | Entity | Prediction) -> Json:
 
 
 def _words_to_json(x: Example) -> Json:
-    plain = x.text == " ".join(x.tokens) and x.offsets == _joined_offsets(x.tokens)
+    plain = x.text == " ".join(x.tokens) and x.offsets == joined_bounds(x.tokens)
     offsets = None if plain else [list(o) for o in x.offsets]
     return {"text": x.text, "tokens": list(x.tokens), "offsets": offsets}
 
@@ -158,11 +158,7 @@ def _given_words(node: Node) -> tuple[str, Words | None]:
 
 def offsets_in(text: str, tokens: tuple[str, ...], where: str = "") -> tuple[tuple[int, int], ...]:
     """The bounds of tokens that stand in `text` in their order. Raises `DataError` for one that does not."""
-    return _joined_offsets(tokens) if text == " ".join(tokens) else _found_offsets(text, tokens, where)
-
-
-def _joined_offsets(tokens: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    return Example.from_tokens("", tokens).offsets
+    return joined_bounds(tokens) if text == " ".join(tokens) else _found_offsets(text, tokens, where)
 
 
 def _found_offsets(text: str, tokens: tuple[str, ...], where: str) -> tuple[tuple[int, int], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from mmkit.errors import DataError
@@ -30,6 +30,20 @@ def tokenize(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """
     found = list(_pattern().finditer(text))
     return tuple(m.group() for m in found), tuple(m.span() for m in found)
+
+
+def joined_bounds(tokens: Iterable[str]) -> tuple[tuple[int, int], ...]:
+    """The character bounds of tokens in the text that joins them by single spaces.
+
+    >>> joined_bounds(("Jordan", "!"))
+    ((0, 6), (7, 8))
+    """
+    bounds, start = [], 0
+    for length in map(len, tokens):  # a plain loop is the fastest way
+        end = start + length
+        bounds.append((start, end))
+        start = end + 1
+    return tuple(bounds)
 
 
 def token_bounds(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
-from mmkit.data.tokenize import token_bounds, tokenize
+from mmkit.data.tokenize import joined_bounds, token_bounds, tokenize
 from mmkit.errors import DataError
 
 Role = Literal["photo", "object"]
@@ -236,7 +236,9 @@ class Example:
                 where=self.id,
                 code="data.offset-count",
             )
-        ends = [s.end for s in self.spans] + [s.end for r in self.relations for s in (r.head, r.tail)]
+        ends = [s.end for s in self.spans]
+        if self.relations:
+            ends += [s.end for r in self.relations for s in (r.head, r.tail)]
         if self.mention is not None and self.mention.span is not None:
             ends.append(self.mention.span.end)
         if ends and max(ends) > len(self.tokens):
@@ -249,7 +251,7 @@ class Example:
                 else "",
                 code="data.span-outside",
             )
-        shown = [region.image for span in self.spans for region in span.regions]
+        shown = [region.image for span in self.spans if span.regions for region in span.regions]
         if shown and max(shown) >= len(self.images):
             raise DataError(
                 f"a region is in images[{max(shown)}] of an example with {len(self.images)} images",
@@ -260,11 +262,7 @@ class Example:
     @classmethod
     def from_tokens(cls, id: str, tokens: Sequence[str], **fields: Any) -> Example:
         """An example whose text is its tokens joined by single spaces."""
-        offsets, at = [], 0
-        for token in tokens:
-            offsets.append((at, at + len(token)))
-            at += len(token) + 1
-        return cls(id=id, text=" ".join(tokens), tokens=tuple(tokens), offsets=tuple(offsets), **fields)
+        return cls(id, " ".join(tokens), tuple(tokens), joined_bounds(tokens), **fields)
 
     @classmethod
     def from_text(

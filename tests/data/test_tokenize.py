@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmkit.data.tokenize import tokenize
+from mmkit.data.tokenize import joined_bounds, tokenize
 
 TWEETS = st.lists(
     st.one_of(
@@ -63,3 +64,11 @@ def test_long_odd_input_takes_no_more_than_linear_time(piece: str) -> None:
     started = time.process_time()
     tokenize(piece * 20_000)
     assert time.process_time() - started < 3
+
+
+@given(st.lists(st.text(max_size=4), max_size=6))
+def test_bounds_of_joined_tokens_are_those_in_their_text(tokens: list[str]) -> None:
+    text, bounds = " ".join(tokens), joined_bounds(tokens)
+    assert [text[start:end] for start, end in bounds] == tokens
+    assert all(before[1] + 1 == after[0] for before, after in pairwise(bounds))
+    assert not bounds or (bounds[0][0], bounds[-1][1]) == (0, len(text))

@@ -6,12 +6,12 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from typing import Any
 
 from mmkit import Example, Image
 from mmkit.data.alignment import CharSpan, Words
 from mmkit.data.tags import TagTable, chunks
+from mmkit.data.tokenize import joined_bounds
 from mmkit.data.types import ORPHANS
 from mmkit_formats.drafts import OF_RELATION, Draft, Link, Mark, characters
 from mmkit_formats.messages import shown, wrong
@@ -177,8 +177,7 @@ def _words(text: str | None, tokens: Sequence[str], where: str) -> tuple[str, Wo
     joined = " ".join(tokens)
     text = joined if text is None else text
     if text == joined:  # the common case first
-        ends = list(accumulate(len(token) + 1 for token in tokens))
-        return text, Words(tuple(tokens), tuple((a, b - 1) for a, b in pairwise((0, *ends))))
+        return text, Words(tuple(tokens), joined_bounds(tokens))
     offsets, at = [], 0
     for i, token in enumerate(tokens):
         start = text.find(token, at)

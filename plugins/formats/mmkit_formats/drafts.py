@@ -120,11 +120,13 @@ class FormatReader(Reader):
                 code="data.empty-sentence",
             )
         extra = dict(draft.extra)
-        more = [
-            [s.start, s.end, s.label, m.extra]
-            for s, m in zip(spans, draft.marks, strict=True)
-            if s and m.extra and OF_RELATION not in m.extra
-        ]
+        kept, more = [], []
+        for span, mark in zip(spans, draft.marks, strict=True):
+            if span is None or mark.extra.get(OF_RELATION):
+                continue
+            kept.append(span)
+            if mark.extra:
+                more.append([span.start, span.end, span.label, mark.extra])
         relations = []
         of_relations = []
         for link in draft.links:
@@ -135,24 +137,22 @@ class FormatReader(Reader):
             relations.append(Relation(head, tail, link.label))
             if link.extra:
                 of_relations.append([head.start, head.end, tail.start, tail.end, link.label, link.extra])
-        extra |= {k: v for k, v in (("spans", more), ("relations", of_relations)) if v}
+        if more:
+            extra["spans"] = more
+        if of_relations:
+            extra["relations"] = of_relations
         notes = dict(draft.notes)
         if draft.choices:
             notes[CHOICES] = {name: list(chosen) for name, chosen in draft.choices.items()}
         if extra:
             notes[self.note] = extra
-        kept = tuple(
-            span
-            for span, mark in zip(spans, draft.marks, strict=True)
-            if span is not None and not mark.extra.get(OF_RELATION)
-        )
         try:
             return Example(
                 draft.id,
                 draft.text,
                 *words,
                 images=draft.images,
-                spans=kept,
+                spans=tuple(kept),
                 relations=tuple(relations),
                 notes=notes,
             )

@@ -24,7 +24,7 @@ from mmkit_formats.csv_table import named
 from mmkit_formats.drafts import CHOICES, Draft, count_rest, note_of
 from mmkit_formats.media import content, plain_photos
 from mmkit_formats.messages import wrong
-from mmkit_formats.parquet import ParquetReader, features_of
+from mmkit_formats.parquet import ParquetReader, features_of, rows_of, tag_names
 
 NOTE = "formats.datasets"
 _SHARDS = re.compile(r"(\w+?)-\d+-of-\d+\.parquet")
@@ -158,10 +158,9 @@ class DatasetsReader(ParquetReader):
         features = features_of(table.schema.metadata)
         self._check(table.schema.names, Path(self.file))
         number = 0
+        rows = Rows(self.columns, self.picture, self.tag_names or tag_names(features, self.columns.tags))
         for batch in table.to_batches(max_chunksize=1024):
-            names = self.tag_names or _names(features, self.columns.tags)
-            rows = Rows(self.columns, self.picture, names)
-            for row in batch.to_pylist():
+            for row in rows_of(batch):
                 number += 1
                 yield self._draft(rows, row, features, f"{self.file}, row {number}", f"{self.file}:{number}")
 
@@ -206,12 +205,6 @@ class DatasetsReader(ParquetReader):
             draft.extra = {}
         draft.choices = choices
         return draft
-
-
-def _names(features: dict[str, Any], column: str) -> list[str] | None:
-    from mmkit_formats.parquet import tag_names
-
-    return tag_names(features, column)
 
 
 class DatasetsWriter(Writer):

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -48,12 +48,12 @@ def looks_like_picture(value: Any) -> bool:
     return path.lower().endswith(ENDINGS) or _DATA.match(value) is not None
 
 
-def located(path: str, root: str, folders: Iterable[str] = ()) -> str:
+def located(path: str, root: str, folders: Collection[str] = ()) -> str:
     """The file that an image's address names: the first file with its name in `folders`, else the address itself.
 
     Relative paths and `folders` are relative to `root`. A web address without a file stays as it is, and is missing.
     """
-    name = unquote(path.partition("?")[0].rpartition("/")[2])
+    name = unquote(path.partition("?")[0].rpartition("/")[2]) if folders else ""
     for folder in folders:
         candidate = under(under(root, folder), name)
         if os.path.isfile(candidate):  # noqa: PTH113 - once an image

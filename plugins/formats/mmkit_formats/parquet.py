@@ -26,7 +26,13 @@ from mmkit_formats.messages import not_this_format, wrong
 
 NOTE = "formats.parquet"
 BATCH = 1024
-"""How many rows are in memory at a time."""
+"""How many rows are decoded at a time."""
+TOGETHER = 64
+"""How many of them are Python objects at a time: few enough that the garbage collector rarely finds them alive."""
+PAGE = 1 << 16
+"""How many bytes of each column are read at a time."""
+GROUP = 8
+"""How many of these batches are a row group of a written file: readers keep a description of each group in memory."""
 
 _SPAN = pa.struct(
     [
@@ -98,14 +104,14 @@ class ParquetReader(FormatReader):
 
     def drafts(self) -> Iterator[Draft]:
         for path in self.files():
-            number, stem = 0, path.stem
+            number, place, stem, rows = 0, f"{path}, row ", path.stem, None
             for batch, features in self._batches(path):
-                rows = Rows(
+                rows = rows or Rows(
                     self.columns, self.picture, self.tag_names or tag_names(features, self.columns.tags)
                 )
-                for row in batch.to_pylist():
+                for row in rows_of(batch):
                     number += 1
-                    yield self._draft(rows, row, features, f"{path}, row {number}", f"{stem}:{number}")
+                    yield self._draft(rows, row, features, f"{place}{number}", f"{stem}:{number}")
 
     def _draft(self, rows: Rows, row: dict[str, Any], features: dict[str, Any], where: str, id: str) -> Draft:
         return rows.draft(row, where, id)
@@ -113,7 +119,8 @@ class ParquetReader(FormatReader):
     def _batches(self, path: Path) -> Iterator[tuple[pa.RecordBatch, dict[str, Any]]]:
         try:
             open_regular(path).close()
-            with pq.ParquetFile(path) as file:
+            # by pages: a file may be one group of rows, as large as itself
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGE) as file:
                 features = features_of(file.schema_arrow.metadata)
                 self._check(file.schema_arrow.names, path)
                 for batch in file.iter_batches(BATCH):
@@ -125,6 +132,13 @@ class ParquetReader(FormatReader):
             not_this_format(f"this parquet file cannot be read: {said}", path, "export it again")
 
     def _check(self, names: list[str], path: Path) -> None:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise wrong(
+                f"two columns have the name {twice[0]!r}",
+                path,
+                "give each column its own name",
+                code="formats.columns",
+            )
         if self.columns.text not in names and self.columns.tokens not in names:
             raise wrong(
                 f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
@@ -183,11 +197,18 @@ class ParquetWriter(Writer):
         )
         with replacing(path, DataError) as temporary, pq.ParquetWriter(temporary, schema) as file:
             rows = chain(first, (self._row(example) for example in remaining))
+            names = frozenset(schema.names)
+            group: list[pa.RecordBatch] = []
             while batch := list(islice(rows, BATCH)):
                 for row in batch:
-                    for lost in row.keys() - set(schema.names):
+                    for lost in row.keys() - names:
                         self.losses[f"column {lost}"] += 1
-                file.write_batch(self._batch(batch, schema, path))
+                group.append(self._batch(batch, schema, path))
+                if len(group) == GROUP:
+                    file.write_table(pa.Table.from_batches(group))
+                    group.clear()
+            if group:
+                file.write_table(pa.Table.from_batches(group))
 
     def _batch(self, rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> pa.RecordBatch:
         try:
@@ -223,6 +244,15 @@ class ParquetWriter(Writer):
             c.relations: relations_of(example),
             c.images: photos,
         }
+
+
+def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows of a batch, as Python objects."""
+    names = batch.schema.names
+    for at in range(0, batch.num_rows, TOGETHER):
+        cells = [column.to_pylist() for column in batch.slice(at, TOGETHER).columns]
+        for row in zip(*cells, strict=True):
+            yield dict(zip(names, row, strict=True))
 
 
 def features_of(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
