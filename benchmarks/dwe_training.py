@@ -165,7 +165,7 @@ def train_with_mmkit(
     prepare_entities(model, device, settings)
     items = model.items(examples)
     optimizer = make_optimizer(model, settings)
-    precision = pick_precision("auto", device)
+    precision = pick_precision("auto", device, model)
     loader = Loader(model, items, 0)
     loop = Loop(model, loader, optimizer, settings, accelerator, 0, precision, Progress())
     for update in itertools.islice(loop.epoch(), 20):  # tables are made, kernels are chosen

@@ -103,7 +103,7 @@ def evaluate(
                 note(message)
         for message in unread_notes(data, ready.items[split], model.decoder, model.reading, annotated=seen):
             note(message)
-        precision = pick_precision(settings.precision, torch_device)
+        precision = pick_precision(settings.precision, torch_device, model)
         inference = Inference(model, precision, settings.eval_batch_size, settings.workers)
         metrics = metrics_of(recipe)
         figures, predictions = inference.evaluate(ready.items[split], metrics)

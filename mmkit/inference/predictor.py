@@ -69,7 +69,7 @@ class Predictor:
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.recipe = recipe
-        self.precision = pick_precision(recipe.training.precision, self.device)
+        self.precision = pick_precision(recipe.training.precision, self.device, self.model)
         with self._network():
             self.annotation = Annotation.of(recipe, str(self.device), writing=False)
             prepare_model(self.model, {}, recipe.training)

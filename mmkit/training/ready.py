@@ -11,6 +11,7 @@ from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.checking.unread import entity_notes, unread_notes
 from mmkit.checking.words import unknown_words
 from mmkit.errors import PartError
+from mmkit.inference.devices import pick_precision
 from mmkit.inference.inference import Evaluation, Inference
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
@@ -83,12 +84,13 @@ def make_ready(session: Session, resume: bool) -> Ready:
     for message in unknown_words(parts.encoder_sections, train):
         session.note(f"warning: {message}")
     model = model.to(session.device)
+    precision = pick_precision(settings.precision, session.device, model)
     begun = (
         {KEY: {"run": str(start.run.folder), "files": start.files(), **taken.to_json()}}
         if start and taken
         else {}
     )
-    facts = _begin(session, model, splits, begun)
+    facts = _begin(session, model, splits, {"precision": precision, **begun})
     examples = {name: splits[name].examples for name in split_names(recipe)}
     prepared = prepare_model(
         model, examples, settings, trained_on="train", note=session.note, progress=session.progress
@@ -106,7 +108,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
     }
     inference = Inference(
         model,
-        session.precision,
+        precision,
         settings.eval_batch_size,
         settings.workers,
         session.accelerator.process_index,
@@ -122,7 +124,6 @@ def _begin(
     data = {name: split.origin for name, split in splits.items()}
     facts = {
         **environment(session.recipe, session.device),
-        "precision": session.precision,
         "data": data,
         **start,
     }
@@ -130,6 +131,10 @@ def _begin(
         begun = session.run.facts()
         check_data(begun, facts)
         check_start(begun, facts)
+        if (before := begun.get("precision", facts["precision"])) != facts["precision"]:
+            session.note(
+                f"warning: the run was in {before} so far, and goes on in {facts['precision']} on this device"
+            )
         facts |= {key: begun[key] for key in ("started", "recipe") if key in begun}
     session.accelerator.wait_for_everyone()
     if session.main:

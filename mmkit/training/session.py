@@ -12,7 +12,6 @@ from pluggy import PluginManager
 
 from mmkit.config.settings import TrainingSettings
 from mmkit.errors import Interrupted
-from mmkit.ops.precision import Precision
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.training.stopping import StopSignal
@@ -25,7 +24,6 @@ class Session:
     recipe: Recipe
     run: Run
     accelerator: Accelerator
-    precision: Precision
     plugins: PluginManager
     stop: StopSignal
     quiet: bool = False

@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 
 from mmkit.errors import Interrupted
 from mmkit.hooks import registered
-from mmkit.inference.devices import make_accelerator, pick_precision
+from mmkit.inference.devices import check_precision, make_accelerator
 from mmkit.inference.memory import memory_advice, peak_memory
 from mmkit.metrics.scoring import nothing_to_score
 from mmkit.recipe import RecipeSource, load_recipe
@@ -52,11 +52,11 @@ def train(
         overrides, output = None, overrides
     recipe = load_recipe(recipe, overrides)
     accelerator = make_accelerator(device)
-    precision = pick_precision(recipe.training.precision, accelerator.device, training=True)
+    check_precision(recipe.training.precision, accelerator.device)
     run = Run(broadcast_object_list([str(output or default_folder(recipe))])[0])
     own = [*hooks, MetricsLog()] if accelerator.is_main_process else []
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
-        session = Session(recipe, run, accelerator, precision, plugins, stop, quiet)
+        session = Session(recipe, run, accelerator, plugins, stop, quiet)
         try:
             return Result(run.folder, _run_to_the_end(session, resume), recipe)
         except KeyboardInterrupt:

@@ -56,7 +56,7 @@ class Updates:
             settings,
             session.accelerator,
             session.recipe.seed,
-            session.precision,
+            ready.inference.precision,
             progress,
         )
         if progress.done >= max(1, loop.steps_per_epoch):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from mmkit.inference.devices import pick_precision
+from mmkit.inference.devices import check_precision, pick_precision
 from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
 from mmkit.training.train import train
@@ -33,13 +34,35 @@ def test_auto_is_bf16_where_the_device_computes_in_it(gpu):
     assert pick_precision("auto", GPU) == "fp32"
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_what_was_asked_for_is_used_where_the_device_has_it(gpu, training):
+class Weights(nn.Module):
+    """So many weights in every batch, and many more whose outputs are stored."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.text = nn.Linear(count, 1, bias=False)
+        self.photos = nn.Linear(20_000_000, 1, bias=False)
+
+    def item_encoders(self) -> dict[str, nn.Module]:
+        return {"photos": self.photos}
+
+
+@pytest.mark.parametrize("able", ["avx512_bf16", "amx_bf16", ""])
+def test_auto_is_bf16_for_a_large_model_on_a_cpu_that_computes_in_it(monkeypatch, able):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, able: True})
+    expected = "bf16" if able else "fp32"
+    assert pick_precision("auto", CPU, Weights(10_000_000)) == expected
+    assert pick_precision("auto", CPU, Weights(9_999_999)) == "fp32"
+    assert pick_precision("auto", CPU) == "fp32"
+
+
+def test_what_was_asked_for_is_used_where_the_device_has_it(gpu):
     gpu(bf16=True, tf32=True)
     for wanted in ("fp32", "tf32", "bf16"):
-        assert pick_precision(wanted, GPU, training=training) == wanted
+        assert pick_precision(wanted, GPU) == wanted
+        check_precision(wanted, GPU)
     for wanted in ("fp32", "bf16"):
-        assert pick_precision(wanted, CPU, training=training) == wanted
+        assert pick_precision(wanted, CPU) == wanted
+        check_precision(wanted, CPU)
 
 
 def test_a_run_trained_in_tf32_predicts_in_fp32_elsewhere(gpu):

@@ -98,3 +98,14 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(sample_recipe, tmp_
     more = {**settings, "training.patience": 0}
     result = train(load_recipe(sample_recipe, more), tmp_path / "run", resume=True, device="cpu")
     assert (result["status"], result["updates"]) == ("completed", 20)
+
+
+def test_a_run_that_goes_on_in_another_precision_says_so(kept, tmp_path):
+    output, notes = Path(shutil.copytree(kept, tmp_path / "run")), Notes()
+    facts = json.loads((output / "run.json").read_text())
+    assert facts["precision"] == "fp32"  # what `auto` is for a small model on a CPU
+    (output / "run.json").write_text(json.dumps({**facts, "precision": "bf16"}))
+    more = load_recipe(kept / "recipe.cfg", {"training.epochs": 2})
+    train(more, output, resume=True, device="cpu", hooks=[notes])
+    (said,) = (line for line in notes.said if "bf16" in line)
+    assert said == "warning: the run was in bf16 so far, and goes on in fp32 on this device"
