@@ -61,6 +61,7 @@ class TransformerEncoder(TransformerWords, _Either):
         feature_precision: Precision = "fp32",
         pooling: Pooling = "cls",
         dropout: float | None = None,
+        attention_dropout: float | None = None,
         attention: Attention = "sdpa",
     ) -> None:
         super().__init__(
@@ -73,5 +74,6 @@ class TransformerEncoder(TransformerWords, _Either):
             frozen=frozen,
             pooling=pooling,
             dropout=dropout,
+            attention_dropout=attention_dropout,
             attention=attention,
         )

@@ -52,7 +52,7 @@ class TextModel:
     """A text model that a recipe names: of the Hub (with an optional `revision`) or a local folder.
 
     `max_length` counts subwords with special ones (None: the model's limit). `dropout` replaces every dropout of
-    the model's configuration.
+    the model's configuration, and `attention_dropout` those of attention weights alone.
     """
 
     name: str
@@ -60,6 +60,7 @@ class TextModel:
     max_length: int | None = None
     dropout: float | None = None
     attention: Attention = "sdpa"
+    attention_dropout: float | None = None
 
     def pretrained(self, saved: Path | None = None) -> Pretrained:
         """Where it is loaded from: a run's folder, if it is `saved` there."""
@@ -91,7 +92,8 @@ class TextModel:
         def make() -> PreTrainedModel:
             return self._network(config, len(tokenizer), pretrained)
 
-        key = (TextModel, self.name, self.revision, tuple(added), self.dropout, self.attention, saved is None)
+        changes = (self.dropout, self.attention_dropout, self.attention)
+        key = (TextModel, self.name, self.revision, tuple(added), changes, saved is None)
         network = shared(key, make) if frozen else make()
         if config.is_encoder_decoder:
             config.vocab_size = max(config.vocab_size, len(tokenizer))
@@ -113,10 +115,7 @@ class TextModel:
 
     def _network(self, config: PreTrainedConfig, tokens: int, pretrained: Pretrained) -> PreTrainedModel:
         """The model with pretrained weights or, for a `saved` one, as its class initialises it."""
-        if self.dropout is not None:
-            for key, value in config.to_dict().items():
-                if "dropout" in key and isinstance(value, int | float):
-                    setattr(config, key, self.dropout)
+        self._set_dropout(config)
         saved, options = pretrained.saved, {}
         model_class = MODEL_MAPPING.get(type(config), None)
         if getattr(model_class, "_supports_attention_backend", False):
@@ -140,6 +139,25 @@ class TextModel:
             model.resize_token_embeddings(tokens, mean_resizing=False)
         encoder: PreTrainedModel = model.get_encoder() if config.is_encoder_decoder else model
         return encoder
+
+    def _set_dropout(self, config: PreTrainedConfig) -> None:
+        """Raises `PartError` if there is an `attention_dropout`, but none of attention in the configuration."""
+        rates = {name: value for name, value in config.to_dict().items() if isinstance(value, int | float)}
+        known = {
+            name for name in rates if "dropout" in name or name.endswith("_pdrop")
+        }  # so GPT-2 calls them
+        of_attention = {name for name in known if "attention" in name or name.startswith("attn")}
+        if self.attention_dropout is not None and not of_attention:
+            raise PartError(
+                f"attention_dropout is set, but {self.name!r} ({config.model_type}) has no dropout of attention alone",
+                hint=f"remove it; dropout sets {', '.join(sorted(known))}" if known else "remove it",
+                code="encoder.attention-dropout",
+            )
+        for name in sorted(known):
+            own = self.attention_dropout if name in of_attention else None
+            value = self.dropout if own is None else own
+            if value is not None:
+                setattr(config, name, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ class TransformerTexts(ItemEncoder):
     `mention_sentence` or `sentence` for examples, `name`, `description` or `name_description` for entities, or
     `note:KEY` for a note of an annotator. Texts are cut to 512 subwords at most unless `max_length` says otherwise.
     `pooled` is the first position's state, the last one's (for a causal model, whose first state has seen nothing),
-    or the mean. `dropout` replaces every dropout of the model's configuration. If the model is frozen, its features
-    are stored.
+    or the mean. `dropout` replaces every dropout of the model's configuration, and `attention_dropout` that of
+    attention weights alone. If the model is frozen, its features are stored.
 
     Features: `pooled [B, n, D]` and `mask [B, n]`; n is the largest number of texts of a record in the batch, at
     least 1.
@@ -63,6 +63,7 @@ class TransformerTexts(ItemEncoder):
         feature_precision: Precision = "fp32",
         pooling: Pooling = "cls",
         dropout: float | None = None,
+        attention_dropout: float | None = None,
         attention: Attention = "sdpa",
     ) -> None:
         super().__init__(
@@ -73,7 +74,7 @@ class TransformerTexts(ItemEncoder):
             feature_precision=feature_precision,
         )
         self.name = name
-        self.model = TextModel(name, revision, max_length, dropout, attention)
+        self.model = TextModel(name, revision, max_length, dropout, attention, attention_dropout)
         self.pooling = pooling
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:

@@ -41,6 +41,7 @@ GENERAL = (
     "max_length",
     "window_overlap",
     "dropout",
+    "attention_dropout",
     "attention",
 )
 """Settings of an encoder that do not say which network it is."""

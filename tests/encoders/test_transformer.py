@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from mmkit.batch import of_view
 from mmkit.data.types import Entity, Example, TextView
@@ -243,6 +244,26 @@ def test_dropout_can_be_switched_off(tiny_bert: Path, examples: list[Example]) -
     inputs = collate(on, examples)
     assert not torch.equal(on(inputs)["tokens"], on(inputs)["tokens"])
     assert torch.equal(off(inputs)["tokens"], off(inputs)["tokens"])
+
+
+def test_attention_has_a_dropout_of_its_own(tiny_bert: Path, examples: list[Example]) -> None:
+    alone = built(tiny_bert, dropout=0.0, attention_dropout=0.5).train()
+    inputs = collate(alone, examples)
+    assert not torch.equal(alone(inputs)["tokens"], alone(inputs)["tokens"])
+    others = built(tiny_bert, attention_dropout=0.0)
+    config = others.backbone.config
+    assert (config.attention_probs_dropout_prob, config.hidden_dropout_prob) == (0, 0.1)
+    torch.testing.assert_close(others.eval()(inputs)["tokens"], built(tiny_bert).eval()(inputs)["tokens"])
+
+
+def test_a_dropout_of_attention_that_a_model_does_not_have(tmp_path: Path, tiny_bert: Path) -> None:
+    T5EncoderModel(
+        T5Config(vocab_size=99, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    ).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path)
+    with raises("encoder.attention-dropout", match="t5") as refused:
+        built(tmp_path, attention_dropout=0.0)
+    assert "dropout_rate" in refused.value.hint
 
 
 def test_mean_pooling_leaves_padding_out(tiny_bert: Path, examples: list[Example]) -> None:
