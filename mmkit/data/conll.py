@@ -146,7 +146,8 @@ class ConllImagesReader(Reader):
 
     def sentences(self) -> Iterator[Sentence]:
         """The sentences that have tokens."""
-        lines = numbered_lines(self.path, self.source, self.repairs)
+        unended: list[int] = []
+        lines = numbered_lines(self.path, self.source, self.repairs, unended=unended)
         tags = self.tag_table()
         sentence = Sentence(line=1)
         for number, line in lines:
@@ -171,7 +172,7 @@ class ConllImagesReader(Reader):
                 token, parsed = line, OUTSIDE
                 try:
                     token, tag = self._columns(line, where)
-                    parsed = tags.parsed(tag, where)
+                    parsed = tags.parsed(tag, where, at_end=bool(unended) and line.endswith(tag))
                 except DataError as error:
                     self.refuse(error)  # the token stays, so that later ones keep their lines
                 sentence.tokens.append(token)

@@ -14,12 +14,17 @@ from mmkit.errors import DataError
 
 
 def numbered_lines(
-    path: Path, source: str = "", repairs: Counter[str] | None = None, file: BinaryIO | None = None
+    path: Path,
+    source: str = "",
+    repairs: Counter[str] | None = None,
+    file: BinaryIO | None = None,
+    unended: list[int] | None = None,
 ) -> Iterator[tuple[int, str]]:
     """(number from 1, line) of a UTF-8 file. Only `\\n` and `\\r\\n` end a line: tokens may hold U+2028.
 
     A byte order mark is dropped and counted in `repairs`. `file` is the opened file, if it is not simply `path` (but
-    a decompressed one, for example); it is closed at the end. Raises `DataError` for a file that is missing
+    a decompressed one, for example); it is closed at the end. The last line's number is added to `unended` if no line
+    end follows: the file may have been cut off within it. Raises `DataError` for a file that is missing
     (`source`, where the dataset comes from, is the hint), cannot be read or is not UTF-8.
     """
     done = 0  # bytes of the lines before this one
@@ -48,6 +53,8 @@ def numbered_lines(
             done += len(raw)
             if line.endswith("\n"):
                 line = line[:-2] if line.endswith("\r\n") else line[:-1]
+            elif unended is not None:
+                unended.append(number)
             yield number, line
 
 

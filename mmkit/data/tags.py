@@ -70,8 +70,12 @@ class TagTable(dict[str, Tag]):
         super().__init__({"O": OUTSIDE})
         self.rename, self.prefixes = rename, tuple(prefixes)
 
-    def parsed(self, tag: str, where: str) -> Tag:
-        """The parsed form of a tag that is not in the table yet. Raises `DataError` if it is not a tag."""
+    def parsed(self, tag: str, where: str, at_end: bool = False) -> Tag:
+        """The parsed form of a tag that is not in the table yet. Raises `DataError` if it is not a tag.
+
+        `at_end` says that the file ends with this tag, without a line end. A label that occurs only there, and is the
+        beginning of another one, is an error: the file was probably cut off.
+        """
         if tag not in self:
             prefix, _, label = tag.partition("-")
             if prefix not in self.prefixes or not label.strip() or label != label.strip():
@@ -87,8 +91,21 @@ class TagTable(dict[str, Tag]):
                         code="conll.tag-form",
                     )
                 raise DataError(f"unknown tag {tag!r}", where=where, hint=hint, code="conll.unknown-tag")
+            if at_end and (whole := self._begun(label)) is not None:
+                raise DataError(
+                    f"the file ends within a line, with the tag {tag!r}: it seems to be cut off within {whole!r}",
+                    where=where,
+                    hint=f"copy the file again; if {label!r} is a label, put a line end behind it",
+                    code="conll.cut",
+                )
             self[tag] = (PREFIXES[prefix], self.rename.get(label, label))
         return self[tag]
+
+    def _begun(self, label: str) -> str | None:
+        """A label of the table that begins with this one; None if there is none, or the table has this one too."""
+        labels = {tag.partition("-")[2] for tag in self}
+        longer = sorted(other for other in labels if other.startswith(label))
+        return longer[0] if longer and label not in labels else None
 
 
 _FORMS = re.compile(

@@ -43,6 +43,8 @@ class _Sentence:
     lines: list[int] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
+    unended: str = ""
+    """The cell with which the file ends, if no line end follows."""
 
 
 class ConllReader(Reader):
@@ -126,7 +128,8 @@ class ConllReader(Reader):
 
     def _sentences(self, repairs: Any) -> Iterator[_Sentence]:
         sentence, before = _Sentence(1), list[str]()
-        for number, line in numbered_lines(self.path, self.source, repairs):
+        unended: list[int] = []
+        for number, line in numbered_lines(self.path, self.source, repairs, unended=unended):
             if not line.strip(" \t\r"):
                 if sentence.rows:
                     yield sentence
@@ -149,6 +152,8 @@ class ConllReader(Reader):
                 else:
                     sentence.rows.append(row)
                     sentence.lines.append(number)
+                    if unended and line.endswith(row[-1]):
+                        sentence.unended = row[-1]
         if sentence.rows:
             yield sentence
         elif repairs is not None and (sentence.before or sentence.comments):
@@ -200,9 +205,10 @@ class ConllReader(Reader):
             read = []
             for i, row in enumerate(sentence.rows):
                 cell = self._cell(row, self.tag_column, sentence, i)
-                read.append(
-                    tags[cell] if cell in tags else tags.parsed(cell, f"{self.path}:{sentence.lines[i]}")
-                )
+                if cell not in tags:
+                    at_end = i == len(sentence.rows) - 1 and cell == sentence.unended
+                    tags.parsed(cell, f"{self.path}:{sentence.lines[i]}", at_end)
+                read.append(tags[cell])
             spans, orphans = chunks(read)
         if orphans and scheme != "IOB1":
             self.repairs["chunk without B- kept"] += len(orphans)

@@ -322,6 +322,8 @@ def test_doccano_and_prodigy_are_told_apart(tmp_path: Path) -> None:
         ("csv", 'text\n"a\n', "formats.csv", "not CSV"),
         ("conll", "Jordan\n\n", "formats.columns", "a line without a tag"),
         ("conll", "Jordan\tX-PER\n\n", "conll.unknown-tag", "X-PER"),
+        ("conll", "Mara B-PER\n\nJordan B-PE", "conll.cut", "cut off within 'PER'"),
+        ("conll", "Mara NNP B-PER\nJordan NNP B-P", "conll.cut", "cut off within 'PER'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(
@@ -331,6 +333,12 @@ def test_what_is_wrong_is_said_with_its_place(
         read(name, tmp_path, content)
     assert caught.value.code == code and said in str(caught.value)
     assert str(tmp_path / "x.") in caught.value.where
+
+
+@pytest.mark.parametrize("end", ["B-PE\n", "B-PE ", "B-PE O", "B-PERSON"])
+def test_columns_that_end_with_a_whole_tag_are_read(tmp_path: Path, end: str) -> None:
+    [example] = read("conll", tmp_path, f"Mara B-PER O\nJordan {end}", tag_column=1)
+    assert example.spans[1].label in ("PE", "PERSON")
 
 
 def test_discontinuous_spans_of_brat_can_be_left_out(tmp_path: Path) -> None:
