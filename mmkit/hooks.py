@@ -95,6 +95,10 @@ class Specs:
         """
 
     @hookspec
+    def mmkit_trackers(self) -> dict[str, str]:  # type: ignore[empty-body]
+        """Name → `"module:Class"` of a `mmkit.trackers.Tracker`, which `training.trackers` may name."""
+
+    @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
         """Progress of work before training (annotations, stored features); `done == total` ends it."""
 
@@ -137,7 +141,9 @@ class Specs:
         examples: Sequence[Example],
         predictions: Sequence[Prediction],
     ) -> None:
-        """`mmkit evaluate` has scored a split, and its results are written: a plugin may add files of its own.
+        """A split was scored, and its predictions are written: a plugin may add files of its own.
+
+        `mmkit evaluate` calls it, and training at its end, for each split that it scores with the best epoch's weights.
 
         `folder` is the run's, or the --output of the user. `predictions[i]` is for `examples[i]`. The run may be
         somebody else's: write nothing outside `folder` (`mmkit.files.check_inside` refuses links that lead out of it).

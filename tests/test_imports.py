@@ -20,7 +20,7 @@ LAYERS = (
     ("data",),
     ("ops", "batch"),
     ("config",),
-    ("registry", "hooks", "recipe_names", "recipe", "config.check"),
+    ("registry", "hooks", "recipe_names", "recipe", "config.check", "trackers"),
     ("annotators", "encoders", "fusers", "decoders", "metrics", "tasks", "scorers", "entities"),
     ("model", "model_entities", "fit"),
     ("loading",),

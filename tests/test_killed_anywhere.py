@@ -70,6 +70,7 @@ settings = {"training.epochs": 2, "training.batch_size": 8, "training.learning_r
 settings |= {"training.checkpoint_every": 2}
 loaded = load_recipe(sys.argv[2], {**shortened(load_recipe(sys.argv[2]), folder), **settings})
 PREDICTIONS = ["predictions/dev.jsonl", "predictions/test.jsonl"]
+PREDICTIONS += ["errors/dev.jsonl", "errors/test.jsonl"]  # mmkit-report writes them
 
 def compare():
     facts = json.loads((run / "run.json").read_text())

@@ -31,6 +31,7 @@ RECIPES: dict[str, str | None] = {
     "formats": None,
     "report": None,
     "serve": None,
+    "trackers": None,
 }
 """Plugin → a recipe of its own, if it has any."""
 
@@ -100,7 +101,7 @@ def test_a_plugin_works_alone(plugin, tmp_path):
     programs = environment_with(plugin, tmp_path / "environment")
     variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
-    def run(*command: str) -> str:
+    def run(*command: str, code: int = 0) -> str:
         found = subprocess.run(
             [programs / "mmkit", *command],
             cwd=tmp_path,  # away from the checkout, whose packages would be found too
@@ -109,7 +110,7 @@ def test_a_plugin_works_alone(plugin, tmp_path):
             text=True,
             check=False,
         )
-        assert found.returncode == 0, found.stderr
+        assert found.returncode == code, found.stderr
         return found.stdout
 
     parts = json.loads(run("list-components", "--check", "--json"))  # none needs what was left out
@@ -134,6 +135,11 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         run("evaluate", "run", "--quiet", "--device", "cpu")
         wrong = (tmp_path / "run/errors/test.jsonl").read_text(encoding="utf-8").count("\n") - 1
         assert re.search(rf"\b{wrong} of \d+ examples have errors", run("errors", "run"))
+        return
+    if plugin == "trackers":
+        tracked = ["text_only_mnre", "--sample", "--training.trackers", '["tensorboard"]']
+        said = run("check", *tracked, code=1)
+        assert "pip install './plugins/trackers[tensorboard]'" in " ".join(said.split())
         return
     if plugin == "serve":
         options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]

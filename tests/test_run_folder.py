@@ -77,6 +77,7 @@ def test_the_folder_holds_what_the_documentation_says(run):
         "encoders",
         "metrics.jsonl",
         "predictions",
+        "errors",  # of mmkit-report
         "run.json",
     }
     assert {p.name for p in run.iterdir()} == expected

@@ -167,6 +167,7 @@ PUBLIC_MODULES = (
     "mmkit.terminal.notes",
     "mmkit.testing",
     "mmkit.training.schedules",
+    "mmkit.trackers",
     "mmkit.training.stopping",
 )
 """Building blocks: of these modules, what they define without an underscore before it."""

@@ -69,6 +69,7 @@ AREAS = {
     "retrieval": "the plugin mmkit-retrieval",
     "serve": "the plugin mmkit-serve",
     "tesga": "the plugin mmkit-tesga",
+    "trackers": "the plugin mmkit-trackers",
 }
 """The first half of a code → what its errors are about, in the order of the page."""
 

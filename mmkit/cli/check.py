@@ -57,6 +57,7 @@ def check(
     from mmkit.loading.split import ENTITIES
     from mmkit.loading.stand_ins import TOLD
     from mmkit.metrics.scoring import checked_metrics
+    from mmkit.trackers import lacking_trackers
 
     parts = fitting_parts(loaded)
     checked_metrics(loaded)
@@ -66,6 +67,7 @@ def check(
     encoders = {at: e for at, e in parts.encoder_sections.items() if start is None or at not in start.folders}
     annotators = Annotation.of(loaded).sections
     absent += lacking({**encoders, **annotators})
+    untracked = lacking_trackers(loaded)
     base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
     if not absent:
         read = [report.split.examples for report in reports.values()]
@@ -76,6 +78,7 @@ def check(
         remarks = trial.remarks
         absent += trial.problems
         reports["train"].warnings += trial.warnings
+    absent += untracked  # nothing is made with trackers: they keep nothing from being tried
     if json_:
         also: dict[str, Any] = {"parts": {"problems": absent}} if absent else {}
         also |= {"init_from": list(remarks)} if remarks else {}

@@ -26,7 +26,8 @@ class KnownPackage:
     """A package: the beginnings of its parts' names, how to install it, and the settings that it brings.
 
     `settings` are dotted names of settings that the core does not take, or not with every value. `words` are
-    short names of formats that it reads and writes. `schemes` are those of runs' addresses that it opens.
+    short names of formats that it reads and writes, `schemes` those of runs' addresses that it opens, `trackers` the
+    names of its trackers.
     """
 
     package: str
@@ -35,6 +36,7 @@ class KnownPackage:
     settings: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
 
 
 @cache
@@ -49,6 +51,7 @@ def known_packages() -> tuple[KnownPackage, ...]:
             tuple(entry["settings"]),
             tuple(entry.get("words", ())),
             tuple(entry.get("schemes", ())),
+            tuple(entry.get("trackers", ())),
         )
         for entry in json.loads(text)
     )
@@ -81,6 +84,16 @@ def word_hint(name: str) -> str:
     """How to get the package that reads and writes a format of this short name; empty as for `part_hint`."""
     word = name.replace("_", "-")
     return _first(known for known in known_packages() if word in known.words)
+
+
+def tracker_hint(name: str) -> str:
+    """How to get the package that brings a tracker of this name; empty as for `part_hint`."""
+    return _first(known for known in known_packages() if name in known.trackers)
+
+
+def listed_trackers() -> list[str]:
+    """The trackers of all known packages, installed or not."""
+    return [name for known in known_packages() for name in known.trackers]
 
 
 def setting_hint(dotted: str) -> str:

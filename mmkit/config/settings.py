@@ -84,3 +84,5 @@ class TrainingSettings:
     """Whether the run contains frozen weights too; without them, loading downloads the encoder by name."""
     feature_memory: float = 0.5
     """Fraction of the GPU's free memory that stored features may take; larger features stay on disk."""
+    trackers: list[str] = field(default_factory=list)
+    """Names of trackers from plugins (the hook `mmkit_trackers`) that are told what training does."""

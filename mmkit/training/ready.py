@@ -23,6 +23,7 @@ from mmkit.metrics.scoring import checked_metrics
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.runs.folder import environment
 from mmkit.runs.start import KEY, Start
+from mmkit.trackers import trackers_of
 from mmkit.training.resume import check_data, check_start, open_folder
 from mmkit.training.session import Session
 
@@ -52,6 +53,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
     Raises `MMKitError` subclasses for everything that the user must change.
     """
     recipe, settings = session.recipe, session.settings
+    trackers_of(recipe)
     before = open_folder(session.run, recipe, resume) if session.main else settings.epochs
     if recipe.config["recipe"]["tiny"]:
         session.note(f"warning: {TOLD}")

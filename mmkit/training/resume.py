@@ -27,6 +27,7 @@ MAY_CHANGE = {
         "keep_checkpoint",
         "log_every",
         "feature_memory",
+        "trackers",
     )
 } | {"recipe.requires"}
 """Settings that do not change the result (except rounding) and may change when resuming, for example to save memory."""

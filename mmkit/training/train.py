@@ -22,6 +22,7 @@ from mmkit.training.ready import Ready, make_ready
 from mmkit.training.result import Result
 from mmkit.training.session import Session
 from mmkit.training.stopping import StopSignal
+from mmkit.training.tracking import Tracking
 from mmkit.training.updates import Updates
 
 
@@ -54,7 +55,7 @@ def train(
     accelerator = make_accelerator(device)
     check_precision(recipe.training.precision, accelerator.device)
     run = Run(broadcast_object_list([str(output or default_folder(recipe))])[0])
-    own = [*hooks, MetricsLog()] if accelerator.is_main_process else []
+    own = [*hooks, MetricsLog(), Tracking()] if accelerator.is_main_process else []
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
         session = Session(recipe, run, accelerator, plugins, stop, quiet)
         try:
@@ -96,6 +97,13 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
             session.note(f"data.{split}: warning: {unscored}")
         if session.main:
             run.save_predictions(split, predictions)
+            session.plugins.hook.mmkit_scored(
+                folder=run.folder,
+                split=split,
+                recipe=session.recipe,
+                examples=[item.example for item in ready.items[split]],
+                predictions=predictions,
+            )
         if split == "dev":
             updates.alarms.ended(predictions)
         else:
@@ -107,6 +115,7 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
         "epochs": progress.epoch - 1,
         "updates": progress.step,
         "best_epoch": progress.best_epoch,
+        "best_step": progress.best_step,
         "figures": figures,
         "alarms": updates.alarms.found,
         "seconds": round(updates.seconds, 1),

@@ -1,4 +1,4 @@
-"""Hooks: the plugin's commands, and the file of errors that `mmkit evaluate` writes."""
+"""Hooks: the plugin's commands, and the file of errors of a split that was scored."""
 
 from __future__ import annotations
 

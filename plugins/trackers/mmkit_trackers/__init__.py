@@ -1,0 +1,1 @@
+"""Trainings in TensorBoard, MLflow, Weights & Biases and Trackio: `[training] trackers` names them."""
