@@ -33,5 +33,5 @@ def _hidden(value: X, secret: list[str]) -> X:
     if isinstance(value, dict):
         return {_hidden(key, secret): _hidden(own, secret) for key, own in value.items()}  # type: ignore[return-value]
     if isinstance(value, list | tuple):
-        return type(value)(_hidden(own, secret) for own in value)  # type: ignore[return-value]
+        return type(value)(_hidden(own, secret) for own in value)
     return value
