@@ -34,6 +34,7 @@ from mmkit.errors import PartError as PartError
 from mmkit.errors import RecipeError as RecipeError
 from mmkit.errors import RunError as RunError
 from mmkit.errors import TrainingError as TrainingError
+from mmkit.errors import TrainingStopped as TrainingStopped
 from mmkit.fusers.base import Fuser as Fuser
 from mmkit.fusers.needs import Needs as Needs
 from mmkit.hooks import hookimpl as hookimpl

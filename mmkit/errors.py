@@ -85,6 +85,12 @@ class Interrupted(MMKitError):  # noqa: N818 - no error of anyone
     code = "interrupted"
 
 
+class TrainingStopped(Interrupted):
+    """A hook asked to stop the training (`mmkit_evaluated`); everything was saved, and the run can be resumed."""
+
+    code = "training.stopped"
+
+
 def gathered(errors: Sequence[X]) -> X:
     """One error that says what several of a class say; each of them is in its `each`. A single one stays itself."""
     if len(errors) == 1:

@@ -125,8 +125,14 @@ class Specs:
     @hookspec
     def mmkit_evaluated(
         self, run: Path, split: str, epoch: int, step: int, figures: dict[str, float], best: bool
-    ) -> None:
-        """A split was scored; `best` if it is the best development score so far."""
+    ) -> str | None:
+        """A split was scored; `best` if it is the best development score so far.
+
+        An implementation may return a text, the reason to stop training here. Then all other implementations are still
+        called, a checkpoint is saved, `mmkit_run_end` says `interrupted`, and `train` raises
+        `mmkit.errors.TrainingStopped` with the reason. `--resume` continues the run. After the last epoch, when the
+        splits are scored with the best weights, what is returned is ignored.
+        """
 
     @hookspec
     def mmkit_checkpoint(self, run: Path, epoch: int, step: int, best: bool) -> None:

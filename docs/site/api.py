@@ -70,7 +70,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Errors": (
         *("MMKitError", "RecipeError", "PartError", "DataError", "ImageError", "RunError", "TrainingError"),
-        *("Interrupted",),
+        *("Interrupted", "TrainingStopped"),
     ),
     "Plugins and their tests": ("hookimpl", "testing"),
 }
@@ -83,6 +83,7 @@ PUBLIC_MODULES = (
     "mmkit.batch",
     "mmkit.cache",
     "mmkit.cli.options",
+    "mmkit.config.text",
     "mmkit.config.upgrade",
     "mmkit.data.alignment",
     "mmkit.data.conll",

@@ -23,6 +23,7 @@ CLASSES = {
     "RunError": ("run", "a run folder"),
     "TrainingError": ("training", "training that cannot go on"),
     "Interrupted": ("interrupted", "somebody asked to stop; everything is saved"),
+    "TrainingStopped": ("training.stopped", "a hook asked to stop; everything is saved"),
 }
 """Class → the code of an error that has none of its own, and what the class is about."""
 

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from pluggy import PluginManager
 
 from mmkit.config.settings import TrainingSettings
-from mmkit.errors import Interrupted
+from mmkit.errors import Interrupted, TrainingStopped
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.training.stopping import StopSignal
@@ -51,10 +51,12 @@ class Session:
         """How long this call has taken."""
         return time.monotonic() - self.started
 
-    def tell(self, hook: str, **arguments: Any) -> None:
-        """Call a hook with the run's folder."""
-        if self.main:
-            getattr(self.plugins.hook, hook)(run=self.run.folder, **arguments)
+    def tell(self, hook: str, **arguments: Any) -> list[Any]:
+        """Call a hook with the run's folder; returns what its implementations return, without `None`."""
+        if not self.main:
+            return []
+        returned: list[Any] = getattr(self.plugins.hook, hook)(run=self.run.folder, **arguments)
+        return returned
 
     def note(self, message: str) -> None:
         """Tell the user something."""
@@ -66,13 +68,22 @@ class Session:
         if self.main:
             self.plugins.hook.mmkit_progress(label=label, done=done, total=total)
 
+    def stopped(self, reason: str) -> TrainingStopped:
+        """The error that ends a run after a hook asked to stop."""
+        return TrainingStopped(
+            f"a hook stopped the training: {reason}", where=self.run.folder, hint=self._how_to_resume()
+        )
+
+    def _how_to_resume(self) -> str:
+        resume = f"mmkit train {self.run.recipe_file} --resume --output {self.run.folder}"
+        return f"resume with: {resume}" if self.run.recipe_file.exists() else "nothing was trained yet"
+
     def interrupted(self, what: str) -> Interrupted:
         """The error that ends a run after a request to stop."""
-        resume = f"mmkit train {self.run.recipe_file} --resume --output {self.run.folder}"
         error = Interrupted(
             f"stopped by {self.stop.name}; {what}",
             where=self.run.folder,
-            hint=f"resume with: {resume}" if self.run.recipe_file.exists() else "nothing was trained yet",
+            hint=self._how_to_resume(),
             code="training.interrupted",
         )
         error.exit_code = self.stop.exit_code

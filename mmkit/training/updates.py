@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accelerate.utils import broadcast_object_list
 from torch.optim import Optimizer
 
 from mmkit.errors import RunError
@@ -118,14 +119,15 @@ class Updates:
             figures = {**watch.figures(), "learning_rate": self.optimizer.param_groups[0]["lr"]}
             session.tell("mmkit_logged", epoch=update.epoch, step=update.step, figures=figures)
             self.alarms.logged(update.epoch, figures["loss"])
-        if evaluate:
-            self._evaluate(update)
+        reason = self._evaluate(update) if evaluate else ""
         if update.last_of_epoch:
             self.alarms.epoch_ended(update.epoch)
         if save:
             self._save(update.epoch, watch)
         if stop:
             raise session.interrupted(f"everything is saved after update {update.step}")
+        if reason:
+            raise session.stopped(reason)
 
     def _evaluation_is_due(self, update: Update) -> bool:
         settings = self.session.settings
@@ -144,15 +146,18 @@ class Updates:
             accelerator.set_trigger()
         return bool(accelerator.check_trigger())
 
-    def _evaluate(self, update: Update) -> None:
+    def _evaluate(self, update: Update) -> str:
+        """Score the development split. Returns why hooks want to stop here; empty if none does."""
         settings, (figures, predictions) = self.session.settings, self.ready.score("dev")
         score = weighted_score(figures, settings.score)
         better = self.progress.is_better(score, settings.ties)
         place = {"split": "dev", "epoch": update.epoch, "step": update.step}
-        self.session.tell("mmkit_evaluated", **place, figures=figures, best=better)
+        reasons = self.session.tell("mmkit_evaluated", **place, figures=figures, best=better)
         self.alarms.evaluated(update.epoch, score, predictions)
         if better:
             self._keep_as_best(update.epoch)
+        # hooks are called in the main process only, and all processes must stop
+        return str(broadcast_object_list(["; ".join(r for r in reasons if isinstance(r, str))])[0])
 
     def _keep_as_best(self, epoch: int) -> None:
         session, progress = self.session, self.progress

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import mmkit
 import mmkit.runs.weights
 from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split
@@ -101,6 +102,41 @@ def test_a_signal_while_scoring_loses_nothing(recipe, tmp_path, split):
     summary = train(recipe(epochs=2), tmp_path / "run", device="cpu", resume=True)
     assert summary["status"] == "completed"
     assert equal(tmp_path / "run", tmp_path / "whole")
+
+
+class Stops:
+    """Asks to stop after an epoch, and counts the scores of which it is told."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.told = epoch, 0
+
+    @hookimpl
+    def mmkit_evaluated(self, split: str, epoch: int) -> str | None:
+        self.told += 1
+        return f"{split} of epoch {epoch} is enough" if epoch == self.epoch else None
+
+
+def test_a_hook_can_stop_a_run_which_can_be_resumed(recipe, tmp_path):
+    train(recipe(epochs=3), tmp_path / "whole", device="cpu")
+    ends, asks, listens = Ends(), Stops(2), Stops(0)
+    with raises("training.stopped", match="dev of epoch 2 is enough") as caught:
+        train(recipe(epochs=3), tmp_path / "run", device="cpu", hooks=[listens, asks, ends])
+    assert isinstance(caught.value, mmkit.Interrupted) and isinstance(caught.value, mmkit.TrainingStopped)
+    assert f"--resume --output {tmp_path / 'run'}" in caught.value.hint
+    assert ends.statuses == ["interrupted"] and asks.told == listens.told == 2
+    assert train(recipe(epochs=3), tmp_path / "run", device="cpu", resume=True)["status"] == "completed"
+    assert equal(tmp_path / "run", tmp_path / "whole")
+
+
+def test_what_hooks_say_to_the_scores_at_the_end_is_ignored(recipe, tmp_path):
+    result = train(recipe(epochs=1), tmp_path / "run", device="cpu", hooks=[AtTheEnd()])
+    assert result["status"] == "completed"
+
+
+class AtTheEnd:
+    @hookimpl
+    def mmkit_evaluated(self, split: str) -> str | None:
+        return "too late" if split == "test" else None
 
 
 def test_a_second_signal_does_not_wait():
