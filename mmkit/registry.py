@@ -9,12 +9,17 @@ A broken plugin is reported by name and does not affect the others. A name that 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import inspect
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 import catalogue
@@ -54,6 +59,33 @@ class Component:
     problem: str = ""
 
 
+def _places() -> tuple[tuple[str, int], ...]:
+    """Where packages may be, and when each place changed: packages that are installed meanwhile change it."""
+    found = []
+    for place in sys.path:
+        with contextlib.suppress(OSError):
+            found.append((place, Path(place).stat().st_mtime_ns))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _entry_points(places: tuple[tuple[str, int], ...]) -> Any:
+    """All entry points. Reading them takes as long as importing a small package, and a recipe asks for dozens."""
+    return entry_points()
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+    """No search for garbage: an import makes next to none, and with transformers a fifth of its time goes there."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
+
+
 class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no types
     """One registry. `register` is catalogue's; `get` loads one entry point and explains what goes wrong."""
 
@@ -62,8 +94,8 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
         self.name = name
 
     def installed(self) -> list[EntryPoint]:
-        """This registry's entry points, read again; catalogue reads them only when it is imported."""
-        return list(entry_points(group=self.entry_point_namespace))
+        """This registry's entry points, as they are now; catalogue reads them only when it is imported."""
+        return list(_entry_points(_places()).select(group=self.entry_point_namespace))
 
     def here(self) -> dict[str, Any]:
         """Parts registered in this process."""
@@ -130,7 +162,8 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
 
     def _load(self, entry: EntryPoint) -> Any:
         try:
-            return entry.load()
+            with _no_collections():
+                return entry.load()
         except (Exception, SystemExit) as error:  # a plugin's import may raise anything
             package, version = _package(entry)
             raise PartError(

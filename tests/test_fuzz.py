@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from random import Random
 
@@ -15,7 +14,6 @@ from fuzzing.campaign import Campaign, rng_of
 from fuzzing.mutations import CHANGES, damaged, mutated
 from fuzzing.target import Target, run_case
 from fuzzing.targets import make
-from mmkit import registry
 from mmkit.errors import DataError
 from timing import in_time
 
@@ -29,11 +27,6 @@ _made: dict[str, Target] = {}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
-
-
-@pytest.fixture(autouse=True)
-def _installed_packages_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "entry_points", functools.cache(registry.entry_points))
 
 
 @pytest.mark.parametrize("name", [name for name in targets.names() if not name.startswith(SLOW)])

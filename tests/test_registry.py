@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 import subprocess
@@ -254,6 +255,21 @@ def test_an_import_that_hangs_is_a_failure(install: Install) -> None:
     install("[mmkit_metrics]\nt.hangs.v1 = MODULE.parts:Counts\n", "while True: pass")
     mine = [c for c in components("metrics") if c.name.startswith("t.")]
     assert "did not end within 1 s" in check_imports(mine, timeout=1)["metrics", "t.hangs.v1"]
+
+
+def test_a_package_that_is_installed_meanwhile_is_found(install: Install) -> None:
+    assert "t.late.v1" not in registry.metrics
+    install("[mmkit_metrics]\nt.late.v1 = MODULE.parts:Counts\n")
+    assert "t.late.v1" in registry.metrics
+
+
+def test_garbage_is_collected_again_after_an_import_that_fails(install: Install) -> None:
+    install(
+        "[mmkit_metrics]\nt.stops.v1 = MODULE.parts:Counts\n", "import gc; raise ValueError(gc.isenabled())"
+    )
+    with raises("part.unloadable", match="ValueError: False"):
+        registry.metrics.get("t.stops.v1")
+    assert gc.isenabled()
 
 
 def test_listing_imports_neither_torch_nor_transformers() -> None:

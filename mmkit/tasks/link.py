@@ -14,6 +14,7 @@ from mmkit.tasks.answer import DIGITS, Answer, Found, Words
 from mmkit.tasks.base import Input, Survey, Task, shortened, shown
 from mmkit.tasks.link_report import check_linking, link_problems
 from mmkit.tasks.sentence import find_span
+from mmkit.tasks.span import marked
 
 BEST = 5
 """The number of links that people see; JSON has all of them."""
@@ -129,6 +130,9 @@ class LinkTask(Task):
             f"{' ' + escape(link.description) if link.description else ''}</li>"
             for link in answer.links[:BEST]
         )
+        where = answer.mention_span
+        if where is not None:
+            return f"{marked(answer.text, [where])}<ol>{rows}</ol>"
         return f"<p>{escape(answer.text)}</p><p>{escape(answer.mention or 'the image')}</p><ol>{rows}</ol>"
 
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:

@@ -109,7 +109,7 @@ class Answering:
         try:
             async with asyncio.timeout(self.settings.timeout):
                 for question in questions:
-                    asks.append(Ask(question, await self.uploads.keep(question.images, question.id)))
+                    asks.append(Ask(question, await self.uploads.keep(question.images, question.where)))
                 futures = self._submitted(run, asks, self.settings.timeout)
                 asks = []
                 return await self._first(request, futures)
@@ -220,7 +220,7 @@ class Answering:
                     facts["texts"] += 1
                     facts["images"] += len(question.images)
                     try:
-                        asks[i] = Ask(question, await self.uploads.keep(question.images, question.id))
+                        asks[i] = Ask(question, await self.uploads.keep(question.images, question.where))
                     except MMKitError as error:
                         told[i] = error
             for i, answer in zip(asks, await self._patiently(run, list(asks.values())), strict=True):

@@ -168,14 +168,17 @@ def _add_links(app: FastAPI, run: ServedRun, answering: Answering, base: str, en
 
     @app.get(
         f"{base}/entity-image",
-        summary="An image of an entity of the knowledge base, as a small JPEG",
+        summary="An image of an entity of the knowledge base, as a small JPEG; 204 if it has none",
         tags=[run.name],
         operation_id=f"{run.name}-entity-image",
     )
     async def entity_image(id: str = Query(max_length=1000)) -> Response:
         entity = await answering.called(run, partial(run.entity, id))
-        if entity is None or not (images := [image for image in entity.images if image.path]):
-            raise DataError("there is no such entity with an image", where=id, code="serve.no-such-entity")
+        if entity is None:
+            raise DataError("there is no such entity", where=id, code="serve.no-such-entity")
+        images = [image for image in entity.images if image.path]
+        if not images:
+            return Response(status_code=204)
         try:
             content = await answering.uploads.in_thread(partial(thumbnail, images[0]))
         except DataError:

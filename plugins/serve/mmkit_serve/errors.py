@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from mmkit.errors import DataError, MMKitError
+from mmkit.tasks import known_tasks
 
 STATUS = {
     "json.syntax": 400,
@@ -34,6 +36,9 @@ STATUS = {
 RETRY = {"serve.queue-full": 1, "serve.memory": 2, "serve.timeout": 5, "serve.stopping": 5}
 """Code → the seconds in `Retry-After`."""
 
+_FLAG = re.compile(r"--[a-z][a-z-]*")
+_IN_PYTHON = re.compile(r", or \w+=\.\.\. in Python")
+
 
 class Refusal(NamedTuple):
     """An error for a client."""
@@ -54,9 +59,24 @@ def refusal(error: BaseException) -> Refusal:
         return _refusal(500, "serve.internal", what, "", hint)
     if isinstance(error, DataError) or error.code in STATUS:
         status = STATUS.get(error.code, 422)
-        return _refusal(status, error.code, error.what, error.where, error.hint)
+        return _refusal(status, error.code, error.what, error.where, _of_fields(error.hint))
     what, hint = "the run cannot answer now", "the server's log says why"
     return _refusal(503, error.code, what, "", hint)
+
+
+def of_request(error: Exception, where: str, id: str) -> Exception:
+    """An error about the example `id` as one about the request that stands at `where`."""
+    if not isinstance(error, MMKitError) or error.each or error.where.startswith(where):
+        return error
+    inside = "" if error.where == id else error.where.removeprefix(f"{id}: ")
+    return error.at(f"{where}: {inside}" if inside else where)
+
+
+def _of_fields(hint: str) -> str:
+    """A hint that names fields of a request, where it named options of the command line or arguments in Python."""
+    names = {i.flag: i.name for task in known_tasks() for i in task.inputs}
+    named = _FLAG.sub(lambda flag: f"`{names[flag[0]]}`" if flag[0] in names else flag[0], hint)
+    return _IN_PYTHON.sub("", named)
 
 
 def _refusal(status: int, code: str, what: str, where: str, hint: str) -> Refusal:

@@ -20,6 +20,7 @@ COMMON = ("text", "images", "id")
 
 LONGEST_NAME = 100
 _DATA_URL = re.compile(r"data:[\w.+/-]*;base64,")
+_BOUNDS = re.compile(r"\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Question:
     text: str | list[str]
     images: tuple[Given, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    where: str = "the request"
+    """Where it is in what was sent: "line 3"."""
 
 
 def json_of(body: bytes | bytearray | memoryview, where: str) -> Any:
@@ -72,7 +75,9 @@ def question_of(record: Any, task: Task, limits: Settings, where: str) -> Questi
         for name, wanted in inputs.items()
         if record.get(name) is not None
     }
-    return Question(id, _text(record.get("text"), limits, where), _images(record, limits, where), given)
+    return Question(
+        id, _text(record.get("text"), limits, where), _images(record, limits, where), given, where
+    )
 
 
 def form_record(fields: Sequence[tuple[str, str | Given]], task: Task, where: str) -> dict[str, Any]:
@@ -222,7 +227,9 @@ def _one(value: Any, wanted: Input, limits: Settings, where: str) -> Any:
 
 
 def _of_form(value: str, wanted: Input, where: str) -> Any:
-    """The value of a form's text field, for an input that is not text."""
+    """The value of a form's text field: for an input of words, also token bounds such as "[2, 4]"."""
+    if wanted.kind == "words" and (bounds := _BOUNDS.fullmatch(value)):
+        return [int(bounds[1]), int(bounds[2])]
     if wanted.kind not in ("number", "json"):
         return value
     try:

@@ -16,6 +16,7 @@ from mmkit.errors import MMKitError
 from mmkit.runs.folder import Run
 from mmkit.runs.opening import address_of, open_run
 from mmkit.tasks import Answer, LinkAnswer, Task
+from mmkit_serve.errors import of_request
 from mmkit_serve.requests import Question
 from mmkit_serve.uploads import Upload
 
@@ -92,17 +93,18 @@ class ServedRun:
             try:
                 examples.append((i, self._example(ask)))
             except Exception as error:  # a part of a plugin's may raise anything
-                found[i] = error
+                found[i] = of_request(error, ask.question.where, "input")
         try:
             found |= self._told(asks, examples, batch_size)
         except Exception as error:
             if len(examples) == 1:
-                found[examples[0][0]] = error
+                i, example = examples[0]
+                found[i] = of_request(error, asks[i].question.where, example.id)
             for i, example in examples if len(examples) > 1 else ():
                 try:
                     found |= self._told(asks, [(i, example)], 1)
                 except Exception as own:
-                    found[i] = own
+                    found[i] = of_request(own, asks[i].question.where, example.id)
         return [found[i] for i in range(len(asks))]
 
     def entity(self, id: str) -> Entity | None:
@@ -116,10 +118,7 @@ class ServedRun:
     def _example(self, ask: Ask) -> Example:
         paths = [upload.path for upload in ask.uploads]
         question = ask.question
-        try:
-            example = self.predictor.example(question.text, paths, **question.given)
-        except MMKitError as error:
-            raise error.at(question.id if error.where == "input" else error.where) from error
+        example = self.predictor.example(question.text, paths, **question.given)
         return replace(example, id=question.id)
 
     def _told(

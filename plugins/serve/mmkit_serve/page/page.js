@@ -148,7 +148,9 @@ function show() {
 
 const current = (one) => (state.blank ? one.blank : one.photo).answer;
 
-const count = (answer) => (answer.links ? answer.links.length : items(answer).length);
+const best = (answer) => answer.links.slice(0, 5);
+
+const count = (answer) => (answer.links ? best(answer) : items(answer)).length;
 
 /* What was found, as rows that can be compared: [words, label, score, a key]. */
 function items(answer) {
@@ -157,7 +159,8 @@ function items(answer) {
     rows.push([span.text, span.label, span.score, `${span.start}:${span.end}:${span.label}`]);
   for (const relation of answer.relations || []) {
     const words = `${relation.head.text} → ${relation.tail.text}`;
-    rows.push([words, relation.label, relation.score, `${words}:${relation.label}`]);
+    const bounds = [relation.head, relation.tail].map((span) => `${span.start}:${span.end}`);
+    rows.push([words, relation.label, relation.score, `${bounds.join(":")}:${relation.label}`]);
   }
   return rows;
 }
@@ -176,8 +179,10 @@ function article(one) {
   part.append(...(inner || shown).childNodes);
   for (const mark of part.querySelectorAll("mark")) mark.setAttribute("aria-label", `${mark.textContent}: ${mark.title}`);
   box.append(part);
-  if (answer.links) { part.querySelector("ol")?.remove(); box.append(entities(one.run, answer.links.slice(0, 5))); }
   const rows = items(answer);
+  if (answer.relations?.length) part.querySelector("ul")?.remove(); // the table has them too
+  if (answer.links) part.querySelector("ol")?.remove();
+  if (answer.links) box.append(entities(one.run, best(answer), differing(one)));
   if (rows.length) box.append(table(rows, differing(one)));
   if (state.photos.length) {
     const note = document.createElement("p");
@@ -189,16 +194,18 @@ function article(one) {
 }
 
 function changed(one) {
-  const keys = ({ answer }) => JSON.stringify([items(answer).map((row) => row[3]), answer.links?.[0]?.entity]);
-  return keys(one.photo) !== keys(one.blank);
+  return JSON.stringify(keys(one.photo.answer)) !== JSON.stringify(keys(one.blank.answer));
 }
+
+/* What was found, without scores: of linked entities the best. */
+const keys = (answer) => [...items(answer).map((row) => row[3]), ...(answer.links || []).slice(0, 1).map((link) => link.entity)];
 
 /* The keys of what only one of two compared runs has found. */
 function differing(one) {
   const others = state.found.filter((other) => other !== one);
   if (!others.length) return new Set();
-  const theirs = new Set(items(current(others[0])).map((row) => row[3]));
-  return new Set(items(current(one)).map((row) => row[3]).filter((key) => !theirs.has(key)));
+  const theirs = new Set(keys(current(others[0])));
+  return new Set(keys(current(one)).filter((key) => !theirs.has(key)));
 }
 
 function table(rows, different) {
@@ -214,21 +221,24 @@ function table(rows, different) {
   for (const [words, label, score, key] of rows) {
     const row = body.insertRow();
     row.append(cell("td", words), cell("td", label), cell("td", score.toFixed(3)));
-    if (different.has(key)) {
-      row.cells[0].classList.add("changed");
-      row.cells[0].title = "only this run finds it";
-    }
+    if (different.has(key)) mark(row.cells[0]);
   }
   return made;
 }
 
-function entities(run, links) {
+function mark(element) {
+  element.classList.add("changed");
+  element.title = "only this run finds it";
+}
+
+function entities(run, links, different) {
   const list = Object.assign(document.createElement("ol"), { className: "entities" });
   for (const link of links) {
     const item = document.createElement("li");
     const image = Object.assign(document.createElement("img"), { alt: "", loading: "lazy" });
     const words = document.createElement("div");
     const name = Object.assign(document.createElement("b"), { textContent: link.name || link.entity });
+    if (different.has(link.entity)) mark(name);
     const meter = document.createElement("meter");
     Object.assign(meter, { min: 0, max: 1, value: link.score });
     meter.setAttribute("aria-label", "score");
@@ -244,7 +254,7 @@ function entities(run, links) {
 async function showEntity(run, id, image) {
   const path = `v1/runs/${run.name}/entity-image?id=${encodeURIComponent(id)}`;
   const response = await fetch(path, { headers: headers() });
-  if (!response.ok) { image.style.visibility = "hidden"; return; }
+  if (response.status !== 200) { image.style.visibility = "hidden"; return; }
   const url = URL.createObjectURL(await response.blob());
   image.onload = () => URL.revokeObjectURL(url);
   image.src = url;
