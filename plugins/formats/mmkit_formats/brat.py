@@ -236,7 +236,7 @@ class BratWriter(Writer):
 
     def _lines(self, example: Example, note: dict[str, Any], labels: dict[str, set[str]]) -> Iterator[str]:
         extras = Extras(note)
-        spans = all_spans(example)
+        spans = all_spans(example, self.losses)
         ids = _numbered("T", [extras.of_span(span).get("id") for span in spans])
         for id, span in zip(ids, spans, strict=True):
             start, end = characters(example, span)

@@ -163,7 +163,7 @@ class DoccanoWriter(Writer):
         known = ("form", "spans", "relations", "id")
         record: dict[str, Any] = {"id": note.get("id", example.id), "text": example.text}
         choices = example.notes.get(CHOICES, {})
-        spans = all_spans(example)
+        spans = all_spans(example, self.losses)
         if choices and not spans:
             field = form if form in _LABELS else "label"
             record[field] = [answer for chosen in choices.values() for answer in chosen]

@@ -190,11 +190,16 @@ def characters(example: Example, span: Span) -> tuple[int, int]:
     return example.offsets[span.start][0], example.offsets[span.end - 1][1]
 
 
-def all_spans(example: Example) -> list[Span]:
-    """The spans of an example, and those that only its relations name, each once (equal ones of `spans` are kept)."""
+def all_spans(example: Example, losses: Counter[str]) -> list[Span]:
+    """The spans of an example, and those that only its relations name, each once (equal ones of `spans` are kept).
+
+    The latter are counted in `losses`: whoever reads the file takes them for spans of the example.
+    """
     spans = list(example.spans)
     for relation in example.relations:
         spans += [end for end in (relation.head, relation.tail) if end not in spans]
+    if more := len(spans) - len(example.spans):
+        losses["end of a relation that is no span of the sentence, written as one"] += more
     return spans
 
 

@@ -87,7 +87,7 @@ class LabelStudioWriter(Writer):
         scores = example.notes.get(SCORES, {})
         found: list[dict[str, Any]] = []
         ids: list[str] = []
-        spans = all_spans(example)
+        spans = all_spans(example, self.losses)
         for i, span in enumerate(spans):
             extra = extras.of_span(span)
             start, end = characters(example, span)
