@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -41,6 +41,8 @@ class Batch:
     examples: tuple[Example, ...]
     inputs: dict[str, Features]
     targets: Features = field(default_factory=dict)
+    inspecting: bool = False
+    """Whether parts should also give the states that their `inspect` shows (`mmkit.inspection.Inspects`)."""
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -51,12 +53,13 @@ class Batch:
         def move(tensors: Features) -> Features:
             return {k: v.to(device, non_blocking=True) for k, v in tensors.items()}
 
-        return Batch(self.examples, {k: move(v) for k, v in self.inputs.items()}, move(self.targets))
+        inputs = {k: move(v) for k, v in self.inputs.items()}
+        return replace(self, inputs=inputs, targets=move(self.targets))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory (torch's `DataLoader` calls this)."""
         inputs = {k: {n: t.pin_memory() for n, t in v.items()} for k, v in self.inputs.items()}
-        return Batch(self.examples, inputs, {k: v.pin_memory() for k, v in self.targets.items()})
+        return replace(self, inputs=inputs, targets={k: v.pin_memory() for k, v in self.targets.items()})
 
 
 @dataclass

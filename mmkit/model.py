@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from mmkit.errors import PartError, from_files, gathered
 from mmkit.fit import Parts, check_causal, fitting_parts
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.checked import checked_states
+from mmkit.inspection import Inspects, Table, inspected
 from mmkit.model_entities import build_entity_encoders, build_entity_side, of_other_run
 
 if TYPE_CHECKING:
@@ -206,6 +207,27 @@ class Model(nn.Module):
             if not isinstance(self.decoder, RanksGold):
                 return predictions, [None] * len(predictions)
             return predictions, list(self.decoder.rank(states, gold))
+
+    def inspect(self, batch: Batch) -> tuple[list[Prediction], list[dict[str, Table]]]:
+        """`predict`, and the tables of the parts that show what they did, from one forward pass.
+
+        Raises `PartError` for a part whose tables do not fit the batch.
+        """
+        with torch.inference_mode():
+            batch = replace(batch, inspecting=True)
+            states = self.states(batch)
+            predictions = self.decoder.decode(states, batch, **self._asked_for("decode"))
+            return predictions, inspected(self._inspected_parts, states, batch)
+
+    @property
+    def inspectable(self) -> bool:
+        """Whether a part shows what it did (`mmkit.inspection.Inspects`)."""
+        return any(isinstance(part, Inspects) for part in self._inspected_parts)
+
+    @property
+    def _inspected_parts(self) -> list[nn.Module]:
+        side = self.entity_side
+        return [self.fuser, self.decoder, *([] if side is None else side.scorers)]
 
     def _asked_for(self, method: str) -> dict[str, dict[str, Encoder]]:
         """The encoders, if this method of the decoder has a parameter `encoders`."""

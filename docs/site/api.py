@@ -142,6 +142,7 @@ PUBLIC_MODULES = (
     "mmkit.hooks",
     "mmkit.inference.devices",
     "mmkit.inference.results",
+    "mmkit.inspection",
     "mmkit.metrics.base",
     "mmkit.metrics.bootstrap",
     "mmkit.metrics.f1",

@@ -58,10 +58,14 @@ class EntitySide(nn.Module):
         return cast(dict[str, Encoder], dict(self.encoders.items()))
 
     @property
+    def scorers(self) -> list[Scorer]:
+        """The scorer, and the one that ranks the best again, if there is one."""
+        return [self.scorer] if self.reranker is None else [self.scorer, self.reranker]
+
+    @property
     def parts(self) -> list[nn.Module]:
         """The modules that decide an entity's tensors."""
-        scorers = [self.scorer] if self.reranker is None else [self.scorer, self.reranker]
-        return [*self.named_encoders.values(), self.fuser, *scorers]
+        return [*self.named_encoders.values(), self.fuser, *self.scorers]
 
     @property
     def trained(self) -> bool:

@@ -67,22 +67,28 @@ class VectorAttention(nn.Module):
         """
         if query.dim() == 3:
             return self._sequence(query, others, mask)
-        to_query, to_key, to_value = self.attention.in_proj_weight.chunk(3)  # [D, D] each
-        query_bias, _, value_bias = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
+        _, _, to_value = self.attention.in_proj_weight.chunk(3)  # [D, D] each
+        _, _, value_bias = self.attention.in_proj_bias.chunk(3)
         if others.shape[1] == 1:  # all attention goes to the only one
             only: Tensor = self.attention.out_proj(F.linear(others[:, 0], to_value, value_bias))
             return only
+        mixed = self.weights(query, others, mask) @ others  # [B, H, D]
+        values = to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
+        found = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)  # [B, D]
+        out: Tensor = self.attention.out_proj(found + value_bias)
+        return out
+
+    def weights(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
+        """How much each head attends to each of `others [B, n, D]`, for `query [B, D]`: `[B, heads, n]`."""
+        to_query, to_key, _ = self.attention.in_proj_weight.chunk(3)  # [D, D] each
+        query_bias, _, _ = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
         scaled = F.linear(query, to_query, query_bias) * (query.shape[1] // self.heads) ** -0.5
         by_head = scaled.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [H, B, d]
         asked = by_head @ to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
         scores = asked.transpose(0, 1) @ others.transpose(1, 2)  # [B, H, n]
         if mask is not None:
             scores = scores.masked_fill(~_never_empty(mask).unsqueeze(1), float("-inf"))
-        mixed = scores.softmax(-1) @ others  # [B, H, D]
-        values = to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
-        found = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)  # [B, D]
-        out: Tensor = self.attention.out_proj(found + value_bias)
-        return out
+        return scores.softmax(-1)
 
     def _sequence(self, query: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
         """`[B, S, D]`: each of the others is projected once, for all queries."""

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from mmkit.batch import Batch
 from mmkit.data.types import CUT, GoldRank, Prediction
 from mmkit.inference.loader import Loader
+from mmkit.inspection import Inspection
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import score
 from mmkit.model import Item, Model
@@ -52,6 +53,19 @@ class Inference:
 
         plan = plan_batches(items, batch_size or self.batch_size)
         return [prediction for _, prediction in sorted(self._over(items, plan, predicted), key=_index)]
+
+    def inspect(
+        self, items: Sequence[Item], batch_size: int | None = None
+    ) -> list[tuple[Prediction, Inspection]]:
+        """`predict`, and what the parts show of each item, from the same forward pass. Tables are kept in memory."""
+
+        def looked_at(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction, Inspection]]:
+            found, tables = self.model.inspect(batch)
+            return list(zip(chosen, _told(found, items, chosen), tables, strict=True))
+
+        plan = plan_batches(items, batch_size or self.batch_size)
+        found = sorted(self._over(items, plan, looked_at), key=_index)
+        return [(prediction, tables) for _, prediction, tables in found]
 
     def evaluate(self, items: Sequence[Item], metrics: Mapping[str, Metric]) -> Evaluation:
         """Predictions of the items, and their scores; metrics of ranks get the ranks of the gold entities."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmkit.access.network import without_network
 from mmkit.data.types import Entity, Example, Image, Prediction
@@ -19,8 +20,9 @@ from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.given_images import GivenImages, Picture, check_several
 from mmkit.inference.inference import Inference
 from mmkit.inference.prepare import prepare_model
+from mmkit.inspection import Inspection
 from mmkit.loading.annotation import Annotation
-from mmkit.model import Model
+from mmkit.model import Item, Model
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.runs.opening import open_run
@@ -28,6 +30,8 @@ from mmkit.tasks import Answer, JointTask, LinkAnswer, LinkTask, SpanTask, Task
 from mmkit.tasks.answers import Answers
 from mmkit.tasks.link import BEST, Link
 from mmkit.tasks.sentence import is_missing
+
+T = TypeVar("T")
 
 CHUNK = 1024
 """Examples of a stream that are batched by length together; memory does not depend on the stream's length."""
@@ -240,6 +244,22 @@ class Predictor:
         self, examples: Iterable[Example], batch_size: int | None = None
     ) -> Iterator[tuple[Example, Prediction]]:
         """(example, prediction) in order, lazily, in bounded memory."""
+        return self._streamed(examples, partial(self.inference.predict, batch_size=batch_size))
+
+    def inspect(
+        self, examples: Iterable[Example], batch_size: int | None = None
+    ) -> Iterator[tuple[Example, Prediction, Inspection]]:
+        """As `stream`, and what the parts show of each example: `{}` if none can (`mmkit.inspection.Inspects`).
+
+        Tables and predictions come from the same forward pass.
+        """
+        found = self._streamed(examples, partial(self.inference.inspect, batch_size=batch_size))
+        return ((example, prediction, tables) for example, (prediction, tables) in found)
+
+    def _streamed(
+        self, examples: Iterable[Example], infer: Callable[[Sequence[Item]], Sequence[T]]
+    ) -> Iterator[tuple[Example, T]]:
+        """What `infer` finds of each example's items, in order, lazily."""
         remaining = iter(examples)
         while chunk := list(itertools.islice(remaining, CHUNK)):
             for example in chunk:
@@ -248,11 +268,11 @@ class Predictor:
                 chunk = self.annotation.annotated(chunk, self.model.entities)
                 items = self.model.items(chunk)
                 try:
-                    found = self.inference.predict(items, batch_size)
+                    found = infer(items)
                 except ImageError as error:
                     raise _of_example(error, chunk) from error
-            for item, prediction in zip(items, found, strict=True):
-                yield item.example, prediction
+            for item, each in zip(items, found, strict=True):
+                yield item.example, each
 
 
 def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import Needs
+from mmkit.inspection import Inspects, inspected
 from mmkit.testing.checked import CheckedPart, detached, row, weighted_sum
 from mmkit.testing.stand_ins import (
     ImageEncoder,
@@ -47,6 +49,7 @@ def check_fuser(
     - Where it asks an encoder of images for `mask`, what stands in blank places makes no difference. With
       `blanks="beside"` only blank places beside an image count: a fuser may read a blank where there is no image
       at all. Not checked with "none": a fuser may hand on what it is given.
+    - If it shows what it did (`mmkit.inspection.Inspects`), it shows each example, and the states stay the same.
     - Under bfloat16 it runs, and the states are `rough`ly those of float32 (as a share of the norm).
     - With its weights, another one made from the same settings gives the same.
 
@@ -72,6 +75,8 @@ def check_fuser(
     _alone(checked, made, seen, examples, states, tolerance)
     if blanks not in ("none", False):
         _blanks(checked, made, seen, examples, states, tolerance, beside=blanks == "beside")
+    if isinstance(made, Inspects):
+        _inspects(checked, made, seen, examples, states)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         checked.close("bfloat16", states, seen.states(made, examples), rough)
     torch.manual_seed(2)
@@ -172,6 +177,22 @@ def _blanks(
             hook.remove()
         when = f"with what stands where the encoder {name!r} has no image"
         checked.equal("blank images", states, found, tolerance, when)
+
+
+def _inspects(
+    checked: CheckedPart[Fuser],
+    fuser: Inspects,
+    seen: _Encoders,
+    examples: Sequence[Example],
+    states: Features,
+) -> None:
+    batch = replace(batch_of(seen.encoders, examples, seen.views), inspecting=True)
+    with torch.inference_mode():
+        found = cast(Fuser, fuser)(seen.encoders, batch)
+        shown = inspected([fuser], found, batch)
+    usual = {name: found[name] for name in states}
+    checked.equal("inspect", states, detached(usual), 0.0, "when it also shows what it did")
+    checked.must(any(shown), "inspect", "it shows nothing of any example")
 
 
 def _filled(features: Features, beside: bool) -> Features:

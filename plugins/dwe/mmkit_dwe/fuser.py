@@ -15,6 +15,7 @@ from mmkit.fusers.attention import VectorAttention
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.pooled import shared_width, total, vectors
 from mmkit.fusers.projection import Projection, QueryHead, xavier_uniform_
+from mmkit.inspection import Inspection, Table
 from mmkit.ops.losses import clip_loss
 
 START_SCALE = math.log(1 / 0.07)
@@ -101,13 +102,34 @@ class DualWay(Fuser):
             features[self.parts],
             features[self.profile] if self.profile else None,
         )
+        shown: Features = {}
+        if batch.inspecting:
+            m = self.project_text(total(features[self.mention]))
+            pieces, real = vectors(features[self.parts])
+            weights = self.enhance.weights(m, self.project_image(pieces), real if self.mask_parts else None)
+            shown = {"attention": weights, "parts": real}
         losses = {}
         if batch.targets:  # none in prediction; in the CLIP loss all processes would wait for each other
             losses = {
                 "coarse": clip_loss(*fused.coarse, self.log_scale),
                 "fine": clip_loss(*fused.fine, self.log_scale),
             }
-        return States({"query": fused.query}, losses)
+        return States({"query": fused.query, **shown}, losses)
+
+    def inspect(self, states: States, batch: Batch) -> list[Inspection]:
+        """How much each head of A(m, p, p) attends to each part of the photo; a row sums to 1.
+
+        Zero vectors are shown if they are attended to: all that there is without parts, and padding unless
+        `mask_parts`.
+        """
+        heads = [f"head {i + 1}" for i in range(self.heads)]
+        found: list[Inspection] = []
+        for weights, real in zip(states["attention"].tolist(), states["parts"].tolist(), strict=True):
+            shown = [i for i, there in enumerate(real) if there or not self.mask_parts] or [0]
+            names = [f"part {i + 1}" if real[i] else f"nothing ({i + 1})" for i in shown]
+            values = [[head[i] for i in shown] for head in weights]
+            found.append({"attention over parts": Table(heads, names, values)})
+        return found
 
     def fuse(
         self,

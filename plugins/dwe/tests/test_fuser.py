@@ -135,3 +135,27 @@ def test_the_query_may_be_as_wide_as_the_entities() -> None:
 def test_asks_for_the_profile_only_when_named() -> None:
     assert set(DualWay().requires()) == {"mention", "text", "photo", "parts"}
     assert set(DualWay(profile="attributes").requires()) >= {"attributes"}
+
+
+@pytest.mark.parametrize("mask_parts", [True, False])
+def test_shows_the_attention_over_parts_as_the_paper_computes_it(mask_parts: bool) -> None:
+    fuser = built(mask_parts=mask_parts)
+    given_ = inputs([[True, True, False], [False, False, False]])
+    batch = Batch((), given_, inspecting=True)
+    shown = [each["attention over parts"] for each in fuser.inspect(fuser(encoders(), batch), batch)]
+    first = ["part 1", "part 2"] if mask_parts else ["part 1", "part 2", "nothing (3)"]
+    nothing = ["nothing (1)"] if mask_parts else ["nothing (1)", "nothing (2)", "nothing (3)"]
+    assert [table.columns for table in shown] == [first, nothing]
+    attention = fuser.enhance.attention
+    m = fuser.project_text(given_["mention"]["pooled"][0, 0])
+    pieces = given_["parts"]["pooled"][0] * torch.tensor([[1.0], [1.0], [0.0]])
+    keys = fuser.project_image(pieces[: len(first)])
+    q, k, _ = F.linear(torch.cat([m[None], keys]), attention.in_proj_weight, attention.in_proj_bias).chunk(
+        3, -1
+    )
+    for head in range(2):
+        at = slice(head * 4, head * 4 + 4)
+        expected = torch.softmax(k[1:, at] @ q[0, at] / 2.0, dim=0)
+        assert shown[0].values[head] == pytest.approx(expected.tolist(), abs=1e-5)
+        assert sum(shown[1].values[head]) == pytest.approx(1)
+    assert "attention" not in fuser(encoders(), Batch((), given_)).tensors

@@ -15,6 +15,7 @@ from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import Needs
+from mmkit.inspection import Inspection, tables
 
 
 class VisualPrefix(Fuser):
@@ -73,10 +74,33 @@ class VisualPrefix(Fuser):
         self.dims = {"tokens": text.dim}
 
     def forward(self, encoders: Mapping[str, Encoder], batch: Batch) -> States:
-        grid = encoders[self.vision](batch.inputs[self.vision])["grid"]
+        vision = encoders[self.vision](batch.inputs[self.vision])
         inputs = batch.inputs[self.text]
-        features = encoders[self.text](inputs, prefix=self.prefix(grid))
-        return States.of_text(features, inputs)
+        offers = self.offer(vision["grid"])
+        gates = self.weights(offers)
+        features = encoders[self.text](inputs, prefix=self.mix(offers, gates))
+        shown = {}
+        if batch.inspecting:
+            real = vision.get("mask", torch.ones(gates.shape[:2], dtype=torch.bool, device=gates.device))
+            shown = {"gates": gates, "images": real}
+        return States.of_text(features, inputs, **shown)
+
+    def inspect(self, states: States, batch: Batch) -> list[Inspection]:
+        """The gates of each layer over the blocks, for each image ("Dynamic Gated Aggregation" in the paper).
+
+        Of an example without an image, those of the first blank image. Each row sums to 1.
+        """
+        layers = [f"layer {i + 1}" for i in range(states["gates"].shape[2])]
+        blocks = [f"block {i + 1}" for i in range(self.blocks)]
+        by_image = [tables(gates, layers, blocks) for gates in states["gates"].unbind(1)]
+        return [
+            {
+                f"gates, image {i + 1}": by_image[i][place]
+                for i, real in enumerate(row)
+                if real or (i == 0 and not any(row))
+            }
+            for place, row in enumerate(states["images"].tolist())
+        ]
 
     def prefix(self, grid: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values for each text layer ("Visual Prefix-guided Fusion" in the paper).
@@ -84,7 +108,13 @@ class VisualPrefix(Fuser):
         Takes images pooled to `grid [B, n, C, g, g]`; returns a (key, value) for each layer, each
         `[B, heads, n·g², head_dim]`.
         """
-        layers = self.mix(self.offer(grid))  # [layers, B, n·g², 2·width]
+        offers = self.offer(grid)
+        return self.mix(offers, self.weights(offers))
+
+    def mix(self, offers: Tensor, gates: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """`prefix`, of what `offer` and `weights` give."""
+        # each layer's own mixture of the blocks, for all images: [layers, B, n·g², 2·width]
+        layers = torch.einsum("bnlk,bnpkw->lbnpw", gates, offers).flatten(2, 3)
         keys, values = layers.chunk(2, dim=-1)
         return list(zip(self._split_heads(keys), self._split_heads(values), strict=True))
 
@@ -97,15 +127,14 @@ class VisualPrefix(Fuser):
         projected: Tensor = self.project(tokens).unflatten(-1, (self.blocks, -1))
         return projected
 
-    def mix(self, offers: Tensor) -> Tensor:
-        """Each layer's own mixture of the blocks ("Dynamic Gated Aggregation" in the paper).
+    def weights(self, offers: Tensor) -> Tensor:
+        """How much of each block a layer takes, for each image ("Dynamic Gated Aggregation" in the paper).
 
-        `[B, n, g², blocks, 2·width]` → `[layers, B, n·g², 2·width]`. The gates of all layers and images are one
-        matrix product, and so are the mixtures.
+        `[B, n, g², blocks, 2·width]` → `[B, n, layers, blocks]`, whose rows sum to 1. The gates of all layers and
+        images are one matrix product.
         """
         scores = self.gates(offers.mean(dim=3).flatten(2))  # [B, n, layers·blocks]
-        weights = F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)  # [B, n, layers, blocks]
-        return torch.einsum("bnlk,bnpkw->lbnpw", weights, offers).flatten(2, 3)
+        return F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)
 
     def _split_heads(self, half: Tensor) -> tuple[Tensor, ...]:
         """`[layers, B, n·g², width]` → for each layer `[B, heads, n·g², head_dim]`.

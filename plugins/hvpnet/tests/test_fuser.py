@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,8 @@ class StandInVision(nn.Module):
         self.dim, self.grid = dim, grid
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"grid": inputs["pixels"]}
+        real = getattr(self, "real", None)
+        return {"grid": inputs["pixels"], **({} if real is None else {"mask": real})}
 
 
 def build(
@@ -125,3 +127,24 @@ def test_asks_for_a_text_encoder_that_takes_a_prefix() -> None:
 def test_refuses_layers_of_different_widths() -> None:
     with raises("hvpnet.layer-widths", match="'text'"):
         build([(2, 3), (1, 3)], channels=4, side=2)
+
+
+def test_shows_the_gates_of_each_real_image_as_the_paper_computes_them() -> None:
+    fuser, encoders = build([(2, 3)] * 2, channels=4, side=2, blocks=3)
+    embedded, grid = torch.randn(2, 5, 12), torch.randn(2, 2, 4, 2, 2)
+    inputs = {"text": {"embedded": embedded}, "vision": {"pixels": grid}}
+    encoders["vision"].real = torch.tensor([[True, True], [False, False]])
+    batch = Batch((), inputs, inspecting=True)
+    shown = fuser.inspect(fuser(encoders, batch), batch)
+    assert [list(each) for each in shown] == [["gates, image 1", "gates, image 2"], ["gates, image 1"]]
+    weight, bias = fuser.gates.weight.view(2, 3, -1), fuser.gates.bias.view(2, 3)
+    for place, image in ((0, 0), (0, 1), (1, 0)):
+        table = shown[place][f"gates, image {image + 1}"]
+        assert (table.rows, table.columns) == (["layer 1", "layer 2"], ["block 1", "block 2", "block 3"])
+        parts = fuser.project(grid[place, image].reshape(4, 4)).chunk(3, dim=-1)
+        mean = (sum(parts) / 3).flatten()
+        for layer in range(2):
+            scores = F.leaky_relu(weight[layer] @ mean + bias[layer])
+            assert table.values[layer] == pytest.approx(scores.softmax(0).tolist(), abs=1e-6)
+            assert sum(table.values[layer]) == pytest.approx(1)
+    assert "gates" not in fuser(encoders, Batch((), inputs)).tensors

@@ -12,6 +12,7 @@ from mmkit.encoders.abilities import GivesScores
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import Needs
+from mmkit.inspection import Inspection, tables
 from mmkit_more.experts import check_names
 
 
@@ -54,6 +55,11 @@ class Mixture(Fuser):
         for name, features in read.items():
             states |= {f"{name}.{k}": v for k, v in features.items() if k not in ("pooled", "mask")}
         return States(states)
+
+    def inspect(self, states: States, batch: Batch) -> list[Inspection]:
+        """The weight λ of each expert, for each example; together 1."""
+        weights = torch.stack([states[f"{name}.gate"] for name in self.experts], dim=-1).exp()
+        return [{"weights of the experts": own} for own in tables(weights.unsqueeze(1), ["λ"], self.experts)]
 
     def log_weights(self, pooled: Tensor) -> Tensor:
         """log λ `[B, E]` of concatenated vectors `[B, D]`, in float32 at least."""

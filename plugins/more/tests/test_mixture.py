@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -215,3 +216,16 @@ def test_an_example_with_several_pairs_becomes_as_many():
     example = Example.from_tokens("e", ["w"] * 4, relations=relations)
     assert [unit.id for unit in decoder.units(example)] == ["e#0", "e#1"]
     assert decoder.special_tokens == ()
+
+
+def test_shows_the_weights_of_the_experts() -> None:
+    encoders, fuser, _, batch = tagging(3)
+    batch = replace(batch, inspecting=True)
+    states = fuser(encoders, batch)
+    shown = [each["weights of the experts"] for each in fuser.inspect(states, batch)]
+    pooled = torch.cat([batch.inputs[name]["pooled"].squeeze(1) for name in encoders], dim=1)
+    expected = fuser.gate(pooled).softmax(1)
+    for row, table in enumerate(shown):
+        assert (table.rows, tuple(table.columns)) == (["λ"], tuple(encoders))
+        assert table.values[0] == pytest.approx(expected[row].tolist(), abs=1e-6)
+        assert sum(table.values[0]) == pytest.approx(1)

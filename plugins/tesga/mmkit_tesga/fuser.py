@@ -12,6 +12,7 @@ from mmkit.batch import Batch, States
 from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
 from mmkit.fusers.base import ALIGNMENT, Fuser
+from mmkit.inspection import Inspection, tables
 from mmkit_tesga.attention import GatedAttention
 from mmkit_tesga.dropconnect import LinearDropConnect
 
@@ -108,7 +109,13 @@ class SimilarityGated(Fuser):
         visual, lengths = pair["tokens"].squeeze(1), pair["lengths"].squeeze(1)
         real = torch.arange(visual.shape[1], device=visual.device) < lengths.unsqueeze(1)
         states = self.fuse(text["tokens"], text["mask"], visual, real, gate)
-        return States.of_text({"mask": text["mask"], **states}, inputs)
+        shown = {"gate": gate} if batch.inspecting else {}
+        return States.of_text({"mask": text["mask"], **states, **shown}, inputs)
+
+    def inspect(self, states: States, batch: Batch) -> list[Inspection]:
+        """The gate of each example: how well photo and sentence agree, 0 without a photo."""
+        gates = tables(states["gate"].view(-1, 1, 1), ["gate"], ["similarity of photo and sentence"])
+        return [{"similarity gate": gate} for gate in gates]
 
     def fuse(
         self, text: Tensor, mask: Tensor, visual: Tensor, real: Tensor, similarity: Tensor

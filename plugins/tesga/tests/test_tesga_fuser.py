@@ -121,3 +121,22 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) ->
     [name] = settings
     with raises("part.setting", match=name):
         SimilarityGated(**settings)
+
+
+def test_shows_its_gate_which_is_closed_without_a_photo() -> None:
+    text, mask, visual, real, similarity = given()
+    inputs = {
+        "text": {"tokens": text, "mask": mask, "first_subword": torch.zeros(B, 3, dtype=torch.long)},
+        "visual": {
+            "tokens": visual.unsqueeze(1),
+            "lengths": real.sum(1, keepdim=True),
+            "mask": torch.tensor([[True], [False]]),
+        },
+        "similarity": {"similarity": similarity.unsqueeze(1), "mask": torch.tensor([[True], [True]])},
+    }
+    encoders, batch = {name: Given(D) for name in inputs}, Batch((), inputs, inspecting=True)
+    made = fuser()
+    shown = made.inspect(made(encoders, batch), batch)
+    values = [each["similarity gate"].values for each in shown]
+    assert values == [[[pytest.approx(0.4)]], [[0.0]]]
+    assert "gate" not in made(encoders, Batch((), inputs)).tensors

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Features, States
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import ALIGNMENT, Fuser
+from mmkit.inspection import Inspection, Table
 from mmkit_umt.layers import CrossLayer, start
 
 
@@ -87,7 +88,27 @@ class Interaction(Fuser):
         text = encoders[self.text](inputs)
         vision = encoders[self.vision](batch.inputs[self.vision])
         states = self.interact(text["tokens"], text["mask"], vision["grid"], vision["mask"])
-        return States.of_text({k: states[k] for k in ("tokens", "auxiliary")}, inputs, mask=text["mask"])
+        shown = ("gate",) if batch.inspecting else ()
+        named = {k: states[k] for k in ("tokens", "auxiliary", *shown)}
+        return States.of_text(named, inputs, mask=text["mask"])
+
+    def inspect(self, states: States, batch: Batch) -> list[Inspection]:
+        """The visual gate of each word (section 2.2), as its mean over the dimensions of the word's first subword.
+
+        Not a number for a word that the text encoder did not read.
+        """
+        first = states["first_subword"]
+        gates = (
+            states["gate"].float().mean(-1).gather(1, first.clamp(min=0)).masked_fill(first < 0, torch.nan)
+        )
+        return [
+            {
+                "visual gate": Table(
+                    x.tokens, ["mean gate"], [[gate] for gate in row[: len(x.tokens)]], by_token=True
+                )
+            }
+            for x, row in zip(batch.examples, gates.tolist(), strict=True)
+        ]
 
     def interact(self, tokens: Tensor, mask: Tensor, grid: Tensor, images: Tensor) -> Features:
         """Every intermediate state, by name, from `tokens [B, T, D]`, `mask [B, T]`, `grid [B, n, C, g, g]` and the

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from linking import Given
 from mmkit.batch import Batch, States
+from mmkit.data.types import Example
 from mmkit.registry import build_part
 from mmkit_umt.fuser import Interaction, region_mask
 from raising import raises
@@ -97,3 +100,25 @@ def test_a_width_that_the_heads_do_not_divide_is_an_error() -> None:
 def test_wrong_settings_are_errors(settings: dict[str, object], says: str) -> None:
     with raises("part.refused", match=says):
         build_part("fusers", "umt.interaction.v1", settings)
+
+
+def test_shows_the_visual_gate_of_each_word() -> None:
+    fuser, given = built(), batch(ONE)
+    given.inputs["text"]["first_subword"] = torch.tensor([[1, 3, -1], [2, -1, -1]])
+    examples = (Example.from_tokens("a", ["x", "y", "z"]), Example.from_tokens("b", ["x"]))
+    given = replace(given, examples=examples, inspecting=True)
+    with torch.no_grad():
+        shown = fuser.inspect(fuser(ENCODERS, given), given)
+        text, vision = given.inputs["text"], given.inputs["vision"]
+        states = fuser.interact(text["tokens"], text["mask"], vision["grid"], vision["mask"])
+        gates = torch.sigmoid(
+            fuser.gate(torch.cat([states["image_aware_text"], states["word_aware_visual"]], dim=-1))
+        ).mean(-1)
+    first, second = (each["visual gate"] for each in shown)
+    assert first.by_token and first.rows == ("x", "y", "z")
+    assert first.values == [[pytest.approx(gates[0, at].item())] for at in (1, 3)] + [
+        [pytest.approx(float("nan"), nan_ok=True)]
+    ]
+    assert second.values == [[pytest.approx(gates[1, 2].item())]]
+    assert first.to_dict()["values"][2] == [None]
+    assert "gate" not in run(fuser, replace(given, inspecting=False)).tensors
