@@ -9,11 +9,12 @@ from typing import Any
 from mmkit import Entity, Example, MMKitError
 from mmkit.inference.results import Known
 from mmkit_report.about_run import about
+from mmkit_report.again import View, views_of
 from mmkit_report.analysis import analysis
-from mmkit_report.blank import WithBlank, with_blank
 from mmkit_report.error_file import worst_first
 from mmkit_report.example_records import BEST, entity_record, example_record, prediction_record
 from mmkit_report.findings import KINDS
+from mmkit_report.inspection import means, shown_record
 from mmkit_report.same_data import check_same_data
 from mmkit_report.scored import Scored, read_scored, runs_in
 from mmkit_report.thumbnails import Thumbnails
@@ -31,43 +32,53 @@ def document(
     overrides: Mapping[str, Any] | None = None,
     *,
     blank: bool = False,
+    inspect: bool = False,
     device: str = "auto",
     note: Note = lambda message: None,
 ) -> dict[str, Any]:
     """The document of one or several runs, which must have been scored on the same data (`RunError`).
 
     Images are put into `images`, those of the worst errors of the first run first. With `blank`, each run also predicts
-    with blank images. `note` is told what is left out, and why.
+    with blank images; with `inspect`, its parts show what they compute of each example. `note` is told what is left
+    out, and why.
     """
     known: Known = {}
     runs = [read_scored(run, split, overrides, known) for folder in folders for run in runs_in(folder)]
     check_same_data(runs)
     train = _training(runs[0], note)
-    abouts = {run.name: about(run, note) for run in runs}
-    views: list[tuple[str, Scored, WithBlank | None]] = [(run.name, run, None) for run in runs]
-    if blank:
-        done = [with_blank(run, device) for run in runs]
-        views += [
-            (f"{run.name} (blank images)", each.scored, each) for run, each in zip(runs, done, strict=True)
-        ]
+    abouts = [about(run, note) for run in runs]
+    found = [views_of(run, blank=blank, inspect=inspect, device=device, note=note) for run in runs]
+    views = [own[i] for i in range(2 if blank else 1) for own in found]  # those with blank images come last
     worst = worst_first(runs[0].findings)
     order = list(dict.fromkeys([*worst, *range(len(runs[0].examples))]))
     records = {i: example_record(runs[0].examples[i], images) for i in order}
     for i, record in records.items():
-        record["p"] = [prediction_record(run.predictions[i], run.findings[i]) for _, run, _ in views]
+        record["p"] = [_prediction(view, i) for view in views]
         if blank:
-            record["change"] = round(max(view.changes[i] for _, _, view in views if view is not None), 4)
+            record["change"] = round(max(view.changes[i] for view in views if view.changes is not None), 4)
     return {
         "format": FORMAT,
         "split": split,
         "kinds": list(KINDS),
         "runs": [
-            {"name": name, **abouts[run.name], **analysis(run, train, RESAMPLES)} for name, run, _ in views
+            {
+                "name": view.name,
+                **about_run,
+                **analysis(view.scored, train, RESAMPLES),
+                "shown": means(view.scored.examples, view.shown or ()) if view.shown else [],
+            }
+            for view, about_run in zip(views, [*abouts, *abouts], strict=False)
         ],
         "examples": [records[i] for i in range(len(records))],
-        "entities": _entities([run for _, run, _ in views], images),
+        "entities": _entities([view.scored for view in views], images),
         "images": images.records,
     }
+
+
+def _prediction(view: View, i: int) -> dict[str, Any]:
+    """What a view says of an example, and what the parts show of it."""
+    record = prediction_record(view.scored.predictions[i], view.scored.findings[i])
+    return {**record, "shown": shown_record(view.shown[i])} if view.shown and view.shown[i] else record
 
 
 def _training(run: Scored, note: Note) -> list[Example] | None:

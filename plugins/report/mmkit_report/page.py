@@ -16,7 +16,17 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("dom.js", "state.js", "charts.js", "sentence.js", "list.js", "example.js", "numbers.js", "main.js")
+SCRIPTS = (
+    "dom.js",
+    "state.js",
+    "charts.js",
+    "sentence.js",
+    "list.js",
+    "shown.js",
+    "example.js",
+    "numbers.js",
+    "main.js",
+)
 """The files of the page's script, in order."""
 
 

@@ -24,6 +24,11 @@ from mmkit.terminal import echo
     "--with-blank", is_flag=True, help="Predict again with blank images, to see what the photos do."
 )
 @click.option(
+    "--inspect",
+    is_flag=True,
+    help="Predict again, to show what the parts compute of each example: gates, weights, attention.",
+)
+@click.option(
     "--embed",
     type=click.IntRange(min=0),
     default=24,
@@ -39,6 +44,7 @@ def report(
     split: str,
     output: Path,
     with_blank: bool,
+    inspect: bool,
     embed: int,
     device: str,
 ) -> None:
@@ -50,7 +56,7 @@ def report(
     """
     from mmkit_report.write_report import write_report
 
-    if with_blank:
+    if with_blank or inspect:
         quiet_libraries()
 
     def note(message: str) -> None:
@@ -62,6 +68,7 @@ def report(
         output,
         overrides_from(context),
         blank=with_blank,
+        inspect=inspect,
         limit=embed * 1_000_000,
         device=device,
         note=note,

@@ -21,6 +21,7 @@ def write_report(
     overrides: Mapping[str, Any] | None = None,
     *,
     blank: bool = False,
+    inspect: bool = False,
     limit: int = LIMIT,
     device: str = "auto",
     note: Callable[[str], None] = lambda message: None,
@@ -36,7 +37,9 @@ def write_report(
     _clear(folder)
     with explained(folder):
         images = Thumbnails(folder, limit)
-        content = document(runs, split, images, overrides, blank=blank, device=device, note=note)
+        content = document(
+            runs, split, images, overrides, blank=blank, inspect=inspect, device=device, note=note
+        )
     with atomic(output) as file:
         file.write(page(content, f"{', '.join(str(run) for run in runs)}: {split}"))
     return folder if images.beside else None

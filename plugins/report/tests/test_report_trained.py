@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import torch
 
 import mmkit
 from mmkit import evaluate, load_recipe, sampled
@@ -52,3 +53,36 @@ def test_blank_images_are_as_an_evaluation_with_blank_images(trained, tmp_path):
     assert with_photos["spans.f1"] == read_scored(trained, "test").figures["spans.f1"]
     changed = [x for x in found["examples"] if x["p"][0].get("spans") != x["p"][1].get("spans")]
     assert changed and all(x["change"] >= 1 for x in changed)
+
+
+def test_the_gates_that_are_shown_are_those_of_the_modules(trained, tmp_path):
+    said = []
+    write_report(
+        [trained], "test", tmp_path / "r.html", blank=True, inspect=True, device="cpu", note=said.append
+    )
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    found = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1])
+    assert said == []  # the predictions are those that training wrote
+    model = mmkit.load(trained, device="cpu").model
+    items = model.items(read_scored(trained, "test").examples[:3])
+    batch = model.collate(items, targets=False)
+    with torch.inference_mode():
+        vision = model.encoders["vision"](batch.inputs["vision"])
+        gates = model.fuser.weights(model.fuser.offer(vision["grid"]))
+    for i, example in enumerate(found["examples"][:3]):
+        shown, blank = example["p"][0]["shown"], example["p"][1]["shown"]
+        real = [j for j in range(gates.shape[1]) if vision["mask"][i, j]]
+        assert real and list(shown) == [f"gates, image {j + 1}" for j in real]
+        assert list(blank) == ["gates, image 1"]
+        for j in real:
+            values = torch.tensor(shown[f"gates, image {j + 1}"]["values"])
+            torch.testing.assert_close(values, gates[i, j], atol=1e-4, rtol=0)
+    (first, *_) = found["runs"][0]["shown"]
+    everything, *by_label = first["tables"]
+    own = [x["p"][0]["shown"][first["name"]]["values"] for x in found["examples"]]
+    assert everything["count"] == len(own) == 80
+    torch.testing.assert_close(
+        torch.tensor(everything["values"]), torch.tensor(own).mean(0), atol=2e-4, rtol=0
+    )
+    labels = sorted({span[2] for x in found["examples"] for span in x["spans"]})
+    assert [table["group"] for table in by_label] == labels

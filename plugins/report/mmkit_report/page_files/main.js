@@ -1,5 +1,6 @@
 // The page: navigation, filters, and the view that the address names.
-const VIEWS = { scores: "Scores", errors: "Errors", examples: "Examples", about: "The run" };
+const WITH_SHOWN = DATA.examples.some((example) => example.p.some((prediction) => "shown" in prediction));
+const VIEWS = { scores: "Scores", errors: "Errors", examples: "Examples", ...(WITH_SHOWN ? { inside: "Inside" } : {}), about: "The run" };
 const main = document.getElementById("main");
 
 const labelled = (name, label, control) => h("div", { class: "field" }, h("label", { for: `by-${name}` }, label), control);
@@ -60,8 +61,8 @@ const show = () => {
   const state = readState(), number = Number(state.run), run = DATA.runs[number];
   navigation();
   if (state.view === "examples") { examplesView(); return; }
-  const views = { about: () => aboutView(run), errors: () => errorsView(run, number), scores: scoresView };
-  const form = state.view !== "scores" && DATA.runs.length > 1 && h("form", {}, runChooser());
+  const views = { about: () => aboutView(run), errors: () => errorsView(run, number), scores: scoresView, inside: meansView };
+  const form = !["scores", "inside"].includes(state.view) && DATA.runs.length > 1 && h("form", {}, runChooser());
   if (form) form.addEventListener("input", (event) => { location.hash = linkTo({ run: event.target.value }); });
   main.replaceChildren(...[form, (views[state.view] || views.scores)()].flat(9).filter(Boolean));
 };
