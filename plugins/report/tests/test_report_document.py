@@ -19,8 +19,8 @@ from PIL import Image as Pillow
 from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span
 from mmkit.data.types import CUT, SOURCES
 from mmkit_report.about_run import curves
+from mmkit_report.again import change
 from mmkit_report.analysis import analysis
-from mmkit_report.blank import change
 from mmkit_report.document import document
 from mmkit_report.example_records import MOST_TOKENS, prediction_record
 from mmkit_report.page import as_json, page
