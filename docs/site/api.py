@@ -164,6 +164,7 @@ PUBLIC_MODULES = (
     "mmkit.tasks",
     "mmkit.tasks.answer",
     "mmkit.tasks.base",
+    "mmkit.tasks.notebook",
     "mmkit.files.temporary",
     "mmkit.terminal",
     "mmkit.terminal.notes",

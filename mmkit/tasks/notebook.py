@@ -11,8 +11,10 @@ from html import escape
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+INK = "#111"
+"""The colour of text on the colour of a label, in light and dark mode."""
 TEXT = "line-height: 2.2; overflow-wrap: anywhere"
-MARK = "color: #111; padding: 0.2em 0.3em; border-radius: 0.3em"
+MARK = f"color: {INK}; padding: 0.2em 0.3em; border-radius: 0.3em"
 BADGE = "font-size: 0.7em; font-weight: bold; margin-left: 0.4em; vertical-align: middle"
 CELL = "text-align: left; padding: 0.1em 0.8em 0.1em 0"
 
@@ -46,7 +48,7 @@ def marked_text(text: str, spans: Iterable[Marked]) -> str:
 
 
 def colour(label: str) -> str:
-    """A light colour that a label always has."""
+    """A light background that a label always has, in every page of mmkit, as CSS; `INK` can be read on it."""
     digest = hashlib.blake2b(label.encode("utf-8", "surrogatepass"), digest_size=2).digest()
     return f"hsl({int.from_bytes(digest, 'big') % 360}, 75%, 85%)"
 

@@ -37,3 +37,13 @@ def problems_of(page: Any, own: tuple[str, ...]) -> list[str]:
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", asked)
     return problems
+
+
+def inaccessible(page: Any) -> list[str]:
+    """What axe-core finds wrong with a page: rule, element. Skips the test if its package is not installed."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing"
+    )
+    found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 5, "axe-core looked at nothing"
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in found["violations"] for node in rule["nodes"]]

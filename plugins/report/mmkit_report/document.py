@@ -8,6 +8,7 @@ from typing import Any
 
 from mmkit import Entity, Example, MMKitError
 from mmkit.inference.results import Known
+from mmkit.tasks.notebook import INK, colour
 from mmkit_report.about_run import about
 from mmkit_report.again import View, views_of
 from mmkit_report.analysis import analysis
@@ -60,6 +61,8 @@ def document(
         "format": FORMAT,
         "split": split,
         "kinds": list(KINDS),
+        "ink": INK,
+        "colours": {label: colour(label) for label in _labels(views)},
         "runs": [
             {
                 "name": view.name,
@@ -73,6 +76,12 @@ def document(
         "entities": _entities([view.scored for view in views], images),
         "images": images.records,
     }
+
+
+def _labels(views: Sequence[View]) -> list[str]:
+    """The labels of all spans, gold and predicted."""
+    records = [*views[0].scored.examples, *(p for view in views for p in view.scored.predictions)]
+    return sorted({span.label for record in records for span in record.spans if span.label})
 
 
 def _prediction(view: View, i: int) -> dict[str, Any]:

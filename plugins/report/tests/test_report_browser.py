@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from browser import chromium, problems_of
-from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span
+from browser import chromium, inaccessible, problems_of
+from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span, SpanTask
 from mmkit.data.types import SOURCES
+from mmkit.inspection import Table
+from mmkit_report.again import View
+from mmkit_report.scored import Scored
 from mmkit_report.write_report import write_report
 from scored_runs import write_data, write_run
 
@@ -212,3 +215,69 @@ def test_relations_are_arcs(browser, tmp_path):
     opened.page.locator(".sentence svg path.arc.gold").wait_for(state="attached")
     assert opened.page.locator(".sentence svg text").all_text_contents() == ["lives", "born"]
     assert opened.problems == []
+
+
+def test_a_label_has_the_colours_of_a_notebook(browser, tmp_path):
+    opened = Opened(browser, report(tmp_path, 3), "#view=examples&sort=file", color_scheme="dark")
+    example, prediction = posts(3)[0][0], posts(3)[1][0]
+    shown = opened.page.locator(".lane.said .label").first
+    assert shown.inner_text().startswith(prediction.spans[0].label)
+    wanted = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]"
+    in_report = shown.evaluate(wanted)
+    notebook = browser.new_context().new_page()
+    notebook.set_content(SpanTask().answer(example, prediction)._repr_html_())
+    assert in_report == notebook.locator("mark").first.evaluate(wanted)
+
+
+@pytest.fixture
+def inspected(tmp_path, monkeypatch) -> Path:
+    """A report with blank images, in which parts show gates, weights and numbers of words."""
+
+    def views(scored: Scored, **_: Any) -> list[View]:
+        shown = [
+            {
+                "gates": Table(["layer 1", "layer 2"], ["block 1", "block 2"], [[0.25, 0.75], [0.5, 0.5]]),
+                "weights": Table(["λ"], ["text", "image"], [[0.125, 0.875]]),
+                "visual gate": Table(
+                    x.tokens, ["mean"], [[i / 8] for i in range(len(x.tokens))], by_token=True
+                ),
+            }
+            for x in scored.examples
+        ]
+        changes = [0.0] * len(scored.examples)
+        blank = [{"gates": tables["gates"]} for tables in shown]
+        return [View("run", scored, None, shown), View("run (blank images)", scored, changes, blank)]
+
+    monkeypatch.setattr("mmkit_report.document.views_of", views)
+    examples, predictions = posts(6)
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", examples), predictions)
+    write_report([run], "test", tmp_path / "report.html", blank=True, inspect=True)
+    return tmp_path / "report.html"
+
+
+def test_what_parts_show_stands_beside_blank_images_and_as_means(browser, inspected):
+    opened = Opened(browser, inspected, "#view=examples&sort=file")
+    gates = opened.page.get_by_role("table", name="gates: run")
+    assert gates.count() == 2  # the run, and with blank images
+    values = gates.first.get_by_role("cell").all_inner_texts()
+    assert values == ["0.250", "0.750", "0.500", "0.500"]
+    shade = "e => getComputedStyle(e).backgroundColor"
+    low, high = (gates.first.get_by_role("cell", name=text).evaluate(shade) for text in ("0.250", "0.750"))
+    assert low != high
+    words = opened.page.get_by_role("table", name="visual gate").get_by_role("rowheader").all_inner_texts()
+    assert words == ["see", "Mara0", "in", "Oslo", "now"]
+    opened.page.get_by_role("link", name="Inside").click()
+    of_words = opened.page.get_by_role("row", name="PER (6)")
+    assert of_words.last.get_by_role("cell").all_inner_texts() == ["0.125"]
+    opened.page.get_by_text("By gold label").first.click()
+    opened.page.get_by_role("table", name="Mean, LOC (6)").first.wait_for()
+    assert opened.problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(browser, inspected, scheme):
+    for view in ("scores", "errors", "examples", "inside", "about"):
+        size = {"width": 390, "height": 800}
+        opened = Opened(browser, inspected, f"#view={view}", viewport=size, color_scheme=scheme)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert inaccessible(opened.page) == [], view

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import mmkit
-from browser import chromium, problems_of
+from browser import chromium, inaccessible, problems_of
 from mmkit_serve.runs import ServedRun, load_runs
 from serving import TEXT, Served
 
@@ -203,3 +203,14 @@ def test_linked_entities(browser, serve: Served, linker: Path) -> None:
         assert entities.count() == len(wanted)
         assert str(wanted[0].entity) in entities.first.inner_text()
         assert [p for p in opened.problems if "404" not in p] == []  # an entity may have no image
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(browser, serve: Served, photo: bytes, scheme) -> None:
+    with serve() as client:
+        size = {"width": 390, "height": 800}
+        opened = Opened(browser, client, viewport=size, color_scheme=scheme)
+        assert inaccessible(opened.page) == []
+        opened.page.evaluate(DROP, ["dropped.jpg", list(photo)])
+        opened.find(TEXT)
+        assert inaccessible(opened.page) == []

@@ -27,7 +27,7 @@ const table = (caption, header, rows, marks = () => "") => {
     class: [numeric[column] ? "number" : "", marks(row, column)].join(" ").trim() || null,
     scope: tag === "th" ? (row < 0 ? "col" : "row") : null,
   }, typeof value === "number" ? many(value) : value);
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
     h("table", {}, h("caption", {}, caption),
       h("thead", {}, h("tr", {}, header.map((name, i) => cell("th", name, -1, i)))),
       h("tbody", {}, rows.map((row, i) => h("tr", {}, row.map((value, j) => cell(j ? "td" : "th", value, i, j)))))));

@@ -26,8 +26,8 @@ const exampleView = (place, run) => {
     "change" in example && h("p", {}, `What the photo changes: ${example.change.toFixed(3)}`),
     first.map((view) => view.prediction.cut !== undefined && h("p", { class: "wrong" }, `${view.name} did not read: ${notRead(example, view.prediction.cut)}`)),
     views.map((view, i) => itemTable(example, view, i)),
-    views.map(shownOf),
     pictures(example),
+    shownOf(views),
     example.entity !== undefined && views.map((view) => links(example, view)),
     contexts(example));
 };

@@ -48,7 +48,7 @@ const errorsView = (run, number) => [
     table(`Kinds, ${items.what}s`, ["kind", "number"], DATA.kinds.map((kind) => [
       h("a", { href: linkTo({ view: "examples", kind, label: "", run: number }) }, kind), items.kinds[kind],
     ])),
-    items.confusion && table(`Labels of ${items.what}s: rows are gold, columns are predicted`, ["", ...items.confusion.columns],
+    items.confusion && table(`Labels of ${items.what}s: rows are gold, columns are predicted`, ["gold", ...items.confusion.columns],
       items.confusion.counts.map((row, i) => [items.confusion.rows[i], ...row]),
       (row, column) => (row >= 0 && items.confusion.rows[row] === items.confusion.columns[column - 1] ? "diagonal" : "")),
     h("div", { class: "cards" },

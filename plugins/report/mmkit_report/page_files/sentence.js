@@ -16,7 +16,9 @@ const sentence = (example, views) => {
       const span = side.spans[at];
       const kind = span ? kindOfSpan(side, span) : null;
       const label = span && span[0] === start ? `${span[2]}${scoreOfSpan(side, span)}` : "";
-      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: fits(label, span) ? "over" : null }, label || "\u00a0"));
+      const badge = h("span", { class: label ? "label" : null }, label || "\u00a0");
+      if (label) Object.assign(badge.style, { background: DATA.colours[span[2]], color: DATA.ink }); // as in a notebook
+      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: fits(label, span) ? "over" : null }, badge));
     };
     const element = h("span", { class: "segment" }, lanes.filter((side) => side.style === "gold").map(lane), h("span", {}, words), lanes.filter((side) => side.style === "said").map(lane));
     segments.push({ start, end, element });

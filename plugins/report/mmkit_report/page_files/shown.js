@@ -12,9 +12,15 @@ const heatTable = (caption, first, { rows, columns, values }) => {
   return element;
 };
 
-// Of one example, by one run.
-const shownOf = (view) => Object.entries(view.prediction.shown || {}).map(([name, found]) =>
-  heatTable(`${name[0].toUpperCase()}${name.slice(1)}${DATA.runs.length > 1 ? `, ${view.name}` : ""}`, found.by_token ? "word" : "row", found));
+// Of one example: the same table of all runs side by side.
+const shownOf = (views) => {
+  const names = new Set(views.flatMap((view) => Object.keys(view.prediction.shown || {})));
+  return names.size > 0 && h("section", {}, h("h3", {}, "What the parts computed"), [...names].map((name) => h("div", { class: "beside" },
+    views.map((view) => {
+      const found = (view.prediction.shown || {})[name];
+      return found && heatTable(DATA.runs.length > 1 ? `${name}: ${view.name}` : name, found.by_token ? "word" : "row", found);
+    }))));
+};
 
 // The means of all examples. Tables of one row become rows of one table.
 const meansView = () => {
