@@ -88,7 +88,8 @@ class VectorAttention(nn.Module):
         scores = asked.transpose(0, 1) @ others.transpose(1, 2)  # [B, H, n]
         if mask is not None:
             scores = scores.masked_fill(~_never_empty(mask).unsqueeze(1), float("-inf"))
-        return scores.softmax(-1)
+        weights: Tensor = scores.softmax(-1)
+        return weights
 
     def _sequence(self, query: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
         """`[B, S, D]`: each of the others is projected once, for all queries."""

@@ -134,7 +134,8 @@ class VisualPrefix(Fuser):
         images are one matrix product.
         """
         scores = self.gates(offers.mean(dim=3).flatten(2))  # [B, n, layers·blocks]
-        return F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)
+        weights: Tensor = F.leaky_relu(scores).unflatten(-1, (-1, self.blocks)).softmax(-1)
+        return weights
 
     def _split_heads(self, half: Tensor) -> tuple[Tensor, ...]:
         """`[layers, B, n·g², width]` → for each layer `[B, heads, n·g², head_dim]`.

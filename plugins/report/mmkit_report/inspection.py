@@ -63,8 +63,11 @@ Row = tuple[Iterable[str], NDArray[np.float64]]
 
 def _examples(own: Sequence[tuple[Example, Table]]) -> Iterator[Row]:
     for example, table in own:
-        labels = {x.label for x in (*example.spans, *example.relations) if x.label}
-        yield labels, np.array(table.values, dtype=np.float64).reshape(len(table.rows), len(table.columns))
+        labels = {span.label for span in example.spans} | {x.label for x in example.relations}
+        yield (
+            {label for label in labels if label},
+            np.array(table.values, dtype=np.float64).reshape(len(table.rows), len(table.columns)),
+        )
 
 
 def _words(own: Sequence[tuple[Example, Table]]) -> Iterator[Row]:
