@@ -80,8 +80,9 @@ def document(
 
 def _labels(views: Sequence[View]) -> list[str]:
     """The labels of all spans, gold and predicted."""
-    records = [*views[0].scored.examples, *(p for view in views for p in view.scored.predictions)]
-    return sorted({span.label for record in records for span in record.spans if span.label})
+    spans = [span for example in views[0].scored.examples for span in example.spans]
+    spans += [span for view in views for p in view.scored.predictions for span in p.spans]
+    return sorted({span.label for span in spans if span.label})
 
 
 def _prediction(view: View, i: int) -> dict[str, Any]:
