@@ -224,6 +224,15 @@ def test_a_missing_file_is_named(run, tmp_path, name, code):
         mmkit.load(folder, device="cpu")
 
 
+def test_a_misspelt_folder_has_a_near_miss(run, tmp_path):
+    folder = copy_of(run, tmp_path)
+    with raises("run.not-a-run", match=f"did you mean {folder}") as caught:
+        mmkit.load(folder.with_name("cpoy"), device="cpu")
+    assert "no such folder" in str(caught.value)
+    with raises("run.not-a-run", match="name the folder that"):
+        mmkit.load(tmp_path / "elsewhere" / "run", device="cpu")
+
+
 def test_a_missing_folder_of_an_encoder_is_named(run, tmp_path):
     folder = copy_of(run, tmp_path)
     shutil.rmtree(folder / "encoders" / "text")

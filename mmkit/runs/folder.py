@@ -25,7 +25,7 @@ from mmkit.config.packages import DISTRIBUTION, distribution_of
 from mmkit.data.jsonlines import write_jsonl
 from mmkit.data.types import Entity, Prediction
 from mmkit.encoders.items import MissingImages
-from mmkit.errors import RunError, one_line
+from mmkit.errors import RunError, near_misses, one_line
 from mmkit.files import atomic, explained, read_json, write_json
 from mmkit.files.temporary import is_temporary, remove_leftovers
 from mmkit.loading.knowledge import read_entities
@@ -167,14 +167,7 @@ class Run:
                 code="run.several-seeds",
             )
         if not self.recipe_file.is_file():
-            what = (
-                "there is no such folder"
-                if not self.folder.exists()
-                else "this is not a run folder (no recipe.cfg)"
-            )
-            raise RunError(
-                what, where=self.folder, hint="name the folder that `mmkit train` wrote", code="run.not-a-run"
-            )
+            raise not_a_run(self.folder)
         check_files(self.folder, self.facts_if_any(), [RECIPE])
         return load_recipe(self.recipe_file)
 
@@ -277,6 +270,22 @@ class Run:
                 code="run.damaged",
             ) from error
         return content
+
+
+def not_a_run(
+    folder: Path,
+    what: str = "a run folder (no recipe.cfg)",
+    hint: str = "name the folder that `mmkit train` wrote",
+) -> RunError:
+    """The error for a folder that is not `what` was asked for, or is not there; then with similar names beside it."""
+    if folder.exists():
+        return RunError(f"this is not {what}", where=folder, hint=hint, code="run.not-a-run")
+    beside = (
+        [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+    )
+    if near := near_misses(folder.name, beside):
+        hint = f"did you mean {' or '.join(str(folder.with_name(name)) for name in near)}? Otherwise {hint}"
+    return RunError("there is no such folder", where=folder, hint=hint, code="run.not-a-run")
 
 
 def _is_leftover(path: Path) -> bool:

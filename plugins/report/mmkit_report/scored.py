@@ -10,11 +10,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mmkit import Example, Metric, Prediction, Recipe, RunError
-from mmkit.errors import did_you_mean
+from mmkit import Example, Metric, Prediction, Recipe
 from mmkit.inference.results import Known, Results, read_results
 from mmkit.metrics.base import CountsExamples
 from mmkit.metrics.scoring import metrics_of, scored
+from mmkit.runs.folder import not_a_run
 from mmkit_report.findings import Finding, findings
 
 
@@ -102,13 +102,8 @@ def runs_in(folder: Path) -> list[Path]:
     found = sorted(file.parent for file in folder.glob("*/recipe.cfg")) if folder.is_dir() else []
     if found:
         return found
-    near = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-    hint = "name a folder that `mmkit train` wrote, or one that holds several such folders"
-    if not folder.exists() and near:
-        hint = did_you_mean(folder.name, near)
-    raise RunError(
-        "this is neither a run nor a folder of runs" if folder.exists() else "there is no such folder",
-        where=folder,
-        hint=hint,
-        code="report.not-a-run",
+    raise not_a_run(
+        folder,
+        "a run, and no folder of runs",
+        "name a folder that `mmkit train` wrote, or one that holds several such",
     )

@@ -205,9 +205,9 @@ def test_one_run_is_not_compared(tmp_path, data):
 def test_what_is_no_run_is_refused(tmp_path, data):
     folder = run(tmp_path, data, "runs/first", set())
     assert runs_in(folder) == [folder] and runs_in(tmp_path / "runs") == [folder]
-    with raises("report.not-a-run", match="first"):
+    with raises("run.not-a-run", match="did you mean .*runs/first"):
         runs_in(tmp_path / "runs" / "frist")
-    with raises("report.not-a-run"):
+    with raises("run.not-a-run", match="no folder of runs"):
         runs_in(data)
 
 
