@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +69,17 @@ class Hanging(FileTracker):
         return "never"
 
 
+class Killing(FileTracker):
+    """Kills its process when it is told of update 12 for the first time."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        killed = self.file.with_name("killed")
+        if step == 12 and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().scalars(values, step)
+
+
 class Lacking(FileTracker):
     """Needs a package that is not there."""
 
@@ -83,7 +96,8 @@ class Plugin:
     @hookimpl
     def mmkit_trackers(self) -> dict[str, str]:
         names = {"file": "FileTracker", "broken": "Broken", "hanging": "Hanging", "exiting": "Exiting"}
-        found = {name: f"{__name__}:{kind}" for name, kind in {**names, "lacking": "Lacking"}.items()}
+        names |= {"killing": "Killing", "lacking": "Lacking"}
+        found = {name: f"{__name__}:{kind}" for name, kind in names.items()}
         return {**found, "no-class": "json:dumps", "no-module": "nowhere_at_all:Tracker"}
 
 

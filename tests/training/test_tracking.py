@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +25,7 @@ from mmkit.training.train import train
 from raising import raises
 from runs import Notes, Stopper, equal, lines
 from tracking import Plugin, calls
+from tracking import __file__ as tracking_support
 
 
 def test_a_third_partys_tracker_is_told_of_the_run(recipe, tmp_path):
@@ -108,6 +113,35 @@ def test_a_resumed_run_is_tracked_further_and_no_step_twice(recipe, tmp_path, mo
     assert [call["id"] for call in told if call["kind"] == "start"] == ["", "mine-1"]
     assert sum(call["kind"] == "text" for call in told) == 1
     train(loaded, tmp_path / "whole", device="cpu", hooks=[Plugin()])
+    for kind in ("scalars", "table"):
+        assert without_speed(told, kind) == without_speed(calls(tmp_path / "whole"), kind)
+
+
+CHILD = """
+import sys
+from mmkit.recipe import load_recipe
+from mmkit.training.train import train
+from tracking import Plugin
+train(load_recipe(sys.argv[1]), sys.argv[2], device="cpu", hooks=[Plugin()])
+"""
+
+
+def test_a_killed_run_is_tracked_further_and_no_step_is_lost_or_told_twice(recipe, tmp_path):
+    loaded = recipe(trackers=["killing"], epochs=2, log_every=3)
+    (tmp_path / "x.cfg").write_text(loaded.to_str())
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "x.cfg"), str(tmp_path / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(tracking_support).parent)}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert calls(tmp_path / "run", "killing")[-1]["step"] == 9
+    train(loaded, tmp_path / "run", resume=True, device="cpu", hooks=[Plugin()])
+    told = calls(tmp_path / "run", "killing")
+    assert [call["id"] for call in told if call["kind"] == "start"] == ["", "mine-1"]
+    train(
+        loaded.with_overrides({"training.trackers": ["file"]}),
+        tmp_path / "whole",
+        device="cpu",
+        hooks=[Plugin()],
+    )
     for kind in ("scalars", "table"):
         assert without_speed(told, kind) == without_speed(calls(tmp_path / "whole"), kind)
 
