@@ -32,6 +32,7 @@ RECIPES: dict[str, str | None] = {
     "report": None,
     "serve": None,
     "trackers": None,
+    "hub": None,
 }
 """Plugin → a recipe of its own, if it has any."""
 
@@ -152,6 +153,15 @@ def test_a_plugin_works_alone(plugin, tmp_path):
             started = server.stdout.readline()
             server.terminate()
         assert started.startswith("serving run on http://127.0.0.1:") and server.returncode == 0
+        return
+    if plugin == "hub":
+        options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
+        run("train", "text_only_mnre", *options, "--training.eval_from", "1")
+        run("package", "run", "packaged")
+        asked = ["--text", "Jordan is in Chicago", "--head", "Jordan", "--tail", "Chicago", "--json"]
+        assert run("predict", "packaged", *asked) == run("predict", "run", *asked) != ""
+        card = (tmp_path / "packaged/README.md").read_text(encoding="utf-8")
+        assert "library_name: mmkit" in card and str(tmp_path) not in card
         return
     if recipe is None:
         (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Jordan", "text": "A river ."}')

@@ -64,6 +64,7 @@ AREAS = {
     "dim": "the plugin mmkit-dim",
     "dwe": "the plugin mmkit-dwe",
     "formats": "the plugin mmkit-formats",
+    "hub": "the plugin mmkit-hub",
     "hvpnet": "the plugin mmkit-hvpnet",
     "more": "the plugin mmkit-more",
     "report": "the plugin mmkit-report",

@@ -1,0 +1,1 @@
+"""Runs on the Hugging Face Hub: packages with a model card, and addresses that load them."""
