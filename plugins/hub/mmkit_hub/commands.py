@@ -62,7 +62,7 @@ def push(out: Path, repository: str, public: bool) -> None:
     The token is that of HF_TOKEN or of `hf auth login`. HF_ENDPOINT may name another server than the Hub's own. A new
     repository is private unless you say --public.
     """
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # public, but not listed
 
     from mmkit_hub.push import push as upload
 
