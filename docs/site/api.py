@@ -150,6 +150,7 @@ PUBLIC_MODULES = (
     "mmkit.metrics.scoring",
     "mmkit.moved",
     "mmkit.access.network",
+    "mmkit.access.secrets",
     "mmkit.ops.losses",
     "mmkit.pretrained.networks",
     "mmkit.pretrained.source",

@@ -1,4 +1,4 @@
-"""Paths of a machine, taken out of a recipe, of facts about a run, and of encoders' configurations."""
+"""Paths of a machine and credentials, taken out of a recipe, of facts about a run, and of encoders' configurations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mmkit import Recipe
+from mmkit.access.secrets import without_secrets
 from mmkit.errors import RunError
 
 VOCABULARIES = {"tokenizer.json", "vocab.json", "labels.json"}
@@ -35,10 +36,10 @@ def _exists(path: str) -> bool:
 
 
 def cleaned(value: Any) -> Any:
-    """JSON without paths of this machine."""
+    """JSON without paths of this machine, and without credentials."""
     match value:
         case str():
-            return without_path(value)
+            return without_secrets(without_path(value))
         case list():
             return [cleaned(each) for each in value]
         case dict():
@@ -47,7 +48,7 @@ def cleaned(value: Any) -> Any:
 
 
 def path_settings(recipe: Recipe) -> dict[str, Any]:
-    """The settings of a recipe that name paths of this machine, by dotted name, with their shortened values."""
+    """The settings of a recipe with paths of this machine or credentials, by dotted name, with what they become."""
     return {dotted: new for dotted, old in _settings(recipe.config) if (new := cleaned(old)) != old}
 
 

@@ -183,7 +183,9 @@ def _notes(recipe: Recipe, changes: Mapping[str, Any], left: Sequence[Any]) -> l
     ]
     paths = [name for name in changes if name != "training.save_frozen"]
     if paths:
-        notes.append(f"paths of this machine were shortened to their last part: {', '.join(paths)}")
+        notes.append(
+            f"paths of this machine were shortened to their last part, and credentials taken out: {', '.join(paths)}"
+        )
     return notes
 
 

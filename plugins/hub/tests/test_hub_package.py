@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 import mmkit
 from mmkit.cli import main
 from mmkit.runs.folder import Run
-from mmkit_hub.cleaning import cleaned, without_path
+from mmkit_hub.cleaning import cleaned
 from mmkit_hub.contents import allowed, listed
 from mmkit_hub.package import make_package
 from raising import raises
@@ -238,13 +238,14 @@ def test_a_linker_says_that_its_knowledge_base_is_not_included(linker, tmp_path)
         ("bert-base-uncased", "bert-base-uncased"),
         ("data/twitter2015", "data/twitter2015"),
         ("https://example.org/a/b", "https://example.org/a/b"),
+        ("https://me:secret@example.org/a?api_key=secret", "https://***@example.org/a?api_key=***"),
         ("/", "/"),
         ("a /b/c", "a /b/c"),
         ("", ""),
     ],
 )
 def test_paths_are_shortened(text, kept):
-    assert without_path(text) == kept
+    assert cleaned(text) == kept
     assert cleaned({"a": [text, {"b": text}], "c": 1}) == {"a": [kept, {"b": kept}], "c": 1}
 
 
