@@ -24,7 +24,7 @@ BELOW = ("encoders", "entities")
 SUFFIXES = {".cfg", ".json", ".jsonl", ".txt", ".model", ".spm", ".codes", ".safetensors"}
 """Endings of files that no library runs or unpickles."""
 
-MOST_FILES = 1000
+MOST_FILES = 200
 MOST_JSON = 4_000_000
 """Bytes of a `run.json` that is read."""
 

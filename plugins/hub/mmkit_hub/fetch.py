@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -110,6 +111,14 @@ def _complete(address: Address, folder: Path, note: Note) -> Path:
     missing = [file for file in _files(address, folder) if not (folder / file.name).is_file()]
     if missing and hub.is_offline():
         raise _offline(address, missing[0].name)
+    needed, free = sum(file.bytes for file in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise RunError(
+            f"its files take {needed / 1e9:,.1f} GB more, and the disk of the cache has {free / 1e9:,.1f} GB left",
+            where=address,
+            hint="free some space, or name another disk by HF_HOME",
+            code="hub.no-space",
+        )
     for file in missing:
         _fetch_file(pinned, file, note)
     return folder

@@ -237,6 +237,16 @@ def test_a_list_with_a_wrong_name_fetches_nothing(hub, shared_run, name):
     assert {path.rpartition("/")[2] for path in hub.paths("GET")} == {"run.json"}
 
 
+def test_a_list_of_files_larger_than_the_disk_fetches_nothing(hub, shared_run):
+    files = hub.repositories["me/tagger"].commits[shared_run]
+    facts = json.loads(files["run.json"])
+    facts["files"]["model.safetensors"]["bytes"] = 10**18
+    files["run.json"] = json.dumps(facts).encode()
+    with raises("hub.no-space", match=r"1,000,000,000\.\d GB"):
+        fetched(f"hf://me/tagger@{shared_run}")
+    assert {path.rpartition("/")[2] for path in hub.paths("GET")} == {"run.json"}
+
+
 # Servers that lie
 
 
