@@ -21,7 +21,7 @@ def without_path(text: str) -> str:
         text.startswith("/") and (text.count("/") > 1 or _exists(text))
     )
     if posix and "\n" not in text:
-        return PurePosixPath(text).name
+        return PurePosixPath(text).name or text
     windows = PureWindowsPath(text)
     if (windows.drive and windows.root) and "\n" not in text:
         return windows.name
