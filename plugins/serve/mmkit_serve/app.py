@@ -32,7 +32,7 @@ ABOUT = "Entities, relations and links from a sentence and its images."
 
 def make_app(runs: Mapping[str, ServedRun], settings: Settings) -> ASGIApp:
     """The ASGI application for loaded runs. It starts the models' thread, and ends it when it shuts down."""
-    worker = Worker(settings.queue, settings.batch_wait, settings.batch_size)
+    worker = Worker(settings.queue, settings.batch_wait, settings.batch_size, patience=settings.timeout)
     metrics = Metrics(runs.values(), lambda: worker.waiting)
     worker.observer = metrics
     uploads = Uploads(settings.max_pixels)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from typing import Any
 
 from mmkit.errors import DataError, MMKitError
 from mmkit_serve.runs import Ask, ServedRun, Told
+
+RECENT = 0.3
+"""The weight of the last batch in the time that a batch is expected to take."""
 
 
 @dataclass(eq=False)
@@ -46,10 +50,15 @@ class Worker:
         batch_wait: float = 0.0,
         batch_size: int | None = None,
         observer: Observer | None = None,
+        patience: float = math.inf,
     ) -> None:
         self.capacity, self.batch_wait, self.batch_size = capacity, batch_wait, batch_size
+        self.patience = patience
+        """Seconds within which an answer is to come: what would wait longer is refused at once."""
         self.observer = observer or Observer()
         self._jobs: deque[Job] = deque()
+        self._batch_seconds: dict[str, float] = {}
+        self._expected = 0.0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="mmkit-model", daemon=True)
@@ -78,7 +87,7 @@ class Worker:
     @property
     def full(self) -> bool:
         """Whether a question would be refused."""
-        return len(self._jobs) >= self.capacity
+        return len(self._jobs) >= self.capacity or self._expected > self.patience
 
     def submit(self, run: ServedRun, asks: Sequence[Ask], seconds: float) -> list[Future[Told]]:
         """Queue questions, all of them or none. Raises `MMKitError` if the queue is full.
@@ -102,9 +111,10 @@ class Worker:
                     hint="send fewer together",
                     code="serve.too-many-texts",
                 )
-            if len(self._jobs) + len(jobs) > self.capacity:
+            if len(self._jobs) + len(jobs) > self.capacity or self._expected > self.patience:
                 raise queue_full()
             self._jobs.extend(jobs)
+            self._expect()
             self._changed.notify_all()
         return [job.future for job in jobs]
 
@@ -144,7 +154,17 @@ class Worker:
             chosen = [job for job in self._jobs if job.run is run][:most]
             taken = set(map(id, chosen))
             self._jobs = deque(job for job in self._jobs if id(job) not in taken)
+            self._expect()
             return chosen
+
+    def _expect(self) -> None:
+        """Estimate the seconds until all that waits is computed, from how long batches of each run took so far."""
+        texts = [job.run for job in self._jobs if job.ask is not None]
+        waiting = Counter((run.name, self.batch_size or run.batch_size) for run in texts)
+        self._expected = sum(
+            math.ceil(number / size) * self._batch_seconds.get(name, 0.0)
+            for (name, size), number in waiting.items()
+        )
 
     def _answer(self, asked: Sequence[tuple[Job, Ask]], begun: float) -> None:
         run = asked[0][0].run
@@ -158,7 +178,12 @@ class Worker:
             else:
                 job.future.set_result(told)
         waited = [begun - job.arrived for job, _ in asked]
-        self.observer.batch(run.name, len(asked), waited, time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        with self._changed:
+            before = self._batch_seconds.get(run.name, seconds)
+            self._batch_seconds[run.name] = before + RECENT * (seconds - before)
+            self._expect()
+        self.observer.batch(run.name, len(asked), waited, seconds)
 
     def _call(self, job: Job, function: Callable[[], Any]) -> None:
         try:

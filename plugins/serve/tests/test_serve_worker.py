@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +101,41 @@ def test_a_full_queue_refuses_all_or_nothing(worker: Worker, held: Held) -> None
     assert worker.full
     with pytest.raises(MMKitError, match="never fits"):
         worker.submit(held, asks(*"abcdefg"), SECONDS)
+
+
+def test_what_would_be_answered_too_late_is_refused_at_once(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch takes 10 seconds and an answer has 25: two batches may wait, and of a third the first text."""
+    now = [0.0]
+    monkeypatch.setattr("mmkit_serve.worker.time", SimpleNamespace(monotonic=lambda: now[0]))
+    told = held.told
+
+    def slow(found: Sequence[Ask], batch_size: int) -> list[Any]:
+        answers = told(found, batch_size)
+        now[0] += 10
+        return answers
+
+    monkeypatch.setattr(held, "told", slow)
+    worker = Worker(capacity=100, patience=25)
+    worker.start()
+    held.go.set()
+    assert worker.submit(held, asks("first"), 500)[0].result(SECONDS) == "FIRST"
+    held.go.clear()
+    held.begun.clear()
+    waiting = worker.submit(held, asks("first"), 500)
+    assert held.begun.wait(SECONDS)
+    for text in "abcdefghi":
+        assert not worker.full
+        waiting += worker.submit(held, asks(text), 500)
+    assert worker.full
+    with pytest.raises(MMKitError) as caught:
+        worker.submit(held, asks("j"), 500)
+    assert caught.value.code == "serve.queue-full"
+    held.go.set()
+    assert [future.result(SECONDS) for future in waiting] == ["FIRST", *"ABCDEFGHI"]
+    assert not worker.full
+    worker.stop()
 
 
 def test_what_was_given_up_is_not_computed(worker: Worker, held: Held) -> None:
