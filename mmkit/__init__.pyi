@@ -41,6 +41,8 @@ from mmkit.hooks import hookimpl as hookimpl
 from mmkit.inference.evaluate import evaluate as evaluate
 from mmkit.inference.predictor import Predictor as Predictor
 from mmkit.inference.predictor import load as load
+from mmkit.inference.shards.files import PredictedFiles as PredictedFiles
+from mmkit.inference.shards.files import predict_files as predict_files
 from mmkit.loading.reading import read as read
 from mmkit.loading.sample import sampled as sampled
 from mmkit.metrics.base import Metric as Metric

@@ -100,7 +100,10 @@ class Specs:
 
     @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
-        """Progress of work before training (annotations, stored features); `done == total` ends it."""
+        """Progress of work before training (annotations, stored features), or of the prediction of files.
+
+        `done == total` ends it; a `total` of 0 is not known.
+        """
 
     @hookspec
     def mmkit_note(self, message: str) -> None:

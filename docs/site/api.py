@@ -33,8 +33,18 @@ model = mmkit.load("runs/demo")
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Training, scoring, predicting": (
-        *("load_recipe", "sampled", "train", "evaluate", "check", "load", "read", "build_part"),
-        *("Recipe", "Result", "Predictor"),
+        *(
+            "load_recipe",
+            "sampled",
+            "train",
+            "evaluate",
+            "check",
+            "load",
+            "predict_files",
+            "read",
+            "build_part",
+        ),
+        *("Recipe", "Result", "Predictor", "PredictedFiles"),
     ),
     "Records": (
         *(

@@ -53,6 +53,7 @@ AREAS = {
     "offsets": "annotations that count characters",
     "part": "registered parts and their settings",
     "plugin": "plugins, their hooks, and packages to start from",
+    "predict": "the prediction of many files",
     "predictions": "predictions and the examples they are scored against",
     "recipe": "recipes",
     "run": "run folders",

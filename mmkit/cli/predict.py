@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from mmkit.cli.formats import (
     writer_of,
 )
 from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries, run_argument
+from mmkit.cli.predict_files import is_of_files, predict_into_folder
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
 from mmkit.terminal import echo
 from mmkit.terminal.notes import capped
@@ -42,12 +42,27 @@ if TYPE_CHECKING:
     "it was trained with.",
 )
 @click.option(
-    "--input", "input_", type=click.Path(path_type=Path), help="Examples: jsonlines, or see --reader."
+    "--input",
+    "input_",
+    type=click.Path(path_type=Path),
+    help="Examples: jsonlines, or see --reader. With a folder as --output also a folder, or a pattern in quotes.",
 )
 @click.option("--reader", metavar="NAME", help="The reader of --input if it is not jsonlines, such as conll.")
 @click.option("--split", help="Examples of a split of the run's own recipe, such as test.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Where to write jsonlines. Default: the screen."
+    "--output",
+    "output_",
+    type=click.Path(),
+    help="Where to write jsonlines: a file, or a folder (FOLDER/) for one file for each file of --input. "
+    "Default: the screen.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that predict the files of --input into the folder --output. Default: 1.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Stop at a broken record in files, in place of writing it to errors.jsonl."
 )
 @format_option
 @setting_option
@@ -73,7 +88,9 @@ def predict(
     input_: Path | None,
     reader: str | None,
     split: str | None,
-    output: Path | None,
+    output_: str | None,
+    workers: int | None,
+    strict: bool,
     format_: str | None,
     settings: tuple[str, ...],
     missing_images: MissingPolicy | None,
@@ -91,6 +108,9 @@ def predict(
     linker. A line of --input needs `text` (or `tokens`) and may have `id`, `images` and the model's inputs:
     `relations`, `mention` and `candidates`. With --format, --output is a file of the named tool: the predictions are
     annotations that can be corrected there.
+
+    With a folder as --output, or --workers, each file of --input gets one file of predictions. If this is stopped or
+    killed, the same command goes on. Broken records go to errors.jsonl in the folder.
     """
     task = context.meta.get(TASK) or task_of(run)
     given = given_to(options)
@@ -102,7 +122,7 @@ def predict(
         return
     if sum(source is not None for source in (text, input_, split)) != 1:
         raise click.UsageError("give one of --text, --input and --split")
-    if (format_ or settings) and output is None:
+    if (format_ or settings) and output_ is None:
         raise click.UsageError("--format and --setting go with --output")
     if settings and not format_:
         raise click.UsageError("--setting goes with --format")
@@ -114,10 +134,33 @@ def predict(
     if text is not None:
         task.check_given(given, "input")
     quiet_libraries()
+    if input_ is not None and is_of_files(input_, output_, workers, reader, format_):
+        if limit is not None or json_:
+            raise click.UsageError("--limit and --json do not go with a folder of predictions")
+        predict_into_folder(
+            run,
+            input_,
+            output_,
+            workers=workers,
+            reader=reader,
+            format=format_,
+            settings=settings,
+            missing_images=missing_images,
+            batch_size=batch_size,
+            strict=strict,
+            device=device,
+            entities=entities,
+            allow_network=allow_network,
+        )
+        return
+    if workers is not None:
+        raise click.UsageError("--workers goes with --input")
+    output = None if output_ is None else Path(output_)
     import mmkit
     from mmkit.access.network import without_network
     from mmkit.data.convert import folder_of, moved
     from mmkit.data.expected import records
+    from mmkit.inference.lacks import Lacks
     from mmkit.loading.splits import check_split, read_split
 
     writer = writer_of(format_, settings) if format_ is not None else None
@@ -157,47 +200,6 @@ def predict(
     used = (f"a blank image was used instead of {path}: {why}" for path, why in predictor.replaced.items())
     for line in capped(used):
         echo(line, err=True)
-
-
-class Lacks:
-    """Counts what a model did not read of the examples that it answered for."""
-
-    def __init__(self) -> None:
-        self.examples = 0
-        self.texts: Counter[str] = Counter()
-        self.contexts: Counter[str] = Counter()
-        self.pairs: Counter[str] = Counter()
-        self.mentions: Counter[str] = Counter()
-        self.images = self.without = 0
-
-    def counted(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """The answers, counted one by one."""
-        for answer in answers:
-            self.examples += 1
-            for unread in answer.unread:
-                whole = unread.token is None and not unread.mention
-                (self.contexts if whole else self.texts)[unread.encoder] += 1
-                self.mentions[unread.encoder] += unread.mention
-                self.pairs[unread.encoder] += answer.half_read(unread)
-            self.images += len(answer.unread_images)
-            self.without += answer.without_image
-            yield answer
-
-    def lines(self) -> Iterator[str]:
-        """What was not read, for people; nothing if all was read."""
-        of = f"of {self.examples:,}"
-        for encoder, count in self.texts.items():
-            said = f"{count:,} {of} texts are longer than model.encoders.{encoder} can read, and were cut"
-            lost = ((self.pairs[encoder], "pairs"), (self.mentions[encoder], "mentions"))
-            words = [f"the words of {number:,} {name}" for number, name in lost if number]
-            yield f"warning: {said}" + (f": {' and '.join(words)} are not read whole" if words else "")
-        for encoder, count in self.contexts.items():
-            yield f"{count:,} {of} contexts are longer than model.encoders.{encoder} can read, and were cut"
-        if self.images:
-            yield f"warning: the model did not look at {self.images:,} of the photos"
-        if self.without:
-            had = f"{self.without:,} {of} examples had no image that the model reads"
-            yield f"warning: {had}; a blank image was used"
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:

@@ -51,6 +51,9 @@ class JsonlReader(Reader):
     )
     kinds: ClassVar[frozenset[str]] = frozenset({"jsonl-examples", "jsonl-entities", "jsonl-predictions"})
 
+    unique: ClassVar[bool] = True
+    """Whether an id that occurs twice is refused; all ids of the file are in memory for that."""
+
     def __init__(
         self,
         root: str,
@@ -68,15 +71,16 @@ class JsonlReader(Reader):
         self.repairs.clear()
         seen: set[str] = set()
         aligner = Aligner(self.misaligned, self.offsets, self.repairs, self.bounds)
-        for where, x in located_examples(self.path, self.root, aligner, self.refuse):
+        for where, x in self._located(aligner):
             if isinstance(x, Prediction):
                 raise DataError(
                     "the file holds predictions, not examples", where=self.path, code="file.wrong-kind"
                 )
-            if x.id in seen:
+            if self.unique and x.id in seen:
                 self.refuse(DataError(f"the id {x.id!r} occurs twice", where=where, code="data.duplicate-id"))
                 continue
-            seen.add(x.id)
+            if self.unique:
+                seen.add(x.id)
             if isinstance(x, Example) and not x.tokens and x.mention is None and x.entity is None:
                 self.refuse(
                     DataError(
@@ -90,6 +94,10 @@ class JsonlReader(Reader):
             self.place = Place(where)
             yield blanked(x) if self.blank_images else found(x, self.repairs)
         aligner.doubt.tell(self.repairs)
+
+    def _located(self, aligner: Aligner) -> Iterator[tuple[str, Record]]:
+        """("file:line", record) of each line that is read."""
+        return located_examples(self.path, self.root, aligner, self.refuse)
 
     @classmethod
     def recognize(cls, path: Path, head: bytes) -> Guess | None:

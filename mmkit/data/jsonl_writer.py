@@ -17,6 +17,8 @@ class JsonlWriter(Writer):
     With `header = false`, the first line, which names the format, is left out for other programs.
     """
 
+    ending = ".jsonl"
+
     def __init__(self, header: bool = True) -> None:
         super().__init__()
         self.header = header

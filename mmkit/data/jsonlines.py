@@ -110,12 +110,17 @@ def located_records(
 
 
 def located_examples(
-    path: Path, root: str, aligner: Aligner, refuse: Callable[[DataError], None] | None = None
+    path: Path,
+    root: str,
+    aligner: Aligner,
+    refuse: Callable[[DataError], None] | None = None,
+    lines: Iterator[tuple[int, str]] | None = None,
 ) -> Iterator[tuple[str, Record]]:
     """("file:line", record) of each line of a user's file, with a header or without; `refuse` as above.
 
-    Without a header, lines are examples, or answers as `mmkit predict` writes them. What `aligner` changes is counted
-    in its `repairs`, together with lines that are skipped.
+    `lines` are the numbered lines, if they are not those of the whole file. Without a header, lines are examples, or
+    answers as `mmkit predict` writes them. What `aligner` changes is counted in its `repairs`, together with lines that
+    are skipped.
     """
     make: Callable[..., Record] = partial(_example_or_answer, aligner=aligner)
     begun = False
@@ -129,7 +134,9 @@ def located_examples(
             return None
         return make(value, where=where, root=root, id=id)
 
-    yield from _located(numbered_lines(path, repairs=aligner.repairs), path, aligner.repairs, refuse, read)
+    if lines is None:
+        lines = numbered_lines(path, repairs=aligner.repairs)
+    yield from _located(lines, path, aligner.repairs, refuse, read)
     if not begun:
         raise _empty(path)
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError
@@ -19,6 +20,9 @@ class Writer(ABC):
     dropped in silence. If leaving it out would make the record wrong, that is a `DataError` that names the record.
     A writer has the same name as the reader of its format, and that reader reads what it writes.
     """
+
+    ending: ClassVar[str] = ""
+    """How the names of its files usually end, with the dot; empty if it writes a folder."""
 
     def __init__(self) -> None:
         self.losses: Counter[str] = Counter()

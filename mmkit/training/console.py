@@ -5,13 +5,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from mmkit.errors import printable
 from mmkit.hooks import hookimpl
@@ -22,6 +33,15 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """The number of scores of one metric in a line about an evaluation; the table at the end has all of them."""
+
+
+class SpeedColumn(ProgressColumn):
+    """How much is done a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, as soon as it is known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f}/s", style="progress.data.speed")
 
 
 class ConsoleDisplay:
@@ -39,6 +59,7 @@ class ConsoleDisplay:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._said = 0.0
+        self._began: dict[str, tuple[float, int]] = {}
         self._score: frozenset[str] = frozenset()
 
     @property
@@ -62,12 +83,22 @@ class ConsoleDisplay:
 
     @hookimpl
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
-        """A bar, or a line every ten seconds and at the end."""
+        """A bar, or a line every ten seconds and at the end. A `total` of 0 is one that is not known."""
         if self._live:
             self._advance(label, done, total)
         elif not self.quiet and (done == total or time.monotonic() - self._said > 10):
             self._said = time.monotonic()
-            self.say(f"{label}: {done} of {total}")
+            self.say(f"{label}: {done}" + (f" of {total}" if total else "") + self._speed(label, done, total))
+
+    def _speed(self, label: str, done: int, total: int) -> str:
+        """The rate since the first call for a label, and the time left, for a line without a bar."""
+        began, before = self._began.setdefault(label, (time.monotonic(), done))
+        seconds = time.monotonic() - began
+        if done <= before or seconds < 1:
+            return ""
+        rate = (done - before) / seconds
+        left = f", {timedelta(seconds=round((total - done) / rate))} left" if done < total else ""
+        return f" ({rate:,.1f}/s{left})"
 
     @hookimpl
     def mmkit_run_start(self, recipe: Recipe) -> None:
@@ -120,14 +151,15 @@ class ConsoleDisplay:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
+                SpeedColumn(),
                 TimeRemainingColumn(),
             )
             self._bars = Progress(*columns, console=self.console, transient=True)
             self._bars.start()
         if label not in self._tasks:
-            self._tasks[label] = self._bars.add_task(label, total=total)
-        self._bars.update(self._tasks[label], completed=done, total=total)
-        if done >= total:
+            self._tasks[label] = self._bars.add_task(label, total=total or None)
+        self._bars.update(self._tasks[label], completed=done, total=total or None)
+        if total and done >= total:
             self._bars.remove_task(self._tasks.pop(label))
 
     def close(self) -> None:

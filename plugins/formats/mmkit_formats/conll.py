@@ -247,6 +247,8 @@ class ConllWriter(Writer):
     written (the longest, if several begin there).
     """
 
+    ending = ".conll"
+
     def __init__(
         self,
         scheme: Scheme | None = None,

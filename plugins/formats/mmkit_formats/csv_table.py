@@ -161,6 +161,8 @@ class CsvWriter(Writer):
     those of the first example.
     """
 
+    ending = ".csv"
+
     def __init__(
         self,
         columns: dict[str, str] | None = None,

@@ -111,6 +111,8 @@ class DocBinWriter(Writer):
     of images are put into the documents' `user_data`.
     """
 
+    ending = ".spacy"
+
     def __init__(self, spans_key: str = "sc") -> None:
         super().__init__()
         self.spans_key = spans_key

@@ -144,6 +144,8 @@ class DoccanoWriter(Writer):
     (`"label": [[0, 6, "PER"]]`); records that came from doccano keep their form. Photos become the field `image`.
     """
 
+    ending = ".jsonl"
+
     def __init__(self, form: str = "entities") -> None:
         super().__init__()
         if form not in ("entities", "label", "labels"):

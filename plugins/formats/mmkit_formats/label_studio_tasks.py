@@ -34,6 +34,8 @@ class LabelStudioWriter(Writer):
     be Label Studio's `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`; by default, it is the folder of the written file.
     """
 
+    ending = ".json"
+
     def __init__(
         self,
         text: str = "text",

@@ -111,7 +111,12 @@ class ParquetReader(FormatReader):
                 )
                 for row in rows_of(batch):
                     number += 1
-                    yield self._draft(rows, row, features, f"{place}{number}", f"{stem}:{number}")
+                    try:
+                        draft = self._draft(rows, row, features, f"{place}{number}", f"{stem}:{number}")
+                    except DataError as error:
+                        self.refuse(error)
+                        continue
+                    yield draft
 
     def _draft(self, rows: Rows, row: dict[str, Any], features: dict[str, Any], where: str, id: str) -> Draft:
         return rows.draft(row, where, id)
@@ -172,6 +177,8 @@ class ParquetWriter(Writer):
     `ner_tags` are empty for sentences whose spans overlap: `spans` have all of them. Columns that the read table had
     are written again, if one of the first thousand rows has them.
     """
+
+    ending = ".parquet"
 
     def __init__(self, columns: dict[str, str] | None = None) -> None:
         super().__init__()

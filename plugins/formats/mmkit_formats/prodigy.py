@@ -187,6 +187,8 @@ class ProdigyWriter(Writer):
     becomes `image`: its path, or with `embed = true` the image itself as base64, as browsers show it.
     """
 
+    ending = ".jsonl"
+
     def __init__(self, answer: str | None = None, embed: bool = False) -> None:
         super().__init__()
         self.answer, self.embed = answer, embed

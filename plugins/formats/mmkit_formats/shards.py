@@ -16,6 +16,7 @@ from mmkit import Entity, Example, Image
 from mmkit.data.alignment import Aligner, Misaligned, Units
 from mmkit.data.json_text import parse_line
 from mmkit.data.jsonl import example_from_json, to_json
+from mmkit.data.problems import Place
 from mmkit.data.reader import Guess
 from mmkit.data.regular import open_regular
 from mmkit.data.writer import Writer, only_examples
@@ -94,12 +95,17 @@ class WebDatasetReader(FormatReader):
         for shard in self.files():
             for key, members in self._samples(shard):
                 where = f"{shard}, sample {key}"
-                example = self._example(key, members, where, aligner, kept)
+                try:
+                    example = self._example(key, members, where, aligner, kept)
+                except DataError as error:
+                    self.refuse(error)
+                    continue
                 if example.id in seen:
-                    raise DataError(
-                        f"the id {example.id!r} occurs twice", where=where, code="data.duplicate-id"
-                    )
+                    what = f"the id {example.id!r} occurs twice"
+                    self.refuse(DataError(what, where=where, code="data.duplicate-id"))
+                    continue
                 seen.add(example.id)
+                self.place = Place(where)
                 yield example
 
     def _samples(self, shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
@@ -194,6 +200,8 @@ class WebDatasetWriter(Writer):
     With `samples` (how many a shard holds), the name needs a place for the shard's number: `posts-%06d.tar`. The image
     files must exist: they are copied without change.
     """
+
+    ending = ".tar"
 
     def __init__(self, samples: int | None = None) -> None:
         super().__init__()

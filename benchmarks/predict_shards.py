@@ -1,0 +1,187 @@
+"""Predicting files of posts with one worker and with two, as a ratio, and the memory over many posts.
+
+    python benchmarks/predict_shards.py
+
+Two measurements, each in processes of its own:
+
+- `rate`: the same file of posts with `--workers 1` and `--workers 2`. The rate counts from the first record that is
+  done to the last, so that loading the model, which takes as long for any number of posts, does not count. Each worker
+  has one thread, so that two of them have two cores.
+- `memory`: the peak memory of one process over a tenth of the posts and over all of them, with a tiny model.
+
+The network has bert-base's real shape with random weights (`--tiny` for a quick look).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common import report
+
+SCRIPT = """
+import json, sys, time
+from mmkit.hooks import hookimpl
+from mmkit.inference.shards.files import predict_files
+from process_memory import memory
+
+class Times:
+    seen = []
+    @hookimpl
+    def mmkit_progress(self, done):
+        self.seen.append((time.perf_counter(), done))
+
+run, source, output, workers = sys.argv[1:]
+predict_files(run, source, output, workers=int(workers), device="cpu", hooks=[Times()])
+(began, first), (ended, last) = Times.seen[0], Times.seen[-1]
+rate = (last - first) / max(ended - began, 1e-9)
+print(json.dumps({"rate": rate, "records": last, "peak": memory("VmHWM")}))
+"""
+
+RECIPE = """
+[recipe]
+format = 1
+
+[data.train]
+@readers = "mmkit.jsonl.v1"
+root = "{root}"
+file = "train.jsonl"
+
+[data.dev]
+@readers = "mmkit.jsonl.v1"
+root = "{root}"
+file = "train.jsonl"
+
+[model.encoders.text]
+@encoders = "mmkit.transformer.v1"
+name = "{name}"
+
+[model.fuser]
+@fusers = "mmkit.text_only.v1"
+
+[model.decoder]
+@decoders = "mmkit.crf_tagger.v1"
+
+[metrics.spans]
+@metrics = "mmkit.span_f1.v1"
+
+[training]
+epochs = 1
+score = "spans.f1"
+"""
+
+WORDS = [
+    "look",
+    "at",
+    "Mara",
+    "Okafor",
+    "in",
+    "Lisbon",
+    "tonight",
+    "again",
+    "with",
+    "the",
+    "whole",
+    "band",
+    "and",
+    "nobody",
+    "else",
+    "said",
+    "a",
+    "word",
+]
+
+
+def posts(number: int) -> Iterator[str]:
+    """Posts of 8 to 35 words as lines of JSON."""
+    draw = random.Random(0)
+    for i in range(number):
+        text = " ".join(draw.choice(WORDS) for _ in range(draw.randint(8, 35)))
+        yield json.dumps({"id": f"p{i}", "text": text})
+
+
+def write(path: Path, lines: Iterator[str]) -> Path:
+    """A file of lines."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    return path
+
+
+def make_run(folder: Path, tiny_one: bool) -> Path:
+    """A trained run (for one epoch on 16 posts): tiny, or of bert-base's shape."""
+    from mmkit.loading.stand_ins import tiny
+    from mmkit.recipe import load_recipe
+    from mmkit.training.train import train
+
+    spans = [{"start": 0, "end": 1, "label": "PER"}]
+    examples = (json.dumps({"id": str(i), "text": f"Mara {i}", "spans": spans}) for i in range(16))
+    write(folder / "train.jsonl", examples)
+    name = "tiny" if tiny_one else str(bert(folder / "bert"))
+    recipe = folder / "own.cfg"
+    recipe.write_text(RECIPE.format(root=folder.as_posix(), name=name), encoding="utf-8")
+    run = folder / ("tiny-run" if tiny_one else "run")
+    loaded = load_recipe(recipe)
+    train((tiny(loaded) if tiny_one else loaded).with_overrides({"training.epochs": 1}), run, device="cpu")
+    return run
+
+
+def bert(folder: Path) -> Path:
+    """bert-base with random weights and a small vocabulary."""
+    import transformers
+
+    folder.mkdir(parents=True)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *{w.lower() for w in WORDS}, *"0123456789", "##0"]
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(dict.fromkeys(pieces)) + "\n", encoding="utf-8")
+    transformers.BertTokenizerFast(str(vocabulary)).save_pretrained(folder)
+    transformers.BertModel(transformers.BertConfig()).save_pretrained(folder)
+    return folder
+
+
+def measured(run: Path, source: Path, output: Path, workers: int) -> dict[str, Any]:
+    """What predicting a file gave: its rate, and the peak memory of the process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", SCRIPT, *map(str, (run, source, output, workers))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--posts", type=int, default=12_000, help="posts for the rates")
+    parser.add_argument("--many", type=int, default=200_000, help="posts for the memory; 0 leaves it out")
+    parser.add_argument("--tiny", action="store_true", help="a tiny network for the rates too")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "large").mkdir()
+        run = make_run(folder / "large", options.tiny)
+        source = write(folder / "posts.jsonl", posts(options.posts))
+        rates = [measured(run, source, folder / f"out{n}", n)["rate"] for n in (1, 2)]
+        for workers, rate in zip((1, 2), rates, strict=True):
+            what = f"{workers} worker{'s' * (workers > 1)}"
+            rows.append({"what": what, "posts/s": rate, "ratio": rate / rates[0], "MiB": ""})
+        if options.many:
+            (folder / "small").mkdir()
+            small = make_run(folder / "small", True)
+            for number in (options.many // 10, options.many):
+                source = write(folder / "many.jsonl", posts(number))
+                found = measured(small, source, folder / f"many{number}", 1)
+                peak = found["peak"] / 2**20
+                what = f"memory, {number:,} posts"
+                rows.append({"what": what, "posts/s": found["rate"], "ratio": "", "MiB": peak})
+    report("predict_shards", rows)
+
+
+if __name__ == "__main__":
+    main()
