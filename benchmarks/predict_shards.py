@@ -139,9 +139,8 @@ def bert(folder: Path) -> Path:
 
     folder.mkdir(parents=True)
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *{w.lower() for w in WORDS}, *"0123456789", "##0"]
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(dict.fromkeys(pieces)) + "\n", encoding="utf-8")
-    transformers.BertTokenizerFast(str(vocabulary)).save_pretrained(folder)
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    transformers.BertTokenizer(vocab=vocabulary, model_max_length=512).save_pretrained(folder)
     transformers.BertModel(transformers.BertConfig()).save_pretrained(folder)
     return folder
 

@@ -101,7 +101,7 @@ def test_broken_records_are_written_apart(run, tmp_path):
         *(f"q{i}" for i in range(9)),
         "last",
     ]
-    errors = answers(done.errors_file)
+    errors = answers(tmp_path / "out/errors.jsonl")
     assert [error["line"] for error in errors] == [10, 11, 12, 13, 23]
     assert [error["code"] for error in errors][:2] == ["json.syntax", "json.wrong-type"]
     assert errors[-1]["code"] == "file.not-utf8" and {error["file"] for error in errors} == {str(source)}
@@ -191,9 +191,8 @@ def test_other_formats_in_and_out(run, tmp_path):
     convert = CliRunner().invoke
     for name in ("b.parquet", "c.tar"):
         form = "parquet" if name.endswith("parquet") else "webdataset"
-        made = convert(
-            main, ["convert", str(tmp_path / "in/a.jsonl"), str(tmp_path / "in" / name), "--format", form]
-        )
+        files = [str(tmp_path / "in/a.jsonl"), str(tmp_path / "in" / name)]
+        made = convert(main, ["convert", *files, "--reader", "jsonl", "--format", form])
         assert made.exit_code == 0, made.output
     whole = predict(run, tmp_path / "in", tmp_path / "out")
     assert [path.name for path in whole.files] == ["a.jsonl", "b.jsonl", "c.jsonl"]

@@ -139,6 +139,20 @@ def test_a_runs_display_shows_data_as_they_are() -> None:
     assert told.count("[link=https://evil.org]") >= 6
 
 
+def test_progress_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    display = ConsoleDisplay(Terminal(file=file, width=400))
+    for seconds, done in ((100.0, 1000), (120.0, 3000), (125.0, 3500), (140.0, 5000)):
+        monkeypatch.setattr("mmkit.training.console.time.monotonic", lambda seconds=seconds: seconds)
+        display.mmkit_progress("posts", done, 5000)
+    display.mmkit_progress("rows", 7, 0)
+    assert file.getvalue().splitlines() == [
+        "posts: 1000 of 5000",
+        "posts: 3000 of 5000 (100.0/s, 0:00:20 left)",
+        "posts: 5000 of 5000 (100.0/s)",
+    ]
+
+
 def test_a_live_display_shows_data_as_they_are() -> None:
     file = io.StringIO()
     display = ConsoleDisplay(Terminal(file=file, force_terminal=True, width=400))

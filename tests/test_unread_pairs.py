@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from mmkit.checking.unread import unread
 from mmkit.cli import main
-from mmkit.cli.predict import Lacks
 from mmkit.data.problems import Problem
 from mmkit.data.types import CUT, Example, Prediction, Relation, Span
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.transformer import TransformerEncoder
+from mmkit.inference.lacks import Lacks
 from mmkit.model import make_items
 from mmkit.tasks.base import remarks
 from mmkit.tasks.link import LinkTask

@@ -96,8 +96,8 @@ def _files(given: Path, output: Path, pictures: list[str]) -> Iterable[Path]:
         found = [given]
     else:
         names = map(Path, glob.glob(str(given), recursive=True))  # noqa: PTH207 - a pattern may be absolute
-        below = output.resolve()
-        found = [path for path in names if path.is_file() and not path.resolve().is_relative_to(below)]
+        own = output.resolve()
+        found = [path for path in names if path.is_file() and not path.resolve().is_relative_to(own)]
     if not found:
         what = "there is no file to read in this folder" if given.is_dir() else "no file has this name"
         raise DataError(

@@ -51,7 +51,7 @@ class Job:
             digest = zlib.crc32(f"{name} {crc32_of(folder / name)}".encode(), digest)
         return {
             "the run": f"{Run(folder).recipe().name} {digest:08x}",
-            "--entities": None if self.entities is None else f"{crc32_of(Path(self.entities)):08x}",
+            "--entities": None if self.entities is None else _checksum(Path(self.entities)),
             "--missing-images": self.missing_images,
             "--batch-size": self.batch_size,
             "--format": self.format,
@@ -220,6 +220,15 @@ def _shard(number: int, one: Input) -> Shard:
         one.settings,
         parts,
     )
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return f"{crc32_of(path):08x}"
+    except OSError as error:
+        raise DataError(
+            f"the data file cannot be read: {error.strerror or error}", where=path, code="file.unreadable"
+        ) from error
 
 
 def _cut(path: Path) -> tuple[int, tuple[Part, ...]]:

@@ -115,10 +115,10 @@ def _header(line: bytes) -> str | None:
 def reader_of(shard: Shard, part: Part | None = None) -> Reader:
     """The reader of a shard, or of a part of it."""
     path = Path(shard.path)
-    place = {"root": str(path.parent), "file": path.name}
+    root, file = str(path.parent), path.name
     if part is not None:
-        return PartReader(**place).of(part)
-    reader: Reader = build_part("readers", shard.reader, {**place, **shard.settings})
+        return PartReader(root, file).of(part)
+    reader: Reader = build_part("readers", shard.reader, {"root": root, "file": file, **shard.settings})
     return reader
 
 
@@ -143,8 +143,8 @@ def items(reader: Reader) -> Iterator[Item]:
             ) from error
         raw = reader.raw if isinstance(reader, PartReader) else None
         of_lines = reader.refused if isinstance(reader, PartReader) else [None] * len(errors)
-        for error, line in zip(errors[told:], of_lines[told:], strict=True):
-            yield Item(error.where, line, error=error)
+        for refused, line in zip(errors[told:], of_lines[told:], strict=True):
+            yield Item(refused.where, line, error=refused)
         told = len(errors)
         if record is None:
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmkit.errors import DataError
@@ -31,6 +32,7 @@ class Schedule:
         known = all(shard.parts is not None for shard in shards)
         self.total = sum(part.lines for shard in shards for part in shard.parts or ()) if known else 0
         """Lines of all files; 0 if that is not known."""
+        self._by_number = {shard.number: shard for shard in shards}
         for shard in shards:
             self._add(shard)
         self.before = self.done
@@ -44,17 +46,15 @@ class Schedule:
         if shard.parts is None:
             self._waiting.append(Task(shard))
             return
-        left = []
-        for number in range(len(shard.parts)):
+        bare, left = replace(shard, parts=()), list[Task]()
+        for number, part in enumerate(shard.parts):
             summary = part_file(self.job, shard.number, number, "json")
             if summary.exists():
                 self.done += read_json(summary)["records"]
             else:
-                left.append(number)
+                left.append(Task(bare, number, part))
         self._left[shard.number] = len(left)
-        self._waiting.extend(Task(shard, number) for number in left)
-        if not left:
-            self._waiting.append(Task(shard, finish=True))
+        self._waiting.extend(left or [Task(bare, len(shard.parts), finish=True)])
 
     def next(self) -> Task | None:
         """The next task; None if none is waiting (others may still be running)."""
@@ -76,10 +76,11 @@ class Schedule:
         number = task.shard.number
         if done.failed is not None:
             self.failed[number] = done.failed
-        elif task.part is not None:
+        elif task.piece is not None:
             self._left[number] -= 1
             if not self._left[number]:
-                self._waiting.appendleft(Task(task.shard, finish=True))
+                parts = len(self._by_number[number].parts or ())
+                self._waiting.appendleft(Task(task.shard, parts, finish=True))
         self.tell()
 
     def lost(self, process: int, task: Task, why: str) -> bool:
@@ -91,9 +92,8 @@ class Schedule:
             self._waiting.appendleft(task)
             return True
         lines = ""
-        if task.part is not None and task.shard.parts is not None:
-            part = task.shard.parts[task.part]
-            lines = f", lines {part.line} to {part.line + part.lines - 1}"
+        if task.piece is not None:
+            lines = f", lines {task.piece.line} to {task.piece.line + task.piece.lines - 1}"
         self.failed[task.shard.number] = DataError(
             f"the process that predicted it ended {TRIES} times: {why}",
             where=f"{task.shard.path}{lines}",

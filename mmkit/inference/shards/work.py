@@ -20,7 +20,7 @@ from mmkit.errors import DataError, ImageError, escaped
 from mmkit.files import atomic, read_json, write_json
 from mmkit.inference.lacks import Lacks
 from mmkit.inference.predictor import CHUNK, Predictor, load
-from mmkit.inference.shards.plan import Job, Shard, done_file, errors_file, failed_file, part_file
+from mmkit.inference.shards.plan import Job, Part, Shard, done_file, errors_file, failed_file, part_file
 from mmkit.inference.shards.records import Item, UnreadableError, items, reader_of
 from mmkit.registry import build_part
 from mmkit.terminal.notes import SHOWN
@@ -34,10 +34,15 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work: one part of a shard, the whole shard if it has no parts, or its file made of its parts."""
+    """A piece of work: one part of a shard, the whole shard if it has no parts, or its file made of its parts.
+
+    `piece` says where the part is; `shard` comes without its parts, which may be many. To `finish`, `part` is the
+    number of parts.
+    """
 
     shard: Shard
     part: int | None = None
+    piece: Part | None = None
     finish: bool = False
 
 
@@ -65,14 +70,13 @@ class Work:
         try:
             task.shard.check_unchanged()
             if task.finish:
-                finish(self.job, task.shard)
+                finish(self.job, task.shard, task.part or 0)
                 return Done()
-            if task.part is None:
-                records = self._whole(task.shard)
-                finish(self.job, task.shard)
+            if task.part is None or task.piece is None:
+                records, parts = self._whole(task.shard)
+                finish(self.job, task.shard, parts)
                 return Done(records)
-            parts = task.shard.parts or ()
-            reader = reader_of(task.shard, parts[task.part])
+            reader = reader_of(task.shard, task.piece)
             made = self._part(task.shard, task.part, items(reader))
             self._save(task.shard, task.part, made, reader.repairs)
             return Done(made["records"])
@@ -80,8 +84,11 @@ class Work:
             with atomic(failed_file(self.job, task.shard.number)):
                 return Done(failed=error.error)
 
-    def _whole(self, shard: Shard) -> int:
-        """Predict a file from its beginning to its end; parts that are done are read, and not predicted again."""
+    def _whole(self, shard: Shard) -> tuple[int, int]:
+        """Predict a file from its beginning to its end; parts that are done are read, and not predicted again.
+
+        Returns the number of records, and of parts.
+        """
         reader = reader_of(shard)
         remaining = items(reader)
         records = 0
@@ -96,7 +103,7 @@ class Work:
             # at the end the reader has counted everything, whatever was done before
             self._save(shard, number, made, {} if some else reader.repairs)
             if not some:
-                return records
+                return records, number + 1
         raise AssertionError("unreachable")
 
     def _part(self, shard: Shard, number: int, some: Iterable[Item]) -> dict[str, Any]:
@@ -247,14 +254,9 @@ def _missing(image: str, replaced: Mapping[str, str]) -> ImageError:
     )
 
 
-def parts_of(job: Job, shard: Shard) -> list[int]:
-    """The numbers of a shard's parts that are done, in order."""
-    return sorted(int(path.stem) for path in part_file(job, shard.number, 0, "json").parent.glob("*.json"))
-
-
-def finish(job: Job, shard: Shard) -> None:
+def finish(job: Job, shard: Shard, parts: int) -> None:
     """Make a shard's file of its parts, which are all done, and remove them."""
-    numbers = parts_of(job, shard)
+    numbers = range(parts)
     target = Path(job.output) / shard.output
     losses: Counter[str] = Counter()
     files = [part_file(job, shard.number, number, "jsonl") for number in numbers]
