@@ -25,6 +25,7 @@ from mmkit.inference.shards.pool import Pool
 from mmkit.inference.shards.schedule import Schedule
 from mmkit.inference.shards.work import Work, total
 from mmkit.runs.folder import Run
+from mmkit.runs.opening import open_run
 from mmkit.terminal.notes import few
 
 LABEL = "predicted records"
@@ -72,11 +73,12 @@ def predict_files(
 ) -> PredictedFiles:
     """Predict for every record of many files, and write one file into the folder `output` for each.
 
-    `inputs` are files, folders, and patterns such as `posts/*.jsonl`. Each is read by `reader`, or by the one that
-    knows its format. The outputs hold an answer a line, or what the writer `format` with its `settings` makes of them,
-    in the order of the input, under the input's name and folder. `workers` processes share the work; with one, it is
-    done here. A record that is broken, or whose image is missing unless `missing_images` is "blank", goes to
-    `errors.jsonl` in the folder, or ends everything with `strict`.
+    `run` is a folder, or an address that a plugin opens, as for `mmkit.load`. `inputs` are files, folders, and patterns
+    such as `posts/*.jsonl`. Each is read by `reader`, or by the one that knows its format. The outputs hold an answer a
+    line, or what the writer `format` with its `settings` makes of them, in the order of the input, under the input's
+    name and folder. `workers` processes share the work; with one, it is done here. A record that is broken, or whose
+    image is missing unless `missing_images` is "blank", goes to `errors.jsonl` in the folder, or ends everything with
+    `strict`.
 
     A call that was killed or stopped is made again to go on: what is done is not done again, and the same files come
     out. Raises `RunError` if the folder was begun with other files or settings, `DataError` at the end if there are
@@ -87,10 +89,11 @@ def predict_files(
         raise DataError(f"workers must be at least 1, not {workers}", where="workers", code="predict.workers")
     folder = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as they are named
     name, ending = _written(format)
-    Run(run).recipe()  # a folder that is no run is refused before anything is written
+    run_folder = open_run(run)
+    Run(run_folder).recipe()  # a folder that is no run is refused before anything is written
     found, notes = found_inputs(inputs, folder, ending, reader)
     job = Job(
-        run=os.path.abspath(run),  # noqa: PTH100 - as above
+        run=os.path.abspath(run_folder),  # noqa: PTH100 - as above
         output=str(folder),
         device=device,
         entities=None if entities is None else os.path.abspath(entities),  # noqa: PTH100 - as above
