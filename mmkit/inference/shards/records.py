@@ -141,6 +141,11 @@ def items(reader: Reader) -> Iterator[Item]:
             raise UnreadableError(
                 of_another_kind(error, reader.path, reader.kinds, reader.form, reader.symptoms)
             ) from error
+        except OSError as error:
+            unreadable = DataError(
+                f"the data file cannot be read: {error}", where=reader.path, code="file.unreadable"
+            )
+            raise UnreadableError(unreadable) from error
         raw = reader.raw if isinstance(reader, PartReader) else None
         of_lines = reader.refused if isinstance(reader, PartReader) else [None] * len(errors)
         for refused, line in zip(errors[told:], of_lines[told:], strict=True):

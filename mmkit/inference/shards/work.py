@@ -28,6 +28,9 @@ from mmkit.terminal.notes import SHOWN
 RECORDS = 4096
 """Records of a file that is not jsonlines that are kept together: what is done again, at most, after a kill."""
 
+ALIKE = 16
+"""Records that fail, all with one error and no other record beside them, before that stops everything."""
+
 Report = Callable[[int], None]
 """Called with a number of further records that are predicted or refused."""
 
@@ -157,6 +160,7 @@ class Work:
                 except DataError as error:
                     refused[at] = error
             pairs = self._asked([(at, chunk[at]) for at in asked], refused, tally)
+            _check_blame([refused[at] for at in asked if at in refused], len(asked))
             for at in sorted(refused):
                 refuse(chunk[at], refused[at])
             yield from pairs
@@ -174,8 +178,8 @@ class Work:
     ) -> list[tuple[Example, Prediction]]:
         """The predictions of records, which are batched together. Records without a prediction are `refused`.
 
-        If a batch fails, it is halved until the records are found for which it does. Raises the error if it is that of
-        every one of several records: then they are not to blame.
+        If a batch fails, it is halved until the records are found for which it does. With the policy "error", images
+        that blank ones replaced are told as errors of their records.
         """
         if not asked:
             return []
@@ -189,40 +193,23 @@ class Work:
                 refused[asked[0][0]] = error
                 return []
             half = len(asked) // 2
-            own: dict[int, DataError] = {}
-            found = self._asked(asked[:half], own, tally) + self._asked(asked[half:], own, tally)
-            if len(own) == len(asked) and len({str(e) for e in own.values()}) == 1:
-                raise
-            refused |= own
-            return found
+            return [
+                pair for some in (asked[:half], asked[half:]) for pair in self._asked(some, refused, tally)
+            ]
         replaced = dict(missing.replaced)
         if self.job.missing_images == "blank" or not replaced:
             tally.blank(replaced)
             return pairs
-        return self._without(replaced, asked, pairs, refused)
-
-    def _without(
-        self,
-        replaced: Mapping[str, str],
-        asked: Sequence[tuple[int, Item]],
-        pairs: Iterable[tuple[Example, Prediction]],
-        refused: dict[int, DataError],
-    ) -> list[tuple[Example, Prediction]]:
-        """The predictions for which no image was replaced; the other records are refused."""
-        ids: dict[str, int] = {}
-        for at, item in asked:
-            assert item.example is not None
-            ids[item.example.id] = at
-            if image := _replaced(item.example, replaced):
-                refused[at] = _missing(image, replaced)
-        kept = []
-        for example, prediction in pairs:
-            image = _replaced(example, replaced)
-            if not image:
-                kept.append((example, prediction))
-            elif example.id in ids:  # an image that an annotator added
-                refused.setdefault(ids[example.id], _missing(image, replaced))
-        return kept
+        if replaced.keys() <= {image.path for example in examples for image in example.images}:
+            for at, item in asked:
+                if item.example is not None and (image := _replaced(item.example, replaced)):
+                    refused[at] = _missing(image, replaced)
+            return [pair for pair in pairs if not _replaced(pair[0], replaced)]
+        missing.policy = "error"  # some are not the records' own (an annotator added them): one by one
+        try:
+            return self._asked(asked, refused, tally)
+        finally:
+            missing.policy = "blank"
 
 
 class Tally:
@@ -239,6 +226,13 @@ class Tally:
 
 
 Refuse = Callable[[Item, DataError], None]
+
+
+def _check_blame(failed: Sequence[DataError], asked: int) -> None:
+    """Raise an error that is that of every one of many records: then they are not to blame."""
+    alike = len(failed) == asked >= ALIKE and len({str(error) for error in failed}) == 1
+    if alike and not isinstance(failed[0], ImageError):
+        raise failed[0]
 
 
 def _replaced(example: Example, replaced: Mapping[str, str]) -> str:
