@@ -109,6 +109,15 @@ def test_broken_records_are_written_apart(run, tmp_path):
     assert all(error["message"] for error in errors)
 
 
+def test_a_part_may_have_broken_records_alone(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "PART", 1)
+    source = write_lines(tmp_path / "posts.jsonl", [*posts(2), "{not json", *posts(1, "q")])
+    done = predict(run, source, tmp_path / "out")
+    assert (done.predictions, done.errors) == (3, 1)
+    only = write_lines(tmp_path / "only.jsonl", ["{not json"])
+    assert predict(run, only, tmp_path / "none").errors == 1
+
+
 def test_strict_stops_at_a_broken_record(run, tmp_path):
     source = write_lines(tmp_path / "posts.jsonl", [*posts(20), BROKEN[1]])
     stopped = command(run, "--input", source, "--output", f"{tmp_path}/out/", "--strict")

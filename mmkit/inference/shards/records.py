@@ -79,7 +79,13 @@ class PartReader(JsonlReader):
             super().refuse(error)
 
     def _located(self, aligner: Aligner) -> Iterator[tuple[str, Record]]:
-        yield from located_examples(self.path, self.root, aligner, self.refuse, self._lines())
+        try:
+            yield from located_examples(self.path, self.root, aligner, self.refuse, self._lines())
+        except DataError as error:
+            if (
+                error.code != "file.empty"
+            ):  # this part has no record that can be read, and others may have some
+                raise
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """The part's numbered lines, after the header of its file. A line that is not UTF-8 is refused alone."""
