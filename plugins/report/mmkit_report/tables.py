@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmkit_report.comparison import MISSING, Comparison, Spread
+from mmkit_report.comparison import MISSING, Comparison, Group, Spread
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,14 @@ def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
     names = [group.name for group in found.groups]
     yield Table(
         f"scores on {found.split} (%, {found.examples:,} examples)",
-        ["score", *names],
+        ["score", *map(_told, found.groups)],
         [
             [figure, *(_percent(group.figure(figure)) for group in found.groups)]
             for figure in found.figures
             if any(group.figure(figure) for group in found.groups)
         ],
     )
-    yield Table(
-        f"differences from {names[0]}",
-        ["score", "run", "difference", "95 % interval", "p (bootstrap)", "p (randomisation)", "p (Holm)"],
-        [
-            [
-                figure,
-                name,
-                f"{100 * test.difference:+.2f}",
-                f"{100 * test.low:+.2f} to {100 * test.high:+.2f}",
-                _p(test.p_bootstrap),
-                _p(test.p_randomisation),
-                _p(corrected),
-            ]
-            for figure, tests in found.tests.items()
-            for name, test, corrected in zip(names[1:], tests, found.corrected[figure], strict=True)
-        ],
-        left=2,
-    )
+    yield _differences(found, names)
     yield Table(
         "settings that differ",
         ["setting", *names],
@@ -68,6 +51,33 @@ def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
             ],
             left=3,
         )
+
+
+def _told(group: Group) -> str:
+    """A group's name, with the number of its runs if it is a folder of runs."""
+    return f"{group.name} ({len(group.runs)} runs)" if len(group.runs) > 1 else group.name
+
+
+def _differences(found: Comparison, names: Sequence[str]) -> Table:
+    """Differences from the first group. With one other, its name is in the title, and there is nothing to correct."""
+    several = len(names) > 2
+    rows = [
+        [
+            figure,
+            *([name] if several else []),
+            f"{100 * test.difference:+.2f}",
+            f"{100 * test.low:+.2f} to {100 * test.high:+.2f}",
+            _p(test.p_bootstrap),
+            _p(test.p_randomisation),
+            *([_p(corrected)] if several else []),
+        ]
+        for figure, tests in found.tests.items()
+        for name, test, corrected in zip(names[1:], tests, found.corrected[figure], strict=True)
+    ]
+    header = ["difference", "95 % interval", "p (bootstrap)", "p (randomisation)"]
+    if several:
+        return Table(f"differences from {names[0]}", ["score", "run", *header, "p (Holm)"], rows, left=2)
+    return Table(f"difference of {names[1]} from {names[0]}", ["score", *header], rows)
 
 
 def _percent(spread: Spread | None) -> str:

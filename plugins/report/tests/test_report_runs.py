@@ -141,7 +141,22 @@ def test_a_folder_of_seeds_is_one(tmp_path, data):
     assert set(found.settings) == {"training.epochs"}  # the same seeds on both sides
     assert found.tests["scores.f1"][0].difference == pytest.approx(10 / 60)
     told = shown(compare_command, tmp_path / "a", tmp_path / "b", "--markdown", "--resamples", "100")
-    assert "81.67 ± 1.67" in told
+    assert "81.67 ± 1.67" in told and "b (3 runs) |" in told
+
+
+def test_a_comparison_of_two_fits_a_terminal(tmp_path, data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    for name, wrong in (("a", {1, 2}), ("b", {5}), ("c", {7})):
+        run(tmp_path, data, name, wrong, training__epochs=str(len(wrong)))
+    two = shown(compare_command, "a", "b", "--resamples", "100").splitlines()
+    (head,) = (line for line in two if "difference " in line and "of" not in line)
+    assert "p (bootstrap)" in head and "p (randomisation)" in head and "Holm" not in head
+    assert "difference of b from a" in "\n".join(two)
+    three = shown(compare_command, "a", "b", "c", "--resamples", "100", "--markdown")
+    assert (
+        "| score | run | difference | 95 % interval | p (bootstrap) | p (randomisation) | p (Holm) |" in three
+    )
 
 
 def test_recorded_scores_are_shown(tmp_path, data):
