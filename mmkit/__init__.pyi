@@ -58,6 +58,9 @@ from mmkit.tasks.link import LinkTask as LinkTask
 from mmkit.tasks.pair import PairTask as PairTask
 from mmkit.tasks.span import SpanTask as SpanTask
 from mmkit.training.result import Result as Result
+from mmkit.training.seeds import SeedResults as SeedResults
+from mmkit.training.seeds import Spread as Spread
+from mmkit.training.seeds import train_seeds as train_seeds
 from mmkit.training.train import train as train
 
 __version__: str

@@ -37,6 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
             "load_recipe",
             "sampled",
             "train",
+            "train_seeds",
             "evaluate",
             "check",
             "load",
@@ -44,7 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
             "read",
             "build_part",
         ),
-        *("Recipe", "Result", "Predictor", "PredictedFiles"),
+        *("Recipe", "Result", "SeedResults", "Spread", "Predictor", "PredictedFiles"),
     ),
     "Records": (
         *(

@@ -99,7 +99,8 @@ def train_seeds(
     """Train `recipe` once for each of `seeds`, into `output/seed-<seed>`, and write `output/seeds.json`.
 
     With `resume`, runs that are finished are kept, one that was interrupted goes on, and the others are trained; there
-    may be more seeds than before. Other arguments are as for `train`. Raises `MMKitError` as `train` does, and
+    may be more seeds than before. Other arguments are as for `train`; settings are given to `load_recipe`, or to
+    `sampled`. Raises `MMKitError` as `train` does, and
     `RunError` for runs on different data.
     """
     if len(set(seeds)) < len(seeds) or not seeds:
