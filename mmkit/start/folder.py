@@ -26,6 +26,8 @@ class Folder:
     files: list[Path] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     pictures: Counter[Path] = field(default_factory=Counter)
+    beside: dict[Path, str] = field(default_factory=dict)
+    """Files that are no posts, and the setting of readers that takes each; found while the posts are."""
 
     @property
     def picture_folders(self) -> list[Path]:

@@ -17,6 +17,7 @@ from mmkit.data.types import Entity
 from mmkit.errors import DataError, MMKitError, listed
 from mmkit.start.choices import Choices
 from mmkit.start.folder import Folder
+from mmkit.start.tables import WHAT, setting_of
 from mmkit.terminal.notes import few
 
 HEAD = 65536
@@ -70,7 +71,11 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
             errors[path] = error
             continue
         found += sources
-        if not sources and head:
+        if sources or not head:
+            continue
+        if setting := setting_of(path, head):
+            folder.beside[path] = setting
+        else:
             unused[UNKNOWN].append(path)
     if errors and not any(not source.entities for source in found):
         raise next(iter(errors.values()))
@@ -83,6 +88,9 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
     if UNKNOWN in unused:
         told += [f"the reader {name} ({why})" for name, why in broken.items()]
     if not found:
+        told += [
+            f"{path.relative_to(folder.path)}, {WHAT[setting]}" for path, setting in folder.beside.items()
+        ]
         raise DataError(
             f"no file holds data that a reader knows: {'; '.join(told)}",
             where=folder.path,
@@ -137,9 +145,10 @@ def _candidates(
         if not head:
             unused[EMPTY].append(path)
             continue
-        before = len(found)
+        before = len(found) + len(folder.beside)
         yield path, head
-        tried[kind] = -10_000 if len(found) > before else tried.get(kind, 0) + 1
+        known = len(found) + len(folder.beside) > before
+        tried[kind] = -10_000 if known else tried.get(kind, 0) + 1
 
 
 def _recognized(

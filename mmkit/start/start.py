@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.errors import DataError, RecipeError, listed
+from mmkit.start.beside import settings_for
 from mmkit.start.choices import Ask, Choices
 from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of
 from mmkit.start.folder import MOST, Folder, look_into
@@ -68,12 +69,14 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
     pictures = joined([found[s] for s in found if s not in layout.shared or s == layout.shared[0]])
     blank = _pictures(pictures, folder, wishes, choices)
     recipe = choose_paper(task, wishes.paper, bool(pictures.complete), choices, folder.path)
+    sections = sections_of(recipe.file)
+    more = settings_for(layout, found, sections, folder, choices)
     labels = _labels(task, contents.all, choices)
     _advise(task, contents.all, recipe, choices)
     none = _none_label(contents.all, choices) if task == "relations" else ""
     roots = Counter(str(f.root) for f in found.values())
     data = Data(
-        splits=_splits(layout, found, task, folder),
+        splits=_splits(layout, found, more, task, folder),
         paths={"data": roots.most_common(1)[0][0]},
         shares=shares,
         labels=labels,
@@ -86,7 +89,7 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
             "most letters are not Latin, so a multilingual encoder is named where the paper names an English BERT"
         )
     title = f"{recipe.paper} on the data in {path}, for {task}. Written by `mmkit init` from the recipe {recipe.name}."
-    text = recipe_text(sections_of(recipe.file), data, title, [f"- {line}" for line in choices.said])
+    text = recipe_text(sections, data, title, [f"- {line}" for line in choices.said])
     return Started(text, tuple(choices.said), recipe.paper)
 
 
@@ -212,7 +215,11 @@ def _advise(task: str, contents: Contents, recipe: Shipped, choices: Choices) ->
 
 
 def _splits(
-    layout: Layout, found: Mapping[str, Found], task: str, folder: Folder
+    layout: Layout,
+    found: Mapping[str, Found],
+    more: Mapping[str, Mapping[str, Any]],
+    task: str,
+    folder: Folder,
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Each split's reader and settings, in the recipe's order."""
     splits = {}
@@ -222,7 +229,7 @@ def _splits(
         first = next(iter(source.splits.values()), {}) if not part.settings else {}
         splits[split] = (
             source.reader,
-            {**place, **source.settings, **first, **part.settings, **where.settings},
+            {**place, **source.settings, **first, **part.settings, **where.settings, **more[split]},
         )
     if task != "links":
         return splits
