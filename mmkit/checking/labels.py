@@ -68,7 +68,7 @@ def absence_problems(labels: Labelled, absent: Mapping[str, str]) -> Iterator[Pr
     if not absent or any(label in at for label in absent.values()):
         return
     for label in at:
-        if _bare(label) in ABSENT:
+        if label.strip() and _bare(label) in ABSENT:  # `_empty` tells of empty ones
             yield Problem(
                 f"the label {label!r} of {counted(len(at[label]), 'relation')} seems to mean that there is none, but "
                 f"it will be scored as a relation: the label that is not scored is {next(iter(absent.values()))!r}",
@@ -95,7 +95,8 @@ def _empty(one: str, at: Mapping[str, list[At]], absent: Mapping[str, str]) -> I
         what = f"{counted(len(places), one)} with an empty label"
         if one == "relation":
             what += ", which counts as a relation like any other"
-            hint = "give each a label; if it means no relation, use the recipe's none_label"
+            setting = ", ".join(absent) or "none_label"
+            hint = f"give each a label; if it means no relation, set {setting} to {label!r}" + _too(absent)
         else:
             hint = "give each a label, or leave it out"
         level: Literal["error", "warning"] = "error" if one == "span" else "warning"

@@ -46,6 +46,7 @@ def looks_like(path: Path) -> Looks | None:
         _python_literal(lines),
         _markup(lines[0]),
         _conll(lines),
+        _separated(lines),
         _brat(lines),
         _table(lines),
     )
@@ -118,6 +119,21 @@ def _conll(lines: Sequence[str]) -> Looks | None:
     more = " --tag_column -1" if any(len(row) > 2 for row in rows) else ""
     what = "CoNLL columns, a token and its tag a line" + (" under IMGID lines" if images else "")
     return Looks(what, "conll", reads("mmkit.conll_images.v1") + without + more)
+
+
+def _separated(lines: Sequence[str]) -> Looks | None:
+    """A token, a comma or a semicolon, and its tag a line: no reader takes these."""
+    rows = [line.strip() for line in lines[:60] if not line.startswith(("IMGID:", "-DOCSTART-"))]
+    for separator, name in ((",", "commas"), (";", "semicolons")):
+        tagged = sum(bool(_TAG.fullmatch(row.rpartition(separator)[2])) and separator in row for row in rows)
+        if rows and tagged >= 0.8 * len(rows):
+            how = rf"sed 's/{separator}\([^{separator}]*\)$/ \1/'"
+            return Looks(
+                f"CoNLL columns separated by {name}: put a space in place of the last one of each line ({how}), and "
+                "read it with mmkit.conll_images.v1 (images = null without IMGID lines), or with formats.conll.v1 "
+                '(separator = "space")'
+            )
+    return None
 
 
 def _brat(lines: Sequence[str]) -> Looks | None:

@@ -23,9 +23,7 @@ def pairs(labels: list[str]) -> list[dict[str, Any]]:
     return [pair(i, label) for i, label in enumerate(labels)]
 
 
-@pytest.mark.parametrize(
-    "absent", ["none", "NA", "n/a", "no_relation", "NULL", "Other", "/none/none/none", ""]
-)
+@pytest.mark.parametrize("absent", ["none", "NA", "n/a", "no_relation", "NULL", "Other", "/none/none/none"])
 def test_a_label_that_seems_to_mean_no_relation_is_said(tmp_path: Path, absent: str) -> None:
     report = train_report(tmp_path, pairs([*RELATIONS, absent, absent]), parts=CLASSIFIER)
     assert report.problems == []
@@ -34,6 +32,15 @@ def test_a_label_that_seems_to_mean_no_relation_is_said(tmp_path: Path, absent: 
     assert f"set model.decoder.none_label, metrics.found.none_label to {absent!r}" in warning
     settings = {"model.decoder.none_label": absent, "metrics.found.none_label": absent}
     again = train_report(tmp_path, pairs([*RELATIONS, absent]), parts=CLASSIFIER, overrides=settings)
+    assert again.warnings == []
+
+
+def test_an_empty_label_of_relations_is_said_once(tmp_path: Path) -> None:
+    [warning] = train_report(tmp_path, pairs([*RELATIONS, "", ""]), parts=CLASSIFIER).warnings
+    assert "2 relations with an empty label" in warning and "train.jsonl:5 (post3)" in warning
+    assert "set model.decoder.none_label, metrics.found.none_label to ''; all of them" in warning
+    settings = {"model.decoder.none_label": "", "metrics.found.none_label": ""}
+    again = train_report(tmp_path, pairs([*RELATIONS, ""]), parts=CLASSIFIER, overrides=settings)
     assert again.warnings == []
 
 

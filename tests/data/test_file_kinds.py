@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -268,3 +270,16 @@ def test_a_recipe_is_no_data_and_a_folder_no_recipe(tmp_path: Path) -> None:
     (tmp_path / "recipe.cfg").rename(tmp_path / "own.cfg")
     with raises("recipe.is-a-folder", match=r"there is own\.cfg in it"):
         load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(("separator", "name"), [(",", "commas"), (";", "semicolons")])
+def test_columns_with_commas_are_said_and_how_to_read_them(tmp_path: Path, separator: str, name: str) -> None:
+    rows = [("Mara", "B-PER"), ("visits", "O"), (separator, "O"), ("", ""), ("Lisbon", "B-LOC"), ("too", "O")]
+    text = "".join(separator.join(row) + "\n" if row[0] else "\n" for row in rows)
+    (tmp_path / "x.txt").write_text(text, encoding="utf-8")
+    reader = ConllImagesReader(str(tmp_path), "x.txt", images=None)
+    with pytest.raises(DataError, match=f"CoNLL columns separated by {name}") as caught:
+        list(records(reader))
+    command = ["sed", re.search(r"sed '(.*?)'", str(caught.value))[1], str(tmp_path / "x.txt")]  # type: ignore[index]
+    (tmp_path / "x.txt").write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert [x.tokens for x in reader] == [("Mara", "visits", separator), ("Lisbon", "too")]
