@@ -31,6 +31,7 @@ RECIPES: dict[str, str | None] = {
     "formats": None,
     "report": None,
     "serve": None,
+    "search": None,
     "trackers": None,
     "hub": None,
 }
@@ -141,6 +142,29 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         tracked = ["text_only_mnre", "--sample", "--training.trackers", '["tensorboard"]']
         said = run("check", *tracked, code=1)
         assert "pip install './plugins/trackers[tensorboard]'" in " ".join(said.split())
+        return
+    if plugin == "search":
+        options = [
+            "--sample",
+            "--device",
+            "cpu",
+            "--output",
+            "found",
+            "--trials",
+            "1",
+            "--training.epochs",
+            "1",
+        ]
+        run(
+            "search",
+            "text_only_mnre",
+            *options,
+            "--training.eval_from",
+            "1",
+            "--training.batch_size",
+            "8 | 16",
+        )
+        assert (tmp_path / "found/best.cfg").exists()
         return
     if plugin == "serve":
         options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]

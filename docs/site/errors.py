@@ -70,6 +70,7 @@ AREAS = {
     "more": "the plugin mmkit-more",
     "report": "the plugin mmkit-report",
     "retrieval": "the plugin mmkit-retrieval",
+    "search": "the plugin mmkit-search",
     "serve": "the plugin mmkit-serve",
     "tesga": "the plugin mmkit-tesga",
     "trackers": "the plugin mmkit-trackers",
