@@ -6,6 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,13 @@ from mmkit.terminal import echo
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType):
+if TYPE_CHECKING:
+    Seconds = click.ParamType[float]
+else:
+    Seconds = click.ParamType  # not generic in older versions
+
+
+class Duration(Seconds):
     """Seconds, or a number with a unit: `90s`, `30m`, `2h`, `1.5d`."""
 
     name = "time"
@@ -152,5 +159,7 @@ def search(
         arguments += [f"--timeout={timeout}"] if timeout is not None else []
         work_together(found, options, workers, arguments)
     report(found)
+    if options.is_over:
+        echo("the time is up; run the same command again to go on", err=True)
     if found.best_file.exists():
         echo(f"the best settings are in {found.best_file}: mmkit train {found.best_file}")

@@ -17,6 +17,7 @@ import mmkit
 from mmkit import Recipe, RecipeError, RunError, TrainingError, TrainingStopped, hookimpl
 from mmkit.metrics.scoring import weighted_score
 from mmkit.runs.folder import COMPLETE, Run
+from mmkit.terminal import echo
 from mmkit_search.results import best_of
 from mmkit_search.storage import Claimed, Search
 
@@ -39,7 +40,7 @@ class Options:
     """On the clock of `time.monotonic`."""
     parent: int | None = None
     """The process that started this worker: when it is gone, the worker stops."""
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = echo
 
     @property
     def is_over(self) -> bool:
@@ -61,7 +62,7 @@ class Outcome:
     error: str = ""
 
 
-@dataclass
+@dataclass(eq=False)  # pluggy hashes implementations
 class Watch:
     """Hooks of a trial's training: reports its scores to the study, and stops it where it is not worth going on."""
 

@@ -96,7 +96,8 @@ def work_together(search: Search, options: Options, workers: int, words: Sequenc
     """
     command = [sys.executable, "-m", "mmkit", "search", *words]
     with _stopping(search, options):
-        processes = [subprocess.Popen(command) for _ in range(workers)]
+        # in sessions of their own: Ctrl-C must reach them once, from `_stop`, or they would not wait to save
+        processes = [subprocess.Popen(command, start_new_session=True) for _ in range(workers)]
         try:
             codes = [process.wait() for process in processes]
         finally:
