@@ -27,6 +27,7 @@ RECIPES: dict[str, str | None] = {
     "more": "more_twitter15_text",
     "tesga": "tesga_twitter15",
     "umt": "umt_twitter15",
+    "mimic": "mimic_wikimel",
     "retrieval": None,
     "formats": None,
     "report": None,

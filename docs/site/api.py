@@ -137,6 +137,7 @@ PUBLIC_MODULES = (
     "mmkit.encoders.base",
     "mmkit.encoders.clip_image",
     "mmkit.encoders.clip_sample",
+    "mmkit.encoders.clip_text",
     "mmkit.encoders.item_encoder",
     "mmkit.encoders.items",
     "mmkit.encoders.pictures",

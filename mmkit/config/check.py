@@ -80,7 +80,7 @@ COLLECTIONS = (
 
 AT_LEAST = {
     "epochs": 1, "batch_size": 1, "accumulate": 1, "eval_batch_size": 1, "learning_rate": 0,
-    "weight_decay": 0, "warmup": 0, "clip": 0, "eval_from": 1, "eval_every": 0, "patience": 0,
+    "weight_decay": 0, "warmup": 0, "clip": 0, "eval_from": 1, "eval_epochs": 1, "eval_every": 0, "patience": 0,
     "checkpoint_every": 0, "check_every": 1, "log_every": 1, "workers": 0, "bucket": 1, "feature_memory": 0,
 }  # fmt: skip
 

@@ -64,8 +64,10 @@ class TrainingSettings:
     ties: Literal["earlier", "later"] = "earlier"
     eval_from: int = 1
     """The first epoch after which the development set is scored."""
+    eval_epochs: int = 1
+    """Only every n-th epoch is followed by an evaluation, counted from `eval_from`."""
     eval_every: int = 0
-    """Also score after every n updates; 0: only after each epoch."""
+    """Also score after every n updates; 0: only after epochs."""
     patience: int = 0
     """Stop after this many evaluations without a better score; 0: never."""
     checkpoint_every: int = 0

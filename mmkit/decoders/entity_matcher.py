@@ -44,7 +44,8 @@ class EntityMatcher(Decoder):
       not a cosine is trained: by their tensors of the last evaluation).
 
     With `shared`, a mention's negatives are those of all mentions of the batch, over all processes, as in N-pair; an
-    entity is never a negative of its own mentions. With `accumulate`, the batch is the micro-batch.
+    entity is never a negative of its own mentions, unless `own_negatives` says so (some released code does this; only
+    for `cross_entropy`). With `accumulate`, the batch is the micro-batch.
 
     Predictions: see `docs/data.md`. If an example lists candidates, these are ranked, else the whole knowledge base:
     exactly, or with `search = "faiss"` (for large ones on a CPU) approximately. A prediction has at most `top` links.
@@ -62,6 +63,7 @@ class EntityMatcher(Decoder):
         negatives: Literal["batch", "random", "tfidf", "listed", "hard"] = "batch",
         count: int = 1,
         shared: bool = True,
+        own_negatives: bool = False,
         share: float = 0.95,
         pool: int = 65_536,
         l2: float = 0.02,
@@ -75,12 +77,14 @@ class EntityMatcher(Decoder):
             raise ValueError(
                 f'the clip loss has the batch\'s negatives, not {negatives} ones: negatives = "batch"'
             )
+        if own_negatives and loss != "cross_entropy":
+            raise ValueError(f'own_negatives is for loss = "cross_entropy", not {loss}')
         if min(count, top, pool) < 1:
             raise ValueError("count, pool and top must be at least 1")
         self.entity_encoder = entities
         self.loss_name, self.negatives, self.count, self.shared = loss, negatives, count, shared
         self.share, self.pool, self.l2, self.margin, self.circle_scale = share, pool, l2, margin, scale
-        self.top, self.search = top, search
+        self.top, self.search, self.own_negatives = top, search, own_negatives
         self.linked: LinkedEntities | None = None
         self._ranks_by: CosineRanking | ScoredRanking | None = None
         if loss == "clip":
@@ -216,10 +220,11 @@ class EntityMatcher(Decoder):
             gather = Gather.of(len(own_rows), gold.device)
             rows = gather(own_rows)  # [M], those of all processes
             own = torch.arange(len(gold), device=gold.device) + gather.offset
-            excluded = (rows[None] == gold[:, None]) | (rows < 0)[None]
+            excluded, absent = rows[None] == gold[:, None], (rows < 0)[None]
         else:
             rows, own = torch.cat([gold[:, None], drawn], dim=1), torch.zeros_like(gold)
-            excluded = (rows == gold[:, None]) | (rows < 0)
+            excluded, absent = rows == gold[:, None], rows < 0
+        excluded = (absent if self.own_negatives else excluded | absent).expand_as(excluded)
         tensors = linked.tensors.gather(rows.clamp(min=0))
 
         def scores(scorer: Scorer, entities: Features) -> Features:

@@ -133,7 +133,8 @@ class Updates:
         settings = self.session.settings
         if "dev" not in self.ready.items or update.epoch < settings.eval_from:
             return False
-        return update.last_of_epoch or _every(settings.eval_every, update)
+        due = (update.epoch - settings.eval_from) % settings.eval_epochs == 0
+        return (update.last_of_epoch and due) or _every(settings.eval_every, update)
 
     def _stop_is_asked_for(self, update: Update) -> bool:
         """Whether to stop after this update: several processes must agree."""
