@@ -24,6 +24,7 @@ from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.runs.folder import environment
 from mmkit.runs.start import KEY, Start
 from mmkit.trackers import trackers_of
+from mmkit.training.entity_cost import encoding_cost
 from mmkit.training.resume import check_data, check_start, open_folder
 from mmkit.training.session import Session
 
@@ -104,6 +105,8 @@ def make_ready(session: Session, resume: bool) -> Ready:
     if ENTITIES in splits:
         for message in entity_notes(splits[ENTITIES], model.entity_side):
             session.note(message)
+    for message in encoding_cost(model.entity_side, len(entities), len(train), settings):
+        session.note(message)
     features = {
         name: {"items": report.items, "missing": len(report.missing), "broken": len(report.broken)}
         for name, report in prepared.features.items()

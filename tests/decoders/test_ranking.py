@@ -201,6 +201,16 @@ def test_each_score_is_held_to_the_gold_among_the_batch_s_entities(matcher, tabl
     torch.testing.assert_close(losses["half"], F.cross_entropy(scores / 2, torch.arange(4)))
 
 
+def test_an_entity_is_a_negative_of_its_other_mentions_if_asked(matcher, table):
+    decoder, gold = matcher(own_negatives=True), torch.tensor([3, 5, 3, 8])
+    query = draw(4, DIM, seed=2)
+    losses = decoder.loss(States({"query": query}), decoder.targets(mentions(gold.tolist()), {}))
+    expected = F.cross_entropy(plain(query, table)[:, gold], torch.arange(4))
+    torch.testing.assert_close(losses["matching"], expected)
+    with pytest.raises(ValueError, match="own_negatives"):
+        EntityMatcher(loss="n_pair", own_negatives=True)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_listed_negatives_are_everybody_s_or_each_mention_s_own(matcher, table, shared):
     decoder = matcher(negatives="listed", count=2, shared=shared)

@@ -93,6 +93,11 @@ def test_scores_may_begin_in_a_later_epoch(recipe, tmp_path):
     assert set(scored) == {2} and len(scored) > 1
 
 
+def test_only_every_second_epoch_may_be_scored(recipe, tmp_path):
+    train(recipe(epochs=5, batch_size=64, eval_from=2, eval_epochs=2), tmp_path / "run", device="cpu")
+    assert [line["epoch"] for line in lines(tmp_path / "run") if line["split"] == "dev"] == [2, 4]
+
+
 def test_every_update_draws_anew_and_a_second_run_the_same(recipe, tmp_path, monkeypatch):
     seeds: list[int] = []
     forward = Model.forward

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from mmkit.batch import Features
-from mmkit.data.types import Entity, Example, TextView
+from mmkit.data.types import Entity, Example, Image, TextView
 from mmkit.encoders.clip_image import ClipImageEncoder
 from mmkit.encoders.pictures import Pictures, Transform
 from mmkit.ops.losses import unit
@@ -55,6 +55,11 @@ class PictureTower(ClipImageEncoder):
         stretch = stretched(side, self.processor.image_mean, self.processor.image_std)
         self.source.set_transform(stretch, (3, side, side))
         self.token_dim = self.backbone.config.hidden_size
+
+    def pictures_read(self, example: Example | Entity) -> Sequence[Image] | None:
+        if isinstance(example, Entity) and self.any_photo and not self.frozen:
+            return [image for image in example.images if image.role == "photo"]  # by and by
+        return super().pictures_read(example)
 
     def collate(
         self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
