@@ -16,6 +16,9 @@ from mmkit_mimic.units import CrossUnit, PictureUnit, TextUnit
 CELLS = 1 << 25
 """Weights of attention between tokens that are in memory together when entities are ranked: 128 MB."""
 
+SCALE = 10.0
+"""The score that is shown as 0.75."""
+
 
 class Projections(nn.Module):
     """The layers that make pictures `width` wide; they stand beside CLIP in the authors' checkpoints."""
@@ -105,6 +108,10 @@ class ThreeUnits(Scorer):
         starts = range(0, len(entities["asking"]), count)
         parts = [self._scores(query, {k: v[at : at + count] for k, v in entities.items()}) for at in starts]
         return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+
+    def unit(self, score: float) -> float:
+        """½ + ½ s / (`SCALE` + |s|): scores reach hundreds, where a logistic function would make all of them 1."""
+        return 0.5 + 0.5 * score / (SCALE + abs(score))
 
     def _scores(self, query: Features, entities: Features) -> Features:
         matcher = self.matcher

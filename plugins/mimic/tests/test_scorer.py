@@ -86,6 +86,13 @@ def test_entities_in_parts_and_as_pairs_score_the_same(
         torch.testing.assert_close(some[name], scores.gather(1, rows))
 
 
+def test_scores_for_people_rise_and_stay_apart(units: ThreeUnits) -> None:
+    scores = [-900.0, -3.0, 0.0, 10.0, 400.0, 400.01, 401.0]
+    shown = [units.unit(score) for score in scores]
+    assert shown == sorted(set(shown)) and shown[0] > 0 and shown[-1] < 1
+    assert shown[2] == 0.5 and shown[3] == 0.75
+
+
 def test_every_layer_learns(units: ThreeUnits) -> None:
     found = scored(units, seen(3, 5, [5, 4, 3], 1), seen(4, 5, [5, 2, 3, 4], 2))
     (found["score"] * torch.randn(3, 4)).sum().backward()
