@@ -32,7 +32,7 @@ def check_encoder(
 ) -> None:
     """Check an encoder, which is not built, on examples with and without images.
 
-    - It gives the features in `provides`, a row for each example; the main one (`tokens` or `pooled`) is `dim` wide,
+    - It gives the features in `provides`, a row for each example; the main one (`pooled`, else `tokens`) is `dim` wide,
       and `mask` is of booleans.
     - `collate` gives CPU tensors, and `length` a number.
     - It gives the same when asked twice in evaluation mode; a frozen encoder has no other mode.
@@ -97,7 +97,7 @@ def _shapes(
     for name, value in features.items():
         rows = value.shape[0] if value.dim() else 0
         checked.must(rows == len(examples), "shapes", f"{name} has {rows} rows for {len(examples)} examples")
-    main = next((name for name in ("tokens", "pooled") if name in features), None)
+    main = next((name for name in ("pooled", "tokens") if name in features), None)
     if main is not None:
         found = features[main].shape[-1]
         checked.must(found == encoder.dim, "dim", f"{main} is {found} wide, dim says {encoder.dim}")

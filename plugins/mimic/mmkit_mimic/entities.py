@@ -36,13 +36,13 @@ class EntityReader(Reader):
         root: str,
         file: str = "kb_entity.json",
         *,
-        more: tuple[str, ...] = (),
+        more: list[str] | None = None,
         images: str | None = "kb_image",
         qids: str = "qid2id.json",
         blank_images: bool = False,
     ) -> None:
         super().__init__(root, file, blank_images)
-        self.more, self.images, self.qids = tuple(more), images, qids
+        self.more, self.images, self.qids = list(more or ()), images, qids
 
     def files(self) -> list[Path]:
         return [Path(self.root) / name for name in (self.file, *self.more, self.qids)]
@@ -104,5 +104,5 @@ class EntityReader(Reader):
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
-        shared = {"images": "kb_image", "qids": "qid2id.json", "more": ()}
+        shared = {"images": "kb_image", "qids": "qid2id.json", "more": None}
         return {"entities": {"root": str(world(folder, seed)), "file": "kb_entity.json", **shared}}

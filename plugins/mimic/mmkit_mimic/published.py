@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,7 +18,7 @@ def rows_by_id(path: Path, repairs: Counter[str]) -> dict[str, int]:
     return {qid: Node(number, str(path), qid).count() for qid, number in table.items()}
 
 
-def names_of_rows(rows: Mapping[str, int]) -> dict[int, str]:
+def names_of_rows(rows: dict[str, int]) -> dict[int, str]:
     """The number of an entity → its id here: the first of its Wikidata ids."""
     return {number: qid for qid, number in reversed(rows.items())}
 

@@ -44,7 +44,7 @@ class TextUnit(nn.Module):
         weights = torch.einsum("nt,bntl->bnl", share, asked.softmax(-1))
         context = self.layer_norm(weights @ value)
         local = (entities["global"] * context).sum(-1)
-        return (query["text"] @ entities["text"].t() + local) / 2
+        return cast(Tensor, (query["text"] @ entities["text"].t() + local) / 2)
 
 
 class Direction(nn.Module):

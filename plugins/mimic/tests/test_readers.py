@@ -123,7 +123,7 @@ def test_an_entity_with_its_photos(written: Callable[..., Path]) -> None:
 def test_further_files_are_joined(written: Callable[..., Path]) -> None:
     root = written("kb_entity.json", [ENTITY])
     (root / "b.json").write_text(json.dumps([{**ENTITY, "id": 1}]), encoding="utf-8")
-    found, reader = entities(root, more=("b.json",))
+    found, reader = entities(root, more=["b.json"])
     assert [entity.id for entity in found] == ["Q41421", "Q90"]
     assert [path.name for path in reader.files()] == ["kb_entity.json", "b.json", "qid2id.json"]
 

@@ -66,7 +66,7 @@ def test_the_optimizer_has_the_authors_epsilon() -> None:
     for optimizer in optimizers:
         optimizer.step()
     torch.testing.assert_close(ours, plain)
-    assert 1 - float(ours[0]) < 0.02  # with an epsilon of 1e-8 it would be 0.1
+    assert 1 - ours[0].item() < 0.02  # with an epsilon of 1e-8 it would be 0.1
 
 
 def test_all_recipes_read_the_same_sample() -> None:
