@@ -67,6 +67,7 @@ AREAS = {
     "formats": "the plugin mmkit-formats",
     "hub": "the plugin mmkit-hub",
     "hvpnet": "the plugin mmkit-hvpnet",
+    "mimic": "the plugin mmkit-mimic",
     "more": "the plugin mmkit-more",
     "report": "the plugin mmkit-report",
     "retrieval": "the plugin mmkit-retrieval",

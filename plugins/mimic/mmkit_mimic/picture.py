@@ -51,7 +51,7 @@ class PictureTower(ClipImageEncoder):
 
     def build(self, special_tokens: Sequence[str] = (), saved: Path | None = None) -> None:
         super().build(special_tokens, saved)
-        side: int = self.backbone.config.image_size
+        side: Any = self.backbone.config.image_size
         stretch = stretched(side, self.processor.image_mean, self.processor.image_std)
         self.source.set_transform(stretch, (3, side, side))
         self.token_dim = self.backbone.config.hidden_size
