@@ -25,7 +25,7 @@ from mmkit.testing import (
 )
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "plugins.md"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(<!-- block: needs .*-->\n)?```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,9 @@ def names() -> Iterator[dict[str, Any]]:
     """What the blocks without a file name define, one after the other, as a reader would paste them."""
     module = sys.modules["documented"] = ModuleType("documented")
     with registered_parts():
-        for number, block in enumerate(BLOCK.findall(PAGE.read_text(encoding="utf-8")), start=1):
+        for number, (needs, block) in enumerate(BLOCK.findall(PAGE.read_text(encoding="utf-8")), start=1):
+            if needs:
+                continue
             exec(compile(block, f"block {number} of plugins.md", "exec"), vars(module))
     yield vars(module)
     del sys.modules["documented"]

@@ -234,9 +234,10 @@ class RunEncoder(ItemEncoder):
         return {"pooled": states["pooled"], **decoder.scores(states)}
 
 
-def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's settings without one that earlier versions did not have, if it changes nothing.
+LATER = {"window_overlap": None, "attention_dropout": None, "feature_precision": "fp32"}
+"""Settings of encoders that earlier versions did not have, with the values that change nothing."""
 
-    Features that were stored then are found again.
-    """
-    return {k: v for k, v in settings.items() if (k, v) != ("window_overlap", None)}
+
+def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's settings without those of `LATER` that change nothing: features stored earlier are found again."""
+    return {k: v for k, v in settings.items() if k not in LATER or v != LATER[k]}

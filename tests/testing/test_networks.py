@@ -187,7 +187,7 @@ class Idle(ImageEncoder):
 @pytest.mark.parametrize(
     ("encoder", "said"),
     [
-        (Dim(), "Dim: dim: tokens is 16 wide, dim says 17"),
+        (Dim(), "Dim: dim: pooled is 16 wide, dim says 17"),
         (NoMask(), "NoMask: mask: it is of torch.int64, not of booleans"),
         (Lacks(), "Lacks: provides: it promises pooled but gives mask, tokens"),
         (Unmasked(), "Unmasked: padding: pooled differs"),
