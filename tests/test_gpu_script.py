@@ -81,6 +81,7 @@ def run_tiny(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_with_tiny_shapes_every_section_runs_to_the_end_on_a_cpu(tiny):
     folder, done = tiny
     results = read(folder)
@@ -101,6 +102,7 @@ def test_with_tiny_shapes_every_section_runs_to_the_end_on_a_cpu(tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_the_sections_measure_what_they_say(tiny):
     sections = read(tiny[0])["sections"]
     if sections["golden_linking"]["status"] == "ok":
@@ -141,6 +143,7 @@ def test_the_sections_measure_what_they_say(tiny):
 
 
 @pytest.mark.slow
+@pytest.mark.matrix
 def test_a_second_run_keeps_what_is_done(tiny):
     folder, _ = tiny
     before = read(folder)["sections"]
