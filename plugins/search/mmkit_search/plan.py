@@ -167,8 +167,19 @@ def _check(recipe: Recipe, name: str, space: Space) -> None:
         try:
             recipe.with_overrides({name: value})
         except RecipeError as error:
-            hint = "a range is for settings that take numbers; choices are written a | b"
-            raise error.at("", error.hint or (hint if isinstance(space, Range) else "")) from None
+            ranged = isinstance(space, Range) and _has(recipe, name)
+            hint = "a range is for settings that take numbers; choices are written a | b" if ranged else ""
+            raise error.at("", error.hint or hint) from None
+
+
+def _has(recipe: Recipe, name: str) -> bool:
+    """Whether the filled recipe has a setting of this name."""
+    found: Any = recipe.config
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def _accepts(recipe: Recipe, name: str, value: Any) -> bool:
