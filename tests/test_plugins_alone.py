@@ -195,6 +195,6 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         assert json.loads(found)["title"] == "Jordan"
         return
     options = ["--sample", "--quiet", "--output", "run", "--training.epochs", "1"]
-    run("train", recipe, *options)
+    run("train", recipe, *options, "--training.eval_from", "1")
     assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "completed"
     assert run("predict", "run", "--split", "test", "--limit", "2", "--json").count("\n") == 2
