@@ -19,7 +19,7 @@ from mmkit.runs.integrity import run_files
 from mmkit.terminal.notes import capped
 
 FORMAT = 1
-PART = 1 << 20
+PART = 1 << 17
 """Bytes of jsonlines that are predicted together: what is done again, at most, by each process that was killed."""
 
 

@@ -25,7 +25,7 @@ from mmkit.inference.shards.records import Item, UnreadableError, items, reader_
 from mmkit.registry import build_part
 from mmkit.terminal.notes import SHOWN
 
-RECORDS = 4096
+RECORDS = 1024
 """Records of a file that is not jsonlines that are kept together: what is done again, at most, after a kill."""
 
 ALIKE = 16
