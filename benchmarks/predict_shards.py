@@ -7,7 +7,7 @@ Two measurements, each in processes of its own:
 - `rate`: the same file of posts with `--workers 1` and `--workers 2`. The rate counts from the first record that is
   done to the last, so that loading the model, which takes as long for any number of posts, does not count. Each worker
   has one thread, so that two of them have two cores. Several workers tell of parts of about a thousand posts, and most
-  of the others' first parts are done when the first is told: with 12,000 posts the rate of two is up to a tenth too high.
+  of the others' first parts are done when the first is told: with 12,000 posts the rate of two is a tenth too high.
 - `memory`: the peak memory of one process over a tenth of the posts and over all of them, with a tiny model.
 
 The network has bert-base's real shape with random weights (`--tiny` for a quick look).
