@@ -152,12 +152,15 @@ def rate(run: Path, folder: Path, number: int, workers: int) -> float:
     for count in (number, 3 * number):
         source = write(folder / "posts.jsonl", posts(count))
         seconds.append(measured(run, source, folder / f"out{workers}-{count}", workers)["seconds"])
-    return 2 * number / (seconds[1] - seconds[0])
+    longer = seconds[1] - seconds[0]
+    if longer <= 0:
+        raise SystemExit(f"{number} posts are too few to be timed: give more --posts")
+    return 2 * number / longer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--posts", type=int, default=4_000, help="posts of the smaller file for the rates")
+    parser.add_argument("--posts", type=int, default=2_000, help="posts of the smaller file for the rates")
     parser.add_argument("--many", type=int, default=200_000, help="posts for the memory; 0 leaves it out")
     parser.add_argument("--tiny", action="store_true", help="a tiny network for the rates too")
     options = parser.parse_args()
