@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -117,8 +118,11 @@ def _has_tf32(device: torch.device) -> bool:
 
 
 def cpu_computes_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 numbers; others would convert them to float32 and back."""
-    able = torch.cpu.get_capabilities()
+    """Whether this CPU multiplies bfloat16 numbers; others would convert them to float32 and back.
+
+    False where torch is too old to say.
+    """
+    able: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
