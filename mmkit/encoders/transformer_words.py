@@ -159,11 +159,15 @@ class TransformerWords(Encoder):
             return None
         lost = [token for token in view.index if token >= 0 and encoded.first[token] < 0]
         last = max((at for at, token in enumerate(view.index) if token >= 0), default=-1)
-        behind = len(view.words) - 1 - last - len(view.markers)  # not the markers of a pair at the end
+        behind = set(range(last + 1, len(view.words))).difference(
+            view.markers
+        )  # markers of a pair may be at the end
         return Cut(
             self.subwords.max_length,
             min(lost, default=None),
-            context=behind > 0 or len(view.second) > 0,
+            context=bool(
+                behind or view.second or not lost
+            ),  # a decoder may have made a context's words markers
             words=True,
         )
 
