@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.utils._python_dispatch import TorchDispatchMode
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -43,6 +44,27 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+class Operations(TorchDispatchMode):
+    """Counts tensor operations while it is entered; views, which launch nothing on a GPU, do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        results = result if isinstance(result, list | tuple) else [result]
+        self.count += not function.is_view and any(isinstance(one, torch.Tensor) for one in results)
+        return result
+
+
+def operations(call: Callable[[], object]) -> int:
+    """How many tensor operations `call` does, with those of its backward pass."""
+    with Operations() as counted:
+        call()
+    return counted.count
 
 
 def seconds_each(

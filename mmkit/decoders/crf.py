@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmkit.decoders import chain_scan
 from mmkit.decoders.viterbi import NEVER, Chain, best_path, n_best_paths, padded_chain
 
 FORBIDDEN = -1e4
@@ -31,6 +32,8 @@ class LinearChainCRF(nn.Module):
     """
 
     allowed: Tensor | None
+    _scan: bool | None = None
+    """Whether chains are computed in a tree: None means on devices other than CPUs. Tests set it."""
 
     def __init__(self, num_tags: int, allowed: Tensor | None = None) -> None:
         super().__init__()
@@ -89,6 +92,10 @@ class LinearChainCRF(nn.Module):
         with torch.autocast(emissions.device.type, enabled=False):
             start, end, transitions = self._scores(emissions, FORBIDDEN)
             emissions, _ = _centred(emissions, mask)
+            if self._in_a_tree(emissions):
+                steps, first = chain_scan.steps(emissions, mask, transitions), start + emissions[:, 0]
+                before, after = chain_scan.messages(steps, first, end, chain_scan.log_product)
+                return (before + after).log_softmax(2).masked_fill(~mask.unsqueeze(2), 0.0)
             last = _last(mask)
             alphas, incoming = _filter(emissions.permute(1, 2, 0), start, transitions)
             conditionals = _log_conditionals(alphas, incoming, transitions)
@@ -106,7 +113,9 @@ class LinearChainCRF(nn.Module):
         If the constraints allow no sequence of a row's length, its tags are -1 and its score -inf; if an emission is
         NaN, its tags are -1 and its score NaN.
         """
-        tags, score = best_path(self._chain(emissions, mask))
+        chain = self._chain(emissions, mask)
+        best = chain_scan.best_path if self._in_a_tree(emissions) else best_path
+        tags, score = best(chain)
         found = mask & (score > NEVER).unsqueeze(1)
         return tags[:, : mask.shape[1]].masked_fill(~found, -1), score
 
@@ -124,7 +133,11 @@ class LinearChainCRF(nn.Module):
 
     def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
         scores = self._scores(emissions, FORBIDDEN)
-        partition = _LogPartition.apply(emissions.permute(1, 2, 0).contiguous(), _last(mask), *scores)
+        if self._in_a_tree(emissions):
+            steps = chain_scan.steps(emissions, mask, scores.transitions)
+            partition = chain_scan.total(steps, scores.start + emissions[:, 0], scores.end)
+        else:
+            partition = _LogPartition.apply(emissions.permute(1, 2, 0).contiguous(), _last(mask), *scores)
         return torch.where(mask[:, 0], partition, 0.0)
 
     def _score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
@@ -136,6 +149,12 @@ class LinearChainCRF(nn.Module):
         self._check(emissions, mask)
         start, end, transitions = self._scores(emissions, NEVER)
         return padded_chain(emissions.to(start.dtype), mask, start, end, transitions)
+
+    def _in_a_tree(self, emissions: Tensor) -> bool:
+        """Whether a few operations on much are better than many on little: on a GPU, unless there are many tags."""
+        if self._scan is None:
+            return emissions.device.type != "cpu" and self.num_tags <= chain_scan.MOST_TAGS
+        return self._scan
 
     def _scores(self, emissions: Tensor, forbidden: float) -> Scores:
         """The parameters in the precision to compute in, constraints applied."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +15,14 @@ from torch import Tensor
 from mmkit.decoders.crf import LinearChainCRF
 
 NEVER = float("-inf")
+
+
+@pytest.fixture(scope="module", autouse=True, params=[False, True], ids=["steps", "tree"])
+def way(request) -> Iterator[None]:
+    """Everything holds step by step and in a tree."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinearChainCRF, "_scan", request.param)
+        yield
 
 
 def random_crf(num_tags: int, seed: int, constrained: bool = False, dtype: torch.dtype = torch.float64):
