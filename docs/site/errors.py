@@ -62,6 +62,7 @@ AREAS = {
     "training": "training",
     "wikidiverse": "WikiDiverse",
     "wikiperson": "WikiPerson",
+    "chat": "chat models: the package mmkit-chat",
     "dim": "the plugin mmkit-dim",
     "dwe": "the plugin mmkit-dwe",
     "formats": "the plugin mmkit-formats",

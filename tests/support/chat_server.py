@@ -1,4 +1,4 @@
-"""A chat server on this machine that does everything a server should not, and descriptions that are asked of it."""
+"""A chat server on this machine that does everything a server should not."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from mmkit.data.types import Entity
-from mmkit_dim.descriptions import EntityDescriptions
-
 KEY = "sk-very/secret+key"
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks the interface; an entity's name, the prompt's last word, says how it is treated: see `TREATMENTS`."""
+    """Speaks the interface; the prompt's last word, a name, says how it is treated: see `TREATMENTS`."""
 
     daemon_threads = True
 
@@ -151,17 +148,3 @@ TREATMENTS: dict[str, Treatment] = {
     "Long": always(lambda h: h.say("It is old. It is big. It has", "length")),
     "Thinking": always(lambda h: h.say("<think>Hmm, what is", "length")),
 }
-
-
-def entities(*names: str) -> list[Entity]:
-    return [Entity(f"Q{i}", name) for i, name in enumerate(names)]
-
-
-def describer(server: Server | str, **settings: Any) -> EntityDescriptions:
-    url = server if isinstance(server, str) else server.url
-    given = {"model": "m", "base_url": url, "prompt": "Introduce {name}", "retries": 1, "timeout": 60.0}
-    return EntityDescriptions(**{**given, **settings})
-
-
-def described(annotated: list[Entity]) -> list[str]:
-    return [x.description for x in annotated]

@@ -1,1 +1,15 @@
 """DIM for mmkit."""
+
+from __future__ import annotations
+
+from mmkit import moved
+
+MOVED = {
+    "mmkit_dim.answers": "mmkit_chat.answers",
+    "mmkit_dim.chat_server": "mmkit_chat.server",
+    "mmkit_dim.endpoint": "mmkit_chat.endpoint",
+    "mmkit_dim.local_model": "mmkit_chat.local_model",
+}
+"""What a module was called when chat models were part of this package → what it is called now."""
+
+moved.install(MOVED)

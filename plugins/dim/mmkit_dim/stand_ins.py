@@ -2,101 +2,44 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
     Blip2Processor,
     BlipImageProcessor,
-    LlamaConfig,
-    LlamaForCausalLM,
     OPTConfig,
-    PreTrainedTokenizerFast,
 )
 
 from mmkit.pretrained.networks import no_bars
-
-PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}assistant:"
-)
-
-_SPREAD = 0.3
-"""Standard deviation of the initial weights. With the usual 0.02, such a small network always gives the same answer."""
-
-_SMALL: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+from mmkit_chat.stand_ins import SMALL, SPREAD, small_tokenizer, special_tokens
 
 
 def save_blip2(folder: Path, seed: int, texts: Iterable[str]) -> None:
     """Save a random BLIP-2 with OPT. Its vocabulary is learned from `texts`."""
-    tokenizer = _tokenizer(texts)
+    tokenizer = small_tokenizer(texts)
     images = BlipImageProcessor(size={"height": 32, "width": 32})
     processor = Blip2Processor(images, tokenizer, num_query_tokens=4)
-    layers = {**_SMALL, "intermediate_size": 64, "initializer_range": _SPREAD}
+    layers = {**SMALL, "intermediate_size": 64, "initializer_range": SPREAD}
     opt = {
-        **_SMALL,
+        **SMALL,
         "ffn_dim": 64,
         "word_embed_proj_dim": 32,
         "max_position_embeddings": 256,
-        "init_std": _SPREAD,
+        "init_std": SPREAD,
     }
     config = Blip2Config(
         vision_config={**layers, "image_size": 32, "patch_size": 16},
         qformer_config={**layers, "vocab_size": len(tokenizer)},
-        text_config=OPTConfig(vocab_size=len(tokenizer), **opt, **_special(tokenizer)),
+        text_config=OPTConfig(vocab_size=len(tokenizer), **opt, **special_tokens(tokenizer)),
         num_query_tokens=4,
         image_token_index=tokenizer.get_vocab()[processor.image_token.content],
-        initializer_range=_SPREAD,
+        initializer_range=SPREAD,
     )
     with torch.random.fork_rng(devices=[]), no_bars():
         torch.manual_seed(seed)
         Blip2ForConditionalGeneration(config).save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def save_causal_lm(folder: Path, seed: int, texts: Iterable[str]) -> None:
-    """Save a random language model with a chat template. Its vocabulary is learned from `texts`."""
-    tokenizer = _tokenizer(texts)
-    tokenizer.chat_template = CHAT_TEMPLATE
-    config = LlamaConfig(
-        **_SMALL,
-        vocab_size=len(tokenizer),
-        intermediate_size=64,
-        max_position_embeddings=1024,
-        initializer_range=_SPREAD,
-        **_special(tokenizer),
-    )
-    with torch.random.fork_rng(devices=[]), no_bars():
-        torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def _special(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
-
-
-def _tokenizer(texts: Iterable[str], size: int = 400) -> PreTrainedTokenizerFast:
-    """A tokenizer of byte pairs, learned from `texts`. All ASCII characters are in its alphabet."""
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    special = [PAD, BEGIN, END, UNKNOWN]
-    alphabet = [*string.ascii_letters, *string.digits, *string.punctuation]
-    trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, bos_token=BEGIN, eos_token=END, unk_token=UNKNOWN
-    )

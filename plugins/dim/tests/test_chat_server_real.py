@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server import described, describer, entities
+from describing import described, describer, entities
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Example
 from mmkit.errors import DataError

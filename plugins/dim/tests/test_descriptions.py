@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Entity, Example
-from mmkit_dim.answers import Answer
+from mmkit_chat.answers import Answer
+from mmkit_chat.local_model import LocalModel
 from mmkit_dim.descriptions import EntityDescriptions
-from mmkit_dim.local_model import LocalModel
 from raising import raises
 
 NAMES = ["Jordan", "Amazon", "Ada Lovelace", "the river that runs through Paris"]
@@ -86,7 +84,7 @@ def without_template(model: str, folder: Path) -> str:
 def test_batches_give_what_transformers_gives_for_each_alone(model: str, tmp_path: Path, chat: bool) -> None:
     name = model if chat else without_template(model, tmp_path / "plain")
     annotated = annotate(local(name, prompt="Introduce {name}", parallel=3), entities(*NAMES))
-    expected = [Answer(direct_answer(name, f"Introduce {n}", 12), True).description() for n in NAMES]
+    expected = [Answer(direct_answer(name, f"Introduce {n}", 12), True).whole_sentences() for n in NAMES]
     assert [x.description for x in annotated] == expected
     assert len(set(expected)) == len(NAMES), "the name must make a difference"
 
@@ -101,15 +99,6 @@ def test_a_chat_template_gets_its_settings(model: str, tmp_path: Path) -> None:
         for s in ("brief", "long Paris")
     )
     assert one != other
-
-
-def test_an_answer_that_the_model_ends_is_no_truncated_one(model: str) -> None:
-    machine = LocalModel(model)
-    (answer,) = machine.ask(["Jordan"], 5)
-    assert answer.truncated
-    begun = machine.tokenizer(answer.text, add_special_tokens=False)["input_ids"]
-    machine.model.generation_config.eos_token_id = [begun[0], 2]  # now the first token ends it
-    assert machine.ask(["Jordan"], 5) == [Answer(machine.tokenizer.decode(begun[:1]))]
 
 
 def test_answers_are_stored_by_what_was_asked(model: str, asked: list[list[str]]) -> None:
@@ -179,7 +168,7 @@ def test_a_model_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_no_model_at_all_is_told() -> None:
     for backend in ("server", "local"):
-        with raises("dim.no-model"):
+        with raises("chat.no-model"):
             annotate(EntityDescriptions(backend=backend), entities("Jordan"))
 
 
@@ -201,34 +190,3 @@ def test_no_model_at_all_is_told() -> None:
 def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], code: str, says: str) -> None:
     with raises(code, match=says):
         EntityDescriptions("m", **settings)
-
-
-# Answers
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("Paris is big. It is old. It has", "Paris is big. It is old."),
-        ('He said "I am here." Then he', 'He said "I am here."'),
-        ("He met George W. Bush and J. R. Smith. After", "He met George W. Bush and J. R. Smith."),
-        ("It costs 3.5 million", "It costs 3.5 million"),
-        ("巴黎是首都。它很", "巴黎是首都。"),
-        ("Really?! Yes! And", "Really?! Yes!"),
-        ("All whole.", "All whole."),
-        ("<think>A. B is. C</think>\n It is big. It", "It is big."),
-        ("<think>Paris is big. It", ""),
-    ],
-)
-def test_a_truncated_answer_ends_with_its_last_whole_sentence(text: str, kept: str) -> None:
-    assert Answer(text, truncated=True).description() == kept
-
-
-@given(st.text("aB. !?\n\"')", max_size=40))
-def test_a_description_is_a_beginning_of_the_answer(text: str) -> None:
-    whole = Answer(text).description()
-    cut = Answer(text, truncated=True).description()
-    assert whole == text.strip()
-    assert whole.startswith(cut)
-    assert bool(cut) == bool(whole)
-    assert Answer(cut, truncated=True).description() == cut

@@ -75,8 +75,8 @@ def search(folder: Path, kind: str) -> Target:
 def chat(folder: Path, _: str) -> Target:
     """A chat server's answer."""
     from fuzzing.servers import Answering
-    from mmkit_dim.chat_server import ChatServer
-    from mmkit_dim.endpoint import Endpoint
+    from mmkit_chat.endpoint import Endpoint
+    from mmkit_chat.server import ChatServer
 
     message = {"role": "assistant", "content": "Paris is a city. It is old."}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}

@@ -13,9 +13,9 @@ import pytest
 
 from hostile_server import Answer, Handler, HostileServer, drip, drip_headers, without_end
 from mmkit.annotators.base import Failed
-from mmkit_dim import chat_server
-from mmkit_dim.chat_server import ChatServer
-from mmkit_dim.endpoint import Endpoint
+from mmkit_chat import client
+from mmkit_chat.endpoint import Endpoint
+from mmkit_chat.server import ChatServer
 from raising import raises
 
 KEY = "sk-secret"
@@ -76,7 +76,7 @@ def test_without_an_address_in_the_environment_the_key_is_openais(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert Endpoint.of(None).authorization == f"Bearer {KEY}"
     server.answer = lambda handler: handler.send(401, b"{}")
-    with raises("dim.chat-server", match="does not accept the key") as refused:
+    with raises("chat.server", match="does not accept the key") as refused:
         ask(server)
     assert "is sent only if OPENAI_BASE_URL is" in refused.value.hint
     assert "authorization" not in server.headers[0]
@@ -100,7 +100,7 @@ def test_a_redirect_is_not_followed(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
     server.answer = lambda handler: handler.send(status, b"", Location=f"{elsewhere.url}/v1/chat/completions")
-    with raises("dim.chat-server", match="redirects to another address"):
+    with raises("chat.server", match="redirects to another address"):
         ask(server)
     assert elsewhere.headers == []
 
@@ -153,7 +153,7 @@ def packed(handler: Handler) -> None:
 def test_an_answer_is_of_bounded_size(
     server: HostileServer, form: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_server, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(client, "MOST_BYTES", 1_000_000)
     server.answer = form
     assert ask(server) == [Failed("the answer is too long")]
 

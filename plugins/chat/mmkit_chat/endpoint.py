@@ -50,7 +50,7 @@ class Endpoint:
                 "the key has characters that are not allowed in a key",
                 where=f"${KEY}",
                 hint="copy it again",
-                code="dim.server-key",
+                code="chat.key",
             )
         if parts.username is not None:
             user, password = unquote(parts.username), unquote(parts.password or "")
@@ -67,7 +67,7 @@ class Endpoint:
                 "this server needs a key",
                 where=PUBLIC,
                 hint=f"set {KEY}, or put the address of another server into {URL}",
-                code="dim.no-server-key",
+                code="chat.no-key",
             )
         shown_by_length = tuple(sorted({s for s in secrets if s}, key=len, reverse=True))
         named, withheld = is_named(given, URL, PUBLIC), bool(key) and authorization is None
@@ -99,6 +99,6 @@ def split_url(url: str) -> SplitResult:
         raise MMKitError(
             "the chat server's address is not a web address",
             hint=f"give one like {PUBLIC}, as base_url or ${URL}",
-            code="dim.server-address",
+            code="chat.address",
         )
     return parts

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from chat_server import KEY, Server, describer, entities
-from mmkit.annotators.run import annotate
+from asking import ask, chat_model
+from chat_server import KEY, Server
+from mmkit.annotators.base import Failed
 from mmkit.errors import MMKitError
-from mmkit_dim.descriptions import EntityDescriptions
-from mmkit_dim.endpoint import Endpoint
+from mmkit_chat.endpoint import Endpoint
+from mmkit_chat.model import ChatModel
 from raising import raises
 
 pytestmark = pytest.mark.usefixtures("own_environment")
@@ -37,13 +38,15 @@ def test_the_key_is_never_shown_even_if_the_server_repeats_it(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    annotator = describer(server, parallel=1)
+    model = chat_model(server, parallel=1)
     with caplog.at_level(logging.DEBUG), pytest.raises(MMKitError, match=r"\*\*\*") as caught:
-        annotate(annotator, entities("Paris", name))
+        failed = model.ask(["Paris", name])[1]
+        assert isinstance(failed, Failed)
+        raise MMKitError(failed.reason)
     assert server.seen[0][1]["authorization"] == f"Bearer {KEY}"
     said = _everything_said(caught.value, caplog, tmp_path / "cache")
     assert "127.0.0.1" in said
-    for text in (said, annotator.fingerprint(), repr(Endpoint.of(server.url)), str(annotator.failures)):
+    for text in (said, str(model.identity()), repr(Endpoint.of(server.url)), str(vars(model))):
         assert KEY not in text
 
 
@@ -51,16 +54,16 @@ def test_credentials_within_the_address_are_sent_and_never_shown(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("://", "://ann:pass%2Fword@"))
-    with caplog.at_level(logging.DEBUG), raises("dim.chat-server", match="Basic") as caught:
-        annotate(describer(server, base_url=None), entities("Locked"))
+    with caplog.at_level(logging.DEBUG), raises("chat.server", match="Basic") as caught:
+        ask(server, "Locked", base_url=None)
     assert server.seen[0][1]["authorization"] == "Basic YW5uOnBhc3Mvd29yZA=="
     said = _everything_said(caught.value, caplog, tmp_path / "cache")
     assert not [secret for secret in ("pass%2Fword", "pass/word", "YW5uOnBhc3Mvd29yZA==") if secret in said]
 
 
 def test_a_recipe_may_not_hold_credentials() -> None:
-    with raises("dim.credentials") as caught:
-        EntityDescriptions("m", base_url="https://ann:secret@host/v1")
+    with raises("chat.credentials") as caught:
+        ChatModel("m", base_url="https://ann:secret@host/v1")
     assert "secret" not in str(caught.value)
 
 
@@ -68,20 +71,20 @@ def test_a_recipe_may_not_hold_credentials() -> None:
     "url", ["host:secret/v1", "ftp://secret/v1", "http://", "http://[secret", "http://a:secret"]
 )
 def test_an_address_that_is_none_is_told_without_repeating_it(url: str) -> None:
-    with raises("dim.server-address") as caught:
+    with raises("chat.address") as caught:
         Endpoint.of(url)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_openai_without_a_key_is_told_before_anything_is_sent() -> None:
-    with raises("dim.no-server-key"):
-        annotate(EntityDescriptions("m"), entities("Paris"))
+    with raises("chat.no-key"):
+        ChatModel("m").prepare()
 
 
 def test_a_key_with_odd_characters_is_told_without_repeating_it(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sécret")
-    with raises("dim.server-key") as caught:
-        annotate(describer(server), entities("Paris"))
+    with raises("chat.key") as caught:
+        ask(server, "Paris")
     assert "sécret" not in str(caught.value)

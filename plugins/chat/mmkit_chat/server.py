@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +14,9 @@ from openai.types.chat import ChatCompletionUserMessageParam
 from mmkit.access.network import check_network
 from mmkit.annotators.base import Failed
 from mmkit.errors import MMKitError
-from mmkit_dim.answers import Answer
-from mmkit_dim.endpoint import KEY, URL, Endpoint
+from mmkit_chat.answers import Answer
+from mmkit_chat.client import BoundedClient, MalformedError, Pace
+from mmkit_chat.endpoint import KEY, URL, Endpoint
 
 _HOPELESS = {
     401: ("the server does not accept the key", f"check that {KEY} holds the server's key"),
@@ -37,9 +37,6 @@ _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
 """Names of the HTTP client's exceptions for failed connections. The `openai` package can use several clients."""
 
 _REASON_LENGTH = 200
-
-MOST_BYTES = 8_000_000
-"""The largest size of an answer, uncompressed."""
 
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What the client raises if an answer does not have the form of a chat answer."""
@@ -76,7 +73,7 @@ class ChatServer:
         check_network(endpoint.url)
         self.endpoint, self.model, self.settings = endpoint, model, settings
         self.parallel, self.retries, self.timeout = parallel, retries, timeout
-        self._pace = _Pace(requests_per_minute)
+        self._pace = Pace(requests_per_minute)
         self._in_vain = 0
 
     def ask(self, prompts: Sequence[str]) -> list[Answer | Failed]:
@@ -115,7 +112,7 @@ class ChatServer:
             base_url=self.endpoint.url,
             max_retries=self.retries,
             timeout=self.timeout,
-            http_client=_Client(
+            http_client=BoundedClient(
                 event_hooks={"request": [self._pace]}, follow_redirects=False, most_seconds=self.timeout
             ),
         )
@@ -184,53 +181,8 @@ class ChatServer:
 
     def _stop(self, what: str, hint: str) -> MMKitError:
         return MMKitError(
-            what, where=f"{self.endpoint.url}, model {self.model!r}", hint=hint, code="dim.chat-server"
+            what, where=f"{self.endpoint.url}, model {self.model!r}", hint=hint, code="chat.server"
         )
-
-
-class MalformedError(openai.OpenAIError):
-    """An answer in the wrong form. It derives from the client's own errors, so that the client does not catch it."""
-
-
-class _Client(openai.DefaultAsyncHttpxClient):
-    """Limits the time and size of whole answers. The client's own timeout starts again with each byte."""
-
-    def __init__(self, *, most_seconds: float, **options: Any) -> None:
-        super().__init__(**options)
-        self._most_seconds = most_seconds
-
-    async def send(self, request: Any, **options: Any) -> Any:
-        """The response with its body. Raises `MalformedError` if it is too long, `APITimeoutError` if too slow."""
-        body = bytearray()
-        try:
-            with anyio.fail_after(self._most_seconds):
-                response = await super().send(request, **{**options, "stream": True})
-                try:
-                    async for chunk in response.aiter_bytes():
-                        body += chunk
-                        if len(body) > MOST_BYTES:
-                            raise MalformedError("the answer is too long")
-                finally:
-                    await response.aclose()
-        except TimeoutError:
-            raise openai.APITimeoutError(request=request) from None
-        of_the_wire = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(name, value) for name, value in response.headers.items() if name not in of_the_wire]
-        return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
-
-
-class _Pace:
-    """A hook that delays requests, so that they are sent evenly and at most `per_minute` in a minute."""
-
-    def __init__(self, per_minute: float | None) -> None:
-        self._interval = 60 / per_minute if per_minute else 0.0
-        self._next = 0.0
-
-    async def __call__(self, request: object) -> None:
-        now = time.monotonic()
-        start = max(now, self._next)
-        self._next = start + self._interval
-        await anyio.sleep(start - now)
 
 
 def _answer(completion: Any) -> Answer:
@@ -243,7 +195,7 @@ def _answer(completion: Any) -> Answer:
     if not isinstance(text, str):
         raise MalformedError("the answer has no text")
     answer = Answer(text, ended == "length")
-    if not answer.description() and not answer.truncated:
+    if not answer.without_thoughts() and not answer.truncated:
         raise MalformedError("the answer's text is empty")
     return answer
 

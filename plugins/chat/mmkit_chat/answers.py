@@ -1,4 +1,4 @@
-"""The answer of a language model, and the description that it gives an entity."""
+"""The answer of a language model, and what of it is its text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ class Answer:
     text: str
     truncated: bool = False
 
-    def description(self) -> str:
-        """The text, without surrounding spaces and without the thoughts of a reasoning model before it.
+    def without_thoughts(self) -> str:
+        """The text, without surrounding spaces and without the thoughts of a reasoning model before it."""
+        return _THOUGHTS.sub("", self.text, count=1).strip()
 
-        A truncated text is cut after its last complete sentence. If it has none, it stays as it is.
+    def whole_sentences(self) -> str:
+        """The text without thoughts; if it is truncated, up to its last complete sentence.
+
+        A truncated text without a complete sentence stays as it is.
         """
-        text = _THOUGHTS.sub("", self.text, count=1).strip()
+        text = self.without_thoughts()
         if not self.truncated:
             return text
         ends = [found.end() for found in _SENTENCE_END.finditer(text)]

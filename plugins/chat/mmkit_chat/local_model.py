@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from mmkit.annotators.pretrained import annotators_model
 from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
-from mmkit_dim.answers import Answer
+from mmkit_chat.answers import Answer
 
 
 def language_model(name: str, revision: str | None = None) -> Pretrained:

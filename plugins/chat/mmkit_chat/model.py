@@ -1,0 +1,203 @@
+"""`ChatModel`: a chat model as the settings of a part name it, on a server or on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmkit.annotators.base import Failed
+from mmkit.annotators.pretrained import check_available, model_identity
+from mmkit.errors import MMKitError, PartError
+
+if TYPE_CHECKING:
+    from mmkit_chat.answers import Answer
+    from mmkit_chat.local_model import LocalModel
+    from mmkit_chat.server import ChatServer
+
+MODEL = "OPENAI_MODEL"
+"""The environment variable with the name of the server's model, if a recipe names none."""
+
+Backend = Literal["server", "local"]
+
+
+class ChatModel:
+    """Asks a chat model: one on a server with the OpenAI-compatible interface, or one on this machine.
+
+    A part of a plugin takes these settings in its constructor and hands them over. Nothing is loaded or contacted
+    before `prepare`. A part puts `identity` into its fingerprint, and calls `check_there` and `check_computable` in its
+    own methods of these names.
+
+    The key comes only from $OPENAI_API_KEY. It is sent only to the server that $OPENAI_BASE_URL names, or to OpenAI's
+    own if that is not set. A server that only a recipe's `base_url` names gets no key.
+
+    Args:
+        model: the server's name for the model, by default $OPENAI_MODEL. For a local model, its name on the Hub or a
+            folder.
+        backend: "server" or "local".
+        revision: the revision of a local model on the Hub.
+        max_tokens: the largest number of tokens of an answer.
+        temperature: 0 for greedy decoding. None: the server's default.
+        seed: for servers that sample words. None: no seed is sent.
+        chat_template_kwargs: given to the model's chat template.
+        parallel: the most requests that run at the same time; for a local model, the batch size.
+        base_url: the address of the server. Default: $OPENAI_BASE_URL, or OpenAI's own server.
+        requests_per_minute: the most requests in a minute. None: no limit.
+        retries: how often a request is repeated if the server is overloaded or broken, or its answer is malformed.
+        timeout: seconds to wait for a complete answer.
+        part: the name of the part that asks, for messages.
+
+    Raises `PartError` for settings that cannot work, and for credentials in `base_url`, which must not be written into
+    runs.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        backend: Backend = "server",
+        *,
+        revision: str | None = None,
+        max_tokens: int = 256,
+        temperature: float | None = 0.0,
+        seed: int | None = 0,
+        chat_template_kwargs: dict[str, Any] | None = None,
+        parallel: int = 8,
+        base_url: str | None = None,
+        requests_per_minute: float | None = None,
+        retries: int = 5,
+        timeout: float = 60.0,
+        part: str = "",
+    ) -> None:
+        self._name, self.backend, self.revision, self.part = model, backend, revision, part
+        self.max_tokens, self.temperature, self.seed = max_tokens, temperature, seed
+        self.chat_template_kwargs = chat_template_kwargs
+        self.parallel, self.base_url = parallel, base_url
+        self.requests_per_minute, self.retries, self.timeout = requests_per_minute, retries, timeout
+        self._local: LocalModel | None = None
+        self._server: ChatServer | None = None
+        self._check()
+
+    def _check(self) -> None:
+        if self.backend == "local" and self.temperature:
+            raise PartError(
+                "a local model always uses greedy decoding",
+                hint="set temperature = 0, or use a server",
+                code="part.setting",
+            )
+        numbers = {"max_tokens": self.max_tokens, "parallel": self.parallel, "timeout": self.timeout}
+        for name, number in numbers.items():
+            if number <= 0:
+                raise PartError(f"{name} must be more than 0, not {number}", code="part.setting")
+        if self.retries < 0 or (self.requests_per_minute is not None and self.requests_per_minute <= 0):
+            raise PartError(
+                "retries must not be negative, and requests_per_minute must be more than 0",
+                code="part.setting",
+            )
+        if self.base_url and "@" in self.base_url:
+            raise PartError(
+                "base_url contains credentials, and recipes are copied into runs",
+                hint="leave base_url out, and put the whole address into OPENAI_BASE_URL",
+                code="chat.credentials",
+            )
+
+    @property
+    def name(self) -> str:
+        """The name of the model. Raises `MMKitError` if neither the recipe nor the environment gives it."""
+        name = self._name or (os.environ.get(MODEL, "") if self.backend == "server" else "")
+        if not name:
+            raise MMKitError(
+                "no language model is given",
+                where=self.part,
+                hint=f"set `model`, or ${MODEL}",
+                code="chat.no-model",
+            )
+        return name
+
+    @property
+    def batch_size(self) -> int:
+        """How many prompts are worth giving to `ask` at once.
+
+        On a server these are several for each request that runs, so that few requests wait for the slowest of a batch.
+        """
+        return self.parallel if self.backend == "local" else 4 * self.parallel
+
+    def identity(self) -> dict[str, Any]:
+        """All that answers depend on besides the prompt: the model and how it decodes, but not the server's address.
+
+        It is JSON, for fingerprints. Raises `MMKitError` if no model is named.
+        """
+        local = self.backend == "local"
+        return {
+            "backend": self.backend,
+            "model": model_identity(self.name) if local else self.name,
+            "revision": self.revision if local else None,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": None if local else self.seed,
+            "chat_template_kwargs": self.chat_template_kwargs,
+        }
+
+    def check_there(self) -> None:
+        """Raise `PartError` if the model is a folder that is not there, or lacks files."""
+        if self.backend == "local":
+            from mmkit_chat.local_model import language_model
+
+            model = language_model(self.name, self.revision)
+            model.check(*model.needs)
+
+    def check_computable(self) -> None:
+        """Raise `MMKitError` if nothing could be asked: no model or server is named, a key or a local model is missing.
+
+        Contacts no server but the Hub.
+        """
+        if self.backend == "local":
+            from mmkit_chat.local_model import language_model
+
+            check_available(language_model(self.name, self.revision))
+            return
+        from mmkit_chat.endpoint import Endpoint
+
+        Endpoint.of(self.base_url)
+        _ = self.name
+
+    def prepare(self, device: str = "cpu") -> None:
+        """Load the local model, or make the server's client, unless an earlier call did."""
+        if self.backend == "local" and self._local is None:
+            from mmkit_chat.local_model import LocalModel
+
+            self._local = LocalModel(self.name, self.revision, device, self.chat_template_kwargs)
+        if self.backend == "server" and self._server is None:
+            from mmkit_chat.endpoint import Endpoint
+            from mmkit_chat.server import ChatServer
+
+            self._server = ChatServer(
+                Endpoint.of(self.base_url),
+                self.name,
+                self._settings(),
+                parallel=self.parallel,
+                requests_per_minute=self.requests_per_minute,
+                retries=self.retries,
+                timeout=self.timeout,
+            )
+
+    def ask(self, prompts: Sequence[str]) -> Sequence[Answer | Failed]:
+        """An answer to each prompt, or why there is none. `prepare` comes first.
+
+        Raises `MMKitError` for errors that every further prompt would have, too (see `ChatServer.ask`).
+        """
+        if self._local is not None:
+            return self._local.ask(prompts, self.max_tokens)
+        assert self._server is not None, "prepare() comes first"
+        return self._server.ask(prompts)
+
+    def _settings(self) -> dict[str, Any]:
+        """The fields of a request besides model and prompt."""
+        settings = {"max_tokens": self.max_tokens, "temperature": self.temperature, "seed": self.seed}
+        extra = self.chat_template_kwargs and {"chat_template_kwargs": self.chat_template_kwargs}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return {**given, **({"extra_body": extra} if extra else {})}
+
+
+def plain(text: str) -> str:
+    """`text` on one line, and as valid Unicode, for a prompt."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode()
