@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmkit.batch import Batch, States
 from mmkit.data.types import Entity, Example, GoldRank, Image, Prediction, TextView
-from mmkit.decoders.abilities import RanksGold
+from mmkit.decoders.abilities import AnswersTogether, RanksGold
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.cut import Cut
@@ -195,18 +195,33 @@ class Model(nn.Module):
     def predict(self, batch: Batch) -> list[Prediction]:
         """Predictions for a batch that is on the model's device; call it in evaluation mode."""
         with torch.inference_mode():
-            return self.decoder.decode(self.states(batch), batch, **self._asked_for("decode"))
+            return self.answers(self.states(batch), batch)[0]
 
     def predict_and_rank(
         self, batch: Batch, gold: Sequence[Example]
     ) -> tuple[list[Prediction], list[GoldRank | None]]:
         """`predict`, and the ranks of the gold entities in `gold` if the decoder ranks, from one forward pass."""
         with torch.inference_mode():
-            states = self.states(batch)
-            predictions = self.decoder.decode(states, batch, **self._asked_for("decode"))
-            if not isinstance(self.decoder, RanksGold):
-                return predictions, [None] * len(predictions)
-            return predictions, list(self.decoder.rank(states, gold))
+            return self.answers(self.states(batch), batch, gold)
+
+    def answers(
+        self, states: States, batch: Batch, gold: Sequence[Example] | None = None
+    ) -> tuple[list[Prediction], list[GoldRank | None]]:
+        """Predictions from the states of a batch, and the ranks of the entities in `gold`, if they are asked for.
+
+        The batch needs no inputs where the decoder kept the states (see `AnswersTogether`).
+        """
+        decoder = self.decoder
+        first = isinstance(decoder, AnswersTogether)  # one search finds ranks and predictions
+        ranks = self._ranks(states, gold) if first else []
+        predictions = decoder.decode(states, batch, **self._asked_for("decode"))
+        return predictions, (ranks if first else self._ranks(states, gold)) or [None] * len(batch)
+
+    def _ranks(self, states: States, gold: Sequence[Example] | None) -> list[GoldRank | None]:
+        """Empty if the decoder does not rank, or nobody asks."""
+        if gold is None or not isinstance(self.decoder, RanksGold):
+            return []
+        return list(self.decoder.rank(states, gold))
 
     def inspect(self, batch: Batch) -> tuple[list[Prediction], list[dict[str, Table]]]:
         """`predict`, and the tables of the parts that show what they did, from one forward pass.

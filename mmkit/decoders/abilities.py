@@ -25,6 +25,22 @@ class RanksGold(Protocol):
 
 
 @runtime_checkable
+class AnswersTogether(Protocol):
+    """A decoder to which many examples cost less together: an answer reads the whole knowledge base, for instance.
+
+    States that it keeps are collected over several batches and joined. `rank`, if the evaluation asks for it, is then
+    called before `decode`, with the same states, and `decode` gets a batch of examples without inputs.
+    """
+
+    def kept(self, states: States) -> States | None:
+        """The tensors `[B, ...]` that `decode` and `rank` read, of the same shape in every batch but for B.
+
+        None if each batch is to be answered at once.
+        """
+        ...
+
+
+@runtime_checkable
 class ScoresLabels(Protocol):
     """A decoder whose scores of labels another model can read, through `mmkit.run.v1`."""
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from mmkit.cache import cache_dir
-from mmkit.decoders.search import best_first, check_finite, cosine
+from mmkit.decoders.cosines import best_first, check_finite, cosine
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.errors import MMKitError, PartError
 from mmkit.files import crc32_of, explained, read_json, written_once

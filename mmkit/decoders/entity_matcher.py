@@ -261,6 +261,15 @@ class EntityMatcher(Decoder):
 
     # prediction
 
+    def kept(self, states: States) -> States | None:
+        """The vectors that are compared by cosine: many of them read the knowledge base once, together.
+
+        A subclass may decode from other states, so it is not asked to.
+        """
+        if not isinstance(self._ranking, CosineRanking) or type(self).decode is not EntityMatcher.decode:
+            return None
+        return States({self._vectors[0]: states[self._vectors[0]]})
+
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """Ranked entities for each example; see the class."""
         base, examples = self.knowledge, batch.examples
@@ -285,7 +294,8 @@ class EntityMatcher(Decoder):
         device = next(iter(states.tensors.values())).device
         gold = torch.tensor([self._gold_row(example) for example in examples], device=device)
         rows = self._listed_rows(examples, device)
-        overall = self._ranking.overall(states, gold, self.top)
+        listing = not all(example.candidates for example in examples)
+        overall = self._ranking.overall(states, gold, self.top, listing=listing)
         _, among = self._ranking.listed(states, rows, gold)
         has_gold = ((rows == gold[:, None]) & (rows != NONE)).any(1)
         found = zip(overall.tolist(), among.tolist(), has_gold.tolist(), examples, strict=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmkit.batch import Features, States
 from mmkit.decoders.approximate import ApproximateIndex
-from mmkit.decoders.search import rank_among, search
+from mmkit.decoders.search import Found, rank_among, search
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
 from mmkit.errors import DataError
@@ -35,10 +35,10 @@ class Ranking(Protocol):
         """Scores and rows of each query's best entities `[B, count]`, best first (fewer if there are fewer)."""
         ...
 
-    def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
+    def overall(self, states: States, gold: Tensor, count: int, *, listing: bool = False) -> Tensor:
         """`[B]`: 1 + the number of other entities that score at least as high as the gold one, or 0 if unknown.
 
-        `count` is the `count` of `best`.
+        `count` is the `count` of `best`; `listing` says whether that is called with the same states afterwards.
         """
         ...
 
@@ -64,17 +64,23 @@ class CosineRanking:
         self.features, self.scorer, self.search = features, scorer, search
         self._state = scorer.vectors[0]
         self._index: tuple[int, ApproximateIndex] | None = None
+        self._last: tuple[weakref.ref[States], int, Found] | None = None
 
     def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
         if self.asks_faiss:
             scores, rows = self._found(self._query(states), count)
             return scores[:, :count], rows[:, :count]
-        found = search(self._query(states), self.features, count)
+        if self._last is not None and self._last[0]() is states and self._last[1] == count:
+            found = self._last[2]
+        else:
+            found = search(self._query(states), self.features, count)
         return found.scores, found.rows
 
-    def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
+    def overall(self, states: States, gold: Tensor, count: int, *, listing: bool = False) -> Tensor:
         if not self.asks_faiss:
-            return search(self._query(states), self.features, 0, gold).rank
+            found = search(self._query(states), self.features, count if listing else 0, gold)
+            self._last = (weakref.ref(states), count, found) if listing else None
+            return found.rank
         scores, rows = self._found(self._query(states), count)
         hit = rows == gold[:, None].to(rows.device)
         own = torch.where(hit, scores, torch.inf).amin(1, keepdim=True)
@@ -82,9 +88,15 @@ class CosineRanking:
         return torch.where(hit.any(1), ranks, 0)  # a gold entity that is not among those found has no rank
 
     def listed(self, states: States, rows: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+        size = max(1, CELLS // max(1, rows.shape[1] * self.features.dim))
+        parts = zip(self._query(states).split(size), rows.split(size), gold.split(size), strict=True)
+        scores, ranks = zip(*(self._listed(*part) for part in parts), strict=True)
+        return torch.cat(scores), torch.cat(ranks)
+
+    def _listed(self, query: Tensor, rows: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
         candidates, own = self.features.gather(rows.clamp(min=0)), self.features.gather(gold.clamp(min=0))
         is_gold = (rows == gold[:, None]) & (rows != NONE)
-        scores, ranks = rank_among(self._query(states), candidates, rows != NONE, own, is_gold)
+        scores, ranks = rank_among(query, candidates, rows != NONE, own, is_gold)
         return scores, torch.where(gold == NONE, 0, ranks)
 
     def unit(self, score: float) -> float:
@@ -128,7 +140,7 @@ class ScoredRanking:
         return order.values[:, :count], rows.gather(1, order.indices)[:, :count]
 
     @torch.no_grad()
-    def overall(self, states: States, gold: Tensor, count: int) -> Tensor:
+    def overall(self, states: States, gold: Tensor, count: int, *, listing: bool = False) -> Tensor:
         if self._asks_faiss:
             ranks = torch.zeros_like(gold)  # of a gold entity that is not among those found
         else:

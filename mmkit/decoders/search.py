@@ -2,27 +2,21 @@
 
 Exact means: what float64 arithmetic on the stored, rounded features gives. Products are computed in float32; where
 its rounding could matter for the outcome, the few entities in question are compared again in float64.
-A zero vector has the cosine 0 with everything. Cosines that float64 cannot distinguish (`TIE`) are equal.
+A zero vector has the cosine 0 with everything. Cosines that float64 cannot distinguish are equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmkit.encoders.entity_features import EntityFeatures, KeepsNorms, norms
-from mmkit.errors import DataError
+from mmkit.decoders import cosines as limits
+from mmkit.decoders.cosines import TIE, Block, Wanted, best_first, blocks_of, check_finite, cosine
+from mmkit.decoders.sweep import sweep
+from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.ops.precision import full_float32
-
-CELLS = 1 << 25
-"""Numbers in a block of features, and in its scores: 128 MB each in float32."""
-TIE = 8 * 2.0**-52
-"""Relative; some roundings of float64."""
-ROUNDING = 2.0**-24
-"""Of float32, relative."""
 
 
 class Found(NamedTuple):
@@ -38,25 +32,53 @@ class Found(NamedTuple):
 
 
 @torch.no_grad()
-def search(query: Tensor, entities: EntityFeatures, k: int, gold: Tensor | None = None) -> Found:
+def search(
+    query: Tensor,
+    entities: EntityFeatures,
+    k: int,
+    gold: Tensor | None = None,
+    *,
+    waiting: bool | None = None,
+) -> Found:
     """The `k` entities nearest to each `query [B, D]`, and the ranks of the rows `gold [B]` (-1 for none).
 
-    Computes on the query's device: blocks on other devices are copied there one by one. With `k` = 0 it only ranks.
-    Raises `DataError` for features that are not finite.
+    Computes on the query's device: blocks on other devices are copied there one by one. The whole knowledge base is
+    read once, so many queries together cost less. With `k` = 0 it only ranks. `waiting` says whether each block is
+    looked at before the next one is computed: on a CPU, where that costs nothing, or by default only there. The result
+    is the same. Raises `DataError` for features that are not finite.
     """
     k = min(k, len(entities))
+    if waiting is None:
+        waiting = query.device.type == "cpu"
     with full_float32(query.device):
-        wanted = _Wanted.of(query, gold, entities)
-        best = _Best.none(len(query), query.device)
-        above = torch.zeros(len(query), dtype=torch.long, device=query.device)
-        for block in _blocks(entities, len(query), query.device):
-            scores = wanted.scores(block)
-            if k:
-                best = best.merged(wanted, scores, block, k)
-            if gold is not None:
-                above += wanted.outranking(scores, block)
+        wanted = Wanted.of(query, gold, entities)
+        if waiting:
+            cosines, rows, above = _block_by_block(wanted, entities, k, gold is not None)
+        else:
+            blocks = blocks_of(entities, len(query), query.device)
+            cosines, rows, above, sure = sweep(wanted, blocks, entities, k, gold is not None)
+            again = (~sure).nonzero().squeeze(1)
+            if len(again):
+                found = _block_by_block(wanted.some(again), entities, k, gold is not None)
+                cosines[again], rows[again], above[again] = found
         above = torch.where(wanted.dead, len(entities) - 1, above)
-        return Found(best.cosines.float(), best.rows, torch.where(wanted.gold < 0, 0, 1 + above))
+        return Found(cosines.float(), rows, torch.where(wanted.gold < 0, 0, 1 + above))
+
+
+def _block_by_block(
+    wanted: Wanted, entities: EntityFeatures, k: int, ranking: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines and rows `[B, k]` of the nearest, and how many outrank the gold one `[B]`."""
+    device = wanted.query.device
+    best = _Best.none(len(wanted.query), device)
+    above = torch.zeros(len(wanted.query), dtype=torch.long, device=device)
+    for block in blocks_of(entities, len(wanted.query), device):
+        scores = wanted.scores(block)
+        if k:
+            best = best.merged(wanted, scores, block, k)
+        if ranking:
+            above += _outranking(wanted, scores, block)
+    return best.cosines, best.rows, above
 
 
 @torch.no_grad()
@@ -70,7 +92,7 @@ def rank_among(
     -inf. Raises `DataError` for features that are not finite.
     """
     _, C, D = candidates.shape
-    rows = max(1, CELLS // (4 * max(1, C * D)))  # float64 takes memory
+    rows = max(1, limits.CELLS // (4 * max(1, C * D)))  # float64 takes memory
     parts = zip(query.split(rows), candidates.split(rows), strict=True)
     cosines = torch.cat([cosine(q.unsqueeze(1), c) for q, c in parts])
     own = cosine(query, gold).unsqueeze(1)
@@ -80,95 +102,18 @@ def rank_among(
     return cosines.masked_fill(~valid, float("-inf")).float(), 1 + above.sum(1)
 
 
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosines in float64 along the last dimension; the others are broadcast. 0 if a vector is zero."""
-    a, b = a.double(), b.double()
-    norms = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
-    return (a * b).sum(-1) / torch.where(norms == 0, 1.0, norms)
-
-
-def best_first(cosines: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The `k` best of float64 `cosines [B, n]` and their `rows`, in order; equal cosines by row."""
-    by_row = rows.argsort(dim=1)
-    cosines, rows = cosines.gather(1, by_row), rows.gather(1, by_row)
-    order = cosines.div(TIE).round_().argsort(dim=1, descending=True, stable=True)[:, :k]
-    return cosines.gather(1, order), rows.gather(1, order)
-
-
-def check_finite(x: Tensor, whose: str) -> None:
-    """Raise `DataError` for features that are not finite."""
-    if not x.isfinite().all():
-        raise DataError(
-            f"features {whose} are not finite",
-            hint="check the encoder's features of these texts or images",
-            code="features.not-finite",
-        )
-
-
-class _Block(NamedTuple):
-    """Consecutive entities."""
-
-    first: int
-    features: Tensor
-    """`[n, D]`, float32"""
-    norm: Tensor
-    """`[n]`"""
-
-
-class _Wanted(NamedTuple):
-    """Queries, and the values that a block of entities is compared with."""
-
-    query: Tensor
-    unit: Tensor
-    """The queries at length 1, `[B, D]`."""
-    dead: Tensor
-    """Queries that are zero vectors `[B]`: nothing is nearer to them than anything else."""
-    gold: Tensor
-    own: Tensor
-    """The gold entities' cosines `[B, 1]`, float64; inf if nothing is to be compared."""
-
-    @classmethod
-    def of(cls, query: Tensor, gold: Tensor | None, entities: EntityFeatures) -> _Wanted:
-        check_finite(query, "of a query")
-        norm = torch.linalg.vector_norm(query.double(), dim=1, keepdim=True)
-        dead = norm.squeeze(1) == 0
-        unit = (query / torch.where(norm == 0, 1.0, norm)).float()
-        if gold is None:
-            gold = torch.full((len(query),), -1, device=query.device)
-        own = cosine(query, entities.gather(gold.clamp(min=0)).to(query.device))
-        check_finite(own, "of a gold entity")
-        own = torch.where((gold < 0) | dead, torch.inf, own)
-        return cls(query, unit, dead, gold, own.unsqueeze(1))
-
-    @property
-    def error(self) -> float:
-        """The largest error of a cosine in float32: a sum of D products, a norm, and a few roundings."""
-        return (1.5 * self.query.shape[1] + 16) * ROUNDING
-
-    def scores(self, block: _Block) -> Tensor:
-        """Cosines `[B, n]` in float32; 0 for zero vectors."""
-        return (self.unit @ block.features.t()).mul_(
-            torch.where(block.norm == 0, 1.0, block.norm).reciprocal()
-        )
-
-    def cosines(self, block: _Block, query: Tensor, row: Tensor) -> Tensor:
-        """Cosines `[P]` in float64 of pairs of a query and a row of the block, each `[P]`."""
-        size = max(1, CELLS // (8 * block.features.shape[1]))
-        pairs = zip(query.split(size), row.split(size), strict=True)
-        return torch.cat([cosine(self.query[q], block.features[r]) for q, r in pairs])
-
-    def outranking(self, scores: Tensor, block: _Block) -> Tensor:
-        """How many rows of the block, without the gold one, are at least as near as it `[B]`. Changes `scores`."""
-        zero = (block.norm == 0).nonzero().squeeze(1)  # there may be many, whose cosines are exact
-        scores[:, zero] = torch.where(self.own <= TIE, torch.inf, -torch.inf).float()
-        row = self.gold - block.first
-        here = ((row >= 0) & (row < scores.shape[1])).nonzero().squeeze(1)
-        scores[here, row[here]] = -torch.inf
-        clear = scores >= (self.own + self.error).float()
-        query, close = (clear ^ (scores >= (self.own - self.error).float())).nonzero(as_tuple=True)
-        level = self.cosines(block, query, close) >= self.own[query, 0] - TIE
-        count = clear.view(torch.uint8).sum(1, dtype=torch.int32).long()  # much faster than a sum of bools
-        return count.index_add_(0, query, level.long())
+def _outranking(wanted: Wanted, scores: Tensor, block: Block) -> Tensor:
+    """How many rows of the block, without the gold one, are at least as near as it `[B]`. Changes `scores`."""
+    zero = (block.norm == 0).nonzero().squeeze(1)  # there may be many, whose cosines are exact
+    scores[:, zero] = torch.where(wanted.own <= TIE, torch.inf, -torch.inf).float()
+    row = wanted.gold - block.first
+    here = ((row >= 0) & (row < scores.shape[1])).nonzero().squeeze(1)
+    scores[here, row[here]] = -torch.inf
+    clear = scores >= (wanted.own + wanted.error).float()
+    query, close = (clear ^ (scores >= (wanted.own - wanted.error).float())).nonzero(as_tuple=True)
+    level = wanted.cosines(block, query, close) >= wanted.own[query, 0] - TIE
+    count = clear.view(torch.uint8).sum(1, dtype=torch.int32).long()  # much faster than a sum of bools
+    return count.index_add_(0, query, level.long())
 
 
 class _Best(NamedTuple):
@@ -184,7 +129,7 @@ class _Best(NamedTuple):
         nothing = torch.empty(queries, 0, device=device)
         return cls(nothing.double(), nothing.long())
 
-    def merged(self, wanted: _Wanted, scores: Tensor, block: _Block, k: int) -> _Best:
+    def merged(self, wanted: Wanted, scores: Tensor, block: Block, k: int) -> _Best:
         """The k best of these and of a block's rows."""
         query, row = self._candidates(wanted, scores, k)
         cosines = wanted.cosines(block, query, row)
@@ -196,7 +141,7 @@ class _Best(NamedTuple):
         padded[query, slot], rows[query, slot] = cosines, row + block.first
         return _Best(*best_first(torch.cat([self.cosines, padded], 1), torch.cat([self.rows, rows], 1), k))
 
-    def _candidates(self, wanted: _Wanted, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _candidates(self, wanted: Wanted, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Queries and rows of the block `[P]`, in that order, such that any other row has k better ones."""
         full = self.rows.shape[1] == k
         if full:
@@ -210,15 +155,3 @@ class _Best(NamedTuple):
             candidates[:, :k] |= wanted.dead.unsqueeze(1)
         query, row = candidates.nonzero(as_tuple=True)
         return query, row
-
-
-def _blocks(entities: EntityFeatures, queries: int, device: torch.device) -> Iterator[_Block]:
-    """Blocks of which neither features nor scores exceed `CELLS`."""
-    size = max(1, CELLS // max(entities.dim, queries))
-    kept = entities.norms().to(device) if isinstance(entities, KeepsNorms) else None
-    for first, stored in entities.blocks():
-        for part in stored.split(size):
-            features = part.to(device).float()
-            norm = norms(features, first) if kept is None else kept[first : first + len(part)]
-            yield _Block(first, features, norm)
-            first += len(part)

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from mmkit.batch import Batch
 from mmkit.data.types import CUT, GoldRank, Prediction
 from mmkit.inference.loader import Loader
+from mmkit.inference.together import Answering
 from mmkit.inspection import Inspection
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import score
@@ -48,11 +49,10 @@ class Inference:
     def predict(self, items: Sequence[Item], batch_size: int | None = None) -> list[Prediction]:
         """A prediction for each item, in order. Gold answers are not used. Every process predicts all items."""
 
-        def predicted(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction]]:
-            return list(zip(chosen, _told(self.model.predict(batch), items, chosen), strict=True))
-
         plan = plan_batches(items, batch_size or self.batch_size)
-        return [prediction for _, prediction in sorted(self._over(items, plan, predicted), key=_index)]
+        answering = Answering(self.model, items, len(plan), ranking=False)
+        found = sorted(self._over(items, plan, answering), key=_index)
+        return _told([answer.prediction for answer in found], [items[answer.at] for answer in found])
 
     def inspect(
         self, items: Sequence[Item], batch_size: int | None = None
@@ -61,7 +61,7 @@ class Inference:
 
         def looked_at(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction, Inspection]]:
             found, tables = self.model.inspect(batch)
-            return list(zip(chosen, _told(found, items, chosen), tables, strict=True))
+            return list(zip(chosen, _told(found, [items[i] for i in chosen]), tables, strict=True))
 
         plan = plan_batches(items, batch_size or self.batch_size)
         found = sorted(self._over(items, plan, looked_at), key=_index)
@@ -75,14 +75,11 @@ class Inference:
 
     def predict_and_rank(self, items: Sequence[Item]) -> list[tuple[Prediction, GoldRank | None]]:
         """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order."""
-
-        def evaluated(batch: Batch, chosen: Sequence[int]) -> list[tuple[int, Prediction, GoldRank | None]]:
-            found, ranks = self.model.predict_and_rank(batch, [items[i].example for i in chosen])
-            return list(zip(chosen, _told(found, items, chosen), ranks, strict=True))
-
         plan = plan_batches(items, self.batch_size)[self.rank :: self.processes]
-        found = self._of_all(list(self._over(items, plan, evaluated)))
-        return [(prediction, rank) for _, prediction, rank in sorted(found, key=_index)]
+        answering = Answering(self.model, items, len(plan), ranking=True)
+        found = sorted(self._of_all(list(self._over(items, plan, answering))), key=_index)
+        predictions = _told([answer.prediction for answer in found], [items[answer.at] for answer in found])
+        return list(zip(predictions, (answer.rank for answer in found), strict=True))
 
     def _over(
         self,
@@ -111,15 +108,13 @@ class Inference:
         return [one for part in parts for one in part]
 
 
-def _told(
-    predictions: Sequence[Prediction], items: Sequence[Item], chosen: Sequence[int]
-) -> list[Prediction]:
-    """Predictions of the chosen items that say what of their texts was not read."""
+def _told(predictions: Sequence[Prediction], items: Sequence[Item]) -> list[Prediction]:
+    """Predictions of items that say what of their texts was not read."""
     return [
-        replace(p, notes={**p.notes, CUT: [cut.noted(name) for name, cut in items[i].cut.items()]})
-        if items[i].cut
+        replace(p, notes={**p.notes, CUT: [cut.noted(name) for name, cut in item.cut.items()]})
+        if item.cut
         else p
-        for p, i in zip(predictions, chosen, strict=True)
+        for p, item in zip(predictions, items, strict=True)
     ]
 
 

@@ -11,9 +11,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from linking import Table
-from mmkit.decoders import search as module
-from mmkit.decoders.search import rank_among, search
+from mmkit.decoders import cosines, sweep
+from mmkit.decoders.search import Found, rank_among
+from mmkit.decoders.search import search as searched
 from raising import raises
+
+
+def search(query: Tensor, entities: Table, k: int, gold: Tensor | None = None) -> Found:
+    """What a search finds block by block, which must be what it finds without waiting for any block."""
+    found = searched(query, entities, k, gold, waiting=True)
+    swept = searched(query, entities, k, gold, waiting=False)
+    assert torch.equal(swept.rows, found.rows)
+    assert torch.equal(swept.rank, found.rank)
+    torch.testing.assert_close(swept.scores, found.scores, rtol=0, atol=1e-7)
+    assert torch.equal(searched(query, entities, k, gold).rows, found.rows)
+    return found
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -88,10 +100,10 @@ def test_equals_rational_arithmetic_with_ties_and_zero_vectors(queries, entities
     gold = [random.randrange(-1, len(entities)) for _ in queries]
     query, features = torch.tensor(queries).float() * 0.75, torch.tensor(entities).half()
     found = search(query, Table(features, size), k, torch.tensor(gold))
-    for b, cosines in enumerate(exact):
-        order = sorted(range(len(entities)), key=lambda j: (-cosines[j], j))
+    for b, squares in enumerate(exact):
+        order = sorted(range(len(entities)), key=lambda j: (-squares[j], j))
         assert found.rows[b].tolist() == order[:k]
-        above = sum(c >= cosines[gold[b]] for j, c in enumerate(cosines) if j != gold[b])
+        above = sum(c >= squares[gold[b]] for j, c in enumerate(squares) if j != gold[b])
         assert found.rank[b] == (1 + above if gold[b] >= 0 else 0)
 
     lists = [random.choices(range(len(entities)), k=5) for _ in queries]
@@ -100,9 +112,9 @@ def test_equals_rational_arithmetic_with_ties_and_zero_vectors(queries, entities
     _, ranks = rank_among(
         query, features.float()[rows], valid, features.float()[golds], rows == golds.unsqueeze(1)
     )
-    for b, cosines in enumerate(exact):
+    for b, squares in enumerate(exact):
         others = [j for j, use in zip(lists[b], real[b], strict=True) if use and j != golds[b]]
-        assert ranks[b] == 1 + sum(cosines[j] >= cosines[golds[b]] for j in others)
+        assert ranks[b] == 1 + sum(squares[j] >= squares[golds[b]] for j in others)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -112,7 +124,7 @@ def test_blocks_change_nothing(monkeypatch):
     query[4] = 0
     gold = torch.tensor([60, 3, 77, -1, 5, 6, 499])
     whole = search(query, Table(features), 60, gold)
-    monkeypatch.setattr(module, "CELLS", 160)  # ten rows at a time, one pair at a time
+    monkeypatch.setattr(cosines, "CELLS", 160)  # ten rows at a time, one pair at a time
     for size in (1, 13, 500):
         parts = search(query, Table(features, size), 60, gold)
         for one, other in zip(whole, parts, strict=True):
@@ -189,3 +201,28 @@ def test_features_that_are_not_finite_are_refused(bad):
         search(query, Table(features, 10), 3, gold)
     with raises("features.not-finite", match="of a candidate"):
         rank_among(query, candidates, everybody, query, nobody)
+
+
+def test_a_sweep_decides_nearly_everything_itself_and_says_what_it_cannot(monkeypatch):
+    """Queries whose gold entity has many twins are searched for again, and only those."""
+    features, query = draw(3000, 48), draw(40, 48, seed=1)
+    features[100:400] = features[7]  # more than are compared in one block
+    gold = torch.arange(40) + 1000
+    gold[3], gold[17] = 7, 250
+    query[3] = query[17] = features[7] + 0.1 * draw(48, seed=2)
+    again: list[int] = []
+    some = cosines.Wanted.some
+
+    def watched(self: cosines.Wanted, queries: Tensor) -> cosines.Wanted:
+        again.extend(queries.tolist())
+        return some(self, queries)
+
+    monkeypatch.setattr(cosines.Wanted, "some", watched)
+    found = searched(query, Table(features), 10, gold, waiting=False)
+    assert again == [3, 17]
+    assert found.rank.tolist() == float64_ranks(float64_cosines(query, features), gold)
+    assert found.rows[3].tolist() == [7, *range(100, 109)]
+    again.clear()
+    monkeypatch.setattr(sweep, "PAIRS", 0)  # no place for a pair that float32 cannot decide
+    assert torch.equal(searched(query, Table(features), 10, gold, waiting=False).rank, found.rank)
+    assert {3, 17} <= set(again)
