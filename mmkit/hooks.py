@@ -33,6 +33,7 @@ from mmkit.errors import PartError, did_you_mean, one_line
 if TYPE_CHECKING:
     import click
 
+    from mmkit.data.problems import Problem
     from mmkit.data.types import Example, Prediction
     from mmkit.recipe import Recipe
 
@@ -108,6 +109,17 @@ class Specs:
     @hookspec
     def mmkit_note(self, message: str) -> None:
         """Something that the user should know: what a reader skipped, images that were replaced by blank ones."""
+
+    @hookspec
+    def mmkit_data_read(  # type: ignore[empty-body]
+        self, recipe: Recipe, data: dict[str, Any], runs: Sequence[Path]
+    ) -> dict[str, list[Problem]]:
+        """A recipe's data were read, and nothing is trained or scored yet: split → what the user should know of it.
+
+        `data` is split → its `records`, `files` (each with its `sha256`) and `repairs`, as in `run.json`. `runs` are
+        folders of trained runs: the one to be scored, and those that the recipe builds on or starts from. They may be
+        missing. A problem whose `level` is "error" stops what was to be done.
+        """
 
     @hookspec
     def mmkit_run_start(self, run: Path, recipe: Recipe, total_steps: int, quiet: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import mmkit
+from mmkit.data.problems import Problem
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.splits import read_split
@@ -47,6 +48,28 @@ def test_hooks_are_called_when_results_are_written(tagger, tmp_path):
     _, predictions = evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[scored])
     name = Run(tagger).recipe().name
     assert scored.told == (tmp_path, "dev", name, [p.id for p in predictions], predictions)
+
+
+def test_plugins_say_what_they_know_of_data_and_runs_before_anything_is_scored(tagger, tmp_path):
+    class Knows:
+        @hookimpl
+        def mmkit_data_read(self, data, runs):
+            self.told = data["dev"]["records"], data["dev"]["files"][0]["sha256"], runs
+            return {"dev": [Problem("the run has seen 3 posts", level="warning")]}
+
+    knows, notes = Knows(), Notes()
+    evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[knows, notes])
+    facts = json.loads((tagger / "run.json").read_text())
+    assert knows.told == (60, facts["data"]["dev"]["files"][0]["sha256"], [tagger])
+    assert "data.dev: warning: the run has seen 3 posts" in notes.said
+
+    class Refuses:
+        @hookimpl
+        def mmkit_data_read(self):
+            return {"dev": [Problem("these posts are not to be scored", code="mine.seen")]}
+
+    with raises("mine.seen", match="not to be scored"):
+        evaluate(tagger, "dev", device="cpu", output=tmp_path, hooks=[Refuses()])
 
 
 def test_evaluating_tells_blanked_pictures(tagger, tmp_path):

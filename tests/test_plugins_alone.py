@@ -29,6 +29,7 @@ RECIPES: dict[str, str | None] = {
     "umt": "umt_twitter15",
     "mimic": "mimic_wikimel",
     "chat": None,
+    "gmner": "gmner_none",
     "retrieval": None,
     "formats": None,
     "report": None,

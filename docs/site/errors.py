@@ -66,6 +66,7 @@ AREAS = {
     "dim": "the plugin mmkit-dim",
     "dwe": "the plugin mmkit-dwe",
     "formats": "the plugin mmkit-formats",
+    "gmner": "the plugin mmkit-gmner",
     "hub": "the plugin mmkit-hub",
     "hvpnet": "the plugin mmkit-hvpnet",
     "mimic": "the plugin mmkit-mimic",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from mmkit.checking.labels import absence_problems, label_problems, labelled
 from mmkit.checking.report import SplitReport, stopping
@@ -15,6 +16,7 @@ from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.transformer_words import TransformerWords
 from mmkit.errors import DataError, MMKitError
 from mmkit.fit import Parts
+from mmkit.hooks import call_each
 from mmkit.loading.split import ENTITIES, Split
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import known_figures, metrics_of, of_perfect_predictions, weights_of
@@ -35,9 +37,11 @@ def examine(
     pictures: bool = True,
     all_pictures: bool = False,
     decode: bool = False,
+    run: Path | None = None,
 ) -> dict[str, SplitReport]:
     """The content of the splits, and all problems that training would refuse or that a user should know about.
 
+    `run` is the folder of the run that is to be scored, if one is.
     The splits may be some of the recipe's splits; without `training` none of them is trained on. Unless `annotated`,
     the recipe's annotators have not run. `pictures`: check the images that the model reads; with `all_pictures` the
     others are counted too, without messages. `decode`: decode each image instead of reading its header.
@@ -57,7 +61,22 @@ def examine(
             _pictures(report, recipe, parts, all_pictures, decode)
     if "train" in reports:
         _compare(reports)
+    _ask_plugins(reports, recipe, parts, run)
     return reports
+
+
+def _ask_plugins(reports: Mapping[str, SplitReport], recipe: Recipe, parts: Parts, run: Path | None) -> None:
+    """Add what plugins know about the data, and about the runs that take part (the hook `mmkit_data_read`)."""
+    built_on = [
+        getattr(encoder, "run", None) for encoder in parts.encoder_sections.values() if encoder.is_run
+    ]
+    named = [run, *built_on, recipe.training.init_from]
+    runs = list(dict.fromkeys(Path(folder) for folder in named if folder))
+    data = {name: report.split.origin for name, report in reports.items()}
+    for _, found in call_each("mmkit_data_read", recipe=recipe, data=data, runs=runs):
+        for split, problems in found.items():
+            for problem in problems:
+                reports[split].add(problem)
 
 
 def refuse(reports: Mapping[str, SplitReport], recipe: Recipe) -> None:

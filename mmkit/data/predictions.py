@@ -19,7 +19,10 @@ from mmkit.errors import DataError
 
 
 class PublishedForm(Protocol):
-    """A format in which somebody publishes predictions and gold data; a plugin names it in `mmkit_prediction_forms`."""
+    """A format in which somebody publishes predictions and gold data; a plugin names it in `mmkit_prediction_forms`.
+
+    A form that lists only the examples in which something is to be found, or was, has `lists_all = False`.
+    """
 
     description: str
     """The name of such a file in messages: "the JSON list that ... publish"."""
@@ -78,6 +81,24 @@ def read_predictions(path: Path, forms: Forms = ()) -> list[Told]:
             found = [Told(prediction, None) for _, prediction in _published(form, path, forms)]
     _refuse_twice((prediction.id for prediction, _ in found), path)
     return found
+
+
+def lists_all(path: Path, forms: Forms = ()) -> bool:
+    """Whether a file has a record for every example, also for those in which nothing is to be found, or was.
+
+    The class of a published form says so with `lists_all = False`.
+    """
+    return bool(getattr(_form(path, forms), "lists_all", True))
+
+
+def completed(
+    examples: Sequence[Example], told: Sequence[Told], gold_partial: bool, told_partial: bool
+) -> tuple[list[Example], list[Told]]:
+    """Gold data and predictions, with an empty record for each that a partial list leaves out (see `lists_all`)."""
+    gold, found = {example.id for example in examples}, {some.prediction.id for some in told}
+    empty = (Example.from_tokens(id, ()) for id in sorted(found - gold) if gold_partial)
+    nothing = (Told(Prediction(id), None) for id in sorted(gold - found) if told_partial)
+    return [*examples, *empty], [*told, *nothing]
 
 
 def matched(

@@ -51,6 +51,8 @@ class Reader(ABC):
     """The kinds of files that it reads, as `mmkit.data.file_kinds` calls them."""
     pictures_in: ClassVar[str] = ""
     """The setting that names the folder of pictures (a text) or the folders (a list); empty if records say it."""
+    variants: ClassVar[Mapping[str, str]] = {}
+    """Published files that the core does not know: first 12 hex digits of a file's SHA-256 → the variant it is."""
     symptoms: ClassVar[frozenset[str]] = frozenset()
     """Codes of its own errors that a file of another kind causes."""
 

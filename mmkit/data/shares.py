@@ -81,6 +81,10 @@ class Share(Reader):
     def source(self) -> str:  # type: ignore[override]
         return self.reader.source
 
+    @property
+    def variants(self) -> Mapping[str, str]:  # type: ignore[override]
+        return self.reader.variants
+
     def files(self) -> list[Path]:
         return self.reader.files()
 

@@ -88,7 +88,7 @@ def evaluate(
         for message in (message for some in splits.values() for message in some.notes()):
             note(message)
         data = splits[split]
-        reports = examine(recipe, fitting_parts(recipe), splits, training=False)
+        reports = examine(recipe, fitting_parts(recipe), splits, training=False, run=folder.folder)
         for message in warnings_of(reports):
             note(message)
         refuse(reports, recipe)

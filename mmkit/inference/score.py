@@ -6,7 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmkit.checking.labels import absence_problems, labelled
-from mmkit.data.predictions import PublishedForm, matched, read_gold, read_predictions
+from mmkit.data.predictions import (
+    PublishedForm,
+    completed,
+    lists_all,
+    matched,
+    read_gold,
+    read_predictions,
+)
 from mmkit.data.strings import need_positions
 from mmkit.errors import DataError
 from mmkit.hooks import call_each, load_target
@@ -39,7 +46,11 @@ def score_files(
     examples = read_gold(gold, forms)
     if not examples:
         raise DataError("there is no example to score", where=gold, code="predictions.nothing-to-score")
-    found = matched(examples, read_predictions(predictions, forms), predictions, in_order)
+    told = read_predictions(predictions, forms)
+    partial = not lists_all(gold, forms), not lists_all(predictions, forms)
+    if any(partial) and not in_order:
+        examples, told = completed(examples, told, *partial)
+    found = matched(examples, told, predictions, in_order)
     if not metric.strings:
         for example, prediction in zip(examples, found, strict=True):
             need_positions(example.id, example.notes, prediction.notes)

@@ -73,4 +73,7 @@ def fingerprints(reader: Reader) -> list[dict[str, Any]]:
         hashes = {path: file_sha256(path) for path in reader.files()}
     except DataError as error:
         raise error.at(error.where, error.hint or reader.source) from error
-    return [{"file": str(path), "sha256": sha, "variant": known_variant(sha)} for path, sha in hashes.items()]
+    return [
+        {"file": str(path), "sha256": sha, "variant": known_variant(sha) or reader.variants.get(sha[:12])}
+        for path, sha in hashes.items()
+    ]

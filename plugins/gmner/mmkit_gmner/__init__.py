@@ -1,0 +1,1 @@
+"""Grounded multimodal named entity recognition for mmkit."""

@@ -1,0 +1,59 @@
+"""Posts of Twitter10000 that a run was trained on: it is made of Twitter-2015 and Twitter-2017, split anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmkit.data.problems import Problem
+from mmkit.errors import MMKitError
+from mmkit.runs.folder import Run
+from mmkit_gmner.published import shared_posts, split_of
+
+
+def seen_posts(data: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, list[Problem]]:
+    """Split → a warning for each run that was trained on some of its posts, with their number.
+
+    `data` is split → `{"files": [{"sha256": ...}]}`. Files are known by their fingerprints, so files that somebody
+    changed are not.
+    """
+    found: dict[str, list[Problem]] = {}
+    for name, about in data.items():
+        if name == "train":
+            continue
+        split = next((split for sha in _fingerprints(about) if (split := split_of(sha))), None)
+        if split is not None:
+            problems = [problem for run in runs for problem in _seen_by(run, split)]
+            if problems:
+                found[name] = problems
+    return found
+
+
+def _seen_by(run: Path, split: str) -> Iterator[Problem]:
+    for sha in _trained_on(run):
+        shared = shared_posts(split, sha)
+        if shared is not None and shared[1]:
+            file, count, posts = shared
+            yield Problem(
+                f"the run {run} was trained on {file}, which has {count:,} of the {posts:,} posts to be scored",
+                hint="its scores are too good: train it on Twitter10000's own training split",
+                code="gmner.seen",
+                level="warning",
+            )
+
+
+def _trained_on(run: Path) -> list[str]:
+    """The fingerprints of the files of a run's training split; none if there is no such run, or it does not say."""
+    try:
+        about = Run(run).facts_if_any().get("data", {})
+    except MMKitError:  # said where the run is opened
+        return []
+    return _fingerprints(about.get("train", {}) if isinstance(about, dict) else {})
+
+
+def _fingerprints(about: Any) -> list[str]:
+    files = about.get("files", []) if isinstance(about, dict) else []
+    return [
+        file["sha256"] for file in files if isinstance(file, dict) and isinstance(file.get("sha256"), str)
+    ]
