@@ -157,7 +157,8 @@ def _matched(
     right: dict[int, int] = {}
     for i, name in enumerate(found):
         own = free.get(name.place, [])
-        if (j := next((j for j in own if same(gold[j], name)), None)) is not None:
-            own.remove(j)
-            right[i] = j
+        fitting = [j for j in own if same(gold[j], name)]
+        if fitting:
+            right[i] = fitting[0]
+            own.remove(fitting[0])
     return right
