@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from mmkit.checking.check import lacking
 from mmkit.cli import main
+from mmkit.data.fingerprints import MISTAKEN, file_sha256
 from mmkit.loading.annotation import Annotation
 from mmkit.recipe import Recipe, load_recipe
 
@@ -30,6 +31,18 @@ def test_a_sound_recipe(sample_recipe):
     shown = check(sample_recipe).output
     assert "unknown variant" in shown and "files, all readable" in shown
     assert "OTHER" in shown and shown.endswith("ready to train\n")
+
+
+def test_a_published_file_that_is_known_to_be_wrong_is_named(sample_recipe, monkeypatch):
+    data = load_recipe(sample_recipe).config["data"]["dev"]
+    dev = file_sha256(f"{data['root']}/{data['file']}")[:12]
+    monkeypatch.setitem(MISTAKEN, dev, ("it holds the posts of the test set", "take another"))
+    done = check(sample_recipe)
+    told = done.output[done.output.index("valid.txt (None)") :]
+    assert "it holds the posts of the test set" in told and "take another" in told
+    assert done.output.count("it holds the posts") == 1 and done.exit_code == 0
+    report = json.loads(check(sample_recipe, "--json").output)
+    assert [len(report[split]["warnings"]) for split in ("train", "dev", "test")] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(

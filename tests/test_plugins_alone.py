@@ -28,6 +28,7 @@ RECIPES: dict[str, str | None] = {
     "tesga": "tesga_twitter15",
     "umt": "umt_twitter15",
     "mimic": "mimic_wikimel",
+    "pgim": "pgim_twitter17",
     "chat": None,
     "gmner": "gmner_none",
     "retrieval": None,

@@ -71,6 +71,7 @@ AREAS = {
     "hvpnet": "the plugin mmkit-hvpnet",
     "mimic": "the plugin mmkit-mimic",
     "more": "the plugin mmkit-more",
+    "pgim": "the plugin mmkit-pgim",
     "report": "the plugin mmkit-report",
     "retrieval": "the plugin mmkit-retrieval",
     "search": "the plugin mmkit-search",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmkit.checking.labels import absence_problems, label_problems, labelled
 from mmkit.checking.report import SplitReport, stopping
+from mmkit.data.fingerprints import known_mistake
 from mmkit.data.image_report import SHOWN, ImageReport, scan_images
 from mmkit.data.problems import At, Problem, counted
 from mmkit.data.types import Entity, Example, Image
@@ -15,6 +16,7 @@ from mmkit.encoders.base import Encoder
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.transformer_words import TransformerWords
 from mmkit.errors import DataError, MMKitError
+from mmkit.files import tidy
 from mmkit.fit import Parts
 from mmkit.hooks import call_each
 from mmkit.loading.split import ENTITIES, Split
@@ -52,6 +54,7 @@ def examine(
     reports = {}
     for name, split in splits.items():
         report = reports[name] = _counts(split, task)
+        _files(report)
         trained_on = training and name == "train"
         if name != ENTITIES:
             _records(report, recipe, parts, base, annotated, trained_on, trained_on or not training)
@@ -106,6 +109,15 @@ def _counts(split: Split, task: Task) -> SplitReport:
             labels.setdefault(kind, Counter())[label] += 1
     lengths = [len(example.tokens) for example in split.examples]
     return SplitReport(split, labels, sum(lengths), max(lengths, default=0))
+
+
+def _files(report: SplitReport) -> None:
+    """Warn of published files that are known to be wrong."""
+    for file in report.split.files:
+        if mistake := known_mistake(file["sha256"]):
+            what, hint = mistake
+            told = f"{tidy(file['file'])} ({file['variant']}): {what}"
+            report.add(Problem(told, hint=hint, code="data.known-mistake"), "warning")
 
 
 def _records(

@@ -18,6 +18,15 @@ KNOWN = {
     "801e149e8635": "Twitter-2017 train, as published",
     "41b5db90cb32": "Twitter-2017 valid, as published",
     "a7d9e172ae85": "Twitter-2017 test, as published",
+    "ecb441608c63": "Twitter-2015 train with PGIM's contexts, original labels, without the last post",
+    "217c3e571b30": "Twitter-2015 valid with PGIM's contexts, original labels, without the last post",
+    "6fc6eef3414d": "Twitter-2015 test with PGIM's contexts, original labels, without the last post",
+    "35ed837e177d": "Twitter-2017 train with PGIM's contexts",
+    "9778352b35f8": "Twitter-2017 valid with PGIM's contexts",
+    "090750640b2d": "Twitter-2017 test with PGIM's contexts",
+    "c7b0828be738": "Twitter-2017 valid with PGIM's contexts, as published until 2024-11-10: the test posts",
+    "57646c1fd7cf": "BLIP-2's captions of Twitter-2015, as PGIM's authors published them",
+    "6ac823187622": "BLIP-2's captions of Twitter-2017, as PGIM's authors published them",
     "1cc34438a00e": "MNRE train, version 2 as published",
     "c76865179b56": "MNRE val, version 2 as published",
     "f53c2f9b7739": "MNRE test, version 2 as published",
@@ -26,6 +35,14 @@ KNOWN = {
     "856c847687f5": "JMERE test with TESGA's predictions, as published",
 }
 """First 12 hex digits of a file's SHA-256 → the variant it is."""
+
+MISTAKEN = {
+    "c7b0828be738": (
+        "this published file holds the posts of the test set, so a model that is chosen by it has seen them",
+        "take the valid.txt of the archive since 2024-11-10, which has the posts of Twitter-2017's valid.txt",
+    ),
+}
+"""The same digits → what is wrong with a published file, and what to do."""
 
 
 def file_sha256(path: Path | str) -> str:
@@ -42,6 +59,11 @@ def file_sha256(path: Path | str) -> str:
 def known_variant(sha: str) -> str | None:
     """The name of the published file with this SHA-256 (at least 12 digits of it), if it is known."""
     return KNOWN.get(sha[:12].lower())
+
+
+def known_mistake(sha: str) -> tuple[str, str] | None:
+    """What is wrong with the published file with this SHA-256 (at least 12 digits of it), and what to do, if known."""
+    return MISTAKEN.get(sha[:12].lower())
 
 
 def describe_file(path: Path | str) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+from PIL import Image as Pillow
 
 from mmkit.annotators.pictures import PictureAnnotator, first_photo, picture_key
 from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.types import Example
-
-if TYPE_CHECKING:
-    from mmkit_dim.blip2 import Captioner
 
 NOTE = "dim.caption"
 """Note key: the answer as a string. Text encoders read it with `source = "note:dim.caption"`."""
@@ -40,6 +39,8 @@ class Blip2Captions(PictureAnnotator):
     """
 
     without: ClassVar[str] = "no caption"
+    part: ClassVar[str] = "dim.blip2_captions.v1"
+    note: ClassVar[str] = NOTE
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class Blip2Captions(PictureAnnotator):
         super().__init__()
         self.name, self.revision, self.prompt = name, revision, prompt
         self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
-        self._captioner: Captioner | None = None
+        self._captioner: Callable[[Sequence[Pillow.Image], str, int], list[str]] | None = None
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class Blip2Captions(PictureAnnotator):
     @cached_property
     def _fingerprint(self) -> str:
         settings = {
-            "part": "dim.blip2_captions.v1",
+            "part": self.part,
             "model": model_identity(self.name),
             "revision": self.revision,
             "prompt": self.prompt,
@@ -115,4 +116,4 @@ class Blip2Captions(PictureAnnotator):
         if "unreadable" in result and (found := first_photo(x)):
             self.remember(x.images, [(found[0], result["unreadable"])])
         caption = result.get("caption")
-        return replace(x, notes={**x.notes, NOTE: caption}) if caption else x
+        return replace(x, notes={**x.notes, self.note: caption}) if caption else x
