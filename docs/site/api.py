@@ -91,6 +91,7 @@ PUBLIC_MODULES = (
     "mmkit.annotators.base",
     "mmkit.annotators.pictures",
     "mmkit.annotators.pretrained",
+    "mmkit.annotators.run",
     "mmkit.batch",
     "mmkit.cache",
     "mmkit.cli.options",
