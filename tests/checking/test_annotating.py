@@ -94,3 +94,29 @@ def test_candidates_need_a_knowledge_base() -> None:
     assert not_computable({"annotators.c": NameCandidates()}, [[x]], [Entity("Q1", "a")]) == []
     with pytest.raises(MMKitError):
         annotate(NameCandidates(), [x])
+
+
+class ByNote(Asking):
+    """Its result depends on what `Asking` notes."""
+
+    def fingerprint(self) -> str:
+        return "ByNote"
+
+    def key(self, x: Any) -> str:
+        return f"{x.text} {x.notes.get('length')}" if len(x.tokens) > 1 else ""
+
+    def apply(self, x: Any, result: Any) -> Example:
+        return replace(x, notes={**x.notes, "again": result})
+
+
+def test_an_annotator_is_given_what_those_before_it_have_stored() -> None:
+    both = {"annotators.a": Asking("key"), "annotators.b": ByNote("index")}
+    known, more = sentences("a b", "c d"), sentences("e f")
+    annotate(ByNote(), annotate(Asking(), known))
+    assert not_computable(both, [known], ()) == []
+    assert not_computable({**both, "annotators.a": Asking()}, [known], ()) == []
+    annotate(Asking(), more)
+    assert not_computable(both, [known, more], ()) == ["[annotators.b] there is no index"]
+    assert not_computable({"annotators.b": ByNote("index")}, [known], ()) == [
+        "[annotators.b] there is no index"
+    ]

@@ -16,7 +16,7 @@ from mmkit.annotators.pretrained import model_identity
 from mmkit.annotators.run import annotate
 from mmkit.data.fingerprints import file_sha256
 from mmkit.data.types import SOURCES, Example
-from mmkit.errors import PartError, gathered
+from mmkit.errors import MMKitError, PartError, gathered
 from mmkit_pgim.captions import Captions
 from mmkit_pgim.notes import CAPTION, EXAMPLES
 from mmkit_pgim.pool import read_pool
@@ -129,17 +129,17 @@ class SimilarPosts(Annotator):
             )
 
     def check_computable(self) -> None:
-        self.captions.check_computable()
+        errors: list[MMKitError] = []
+        try:
+            self.captions.check_computable()
+        except MMKitError as error:
+            errors += error.each or (error,)
         if self.run is None:
             from mmkit.encoders.clip_image import ClipImageEncoder
-            from mmkit.encoders.clip_text import ClipTextEncoder
 
-            encoders = (
-                ClipTextEncoder(self.clip, "sentence", revision=self.revision),
-                ClipImageEncoder(self.clip, revision=self.revision),
-            )
-            if errors := [error for encoder in encoders for error in encoder.problems()]:
-                raise gathered(errors)
+            errors += ClipImageEncoder(self.clip, revision=self.revision).problems()
+        if errors:
+            raise gathered(errors)
 
     def prepare(self, device: str) -> None:
         from mmkit_pgim.vectors import ClipVectors, RunVectors

@@ -49,6 +49,7 @@ class ClipVectors(PostVectors):
             ClipTextEncoder(name, "sentence", revision=revision, store=False),
             ClipImageEncoder(name, revision=revision, store=False),
         )
+        self.device = device
         for encoder in self.encoders:
             encoder.build()
             encoder.to(device).eval()
@@ -56,7 +57,10 @@ class ClipVectors(PostVectors):
 
     def batch(self, posts: Sequence[Example]) -> Tensor:
         views = [{"text": TextView.of(x)} for x in posts]
-        found = [encoder(encoder.collate(posts, views)) for encoder in self.encoders]
+        found = [
+            encoder({name: tensor.to(self.device) for name, tensor in encoder.collate(posts, views).items()})
+            for encoder in self.encoders
+        ]
         sides = [
             torch.nn.functional.normalize(f["pooled"][:, 0].float(), dim=1) * f["mask"][:, :1] for f in found
         ]
