@@ -30,7 +30,7 @@ RECIPES: dict[str, str | None] = {
     "mimic": "mimic_wikimel",
     "pgim": "pgim_twitter17",
     "chat": None,
-    "gmner": "gmner_none",
+    "gmner": "gmner_boxes",
     "retrieval": None,
     "formats": None,
     "report": None,

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from mmkit.data.images import open_image
+from mmkit.data.sample import pictures
 from mmkit.data.types import Box, Example, Image
 from mmkit.files import written_once
 from mmkit_gmner.overlap import iou
@@ -41,7 +42,7 @@ Square = tuple[str, Box]
 
 def sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """Each split's constructor overrides."""
-    root = written_once(folder / f"grounded-v1-{seed}", lambda target: write(target, Random(seed)))
+    root = written_once(folder / f"grounded-v2-{seed}", lambda target: write(target, Random(seed)))
     shared = {"root": str(root), "images": "images", "boxes": "xml"}
     return {split: shared | {"file": f"txt/{split}.txt"} for split in SPLITS}
 
@@ -58,7 +59,7 @@ def write(folder: Path, rng: Random) -> None:
             sentence = rng.choice(SENTENCES)
             named = rng.sample(sorted(NAMES), sentence.count("{}"))
             squares = _squares(named, rng)
-            _draw(folder / "images" / f"{number}.png", squares, rng)
+            _draw(folder / "images" / f"{number}.jpg", squares, rng)
             own = [square for square in squares if square[0] in named]
             if own:
                 (folder / "xml" / f"{number}.xml").write_text(_voc(str(number), own), encoding="utf-8")
@@ -92,7 +93,7 @@ def _draw(path: Path, squares: Sequence[Square], rng: Random) -> None:
         colour = tuple(min(255, max(0, channel + rng.randint(-12, 12))) for channel in NAMES[name][1])
         left, top, right, bottom = box
         ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), colour)
-    picture.save(path)
+    pictures.save(picture, path)
 
 
 def _detect(path: Path, boxes: Sequence[Box], rng: Random) -> None:

@@ -36,13 +36,8 @@ def example_record(example: Example, images: Thumbnails) -> dict[str, Any]:
             for i, image in enumerate(example.images)
         ],
     }
-    regions = [
-        {"span": i, "image": region.image, "box": list(region.box)}
-        for i, span in enumerate(example.spans)
-        for region in span.regions
-    ]
     optional = {
-        "regions": regions,
+        "regions": _regions(example.spans),
         "mention": None if example.mention is None else example.mention.text,
         "entity": example.entity,
         "sources": [_source(source) for source in _sources(example.notes)],
@@ -56,6 +51,15 @@ def _same_file(example: Example, i: int, photos: Sequence[int]) -> int | None:
     if image.box is None or image.role == "photo":
         return None
     return next((photo for photo in photos if example.images[photo].path == image.path), None)
+
+
+def _regions(spans: Sequence[Span]) -> list[dict[str, Any]]:
+    """The places in images that show what spans name; `span` is a span's place in the list."""
+    return [
+        {"span": i, "image": region.image, "box": [round(side, 2) for side in region.box]}
+        for i, span in enumerate(spans)
+        for region in span.regions
+    ]
 
 
 def _span(span: Span) -> list[Any]:
@@ -89,6 +93,7 @@ def prediction_record(prediction: Prediction, found: Sequence[Finding]) -> dict[
     scores = [finding.score for finding in found if finding.score is not None]
     record = {
         "spans": [_span(span) for span in prediction.spans],
+        "regions": _regions(prediction.spans),
         "relations": [_relation(relation) for relation in prediction.relations],
         "links": list(prediction.links[:BEST]),
         "linkScores": [round(score, 4) for score in prediction.link_scores[:BEST]],

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from browser import chromium, inaccessible, problems_of
-from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span, SpanTask
+from mmkit import Entity, Example, Image, Mention, Prediction, Region, Relation, Span, SpanTask
 from mmkit.data.types import SOURCES
 from mmkit.inspection import Table
 from mmkit_report.again import View
@@ -201,6 +201,29 @@ def test_photos_beside_the_page_are_seen_and_crops_mark_their_boxes(browser, tmp
     opened.page.mouse.move(1, 1)
     opened.page.locator("figure.crop").focus()
     assert opened.page.locator(".box.marked").count() == 1 and opened.problems == []
+
+
+def test_gold_and_predicted_boxes_of_names_are_drawn(browser, tmp_path):
+    examples, predictions = posts(1)
+    (tmp_path / "data").mkdir()
+    path = str(tmp_path / "data" / "photo.png")
+    Pillow.new("RGB", (600, 400), "teal").save(path)
+    gold, said = Region(0, (60.0, 40.0, 300.0, 200.0)), Region(0, (300.0, 0.0, 600.0, 400.0))
+    spans = tuple(replace(span, regions=(gold,)) for span in examples[0].spans[:1])
+    examples = [replace(examples[0], images=(Image(path),), spans=spans)]
+    found = replace(spans[0], regions=(said,))
+    predictions = [replace(predictions[0], spans=(found,), span_scores=(0.9,))]
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", examples), predictions)
+    write_report([run], "test", tmp_path / "report.html")
+    opened = Opened(browser, tmp_path / "report.html", "#view=examples")
+    opened.page.wait_for_function("[...document.images].every(image => image.complete)")
+    frame = opened.page.get_by_alt_text("photo", exact=True).bounding_box()
+    for style, left in (("gold", 0.1), ("said", 0.5)):
+        box = opened.page.locator(f".box.{style}")
+        assert box.bounding_box()["x"] - frame["x"] == pytest.approx(left * frame["width"], abs=2)
+        opened.page.locator(f"li.{style}").hover()
+        assert "marked" in box.get_attribute("class")
+    assert opened.problems == []
 
 
 def test_relations_are_arcs(browser, tmp_path):

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from mmkit import Entity, Example, Image, Mention, Prediction, Relation, Span
+from mmkit import Entity, Example, Image, Mention, Prediction, Region, Relation, Span
 from mmkit.data.types import CUT, SOURCES
 from mmkit_report.about_run import curves
 from mmkit_report.again import change
 from mmkit_report.analysis import analysis
 from mmkit_report.document import document
-from mmkit_report.example_records import MOST_TOKENS, prediction_record
+from mmkit_report.example_records import MOST_TOKENS, example_record, prediction_record
 from mmkit_report.page import as_json, page
 from mmkit_report.scored import read_scored
 from mmkit_report.statistics.breakdown import by_size
@@ -151,6 +151,18 @@ def test_links_come_with_entities_and_contexts(tmp_path):
 def test_what_was_not_read_is_said(note, cut):
     record = prediction_record(replace(TOLD[0], notes={CUT: note}), [])
     assert record.get("cut") == cut
+
+
+def test_gold_and_predicted_boxes_of_names_are_kept(tmp_path):
+    gold, said = Region(0, (1.0, 2.0, 30.0, 40.0)), Region(0, (5.123456, 2.0, 30.0, 40.0))
+    example = replace(posts()[0], images=(Image(None),))
+    example = replace(example, spans=(replace(example.spans[0], regions=(gold,)),))
+    record = example_record(example, Thumbnails(tmp_path))
+    assert record["regions"] == [{"span": 0, "image": 0, "box": [1.0, 2.0, 30.0, 40.0]}]
+    told = replace(TOLD[0], spans=(Span(0, 1, "PER"), replace(example.spans[0], regions=(said,))))
+    regions = prediction_record(told, [])["regions"]
+    assert regions == [{"span": 1, "image": 0, "box": [5.12, 2.0, 30.0, 40.0]}]
+    assert "regions" not in prediction_record(TOLD[0], [])
 
 
 def pictured(tmp_path: Path, number: int) -> list[Example]:

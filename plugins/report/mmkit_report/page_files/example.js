@@ -26,7 +26,7 @@ const exampleView = (place, run) => {
     "change" in example && h("p", {}, `What the photo changes: ${example.change.toFixed(3)}`),
     first.map((view) => view.prediction.cut !== undefined && h("p", { class: "wrong" }, `${view.name} did not read: ${notRead(example, view.prediction.cut)}`)),
     views.map((view, i) => itemTable(example, view, i)),
-    pictures(example),
+    pictures(example, views),
     shownOf(views),
     example.entity !== undefined && views.map((view) => links(example, view)),
     contexts(example));
@@ -50,13 +50,13 @@ const itemTable = (example, view) => {
   return rows.length ? table(caption, ["kind", "what", "gold", "predicted", "score"], rows) : h("p", { class: "dim" }, `${caption}: none, gold or predicted`);
 };
 
-const pictures = (example) => {
+const pictures = (example, views) => {
   if (!example.images.length) return h("p", { class: "dim" }, "no image");
   const boxes = new Map(), figures = [];
-  const overlay = (photo, box, name) => {
-    const image = imageOf(example.images[photo].image);
+  const overlay = (photo, box, name, style = "") => {
+    const image = imageOf(example.images[photo]?.image);
     if (!image || !image.width) return null;
-    const element = h("div", { class: "box", title: name });
+    const element = h("div", { class: `box ${style}`, title: name });
     const [left, top, right, bottom] = box;
     Object.assign(element.style, {
       left: `${(100 * left) / image.width}%`, top: `${(100 * top) / image.height}%`,
@@ -70,13 +70,17 @@ const pictures = (example) => {
     tabindex: 0, onmouseenter: () => element.classList.add("marked"), onmouseleave: () => element.classList.remove("marked"),
     onfocus: () => element.classList.add("marked"), onblur: () => element.classList.remove("marked"),
   } : {});
-  const regions = (example.regions || []).map((region) => {
-    const words = wordsOf(example, example.spans[region.span]);
-    return h("li", marking(overlay(region.image, region.box, words)), words);
+  const regionsOf = (told, spans, name, style) => (told || []).map((region) => {
+    const words = `${name}: ${wordsOf(example, spans[region.span])}`;
+    return h("li", { class: style, ...marking(overlay(region.image, region.box, words, style)) }, words);
   });
+  const regions = [
+    ...regionsOf(example.regions, example.spans, "gold", "gold"),
+    ...views.flatMap((view) => regionsOf(view.prediction.regions, view.spans, view.name, "said")),
+  ];
   example.images.forEach((image, i) => {
     if (image.role === "photo") return;
-    const element = "photo" in image ? overlay(image.photo, image.box, `crop ${i}`) : null;
+    const element = "photo" in image ? overlay(image.photo, image.box, `crop ${i}`, regions.length ? "faint" : "") : null;
     figures.push(h("figure", { class: "crop", ...marking(element) }, picture(image.image, `object crop ${i}`), h("figcaption", {}, element ? "crop (marks its box)" : "crop")));
   });
   const photos = example.images.map((image, i) => image.role === "photo" && h("figure", {},
