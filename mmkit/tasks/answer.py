@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 from mmkit.data.records import offsets_in
 from mmkit.data.types import CUT, SOURCES, Box, Example, Image, Prediction, Span
 from mmkit.errors import DataError
+from mmkit.tasks.drawn import drawn_photos
 from mmkit.tasks.frame import frame
 from mmkit.tasks.notebook import Marked, article, marked_text, table
 from mmkit.tasks.remarks import remarks
@@ -236,7 +237,8 @@ class Answer(Found):
         tables = [table("", [plain] if plain else [])]
         for name, items in lists.items():
             tables.append(table(name, [_row(one) for one in items if not isinstance(one, Words)]))
-        return article(marked_text(self.text, marks), tables, self.images, remarks(self))
+        drawn = drawn_photos(words for words, *_ in self._words())
+        return article(marked_text(self.text, marks), [*drawn, *tables], self.images, remarks(self))
 
     def _words(self) -> list[tuple[Words, float, str]]:
         """All words that the fields show, each once, with their score and their entity's id (empty: not linked)."""

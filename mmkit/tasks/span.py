@@ -8,7 +8,7 @@ from html import escape
 
 from mmkit.data.problems import Problem
 from mmkit.data.types import ORPHANS, Entity, Example, Prediction
-from mmkit.tasks.answer import Answer, FoundSpan, Words, found_spans
+from mmkit.tasks.answer import Answer, FoundSpan, Shown, Words, found_spans
 from mmkit.tasks.base import Survey, Task, shown
 
 
@@ -41,7 +41,8 @@ class SpanTask(Task):
             yield span_line(span)
 
     def html_of(self, answer: Answer) -> str:
-        return marked(answer.text, found(answer, "entities"))
+        spans = found(answer, "entities")
+        return marked(answer.text, spans) + places(spans)
 
     def labels(self, example: Example) -> Iterator[tuple[str, str]]:
         for span in example.spans:
@@ -63,9 +64,26 @@ def span_line(span: FoundSpan) -> str:
     bounds = f"tokens {span.start}:{span.end}, characters {span.start_char}:{span.end_char}"
     line = f"[green]{shown(span.label)}[/green] {shown(span.text)}  ({bounds})  {span.score:.3f}"
     for region in span.regions:
-        box = ", ".join(f"{side:g}" for side in region.box)
-        line += f"\n    [dim]in {shown(region.path or 'a blank image')} at {box}[/dim]"
+        line += f"\n    [dim]in {shown(region.path or 'a blank image')} at {_sides(region)}[/dim]"
     return line
+
+
+def _sides(region: Shown) -> str:
+    return ", ".join(f"{side:g}" for side in region.box)
+
+
+def places(spans: Sequence[Words]) -> str:
+    """The places in images that show spans, as an HTML list; empty if there are none.
+
+    The images are not opened: their paths may be names that a stranger chose.
+    """
+    lines = [
+        f'<li data-image="{region.image}">{escape(span.text)} ({escape(span.label)}): '
+        f"{escape(region.path or 'a blank image')} at {_sides(region)}</li>"
+        for span in spans
+        for region in span.regions
+    ]
+    return f'<ul class="regions">{"".join(lines)}</ul>' if lines else ""
 
 
 def marked(text: str, spans: Sequence[Words]) -> str:

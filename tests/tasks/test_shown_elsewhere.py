@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmkit.data.types import Example, Image, Mention, Prediction, Relation, Span
+from mmkit.data.types import Example, Image, Mention, Prediction, Region, Relation, Span
 from mmkit.tasks import Answer, JointTask, LinkTask, PairTask, SpanTask
 from mmkit.tasks.link import Link
 from mmkit.tasks.notebook import Marked, marked_text
@@ -93,6 +93,7 @@ def test_a_pair_and_a_text_without_tokens_are_documents() -> None:
     assert blank.text == " \n "
 
 
+@settings(deadline=None)
 @given(st.text("ab .\n\t\u00a0\U0001f44d'", max_size=20))
 def test_any_text_is_kept(text: str) -> None:
     pytest.importorskip("spacy")
@@ -241,3 +242,41 @@ def test_no_span_is_left_out(text: str, spans: list[tuple[int, int, str]]) -> No
     covered = sorted({i for start, end, _ in spans for i in range(start, end)})
     assert page.text("mark") == "".join(text[i] for i in covered)
     assert unescape(html).count("title=") == html.count("<mark")
+
+
+# -- boxes in photos -----------------------------------------------------------------------------------------
+
+
+def grounded(path: str | None) -> Answer:
+    place = Region(0, (10.0, 20.0, 50.5, 60.0))
+    person = dataclasses.replace(PERSON, regions=(place,))
+    found = Prediction("1", (person, TEAM), (0.9, 0.8))
+    return SpanTask().answer(example(images=(Image(path),)), found, ())
+
+
+def test_a_notebook_shows_the_photo_with_its_boxes(tmp_path: Path) -> None:
+    from PIL import Image as Pillow
+
+    Pillow.new("RGB", (1000, 500), "teal").save(tmp_path / "a&b.png")
+    html = grounded(str(tmp_path / "a&b.png"))._repr_html_()
+    assert html.count("<svg") == 1 and 'viewBox="0 0 1000 500" width="480"' in html
+    assert (
+        html.count('x="10" y="20" width="40.5" height="40"') == 2
+    )  # dark outside, the label's colour inside
+    assert "data:image/jpeg;base64," in html and "a&amp;b.png" in html and "a&b.png" not in html
+    assert "Michael Jordan (PER)</title>" in html and "Bulls (ORG)</title>" not in html
+
+
+@pytest.mark.parametrize("path", [None, "no-such.jpg"])
+def test_a_photo_that_is_not_there_is_not_drawn(path: str | None) -> None:
+    html = grounded(path)._repr_html_()
+    assert "<svg" not in html and "Michael Jordan" in html
+
+
+def test_plain_html_names_boxes_and_opens_no_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths may be names that a stranger chose, so that a server must not show what they are."""
+    monkeypatch.setattr("mmkit.data.images.open_image", lambda image: pytest.fail("it was opened"))
+    html = SpanTask().html(grounded("/etc/<b>.jpg"))
+    told = "Michael Jordan (PER): /etc/&lt;b&gt;.jpg at 10, 20, 50.5, 60</li>"
+    assert f'<li data-image="0">{told}' in html
+    assert "regions" not in SpanTask().html(SpanTask().answer(example(), Prediction("1"), ()))

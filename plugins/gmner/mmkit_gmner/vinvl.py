@@ -68,9 +68,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             for name in (name for name in wanted if name in file.files):
-                with contextlib.suppress(
-                    ValueError if name == "objects" else ()
-                ):  # names may be pickled: left out
+                with contextlib.suppress(*([ValueError] if name == "objects" else [])):  # they may be pickled
                     found[name] = file[name]
         return found
     except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
