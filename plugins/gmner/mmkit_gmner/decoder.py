@@ -88,6 +88,7 @@ class GroundedTagger(CrfTagger):
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         """The tags, and of the batch's N spans `spans [N, 4]` (row, start, end, type), `overlap [N, n]` of each region
         with the gold boxes, and `shown [N]`: whether there are any."""
+        tags = super().targets(examples, inputs)  # refuses types that were not learnt
         every = [(row, span) for row, example in enumerate(examples) for span in example.spans]
         regions = [_regions(example) for example in examples]
         most = max((len(own) for own in regions), default=0)
@@ -95,25 +96,13 @@ class GroundedTagger(CrfTagger):
         for i, (row, span) in enumerate(every):
             if span.regions:
                 overlap[i, : len(regions[row])] = [best_iou(own, span.regions) for own in regions[row]]
-        bounds = [
-            (row, span.start, span.end, self._type(span.label, examples[row].id)) for row, span in every
-        ]
+        bounds = [(row, span.start, span.end, self.type_ids[span.label]) for row, span in every]
         return {
-            **super().targets(examples, inputs),
+            **tags,
             "spans": torch.tensor(bounds, dtype=torch.long).reshape(-1, 4),
             "overlap": torch.from_numpy(overlap),
             "shown": torch.tensor([bool(span.regions) for _, span in every], dtype=torch.bool),
         }
-
-    def _type(self, label: str, where: str) -> int:
-        if label not in self.type_ids:
-            raise DataError(
-                f"the type {label!r} is unknown",
-                where=where,
-                hint=f"the training data have {', '.join(self.type_ids)}",
-                code="data.unknown-label",
-            )
-        return self.type_ids[label]
 
     def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
         match = self.matcher(states, Spans(*targets["spans"].unbind(1)))

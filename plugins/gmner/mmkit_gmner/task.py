@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.tasks import Answer, SpanTask
 from mmkit.tasks.answer import DIGITS, FoundSpan
-from mmkit.tasks.span import found, span_line
 
 VISIBLE = "gmner.visible"
 """Note key of a prediction: for each of its spans, the probability that the photo shows what it names."""
@@ -49,11 +48,7 @@ class GroundedTask(SpanTask):
         return GroundedAnswer.of(example, replace(prediction, notes=rest), entities=tuple(spans))
 
     def lines(self, answer: Answer) -> Iterator[str]:
-        for span in found(answer, "entities"):
-            assert isinstance(span, GroundedSpan)
-            told = (
-                f"visible {span.visible:.3f}"
-                if span.regions
-                else f"not in the photo (visible {span.visible:.3f})"
-            )
-            yield f"{span_line(span)}\n    [dim]{told}[/dim]"
+        assert isinstance(answer, GroundedAnswer)
+        for line, span in zip(super().lines(answer), answer.entities, strict=True):
+            told = "" if span.regions else "not in the photo, "
+            yield f"{line}\n    [dim]{told}visible {span.visible:.3f}[/dim]"

@@ -205,5 +205,5 @@ def test_states_of_two_widths_are_refused() -> None:
 
 def test_a_type_that_was_not_learnt_is_named() -> None:
     decoder, _, batch = built(posts())
-    with raises("data.unknown-label"):
+    with raises("task.unknown-span-type"):
         decoder.targets([example("x", "Ann", [Span(0, 1, "FOOD")], [])], batch.inputs)

@@ -27,7 +27,7 @@ def test_boxes_are_told() -> None:
     task.render(answer, console)
     told = console.export_text()
     assert "PER Ann" in told and "in a.jpg at 1, 2, 30, 40.5" in told and "visible 0.750" in told
-    assert "not in the photo (visible 0.250)" in told
+    assert "not in the photo, visible 0.250" in told
 
 
 def test_answers_are_read_back_with_their_boxes() -> None:
