@@ -149,10 +149,14 @@ CONTACTS: dict[str, dict[str, Any]] = {
     "hvpnet.grounded_objects.v1": {"model": NOBODY, "tagger": NOBODY},
     "more.image_retrieval.v1": {"index": "wiki", "engine": "milvus", "url": "URL"},
     "more.text_retrieval.v1": {"index": "wiki", "engine": "opensearch", "url": "URL", "timeout": 2.0},
+    "pgim.captions.v1": {"name": NOBODY},
+    "pgim.knowledge.v1": {"model": "m", "base_url": "URL/v1", "retries": 0, "timeout": 2.0},
+    "pgim.similar.v1": {"pool": "HERE/pool.txt", "posts": "HERE/posts.txt", "images": None, "clip": NOBODY},
     "retrieval.pictures.v1": {"index": "wiki", "engine": "milvus", "url": "URL"},
     "retrieval.text.v1": {"index": "wiki", "engine": "elasticsearch", "url": "URL", "timeout": 2.0},
 }
-"""Annotator → settings with which it would contact the server at URL, or the Hub."""
+"""Annotator → settings with which it would contact the server at URL, or the Hub; HERE is a folder with `FILES`."""
+FILES = {"pool.txt": "7\nan answer\n", "posts.txt": "IMGID:7\nanother\tO\n\n"}
 LOCAL = {"dwe.published_parts.v1", "mmkit.name_candidates.v1"}
 """Annotators that know no server and no model."""
 
@@ -183,13 +187,17 @@ def test_an_annotator_of_a_loaded_run_contacts_nobody(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("OPENAI_BASE_URL", online.url)
     settings = {
-        key: value.replace("URL", online.url) if isinstance(value, str) else value
+        key: value.replace("URL", online.url).replace("HERE", str(tmp_path))
+        if isinstance(value, str)
+        else value
         for key, value in CONTACTS[name].items()
     }
+    for file, text in FILES.items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
     annotator = registry.build_part("annotators", name, settings)
     with without_network("runs/theirs"), pytest.raises(MMKitError) as refused:
         annotate(annotator, records(annotator, tmp_path))
-    assert refused.value.code in ("network.not-allowed", "part.model-unloadable")
+    assert refused.value.code in ("network.not-allowed", "part.model-unloadable", "encoder.unloadable")
     assert "--allow-network" in refused.value.hint
     assert online.contacts == []
 
