@@ -29,6 +29,8 @@ class Arm:
     settings: Mapping[str, Any] = field(default_factory=dict)
     recipe: str = ""
     """A shipped recipe or a file; empty: the study's."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Setting → the one of `Study.paths` whose folder it is given."""
     experts: Mapping[str, str] = field(default_factory=dict)
     """Encoder → the arm whose run (with the same seed) it reads."""
 
@@ -63,7 +65,8 @@ class Study:
             f"model.encoders.{name}.run": str(folder_of(runs, other, seed))
             for name, other in arm.experts.items()
         }
-        overrides = {**self.paths, **self.told(arm), **experts, "recipe.seed": seed}
+        named = {setting: self.paths[path] for setting, path in arm.paths.items()}
+        overrides = {**self.paths, **self.told(arm), **named, **experts, "recipe.seed": seed}
         return load_recipe(arm.recipe or self.recipe, overrides)
 
 

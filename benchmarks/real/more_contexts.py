@@ -38,6 +38,7 @@ DATASETS = {
 def training(epochs: int) -> dict[str, object]:
     """Settings of every arm: a small encoder can be trained faster than the recipe's large one."""
     return {
+        "model.encoders.text.attention_dropout": 0.0,  # on a CPU, long texts train twice as fast
         "training.epochs": epochs,
         "training.batch_size": 16,
         "training.learning_rate": 1e-4,

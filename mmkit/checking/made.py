@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmkit.checking.words import unknown_words
+from mmkit.checking.words import spaces_alone, unknown_words
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, MMKitError
 from mmkit.model import Parts, assemble
@@ -63,7 +63,11 @@ def try_to_make(
     except MMKitError as error:
         return Trial([_placed(recipe, each) for each in error.each or (error,)])
     remarks = list(taken.lines()) if taken else []
-    return Trial((), list(unknown_words(parts.encoder_sections, examples)), remarks)
+    return Trial(
+        (),
+        [*unknown_words(parts.encoder_sections, examples), *spaces_alone(parts.encoder_sections, examples)],
+        remarks,
+    )
 
 
 def _placed(recipe: Recipe, error: MMKitError) -> str:

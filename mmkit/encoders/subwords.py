@@ -44,12 +44,20 @@ class Subwords:
 
     With `overlap`, a text whose tokens do not fit is not cut. It is read in windows that share at least this number of
     subwords (see `mmkit.encoders.windows`). A context after its last token, or a second text, is then left out.
+
+    With `drop_lone_spaces`, a subword that is only a space is left out where its word has others (see
+    `lone_spaces`).
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, max_length: int | None, overlap: int | None = None
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int | None,
+        overlap: int | None = None,
+        drop_lone_spaces: bool = False,
     ) -> None:
         self.tokenizer, self.max_length, self.overlap = tokenizer, max_length, overlap
+        self._dropped = lone_spaces(tokenizer) if drop_lone_spaces else np.zeros(0, dtype=np.int64)
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
@@ -88,21 +96,20 @@ class Subwords:
         return [self._align(view, encoding) for view, encoding in zip(views, encodings, strict=True)]
 
     def _align(self, view: TextView, encoding: Encoding) -> Encoded:
-        words = np.array(
-            [
-                w if w is not None and s == 0 else -1
-                for w, s in zip(encoding.word_ids, encoding.sequence_ids, strict=True)
-            ],
-            dtype=np.int64,
-        )
+        every = np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
+        text = np.array([-1 if s is None else s for s in encoding.sequence_ids], dtype=np.int64)
         ids, types = np.array(encoding.ids, dtype=np.int64), np.array(encoding.type_ids, dtype=np.int64)
+        if self._dropped.size:
+            lone = np.isin(ids, self._dropped) & _has_another(every, text)
+            every, text, ids, types = (values[~lone] for values in (every, text, ids, types))
+        words = np.where(text == 0, every, -1)
         silent = np.flatnonzero(np.bincount(words[words >= 0], minlength=len(view.words)) == 0)
         if silent.size:
             return self._again(view, words=_replaced(view.words, silent, self.tokenizer.unk_token or "?"))
         over = 0 if self.max_length is None else len(words) - self.max_length
         if over <= 0:
             return _aligned(view, ids, types, words)
-        second = np.flatnonzero(np.array([s == 1 for s in encoding.sequence_ids]))
+        second = np.flatnonzero(text == 1)
         if second.size and over >= second.size:
             alone = self._again(view, second=())
             return replace(alone, cut=alone.cut + len(view.second))
@@ -110,7 +117,7 @@ class Subwords:
         gone = end[end.size - over :]
         if not second.size and self.overlap is not None and (needed := _needed(view, words)) >= gone[0]:
             return self._in_windows(view, ids, types, words, needed, self.overlap)
-        cut = _lost([-1 if w is None else w for w in encoding.word_ids], gone)
+        cut = _lost(every, gone)
         ids, types, words = np.delete([ids, types, words], gone, axis=1)
         return replace(_aligned(view, ids, types, words), cut=cut)
 
@@ -180,6 +187,27 @@ class Subwords:
         return {WINDOW + name: tensor for name, tensor in made.items()}
 
 
+SPACES = ("▁", "Ġ")
+"""How SentencePiece and byte-level tokenizers write a space."""
+
+
+def lone_spaces(tokenizer: PreTrainedTokenizerFast) -> Ints:
+    """The ids of subwords that are only a space.
+
+    SentencePiece puts a space before each word, as in running text. In a language written without spaces, the text has
+    none, and most words become two subwords: the space, which is the same for all of them, and the word itself.
+    """
+    known = tokenizer.get_vocab()
+    return np.array([known[space] for space in SPACES if space in known], dtype=np.int64)
+
+
+def _has_another(words: Ints, text: Ints) -> Any:
+    """For each subword of a word of a text (each `[N]`), whether the next one belongs to the same word."""
+    following = np.zeros(len(words), dtype=bool)
+    following[:-1] = (words[1:] == words[:-1]) & (text[1:] == text[:-1]) & (words[:-1] >= 0)
+    return following
+
+
 def add_prefix_space(backend: Any) -> None:
     """Make a byte-level tokenizer (such as RoBERTa's) see a space before each word, as in running text."""
     before = backend.pre_tokenizer
@@ -189,11 +217,10 @@ def add_prefix_space(backend: Any) -> None:
             part.add_prefix_space = True
 
 
-def _lost(words: Any, gone: Ints) -> int:
+def _lost(word: Ints, gone: Ints) -> int:
     """How many words have no subword left once those at `gone`, an end of the text, are cut off."""
     if not gone.size:
         return 0
-    word = np.asarray(words)
     return len(np.unique(word[gone])) - bool(gone[0] and word[gone[0]] == word[gone[0] - 1])
 
 

@@ -30,6 +30,12 @@ class _Either(Encoder):
                 hint="leave out window_overlap or source",
                 code="encoder.windows",
             )
+        if settings.pop("drop_lone_spaces", None):
+            raise PartError(
+                "an encoder with a source reads texts as they are written, and drops no spaces",
+                hint="leave out drop_lone_spaces or source",
+                code="encoder.lone-spaces",
+            )
         settings.pop("view", None)
         return TransformerTexts(*arguments, **{**settings, "source": source})
 
@@ -41,7 +47,7 @@ class TransformerEncoder(TransformerWords, _Either):
     the decoder's `view`, cut to `max_length` subwords or, with `window_overlap`, read in windows of this length;
     `slots`, `store`, `feature_dtype` and `feature_precision` are ignored. With one it is
     `mmkit.transformer_texts.v1`: `pooled [B, n, D]` and `mask [B, n]` of a record's first `slots` texts; `view`,
-    `extra_views` and `window_overlap` are ignored.
+    `extra_views`, `window_overlap` and `drop_lone_spaces` are ignored.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class TransformerEncoder(TransformerWords, _Either):
         revision: str | None = None,
         max_length: int | None = None,
         window_overlap: int | None = None,
+        drop_lone_spaces: bool = False,
         frozen: bool = False,
         store: bool = True,
         feature_dtype: Literal["float32", "float16"] = "float32",
@@ -71,6 +78,7 @@ class TransformerEncoder(TransformerWords, _Either):
             revision=revision,
             max_length=max_length,
             window_overlap=window_overlap,
+            drop_lone_spaces=drop_lone_spaces,
             frozen=frozen,
             pooling=pooling,
             dropout=dropout,

@@ -43,6 +43,10 @@ class TransformerWords(Encoder):
     once and as a whole, each word counts once in the loss, and spans can cross the borders of windows. A context after
     the sentence is then left out. Only decoders with `reads_windows` can use it.
 
+    `drop_lone_spaces` is for languages written without spaces. There, tokenizers of the SentencePiece kind (XLM-R, mT5)
+    put a subword that is only a space before most words, where a tagger looks for the word's state. It is left out
+    where the word has other subwords, so that texts become shorter too, of single characters half as long.
+
     Of an encoder-decoder model only the encoder is used. In a causal model a word's state does not see the following
     words, so only a decoder with `reads_causal` can use one, and a prefix cannot be used.
 
@@ -63,6 +67,7 @@ class TransformerWords(Encoder):
         revision: str | None = None,
         max_length: int | None = None,
         window_overlap: int | None = None,
+        drop_lone_spaces: bool = False,
         frozen: bool = False,
         pooling: Pooling = "cls",
         dropout: float | None = None,
@@ -76,7 +81,7 @@ class TransformerWords(Encoder):
                 hint="a quarter of max_length is usual; null cuts long texts",
                 code="encoder.windows",
             )
-        self.name, self.window_overlap = name, window_overlap
+        self.name, self.window_overlap, self.drop_lone_spaces = name, window_overlap, drop_lone_spaces
         self.model = TextModel(name, revision, max_length, dropout, attention, attention_dropout)
         self.view, self.extra_views = view, tuple(extra_views or ())
         self.frozen, self.pooling = frozen, pooling
@@ -111,7 +116,7 @@ class TransformerWords(Encoder):
                 hint="leave out window_overlap",
                 code="encoder.windows",
             )
-        self.subwords = Subwords(self.tokenizer, loaded.limit(), self.window_overlap)
+        self.subwords = Subwords(self.tokenizer, loaded.limit(), self.window_overlap, self.drop_lone_spaces)
         self._inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if loaded.types else ()))
         self.dim, self.causal = self.config.hidden_size, loaded.causal
 

@@ -234,7 +234,12 @@ class RunEncoder(ItemEncoder):
         return {"pooled": states["pooled"], **decoder.scores(states)}
 
 
-LATER = {"window_overlap": None, "attention_dropout": None, "feature_precision": "fp32"}
+LATER = {
+    "window_overlap": None,
+    "attention_dropout": None,
+    "drop_lone_spaces": False,
+    "feature_precision": "fp32",
+}
 """Settings of encoders that earlier versions did not have, with the values that change nothing."""
 
 

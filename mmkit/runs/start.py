@@ -40,6 +40,7 @@ GENERAL = (
     "feature_precision",
     "max_length",
     "window_overlap",
+    "drop_lone_spaces",
     "dropout",
     "attention_dropout",
     "attention",

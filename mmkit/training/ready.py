@@ -9,7 +9,7 @@ from typing import Any
 from mmkit.checking.check import lacking
 from mmkit.checking.examine import examine, refuse, warnings_of
 from mmkit.checking.unread import entity_notes, unread_notes
-from mmkit.checking.words import unknown_words
+from mmkit.checking.words import spaces_alone, unknown_words
 from mmkit.errors import PartError
 from mmkit.inference.devices import pick_precision
 from mmkit.inference.inference import Evaluation, Inference
@@ -84,7 +84,10 @@ def make_ready(session: Session, resume: bool) -> Ready:
     taken = start.give(model) if start else None
     for line in taken.lines() if taken else ():
         session.note(line)
-    for message in unknown_words(parts.encoder_sections, train):
+    for message in (
+        *unknown_words(parts.encoder_sections, train),
+        *spaces_alone(parts.encoder_sections, train),
+    ):
         session.note(f"warning: {message}")
     model = model.to(session.device)
     precision = pick_precision(settings.precision, session.device, model)
