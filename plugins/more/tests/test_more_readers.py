@@ -19,6 +19,7 @@ from mmkit_more.conll import ConllContextsReader
 from mmkit_more.mnre import MnreContextsReader
 from mmkit_more.tagger import ContextTagger
 from raising import raises
+from real_photos import SPLITS, TWITTER, instances, linked, tweets, with_photo
 
 NOTE = "more.text_context"
 REPAIRS_OF_EOS = {
@@ -295,3 +296,34 @@ def test_published_relations_are_read_as_by_the_core(shared: Path) -> None:
     ours, cores = MnreContextsReader(root, "val.txt"), MnreReader(root, "val.txt")
     assert list(ours) == list(cores)
     assert ours.repairs == cores.repairs
+
+
+@pytest.mark.real_data
+def test_original_photos_meet_their_sentences(shared: Path, tmp_path: Path) -> None:
+    photos = linked(shared, tmp_path)
+    met = []
+    for dataset in TWITTER:
+        for split in SPLITS["twitter"]:
+            root = shared / "data" / dataset
+            reader = ConllContextsReader(str(root), f"{split}.txt", images=str(photos / dataset))
+            said = tweets(root / f"{split}.txt")
+            for example, file in with_photo(reader):
+                assert list(example.tokens) == said[file.stem]
+                met.append(file)
+    assert len(set(met)) == 30
+    for split in SPLITS["mnre"]:
+        root = shared / "data" / "mnre"
+        contexts = MnreContextsReader(str(root), f"{split}.txt", images=str(photos / "mnre"))
+        said_of = instances(root / f"{split}.txt")
+        for example, file in with_photo(contexts):
+            assert example.tokens in said_of[file.name]
+            met.append(file)
+    assert len(set(met)) == 69
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("year", "counts"), [("2015", (3999, 999, 3256)), ("2017", (3373, 723, 723))])
+def test_published_contexts_are_read(shared: Path, year: str, counts: tuple[int, ...]) -> None:
+    for file, count in zip(("train.txt", "valid.txt", "test.txt"), counts, strict=True):
+        examples = list(ConllContextsReader(str(shared / "data" / "pgim" / year), file, images=None))
+        assert len(examples) == sum(bool(x.notes.get(NOTE)) for x in examples) == count
