@@ -68,11 +68,11 @@ def make(
 ) -> dict[str, object]:
     """All arms with these seeds, and the summary of what is there."""
     study = scripts.study_of(arguments)
-    results = arguments.folder / "results" / study.name
-    made = scripts.arms.make(study, study.arms, seeds, runs_of(arguments), results)
+    results = arguments.folder / "results"
+    made = scripts.arms.make(study, study.arms, seeds, arguments.folder / "runs", results)
     assert len(list(made)) == len(study.arms) * len(seeds)
     scripts.command.summarised(study, results)
-    return json.loads(results.with_suffix(".json").read_text(encoding="utf-8"))
+    return json.loads((results / f"{study.name}.json").read_text(encoding="utf-8"))
 
 
 def runs_of(arguments: argparse.Namespace) -> Path:
@@ -147,7 +147,7 @@ def test_an_interrupted_script_goes_on_to_the_same_result(
     (arm, *_) = study.arms
     with registered(Stops()), pytest.raises(Interrupted):
         list(scripts.arms.make(study, [arm], [1], tmp_path / "runs", tmp_path / "results"))
-    assert not list(tmp_path.glob("results/*"))
+    assert not list(tmp_path.rglob("results/*"))
     (again,) = scripts.arms.make(study, [arm], [1], tmp_path / "runs", tmp_path / "results")
     whole = json.loads(result_of(given, "text_seed1").read_text(encoding="utf-8"))
     assert (again.content["scores"], again.content["counts"]) == (whole["scores"], whole["counts"])
@@ -162,7 +162,7 @@ def test_what_is_not_there_yet_is_shown_as_such(
     (results / "contexts_seed2.json").unlink()
     for path in results.glob("two_views*"):
         path.unlink()
-    scripts.command.summarised(study, results)
+    scripts.command.summarised(study, tmp_path / "results")
     rows = json.loads(results.with_suffix(".json").read_text(encoding="utf-8"))["arms"]
     assert [row["seeds"] for row in rows] == [[1, 2], [1], []]
     assert rows[1]["difference"]["seeds"] == [1]  # text alone has both, but only one can be compared

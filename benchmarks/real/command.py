@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arms import Study, make
-from finished import Finished
+from arms import Study, made, make
 from rich.console import Console
 from rich.table import Table
 from summary import write_summary
@@ -45,23 +44,17 @@ def main(parser: argparse.ArgumentParser, study_of: Callable[[argparse.Namespace
             f"no arm is called {', '.join(sorted(unknown))}; there are {', '.join(x.name for x in study.arms)}"
         )
     wanted = [arm for arm in study.arms if not arguments.arms or arm.name in arguments.arms]
-    results = arguments.results / study.name
     try:
-        for _ in make(study, wanted, arguments.seeds, arguments.runs.resolve() / study.name, results):
-            summarised(study, results)
+        for _ in make(study, wanted, arguments.seeds, arguments.runs.resolve(), arguments.results):
+            summarised(study, arguments.results)
     except MMKitError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
 
 
 def summarised(study: Study, results: Path) -> None:
-    """Write the summary of all results in a study's folder, and print its table."""
-    from finished import read_finished
-
-    found: list[Finished] = []
-    for arm in study.arms:
-        found += [read_finished(path, study, arm) for path in sorted(results.glob(f"{arm.name}_seed*.json"))]
-    content = write_summary(results.with_suffix(".json"), study, found)
+    """Write the summary of a study's results in the folder of all results, and print its table."""
+    content = write_summary(results / f"{study.name}.json", study, made(study, results))
     table = Table(title=study.title, title_justify="left")
     for column in (
         "arm",
