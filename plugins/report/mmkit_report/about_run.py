@@ -28,7 +28,10 @@ def about(scored: Scored, note: Callable[[str], None]) -> dict[str, Any]:
     """As JSON: facts, versions, data files, settings, curves, alarms. `note` is told what is left out."""
     facts = scored.results.facts
     return {
-        "facts": {name: facts[name] for name in FACTS if facts.get(name) is not None},
+        "facts": {
+            "run": scored.name,
+            **{name: facts[name] for name in FACTS if facts.get(name) is not None},
+        },
         "versions": {str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
         "files": [
             {"split": split, **{key: file.get(key) for key in ("file", "sha256", "variant")}}

@@ -16,6 +16,7 @@ from mmkit_report.error_file import worst_first
 from mmkit_report.example_records import BEST, entity_record, example_record, prediction_record
 from mmkit_report.findings import KINDS
 from mmkit_report.inspection import means, shown_record
+from mmkit_report.names import common_folder
 from mmkit_report.same_data import check_same_data
 from mmkit_report.scored import Scored, read_scored, runs_in
 from mmkit_report.thumbnails import Thumbnails
@@ -52,6 +53,7 @@ def document(
     views = [own[i] for i in range(2 if blank else 1) for own in found]  # those with blank images come last
     worst = worst_first(runs[0].findings)
     order = list(dict.fromkeys([*worst, *range(len(runs[0].examples))]))
+    folder = common_folder([run.name for run in runs])
     records = {i: example_record(runs[0].examples[i], images) for i in order}
     for i, record in records.items():
         record["p"] = [_prediction(view, i) for view in views]
@@ -65,7 +67,7 @@ def document(
         "colours": {label: colour(label) for label in _labels(views)},
         "runs": [
             {
-                "name": view.name,
+                "name": view.name.removeprefix(folder),
                 **about_run,
                 **analysis(view.scored, train, RESAMPLES),
                 "shown": means(view.scored.examples, view.shown or ()) if view.shown else [],

@@ -72,8 +72,11 @@ def _relation(relation: Relation) -> list[Any]:
 
 
 def _sources(notes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was retrieved; without it, notes that are texts, such as contexts that a reader found in the data."""
     found = notes.get(SOURCES)
-    return [source for source in found if isinstance(source, dict)] if isinstance(found, list) else []
+    if isinstance(found, list):
+        return [source for source in found if isinstance(source, dict)]
+    return [{"title": name, "text": text} for name, text in notes.items() if isinstance(text, str) and text]
 
 
 def _source(source: Mapping[str, Any]) -> dict[str, Any]:

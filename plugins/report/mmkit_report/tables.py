@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmkit_report.comparison import MISSING, Comparison, Group, Spread
+from mmkit_report.names import common_folder
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,24 @@ class Table:
 
 
 def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
-    """Scores, tests, differing settings, and the first `flips` examples that flip in each direction."""
-    names = [group.name for group in found.groups]
+    """Scores, F1 of each label, tests, differing settings, and the first `flips` examples that flip each way."""
+    folder = common_folder([group.name for group in found.groups])
+    names = [group.name.removeprefix(folder) for group in found.groups]
     yield Table(
         f"scores on {found.split} (%, {found.examples:,} examples)",
-        ["score", *map(_told, found.groups)],
+        ["score", *map(_told, found.groups, names)],
         [
             [figure, *(_percent(group.figure(figure)) for group in found.groups)]
             for figure in found.figures
             if any(group.figure(figure) for group in found.groups)
+        ],
+    )
+    yield Table(
+        "F1 of each label (%)",
+        ["label", *names],
+        [
+            [label, *(_percent(group.figure(figure)) for group in found.groups)]
+            for figure, label in _labels(found.groups)
         ],
     )
     yield _differences(found, names)
@@ -53,9 +63,21 @@ def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
         )
 
 
-def _told(group: Group) -> str:
+def _told(group: Group, name: str) -> str:
     """A group's name, with the number of its runs if it is a folder of runs."""
-    return f"{group.name} ({len(group.runs)} runs)" if len(group.runs) > 1 else group.name
+    return f"{name} ({len(group.runs)} runs)" if len(group.runs) > 1 else name
+
+
+def _labels(groups: Sequence[Group]) -> list[tuple[str, str]]:
+    """The scores `<metric>.f1.<label>` of any run, with what they are called: the label, or also the metric."""
+    scores = dict.fromkeys(name for group in groups for run in group.runs for name in run.figures)
+    found = [(name, *name.split(".f1.", 1)) for name in scores if ".f1." in name]
+    several = len({metric for _, metric, _ in found}) > 1
+    return [
+        (name, f"{metric} {label}" if several else label)
+        for name, metric, label in found
+        if label not in ("low", "high")
+    ]
 
 
 def _differences(found: Comparison, names: Sequence[str]) -> Table:

@@ -245,6 +245,7 @@ def test_what_a_photo_changes():
     assert change(one, replace(one, relations=(relation,), relation_scores=(0.4,))) == 1
 
 
+@settings(deadline=None)  # the first example may pay for a busy machine
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=50))
 def test_calibration_by_hand(told):
     found = calibration([score for score, _ in told], [right for _, right in told])
@@ -276,3 +277,16 @@ def test_groups_of_sizes():
         ("50+", 1, 2, 1),
     ]
     assert groups[2].recall == 0.5 and groups[2].f1 == pytest.approx(2 / 3)
+
+
+def test_contexts_that_stood_in_the_data_are_shown(tmp_path):
+    notes = {"more.text_context": "Jordan is a river. " * 50, "other": {"no": "text"}, "empty": ""}
+    example = Example.from_tokens("1", ["Jordan"], notes=notes)
+    data = write_data(tmp_path / "data", [example])
+    runs = [write_run(tmp_path / "runs" / name, data, [Prediction("1")]) for name in ("a", "b")]
+    found = document(runs, "test", Thumbnails(tmp_path / "images"))
+    (source,) = found["examples"][0]["sources"]
+    assert source["title"] == "more.text_context" and source["text"].startswith("Jordan is a river.")
+    assert len(source["text"]) == 600
+    assert [run["name"] for run in found["runs"]] == ["a", "b"]
+    assert [run["facts"]["run"] for run in found["runs"]] == list(map(str, runs))

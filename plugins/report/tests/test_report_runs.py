@@ -16,6 +16,7 @@ from mmkit_report.compare_command import compare as compare_command
 from mmkit_report.comparison import compare
 from mmkit_report.error_file import write_errors
 from mmkit_report.errors_command import errors as errors_command
+from mmkit_report.names import common_folder
 from mmkit_report.scored import read_scored, runs_in
 from raising import raises
 from scored_runs import write_data, write_run
@@ -157,6 +158,30 @@ def test_a_comparison_of_two_fits_a_terminal(tmp_path, data, monkeypatch):
     assert (
         "| score | run | difference | 95 % interval | p (bootstrap) | p (randomisation) | p (Holm) |" in three
     )
+
+
+def test_runs_are_called_by_what_tells_them_apart(tmp_path, data):
+    one = run(tmp_path, data, "some/deep/a/seed1", {1, 2})
+    other = run(tmp_path, data, "some/deep/b/seed1", {5})
+    told = shown(compare_command, one, other, "--markdown", "--resamples", "100")
+    assert "| score | a/seed1 | b/seed1 |" in told and "difference of b/seed1 from a/seed1" in told
+    assert "some/deep" not in told
+    assert common_folder(["runs/a", "runs/ab/x", "other"]) == ""
+    assert common_folder(["runs/a", "runs/a"]) == "runs/"
+    assert common_folder(["/x/runs/a/1", "/x/runs/b"]) == "/x/runs/"
+    assert common_folder(["/x/runs/a"]) == ""
+
+
+def test_each_label_is_compared(tmp_path, data):
+    one, other = run(tmp_path, data, "a", {1, 2}), run(tmp_path, data, "b", set())
+    told = shown(compare_command, one, other, "--markdown", "--resamples", "100")
+    rows = told.partition("| label | a | b |")[2].split("\n\n")[0].splitlines()[2:]
+    expected = [
+        (label, *(100 * read_scored(x, "test").figures[f"scores.f1.{label}"] for x in (one, other)))
+        for label in ("LOC", "ORG", "PER")
+    ]
+    assert rows == [f"| {label} | {a:.2f} | {b:.2f} |" for label, a, b in expected]
+    assert all(a <= b for _, a, b in expected) and expected[0][1] < 100
 
 
 def test_recorded_scores_are_shown(tmp_path, data):

@@ -102,5 +102,5 @@ const links = (example, view) => {
         entity.description && h("div", { class: "dim" }, entity.description));
     })));
 };
-const contexts = (example) => (example.sources || []).length > 0 && h("section", {}, h("h3", {}, "Retrieved contexts"),
+const contexts = (example) => (example.sources || []).length > 0 && h("section", {}, h("h3", {}, "Contexts"),
   h("ol", {}, example.sources.map((source) => h("li", {}, h("strong", {}, source.title), "score" in source && ` ${source.score.toFixed(3)}`, " ", source.text, h("span", { class: "dim" }, ` ${source.by}`)))));
