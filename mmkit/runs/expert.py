@@ -216,7 +216,8 @@ class RunEncoder(ItemEncoder):
     def describe(self) -> dict[str, Any]:
         model: dict[str, Any] = self._trained_with.config["model"]
         encoders = {name: _as_before(settings) for name, settings in model["encoders"].items()}
-        return {"model": {**model, "encoders": encoders}, "labels": self.labels}
+        decoder = _as_before(model["decoder"])
+        return {"model": {**model, "encoders": encoders, "decoder": decoder}, "labels": self.labels}
 
     def length(self, example: Example, views: Mapping[str, TextView]) -> int:
         """The length of the run's longest text."""
@@ -239,10 +240,11 @@ LATER = {
     "attention_dropout": None,
     "drop_lone_spaces": False,
     "feature_precision": "fp32",
+    "context_tags": "none",
 }
-"""Settings of encoders that earlier versions did not have, with the values that change nothing."""
+"""Settings of encoders and decoders that earlier versions did not have, with the values that change nothing."""
 
 
 def _as_before(settings: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's settings without those of `LATER` that change nothing: features stored earlier are found again."""
+    """A part's settings without those of `LATER` that change nothing: features stored earlier are found again."""
     return {k: v for k, v in settings.items() if k not in LATER or v != LATER[k]}
