@@ -17,7 +17,7 @@ from mmkit.data.mnre_joint import MnreJointReader
 from raising import raises
 from real_photos import SPLITS, TWITTER, instances, linked, tweets, with_photo
 
-pytestmark = pytest.mark.real_data
+pytestmark = [pytest.mark.real_data, pytest.mark.matrix]
 
 
 @pytest.fixture(scope="module")

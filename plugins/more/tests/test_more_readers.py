@@ -299,6 +299,7 @@ def test_published_relations_are_read_as_by_the_core(shared: Path) -> None:
 
 
 @pytest.mark.real_data
+@pytest.mark.matrix
 def test_original_photos_meet_their_sentences(shared: Path, tmp_path: Path) -> None:
     photos = linked(shared, tmp_path)
     met = []
@@ -322,6 +323,7 @@ def test_original_photos_meet_their_sentences(shared: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.real_data
+@pytest.mark.matrix
 @pytest.mark.parametrize(("year", "counts"), [("2015", (3999, 999, 3256)), ("2017", (3373, 723, 723))])
 def test_published_contexts_are_read(shared: Path, year: str, counts: tuple[int, ...]) -> None:
     for file, count in zip(("train.txt", "valid.txt", "test.txt"), counts, strict=True):

@@ -10,6 +10,7 @@ from typing import Any
 from mmkit import RunError
 from mmkit.files import atomic, explained
 from mmkit_report.document import document
+from mmkit_report.names import common_folder
 from mmkit_report.page import page
 from mmkit_report.thumbnails import LIMIT, Thumbnails
 
@@ -40,8 +41,10 @@ def write_report(
         content = document(
             runs, split, images, overrides, blank=blank, inspect=inspect, device=device, note=note
         )
+    names = [str(run) for run in runs]
+    shown = [name.removeprefix(common_folder(names)) for name in names]
     with atomic(output) as file:
-        file.write(page(content, f"{', '.join(str(run) for run in runs)}: {split}"))
+        file.write(page(content, f"{', '.join(shown)}: {split}"))
     return folder if images.beside else None
 
 

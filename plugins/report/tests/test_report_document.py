@@ -290,3 +290,5 @@ def test_contexts_that_stood_in_the_data_are_shown(tmp_path):
     assert len(source["text"]) == 600
     assert [run["name"] for run in found["runs"]] == ["a", "b"]
     assert [run["facts"]["run"] for run in found["runs"]] == list(map(str, runs))
+    write_report(runs, "test", tmp_path / "report.html")
+    assert "<title>a, b: test</title>" in (tmp_path / "report.html").read_text(encoding="utf-8")
