@@ -49,6 +49,15 @@ class Specs:
         """Add click commands: `cli.add_command(my_command)`."""
 
     @hookspec
+    def mmkit_command_options(self, command: click.Command) -> None:
+        """Add options to a command of mmkit, once, before it is used: `command.params.append(click.Option(...))`.
+
+        The command does not know the option: give it `expose_value=False` and a `callback`. `command.name` says which
+        command it is. For `predict` and `annotate`, an option may choose where the work is done: see
+        `mmkit.inference.executor`.
+        """
+
+    @hookspec
     def mmkit_recipe_folders(self) -> list[Path]:  # type: ignore[empty-body]
         """Folders of `*.cfg` recipes that come with the plugin; users name one by its file name."""
 

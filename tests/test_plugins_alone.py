@@ -38,6 +38,7 @@ RECIPES: dict[str, str | None] = {
     "search": None,
     "trackers": None,
     "hub": None,
+    "ray": None,
 }
 """Plugin → a recipe of its own, if it has any."""
 

@@ -72,6 +72,7 @@ AREAS = {
     "mimic": "the plugin mmkit-mimic",
     "more": "the plugin mmkit-more",
     "pgim": "the plugin mmkit-pgim",
+    "ray": "the plugin mmkit-ray",
     "report": "the plugin mmkit-report",
     "retrieval": "the plugin mmkit-retrieval",
     "search": "the plugin mmkit-search",

@@ -17,19 +17,26 @@ T = TypeVar("T", Example, Entity)
 Progress = Callable[[int, int], None]
 """Called with (number of results so far, number in the end)."""
 
+Compute = Callable[[Annotator, Mapping[str, Any], str], Iterator[dict[str, Any]]]
+"""Called with an annotator, the records by key and the device; gives results, or `Failed`, by key, batch by batch."""
+
 _NAMED = 10
 """The number of failures that an error names one by one."""
 
 
 def annotate(
-    annotator: Annotator, records: Sequence[T], device: str = "cpu", progress: Progress | None = None
+    annotator: Annotator,
+    records: Sequence[T],
+    device: str = "cpu",
+    progress: Progress | None = None,
+    compute: Compute | None = None,
 ) -> list[T]:
     """`records` (examples or entities) in order, each with its annotation applied.
 
     Only results that are not in the store are computed, each distinct key once, and every batch is stored before the
     next begins: a killed run continues where it stopped. Processes that annotate with the same settings at the same
     time wait for one another and share results. Models are loaded only when a result is missing. A record with an
-    empty key needs no annotation and stays as it is.
+    empty key needs no annotation and stays as it is. `compute` does the work elsewhere (`mmkit.inference.executor`).
 
     Records whose result `Failed` also stay as they are, and are listed in `annotator.failures`; nothing is stored for
     them, so that the next run tries them again. Unless the annotator is to keep going, a `DataError` names them when
@@ -37,7 +44,8 @@ def annotate(
     `PartError` if the annotator returns another number of results than it got records.
     """
     keys = [annotator.key(record) for record in records]
-    results = _results(annotator, keys, records, device, progress or (lambda done, total: None))
+    report = progress or (lambda done, total: None)
+    results = _results(annotator, keys, records, device, report, compute or _compute)
     annotated: list[Any] = []
     failures: dict[str, str] = {}
     for key, record in zip(keys, records, strict=True):
@@ -67,7 +75,12 @@ def refuse(failures: Mapping[str, str]) -> None:
 
 
 def _results(
-    annotator: Annotator, keys: Sequence[str], records: Sequence[T], device: str, report: Progress
+    annotator: Annotator,
+    keys: Sequence[str],
+    records: Sequence[T],
+    device: str,
+    report: Progress,
+    compute: Compute,
 ) -> dict[str, Any]:
     """A result, or `Failed`, for each key that is not empty: from the store, else computed and stored."""
     wanted = set(keys) - {""}
@@ -81,25 +94,36 @@ def _results(
             results = store.get(wanted)  # another process may have filled the gap while this one waited
             report(len(results), len(wanted))
             missing = {k: r for k, r in zip(keys, records, strict=True) if k in wanted and k not in results}
-            for fresh in _compute(annotator, missing, device):
+            for fresh in compute(annotator, missing, device):
                 store.put({key: result for key, result in fresh.items() if not isinstance(result, Failed)})
                 results |= fresh
                 report(len(results), len(wanted))
     return results
 
 
-def _compute(annotator: Annotator, missing: Mapping[str, T], device: str) -> Iterator[dict[str, Any]]:
+def _compute(annotator: Annotator, missing: Mapping[str, Any], device: str) -> Iterator[dict[str, Any]]:
     """Results by key, a batch at a time."""
     if missing:
         annotator.prepare(device)
     keys, records = list(missing), list(missing.values())
     for start in range(0, len(keys), annotator.batch_size):
-        batch = records[start : start + annotator.batch_size]
-        results = annotator.annotate(batch)
-        if len(results) != len(batch):
-            raise PartError(
-                f"{type(annotator).__name__} returned {len(results)} results for {len(batch)} records",
-                hint="this is a mistake in the annotator: report it to its author",
-                code="annotator.result-count",
-            )
-        yield dict(zip(keys[start : start + len(batch)], results, strict=True))
+        yield computed(
+            annotator,
+            keys[start : start + annotator.batch_size],
+            records[start : start + annotator.batch_size],
+        )
+
+
+def computed(annotator: Annotator, keys: Sequence[str], batch: Sequence[Any]) -> dict[str, Any]:
+    """Results by key of a batch of records, by an annotator that is prepared.
+
+    Raises `PartError` if the annotator returns another number of results.
+    """
+    results = annotator.annotate(batch)
+    if len(results) != len(batch):
+        raise PartError(
+            f"{type(annotator).__name__} returned {len(results)} results for {len(batch)} records",
+            hint="this is a mistake in the annotator: report it to its author",
+            code="annotator.result-count",
+        )
+    return dict(zip(keys, results, strict=True))

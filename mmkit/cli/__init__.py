@@ -49,6 +49,11 @@ class LazyGroup(click.Group):
     plugins_loaded = False
     warned: frozenset[str] = frozenset()
 
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.with_options: set[str] = set()
+        """The commands to which plugins have added their options."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         self.load_plugins()
         return [*COMMANDS, *(name for name in super().list_commands(ctx) if name not in COMMANDS)]
@@ -57,6 +62,7 @@ class LazyGroup(click.Group):
         if cmd_name in COMMANDS:
             module, _, attribute = COMMANDS[cmd_name].partition(":")
             command: click.Command = getattr(importlib.import_module(module), attribute)
+            self.let_plugins_add_options(cmd_name, command)
             return command
         self.load_plugins()
         return super().get_command(ctx, cmd_name)
@@ -85,6 +91,15 @@ class LazyGroup(click.Group):
             return
         self.plugins_loaded = True
         for _ in hooks.call_each("mmkit_commands", cli=self):
+            pass
+        self.warn_of_broken_plugins()
+
+    def let_plugins_add_options(self, name: str, command: click.Command) -> None:
+        """Let plugins add options to a command (once), and warn about plugins that cannot."""
+        if name in self.with_options:
+            return
+        self.with_options.add(name)
+        for _ in hooks.call_each("mmkit_command_options", command=command):
             pass
         self.warn_of_broken_plugins()
 

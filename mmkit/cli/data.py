@@ -12,6 +12,7 @@ from mmkit.cli.options import (
     OVERRIDABLE,
     console_display,
     device_option,
+    executor_from,
     network_option,
     quiet_libraries,
     recipe_from,
@@ -61,13 +62,18 @@ def annotate(
     from mmkit.loading.splits import read_splits
     from mmkit.runs.folder import Run
 
+    executor = executor_from(context)
     of_run = Run(loaded.path.parent).holds(loaded.path)
     with (
         console_display(quiet) as display,
         without_network(loaded.path.parent, allow=allow_network or not of_run),
     ):
         annotation = Annotation.of(
-            loaded, str(pick_device(device)), display.mmkit_progress, writing=not of_run
+            loaded,
+            str(pick_device(device)) if executor is None else device,
+            display.mmkit_progress,
+            writing=not of_run,
+            compute=None if executor is None else executor.annotate,
         )
         for setting in annotation.unwritten:
             display.mmkit_note(f"{setting}: warning: not written, for the recipe is that of a run")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from mmkit.inference.executor import Executor
     from mmkit.recipe import Recipe
     from mmkit.training.console import ConsoleDisplay
 
@@ -51,6 +52,14 @@ def opened(run: str, context: click.Context | None) -> Path:
 
 run_argument = click.argument("run", callback=lambda context, _, run: opened(run, context))
 """The argument RUN of a command: its value is the run's folder."""
+
+
+def executor_from(context: click.Context) -> Executor | None:
+    """What does the work in place of this machine's processes, if an option of a plugin has chosen it."""
+    from mmkit.inference.executor import EXECUTOR
+
+    chosen: Executor | None = context.meta.get(EXECUTOR)
+    return chosen
 
 
 def overrides_from(context: click.Context) -> dict[str, Any]:

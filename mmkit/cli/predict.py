@@ -18,7 +18,14 @@ from mmkit.cli.formats import (
     setting_option,
     writer_of,
 )
-from mmkit.cli.options import as_json, device_option, network_option, quiet_libraries, run_argument
+from mmkit.cli.options import (
+    as_json,
+    device_option,
+    executor_from,
+    network_option,
+    quiet_libraries,
+    run_argument,
+)
 from mmkit.cli.predict_files import is_of_files, predict_into_folder
 from mmkit.cli.task_options import TASK, TaskCommand, given_to, task_of
 from mmkit.terminal import echo
@@ -134,7 +141,9 @@ def predict(
     if text is not None:
         task.check_given(given, "input")
     quiet_libraries()
-    if input_ is not None and is_of_files(input_, output_, workers, reader, format_):
+    executor = executor_from(context)
+    of_files = input_ is not None and is_of_files(input_, output_, workers, reader, format_)
+    if input_ is not None and (executor is not None or of_files):
         if limit is not None or json_:
             raise click.UsageError("--limit and --json do not go with a folder of predictions")
         predict_into_folder(
@@ -151,10 +160,12 @@ def predict(
             device=device,
             entities=entities,
             allow_network=allow_network,
+            executor=executor,
         )
         return
-    if workers is not None:
-        raise click.UsageError("--workers goes with --input")
+    if workers is not None or executor is not None:
+        option = "--workers" if executor is None else executor.option
+        raise click.UsageError(f"{option} goes with --input")
     output = None if output_ is None else Path(output_)
     import mmkit
     from mmkit.access.network import without_network

@@ -62,7 +62,7 @@ def predict_into_folder(
             run,
             input_,
             output,
-            workers=workers or 1,
+            workers=workers,
             settings=parse_overrides([f"--{setting}" for setting in settings]),
             missing_images=missing_images or "error",
             hooks=[display],

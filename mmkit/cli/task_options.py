@@ -60,17 +60,18 @@ class TaskCommand(click.Command):
         """The run folder on the command line: the first word that is one and not the value of a general option."""
         from mmkit.runs.opening import address_of
 
+        options = [param for param in super().get_params(ctx) if isinstance(param, click.Option)]
         with_value = {
-            flag
-            for param in super().get_params(ctx)
-            if isinstance(param, click.Option) and not param.is_flag and not param.count
+            flag: isinstance(param.flag_value, str)  # whether the value may be left out
+            for param in options
+            if not param.is_flag and not param.count
             for flag in param.opts
         }
-        words = iter(args)
-        for word in words:
-            if word in with_value:
-                next(words, None)
-            elif not word.startswith("-"):
+        before = ""
+        for word in args:
+            is_value = before in with_value and not (with_value[before] and word.startswith("-"))
+            before = "" if is_value else word
+            if not is_value and not word.startswith("-"):
                 folder = opened(word, ctx) if address_of(word) else Path(word)
                 if (folder / "recipe.cfg").is_file():
                     return folder

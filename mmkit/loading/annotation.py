@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Literal
 
 from mmkit.annotators.base import Annotator
-from mmkit.annotators.run import annotate, refuse
+from mmkit.annotators.run import Compute, annotate, refuse
 from mmkit.data.types import Entity, Example
 from mmkit.loading.split import Progress, Split
 from mmkit.recipe import Recipe
@@ -26,17 +26,25 @@ class Annotation:
     progress: Progress | None = None
     unwritten: tuple[str, ...] = ()
     """The settings that name what would have been written, where nothing is to be: `annotators.candidates.output`."""
+    compute: Compute | None = None
+    """What computes results that are not stored, if not this process."""
 
     @classmethod
     def of(
-        cls, recipe: Recipe, device: str = "cpu", progress: Progress | None = None, *, writing: bool = True
+        cls,
+        recipe: Recipe,
+        device: str = "cpu",
+        progress: Progress | None = None,
+        *,
+        writing: bool = True,
+        compute: Compute | None = None,
     ) -> Annotation:
         """A recipe's annotators, in its order. Unless `writing`, without what they would write beside the store: a
         run from elsewhere may name any path."""
         unwritten = () if writing else tuple(_written(recipe))
         recipe = recipe.with_overrides(dict.fromkeys(unwritten)) if unwritten else recipe
         built = {name: recipe.build(f"annotators.{name}") for name in recipe.parts("annotators")}
-        return cls(built, device, progress, unwritten)
+        return cls(built, device, progress, unwritten, compute)
 
     @property
     def sections(self) -> dict[str, Annotator]:
@@ -63,7 +71,8 @@ class Annotation:
         done = list(examples)
         for name, annotator in self.over("examples").items():
             annotator.entities = entities
-            done = annotate(annotator, done, self.device, self._reporter(f"{name} ({called})"))
+            reporter = self._reporter(f"{name} ({called})")
+            done = annotate(annotator, done, self.device, reporter, self.compute)
         return done
 
     def annotated_entities(self, entities: Iterable[Entity], failures: dict[str, str]) -> Iterator[Entity]:
@@ -81,7 +90,7 @@ class Annotation:
                 report = self._reporter(f"{name} (entities from {done:,} on)")
                 forgiving, annotator.keep_going = annotator.keep_going, True
                 try:
-                    records = annotate(annotator, records, self.device, report)
+                    records = annotate(annotator, records, self.device, report, self.compute)
                 finally:
                     annotator.keep_going = forgiving
                 (unforgiven if name in strict else failures).update(annotator.failures)

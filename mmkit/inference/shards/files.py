@@ -18,6 +18,7 @@ from mmkit.errors import DataError, Interrupted, MMKitError, RunError
 from mmkit.files import explained, read_json, replacing
 from mmkit.files.temporary import leftovers, remove_leftovers
 from mmkit.hooks import registered
+from mmkit.inference.executor import Executor
 from mmkit.inference.lacks import Lacks
 from mmkit.inference.shards.inputs import ERRORS, found_inputs
 from mmkit.inference.shards.plan import Job, Shard, done_file, errors_file, planned
@@ -59,7 +60,7 @@ def predict_files(
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     reader: str | None = None,
     format: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -69,6 +70,7 @@ def predict_files(
     device: str = "auto",
     entities: str | Path | None = None,
     allow_network: bool = False,
+    executor: Executor | None = None,
     hooks: Sequence[object] = (),
 ) -> PredictedFiles:
     """Predict for every record of many files, and write one file into the folder `output` for each.
@@ -76,16 +78,16 @@ def predict_files(
     `run` is a folder, or an address that a plugin opens, as for `mmkit.load`. `inputs` are files, folders, and patterns
     such as `posts/*.jsonl`. Each is read by `reader`, or by the one that knows its format. The outputs hold an answer a
     line, or what the writer `format` with its `settings` makes of them, in the order of the input, under the input's
-    name and folder. `workers` processes share the work; with one, it is done here. A record that is broken, or whose
-    image is missing unless `missing_images` is "blank", goes to `errors.jsonl` in the folder, or ends everything with
-    `strict`.
+    name and folder. `workers` processes share the work; with one (the default), it is done here. An `executor`, which a
+    plugin brings, does it on other machines. A record that is broken, or whose image is missing unless `missing_images`
+    is "blank", goes to `errors.jsonl` in the folder, or ends everything with `strict`.
 
     A call that was killed or stopped is made again to go on: what is done is not done again, and the same files come
     out. Raises `RunError` if the folder was begun with other files or settings, `DataError` at the end if there are
     files that cannot be read (all others are written), and `Interrupted` on Ctrl-C. `hooks` are further hook
     implementations; they get progress and notes, like those of installed plugins.
     """
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise DataError(f"workers must be at least 1, not {workers}", where="workers", code="predict.workers")
     folder = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as they are named
     name, ending = _written(format)
@@ -113,7 +115,7 @@ def predict_files(
             job.work.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(job.work / "lock", timeout=0):
-                return _predict(job, planned(job, found), workers, plugins.hook)
+                return _predict(job, planned(job, found), workers, executor, plugins.hook)
         except Timeout:
             raise RunError(
                 "another process predicts into this folder",
@@ -139,23 +141,30 @@ def _written(format: str | None) -> tuple[str | None, str]:
     return name, writer.ending
 
 
-def _predict(job: Job, shards: Sequence[Shard], workers: int, hook: Any) -> PredictedFiles:
+def _predict(
+    job: Job, shards: Sequence[Shard], workers: int | None, executor: Executor | None, hook: Any
+) -> PredictedFiles:
     """Do what is left, gather the errors, and tell of the rest."""
     _remove_leftovers(job, shards)
 
     def progress(done: int, total: int) -> None:
         hook.mmkit_progress(label=LABEL, done=done, total=total)
 
+    def note(message: str) -> None:
+        hook.mmkit_note(message=message)
+
     schedule = Schedule(job, shards, progress)
     if job.strict:
         _refuse_broken(job, shards)
     if schedule.before:
-        hook.mmkit_note(message=f"{schedule.before:,} records are done already")
+        note(f"{schedule.before:,} records are done already")
     try:
-        if workers == 1:
+        if executor is not None:
+            executor.predict(job, schedule, workers, note)
+        elif workers is None or workers == 1:
             _here(job, schedule)
         else:
-            Pool(job, workers, lambda message: hook.mmkit_note(message=message)).run(schedule)
+            Pool(job, workers, note).run(schedule)
     except KeyboardInterrupt:
         raise _interrupted(job, shards) from None
     finally:
@@ -165,7 +174,7 @@ def _predict(job: Job, shards: Sequence[Shard], workers: int, hook: Any) -> Pred
     finished = [shard for shard in shards if shard.number not in schedule.failed]
     counted = total(read_json(done_file(job, shard.number)) for shard in finished)
     errors = _gather_errors(job, shards)
-    _tell(counted, lambda message: hook.mmkit_note(message=message))
+    _tell(counted, note)
     if schedule.failed:
         raise _failed(job, shards, schedule.failed)
     shutil.rmtree(job.work / "parts", ignore_errors=True)

@@ -248,6 +248,18 @@ def _missing(image: str, replaced: Mapping[str, str]) -> ImageError:
     )
 
 
+def earlier(job: Job, task: Task) -> Done | None:
+    """What came of a task that is done already; None if it is to be done."""
+    shard = task.shard.number
+    finished = done_file(job, shard)
+    if finished.exists() and (Path(job.output) / task.shard.output).exists():
+        return Done(0 if task.finish else read_json(finished)["records"])
+    if task.piece is None or task.part is None:
+        return None
+    summary = part_file(job, shard, task.part, "json")
+    return Done(read_json(summary)["records"]) if summary.exists() else None
+
+
 def finish(job: Job, shard: Shard, parts: int) -> None:
     """Make a shard's file of its parts, which are all done, and remove them."""
     numbers = range(parts)

@@ -1,0 +1,1 @@
+"""Predictions and annotations of mmkit on several machines, with Ray."""
