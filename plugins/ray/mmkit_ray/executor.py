@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmkit.access.network import network_allowed
@@ -42,23 +42,29 @@ class RayExecutor(Executor):
             return
         with cluster(self.address) as ray:
             patience = Patience()
-            while tasks:
+            before: set[tuple[int, int | None]] = set()
+            alone: list[Task] = []
+            while tasks or alone:
+                some = tasks or [alone.pop()]
                 shares = Shares.of(ray.nodes(), workers, job.device)
-                again = self._round(ray, job, schedule, tasks, shares, note, patience)
-                tasks = [*again, *waiting(schedule)]
+                one, lost = self._pass(ray, job, schedule, some, shares)
+                tasks = []
+                if patience.tried(one):
+                    tasks, lost = lost, []
+                for task in lost:
+                    key = task.shard.number, task.part
+                    if key in before and len(some) > 1:
+                        alone.append(task)  # the end of another's process may have taken it along
+                    else:
+                        before.add(key)
+                        tell(schedule, task, one.why, note)
+                tasks += waiting(schedule)
 
-    def _round(
-        self,
-        ray: ModuleType,
-        job: Job,
-        schedule: Schedule,
-        tasks: list[Task],
-        shares: Shares,
-        note: Callable[[str], None],
-        patience: Patience,
-    ) -> list[Task]:
-        """Do tasks once, and what becomes possible by them. Returns those that were not begun."""
-        from mmkit_ray.rounds import Round
+    def _pass(
+        self, ray: ModuleType, job: Job, schedule: Schedule, tasks: Sequence[Task], shares: Shares
+    ) -> tuple[Round, list[Task]]:
+        """Do tasks once, and what becomes possible by them. Returns those without an answer, too."""
+        from mmkit_ray.rounds import Round, how
         from mmkit_ray.workers import Predicts, finishes
 
         finishing = ray.remote(num_cpus=0, max_retries=1)(finishes)
@@ -68,18 +74,16 @@ class RayExecutor(Executor):
         for number, kind, answer in one if left else ():
             schedule.finished(0, left.pop(number), checked(kind, answer))
             asked += [(task, finishing.remote(job, task)) for task in waiting(schedule)]
+        lost = list(left.values())
         for task, reference in asked:
             try:
                 answer = pickle.loads(ray.get(reference))
             except ray.exceptions.RayError as error:
-                lost(schedule, task, str(error), note)
+                one.why = how(error)
+                lost.append(task)
             else:
                 schedule.finished(0, task, checked(*answer))
-        if patience.tried(one):
-            return list(left.values())
-        for task in left.values():
-            lost(schedule, task, one.why, note)
-        return []
+        return one, lost
 
     def annotate(
         self, annotator: Annotator, missing: Mapping[str, Any], device: str
@@ -91,23 +95,31 @@ class RayExecutor(Executor):
 
         keys, records = list(missing), list(missing.values())
         starts = range(0, len(keys), annotator.batch_size)
-        left = [(keys[i : i + annotator.batch_size], records[i : i + annotator.batch_size]) for i in starts]
-        if not left:
+        batches = [
+            (keys[i : i + annotator.batch_size], records[i : i + annotator.batch_size]) for i in starts
+        ]
+        if not batches:
             return
         with cluster(self.address) as ray:
-            arguments = (annotator, device, network_allowed())
-            patience, tries, why = Patience(), 0, ""
-            while left and tries < TRIES:
-                shares = Shares.of(ray.nodes(), None, device)
-                one = Round(ray, left, Annotates, arguments, shares)
+            patience, why = Patience(), ""
+            before = False
+            alone: list[Any] = []
+            while batches or alone:
+                some = batches or [alone.pop()]
+                arguments = (annotator, device, network_allowed())
+                one = Round(ray, some, Annotates, arguments, Shares.of(ray.nodes(), None, device))
                 done = set()
                 for number, kind, answer in one:
                     done.add(number)
                     yield checked(kind, answer)
-                left, why = [some for number, some in enumerate(left) if number not in done], one.why
-                tries += not patience.tried(one)
-        reason = f"the process that computed it ended {TRIES} times: {why}"
-        yield {key: Failed(reason) for some, _ in left for key in some}
+                lost, batches, why = [x for i, x in enumerate(some) if i not in done], [], one.why
+                if patience.tried(one) or not before:
+                    batches, before = lost, before or not one.cut_short
+                elif len(some) > 1:
+                    alone += lost
+                else:
+                    reason = f"the process that computed it ended {TRIES} times: {why}"
+                    yield {key: Failed(reason) for some_keys, _ in lost for key in some_keys}
 
 
 class Patience:
@@ -143,7 +155,7 @@ def checked(kind: str, answer: Any) -> Any:
     return answer
 
 
-def lost(schedule: Schedule, task: Task, why: str, note: Callable[[str], None]) -> None:
+def tell(schedule: Schedule, task: Task, why: str, note: Callable[[str], None]) -> None:
     """Say that a task has no answer, and what becomes of it."""
     again = schedule.lost(0, task, why)
     then = "its work is tried again" if again else "its file is given up"
