@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from mmkit.data.problems import Problem
     from mmkit.data.types import Example, Prediction
+    from mmkit.pages import Page
     from mmkit.recipe import Recipe
 
 hookspec = pluggy.HookspecMarker("mmkit")
@@ -81,6 +82,14 @@ class Specs:
         `mmkit.load`, `mmkit.evaluate` and the commands that take a RUN call it (`mmkit.runs.opening.open_run`). The
         folder is only read. Call `mmkit.access.network.check_network` before you contact a server. Raise `RunError`
         for what cannot be opened.
+        """
+
+    @hookspec(firstresult=True)
+    def mmkit_folder_page(self, folder: Path) -> Page | None:
+        """What `mmkit report FOLDER` shows of a folder that the plugin wrote; None for any other folder.
+
+        It is not called for a run. The folder may be somebody else's: it is only read. Raise `RunError` for one that is
+        the plugin's but is damaged.
         """
 
     @hookspec

@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "files", "cache", "moved", "access", "terminal"),
     ("pretrained",),
     ("data",),
-    ("ops", "batch", "inspection"),
+    ("ops", "batch", "inspection", "pages"),
     ("config",),
     ("registry", "hooks", "recipe_names", "recipe", "config.check", "trackers"),
     ("annotators", "encoders", "fusers", "decoders", "metrics", "tasks", "scorers", "entities"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +62,37 @@ def executor_from(context: click.Context) -> Executor | None:
     return chosen
 
 
+def _runs_alone(context: click.Context, parameter: click.Parameter, words: Sequence[str]) -> tuple[str, ...]:
+    """The runs among the words of a command line; `--section.key value` among them are kept for `overrides_from`.
+
+    click gives an argument of any number of words the options too that it does not know.
+    """
+    runs, settings, left = list[str](), list[str](), list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("--"):
+            runs.append(word)
+            continue
+        settings.append(word)
+        if "=" not in word and left and not left[0].startswith("--"):
+            settings.append(left.pop(0))
+    context.meta[_SETTINGS] = settings
+    if not runs:
+        raise click.MissingParameter(ctx=context, param=parameter)
+    return tuple(runs)
+
+
+_SETTINGS = "mmkit.settings"
+
+runs_argument = click.argument("runs", metavar="RUN...", nargs=-1, required=True, callback=_runs_alone)
+"""The argument RUN... of a command: folders or addresses, as they were written. Use it with `OVERRIDABLE`."""
+
+
 def overrides_from(context: click.Context) -> dict[str, Any]:
     """The recipe's settings that a command line overrides, by dotted name."""
     from mmkit.recipe import parse_overrides
 
-    return parse_overrides(context.args)
+    return parse_overrides([*context.meta.get(_SETTINGS, ()), *context.args])
 
 
 def recipe_from(source: str, context: click.Context, sample: bool = False, tiny: bool = False) -> Recipe:

@@ -19,6 +19,7 @@ from mmkit.loading.split import ENTITIES, Split
 from mmkit.loading.splits import check_split, read_splits
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
+from mmkit.runs.opening import address_of, open_run
 
 Known = MutableMapping[str, Mapping[str, Split]]
 """Data that are already read, by what decides them: several runs often share them."""
@@ -53,14 +54,15 @@ def read_results(
 ) -> Results:
     """Read a run's predictions of a split, and the data they are for. Nothing is predicted or written.
 
-    `overrides` are settings of the run's recipe by dotted name: where its data are, if they have moved. Data that are
-    in `known` are not read again; what is read is put there. Nobody is contacted. Raises `RunError` if there are no
-    predictions of the split, or if its data have changed since, and `DataError` if the two do not belong together.
+    `run` is a folder, or an address as for `mmkit.load`. `overrides` are settings of the run's recipe by dotted name:
+    where its data are, if they have moved. Data that are in `known` are not read again; what is read is put there. No
+    server of the recipe is contacted. Raises `RunError` if there are no predictions of the split, or if its data have
+    changed since, and `DataError` if the two do not belong together.
     """
-    folder = Run(run)
+    folder = Run(open_run(run))
     recipe = folder.recipe().with_overrides(overrides or {})
     check_split(recipe, split)
-    told = _predictions(folder, split)
+    told = _predictions(folder, split, address_of(run))
     splits = _read(recipe, split, {} if known is None else known)
     data = splits[split]
     decoder = recipe.build("model.decoder")
@@ -93,8 +95,15 @@ def _read(recipe: Recipe, split: str, known: Known) -> Mapping[str, Split]:
     return known[key]
 
 
-def _predictions(run: Run, split: str) -> list[Told]:
+def _predictions(run: Run, split: str, address: str) -> list[Told]:
     path = run.predictions_file(split)
+    if not path.is_file() and address:
+        raise RunError(
+            f"the run at this address comes without predictions of {split!r}",
+            where=address,
+            hint="name the folder of the run that was trained or evaluated; a package of a run holds no predictions",
+            code="run.no-predictions",
+        )
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.jsonl"))
         raise RunError(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, as_json, overrides_from
+from mmkit.cli.options import OVERRIDABLE, as_json, overrides_from, runs_argument
 from mmkit.terminal import echo
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=OVERRIDABLE)
-@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True)
+@runs_argument
 @click.option("--split", default="test", show_default=True, help="Split of the runs' recipes to compare on.")
 @click.option(
     "--resamples",
@@ -38,13 +37,13 @@ if TYPE_CHECKING:
 @click.option("--json", "form", flag_value="json", help="Print everything as JSON.")
 @click.pass_context
 def compare(
-    context: click.Context, runs: tuple[Path, ...], split: str, resamples: int, flips: int, form: str | None
+    context: click.Context, runs: tuple[str, ...], split: str, resamples: int, flips: int, form: str | None
 ) -> None:
-    """Compare RUNS with the first of them: scores, p-values, settings, and examples that flip.
+    """Compare the runs RUN with the first of them: scores, p-values, settings, and examples that flip.
 
-    Each of RUNS is a run's folder, or a folder that holds several runs (of several seeds), which count as one with a
-    mean and a standard deviation. All must have been scored on the same data. Settings of the recipes can be
-    overridden by dotted name, for data that have moved: --data.test.root FOLDER
+    Each RUN is a run's folder, an address such as hf://user/name, or a folder that holds several runs (of several
+    seeds), which count as one with a mean and a standard deviation. All must have been scored on the same data.
+    Settings of the recipes can be overridden by dotted name, for data that have moved: --data.test.root FOLDER
     """
     from mmkit.terminal.rendering import Terminal
     from mmkit_report.comparison import compare as compare_runs

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from mmkit import RunError
 from mmkit.inference.results import Known
+from mmkit.runs.opening import address_of
 from mmkit_report.same_data import check_same_data
-from mmkit_report.scored import Scored, read_scored, runs_in
+from mmkit_report.scored import Scored, read_all
 from mmkit_report.statistics.paired import Paired, holm, paired
 
 RESAMPLES = 10_000
@@ -123,7 +124,7 @@ def _spread(spread: Spread) -> dict[str, Any]:
 
 
 def compare(
-    folders: Sequence[Path],
+    folders: Sequence[str | Path],
     split: str,
     overrides: Mapping[str, Any] | None = None,
     *,
@@ -162,12 +163,12 @@ def compare(
 
 
 def read_groups(
-    folders: Sequence[Path], split: str, overrides: Mapping[str, Any] | None = None
+    folders: Sequence[str | Path], split: str, overrides: Mapping[str, Any] | None = None
 ) -> list[Group]:
     """The runs in each folder. Data that several runs share are read once."""
     known: Known = {}
     return [
-        Group(str(folder), [read_scored(run, split, overrides, known) for run in runs_in(folder)])
+        Group(address_of(folder) or str(folder), read_all(folder, split, overrides, known))
         for folder in folders
     ]
 

@@ -18,7 +18,7 @@ from mmkit_report.findings import KINDS
 from mmkit_report.inspection import means, shown_record
 from mmkit_report.names import common_folder
 from mmkit_report.same_data import check_same_data
-from mmkit_report.scored import Scored, read_scored, runs_in
+from mmkit_report.scored import Scored, read_all
 from mmkit_report.thumbnails import Thumbnails
 
 FORMAT = 1
@@ -28,7 +28,7 @@ Note = Callable[[str], None]
 
 
 def document(
-    folders: Sequence[Path],
+    folders: Sequence[str | Path],
     split: str,
     images: Thumbnails,
     overrides: Mapping[str, Any] | None = None,
@@ -45,7 +45,7 @@ def document(
     out, and why.
     """
     known: Known = {}
-    runs = [read_scored(run, split, overrides, known) for folder in folders for run in runs_in(folder)]
+    runs = [run for folder in folders for run in read_all(folder, split, overrides, known)]
     check_same_data(runs)
     train = _training(runs[0], note)
     abouts = [about(run, note) for run in runs]

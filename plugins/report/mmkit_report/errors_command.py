@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=OVERRIDABLE)
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--split", default="test", show_default=True, help="Split of the run's recipe to look at.")
 @click.option(
     "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many examples to show."
 )
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object on each line.")
 @click.pass_context
-def errors(context: click.Context, run: Path, split: str, top: int, json_: bool) -> None:
+def errors(context: click.Context, run: str, split: str, top: int, json_: bool) -> None:
     """Show the worst errors of the run in the folder RUN.
 
     The examples with most errors come first; among equals, those about which the model was surest. Nothing is

@@ -12,7 +12,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -28,11 +28,13 @@ SCRIPTS = (
     "main.js",
 )
 """The files of the page's script, in order."""
+FOLDER_SCRIPTS = ("dom.js", "charts.js", "folder.js")
+"""Those of a page about a folder that is no run."""
 
 
-def page(document: Mapping[str, Any], title: str) -> str:
+def page(document: Mapping[str, Any], title: str, scripts: Sequence[str] = SCRIPTS) -> str:
     """The whole page."""
-    script = "\n".join(['"use strict";', "(() => {", *map(_file, SCRIPTS), "})();"])
+    script = "\n".join(['"use strict";', "(() => {", *map(_file, scripts), "})();"])
     style = _file("report.css")
     parts = {
         "csp": html.escape(policy(script, style)),

@@ -15,6 +15,7 @@ from mmkit.inference.results import Known, Results, read_results
 from mmkit.metrics.base import CountsExamples
 from mmkit.metrics.scoring import metrics_of, scored
 from mmkit.runs.folder import not_a_run
+from mmkit.runs.opening import address_of
 from mmkit_report.findings import Finding, findings
 
 
@@ -23,11 +24,13 @@ class Scored:
     """The results of one run for one split."""
 
     results: Results
+    called: str = ""
+    """What the run is called, if not by its folder."""
 
     @property
     def name(self) -> str:
         """What the run is called in tables."""
-        return str(self.results.folder)
+        return self.called or str(self.results.folder)
 
     @property
     def recipe(self) -> Recipe:
@@ -78,10 +81,22 @@ class Scored:
 
 
 def read_scored(
-    folder: Path, split: str, overrides: Mapping[str, Any] | None = None, known: Known | None = None
+    run: str | Path, split: str, overrides: Mapping[str, Any] | None = None, known: Known | None = None
 ) -> Scored:
-    """A run's results. `overrides` and `known` are as in `mmkit.inference.results.read_results`, as are its errors."""
-    return Scored(read_results(folder, split, overrides, known=known))
+    """A run's results. The arguments are as in `mmkit.inference.results.read_results`, as are its errors."""
+    return Scored(read_results(run, split, overrides, known=known), address_of(run))
+
+
+def read_all(
+    place: str | Path, split: str, overrides: Mapping[str, Any] | None = None, known: Known | None = None
+) -> list[Scored]:
+    """The results of the run that a folder is or that an address names, or of the runs in a folder, by their names.
+
+    Raises `RunError` if there is none, and what `read_scored` raises.
+    """
+    if address_of(place):
+        return [read_scored(place, split, overrides, known)]
+    return [read_scored(run, split, overrides, known) for run in runs_in(Path(place))]
 
 
 def none_labels(recipe: Recipe) -> frozenset[str]:
@@ -92,15 +107,23 @@ def none_labels(recipe: Recipe) -> frozenset[str]:
     )
 
 
+def is_runs(place: str | Path) -> bool:
+    """Whether a place is a run or holds runs. An address always names a run."""
+    return bool(address_of(place) or _runs(Path(place)))
+
+
+def _runs(folder: Path) -> list[Path]:
+    if (folder / "recipe.cfg").is_file():
+        return [folder]
+    return sorted(file.parent for file in folder.glob("*/recipe.cfg")) if folder.is_dir() else []
+
+
 def runs_in(folder: Path) -> list[Path]:
     """The run that a folder is, or the runs in it (of several seeds, for example), in the order of their names.
 
     Raises `RunError` if there is none.
     """
-    if (folder / "recipe.cfg").is_file():
-        return [folder]
-    found = sorted(file.parent for file in folder.glob("*/recipe.cfg")) if folder.is_dir() else []
-    if found:
+    if found := _runs(folder):
         return found
     raise not_a_run(
         folder,

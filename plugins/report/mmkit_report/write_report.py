@@ -16,7 +16,7 @@ from mmkit_report.thumbnails import LIMIT, Thumbnails
 
 
 def write_report(
-    runs: Sequence[Path],
+    runs: Sequence[str | Path],
     split: str,
     output: Path,
     overrides: Mapping[str, Any] | None = None,

@@ -11,12 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from mmkit import Example, Prediction, Span
+from mmkit.hooks import hookimpl, registered
 from mmkit.recipe import load_recipe
 from mmkit_report.compare_command import compare as compare_command
 from mmkit_report.comparison import compare
 from mmkit_report.error_file import write_errors
 from mmkit_report.errors_command import errors as errors_command
 from mmkit_report.names import common_folder
+from mmkit_report.report_command import report as report_command
 from mmkit_report.scored import read_scored, runs_in
 from raising import raises
 from scored_runs import write_data, write_run
@@ -254,3 +256,59 @@ def test_what_is_no_run_is_refused(tmp_path, data):
 def test_the_recipe_of_the_fixture_is_complete(tmp_path, data):
     recipe = load_recipe(run(tmp_path, data, "one", set()) / "recipe.cfg")
     assert recipe.to_str() == (tmp_path / "one" / "recipe.cfg").read_text(encoding="utf-8")
+
+
+class Shelf:
+    """A plugin that opens `shelf://NAME`, a run in a folder, and counts how often."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.asked = folder, list[str]()
+
+    @hookimpl
+    def mmkit_open_run(self, address: str) -> Path | None:
+        self.asked.append(address)
+        return self.folder / address.removeprefix("shelf://") if address.startswith("shelf://") else None
+
+
+def test_an_address_names_a_run_in_each_command(tmp_path, data):
+    run(tmp_path, data, "one", {3})
+    run(tmp_path, data, "other", {4, 5})
+    with registered(Shelf(tmp_path)):
+        errors = [
+            json.loads(line)["id"] for line in shown(errors_command, "shelf://one", "--json").splitlines()
+        ]
+        found = json.loads(shown(compare_command, "shelf://one", tmp_path / "other", "--json"))
+        shown(report_command, "shelf://one", "--output", tmp_path / "report.html")
+    assert errors == ["p3"]
+    assert [group["name"] for group in found["groups"]] == ["shelf://one", str(tmp_path / "other")]
+    assert "<title>shelf://one: test</title>" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_address_without_predictions_is_one_message(tmp_path, data):
+    one = run(tmp_path, data, "one", {3})
+    (one / "predictions" / "test.jsonl").unlink()
+    shelf = Shelf(tmp_path)
+    with registered(shelf), raises("run.no-predictions", match="^shelf://one: ") as caught:
+        read_scored("shelf://one", "test")
+    assert str(tmp_path) not in str(caught.value) and shelf.asked == ["shelf://one"]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_data_that_have_moved_are_named_on_the_command_line(tmp_path, data, joined):
+    """`--section.key value` stands between runs, or after them."""
+    folders = [run(tmp_path, data, name, {3}) for name in ("one", "other")]
+    data.rename(tmp_path / "moved")
+    moved = (
+        [f"--data.test.root={tmp_path / 'moved'}"]
+        if joined
+        else ["--data.test.root", str(tmp_path / "moved")]
+    )
+    found = json.loads(shown(compare_command, folders[0], *moved, folders[1], "--json"))
+    assert [group["name"] for group in found["groups"]] == list(map(str, folders))
+    shown(report_command, folders[0], *moved, "--output", tmp_path / "report.html")
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_a_command_without_a_run_says_so():
+    done = CliRunner().invoke(report_command, ["--data.test.root", "x"])
+    assert done.exit_code == 2 and "Missing argument 'RUN...'" in done.output

@@ -9,12 +9,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from mmkit.errors import escaped
 from mmkit.files import atomic, write_json
-from mmkit.metrics.scoring import weights_of
 from mmkit.terminal.rendering import Terminal
-from mmkit_search.space import written
 from mmkit_search.storage import Search
+from mmkit_search.written import ENOUGH, IMPORTANCE, TOO_FEW, TRIALS, name_of, shown
 
 STATES = {
     TrialState.COMPLETE: "completed",
@@ -25,8 +23,6 @@ STATES = {
 }
 SHOWN = 10
 """Trials in the table on a terminal."""
-ENOUGH = 4
-"""Completed trials, from which on it is worked out how much settings matter."""
 
 
 def trials_of(search: Search) -> list[FrozenTrial]:
@@ -60,10 +56,11 @@ def row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def write_results(search: Search) -> None:
-    """Write `trials.jsonl` and `best.cfg`; the caller holds the search's lock."""
-    with atomic(search.folder / "trials.jsonl") as file:
+    """Write `trials.jsonl`, `importance.json` and `best.cfg`; the caller holds the search's lock."""
+    with atomic(search.folder / TRIALS) as file:
         for trial in trials_of(search):
             file.write(json.dumps(row(search, trial), ensure_ascii=False) + "\n")
+    write_json(search.folder / IMPORTANCE, importance(search))
     best = best_of(search)
     if best is not None:
         with atomic(search.best_file) as file:
@@ -74,10 +71,7 @@ def write_results(search: Search) -> None:
 
 def score_name(search: Search) -> str:
     """The score that is made as high as possible."""
-    return " + ".join(
-        name if weight == 1 else f"{weight:g} × {name}"
-        for name, weight in weights_of(search.plan.recipe.training.score).items()
-    )
+    return name_of(search.plan.recipe.training.score)
 
 
 def importance(search: Search) -> dict[str, float]:
@@ -97,7 +91,6 @@ def report(search: Search) -> None:
     with search.locked():
         write_results(search)
         matters = importance(search)
-        write_json(search.folder / "importance.json", matters)
     from rich.markup import escape
     from rich.table import Table
 
@@ -123,10 +116,5 @@ def report(search: Search) -> None:
             table.add_row(escape(name), f"{100 * part:.0f} %")
         terminal.print(table)
     elif best is not None:
-        line = f"too few trials to see which settings matter: it takes {ENOUGH} completed ones with different scores"
+        line = TOO_FEW
         terminal.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def shown(value: Any) -> str:
-    """A setting's value in a table; numbers with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else escaped(written(value))

@@ -25,11 +25,12 @@ from sqlalchemy.pool import NullPool
 from mmkit import DataError, RunError
 from mmkit.data.fingerprints import file_sha256
 from mmkit.errors import one_line
-from mmkit.files import explained, read_json, write_json
+from mmkit.files import explained, write_json
 from mmkit.files.temporary import is_temporary
 from mmkit_search.plan import Plan
+from mmkit_search.search_file import FORMAT, NAME, read_search_file
+from mmkit_search.written import BEST, run_folder
 
-FORMAT = 1
 LOCK = "search.lock"
 SECONDS = 120
 """For which a process waits for another one's write."""
@@ -50,14 +51,14 @@ class Search:
     def __init__(self, folder: Path, plan: Plan, seed: int, startup: int = 10) -> None:
         self.folder, self.plan, self.seed, self.startup = folder, plan, seed, startup
         self.file, self.database, self.best_file = (
-            folder / "search.json",
+            folder / NAME,
             folder / "study.db",
-            folder / "best.cfg",
+            folder / BEST,
         )
 
     def run_folder(self, number: int) -> Path:
-        """The run of a trial; trials count from 1 here, and from 0 in Optuna."""
-        return self.folder / "trials" / f"{number + 1:04d}"
+        """The run of a trial, by Optuna's number."""
+        return run_folder(self.folder, number + 1)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,20 +102,7 @@ class Search:
 
     def _begun(self) -> dict[str, Any]:
         """`search.json`. Raises `RunError` if it is damaged."""
-        try:
-            content = read_json(self.file)
-            if not isinstance(content, dict) or content["format"] != FORMAT:
-                raise ValueError("it is not of this version of mmkit-search")
-            if not all(isinstance(content[name], dict) for name in ("space", "recipe", "data")):
-                raise ValueError("a section is missing")
-        except (OSError, ValueError, LookupError) as error:
-            raise RunError(
-                f"this file cannot be used: {one_line(error)}",
-                where=self.file,
-                hint="put the file back, or name another --output",
-                code="search.damaged",
-            ) from error
-        return content
+        return read_search_file(self.file)
 
     def _open_study(self) -> optuna.Study:
         def connect() -> sqlite3.Connection:

@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 
 from mmkit import Interrupted, MMKitError
 from mmkit.training.stopping import StopSignal
-from mmkit_search.results import best_of, score_name, shown, trials_of, write_results
+from mmkit_search.results import best_of, score_name, trials_of, write_results
 from mmkit_search.storage import Claimed, Search
 from mmkit_search.trial import Options, Outcome, run_trial, tidy
+from mmkit_search.written import shown
 
 PATIENCE = 60
 """Seconds in which a worker that is asked to stop must have saved its trial."""
