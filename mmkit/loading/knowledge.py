@@ -71,13 +71,20 @@ def read_knowledge_base(
 
 
 def read_entities(recipe: Recipe, other: Path | None = None) -> Sequence[Entity]:
-    """The recipe's knowledge base (or the `other` file's), annotated; nothing if it has no `[data.entities]`.
+    """The knowledge base of a run's recipe (or the `other` file's), annotated; nothing if it has no `[data.entities]`.
 
-    Annotators write only their store, because the recipe may be that of a run from elsewhere.
+    Annotators write only their store, because the run may be from elsewhere. So its knowledge base may not be where
+    its recipe says: the error then says how to name another.
     """
     if other is None and ENTITIES not in recipe.parts("data"):
         return ()
-    return read_knowledge_base(recipe, Annotation.of(recipe, writing=False), other=other).entities
+    try:
+        return read_knowledge_base(recipe, Annotation.of(recipe, writing=False), other=other).entities
+    except DataError as error:
+        if other is not None or error.code != "file.missing":
+            raise
+        hint = 'name a knowledge base: entities="kb.jsonl" in Python, or --entities kb.jsonl'
+        raise error.at(error.where, hint) from error
 
 
 def _read(reader: Reader) -> Iterator[Entity]:

@@ -29,9 +29,19 @@ from mmkit.errors import RunError, near_misses, one_line
 from mmkit.files import atomic, explained, read_json, write_json
 from mmkit.files.temporary import is_temporary, remove_leftovers
 from mmkit.loading.knowledge import read_entities
+from mmkit.loading.split import ENTITIES
 from mmkit.model import Model, assemble
 from mmkit.recipe import Recipe, load_recipe
-from mmkit.runs.integrity import BELOW, FILES, RECIPE, check_files, described, missing_files, run_files
+from mmkit.runs.integrity import (
+    BELOW,
+    FILES,
+    KNOWLEDGE,
+    RECIPE,
+    check_files,
+    described,
+    missing_files,
+    run_files,
+)
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
 
 FORMAT = 1
@@ -58,6 +68,8 @@ class Run:
         self.metrics_file = self.folder / "metrics.jsonl"
         self.json_file = self.folder / "run.json"
         self.checkpoint = self.folder / "checkpoint"
+        self.entities_file = self.folder / KNOWLEDGE / "entities.jsonl"
+        """The knowledge base of a run that is handed on with it, which its recipe reads by `mmkit.kb_jsonl.v1`."""
 
     def holds(self, recipe: Path) -> bool:
         """Whether a recipe is this run's own, rather than one that a user wrote."""
@@ -156,7 +168,8 @@ class Run:
     def recipe(self) -> Recipe:
         """The filled recipe with which the run was trained.
 
-        Raises `RunError` if this is not a run folder, or if the recipe has changed since the run was completed.
+        If the run has a knowledge base of its own (`entities_file`), the recipe names it where it is now. Raises
+        `RunError` if this is not a run folder, or if the recipe has changed since the run was completed.
         """
         if (self.folder / SEEDS_FILE).is_file() and not self.recipe_file.is_file():
             runs = sorted(path.parent.name for path in self.folder.glob("*/recipe.cfg"))
@@ -169,7 +182,10 @@ class Run:
         if not self.recipe_file.is_file():
             raise not_a_run(self.folder)
         check_files(self.folder, self.facts_if_any(), [RECIPE])
-        return load_recipe(self.recipe_file)
+        own = (
+            {f"data.{ENTITIES}.root": str(self.entities_file.parent)} if self.entities_file.is_file() else {}
+        )
+        return load_recipe(self.recipe_file, own)
 
     def labels(self) -> dict[str, Any]:
         """The decoder's labels."""

@@ -17,8 +17,10 @@ FILES = "files"
 RECIPE = "recipe.cfg"
 TOP = (RECIPE, "labels.json", "model.safetensors")
 """Files that predictions depend on, besides everything in `BELOW`."""
-BELOW = ("encoders", "entities")
-"""Folders of encoders' configurations, tokenizers and preprocessing."""
+KNOWLEDGE = "knowledge"
+"""The folder of a run's own knowledge base, `entities.jsonl`; only a run that is handed on has one."""
+BELOW = ("encoders", "entities", KNOWLEDGE)
+"""Folders of encoders' configurations, tokenizers and preprocessing, and of a knowledge base."""
 
 
 def run_files(folder: Path) -> list[str]:

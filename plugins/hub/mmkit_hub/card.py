@@ -34,6 +34,8 @@ class Wishes:
     """ISO 639 codes."""
     datasets: Sequence[str] = ()
     """Names of data sets on the Hub."""
+    entities_licence: str = ""
+    """The identifier of the knowledge base's licence: with it, the knowledge base is part of the package."""
 
 
 def card(
@@ -48,7 +50,7 @@ def card(
     task = recipe.build("model.decoder").task
     sections = {
         "What it does": _task(recipe, task, labels),
-        "Load it": _loading(recipe, task),
+        "Load it": _loading(recipe, wishes),
         "Intended use": _to_fill(),
         "Scores": _scores(scores),
         "Data": _data(facts),
@@ -149,10 +151,11 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("<", "&lt;").replace("|", "\\|").split())
 
 
-def _loading(recipe: Recipe, task: Any) -> Iterator[str]:
+def _loading(recipe: Recipe, wishes: Wishes) -> Iterator[str]:
     packages = ", ".join(_code(package) for package in ["mmkit-core", "mmkit-hub", *required(recipe)])
     yield f"It needs the packages {packages}."
-    entities = ', entities="kb.jsonl"' if has_knowledge_base(recipe) else ""
+    lacking = has_knowledge_base(recipe) and not wishes.entities_licence
+    entities = ', entities="kb.jsonl"' if lacking else ""
     yield from ("", "```python", "import mmkit", "")
     yield f'model = mmkit.load("hf://USER/NAME@COMMIT"{entities})'
     yield "print(model)  # the task, its labels and inputs"
@@ -169,7 +172,13 @@ def _loading(recipe: Recipe, task: Any) -> Iterator[str]:
             f"The package does not hold the weights of these frozen networks: {names}. "
             "Add `allow_network=True` the first time: they are then fetched from the Hub."
         )
-    if has_knowledge_base(recipe):
+    if has_knowledge_base(recipe) and not lacking:
+        yield ""
+        yield (
+            f"It links to the entities of its knowledge base, `knowledge/entities.jsonl` (licence "
+            f'`{wishes.entities_licence}`), or to others: `entities="kb.jsonl"`.'
+        )
+    if lacking:
         yield ""
         yield (
             "The knowledge base is not included, nor are its images, features and candidates. Give one of your own: a "

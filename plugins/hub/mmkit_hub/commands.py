@@ -11,7 +11,7 @@ from mmkit.terminal import echo
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--license", "licence", default="", metavar="ID", help="Its identifier on the Hub, such as apache-2.0."
@@ -20,28 +20,37 @@ from mmkit.terminal import echo
 @click.option(
     "--dataset", "datasets", multiple=True, metavar="NAME", help="A data set on the Hub; may be repeated."
 )
+@click.option(
+    "--entities-license",
+    "entities_licence",
+    default="",
+    metavar="ID",
+    help="Include the knowledge base (its texts), which has this licence.",
+)
 @click.option("--with-frozen", is_flag=True, help="Include frozen networks that the run takes by name.")
 @click.option("--force", is_flag=True, help="Replace the package that is there.")
 def package(
-    run: Path,
+    run: str,
     out: Path,
     licence: str,
     languages: tuple[str, ...],
     datasets: tuple[str, ...],
+    entities_licence: str,
     with_frozen: bool,
     force: bool,
 ) -> None:
     """Make a package of the trained model in RUN, in the new folder OUT, for `mmkit push` or to give to somebody.
 
     It holds what is needed to predict, and a model card to complete: weights, recipe, labels, tokenizers. Paths of this
-    machine are taken out. Data, images, knowledge bases and checkpoints stay where they are.
+    machine are taken out. Data, images and checkpoints stay where they are, and a knowledge base unless you say its
+    licence.
     """
     from mmkit.cli.options import quiet_libraries
     from mmkit_hub.card import TO_FILL_IN, Wishes
     from mmkit_hub.package import make_package
 
     quiet_libraries()
-    wishes = Wishes(licence, languages, datasets)
+    wishes = Wishes(licence, languages, datasets, entities_licence)
     made = make_package(run, out, wishes=wishes, force=force, with_frozen=with_frozen)
     for note in made.notes:
         echo(note, err=True)

@@ -21,6 +21,8 @@ FORMAT = 1
 NEEDED = ("recipe.cfg", "labels.json", "model.safetensors")
 BELOW = ("encoders", "entities")
 """Folders of encoders' configurations, tokenizers and preprocessing."""
+KNOWLEDGE = "knowledge/entities.jsonl"
+"""A knowledge base of texts."""
 SUFFIXES = {".cfg", ".json", ".jsonl", ".txt", ".model", ".spm", ".codes", ".safetensors"}
 """Endings of files that no library runs or unpickles."""
 
@@ -46,7 +48,7 @@ def allowed(name: str) -> bool:
     if len(name) > 200 or not _NAME.fullmatch(name) or Path(name).suffix not in SUFFIXES:
         return False
     first, slash, _ = name.partition("/")
-    return first in BELOW if slash else name in NEEDED
+    return first in BELOW or name == KNOWLEDGE if slash else name in NEEDED
 
 
 def listed(facts: Mapping[str, Any], where: object) -> list[File]:

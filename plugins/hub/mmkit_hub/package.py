@@ -14,9 +14,11 @@ from mmkit.errors import RunError
 from mmkit.files import explained, put_in_place, read_json, write_json
 from mmkit.files.temporary import temporary_folder
 from mmkit.runs.folder import COMPLETE, Run
+from mmkit.runs.opening import open_run
 from mmkit_hub.card import Wishes, card
 from mmkit_hub.cleaning import check_no_paths, cleaned, cleaned_json, path_settings
 from mmkit_hub.contents import BELOW, CARD, FILES, FORMAT, PACKAGE, RUN_JSON, allowed, listed
+from mmkit_hub.entities import Entities, entity_settings, write_entities
 from mmkit_hub.parts_needed import annotators, has_knowledge_base, networks_left_out, servers
 from mmkit_hub.scores import scores_of
 
@@ -47,7 +49,8 @@ def make_package(
     itself takes by name. Raises `RunError` for a run that is not complete or damaged, for a folder that is taken, and
     for a run that nobody else could load.
     """
-    run, folder = Run(source), Path(output).absolute()
+    wishes = wishes or Wishes()
+    run, folder = Run(open_run(source)), Path(output).absolute()
     recipe = run.recipe()
     run.check()
     facts = run.facts()
@@ -59,11 +62,9 @@ def make_package(
     with explained(folder), temporary_folder(folder.parent, folder.name) as temporary:
         inside = temporary / "package"
         inside.mkdir()
-        _fill(made, run, recipe, facts, inside, with_frozen)
+        _fill(made, run, recipe, facts, inside, with_frozen, wishes)
         scores = list(scores_of(run.folder))
-        text = card(
-            folder.name, recipe, read_json(inside / RUN_JSON), run.labels(), scores, wishes or Wishes()
-        )
+        text = card(folder.name, recipe, read_json(inside / RUN_JSON), run.labels(), scores, wishes)
         (inside / CARD).write_text(text, encoding="utf-8")
         check_no_paths(inside, run.folder)
         _replace(folder, inside, temporary / "old")
@@ -103,7 +104,13 @@ def _check_free(folder: Path, run: Path, force: bool) -> None:
 
 
 def _fill(
-    made: Package, run: Run, recipe: Recipe, facts: Mapping[str, Any], inside: Path, with_frozen: bool
+    made: Package,
+    run: Run,
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    inside: Path,
+    with_frozen: bool,
+    wishes: Wishes,
 ) -> None:
     """Everything but the card."""
     changes = path_settings(recipe)
@@ -115,6 +122,11 @@ def _fill(
     else:
         _check_can_be_fetched(run, left)
         shutil.copyfile(run.weights_file, target.weights_file)
+    if wishes.entities_licence:
+        entities = write_entities(recipe, inside)
+        changes = {name: new for name, new in changes.items() if not name.startswith("data.entities.")}
+        changes |= entity_settings()
+        made.notes.append(_included(entities, wishes))
     target.recipe_file.write_text(recipe.with_overrides(changes).to_str(), encoding="utf-8")
     shutil.copyfile(run.labels_file, target.labels_file)
     for file in sorted(file for below in BELOW for file in (run.folder / below).rglob("*") if file.is_file()):
@@ -131,7 +143,7 @@ def _fill(
     write_json(target.json_file, {**cleaned(kept), PACKAGE: said, **target.checksums()})
     made.files = target.facts()[FILES]
     listed(target.facts(), inside)  # what cannot be fetched again is not written
-    made.notes += _notes(recipe, changes, [] if with_frozen else left)
+    made.notes += _notes(recipe, changes, [] if with_frozen else left, bool(wishes.entities_licence))
 
 
 def _same_folders(source: Path, target: Path) -> None:
@@ -166,22 +178,31 @@ def _check_can_be_fetched(run: Run, left: Sequence[Any]) -> None:
         )
 
 
-def _notes(recipe: Recipe, changes: Mapping[str, Any], left: Sequence[Any]) -> list[str]:
+def _included(entities: Entities, wishes: Wishes) -> str:
+    said = f"included: the knowledge base, {entities.count:,} entities, {entities.bytes / 1e6:,.1f} MB"
+    unseen = f"; without its {entities.images:,} images, which the model does not look at" * bool(
+        entities.images
+    )
+    return f"{said}, licence {wishes.entities_licence}{unseen}"
+
+
+def _notes(recipe: Recipe, changes: Mapping[str, Any], left: Sequence[Any], with_entities: bool) -> list[str]:
     """What whoever shares the run should know: what is not in the package."""
     notes = [f"not included: {n.section} takes the frozen network {n} from the Hub" for n in left]
     if left:
         notes.append("whoever loads the package adds --allow-network once, or you make it with --with-frozen")
-    if has_knowledge_base(recipe):
+    if has_knowledge_base(recipe) and not with_entities:
         notes.append(
-            "not included: the knowledge base, its images, features and candidates; whoever loads the package names "
-            "one: --entities kb.jsonl"
+            "not included: the knowledge base, its images, features and candidates, because mmkit does not know its "
+            "licence; whoever loads the package names one: --entities kb.jsonl (entities=... in Python). If you may "
+            "hand it on: --entities-license ID includes its texts"
         )
     notes += [f"not included: what {part} ({section}) reads" for section, part in annotators(recipe).items()]
     notes += [
         f"the recipe names a server, which everybody will see: {s} = {address}"
         for s, address in servers(recipe)
     ]
-    paths = [name for name in changes if name != "training.save_frozen"]
+    paths = [name for name in changes if name not in ("training.save_frozen", *entity_settings())]
     if paths:
         notes.append(
             f"paths of this machine were shortened to their last part, and credentials taken out: {', '.join(paths)}"

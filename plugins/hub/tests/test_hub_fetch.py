@@ -52,6 +52,20 @@ def test_commands_take_it(hub, shared_run, tmp_path):
     assert refused.exit_code == 2 and "run.no-output" in refused.output
 
 
+def test_it_can_be_packaged_again(hub, shared_run, packaged, tmp_path):
+    done = command("package", f"hf://me/tagger@{shared_run}", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    assert Run(tmp_path / "again").facts()["files"] == Run(packaged).facts()["files"]
+
+
+@pytest.mark.parametrize("words", [["errors"], ["report"], ["compare", "hf://me/tagger"]])
+def test_commands_on_predictions_say_that_it_has_none(hub, shared_run, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = command(*words, f"hf://me/tagger@{shared_run}")
+    assert said.exit_code == 2 and "run.no-predictions" in said.output and str(tmp_path) not in said.output
+    assert list(tmp_path.glob("*.html")) == []
+
+
 def test_only_the_listed_files_are_fetched(hub, packaged):
     names = {
         path.relative_to(packaged).as_posix(): path.read_bytes()

@@ -6,6 +6,7 @@ import getpass
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard
 
 import mmkit
+from mmkit import Entity, Image
 from mmkit.cli import main
+from mmkit.data.kb_jsonl import KbJsonlReader
 from mmkit.runs.folder import Run
+from mmkit_hub.card import Wishes
 from mmkit_hub.cleaning import cleaned
 from mmkit_hub.contents import allowed, listed
+from mmkit_hub.entities import write_entities
 from mmkit_hub.package import make_package
 from raising import raises
 
@@ -272,3 +277,73 @@ def test_paths_are_shortened(text, kept):
 )
 def test_what_a_package_may_hold(name, fits):
     assert allowed(name) is fits
+
+
+# The knowledge base of a run that links
+
+
+@pytest.fixture(scope="module")
+def with_entities(linker, tmp_path_factory) -> tuple[Path, str]:
+    """The linker's package with its knowledge base, and what the command said."""
+    folder = tmp_path_factory.mktemp("packages") / "linker"
+    done = command("package", linker, folder, "--entities-license", "cc0-1.0")
+    assert done.exit_code == 0, done.output
+    return folder, done.output
+
+
+def test_a_linker_links_with_the_knowledge_base_in_its_package(linker, with_entities, monkeypatch, tmp_path):
+    folder, said = with_entities
+    assert (
+        "included: the knowledge base, " in said and "licence cc0-1.0" in said and "data.entities" not in said
+    )
+    monkeypatch.chdir(tmp_path)  # nothing depends on where it is loaded
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    found = [mmkit.load(run, "cpu").link(TEXT, "Jordan") for run in (linker, moved)]
+    assert found[0] == found[1] and len(found[0]) > 1
+    with (moved / "knowledge/entities.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"id": "Q0", "name": "Jordan"}\n')
+    with raises("run.changed-file", match="knowledge"):
+        mmkit.load(moved, "cpu")
+
+
+def test_its_recipe_and_card_name_the_knowledge_base(with_entities):
+    folder, _ = with_entities
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "`knowledge/entities.jsonl` (licence `cc0-1.0`)" in text and 'COMMIT")' in text
+    section = mmkit.load_recipe(folder / "recipe.cfg").config["data"]["entities"]
+    assert (section["root"], section["file"]) == ("knowledge", "entities.jsonl")
+    assert Run(folder).recipe().config["data"]["entities"]["root"] == str(folder / "knowledge")
+
+
+def test_without_its_knowledge_base_a_linker_says_how_to_give_one(linker, tmp_path, monkeypatch):
+    made = make_package(linker, tmp_path / "out")
+    assert any("--entities kb.jsonl" in note and "--entities-license ID" in note for note in made.notes)
+    monkeypatch.chdir(tmp_path)
+    with raises("file.missing", match="entities=") as caught:
+        mmkit.load(tmp_path / "out", "cpu")
+    assert "--entities" in str(caught.value)
+
+
+def test_a_run_that_does_not_link_has_no_knowledge_base_to_include(tagger, tmp_path):
+    with raises("hub.no-entities"):
+        make_package(tagger, tmp_path / "out", wishes=Wishes(entities_licence="cc0-1.0"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_entities_are_not_included(linker, tmp_path, monkeypatch):
+    """A model that does not look at them links without them; for another, the knowledge base is refused."""
+    recipe = Run(linker).recipe()
+    pictured = [
+        Entity("Q1", "Jordan", images=(Image("a.png"), Image("b.png"))),
+        Entity("Q2", "Michael Jordan", description="a player"),
+    ]
+    monkeypatch.setattr("mmkit.data.kb_json.KbJsonReader.__iter__", lambda self: iter(pictured))
+    found = write_entities(recipe, tmp_path)
+    assert (found.count, found.images) == (2, 2)
+    reader = KbJsonlReader(str(tmp_path / "knowledge"), "entities.jsonl")
+    assert list(reader) == [replace(pictured[0], images=()), pictured[1]]
+    looking = Wishes(entities_licence="cc0-1.0")
+    monkeypatch.setattr("mmkit.encoders.item_encoder.ItemEncoder.pictures_read", lambda self, x: x.images)
+    with raises("hub.entity-images", match="--entities kb.jsonl"):
+        make_package(linker, tmp_path / "out", wishes=looking)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from mmkit.cli.options import device_option, network_option
@@ -63,6 +65,11 @@ NO_KEY = "without a key, everybody who reaches this address can use the runs"
     "--stop-timeout", default=Settings.stop_timeout, show_default=True, type=click.IntRange(min=1),
     help="Seconds for requests in flight when the server is stopped.",
 )  # fmt: skip
+@click.option(
+    "--entities",
+    type=click.Path(path_type=Path),
+    help="A knowledge base in jsonlines, for the runs that link, instead of their own.",
+)
 @click.option("--log-texts", is_flag=True, help="Let logs contain texts and messages that quote them.")
 @device_option
 @network_option
@@ -81,6 +88,7 @@ def serve(
     max_images: int,
     timeout: float,
     stop_timeout: int,
+    entities: Path | None,
     log_texts: bool,
     device: str,
     allow_network: bool,
@@ -125,7 +133,7 @@ def serve(
     from mmkit_serve.server import address, bind, server
 
     with bind(settings) as listening:
-        loaded = load_runs(runs, device, allow_network=allow_network)
+        loaded = load_runs(runs, device, entities=entities, allow_network=allow_network)
         app = make_app(loaded, settings)
         set_up(log_texts)
 

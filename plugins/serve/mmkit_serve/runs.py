@@ -143,17 +143,35 @@ def _named(example: Example, uploads: Sequence[Upload]) -> Example:
 
 
 def load_runs(
-    wanted: Sequence[str], device: str = "auto", *, allow_network: bool = False
+    wanted: Sequence[str],
+    device: str = "auto",
+    *,
+    entities: Path | None = None,
+    allow_network: bool = False,
 ) -> dict[str, ServedRun]:
-    """Load runs by their folders, or `NAME=FOLDER`. Raises `MMKitError` for names that clash or no address can have."""
-    named = dict(_names(wanted))
-    runs = {}
-    for name, folder in named.items():
+    """Load runs by their folders, or `NAME=FOLDER`.
+
+    Those that link do so to the entities in the jsonlines file `entities`, if it is given. Raises `MMKitError` for
+    names that clash or no address can have, and for `entities` if no run links.
+    """
+    runs, linking = {}, 0
+    for name, folder in dict(_names(wanted)).items():
+        run = Run(folder)
+        task: Task = run.recipe().build("model.decoder").task
+        linking += task.reads_entities
+        own = entities if task.reads_entities else None
         predictor = mmkit.load(
-            folder, device=device, allow_network=allow_network
+            folder, device, own, allow_network=allow_network
         )  # it checks the folder's files
-        facts = Run(folder).facts_if_any()
+        facts = run.facts_if_any()
         runs[name] = ServedRun(name, predictor, version_of(folder, facts), facts)
+    if entities is not None and not linking:
+        raise MMKitError(
+            "none of these runs links, so entities mean nothing to them",
+            where=entities,
+            hint="leave out --entities",
+            code="serve.no-linker",
+        )
     return runs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import mmkit
 from mmkit_serve.runs import load_runs
+from raising import raises
 from serving import Served, error
 
 PAIRS: dict[str, Any] = {
@@ -144,3 +146,21 @@ def test_links_of_a_mention_with_a_photo(asked: Any, photo: bytes) -> None:
     with_file = {e.id for e in model.model.entities if any(image.path for image in e.images)}
     assert {id for id, status in pictures.items() if status == 200} == with_file
     assert set(pictures.values()) <= {200, 204}
+
+
+def test_a_knowledge_base_for_the_runs_that_link(serve, tagger, linker, tmp_path):
+    kb = tmp_path / "kb.jsonl"
+    kb.write_text(
+        '{"format": 1, "kind": "entities"}\n'
+        '{"id": "Q1", "name": "Michael Jordan", "description": "a basketball player"}\n'
+        '{"id": "Q2", "name": "Jordan", "description": "a country in Asia"}\n',
+        encoding="utf-8",
+    )
+    served = load_runs([f"tags={tagger}", f"links={linker}"], "cpu", entities=kb)
+    with serve(served) as client:
+        links = client.post(
+            "/v1/runs/links/link", json={"text": "look at Jordan !", "mention": "Jordan"}
+        ).json()["links"]
+    assert {link["entity"] for link in links} == {"Q1", "Q2"}
+    with raises("serve.no-linker", match=re.escape(str(kb))):
+        load_runs([str(tagger)], "cpu", entities=kb)
