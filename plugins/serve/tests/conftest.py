@@ -1,4 +1,4 @@
-"""Runs that are trained once, and servers of them on a free port of this machine."""
+"""Servers of runs on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -13,38 +13,11 @@ import httpx
 import pytest
 from PIL import Image
 
-import mmkit
 from mmkit_serve.app import make_app
 from mmkit_serve.runs import ServedRun, load_runs
 from mmkit_serve.server import address, bind, server
 from mmkit_serve.settings import Settings
 from serving import Served, encoded
-
-TAGGER: dict[str, Any] = {
-    "recipe": {"format": 1},
-    "data.train": {"@readers": "mmkit.conll_images.v1", "root": "data", "file": "train.txt"},
-    "model.encoders.text": {"@encoders": "mmkit.transformer.v1", "name": "bert-base-uncased"},
-    "model.encoders.vision": {"@encoders": "mmkit.timm.v1", "name": "resnet18"},
-    "model.fuser": {"@fusers": "mmkit.concat.v1"},
-    "model.decoder": {"@decoders": "mmkit.crf_tagger.v1"},
-    "training": {"epochs": 3, "learning_rate": 3e-3, "batch_size": 16},
-}
-
-
-@pytest.fixture(scope="session")
-def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that tags spans, with pictures."""
-    folder = tmp_path_factory.mktemp("runs") / "tagger"
-    mmkit.train(mmkit.sampled(TAGGER), output=folder, device="cpu")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def linker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that links mentions to entities."""
-    folder = tmp_path_factory.mktemp("runs") / "linker"
-    mmkit.train(mmkit.sampled("text_only_wikimel"), {"training.epochs": 1}, output=folder, device="cpu")
-    return folder
 
 
 @pytest.fixture(scope="session")
