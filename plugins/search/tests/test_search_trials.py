@@ -10,15 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 import mmkit
 from mmkit.cli import main
 from mmkit.hooks import registered
 from raising import raises
 from runs import Stopper
-
-RATE = ["--training.learning_rate", "1e-4..1e-2", "log"]
+from searching import RATE, rows, search
 
 KILLED = """
 import os, signal, sys
@@ -34,18 +32,6 @@ class Kill:
 with registered(Kill()):
     main(sys.argv[1:])
 """
-
-
-def search(recipe: Path, output: Path, *words: str, trials: int = 2, code: int = 0) -> str:
-    """Run the command in this process; returns what it prints."""
-    options = ["--output", str(output), "--trials", str(trials), "--device", "cpu"]
-    done = CliRunner().invoke(main, ["search", str(recipe), *options, *words])
-    assert done.exit_code == code, done.output
-    return done.output
-
-
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
