@@ -167,7 +167,7 @@ def test_the_contract(tmp_path: Path) -> None:
 
 @pytest.mark.matrix
 def test_a_run_compares_posts_by_the_mean_of_its_states_of_words(tmp_path: Path) -> None:
-    train_on_sample("text_only_twitter15", tmp_path / "run", {"training.epochs": 1})
+    train_on_sample("text_only_twitter15", tmp_path / "run", {"training.epochs": 1, "training.eval_from": 1})
     posts = [post("look at Jordan !", "a"), post("so happy about Paris this week", "b"), post("Jordan", "c")]
     vectors = RunVectors(str(tmp_path / "run")).of(posts)
     model = load(tmp_path / "run").model
