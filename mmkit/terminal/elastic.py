@@ -1,4 +1,4 @@
-"""Errors under torchrun: shown once for all processes, at the end of torchrun's output.
+"""What torchrun says of its processes, and errors under it: shown once, at the end of torchrun's output.
 
 When a process fails, torchrun prints its own traceback and a summary, so the process's message is a page further up.
 torchrun also gives each process the name of a file (`torch.distributed.elastic.multiprocessing.errors`), and prints its
@@ -15,6 +15,21 @@ from pathlib import Path
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 """The environment variable with the name of the file."""
+
+
+def restarts() -> int:
+    """How often torchrun has started all processes again, because one had ended; 0 without torchrun."""
+    return _count("TORCHELASTIC_RESTART_COUNT")
+
+
+def may_restart() -> bool:
+    """Whether torchrun starts all processes again if one ends: `--max-restarts`."""
+    return _count("TORCHELASTIC_MAX_RESTARTS") > 0
+
+
+def _count(name: str) -> int:
+    value = os.environ.get(name, "0")
+    return int(value) if value.isdecimal() else 0
 
 
 def is_main() -> bool:

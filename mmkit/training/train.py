@@ -17,6 +17,7 @@ from mmkit.metrics.scoring import nothing_to_score
 from mmkit.recipe import RecipeSource, load_recipe
 from mmkit.runs.folder import Run, default_folder
 from mmkit.runs.weights import load_tensors, load_weights
+from mmkit.terminal.elastic import may_restart, restarts
 from mmkit.training.metrics_log import MetricsLog
 from mmkit.training.ready import Ready, make_ready
 from mmkit.training.result import Result
@@ -41,8 +42,9 @@ def train(
     `recipe` and `overrides` are as for `mmkit.load_recipe`: a path, the name of a recipe, a dictionary or a `Recipe`,
     and settings by dotted name. `train(recipe, "runs/x")` names the folder without overrides. `hooks` are further hook
     implementations (a display, a tracker), besides those of installed plugins. With `resume`, an interrupted run
-    continues from its last checkpoint; on the CPU the result is bit-identical to that of an uninterrupted run. Without
-    `output` the folder is `runs/<recipe>/<time>`.
+    continues from its last checkpoint; on the CPU the result is bit-identical to that of an uninterrupted run. So it
+    does where torchrun has started the processes again (`--max-restarts`). Without `output` the folder is
+    `runs/<recipe>/<time>`.
 
     Raises `MMKitError` subclasses for everything that the user can fix, among them `Interrupted` on Ctrl-C or
     SIGTERM: between two updates everything is saved first.
@@ -58,6 +60,7 @@ def train(
     own = [*hooks, MetricsLog(), Tracking()] if accelerator.is_main_process else []
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
         session = Session(recipe, run, accelerator, plugins, stop, quiet)
+        resume = _restarted(session, named=output is not None) or resume
         try:
             return Result(run.folder, _run_to_the_end(session, resume), recipe)
         except KeyboardInterrupt:
@@ -65,6 +68,23 @@ def train(
         finally:
             if session.main:
                 run.discard_if_empty()
+
+
+def _restarted(session: Session, *, named: bool) -> bool:
+    """Whether torchrun has started the processes again, so that the run goes on; says so in one line."""
+    if not named:
+        if may_restart():
+            session.note("warning: give --output: if torchrun starts again, the run in it goes on")
+        return False
+    if not (count := restarts()):
+        return False
+    how = (
+        "from its last checkpoint"
+        if session.run.has_checkpoint()
+        else "from the beginning: it has no checkpoint"
+    )
+    session.note(f"torchrun has started all processes again ({count} ×); the run goes on {how}")
+    return True
 
 
 def _run_to_the_end(session: Session, resume: bool) -> dict[str, Any]:
