@@ -381,6 +381,45 @@ def test_two_processes_share_the_work(cache: Path) -> None:
     assert computed == [0, 6]
 
 
+def _prepare_numbers(numbers: range, counts: Any) -> None:
+    counts.put(prepare(Numbers(), [example(str(n)) for n in numbers], batch_size=2).computed)
+
+
+def _ended_at_once(numbers: range, begun: Any) -> None:
+    encoder = Numbers()
+    load = encoder.source.load
+
+    def last(raw: Image) -> Tensor:
+        begun.put(None)
+        time.sleep(60)
+        return load(raw)
+
+    encoder.source.load = last
+    prepare(encoder, [example(str(n)) for n in numbers])
+
+
+def test_many_processes_fill_one_store_whatever_becomes_of_one(cache: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    begun, counts = context.Queue(), context.Queue()
+    killed = context.Process(target=_ended_at_once, args=(range(24), begun))
+    killed.start()
+    begun.get(timeout=60)  # it holds the store's lock, and has computed nothing
+    parts = [range(12), range(6, 18), range(12, 24), range(24), range(3)]
+    processes = [context.Process(target=_prepare_numbers, args=(part, counts)) for part in parts]
+    for process in processes:
+        process.start()
+    killed.kill()
+    computed = [counts.get(timeout=60) for _ in processes]
+    for process in (*processes, killed):
+        process.join(60)
+    assert sum(computed) == 25, "each number once, and the blank one of the second slot"
+    everything = Numbers()
+    assert prepare(everything, [example(str(n)) for n in range(24)]).computed == 0
+    found = features(everything, [example("5"), example("23")])
+    assert found["fixed"][:, 0].tolist() == [[5.0, 10.0, 15.0], [23.0, 46.0, 69.0]]
+    assert not list(cache.rglob("*.tmp"))
+
+
 class Dropping(Numbers):
     """As `Numbers`, without blank items."""
 
