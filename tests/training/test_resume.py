@@ -199,6 +199,17 @@ def test_a_run_killed_within_an_epoch_resumes_bit_for_bit(
     assert_same(tmp_path / "run", whole)
 
 
+def test_a_run_that_torchrun_starts_again_goes_on_by_itself(sample_recipe, whole, tmp_path):
+    killed = run(sample_recipe, tmp_path / "run", number=signal.SIGKILL, at="step 27", checkpoint_every=4)
+    assert killed.code == -signal.SIGKILL, killed.messages
+    refused = run(sample_recipe, tmp_path / "run", checkpoint_every=4)
+    assert refused.code == 2 and "the output folder is not empty" in refused.messages
+    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
+    resumed = run(sample_recipe, tmp_path / "run", environment=again, checkpoint_every=4)
+    assert resumed.code == 0, resumed.messages
+    assert_same(tmp_path / "run", whole)
+
+
 def test_a_run_that_went_on_from_another_resumes_bit_for_bit(sample_recipe, whole, tmp_path):
     start = {"training.init_from": str(whole)}
     assert run(sample_recipe, tmp_path / "all", overrides=start, epochs=1).code == 0
