@@ -1,16 +1,18 @@
-"""DWE training at WikiMEL's size, from stored features: mmkit beside a loop that reads them per example.
+"""DWE's or DIM's training at WikiMEL's size, from stored features: mmkit beside a loop that reads them per example.
 
-    python benchmarks/dwe_training.py
+    python benchmarks/dwe_training.py [--paper dim]
 
-There are 18,000 mentions and 17,000 entities, features are 512 wide, and a batch has 128 mentions. Images and texts are
-not real: this measures how features come to the network, and both sides train the same layers.
+There are 18,000 mentions and 17,000 entities, features are 512 wide, and a batch has 128 mentions (64 for DIM). Images
+and texts are not real: this measures how features come to the network, and both sides train the same layers.
 
 - `mmkit` runs the recipe's own loop. A batch's features are read from tables, and its negatives are chosen on the
   device.
 - `per example` does what the authors' code does. Each item of the dataset reads its own features (an entity's from an
   HDF5 file, a mention's from a list) and chooses its negative in Python. Batches are padded and stacked row by row.
 
-Each side runs in its own process. The sides take turns, and the ratio is that of their medians.
+Each side runs in its own process. The sides take turns, and the ratio is the median of the turns' ratios. Beside the
+times, one epoch of each side is profiled: which share of an update are matrix products, which dropout, the optimizer,
+and all the rest. What the products of our layers alone take is the time that no reading can go below.
 """
 
 from __future__ import annotations
@@ -31,12 +33,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
-import numpy as np
 import torch
 from common import GPU_MEMORY, report, synchronize
+from dwe_per_example import WIDTH, train_per_example
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.profiler import ProfilerActivity, profile
 
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Image, Mention
@@ -52,9 +53,16 @@ from mmkit.training.checkpoint import Progress
 from mmkit.training.loop import Loop
 from mmkit.training.optimizer import make_optimizer
 
-WIDTH, BATCH, PARTS = 512, 128, 3
+PARTS = 3
 EPOCHS = 300
 SIDES = ("mmkit", "per example")
+PAPERS = ("dwe", "dim")
+KINDS = {
+    "matrix products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"),
+    "dropout": ("aten::bernoulli_", "aten::random_", "aten::ge"),
+    "optimizer, clipping": ("aten::_fused_adamw_", "Optimizer.step", "aten::linalg_vector_norm"),
+}
+"""Kinds of operations, by how their names begin; all others are the rest."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -140,9 +148,9 @@ def make_data(folder: Path, size: Size) -> tuple[list[Example], KnowledgeBase]:
     return examples, base
 
 
-def make_model(base: KnowledgeBase) -> tuple[Model, Any]:
+def make_model(base: KnowledgeBase, paper: str = "dwe") -> tuple[Model, Any]:
     """The recipe's fuser and decoder over synthetic features."""
-    recipe = load_recipe(ROOT / "recipes" / "dwe_wikimel.cfg")
+    recipe = load_recipe(ROOT / "recipes" / f"{paper}_wikimel.cfg")
     encoders = {name: Drawn(name, PARTS if name == "parts" else 1) for name in recipe.parts("model.encoders")}
     torch.manual_seed(0)
     fuser, decoder = recipe.build("model.fuser"), recipe.build("model.decoder")
@@ -155,7 +163,12 @@ def make_model(base: KnowledgeBase) -> tuple[Model, Any]:
 
 
 def train_with_mmkit(
-    model: Model, recipe: Any, examples: list[Example], epochs: int, device_name: str
+    model: Model,
+    recipe: Any,
+    examples: list[Example],
+    epochs: int,
+    device_name: str,
+    precision: str = "fp32",
 ) -> Iterator[float]:
     """Epochs of the loop that `mmkit train` runs; yields the last loss of each."""
     accelerator = make_accelerator(device_name)
@@ -165,7 +178,7 @@ def train_with_mmkit(
     prepare_entities(model, device, settings)
     items = model.items(examples)
     optimizer = make_optimizer(model, settings)
-    precision = pick_precision("auto", device, model)
+    precision = pick_precision(precision, device, model)
     loader = Loader(model, items, 0)
     loop = Loop(model, loader, optimizer, settings, accelerator, 0, precision, Progress())
     for update in itertools.islice(loop.epoch(), 20):  # tables are made, kernels are chosen
@@ -178,142 +191,63 @@ def train_with_mmkit(
         yield float(last)
 
 
-class PerExample(Dataset[dict[str, Tensor]]):
-    """Features item by item: mentions' from lists of tensors, entities' from an HDF5 file."""
-
-    def __init__(self, model: Model, examples: list[Example], folder: Path) -> None:
-        self.features: dict[str, list[Tensor]] = {}
-        for name, encoder in model.reading.items():
-            assert isinstance(encoder, ItemEncoder)
-            source, missing = encoder.source, MissingImages()
-            kept = ([r for k, r in source.items(x, missing) if k != BLANK] or [""] for x in examples)
-            rows = [encoder.network(source.stack([source.load(r) for r in raw]))["pooled"] for raw in kept]
-            self.features[name] = rows
-        with h5py.File(folder / "entities.h5", "w") as file:
-            drawn = np.random.default_rng(0).standard_normal((len(model.entities), WIDTH), dtype=np.float32)
-            file["features"] = drawn
-        self.table = h5py.File(folder / "entities.h5")["features"]
-        self.gold = [int(str(x.entity)[1:]) for x in examples]
-        words = [entity.description.split()[:5] for entity in model.entities]
-        self.words = words
-        self.sharing: dict[str, list[int]] = {}
-        for row, own in enumerate(words):
-            for word in own:
-                self.sharing.setdefault(word, []).append(row)
-
-    def __len__(self) -> int:
-        return len(self.gold)
-
-    def _negative(self, gold: int) -> int:
-        while True:
-            if random.random() > 0.95:
-                row = random.randrange(len(self.words))
-            else:
-                row = random.choice(self.sharing[random.choice(self.words[gold])])
-            if row != gold:
-                return row
-
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
-        item = {name: rows[i] for name, rows in self.features.items()}
-        item["positive"] = torch.tensor(np.array([self.table[self.gold[i]]]))
-        item["negative"] = torch.tensor(np.array([self.table[self._negative(self.gold[i])]]))
-        return item
-
-
-class Attention(torch.nn.Module):
-    """torch's multi-head attention over all vectors, as the authors call it, in place of ours."""
-
-    def __init__(self, ours: Any) -> None:
-        super().__init__()
-        self.attention = ours.attention
-
-    def forward(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.attention(query[:, None], others, others)[0][:, 0]
-
-
-def stacked(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """A batch, its parts padded one row at a time."""
-    longest = max(len(item["parts"]) for item in items)
-    for item in items:
-        while len(item["parts"]) < longest:
-            item["parts"] = torch.nn.functional.pad(item["parts"], (0, 0, 0, 1))
-    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
-
-
-def train_per_example(
-    model: Model, recipe: Any, examples: list[Example], epochs: int, folder: Path, device: torch.device
-) -> Iterator[float]:
-    """The same layers and losses, its features read example by example, nothing masked."""
-    from mmkit.ops.losses import clip_loss, n_pair_loss
-
-    model.to(device).train()
-    data = PerExample(model, examples, folder)
-    optimizer = make_optimizer(model, recipe.training)
-    fuser: Any = model.fuser
-    fuser.enhance = Attention(fuser.enhance)
-    loader = DataLoader(data, BATCH, shuffle=True, collate_fn=stacked)
-
-    def update(batch: dict[str, Tensor]) -> Tensor:
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        features = {
-            name: {
-                "pooled": batch[name],
-                "mask": torch.ones(batch[name].shape[:2], dtype=torch.bool, device=device),
-            }
-            for name in model.reading
-        }
-        fused = fuser.fuse(*(features[name] for name in ("mention", "text", "photo", "parts")))
-        loss = 10 * n_pair_loss(fused.query, batch["positive"][:, 0], batch["negative"][:, 0])
-        loss = loss + clip_loss(*fused.coarse, fuser.log_scale) + clip_loss(*fused.fine, fuser.log_scale)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
-
-    for batch in itertools.islice(loader, 20):
-        update(batch)
-    yield 0.0
-    for _ in range(epochs):
-        for batch in loader:
-            last = update(batch).item()  # as the authors' code, which adds up the loss of every step
-        yield last
+def shares(training: Iterator[float]) -> dict[str, float]:
+    """The share of one epoch's CPU time that each of `KINDS` takes; the rest is reading, small operations, Python."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        start = time.perf_counter()
+        next(training)
+        seconds = time.perf_counter() - start
+    found = dict.fromkeys(KINDS, 0.0)
+    for event in profiled.key_averages():
+        for kind, names in KINDS.items():
+            if event.key.startswith(names):
+                found[kind] += event.self_cpu_time_total / 1e6 / seconds
+    return {**found, "the rest": 1 - sum(found.values())}
 
 
 def one_side(
-    side: str, folder: Path, epochs: int, device_name: str = "auto", size: Size | None = None
+    side: str,
+    folder: Path,
+    epochs: int,
+    device_name: str = "auto",
+    size: Size | None = None,
+    paper: str = "dwe",
+    precision: str = "fp32",
 ) -> dict[str, Any]:
     """Time one side; on a CPU, run it in a process of its own, so that peak memory is its own."""
     size, device = size or Size(), pick_device(device_name)
     GPU_MEMORY.begin(device)
     examples, base = make_data(folder, size)
-    model, recipe = make_model(base)
+    model, recipe = make_model(base, paper)
+    profiled = device.type == "cpu"
     if side == "mmkit":
-        training = train_with_mmkit(model, recipe, examples, epochs, device_name)
+        training = train_with_mmkit(model, recipe, examples, epochs + profiled, device_name, precision)
     else:
-        training = train_per_example(model, recipe, examples, epochs, folder, device)
+        training = train_per_example(model, recipe, examples, epochs + profiled, folder, device, precision)
     next(training)
     synchronize(device)
     start = time.perf_counter()
-    losses = list(training)
+    losses = list(itertools.islice(training, epochs))
     synchronize(device)
     seconds = time.perf_counter() - start
     return {
         "side": side,
         "s an epoch": seconds / epochs,
-        "updates/s": epochs * -(-size.mentions // BATCH) / seconds,
+        "updates/s": epochs * -(-size.mentions // recipe.training.batch_size) / seconds,
         "minutes": seconds / 60,
         "epochs": epochs,
         "last loss": losses[-1],
         "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30,
+        **({f"{kind}, %": 100 * share for kind, share in shares(training).items()} if profiled else {}),
     }
 
 
-def run(side: str, epochs: int) -> dict[str, Any]:
+def run(side: str, epochs: int, paper: str, precision: str) -> dict[str, Any]:
     """One side in a process and a cache of its own."""
     with tempfile.TemporaryDirectory() as name:
         command = [sys.executable, __file__, "--side", side, "--folder", name, "--epochs", str(epochs)]
+        command += ["--paper", paper, "--precision", precision]
         environment = {**os.environ, "MMKIT_CACHE": f"{name}/cache"}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         return json.loads(done.stdout.splitlines()[-1])
@@ -327,20 +261,39 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5, help="epochs of each turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--all", type=int, default=EPOCHS, help="epochs of the last, whole run; 0: none")
+    parser.add_argument("--paper", choices=PAPERS, default="dwe")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both sides")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        print(json.dumps(one_side(arguments.side, arguments.folder, arguments.epochs)))
+        of = {"paper": arguments.paper, "precision": arguments.precision}
+        print(json.dumps(one_side(arguments.side, arguments.folder, arguments.epochs, **of)))
         return
-    turns = [{side: run(side, arguments.epochs) for side in SIDES} for _ in range(arguments.turns)]
+    of = arguments.paper, arguments.precision
+    turns = [{side: run(side, arguments.epochs, *of) for side in SIDES} for _ in range(arguments.turns)]
     ratios = [turn["per example"]["s an epoch"] / turn["mmkit"]["s an epoch"] for turn in turns]
     rows = [turn[side] for turn in turns for side in SIDES]
     if arguments.all:
-        rows.append({**run("mmkit", arguments.all), "side": f"mmkit, all {arguments.all} epochs"})
+        rows.append({**run("mmkit", arguments.all, *of), "side": f"mmkit, all {arguments.all} epochs"})
     ratio = statistics.median(ratios)
-    report("dwe_training", rows, batch=BATCH, ratios=[round(r, 2) for r in ratios], ratio=round(ratio, 2))
-    print(f"mmkit trains {ratio:.1f} × as fast")
+    bounds = [
+        turn["per example"]["s an epoch"]
+        / (turn["mmkit"]["s an epoch"] * turn["mmkit"]["matrix products, %"] / 100)
+        for turn in turns
+        if "matrix products, %" in turn["mmkit"]
+    ]
+    bound = statistics.median(bounds) if bounds else float("nan")
+    name = f"{arguments.paper}_training" + ("_bf16" if arguments.precision == "bf16" else "")
+    facts = {
+        "precision": arguments.precision,
+        "ratios": [round(r, 2) for r in ratios],
+        "ratio": round(ratio, 2),
+    }
+    report(name, rows, **facts, ratio_if_only_products=round(bound, 2))
+    print(
+        f"mmkit trains {ratio:.1f} × as fast; if only the matrix products were left, it would be {bound:.1f} ×"
+    )
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def more_training(context: Context) -> None:
 
 def dwe_training(context: Context) -> None:
     """DWE from stored features beside a loop that reads them example by example."""
-    from dwe_training import BATCH, Size, one_side
+    from dwe_training import Size, one_side
 
     size, all_epochs = (Size(256, 128), (1, 1)) if context.tiny else (Size(), (10, 1))
     epoch = {}
@@ -92,7 +92,7 @@ def dwe_training(context: Context) -> None:
             row = one_side(side, folder, epochs, context.device_name, size)
         context.row(**row)
         epoch[side] = row["s an epoch"]
-    context.fact(**size._asdict(), batch=BATCH, ratio=epoch["per example"] / epoch["mmkit"])
+    context.fact(**size._asdict(), ratio=epoch["per example"] / epoch["mmkit"])
 
 
 def entity_search(context: Context) -> None:

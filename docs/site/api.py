@@ -169,6 +169,7 @@ PUBLIC_MODULES = (
     "mmkit.moved",
     "mmkit.access.network",
     "mmkit.access.secrets",
+    "mmkit.ops.dropout",
     "mmkit.ops.losses",
     "mmkit.pages",
     "mmkit.pretrained.networks",

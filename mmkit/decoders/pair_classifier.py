@@ -13,6 +13,7 @@ from mmkit.batch import States
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.decoders.base import LabelAxes, Labels
 from mmkit.decoders.marked_pairs import MarkedPairDecoder
+from mmkit.ops.dropout import Dropout
 
 
 class PairClassifier(MarkedPairDecoder):
@@ -47,7 +48,7 @@ class PairClassifier(MarkedPairDecoder):
             relations=relations, none_label=none_label, head_markers=head_markers, tail_markers=tail_markers
         )
         self.order, self.layer_norm = order, layer_norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         super().build(dims, labels, entities)

@@ -17,6 +17,7 @@ from mmkit.decoders.base import Decoder, LabelAxes, Labels, label_names
 from mmkit.decoders.examined import overlap_problems, type_problems
 from mmkit.decoders.tagging import Ids, Scheme, TagSet, learn_types, padded
 from mmkit.errors import RecipeError, RunError, did_you_mean
+from mmkit.ops.dropout import Dropout
 from mmkit.tasks import SpanTask, Task
 
 
@@ -56,7 +57,7 @@ class Tagger(Decoder):
                 code="part.label-names",
             )
         self.text, self.scheme, self.types = text, scheme, types
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def fit(self, examples: Iterable[Example]) -> Labels:
         types = learn_types(examples, self.types)

@@ -26,6 +26,7 @@ from mmkit.encoders import prefix as prefixes
 from mmkit.encoders.sampling import make_once, word_pieces
 from mmkit.encoders.sharing import shared
 from mmkit.errors import PartError
+from mmkit.ops.dropout import with_fast_dropout
 from mmkit.pretrained.networks import no_bars
 from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
@@ -138,6 +139,7 @@ class TextModel:
                 )
             model.resize_token_embeddings(tokens, mean_resizing=False)
         encoder: PreTrainedModel = model.get_encoder() if config.is_encoder_decoder else model
+        with_fast_dropout(encoder)
         return encoder
 
     def _set_dropout(self, config: PreTrainedConfig) -> None:

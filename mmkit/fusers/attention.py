@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,11 +40,21 @@ def attend(
         by_head(query),
         by_head(key),
         by_head(value),
-        attn_mask=None if mask is None else _never_empty(mask)[:, None, None],
+        attn_mask=None if mask is None else never_empty(mask)[:, None, None],
         dropout_p=dropout,
     )
     joined: Tensor = found.transpose(1, 2).flatten(2)
     return joined
+
+
+class _Layers(NamedTuple):
+    """The parts of an attention's first layer, `[D, D]` and `[D]`, cut out once for all that is asked of it."""
+
+    to_query: Tensor
+    query_bias: Tensor
+    to_key: Tensor
+    to_value: Tensor
+    value_bias: Tensor
 
 
 class VectorAttention(nn.Module):
@@ -67,27 +80,48 @@ class VectorAttention(nn.Module):
         """
         if query.dim() == 3:
             return self._sequence(query, others, mask)
-        _, _, to_value = self.attention.in_proj_weight.chunk(3)  # [D, D] each
-        _, _, value_bias = self.attention.in_proj_bias.chunk(3)
-        if others.shape[1] == 1:  # all attention goes to the only one
-            only: Tensor = self.attention.out_proj(F.linear(others[:, 0], to_value, value_bias))
-            return only
-        mixed = self.weights(query, others, mask) @ others  # [B, H, D]
-        values = to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
-        found = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)  # [B, D]
-        out: Tensor = self.attention.out_proj(found + value_bias)
+        out: Tensor = self.attention.out_proj(self._found(query, others, mask, self._layers()))
         return out
+
+    def beside(
+        self, query: Tensor, others: Tensor, single: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `query [B, D]` finds in `others [B, n, D]`, and what it finds in `single [B, D]` alone.
+
+        As two calls find it, but both use the layers together.
+        """
+        layers = self._layers()
+        found = self._found(query, others, mask, layers)
+        only = F.linear(single, layers.to_value, layers.value_bias)  # all attention goes to the only one
+        in_others, in_single = self.attention.out_proj(torch.cat([found, only])).chunk(2)
+        return in_others, in_single
 
     def weights(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
         """How much each head attends to each of `others [B, n, D]`, for `query [B, D]`: `[B, heads, n]`."""
-        to_query, to_key, _ = self.attention.in_proj_weight.chunk(3)  # [D, D] each
-        query_bias, _, _ = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
-        scaled = F.linear(query, to_query, query_bias) * (query.shape[1] // self.heads) ** -0.5
+        return self._weights(query, others, mask, self._layers())
+
+    def _layers(self) -> _Layers:
+        to_query, to_key, to_value = self.attention.in_proj_weight.chunk(3)
+        query_bias, _, value_bias = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
+        return _Layers(to_query, query_bias, to_key, to_value, value_bias)
+
+    def _found(self, query: Tensor, others: Tensor, mask: Tensor | None, layers: _Layers) -> Tensor:
+        """What `forward` gives to the last layer, `[B, D]`."""
+        if others.shape[1] == 1:  # all attention goes to the only one
+            return F.linear(others[:, 0], layers.to_value, layers.value_bias)
+        mixed = self._weights(query, others, mask, layers) @ others  # [B, H, D]
+        values = layers.to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
+        found: Tensor = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)
+        return found + layers.value_bias
+
+    def _weights(self, query: Tensor, others: Tensor, mask: Tensor | None, layers: _Layers) -> Tensor:
+        scale = (query.shape[1] // self.heads) ** -0.5
+        scaled = F.linear(query, layers.to_query, layers.query_bias) * scale
         by_head = scaled.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [H, B, d]
-        asked = by_head @ to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
+        asked = by_head @ layers.to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
         scores = asked.transpose(0, 1) @ others.transpose(1, 2)  # [B, H, n]
         if mask is not None:
-            scores = scores.masked_fill(~_never_empty(mask).unsqueeze(1), float("-inf"))
+            scores = scores.masked_fill(~never_empty(mask).unsqueeze(1), float("-inf"))
         weights: Tensor = scores.softmax(-1)
         return weights
 
@@ -99,7 +133,7 @@ class VectorAttention(nn.Module):
         return out
 
 
-def _never_empty(mask: Tensor) -> Tensor:
+def never_empty(mask: Tensor) -> Tensor:
     """The mask `[B, n]` with its first place True in a row that has none: attention over nothing is not a number."""
     mask = mask.clone()
     mask[:, 0] |= ~mask.any(1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, States
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import ALIGNMENT, Fuser
+from mmkit.ops.dropout import Dropout
 
 
 class Concat(Fuser):
@@ -26,7 +27,7 @@ class Concat(Fuser):
     ) -> None:
         super().__init__()
         self.text, self.vision, self.hidden = text, vision, hidden
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def requires(self) -> dict[str, frozenset[str]]:
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkit.batch import Features
 from mmkit.encoders.base import Encoder
@@ -27,6 +27,24 @@ def vectors(features: Features) -> tuple[Tensor, Tensor]:
 def total(features: Features) -> Tensor:
     """The sum `[B, D]` of an example's real vectors; zeros if there is none."""
     return vectors(features)[0].sum(1)
+
+
+def projected(
+    layers: nn.Module, single: Tensor, others: Tensor, used: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`layers`, which work on each vector alone, on `single [B, D]` and on `others [B, n, D]`, together.
+
+    With `used [B, n]`, a CPU computes only those of the others that are used and gives zeros for the rest. Other
+    devices would have to wait for their number, and compute all.
+    """
+    if used is None or used.device.type != "cpu":
+        found = layers(torch.cat([single, others.flatten(0, 1)]))
+        one, each = found.split([len(single), len(found) - len(single)])
+        return one, each.unflatten(0, others.shape[:2])
+    at = used.flatten().nonzero().squeeze(1)
+    one, each = layers(torch.cat([single, others.flatten(0, 1)[at]])).split([len(single), len(at)])
+    spread: Tensor = each.new_zeros(used.numel(), each.shape[1]).index_copy(0, at, each)
+    return one, spread.unflatten(0, used.shape)
 
 
 def shared_width(encoders: Mapping[str, Encoder], names: list[str], part: str) -> int:

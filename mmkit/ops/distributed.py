@@ -53,6 +53,11 @@ class Gather:
         return cls(tuple(torch.cat(counts).tolist()), dist.get_rank(), hidden)
 
     @property
+    def alone(self) -> bool:
+        """Whether there is nothing to join."""
+        return len(self.counts) == 1
+
+    @property
     def offset(self) -> int:
         """The position of this process's first row among all rows."""
         return 0 if self.hidden else sum(self.counts[: self.rank])
@@ -64,7 +69,7 @@ class Gather:
         each process's share and gradients averaged over processes, as in training, that gives exactly the
         gradient of one process with the whole batch.
         """
-        if len(self.counts) == 1:
+        if self.alone:
             return x
         missing = max(self.counts) - len(x)  # processes exchange tensors of the same shape
         parts = _AllRows.apply(F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)))

@@ -98,8 +98,13 @@ def clip_loss(left: Tensor, right: Tensor, scale: Tensor, *, same: Tensor | None
     with torch.autocast(left.device.type, enabled=False):
         left, right = unit(_exact(left)), unit(_exact(right))
         gather = Gather.of(len(left), left.device)
-        lefts, rights = gather(torch.stack([left, right], dim=1)).unbind(1)
-        logits = _exact(scale).exp() * torch.cat([left @ rights.t(), right @ lefts.t()])  # [2 B, all]
+        if gather.alone:  # each side's products are the other's, transposed
+            forth = left @ right.t()
+            back = forth.t()
+        else:
+            lefts, rights = gather(torch.stack([left, right], dim=1)).unbind(1)
+            forth, back = left @ rights.t(), right @ lefts.t()
+        logits = _exact(scale).exp() * torch.cat([forth, back])  # [2 B, all]
         own = torch.arange(len(left), device=left.device) + gather.offset
         if same is not None:
             others = same.scatter(1, own.unsqueeze(1), False)

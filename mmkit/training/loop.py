@@ -75,7 +75,7 @@ class Loop:
         self.model.train()
         for batch, parts in zip(plan, shares, strict=True):
             self.schedule.set(progress.step)
-            torch.manual_seed(_mix(self.seed, progress.step, rank))
+            self._seed(_mix(self.seed, progress.step, rank))
             losses, total = self._update(parts, batches)
             progress.step, progress.done = progress.step + 1, progress.done + 1
             last = batch is plan[-1]
@@ -83,6 +83,13 @@ class Loop:
                 progress.epoch, progress.done = epoch + 1, 0
             ids = [items[i].example.id for i in batch]
             yield Update(epoch, progress.step, last, ids, losses, total)
+
+    def _seed(self, seed: int) -> None:
+        """Seed what draws on this device; `torch.manual_seed` also asks for every other kind of device each time."""
+        if self.accelerator.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _update(self, parts: Sequence[Share], batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor]:
         """Forward and backward over the parts of one global batch, then a step. Returns the batch's mean losses."""

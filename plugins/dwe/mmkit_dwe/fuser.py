@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mmkit.batch import Batch, Features, States
 from mmkit.encoders.base import Encoder
-from mmkit.fusers.attention import VectorAttention
+from mmkit.fusers.attention import VectorAttention, never_empty
 from mmkit.fusers.base import Fuser
-from mmkit.fusers.pooled import shared_width, total, vectors
+from mmkit.fusers.pooled import projected, shared_width, total, vectors
 from mmkit.fusers.projection import Projection, QueryHead, xavier_uniform_
 from mmkit.inspection import Inspection, Table
 from mmkit.ops.losses import clip_loss
@@ -140,11 +140,11 @@ class DualWay(Fuser):
         profile: Features | None = None,
     ) -> Fused:
         """The query, and the pairs that the losses align, from features with `pooled [B, n, D]` and `mask [B, n]`."""
-        m, x = self.project_text(total(mention)), self.project_text(total(text))
-        v = self.project_image(total(photo))
+        m, x = self.project_text(torch.cat([total(mention), total(text)])).chunk(2)
         pieces, real = vectors(parts)
-        by_sight = self.enhance(m, self.project_image(pieces), real if self.mask_parts else None)
-        by_text = self.enhance(m, x.unsqueeze(1))
+        mask = never_empty(real) if self.mask_parts else None
+        v, p = projected(self.project_image, total(photo), pieces, mask)
+        by_sight, by_text = self.enhance.beside(m, p, x, mask)
         if profile is not None and self.enhance_profile is not None:
             attributes, known = vectors(profile)
             found = self.enhance_profile(m, self.project_text(attributes), known)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmkit.ops.dropout import Dropout
+
 
 class GatedAttention(nn.Module):
     """Attention block (paper, "Similarity-gated attention"): LayerNorm(key-value + gate · attention), feed-forward.
@@ -21,7 +23,7 @@ class GatedAttention(nn.Module):
         self.out = nn.Linear(heads * width, width)
         self.feed_forward = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.norm, self.last_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, query: Tensor, sequence: Tensor, mask: Tensor | None = None, gate: Tensor | None = None

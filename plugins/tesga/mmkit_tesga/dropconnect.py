@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmkit.ops.dropout import dropout
+
 
 class LinearDropConnect(nn.Linear):
     """In training each weight is zeroed with probability `p`, the rest scaled up (Wan et al., ICML 2013)."""
@@ -14,7 +16,7 @@ class LinearDropConnect(nn.Linear):
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, F.dropout(self.weight, self.p, self.training), self.bias)
+        return F.linear(input, dropout(self.weight, self.p, self.training), self.bias)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, p={self.p}"

@@ -13,6 +13,7 @@ from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
 from mmkit.fusers.base import ALIGNMENT, Fuser
 from mmkit.inspection import Inspection, tables
+from mmkit.ops.dropout import Dropout
 from mmkit_tesga.attention import GatedAttention
 from mmkit_tesga.dropconnect import LinearDropConnect
 
@@ -80,7 +81,7 @@ class SimilarityGated(Fuser):
             dropconnect,
             mask_padding,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def requires(self) -> dict[str, frozenset[str]]:
         return {

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mmkit.ops.dropout import Dropout
+
 CELLS = 1 << 14
 """Cells of a table that are computed together; each takes a few times `hidden` floats."""
 
@@ -28,7 +30,7 @@ class TableHead(nn.Module):
         self.pair = nn.Linear(3 * self.hidden, self.hidden)
         self.norm = nn.LayerNorm(self.hidden)
         self.labels = nn.Linear(self.hidden, labels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def overall(self, states: Tensor, mask: Tensor | None) -> Tensor:
         """The sentence's vector `[B, h]`: the maximum of `states [B, T, 2h]` over positions, under `mask [B, T]`."""

@@ -11,6 +11,7 @@ from mmkit.batch import Batch, Features, States
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import ALIGNMENT, Fuser
 from mmkit.inspection import Inspection, Table
+from mmkit.ops.dropout import Dropout
 from mmkit_umt.layers import CrossLayer, start
 
 
@@ -56,7 +57,7 @@ class Interaction(Fuser):
             raise ValueError(f"initializer_range must be above 0, not {initializer_range}")
         self.text, self.vision = text, vision
         self.heads, self.hidden, self.layers = heads, hidden, layers
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.initializer_range = initializer_range
 
     def requires(self) -> dict[str, frozenset[str]]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkit.fusers.attention import attend, check_heads
+from mmkit.ops.dropout import Dropout
 
 
 class CrossLayer(nn.Module):
@@ -29,7 +30,7 @@ class CrossLayer(nn.Module):
         self.widen = nn.Linear(width, hidden)
         self.narrow = nn.Linear(hidden, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor | None = None) -> Tensor:
         """`[B, S, D]`: the attention of `asking [B, S, D]` over `asked [B, L, D]`, under `mask [B, L]` (True where
