@@ -57,6 +57,25 @@ def test_a_sequence_of_queries_finds_what_each_does_alone() -> None:
         torch.testing.assert_close(together[:, position], attention(query[:, position], others, mask))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_two_things_beside_each_other_are_found_as_by_two_calls(count: int, masked: bool) -> None:
+    torch.manual_seed(count)
+    attention = VectorAttention(8, 2).double()
+    torch.nn.init.normal_(attention.attention.in_proj_bias)
+    query, single = torch.randn(2, 4, 8, dtype=torch.float64, requires_grad=True).unbind()
+    others = torch.randn(4, count, 8, dtype=torch.float64)
+    mask = torch.arange(count) < torch.tensor([[count], [0], [1], [count]]) if masked else None
+    expected = torch.cat([attention(query, others, mask), attention(query, single.unsqueeze(1))])
+    found = torch.cat(attention.beside(query, others, single, mask))
+    torch.testing.assert_close(found, expected)
+    weights = list(attention.parameters())
+    wanted = torch.autograd.grad(expected.square().sum(), weights, materialize_grads=True, retain_graph=True)
+    gradients = torch.autograd.grad(found.square().sum(), weights, materialize_grads=True)
+    for own, called_twice in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(own, called_twice)
+
+
 def test_weights_are_dropped_with_the_probability_that_is_said() -> None:
     torch.manual_seed(0)
     key, value = torch.zeros(1, 4000, 2), torch.ones(1, 4000, 2)

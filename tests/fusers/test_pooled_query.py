@@ -8,7 +8,7 @@ from torch import Tensor
 
 from linking import Given
 from mmkit.batch import Batch
-from mmkit.fusers.pooled import shared_width, total, vectors
+from mmkit.fusers.pooled import projected, shared_width, total, vectors
 from mmkit.fusers.pooled_query import PooledQuery
 from mmkit.fusers.projection import Projection
 from raising import raises
@@ -50,6 +50,32 @@ def test_what_shares_a_layer_must_have_one_width() -> None:
     assert shared_width({"a": Given(3), "b": Given(3)}, ["a", "b"], "x") == 3
     with raises("part.widths", match="words 6, pictures 4"):
         shared_width(ENCODERS, ["words", "pictures"], "x.part.v1")
+
+
+def test_only_what_is_used_is_projected() -> None:
+    torch.manual_seed(0)
+    rows = []
+
+    class Counting(Projection):
+        def forward(self, input: Tensor) -> Tensor:
+            rows.append(len(input))
+            found: Tensor = super().forward(input)
+            return found
+
+    layers = Counting(6, 4, 0.0)
+    single, others = torch.randn(3, 6), torch.randn(3, 2, 6)
+    used = torch.tensor([[True, True], [False, False], [False, True]])
+    one, each = projected(layers, single, others, used)
+    all_one, all_each = projected(layers, single, others, None)
+    assert rows == [3 + 3, 3 + 6]
+    torch.testing.assert_close(one, layers(single))
+    torch.testing.assert_close(all_one, one)
+    torch.testing.assert_close(all_each, layers(others.flatten(0, 1)).view(3, 2, 4))
+    torch.testing.assert_close(each, all_each.masked_fill(~used.unsqueeze(2), 0.0))
+    wanted = torch.autograd.grad(all_each[used].square().sum(), list(layers.parameters()))
+    gradients = torch.autograd.grad(each.square().sum(), list(layers.parameters()))
+    for own, of_all in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(own, of_all)
 
 
 def test_a_projection_is_linear_relu_and_norm() -> None:
