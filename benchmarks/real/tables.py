@@ -61,7 +61,11 @@ def scores(study: dict[str, Any]) -> Iterator[str]:
         spread = "" if test["std"] is None else f" ± {percent(test['std'])}"
         compared = ["–"] * 3
         if change:
-            few = "" if len(change["seeds"]) == done else f" (seeds {', '.join(map(str, change['seeds']))})"
+            few = (
+                ""
+                if change["seeds"] == arm["seeds"] == first["seeds"]
+                else f" (seed {', '.join(map(str, change['seeds']))})"
+            )
             compared = [
                 f"{100 * change['difference']:+.2f}{few}",
                 between(change["low"], change["high"], "+"),
