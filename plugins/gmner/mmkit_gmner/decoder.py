@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmkit.batch import Batch, Features, States
 from mmkit.data.problems import Problem, counted
-from mmkit.data.types import Entity, Example, Image, Prediction, Region
+from mmkit.data.types import Entity, Example, Image, Prediction, Region, TextView
 from mmkit.decoders.base import Labels
 from mmkit.decoders.crf_tagger import CrfTagger
 from mmkit.decoders.tagging import Scheme
@@ -41,6 +41,9 @@ class GroundedTagger(CrfTagger):
     The target is in proportion to the overlap (IoU) with the gold boxes, where that is 0.5 or more (Yu et al., ACL
     2023). `uncovered` says what is learnt of a span that the photo shows, but no region: "visible", which is true, or
     "none", as in H-Index's code.
+
+    `context` is a note with a text about the post, such as `gmner.context`: the text encoder reads it as a second text,
+    and cuts it first if both are too long. None: the sentence alone.
     """
 
     requires = CrfTagger.requires | {"regions", "region_mask"}
@@ -53,6 +56,7 @@ class GroundedTagger(CrfTagger):
         *,
         uncovered: Literal["visible", "none"] = "visible",
         threshold: float = 0.5,
+        context: str | None = None,
         scheme: Scheme = "bio",
         types: list[str] | None = None,
         dropout: float = 0.1,
@@ -62,6 +66,7 @@ class GroundedTagger(CrfTagger):
         if not 0 <= threshold <= 1:
             raise PartError(f"threshold is a probability, not {threshold}", code="part.setting")
         self.uncovered, self.threshold, self.rate = uncovered, threshold, dropout
+        self.context = context
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         if dims["regions"] != dims["tokens"]:
@@ -82,6 +87,24 @@ class GroundedTagger(CrfTagger):
             yield Problem(
                 f"{said} object images that are no boxes in their photo", at, HINT, "gmner.no-region"
             )
+
+        if self.context is not None and annotated and not any(self.context in x.notes for x in examples):
+            hint = "set `contexts` of the readers, or context = null to read sentences alone"
+            yield Problem(
+                f"no example has a context, the note {self.context!r}", hint=hint, code="gmner.no-context"
+            )
+
+    def views(self, example: Example) -> dict[str, TextView]:
+        """The tokens, and the words of the context as a second text."""
+        view = TextView.of(example)
+        found = "" if self.context is None else example.notes.get(self.context, "")
+        if not isinstance(found, str):
+            raise DataError(
+                f"the note {self.context!r} must be a text, not a {type(found).__name__}",
+                where=example.id,
+                code="encoder.wrong-note",
+            )
+        return {"text": replace(view, second=tuple(found.split()))}
 
     # Training
 

@@ -15,6 +15,8 @@ from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Guess
 from mmkit.data.types import Box, Example, Region
 from mmkit.errors import DataError, ImageError
+from mmkit_gmner.contexts import NOTE as CONTEXT
+from mmkit_gmner.contexts import Contexts
 from mmkit_gmner.published import VARIANTS
 from mmkit_gmner.sample import sample
 from mmkit_gmner.voc import Annotation, read_voc
@@ -36,6 +38,10 @@ class Twitter10000Reader(ConllImagesReader):
     and this is counted; if the proportions differ by more than 2 %, it is another picture, and an error. Where the
     photo is missing, boxes are in pixels of the picture of that `size`. Columns, `images`, `rename` and `orphan_tags`
     are those of `mmkit.conll_images.v1`.
+
+    `contexts` is a file with what a language model says about each post, in the form of PGIM's authors: the same posts
+    in the same order, and after each sentence `<EOS>` and the context. It becomes the note `gmner.context`. A file of
+    other posts is an error.
     """
 
     source: ClassVar[str] = (
@@ -50,6 +56,7 @@ class Twitter10000Reader(ConllImagesReader):
         *,
         images: str | None = "images",
         boxes: str | None = "xml",
+        contexts: str | None = None,
         rename: dict[str, str] | None = None,
         orphan_tags: Literal["open", "drop", "error"] = "open",
         blank_images: bool = False,
@@ -57,20 +64,21 @@ class Twitter10000Reader(ConllImagesReader):
         super().__init__(
             root, file, images=images, rename=rename, orphan_tags=orphan_tags, blank_images=blank_images
         )
-        self.boxes = boxes
+        self.boxes, self.contexts = boxes, contexts
 
     def files(self) -> list[Path]:
-        """The text, and the file of boxes of each of its posts that has one."""
+        """The text, the contexts, and the file of boxes of each post that has one."""
+        own = [self.path, *([] if self.contexts is None else [Path(self.root) / self.contexts])]
         if self.boxes is None or self.images is None or not self.path.is_file():
-            return [self.path]
+            return own
         lines = (line for _, line in numbered_lines(self.path, self.source))
         posts = (line.removeprefix(POST).strip() for line in lines if line.startswith(POST))
         files = (self._file(post) for post in dict.fromkeys(posts))
-        return [self.path, *(file for file in files if file.is_file())]
+        return [*own, *(file for file in files if file.is_file())]
 
     def __iter__(self) -> Iterator[Example]:
         posts = boxed = 0
-        for example in super().__iter__():
+        for example in self._with_contexts():
             if self.boxes is None or not example.images:
                 yield example
                 continue
@@ -86,6 +94,17 @@ class Twitter10000Reader(ConllImagesReader):
             yield grounded
         if posts and not boxed:
             self.repairs["post, none of which has a file of boxes"] += posts
+
+    def _with_contexts(self) -> Iterator[Example]:
+        """The posts, each with its context if there is a file of them."""
+        if self.contexts is None:
+            yield from super().__iter__()
+            return
+        contexts: Contexts | None = None
+        for example in super().__iter__():
+            contexts = contexts or Contexts(Path(self.root) / self.contexts, self.source, self.repairs)
+            found = contexts.next(example.tokens, example.id)
+            yield replace(example, notes={**example.notes, CONTEXT: found}) if found else example
 
     def _check_folder(self) -> None:
         folder = Path(self.root) / str(self.boxes)

@@ -30,6 +30,9 @@ NAMES = {
 }
 """Name → its type and the colour of its square."""
 
+ABOUT = {"PER": "a person", "ORG": "a company", "LOC": "a town", "OTHER": "a film"}
+"""What the context of a post says of names of each type."""
+
 SENTENCES = (
     "look at {} !",
     "what a day with {} and {}",
@@ -42,18 +45,20 @@ Square = tuple[str, Box]
 
 def sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """Each split's constructor overrides."""
-    root = written_once(folder / f"grounded-v2-{seed}", lambda target: write(target, Random(seed)))
+    root = written_once(folder / f"grounded-v3-{seed}", lambda target: write(target, Random(seed)))
     shared = {"root": str(root), "images": "images", "boxes": "xml"}
-    return {split: shared | {"file": f"txt/{split}.txt"} for split in SPLITS}
+    return {
+        split: shared | {"file": f"txt/{split}.txt", "contexts": f"contexts/{split}.txt"} for split in SPLITS
+    }
 
 
 def write(folder: Path, rng: Random) -> None:
     """Posts, photos, boxes and a detector's regions; equal seeds give equal bytes."""
-    for name in ("txt", "xml", "images", "vinvl"):
+    for name in ("txt", "contexts", "xml", "images", "vinvl"):
         (folder / name).mkdir()
     number = 10_000
     for split, count in SPLITS.items():
-        blocks = []
+        blocks, contexts = [], []
         for _ in range(count):
             number += 1
             sentence = rng.choice(SENTENCES)
@@ -64,7 +69,11 @@ def write(folder: Path, rng: Random) -> None:
             if own:
                 (folder / "xml" / f"{number}.xml").write_text(_voc(str(number), own), encoding="utf-8")
             _detect(folder / "vinvl" / f"{number}.jpg.npz", [box for _, box in squares], rng)
-            blocks.append(f"IMGID:{number}\n{_columns(sentence, named)}\n")
+            columns = _columns(sentence, named)
+            blocks.append(f"IMGID:{number}\n{columns}\n")
+            told = " ".join(f"{name} is {ABOUT[NAMES[name][0]]} ." for name in named)
+            contexts.append(f"{columns}<EOS>\tX\n" + "".join(f"{word}\tX\n" for word in told.split()) + "\n")
+        (folder / "contexts" / f"{split}.txt").write_text("".join(contexts), encoding="utf-8")
         (folder / "txt" / f"{split}.txt").write_text("\n".join(blocks) + "\n", encoding="utf-8")
 
 

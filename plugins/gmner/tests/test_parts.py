@@ -207,3 +207,15 @@ def test_a_type_that_was_not_learnt_is_named() -> None:
     decoder, _, batch = built(posts())
     with raises("task.unknown-span-type"):
         decoder.targets([example("x", "Ann", [Span(0, 1, "FOOD")], [])], batch.inputs)
+
+
+def test_a_context_is_a_second_text() -> None:
+    own = replace(example("x", "Ann sings", [], []), notes={"gmner.context": "Ann is a singer"})
+    decoder = GroundedTagger(context="gmner.context")
+    assert decoder.views(own)["text"] == replace(TextView.of(own), second=("Ann", "is", "a", "singer"))
+    assert GroundedTagger().views(own)["text"] == TextView.of(own)
+    assert not list(decoder.examine([own, posts()[0]]))
+    (problem,) = decoder.examine(posts())
+    assert problem.code == "gmner.no-context"
+    with raises("encoder.wrong-note"):
+        decoder.views(replace(own, notes={"gmner.context": ["a"]}))

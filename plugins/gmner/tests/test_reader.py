@@ -146,6 +146,39 @@ def test_jsonlines_keep_the_boxes(written: Callable[..., Path], tmp_path: Path) 
     assert again == found[0] and again.spans[1].regions == found[0].spans[1].regions != ()
 
 
+CONTEXT = "Air\tO\r\nJordan\tO\nmeets\tO\nParis\tO\n,\tO\nParis\tO\n<EOS>\tX\nAir\tX\nis\tX\n\n"
+
+
+def test_contexts_belong_to_their_posts(written: Callable[..., Path]) -> None:
+    root = written([("Paris", (1, 2, 3, 4))], text=POST + POST)
+    bare = CONTEXT.partition("<EOS>")[0] + "\n"
+    (root / "contexts.txt").write_text(CONTEXT + bare, encoding="utf-8")
+    own = reader(root, contexts="contexts.txt")
+    first, second = own
+    assert first.notes["gmner.context"] == "Air is" and "gmner.context" not in second.notes
+    assert first.spans[1].regions and own.repairs == {
+        "post without a context": 1,
+        "repeated post given its own id": 1,
+    }
+    assert root / "contexts.txt" in own.files()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (CONTEXT, "ends before the post 1#2"),
+        (CONTEXT + CONTEXT.replace("Paris", "Rome"), r"contexts.txt:11: .*Rome"),
+    ],
+)
+def test_contexts_of_other_posts_are_refused(
+    written: Callable[..., Path], content: str, message: str
+) -> None:
+    root = written([], text=POST + POST)
+    (root / "contexts.txt").write_text(content, encoding="utf-8")
+    with raises("gmner.contexts", match=message):
+        list(reader(root, contexts="contexts.txt"))
+
+
 def test_init_recognizes_the_folder(written: Callable[..., Path]) -> None:
     root = written([("Paris", (1, 2, 3, 4))])
     path, head = root / "txt" / "a.txt", (root / "txt" / "a.txt").read_bytes()
@@ -157,10 +190,19 @@ def test_init_recognizes_the_folder(written: Callable[..., Path]) -> None:
     assert Twitter10000Reader.recognize(path, head) is None
 
 
+class TextAndBoxes(Twitter10000Reader):
+    """Reads its sample without contexts, which would have to fit other texts."""
+
+    @classmethod
+    def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+        return {split: {**own, "contexts": None} for split, own in super().sample(folder, seed).items()}
+
+
 def test_the_contract(tmp_path: Path) -> None:
     broken = ["IMGID:1\nword\n\n", "word\tO\n\n"]
     repaired = ["IMGID:1\nword\tI-PER\n\n", "IMGID:1\nIMGID:2\nword\tO\n\n"]
-    check_reader("gmner.twitter10000.v1", folder=tmp_path, broken=broken, repaired=repaired)
+    check_reader("gmner.twitter10000.v1", folder=tmp_path / "all", broken=broken)
+    check_reader(TextAndBoxes, folder=tmp_path / "text", repaired=repaired)
 
 
 def test_in_the_sample_half_of_the_names_are_shown(tmp_path: Path) -> None:
@@ -230,3 +272,14 @@ def test_real_photos_fit_their_boxes(shared: Path, tmp_path: Path) -> None:
             ]
         scaled += made.repairs["post whose boxes were scaled to the size of its photo"]
     assert scaled == 9 and len(inside) >= 9 and all(inside)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("split", "file"), [("train", "train"), ("dev", "valid"), ("test", "test")])
+def test_every_post_has_its_published_context(shared: Path, split: str, file: str) -> None:
+    own = Twitter10000Reader(
+        str(shared / "data" / "gmner"), f"txt/{split}.txt", boxes=None, contexts=f"contexts/{file}.txt"
+    )
+    words = sorted(len(example.notes["gmner.context"].split()) for example in own)
+    assert len(words) == PUBLISHED[split][0] and not own.repairs
+    assert words[len(words) // 2] == pytest.approx(88, abs=2)

@@ -40,6 +40,20 @@ def test_photos_say_which_names_have_a_box_and_where(tmp_path: Path) -> None:
     assert figures["triples.mner_f1"] > 0.95 and figures["triples.region_accuracy"] > 0.9
 
 
+def test_the_contexts_are_all_that_one_recipe_has_more() -> None:
+    boxes, context = (load_recipe(f"gmner_{name}").config for name in ("boxes", "context"))
+    files = {split: context["data"][split].pop("contexts") for split in ("train", "dev", "test")}
+    assert files == {"train": "contexts/train.txt", "dev": "contexts/valid.txt", "test": "contexts/test.txt"}
+    for split in files:
+        boxes["data"][split].pop("contexts")
+    assert context["model"]["decoder"].pop("context") == "gmner.context"
+    boxes["model"]["decoder"].pop("context")
+    for config in (boxes, context):
+        config["model"]["encoders"]["text"].pop("max_length")
+    for section in ("data", "annotators", "model", "metrics", "training"):
+        assert boxes[section] == context[section]
+
+
 @pytest.mark.matrix
 def test_a_model_that_cannot_see_falls_to_that_bound(tmp_path: Path) -> None:
     blank = {f"data.{split}.blank_images": True for split in ("train", "dev", "test")}
