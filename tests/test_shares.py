@@ -146,3 +146,17 @@ def test_convert_writes_the_share(tmp_path: Path) -> None:
     )
     assert said.exit_code == 0, said.output
     assert f"{len(texts_of(tmp_path, 'dev'))} examples written" in said.stdout
+
+
+def test_many_files_of_a_folder_have_one_fingerprint(tmp_path: Path) -> None:
+    from mmkit.loading.split import MANY, by_folder
+
+    main, few = tmp_path / "a.txt", {tmp_path / "few" / f"{i}": f"{i}" for i in range(MANY - 1)}
+    many = {tmp_path / "many" / f"{i:03}": f"{i}" for i in range(MANY)}
+    found = by_folder({main: "main", **few, **many})
+    assert list(found) == [main, *few, tmp_path / "many"] and found[main] == "main"
+    again = by_folder({main: "main", **few, **dict(reversed(many.items()))})
+    assert again[tmp_path / "many"] == found[tmp_path / "many"]
+    for changed in ({tmp_path / "many" / "000": "x"}, {tmp_path / "many" / "x": "0"}):
+        assert by_folder({main: "main", **many, **changed})[tmp_path / "many"] != found[tmp_path / "many"]
+    assert by_folder({main: "main"}) == {main: "main"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmkit.data.candidates import candidate_recall, recall_in_words
@@ -15,6 +17,9 @@ from mmkit.errors import DataError
 from mmkit.terminal.notes import capped
 
 ENTITIES = "entities"
+
+MANY = 50
+"""The number of files of one folder from which on they are told together, as the folder."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a label, how much is done, and how much there is."""
@@ -65,7 +70,7 @@ class Split:
 
 
 def fingerprints(reader: Reader) -> list[dict[str, Any]]:
-    """A reader's files with their hashes and, if known, the variant of the dataset.
+    """A reader's files with their hashes and, if known, the variant of the dataset; many of a folder are one entry.
 
     If a file is missing, raises a `DataError` that says where the dataset comes from.
     """
@@ -75,5 +80,24 @@ def fingerprints(reader: Reader) -> list[dict[str, Any]]:
         raise error.at(error.where, error.hint or reader.source) from error
     return [
         {"file": str(path), "sha256": sha, "variant": known_variant(sha) or reader.variants.get(sha[:12])}
-        for path, sha in hashes.items()
+        for path, sha in by_folder(hashes).items()
     ]
+
+
+def by_folder(hashes: Mapping[Path, str]) -> dict[Path, str]:
+    """Path → SHA-256, with one entry for all the files of a folder if they are `MANY`; the first file stays itself.
+
+    That of a folder is the SHA-256 of the lines `<SHA-256>  <name>` of its files, in the order of their names.
+    """
+    first, *others = hashes
+    files: dict[Path, list[Path]] = {}
+    for path in others:
+        files.setdefault(path.parent, []).append(path)
+    told = {first: hashes[first]}
+    for folder, own in files.items():
+        if len(own) < MANY:
+            told |= {path: hashes[path] for path in own}
+            continue
+        lines = "".join(f"{hashes[path]}  {path.name}\n" for path in sorted(own))
+        told[folder] = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    return told

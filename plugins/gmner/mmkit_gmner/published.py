@@ -14,6 +14,16 @@ VARIANTS: Mapping[str, str] = {
 }
 """First 12 hex digits of a text file's SHA-256 → the variant it is. Papers compare both versions without a word."""
 
+BOXES: Mapping[str, str] = {
+    "622646267aa2": "Twitter10000 boxes of train, version 1",
+    "6435d5b2948c": "Twitter10000 boxes of dev, version 1",
+    "aec2e68d85d1": "Twitter10000 boxes of test, version 1",
+    "d8b5e32a205d": "Twitter10000 boxes of train, version 2",
+    "28477f50d157": "Twitter10000 boxes of dev, version 2",
+    "e0f25680d7e9": "Twitter10000 boxes of test, version 2",
+}
+"""The same for the files of boxes of a split's posts, which have one fingerprint together."""
+
 _SHARED = {
     "train": (7000, (1967, 482, 1563), (2073, 448, 467)),
     "dev": (1500, (419, 110, 348), (439, 91, 93)),

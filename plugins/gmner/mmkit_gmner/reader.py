@@ -17,7 +17,7 @@ from mmkit.data.types import Box, Example, Region
 from mmkit.errors import DataError, ImageError
 from mmkit_gmner.contexts import NOTE as CONTEXT
 from mmkit_gmner.contexts import Contexts
-from mmkit_gmner.published import VARIANTS
+from mmkit_gmner.published import BOXES, VARIANTS
 from mmkit_gmner.sample import sample
 from mmkit_gmner.voc import Annotation, read_voc
 
@@ -47,7 +47,7 @@ class Twitter10000Reader(ConllImagesReader):
     source: ClassVar[str] = (
         "Twitter10000_v2.0 is at https://github.com/NUSTM/GMNER, which also links the photos"
     )
-    variants: ClassVar[Mapping[str, str]] = VARIANTS
+    variants: ClassVar[Mapping[str, str]] = {**VARIANTS, **BOXES}
 
     def __init__(
         self,

@@ -244,8 +244,11 @@ def test_the_published_counts(shared: Path, split: str) -> None:
     distinct = sum(len({r.box for span in example.spans for r in span.regions}) for example in boxed)
     posts, boxes = BOXES[split]
     assert len(boxed) == posts and distinct <= boxes  # boxes of different names may be the same
-    text, *files = fingerprints(own)
-    assert text["variant"] == f"Twitter10000 {split}, version 2" and len(files) == posts
+    assert len(own.files()) == 1 + posts
+    assert [file["variant"] for file in fingerprints(own)] == [
+        f"Twitter10000 {split}, version 2",
+        f"Twitter10000 boxes of {split}, version 2",
+    ]
 
 
 @pytest.mark.real_data
