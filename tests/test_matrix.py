@@ -42,8 +42,8 @@ A network that learned nothing does not find the names.
 
 
 def by_sentence_alone(recipe: str) -> bool:
-    """Whether the recipe leaves out what decides in the sample: a twin to compare others with."""
-    return recipe.startswith("text_only_") or recipe.endswith(("_baseline", "_none"))
+    """Whether the recipe leaves out what decides in the sample: a twin, or one whose model a stand-in replaces."""
+    return recipe.startswith(("text_only_", "vlm_")) or recipe.endswith(("_baseline", "_none"))
 
 
 @pytest.fixture(scope="module", autouse=True)

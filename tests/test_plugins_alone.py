@@ -29,6 +29,7 @@ RECIPES: dict[str, str | None] = {
     "umt": "umt_twitter15",
     "mimic": "mimic_wikimel",
     "pgim": "pgim_twitter17",
+    "vlm": "vlm_entities",
     "chat": None,
     "gmner": "gmner_boxes",
     "retrieval": None,

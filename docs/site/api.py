@@ -92,6 +92,7 @@ PUBLIC_MODULES = (
     "mmkit.annotators.pictures",
     "mmkit.annotators.pretrained",
     "mmkit.annotators.run",
+    "mmkit.annotators.store",
     "mmkit.batch",
     "mmkit.cache",
     "mmkit.cli.options",

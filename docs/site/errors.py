@@ -79,6 +79,7 @@ AREAS = {
     "serve": "the plugin mmkit-serve",
     "tesga": "the plugin mmkit-tesga",
     "trackers": "the plugin mmkit-trackers",
+    "vlm": "the plugin mmkit-vlm",
 }
 """The first half of a code → what its errors are about, in the order of the page."""
 

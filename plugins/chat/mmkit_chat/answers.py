@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 _THOUGHTS = re.compile(r"\A\s*<think>.*?(</think>|\Z)", re.DOTALL)
 _SENTENCE_END = re.compile(
@@ -15,10 +16,25 @@ _SENTENCE_END = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a model. It is `truncated` if it reached the limit on its length."""
+    """The answer of a model. It is `truncated` if it reached the limit on its length.
+
+    `prompt_tokens` and `answer_tokens` are what the model counts; None if a server does not say. They do not matter for
+    whether two answers are equal.
+    """
 
     text: str
     truncated: bool = False
+    prompt_tokens: int | None = field(default=None, compare=False)
+    answer_tokens: int | None = field(default=None, compare=False)
+
+    def to_json(self) -> list[Any]:
+        """As JSON, to be stored."""
+        return [self.text, self.truncated, self.prompt_tokens, self.answer_tokens]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> Answer:
+        """From what `to_json` gave."""
+        return cls(*value)
 
     def without_thoughts(self) -> str:
         """The text, without surrounding spaces and without the thoughts of a reasoning model before it."""

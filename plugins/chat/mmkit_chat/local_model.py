@@ -13,6 +13,7 @@ from mmkit.annotators.pretrained import annotators_model
 from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
 from mmkit_chat.answers import Answer
+from mmkit_chat.messages import Chat, Prompt
 
 
 def language_model(name: str, revision: str | None = None) -> Pretrained:
@@ -48,11 +49,11 @@ class LocalModel:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
     @torch.inference_mode()
-    def ask(self, prompts: Sequence[str], max_tokens: int) -> list[Answer]:
+    def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer]:
         """An answer of at most `max_tokens` tokens to each prompt."""
         if not prompts:
             return []
-        inputs = self._encoded(list(prompts)).to(self.model.device)
+        inputs = self._encoded([Chat.of(prompt) for prompt in prompts]).to(self.model.device)
         tokens = self.model.generate(
             **inputs,
             max_new_tokens=max_tokens,
@@ -62,14 +63,20 @@ class LocalModel:
         )[:, inputs["input_ids"].shape[1] :]
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         ended = self._ended(tokens).tolist()
-        return [Answer(text, truncated=not whole) for text, whole in zip(texts, ended, strict=True)]
+        sizes = inputs["attention_mask"].sum(1).tolist()
+        lengths = (tokens != self.tokenizer.pad_token_id).sum(1).tolist()
+        return [
+            Answer(text, not whole, size, length)
+            for text, whole, size, length in zip(texts, ended, sizes, lengths, strict=True)
+        ]
 
-    def _encoded(self, prompts: list[str]) -> Any:
-        """Token ids and mask, padded on the left."""
+    def _encoded(self, chats: list[Chat]) -> Any:
+        """Token ids and mask, padded on the left. Pictures are left out: this model reads text alone."""
         if self.tokenizer.chat_template is None:
+            prompts = ["\n".join(message.text for message in chat.messages) for chat in chats]
             return self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False)
         return self.tokenizer.apply_chat_template(
-            [[{"role": "user", "content": prompt}] for prompt in prompts],
+            [[{"role": m.role, "content": m.text} for m in chat.messages] for chat in chats],
             add_generation_prompt=True,
             padding=True,
             return_tensors="pt",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmkit.annotators.base import Failed
 from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.errors import MMKitError, PartError
+from mmkit_chat.messages import Prompt
 
 if TYPE_CHECKING:
     from mmkit_chat.answers import Answer
     from mmkit_chat.local_model import LocalModel
+    from mmkit_chat.local_vision import LocalVisionModel
     from mmkit_chat.server import ChatServer
 
 MODEL = "OPENAI_MODEL"
@@ -45,6 +47,7 @@ class ChatModel:
         requests_per_minute: the most requests in a minute. None: no limit.
         retries: how often a request is repeated if the server is overloaded or broken, or its answer is malformed.
         timeout: seconds to wait for a complete answer.
+        pictures: whether a local model is one that sees pictures.
         part: the name of the part that asks, for messages.
 
     Raises `PartError` for settings that cannot work, and for credentials in `base_url`, which must not be written into
@@ -66,6 +69,7 @@ class ChatModel:
         requests_per_minute: float | None = None,
         retries: int = 5,
         timeout: float = 60.0,
+        pictures: bool = False,
         part: str = "",
     ) -> None:
         self._name, self.backend, self.revision, self.part = model, backend, revision, part
@@ -73,7 +77,8 @@ class ChatModel:
         self.chat_template_kwargs = chat_template_kwargs
         self.parallel, self.base_url = parallel, base_url
         self.requests_per_minute, self.retries, self.timeout = requests_per_minute, retries, timeout
-        self._local: LocalModel | None = None
+        self.pictures = pictures
+        self._local: LocalModel | LocalVisionModel | None = None
         self._server: ChatServer | None = None
         self._check()
 
@@ -164,8 +169,10 @@ class ChatModel:
         """Load the local model, or make the server's client, unless an earlier call did."""
         if self.backend == "local" and self._local is None:
             from mmkit_chat.local_model import LocalModel
+            from mmkit_chat.local_vision import LocalVisionModel
 
-            self._local = LocalModel(self.name, self.revision, device, self.chat_template_kwargs)
+            kind = LocalVisionModel if self.pictures else LocalModel
+            self._local = kind(self.name, self.revision, device, self.chat_template_kwargs)
         if self.backend == "server" and self._server is None:
             from mmkit_chat.endpoint import Endpoint
             from mmkit_chat.server import ChatServer
@@ -180,15 +187,23 @@ class ChatModel:
                 timeout=self.timeout,
             )
 
-    def ask(self, prompts: Sequence[str]) -> Sequence[Answer | Failed]:
+    def ask(self, prompts: Sequence[Prompt]) -> Sequence[Answer | Failed]:
         """An answer to each prompt, or why there is none. `prepare` comes first.
 
         Raises `MMKitError` for errors that every further prompt would have, too (see `ChatServer.ask`).
         """
-        if self._local is not None:
-            return self._local.ask(prompts, self.max_tokens)
-        assert self._server is not None, "prepare() comes first"
-        return self._server.ask(prompts)
+        answers = dict(self.answers(prompts))
+        return [answers[number] for number in range(len(prompts))]
+
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Answer | Failed]]:
+        """The number of a prompt and its answer, or why there is none, as soon as it is there. Raises as `ask` does."""
+        if self._local is None:
+            assert self._server is not None, "prepare() comes first"
+            yield from self._server.answers(prompts)
+            return
+        for start in range(0, len(prompts), self.parallel):
+            some = prompts[start : start + self.parallel]
+            yield from enumerate(self._local.ask(some, self.max_tokens), start)
 
     def _settings(self) -> dict[str, Any]:
         """The fields of a request besides model and prompt."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import anyio
 import openai
 from anyio.from_thread import start_blocking_portal
-from openai.types.chat import ChatCompletionUserMessageParam
 
 from mmkit.access.network import check_network
 from mmkit.annotators.base import Failed
@@ -17,6 +17,7 @@ from mmkit.errors import MMKitError
 from mmkit_chat.answers import Answer
 from mmkit_chat.client import BoundedClient, MalformedError, Pace
 from mmkit_chat.endpoint import KEY, URL, Endpoint
+from mmkit_chat.messages import Chat, Prompt
 
 _HOPELESS = {
     401: ("the server does not accept the key", f"check that {KEY} holds the server's key"),
@@ -38,8 +39,23 @@ _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
 
 _REASON_LENGTH = 200
 
+MOST_TOKENS = 10**9
+"""A larger number of tokens cannot be true."""
+
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What the client raises if an answer does not have the form of a chat answer."""
+
+
+class RefusedPrompt(Failed):
+    """The server refused this request, and might answer another."""
+
+
+class Arrived(NamedTuple):
+    """The answer to a prompt, and the sign that the caller has taken it."""
+
+    number: int
+    answer: Answer | Failed
+    taken: anyio.Event
 
 
 class ChatServer:
@@ -75,36 +91,54 @@ class ChatServer:
         self.parallel, self.retries, self.timeout = parallel, retries, timeout
         self._pace = Pace(requests_per_minute)
         self._in_vain = 0
+        self.takes_no_schema = False
+        """Whether the server has refused a request because of its JSON schema."""
 
-    def ask(self, prompts: Sequence[str]) -> list[Answer | Failed]:
+    def ask(self, prompts: Sequence[Prompt]) -> list[Answer | Failed]:
         """An answer to each prompt, or why there is none.
 
         Raises `MMKitError` for errors that every further request would have, too: the server cannot be reached, refuses
         the key, does not know the model, or has not answered the last `2 * parallel` requests (at least 16).
         """
-        check_network(self.endpoint.url)
-        with start_blocking_portal() as portal:  # also works if an event loop is running, as in notebooks
-            return portal.call(self._ask_all, list(prompts))
+        answers = dict(self.answers(prompts))
+        return [answers[number] for number in range(len(prompts))]
 
-    async def _ask_all(self, prompts: list[str]) -> list[Answer | Failed]:
-        answers: dict[int, Answer | Failed] = {}
+    def answers(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, Answer | Failed]]:
+        """The number of a prompt and its answer, or why there is none, as soon as it is there. Raises as `ask` does.
+
+        The next request of a place waits until the caller has taken the answer before it, and so may have stored it. A
+        server that refuses a request with a JSON schema is asked without it. If it answers then, later requests have no
+        schema either.
+        """
+        check_network(self.endpoint.url)
+        arrived: SimpleQueue[Arrived | None] = SimpleQueue()
+        with start_blocking_portal() as portal:  # also works if an event loop is running, as in notebooks
+            asking = portal.start_task_soon(self._ask_all, [Chat.of(p) for p in prompts], arrived.put)
+            asking.add_done_callback(lambda _: arrived.put(None))
+            while (answer := arrived.get()) is not None:
+                yield answer.number, answer.answer
+                portal.call(answer.taken.set)
+            asking.result()
+
+    async def _ask_all(self, chats: list[Chat], arrived: Callable[[Arrived], None]) -> None:
         hopeless: list[MMKitError] = []
         places = anyio.Semaphore(self.parallel)
 
-        async def ask(number: int, prompt: str) -> None:
+        async def ask(number: int, chat: Chat) -> None:
             async with places:
                 try:
-                    answers[number] = await self._ask(client, prompt)
+                    answer = Arrived(number, await self._ask(client, chat), anyio.Event())
+                    arrived(answer)
+                    await answer.taken.wait()
                 except MMKitError as error:
                     hopeless.append(error)
                     tasks.cancel_scope.cancel()
 
         async with self._client() as client, anyio.create_task_group() as tasks:
-            for number, prompt in enumerate(prompts):
-                tasks.start_soon(ask, number, prompt)
+            for number, chat in enumerate(chats):
+                tasks.start_soon(ask, number, chat)
         if hopeless:
             raise hopeless[0]
-        return [answers[number] for number in range(len(prompts))]
 
     def _client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
@@ -117,9 +151,21 @@ class ChatServer:
             ),
         )
 
-    async def _ask(self, client: openai.AsyncOpenAI, prompt: str) -> Answer | Failed:
-        """The answer to one prompt. After a malformed answer, ask again. The client itself repeats failed requests."""
-        message: ChatCompletionUserMessageParam = {"role": "user", "content": prompt}
+    async def _ask(self, client: openai.AsyncOpenAI, chat: Chat) -> Answer | Failed:
+        """The answer to one prompt: if the server refuses a schema, then without one."""
+        if not chat.schema or self.takes_no_schema:
+            return await self._asked(client, chat, {})
+        answer = await self._asked(client, chat, chat.response_format())
+        if isinstance(answer, RefusedPrompt):
+            answer = await self._asked(client, chat, {})
+            self.takes_no_schema = isinstance(answer, Answer)
+        return answer
+
+    async def _asked(
+        self, client: openai.AsyncOpenAI, chat: Chat, response_format: dict[str, Any]
+    ) -> Answer | Failed:
+        """The answer to a request. After a malformed answer, ask again. The client itself repeats failed requests."""
+        messages: Any = [message.to_json() for message in chat.messages]
         malformed = ""
         for attempt in range(self.retries + 1):
             if attempt:
@@ -127,9 +173,10 @@ class ChatServer:
             try:
                 completion = await client.chat.completions.create(
                     model=self.model,
-                    messages=[message],
+                    messages=messages,
                     extra_headers=self._headers(),
                     **self.settings,
+                    **response_format,
                 )
                 answer = _answer(completion)
             except MalformedError as error:
@@ -170,7 +217,7 @@ class ChatServer:
             ) from None
         if 400 <= status < 500 and status not in {408, 409, 429}:
             self._in_vain = 0  # only this prompt was refused
-            return Failed(reason)
+            return RefusedPrompt(reason)
         self._in_vain += 1
         if self._in_vain >= max(16, 2 * self.parallel):
             raise self._stop(
@@ -194,10 +241,19 @@ def _answer(completion: Any) -> Answer:
         raise MalformedError("the answer has no choices") from None
     if not isinstance(text, str):
         raise MalformedError("the answer has no text")
-    answer = Answer(text, ended == "length")
+    usage = getattr(completion, "usage", None)
+    answer = Answer(
+        text, ended == "length", _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    )
     if not answer.without_thoughts() and not answer.truncated:
         raise MalformedError("the answer's text is empty")
     return answer
+
+
+def _count(usage: Any, name: str) -> int | None:
+    """A number of tokens, if the server gives it and it can be one."""
+    number = getattr(usage, name, None)
+    return number if isinstance(number, int) and 0 <= number < MOST_TOKENS else None
 
 
 def _said(error: openai.OpenAIError) -> str:

@@ -10,8 +10,13 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
 )
 
@@ -21,6 +26,13 @@ PAD, BEGIN, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}assistant:"
+)
+
+IMAGE = "<image>"
+
+VISION_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %} {% endfor %}{% endfor %}assistant:"
 )
 
 SPREAD = 0.3
@@ -45,6 +57,34 @@ def save_causal_lm(folder: Path, seed: int, texts: Iterable[str]) -> None:
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_vision_lm(folder: Path, seed: int, texts: Iterable[str]) -> None:
+    """Save a random LLaVA with a chat template: a CLIP that looks at 32 pixels, and a Llama."""
+    tokenizer = small_tokenizer(texts)
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE]})
+    processor = LlavaProcessor(
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=VISION_TEMPLATE,
+        image_token=IMAGE,
+        num_additional_image_tokens=1,
+    )
+    layers = {**SMALL, "intermediate_size": 64, "initializer_range": SPREAD}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**layers, image_size=32, patch_size=16, projection_dim=32),
+        text_config=LlamaConfig(
+            **layers, vocab_size=len(tokenizer), max_position_embeddings=1024, **special_tokens(tokenizer)
+        ),
+        image_token_index=tokenizer.get_vocab()[IMAGE],
+        vision_feature_layer=-1,
+    )
+    with torch.random.fork_rng(devices=[]), no_bars():
+        torch.manual_seed(seed)
+        LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""A vision-language model that runs on this machine, with transformers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image as Pillow
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mmkit.annotators.pretrained import annotators_model
+from mmkit.errors import PartError
+from mmkit_chat.answers import Answer
+from mmkit_chat.messages import Chat, Message, Prompt
+
+
+class LocalVisionModel:
+    """Answers prompts with pictures, one after another, with greedy decoding.
+
+    It runs in the precision of its files on a GPU, and in single precision elsewhere. Raises `PartError` if the model
+    cannot be loaded, sees no pictures or has no chat template.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str | None = None,
+        device: str = "cpu",
+        chat_template_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        dtype: torch.dtype | str = "auto" if torch.device(device).type == "cuda" else torch.float32
+        hint = "give the name of a vision-language model on the Hub, or a folder that contains one"
+        needs = ("weights", "tokenizer", "pictures")
+        pretrained = annotators_model("the vision-language model", name, revision, hint, needs)
+        self.processor: Any = pretrained.processor(AutoProcessor)
+        if getattr(self.processor, "chat_template", None) is None:
+            raise PartError(
+                f"the vision-language model {name!r} has no chat template",
+                hint="give a model that was trained for chats, or serve it with a template",
+                code="chat.no-template",
+            )
+        model: Any = pretrained.network(AutoModelForImageTextToText, dtype=dtype)
+        self.model = model.to(device).eval()
+        self.chat_template_kwargs = chat_template_kwargs or {}
+
+    @torch.inference_mode()
+    def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer]:
+        """An answer of at most `max_tokens` tokens to each prompt."""
+        return [self._answer(Chat.of(prompt), max_tokens) for prompt in prompts]
+
+    def _answer(self, chat: Chat, max_tokens: int) -> Answer:
+        inputs = self.processor.apply_chat_template(
+            [_told(message) for message in chat.messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_tensors="pt",
+            return_dict=True,
+            **self.chat_template_kwargs,
+        ).to(self.model.device, self.model.dtype)
+        size = inputs["input_ids"].shape[1]
+        tokens = self.model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False, num_beams=1)[
+            0, size:
+        ]
+        end = self.model.generation_config.eos_token_id
+        ends = [] if end is None else [end] if isinstance(end, int) else list(end)
+        ended = bool(torch.isin(tokens, torch.tensor(ends, dtype=tokens.dtype, device=tokens.device)).any())
+        text = self.processor.decode(tokens, skip_special_tokens=True)
+        return Answer(text, not ended, size, len(tokens))
+
+
+def _told(message: Message) -> dict[str, Any]:
+    """A message as processors take it."""
+    shown = [{"type": "image", "image": opened(picture)} for picture in message.pictures]
+    return {"role": message.role, "content": [*shown, {"type": "text", "text": message.text}]}
+
+
+def opened(picture: str) -> Pillow.Image:
+    """The picture of a data URI that mmkit made."""
+    data = base64.b64decode(picture.partition(",")[2])
+    return Pillow.open(io.BytesIO(data)).convert("RGB")

@@ -1,0 +1,61 @@
+"""A tiny random vision-language model on this machine: its answers depend on pictures, and on nothing of strangers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+
+from mmkit_chat.local_vision import LocalVisionModel
+from mmkit_chat.messages import Chat, Message
+from mmkit_chat.model import ChatModel
+from mmkit_chat.stand_ins import save_vision_lm
+from own_code import check_refused
+from raising import raises
+
+TEXTS = ["Jordan scored in the match", "Amazon opened a shop in Paris"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("vlm") / "model"
+    save_vision_lm(folder, 1, TEXTS)
+    return str(folder)
+
+
+def picture(colour: str) -> str:
+    file = io.BytesIO()
+    Pillow.new("RGB", (40, 30), colour).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def chat(text: str, *pictures: str) -> Chat:
+    shown = Message("user", "Who is Amazon?", pictures[:1]), Message("assistant", "A shop.")
+    return Chat((*shown, Message("user", text, pictures)))
+
+
+def test_answers_depend_on_text_and_picture(model: str) -> None:
+    asked = ChatModel(model, "local", pictures=True, max_tokens=8)
+    asked.prepare()
+    red, blue, none = picture("red"), picture("blue"), ()
+    prompts = [chat("Who is Jordan?", red), chat("Who is Jordan?", blue), chat("Who is Jordan?", *none)]
+    answers = asked.ask([*prompts, chat("Where is Paris?", red), prompts[0]])
+    assert answers[0] == answers[4]
+    assert len({answer.text for answer in answers[:4]}) > 2  # type: ignore[union-attr]
+    assert [answer.answer_tokens for answer in answers] == [8] * 5  # type: ignore[union-attr]
+    assert answers[0].prompt_tokens > answers[2].prompt_tokens  # type: ignore[union-attr,operator]
+
+
+def test_a_model_without_a_template_is_refused(model: str, tmp_path: Path) -> None:
+    for file in Path(model).iterdir():
+        if "template" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with raises("chat.no-template"):
+        LocalVisionModel(str(tmp_path))
+
+
+def test_no_code_of_a_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_refused(LocalVisionModel, tmp_path, monkeypatch)

@@ -1,0 +1,251 @@
+"""Base of the decoders that ask a model: questions with examples, stored answers, and what became of them."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmkit.annotators.base import Failed
+from mmkit.batch import Batch, Features, States
+from mmkit.data.types import Entity, Example, Prediction
+from mmkit.decoders.base import Decoder, Labels
+from mmkit.encoders.base import Encoder
+from mmkit.errors import DataError, PartError
+from mmkit.terminal.notes import capped
+from mmkit_chat.answers import Answer
+from mmkit_chat.messages import Chat, Message
+from mmkit_chat.model import plain
+from mmkit_chat.stored import StoredAnswers
+from mmkit_vlm.account import NOTE
+from mmkit_vlm.pictures import pictures_of
+from mmkit_vlm.reading import json_of
+from mmkit_vlm.settings import ChatSettings, ShotSettings
+from mmkit_vlm.shots import Nearest, Shot, chosen
+
+NAMED = 5
+"""Failures that an error names."""
+
+
+class ChatDecoder(Decoder):
+    """Asks a model for each example; training learns the labels and keeps examples to show, and no weights.
+
+    Subclasses say what is asked and how an answer is read.
+
+    Args:
+        chat: the model (`[model.decoder.chat]`).
+        shots: the training examples that a question shows (`[model.decoder.shots]`).
+        describe: label → what it means, for the question.
+        instruction: what is said before the list of labels, in place of the usual words.
+        keep_going: whether examples that got no answer count as nothing found, and are no error.
+    """
+
+    part: ClassVar[str]
+    usual: ClassVar[str]
+    """The usual instruction."""
+    key: ClassVar[str]
+    """The name of the labels in `labels.json` and messages."""
+    requires = frozenset({"query"})
+    reads_causal = True
+    reads_windows = True
+
+    def __init__(
+        self,
+        chat: ChatSettings | None = None,
+        shots: ShotSettings | None = None,
+        describe: dict[str, str] | None = None,
+        instruction: str = "",
+        keep_going: bool = False,
+    ) -> None:
+        super().__init__()
+        self.chat = chat or ChatSettings()
+        self.shots = shots or ShotSettings()
+        if self.shots.number < 0 or self.shots.pool < max(1, self.shots.number):
+            raise PartError(
+                f"shots.number = {self.shots.number}, shots.pool = {self.shots.pool}: number must be from 0 to pool",
+                code="part.setting",
+            )
+        self.describe, self.instruction, self.keep_going = (
+            describe or {},
+            instruction or self.usual,
+            keep_going,
+        )
+        self.answers = StoredAnswers(self.chat.made(self.part))
+        self.labels: dict[str, list[str]] = {}
+        self.examples: list[Shot] = []
+        self.entities: Sequence[Entity] = ()
+
+    # what subclasses say
+
+    @abstractmethod
+    def labels_of(self, example: Example) -> Sequence[str]:
+        """The labels that an example shows."""
+
+    @abstractmethod
+    def rules(self) -> str:
+        """What the labels are and how to answer, for the first message."""
+
+    @abstractmethod
+    def schema(self, example: Example) -> dict[str, Any]:
+        """The JSON schema of the answer."""
+
+    @abstractmethod
+    def asked(self, example: Example) -> str:
+        """The question about an example, which does not contain what is to be found."""
+
+    @abstractmethod
+    def right(self, example: Example) -> dict[str, Any] | None:
+        """The right answer for a training example; None if it cannot be shown."""
+
+    @abstractmethod
+    def read(self, value: dict[str, Any], example: Example, dropped: Counter[str]) -> Prediction:
+        """What an answer says, as far as it fits the example; the rest is counted by reason."""
+
+    def nothing(self, example: Example) -> Prediction:
+        """The prediction of an example whose answer is missing or unusable."""
+        return Prediction(example.id)
+
+    # training
+
+    def learnt(self, examples: Sequence[Example]) -> dict[str, list[str]]:
+        """The labels, by kind."""
+        return {self.key: sorted({label for example in examples for label in self.labels_of(example)})}
+
+    def fit(self, examples: Iterable[Example]) -> Labels:
+        """The labels, and the training examples that questions may show."""
+        units = [unit for example in examples for unit in self.units(example)]
+        self.labels = self.learnt(units)
+        if unknown := sorted(set(self.describe) - {name for names in self.labels.values() for name in names}):
+            raise PartError(
+                f"describe names labels that no training example has: {', '.join(unknown)}",
+                where=self.part,
+                hint=f"the labels are {', '.join(name for names in self.labels.values() for name in names)}",
+                code="vlm.described-label",
+            )
+        order = chosen(units, len(units), self.shots.seed, self.labels_of)
+        shown = list(islice((shot for x in order if (shot := self.shot(x))), self.shots.kept))
+        return {**self.labels, "shots": [shot.to_json() for shot in shown]}
+
+    def shot(self, example: Example) -> Shot | None:
+        """A training example as it is kept to be shown; None if it cannot be."""
+        right = self.right(example)
+        if right is None:
+            return None
+        question = self.task.question(example)
+        pictures, _ = self._pictures(question)
+        return Shot(example.text, self.asked(question), json.dumps(right, ensure_ascii=False), pictures)
+
+    def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
+        self.labels = {name: list(found) for name, found in labels.items() if name != "shots"}
+        self.examples = [Shot.from_json(shot) for shot in labels.get("shots", [])]
+        self.entities = entities
+        self.unused = nn.Parameter(torch.zeros(1))  # a model has at least one weight
+
+    def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
+        return {"none": torch.zeros(len(examples))}
+
+    def loss(self, states: States, targets: Features) -> dict[str, Tensor]:
+        """Nothing is trained: the loss is zero."""
+        return {"nothing": self.unused.sum() * 0.0}
+
+    # prediction
+
+    def connect(self, encoders: Mapping[str, Encoder]) -> None:
+        self._nearest = Nearest(self.examples, list(encoders))
+
+    def decode(
+        self, states: States, batch: Batch, encoders: Mapping[str, Encoder] | None = None
+    ) -> list[Prediction]:
+        """What the model says of each example. Raises `DataError` if it did not answer, unless `keep_going`."""
+        shown = [self.examples] * len(batch)
+        if self.shots.choose == "nearest" and self.examples:
+            shown = self._nearest(encoders or {}, states["query"], self.shots.number)
+        pictures = [self._pictures(example) for example in batch.examples]
+        asked = [
+            self._chat(*each) for each in zip(batch.examples, shown, (p for p, _ in pictures), strict=True)
+        ]
+        answers = self.answers.ask(asked, str(states["query"].device))
+        self._refuse(batch.examples, answers)
+        return [
+            self._predicted(example, answer, broken)
+            for example, answer, (_, broken) in zip(batch.examples, answers, pictures, strict=True)
+        ]
+
+    def _pictures(self, example: Example) -> tuple[tuple[str, ...], int]:
+        chat = self.chat
+        return pictures_of(example.images, chat.pictures, chat.picture_side, chat.picture_bytes)
+
+    def _chat(self, example: Example, shots: Sequence[Shot], pictures: tuple[str, ...]) -> Chat:
+        """The instruction, the shots as questions with their answers, and the question."""
+        messages = [message for shot in shots for message in shot.messages()]
+        messages.append(Message("user", self.asked(example), pictures))
+        first = replace(messages[0], text=f"{self.instruction} {self.rules()}\n\n{messages[0].text}")
+        return Chat((first, *messages[1:]), json.dumps(self.schema(example), ensure_ascii=False))
+
+    def _refuse(self, examples: Sequence[Example], answers: Sequence[Answer | Failed]) -> None:
+        failed = [
+            f"{x.id}: {a.reason}" for x, a in zip(examples, answers, strict=True) if isinstance(a, Failed)
+        ]
+        if failed and not self.keep_going:
+            raise DataError(
+                "\n  ".join(
+                    [
+                        f"the model did not answer for {len(failed)} examples; the other answers are stored",
+                        *capped(failed, NAMED),
+                    ]
+                ),
+                hint="run this again to ask only for these, or set model.decoder.keep_going = true",
+                code="vlm.no-answer",
+            )
+
+    def _predicted(self, example: Example, answer: Answer | Failed, broken: int) -> Prediction:
+        note: dict[str, Any] = {"pictures_unreadable": broken} if broken else {}
+        dropped: Counter[str] = Counter()
+        if isinstance(answer, Failed):
+            found = self.nothing(example)
+            return replace(found, notes={NOTE: {**note, "no_answer": answer.reason}})
+        value = json_of(answer)
+        if isinstance(value, str):
+            note["unusable"] = value
+            found = self.nothing(example)
+        else:
+            found = self.read(value, example, dropped)
+        if dropped:
+            note["dropped"] = dict(dropped)
+        return replace(found, notes={**found.notes, NOTE: {**note, **self._spent(answer)}})
+
+    def _spent(self, answer: Answer) -> dict[str, Any]:
+        """Tokens and cost of an answer, as far as they are known."""
+        told = {"prompt_tokens": answer.prompt_tokens, "answer_tokens": answer.answer_tokens}
+        spent: dict[str, Any] = {name: number for name, number in told.items() if number is not None}
+        if self.chat.prices and len(spent) == len(told):
+            prompt, said = self.chat.prices
+            spent["cost"] = (prompt * (answer.prompt_tokens or 0) + said * (answer.answer_tokens or 0)) / 1e6
+        return spent
+
+    def listed(self, kind: str) -> str:
+        """The labels of a kind with their descriptions, for a question."""
+        names = self.labels[kind]
+        return "; ".join(f"{n} ({plain(self.describe[n])})" if n in self.describe else n for n in names)
+
+
+def one_of(names: Sequence[str]) -> dict[str, Any]:
+    """The schema of one of several texts."""
+    return {"type": "string", "enum": list(names)}
+
+
+def object_of(**fields: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with exactly these fields."""
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+def list_of(item: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a list."""
+    return {"type": "array", "items": item}

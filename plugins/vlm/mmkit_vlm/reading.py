@@ -1,0 +1,65 @@
+"""From a model's answer to JSON of the expected form; nothing that a model says raises."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmkit_chat.answers import Answer
+
+MOST_ITEMS = 500
+"""An answer with more items than this is cut: a sentence has fewer."""
+
+FORM = "items of another form"
+LABEL = "labels that are not among those asked for"
+MANY = "items after the first 500"
+
+_BEGINS = re.compile(r"\{")
+_TRIES = 20
+
+
+def json_of(answer: Answer) -> dict[str, Any] | str:
+    """The first JSON object in an answer, or why there is none. Words and a code fence around it do not matter."""
+    text = answer.without_thoughts()
+    decoder = json.JSONDecoder()
+    for found, _ in zip(_BEGINS.finditer(text), range(_TRIES), strict=False):
+        try:
+            value, _ = decoder.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            continue
+        return dict(value)
+    if answer.truncated:
+        return "the answer ends in the middle, at max_tokens"
+    return "the answer has no JSON object"
+
+
+def items(
+    value: dict[str, Any], key: str, fields: Sequence[str], dropped: Counter[str]
+) -> Iterator[tuple[str, ...]]:
+    """The fields of each object of the list `value[key]`, all of them texts that are not empty; others are counted."""
+    listed = value.get(key)
+    if not isinstance(listed, list):
+        dropped[FORM] += 1
+        return
+    if len(listed) > MOST_ITEMS:
+        dropped[MANY] += len(listed) - MOST_ITEMS
+    for item in listed[:MOST_ITEMS]:
+        texts = [item.get(field) for field in fields] if isinstance(item, dict) else [None]
+        if all(isinstance(text, str) and text.strip() for text in texts):
+            yield tuple(texts)  # type: ignore[arg-type]
+        else:
+            dropped[FORM] += 1
+
+
+def label_of(given: str, labels: Sequence[str], dropped: Counter[str]) -> str | None:
+    """The label that is meant, whatever its case; None, and counted, if there is none."""
+    if given in labels:
+        return given
+    same = [label for label in labels if label.lower() == given.strip().lower()]
+    if len(same) == 1:
+        return same[0]
+    dropped[LABEL] += 1
+    return None

@@ -1,0 +1,190 @@
+"""Runs of the recipes with a server: what is asked, resumed after a kill, refused, and written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostile_server import HostileServer, without_end
+from mmkit.data.types import Example, Image, Span
+from mmkit.inference.evaluate import evaluate
+from mmkit.loading.sample import sampled
+from mmkit.recipe import Recipe, load_recipe
+from mmkit.training.train import train
+from mmkit_chat import client
+from mmkit_vlm.account import NOTE
+from mmkit_vlm.entities import Entities
+from mmkit_vlm.settings import ChatSettings, ShotSettings
+from raising import raises
+from recording import say
+
+pytestmark = pytest.mark.usefixtures("own_environment")
+
+
+def recipe(server: Any, **settings: Any) -> Recipe:
+    """Entities of the sample, asked of a server."""
+    own = {
+        "chat.backend": "server",
+        "chat.model": "m",
+        "chat.base_url": f"{server.url}/v1",
+        "chat.retries": 0,
+    }
+    given = {f"model.decoder.{name}": value for name, value in {**own, "shots.number": 2, **settings}.items()}
+    return sampled(load_recipe("vlm_entities")).with_overrides(given)
+
+
+def name_first_word(handler: Any) -> None:
+    """Name the question's first word in capitals, with the first type."""
+    content = handler.body["messages"][-1]["content"]
+    text = content if isinstance(content, str) else content[-1]["text"]
+    words = [word for word in text.split()[1:] if word[:1].isupper()]
+    said = [{"text": words[0], "type": "LOC"}] if words else []
+    say(handler, json.dumps({"entities": said}), usage={"prompt_tokens": 10, "completion_tokens": 5})
+
+
+def test_a_run_asks_once_and_is_like_any_other(talking: Any, tmp_path: Path) -> None:
+    talking.answer = name_first_word
+    given = recipe(talking, **{"chat.prices": [1.0, 2.0]})
+    figures = train(given, tmp_path / "run", device="cpu", quiet=True)["figures"]
+    asked = len(talking.bodies)
+    assert asked == len({json.dumps(body["messages"]) for body in talking.bodies}), "no question twice"
+    assert 0 < figures["test"]["spans.f1"] < 1
+    again, _ = evaluate(tmp_path / "run", device="cpu")
+    assert again == figures["test"]
+    assert len(talking.bodies) == asked, "stored answers need no server"
+
+    account = json.loads((tmp_path / "run/vlm/test.json").read_text(encoding="utf-8"))
+    assert account["examples"] == account["usable"] == account["counted"] > 10
+    assert account["cost"] == pytest.approx(account["examples"] * 20 / 1e6)
+
+    first = talking.bodies[0]
+    assert [message["role"] for message in first["messages"]] == ["user", "assistant"] * 2 + ["user"]
+    picture, text = first["messages"][0]["content"]
+    assert picture["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    assert text["text"].startswith("Find the named entities")
+    schema = first["response_format"]["json_schema"]["schema"]
+    types = schema["properties"]["entities"]["items"]["properties"]["type"]["enum"]
+    assert types == ["LOC", "MISC", "ORG", "PER"]
+
+
+RUN = """
+import json, sys
+from mmkit.recipe import load_recipe
+from mmkit.training.train import train
+train(load_recipe(sys.argv[1]), sys.argv[2], device="cpu", quiet=True)
+"""
+
+
+@pytest.mark.matrix
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_run_asks_nothing_twice(talking: Any, tmp_path: Path) -> None:
+    given = recipe(talking, **{"chat.parallel": 1})
+    file = tmp_path / "own.cfg"
+    file.write_text(given.to_str(), encoding="utf-8")
+    command = [sys.executable, "-c", RUN, str(file), str(tmp_path / "run")]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def kill_at_tenth(handler: Any) -> None:
+        if len(talking.bodies) == 10:
+            os.kill(started[0].pid, signal.SIGKILL)
+            handler.close_connection = True
+        else:
+            name_first_word(handler)
+
+    talking.answer = kill_at_tenth
+    started.append(subprocess.Popen(command, env=dict(os.environ)))
+    assert started[0].wait(120) == -signal.SIGKILL
+    answered = [json.dumps(body["messages"]) for body in talking.bodies[:9]]
+    talking.bodies.clear()
+    talking.answer = name_first_word
+    train(given, tmp_path / "again", device="cpu", quiet=True)
+    later = [json.dumps(body["messages"]) for body in talking.bodies]
+    assert not set(answered) & set(later)
+    assert len(later) == len(set(later))
+
+
+def question(id: str = "1", *words: str) -> Example:
+    return Example.from_tokens(id, words or ("Jordan", "runs"), spans=(Span(0, 1, "PER"),))
+
+
+def decoder(server: Any, shots: int = 0, **settings: Any) -> Entities:
+    url = server if isinstance(server, str) else f"{server.url}/v1"
+    chat = ChatSettings(**{"model": "m", "base_url": url, "retries": 0, "timeout": 10.0, **settings})
+    made = Entities(chat, ShotSettings(number=shots))
+    made.build({"query": 1}, made.fit([question()]))
+    return made
+
+
+def decoded(made: Entities, *examples: Example) -> list[Any]:
+    import torch
+
+    from mmkit.batch import Batch, States
+
+    asked = tuple(made.task.question(example) for example in examples)
+    return made.decode(States({"query": torch.zeros(len(asked), 1)}), Batch(asked, {}), {})
+
+
+def test_an_answer_without_an_end_is_no_answer(talking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_BYTES", 100_000)
+    talking.answer = without_end
+    made = decoder(talking)
+    with raises("vlm.no-answer", match=r"1: the answer is too long"):
+        decoded(made, question())
+    made.keep_going = True
+    (found,) = decoded(made, question())
+    assert found.spans == () and found.notes[NOTE]["no_answer"] == "the answer is too long"
+
+
+def test_a_redirect_to_another_host_is_not_followed(talking: Any) -> None:
+    with HostileServer(lambda handler: handler.say({}), "127.0.0.2") as elsewhere:
+        target = f"{elsewhere.url}/v1/chat/completions"
+        talking.answer = lambda handler: handler.send(307, b"", Location=target)
+        with raises("chat.server", match="redirects to another address"):
+            decoded(decoder(talking), question())
+        assert elsewhere.headers == []
+
+
+def test_a_busy_server_is_asked_again_when_it_says(talking: Any) -> None:
+    arrived: list[float] = []
+
+    def busy_first(handler: Any) -> None:
+        arrived.append(time.monotonic())
+        if len(arrived) == 1:
+            handler.send(429, b"{}", Retry_After="0.4")
+        else:
+            say(handler, '{"entities": [{"text": "Jordan", "type": "PER"}]}')
+
+    talking.answer = busy_first
+    (found,) = decoded(decoder(talking, retries=1), question())
+    assert found.spans == (Span(0, 1, "PER"),)
+    assert 0.4 <= arrived[1] - arrived[0] < 5
+
+
+def test_no_picture_is_sent_that_cannot_be_read(talking: Any, tmp_path: Path) -> None:
+    talking.answer = lambda handler: say(handler, '{"entities": []}')
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    images = (Image(str(tmp_path / "broken.jpg")), Image(None))
+    (found,) = decoded(decoder(talking), Example.from_tokens("1", ["Jordan"], images=images))
+    assert isinstance(talking.bodies[0]["messages"][0]["content"], str)
+    assert found.notes[NOTE]["pictures_unreadable"] == 1
+
+
+@pytest.mark.parametrize("number", [-1, 201])
+def test_a_number_of_shots_that_cannot_be_is_refused(number: int) -> None:
+    with raises("part.setting", match="from 0 to pool"):
+        Entities(ChatSettings(model="m"), ShotSettings(number=number))
+
+
+def test_a_description_of_no_label_is_refused() -> None:
+    with raises("vlm.described-label", match="PERSON") as caught:
+        Entities(ChatSettings(model="m"), describe={"PERSON": "a person"}).fit([question()])
+    assert "PER" in caught.value.hint
