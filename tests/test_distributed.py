@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class Towers(nn.Module):
     def forward(self, mentions: Tensor, golds: Tensor, keys: Tensor) -> Tensor:
         query, entity, same = self.query(mentions), self.entity(golds), same_key(keys)
         matching = n_pair_loss(query, entity, gathered(entity), excluded=same)
-        fine = clip_loss(query, entity, self.scale, same=same)
+        fine = clip_loss(query, entity, self.scale, same=same, each=1)
         return matching + fine + clip_loss(entity, mentions, self.scale)
 
 
@@ -56,16 +57,28 @@ from mmkit.ops.distributed import Gather, gathered, weightless
 from mmkit.training.batches import share
 
 
-def main(sizes, folder):
+def main(sizes, folder, known):
     rank = dist.get_rank()
     found = {}
     for size in sizes:
         part, = share(range(size), 1, rank, 2)
         model = DistributedDataParallel(Towers())
-        with weightless(part.weight == 0):
+        with weightless(part.weight == 0, part.dealt if size in known else None):
             loss = model(*(x[part.indices] for x in batch()))
             rows = gathered(torch.tensor(part.indices))
             offset = Gather.of(len(part.indices), torch.device("cpu")).offset
+            told = Gather.of(2 * len(part.indices), torch.device("cpu"), each=2)
+            assert told == Gather.of(2 * len(part.indices), torch.device("cpu"))
+            if size in known:
+                exchange, dist.all_gather = dist.all_gather, None  # what is known is not exchanged
+                assert Gather.of(2 * len(part.indices), torch.device("cpu"), each=2) == told
+                dist.all_gather = exchange
+                try:
+                    Gather.of(9, torch.device("cpu"), each=2)
+                except ValueError as error:
+                    assert "9 rows" in str(error)
+                else:
+                    raise AssertionError("another number of rows was taken")
         (loss * part.weight).backward()
         mean = loss.detach() * part.weight / 2
         dist.all_reduce(mean)
@@ -73,7 +86,8 @@ def main(sizes, folder):
     torch.save(found, f"{folder}/{rank}.pt")
 
 dist.init_process_group("gloo")
-main(SIZES, sys.argv[2])  # the models end with it: one that outlives the group may abort the process
+known = {int(size) for size in sys.argv[3].split()}
+main(SIZES, sys.argv[2], known)  # the models end with it: one that outlives the group may abort the process
 dist.barrier()  # and a process that ends while the other still talks to it makes that one abort
 dist.destroy_process_group()
 """
@@ -82,13 +96,15 @@ SIZES = (7, 1)
 """Of the batches: uneven shares, and one example for two processes, of which one gets a stand-in."""
 
 
-def test_two_processes_give_the_gradient_of_one(tmp_path):
+@pytest.mark.parametrize("known", ["", "7 1"])
+def test_two_processes_give_the_gradient_of_one(tmp_path, known):
+    """Also where they know beforehand how many examples each of them has."""
     script = tmp_path / "child.py"
     script.write_text(CHILD, encoding="utf-8")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     here = str(Path(__file__).parent)
-    subprocess.run([*torchrun, str(script), here, str(tmp_path)], env=environment, check=True)
+    subprocess.run([*torchrun, str(script), here, str(tmp_path), known], env=environment, check=True)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
     for size in SIZES:

@@ -187,10 +187,11 @@ class EntityMatcher(Decoder):
         query, gold = states[self._vectors[0]], targets["gold"]
         positive = self._features.gather(gold)
         if self.loss_name == "clip":
-            return {"matching": clip_loss(query, positive, self.log_scale, same=same_key(gold))}
+            same = same_key(gold, each=1)
+            return {"matching": clip_loss(query, positive, self.log_scale, same=same, each=1)}
         rows = self._negative_rows(states, targets)
         if self.shared or self.negatives == "batch":
-            rows = gathered(rows.reshape(-1))  # [M]
+            rows = gathered(rows.reshape(-1), each=rows.shape[1])  # [M]
             excluded = (rows[None] == gold[:, None]) | (rows < 0)[None]
         else:
             excluded = (rows == gold[:, None]) | (rows < 0)
@@ -217,7 +218,7 @@ class EntityMatcher(Decoder):
         everybodys = self.shared or self.negatives == "batch"
         if everybodys:
             own_rows = torch.cat([gold, drawn.reshape(-1)])
-            gather = Gather.of(len(own_rows), gold.device)
+            gather = Gather.of(len(own_rows), gold.device, each=1 + drawn.shape[1])
             rows = gather(own_rows)  # [M], those of all processes
             own = torch.arange(len(gold), device=gold.device) + gather.offset
             excluded, absent = rows[None] == gold[:, None], (rows < 0)[None]

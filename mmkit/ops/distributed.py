@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,19 +14,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _weightless: ContextVar[bool] = ContextVar("weightless", default=False)
+_dealt: ContextVar[tuple[int, ...] | None] = ContextVar("dealt", default=None)
 
 
 @contextmanager
-def weightless(yes: bool) -> Iterator[None]:
+def weightless(yes: bool, dealt: Sequence[int] | None = None) -> Iterator[None]:
     """Hide this process's rows from the others, if its batch is a stand-in whose loss has no weight.
 
     The process still takes part, because the others would wait for it. It sees its own rows before all others.
+    `dealt` says how many examples of the batch each process has, 0 for a stand-in, if that is known: then processes
+    need not tell each other (see `Gather.of`).
     """
-    token = _weightless.set(yes)
+    token, known = _weightless.set(yes), _dealt.set(None if dealt is None else tuple(dealt))
     try:
         yield
     finally:
         _weightless.reset(token)
+        _dealt.reset(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Gather:
     """Joins tensors whose rows are spread over processes, `counts[r]` of them in process r, in order of rank.
 
     Every process must make and call it in the same way. If training is not distributed, it is the identity. Making
-    one exchanges the counts, and so waits for the device once.
+    one exchanges the counts, and so waits for the device once, unless they are known.
     """
 
     counts: tuple[int, ...]
@@ -42,15 +46,25 @@ class Gather:
     hidden: bool = False
 
     @classmethod
-    def of(cls, rows: int, device: torch.device) -> Gather:
-        """The gathering of tensors with `rows` rows in this process."""
+    def of(cls, rows: int, device: torch.device, *, each: int | None = None) -> Gather:
+        """The gathering of tensors with `rows` rows in this process.
+
+        `each` is given for tensors with so many rows for each example of the batch, the same number in every process.
+        In training, the numbers of examples are known, and nothing is exchanged. Raises `ValueError` where `rows` is
+        another number.
+        """
         if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
             return cls((rows,))
-        hidden = _weightless.get()
+        hidden, dealt, rank = _weightless.get(), _dealt.get(), dist.get_rank()
+        if each is not None and dealt is not None:
+            examples = 1 if hidden else dealt[rank]
+            if rows != each * examples:
+                raise ValueError(f"{rows} rows are not {each} for each of {examples} examples")
+            return cls(tuple(each * count for count in dealt), rank, hidden)
         own = torch.tensor([0 if hidden else rows], device=device)
         counts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
         dist.all_gather(counts, own)
-        return cls(tuple(torch.cat(counts).tolist()), dist.get_rank(), hidden)
+        return cls(tuple(torch.cat(counts).tolist()), rank, hidden)
 
     @property
     def alone(self) -> bool:
@@ -93,11 +107,14 @@ class _AllRows(torch.autograd.Function):
         return summed[dist.get_rank()]
 
 
-def gathered(x: Tensor) -> Tensor:
-    """The rows of all processes' `x`, whose numbers may differ; see `Gather`."""
-    return Gather.of(len(x), x.device)(x)
+def gathered(x: Tensor, *, each: int | None = None) -> Tensor:
+    """The rows of all processes' `x`, whose numbers may differ; see `Gather`, also for `each`."""
+    return Gather.of(len(x), x.device, each=each)(x)
 
 
-def same_key(keys: Tensor) -> Tensor:
-    """`[b, B]`: whether each of this process's `keys [b]` (whole numbers) equals each of all processes'."""
-    return keys.unsqueeze(1) == gathered(keys).unsqueeze(0)
+def same_key(keys: Tensor, *, each: int | None = None) -> Tensor:
+    """`[b, B]`: whether each of this process's `keys [b]` (whole numbers) equals each of all processes'.
+
+    See `Gather.of` for `each`.
+    """
+    return keys.unsqueeze(1) == gathered(keys, each=each).unsqueeze(0)

@@ -88,16 +88,19 @@ def softmax_loss(scores: Tensor, own: Tensor, *, excluded: Tensor | None = None)
         return F.cross_entropy(scores, own)
 
 
-def clip_loss(left: Tensor, right: Tensor, scale: Tensor, *, same: Tensor | None = None) -> Tensor:
+def clip_loss(
+    left: Tensor, right: Tensor, scale: Tensor, *, same: Tensor | None = None, each: int | None = None
+) -> Tensor:
     """The symmetric cross-entropy of CLIP (Radford et al., 2021): `left[i]` belongs to `right[i]` and no other.
 
     `left` and `right` are `[B, D]`; `scale` is the logarithm of the factor of the cosines. All processes' rows are
     each other's negatives, and every process must call it. `same [B, all rows]` marks rows that belong together
-    outside the diagonal (from `same_key`): these pairs do not count.
+    outside the diagonal (from `same_key`): these pairs do not count. `each` is 1 if B is the number of examples of the
+    batch (see `mmkit.ops.distributed.Gather.of`).
     """
     with torch.autocast(left.device.type, enabled=False):
         left, right = unit(_exact(left)), unit(_exact(right))
-        gather = Gather.of(len(left), left.device)
+        gather = Gather.of(len(left), left.device, each=each)
         if gather.alone:  # each side's products are the other's, transposed
             forth = left @ right.t()
             back = forth.t()

@@ -14,6 +14,8 @@ class Share(NamedTuple):
     indices: list[int]
     weight: float
     """The weight of its mean loss in the update's mean, times the number of processes, which average gradients."""
+    dealt: tuple[int, ...] = (0,)
+    """How many examples of the micro-batch each process has; 0: it repeats one."""
 
 
 def plan_epoch(
@@ -42,7 +44,8 @@ def share(batch: Sequence[int], accumulate: int, rank: int, processes: int) -> l
     every update.
     """
     parts = [list(batch[at::accumulate]) for at in range(min(accumulate, len(batch)))]
-    return [
-        Share(part[rank::processes] or part[:1], len(part[rank::processes]) * processes / len(batch))
-        for part in parts
-    ]
+    shares = []
+    for part in parts:
+        own, dealt = part[rank::processes], tuple(len(part[r::processes]) for r in range(processes))
+        shares.append(Share(own or part[:1], len(own) * processes / len(batch), dealt))
+    return shares

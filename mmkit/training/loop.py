@@ -98,7 +98,10 @@ class Loop:
         for part in parts:
             micro = next(batches).to(accelerator.device)
             with contextlib.nullcontext() if part is parts[-1] else accelerator.no_sync(self.model):
-                with weightless(part.weight == 0), computing(accelerator.device, self.precision):
+                with (
+                    weightless(part.weight == 0, part.dealt),
+                    computing(accelerator.device, self.precision),
+                ):
                     losses = self.model(micro)
                 if unknown := settings.loss_weights.keys() - losses.keys():
                     raise RecipeError(

@@ -47,6 +47,8 @@ def test_parts_get_short_and_long_examples_alike(size, accumulate, processes):
     for parts in zip(*shares, strict=True):
         indices = sorted(i for part in parts if part.weight for i in part.indices)
         assert [i // len(shares[0]) for i in indices] == list(range(len(indices)))
+        dealt = tuple(len(part.indices) if part.weight else 0 for part in parts)
+        assert [part.dealt for part in parts] == [dealt] * processes
 
 
 def test_buckets_save_padding():
@@ -67,7 +69,7 @@ def test_shares_are_the_batch_and_weights_its_mean(size, accumulate, processes):
     for rank in range(processes):
         parts = share(batch, accumulate, rank, processes)
         assert len(parts) == min(accumulate, size)
-        for micro, weight in parts:
+        for micro, weight, _ in parts:
             assert micro, "every process takes part in every micro-batch"
             mean += sum(values[i] for i in micro) / len(micro) * weight / processes
             seen += micro if weight else []
