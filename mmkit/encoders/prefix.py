@@ -32,6 +32,27 @@ SDPA, EAGER = "mmkit_sdpa", "mmkit_eager"
 """The names under which the attention functions are registered."""
 
 
+class Widened(list[tuple[Tensor, Tensor]]):
+    """A prefix that remembers the masks it has widened: the layers of a model share a mask, or two of them."""
+
+    def __init__(self, prefix: Prefix) -> None:
+        super().__init__(prefix)
+        self._masks: list[tuple[Tensor, int, Tensor]] = []
+
+    def mask(self, mask: Tensor, more: int) -> Tensor:
+        """The mask with `more` positions before its own, as for the other layers that have it."""
+        for narrow, width, wide in self._masks:
+            if narrow is mask and width == more:
+                return wide
+        self._masks.append((mask, more, wide := widened(mask, more)))
+        return wide
+
+
+def widened(mask: Tensor, more: int) -> Tensor:
+    """A mask `[..., T]` with `more` visible positions before its own."""
+    return F.pad(mask, (more, 0), value=1.0 if mask.dtype == torch.bool else 0.0)
+
+
 def prepend(
     module: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None, prefix: Prefix | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -42,8 +63,8 @@ def prepend(
     key = torch.cat([before_key.to(key.dtype), key], dim=2)
     value = torch.cat([before_value.to(value.dtype), value], dim=2)
     if mask is not None:
-        visible = 1.0 if mask.dtype == torch.bool else 0.0
-        mask = F.pad(mask, (before_key.shape[2], 0), value=visible)
+        widen = prefix.mask if isinstance(prefix, Widened) else widened
+        mask = widen(mask, before_key.shape[2])
     return key, value, mask
 
 

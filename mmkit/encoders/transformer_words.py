@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -198,6 +199,8 @@ class TransformerWords(Encoder):
         windows = has_windows(inputs)
         if prefix is not None and windows:
             prefix = prefix_of_windows(prefix, inputs)
+        if prefix is not None and not torch.compiler.is_compiling():  # that does once what all layers do
+            prefix = prefixes.Widened(prefix)
         extra = {} if prefix is None else {"prefix": prefix}
         rows = of_windows(inputs, self._inputs) if windows else {name: inputs[name] for name in self._inputs}
         tokens = self.backbone(**rows, **extra).last_hidden_state

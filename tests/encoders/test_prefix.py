@@ -205,3 +205,22 @@ def test_the_encoder_takes_a_prefix(tiny_bert: Path, tiny_roberta: Path, example
         assert out.shape == encoder(inputs)["tokens"].shape
         out.square().sum().backward()  # a frozen encoder still passes gradients on to the prefix
         assert all(key.grad is not None for key, _ in prefix)
+
+
+@pytest.mark.parametrize("name", USABLE)
+@torch.no_grad()
+def test_layers_that_share_a_mask_widen_it_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(USABLE[name])
+    prefix = random_prefix(model)
+    expected = run(model, prefix)
+    made: list[Tensor] = []
+    widened = prefixes.widened
+
+    def counted(mask: Tensor, more: int) -> Tensor:
+        made.append(widened(mask, more))
+        return made[-1]
+
+    monkeypatch.setattr(prefixes, "widened", counted)
+    shared = model(input_ids=IDS, attention_mask=MASK, prefix=prefixes.Widened(prefix)).last_hidden_state
+    assert torch.equal(shared, expected)
+    assert 1 <= len(made) <= 2 < len(prefix) or len(made) == 1  # a few models have masks of two kinds
