@@ -12,7 +12,27 @@ from torch.utils.checkpoint import checkpoint
 from mmkit.ops.dropout import Dropout
 
 CELLS = 1 << 14
-"""Cells of a table that are computed together; each takes a few times `hidden` floats."""
+"""Cells of a table that are computed together on a CPU, whose caches hold no more, and at least elsewhere."""
+MOST = 1 << 22
+"""The most that are computed together."""
+FLOATS = 8
+"""Numbers of float32 that a cell and its gradient take in a block, times `hidden`."""
+SHARE = 1 / 8
+"""Of a GPU's free memory, for a block."""
+
+
+def cells_together(free_bytes: int, hidden: int) -> int:
+    """The cells that are computed together where so much memory is free: a power of 2, so that little changes it."""
+    fit = int(SHARE * free_bytes) // (4 * FLOATS * hidden)
+    return max(CELLS, min(MOST, 1 << max(0, fit.bit_length() - 1)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a GPU that is free, or that torch holds and does not use; 0 for other devices."""
+    if device.type != "cuda":
+        return 0
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 class TableHead(nn.Module):
@@ -20,12 +40,13 @@ class TableHead(nn.Module):
 
     The layer over the three is the sum of three layers, added by broadcasting; rows are scored block by block and, in
     training, again for their gradient. So hidden states are in memory for one block, not for all T² cells; scores are
-    in memory for all.
+    in memory for all. A block has `cells` cells; with None `CELLS` on a CPU, and on a GPU as many as fit in a share of
+    the memory that is free at the first table.
     """
 
-    def __init__(self, width: int, labels: int, dropout: float) -> None:
+    def __init__(self, width: int, labels: int, dropout: float, cells: int | None = None) -> None:
         super().__init__()
-        self.hidden = width // 2
+        self.hidden, self.together = width // 2, cells
         self.summary = nn.Linear(width, self.hidden)
         self.pair = nn.Linear(3 * self.hidden, self.hidden)
         self.norm = nn.LayerNorm(self.hidden)
@@ -63,7 +84,7 @@ class TableHead(nn.Module):
         """
         row_part, column_part = self.parts(states, mask)
         batch, length, _ = states.shape
-        size = max(1, CELLS // (batch * length))
+        size = max(1, self._together(states.device) // (batch * length))
 
         def scores(rows: Tensor, columns: Tensor) -> Tensor:
             return self.cells(rows.unsqueeze(2) + columns.unsqueeze(1))
@@ -75,3 +96,11 @@ class TableHead(nn.Module):
                 yield rows, columns, checkpoint(scores, *given, use_reentrant=False)
             else:
                 yield rows, columns, scores(*given)
+
+    def _together(self, device: torch.device) -> int:
+        """The cells of a block: asked for once, before the tables themselves take memory."""
+        if device.type == "cpu":
+            return self.together or CELLS
+        if self.together is None:
+            self.together = cells_together(free_bytes(device), self.hidden)
+        return self.together

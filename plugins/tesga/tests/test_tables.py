@@ -55,6 +55,31 @@ def test_blocks_are_the_table_of_the_direct_form(
         torch.testing.assert_close(scores, wanted[:, rows, columns])
 
 
+def test_cells_follow_the_memory_that_is_free() -> None:
+    assert module.cells_together(0, 384) == module.CELLS  # a CPU
+    assert module.cells_together(1 << 60, 384) == module.MOST
+    found = module.cells_together(24 << 30, 384)
+    assert found & (found - 1) == 0  # a little more or less memory changes nothing
+    taken = found * 384 * module.FLOATS * 4
+    assert taken <= (24 << 30) * module.SHARE < 2 * taken
+    assert found >= 16 * 128 * 128  # a table of 16 sentences of 128 positions is one block
+    assert module.free_bytes(torch.device("cpu")) == 0
+
+
+def test_cells_can_be_set() -> None:
+    decoder = TableDecoder(cells=B * T)
+    assert decoder.cells == B * T
+    scorer, states = head(), draw(B, T, 2 * H)
+    whole = [rows for rows, _, _ in scorer.blocks(states, MASK, upper=False)]
+    scorer.together = B * T
+    assert [rows for rows, _, _ in scorer.blocks(states, MASK, upper=False)] == [
+        slice(i, i + 1) for i in range(T)
+    ]
+    assert len(whole) == 1
+    with raises("part.setting", match="cells"):
+        TableDecoder(cells=0)
+
+
 def test_the_sentences_vector_looks_at_no_padding_unless_it_is_to() -> None:
     scorer, states = head(), draw(B, T, 2 * H)
     changed = states.masked_fill(~MASK.unsqueeze(2), 7.0)
