@@ -166,12 +166,16 @@ class Model(nn.Module):
     def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
         """A batch on the CPU; runs in a loader worker. Without `targets`, its examples have no gold answers."""
         views = [item.views for item in items]
-        questions = tuple(item.question for item in items)  # an encoder reads the same in training as later
+        questions = self.shown(items, False)  # an encoder reads the same in training as later
         inputs = {name: encoder.collate(questions, views) for name, encoder in self.reading.items()}
         if not targets:
             return Batch(questions, inputs)
-        examples = tuple(item.example for item in items)
+        examples = self.shown(items, True)
         return Batch(examples, inputs, self.decoder.targets(examples, inputs))
+
+    def shown(self, items: Sequence[Item], targets: bool) -> tuple[Example, ...]:
+        """The examples of a batch: without `targets` only the questions."""
+        return tuple(item.example if targets else item.question for item in items)
 
     def states(self, batch: Batch) -> States:
         """The fuser's states for a batch that is on the model's device.

@@ -78,8 +78,9 @@ class TrainingSettings:
     """Updates between checks that the loss is still finite (each check waits for the device)."""
     log_every: int = 50
     loss_weights: dict[str, float] = field(default_factory=dict)
-    workers: int = 0
-    """Processes that collate batches; 0: the main process, which is enough if features are stored."""
+    workers: int | Literal["auto"] = "auto"
+    """Processes that collate batches; 0: the main process, which is enough if features are stored. auto: 0, but several
+    where a GPU would wait for pictures (see `mmkit.inference.loader.pick_workers`)."""
     bucket: int = 100
     """Number of batches whose examples are sorted by length together; 1: plain shuffling."""
     save_frozen: bool = True

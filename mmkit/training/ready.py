@@ -13,6 +13,7 @@ from mmkit.checking.words import spaces_alone, unknown_words
 from mmkit.errors import PartError
 from mmkit.inference.devices import pick_precision
 from mmkit.inference.inference import Evaluation, Inference
+from mmkit.inference.loader import pick_workers
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split
@@ -114,13 +115,14 @@ def make_ready(session: Session, resume: bool) -> Ready:
         name: {"items": report.items, "missing": len(report.missing), "broken": len(report.broken)}
         for name, report in prepared.features.items()
     }
+    processes = session.accelerator.num_processes
     inference = Inference(
         model,
         precision,
         settings.eval_batch_size,
-        settings.workers,
+        pick_workers(settings.workers, model, processes),
         session.accelerator.process_index,
-        session.accelerator.num_processes,
+        processes,
     )
     return Ready(model, prepared.items, metrics, inference, {**facts, "features": features}, before)
 

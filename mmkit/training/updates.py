@@ -52,7 +52,7 @@ class Updates:
             model.compile_encoders()
         loop = Loop(
             session.accelerator.prepare_model(model),
-            Loader(model, ready.items["train"], settings.workers),
+            Loader(model, ready.items["train"], ready.inference.workers),
             optimizer,
             settings,
             session.accelerator,
@@ -94,6 +94,15 @@ class Updates:
         session, progress = self.session, self.progress
         weights = [p for group in self.optimizer.param_groups for p in group["params"]]
         watch = Watch(session.accelerator, weights, progress.unlogged)
+        try:
+            self._make(watch)
+        finally:
+            self.loop.loader.close()
+        if not progress.best_step:  # no score to choose by: the last epoch is kept
+            self._keep_as_best(progress.epoch - 1)
+
+    def _make(self, watch: Watch) -> None:
+        session, progress = self.session, self.progress
         with session.stop.deferred():
             while progress.epoch <= session.settings.epochs and not self.stale:
                 session.tell("mmkit_epoch_start", epoch=progress.epoch, steps=self.loop.steps_left)
@@ -101,8 +110,6 @@ class Updates:
                     self._follow(update, watch)
                     if self.stale:
                         break
-        if not progress.best_step:  # no score to choose by: the last epoch is kept
-            self._keep_as_best(progress.epoch - 1)
 
     def _follow(self, update: Update, watch: Watch) -> None:
         """What follows an update."""
