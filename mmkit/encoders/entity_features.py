@@ -12,7 +12,6 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,9 +22,10 @@ from torch import Tensor
 from mmkit.cache import cache_dir
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity
+from mmkit.encoders.encoding import batch_for, encoded
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK
-from mmkit.encoders.shards import Shard, locked, read_shard, shard_bytes
+from mmkit.encoders.shards import Shard, claimed, read_shard, shard_bytes
 from mmkit.encoders.store import cores, load_ahead, refuse_pictures
 from mmkit.errors import DataError, ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, read_json, write_json
@@ -144,7 +144,8 @@ def encode_entities(
 ) -> StoredEntities:
     """A frozen encoder's features of every entity, from the store if they are there.
 
-    Several processes may call it at the same time and then share the work; a killed one loses a chunk. Raises
+    Several processes may call it at the same time. They share the work, `CHUNK` entities at a time; a killed one loses
+    those that it had, and another one computes them. Raises
     `PartError` for an encoder that gives an entity more than one vector, `DataError` naming broken images unless
     blank ones may be used instead, and `MMKitError` if the store cannot be written.
     """
@@ -157,16 +158,7 @@ def encode_entities(
     contents = _contents_file(folder, encoder, base)
     chunks = _opened(contents, len(base)) if contents is not None else None
     if chunks is None:
-        files: list[str] = []
-        chunks = []
-        remaining, done = iter(base), 0
-        while entities := list(islice(remaining, CHUNK)):
-            name, chunk = _chunk(encoder, folder, entities, batch_size)
-            files.append(name)
-            chunks.append(chunk)
-            done += len(entities)
-            if progress is not None:
-                progress(done, len(base))
+        files, chunks = _shared(encoder, folder, base, batch_size, progress)
         if contents is not None:
             write_json(contents, {"files": files, "check": _check(files)})
     return StoredEntities(chunks)
@@ -195,17 +187,44 @@ def _opened(contents: Path, entities: int) -> list[Tensor] | None:
     return chunks if sum(map(len, chunks)) == entities else None
 
 
+def _shared(
+    encoder: ItemEncoder, folder: Path, base: KnowledgeBase, batch_size: int, progress: Progress | None
+) -> tuple[list[str], list[Tensor]]:
+    """The names of all files and what is in them; files that another process computes meanwhile come last."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    firsts, done = range(0, len(base), CHUNK), 0
+    for wait in (False, True):
+        for first in firsts:
+            if first in found:
+                continue
+            entities = [base[row] for row in range(first, min(first + CHUNK, len(base)))]
+            name, chunk = _chunk(encoder, folder, entities, batch_size, wait)
+            if chunk is None:
+                continue
+            found[first] = name, chunk
+            done += len(entities)
+            if progress is not None:
+                progress(done, len(base))
+    ordered = [found[first] for first in firsts]
+    return [name for name, _ in ordered], [chunk for _, chunk in ordered]
+
+
 def _chunk(
-    encoder: ItemEncoder, folder: Path, entities: Sequence[Entity], batch_size: int
-) -> tuple[str, Tensor]:
-    """The file with the features of `entities`, and what is in it; computed if it is not there."""
+    encoder: ItemEncoder, folder: Path, entities: Sequence[Entity], batch_size: int, wait: bool
+) -> tuple[str, Tensor | None]:
+    """The file with the features of `entities`, and what is in it; computed if it is not there.
+
+    None if another process computes it, unless this one is to `wait` for that.
+    """
     items = [_only_item(encoder, entity) for entity in entities]
     name = hashlib.blake2b("\0".join(key for key, _ in items).encode(), digest_size=16).hexdigest()
     path = folder / f"{name}.safetensors"
     chunk = _read(path, encoder)
     if chunk is None:
-        with locked(folder):
-            chunk = _read(path, encoder)  # another process may have written it while this one waited
+        with claimed(path, wait=wait) as mine:
+            if not mine:
+                return path.name, None
+            chunk = _read(path, encoder)  # another process may have written it meanwhile
             if chunk is None:
                 _write(path, encoder, items, batch_size)
                 chunk = _read_chunk(path).tensors["pooled"]
@@ -263,13 +282,12 @@ def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], b
     row_of: dict[str, int] = {}
     made = [torch.zeros(1, encoder.dim, dtype=getattr(torch, encoder.feature_dtype))]
     with ThreadPoolExecutor(cores()) as pool:
-        loaded = load_ahead(encoder.source, ordered, pool, 2 * batch_size)
-        while batch := list(islice(loaded, batch_size)):
-            good = {key: item for key, item in batch if not isinstance(item, ImageError)}
-            broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
-            if good:
-                made.append(encoder.encode(encoder.source.stack(list(good.values())))["pooled"].cpu())
-                row_of |= {key: len(row_of) + 1 + i for i, key in enumerate(good)}
+        size = batch_for(batch_size, encoder.device)
+        for part in encoded(encoder, load_ahead(encoder.source, ordered, pool, 2 * size), size):
+            broken |= part.broken
+            if part.keys:
+                made.append(part.features["pooled"])
+                row_of |= {key: len(row_of) + 1 + i for i, key in enumerate(part.keys)}
     refuse_pictures(encoder.missing, {error.where: error.what for error in broken.values()}, "broken")
     features = torch.cat(made)[torch.tensor([row_of.get(key, 0) for key, _ in items])]
     with atomic(path, "wb", error=MMKitError) as file:

@@ -6,13 +6,13 @@ import json
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -107,6 +107,25 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        lock.release()
+
+
+@contextmanager
+def claimed(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Claim a file to write it. False if another process has claimed it, and this one does not `wait`.
+
+    The claim of a process that was killed ends with it. Raises `MMKitError` if nothing can be written there.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with explained(path.parent, MMKitError), suppress(Timeout):
+        lock.acquire(timeout=-1 if wait else 0)
+    if not lock.is_locked:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # who still waits for it reads the file first
         lock.release()
 
 

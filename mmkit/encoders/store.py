@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from mmkit.batch import Features
 from mmkit.cache import cache_dir
 from mmkit.data.types import Entity, Example
+from mmkit.encoders.encoding import batch_for, encoded
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages, is_blank
 from mmkit.encoders.shards import Shards
@@ -82,8 +82,8 @@ def prepare(
 ) -> Preparation:
     """Store a frozen encoder's features of `examples` and attach them as `encoder.stored`.
 
-    Items are encoded on the encoder's own device, while `threads` load the next ones. Calling it again adds
-    examples. Place the features with `encoder.stored.place` afterwards.
+    Items are encoded on the encoder's own device, in batches of `batch_size`, or of more on a GPU, while `threads` load
+    the next ones. Calling it again adds examples. Place the features with `encoder.stored.place` afterwards.
 
     Raises one `DataError` that names the first few missing or broken items, unless `encoder.missing` allows blank
     ones instead (features of the other items are stored in any case), and `MMKitError` if the store cannot be
@@ -152,15 +152,14 @@ def _compute(
             missing = ((key, raw) for key, raw in raws.items() if key not in shards.where)
             wanted = dict(sorted(missing, key=lambda item: source.cost(item[1])))
             with Writer(shards, encoder.ragged) as writer:
-                done = 0
-                loaded = load_ahead(source, wanted, pool, 2 * batch_size)
-                while batch := list(islice(loaded, batch_size)):
-                    good = {key: item for key, item in batch if not isinstance(item, ImageError)}
-                    broken |= {key: item for key, item in batch if isinstance(item, ImageError)}
-                    if good:
-                        writer.put(list(good), encoder.encode(source.stack(list(good.values()))))
-                    report.computed += len(good)
-                    done += len(batch)
+                done, size = 0, batch_for(batch_size, encoder.device)
+                loaded = load_ahead(source, wanted, pool, 2 * size)
+                for made in encoded(encoder, loaded, size):
+                    broken |= made.broken
+                    if made.keys:
+                        writer.put(made.keys, made.features)
+                    report.computed += len(made.keys)
+                    done += made.total
                     if progress is not None:
                         progress(done, len(wanted))
                 report.broken = {error.where: error.what for error in broken.values()}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -174,6 +178,60 @@ def test_a_killed_process_loses_a_chunk(base, monkeypatch):
     encoder = Letters()
     encode_entities(encoder, base)
     assert encoder.encoded == 2
+
+
+def test_several_share_the_work(base):
+    """Neither goes on before both have begun a file: if one waited for the other's, nobody would."""
+    both = threading.Barrier(2, timeout=60)
+
+    class Meeting(Letters):
+        def network(self, items):
+            if not self.encoded:
+                both.wait()
+            return super().network(items)
+
+    encoders = [Meeting(), Meeting()]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda encoder: encode_entities(encoder, base), encoders))
+    assert sum(encoder.encoded for encoder in encoders) == 7  # nothing twice
+    for features in found:
+        torch.testing.assert_close(features.gather(torch.arange(8)), expected(Letters(), base))
+
+
+def test_what_another_leaves_unfinished_is_computed(base, tmp_path):
+    """A process claims the first file and is killed while the others are computed."""
+    stopped = subprocess.run([sys.executable, "-c", CLAIMING, _first_file(base, tmp_path)], check=False)
+    assert stopped.returncode == -9
+    encoder = Letters()
+    features = encode_entities(encoder, base)
+    assert encoder.encoded == 7
+    torch.testing.assert_close(features.gather(torch.arange(8)), expected(encoder, base))
+    assert not list((tmp_path / "cache").rglob(".*.lock"))
+
+
+CLAIMING = """
+import os, sys
+from pathlib import Path
+from mmkit.encoders.shards import claimed
+
+with claimed(Path(sys.argv[1]), wait=False) as mine:
+    assert mine
+    os.kill(os.getpid(), 9)
+"""
+
+
+def _first_file(base, tmp_path) -> str:
+    """Where the features of the first entities will be."""
+    encode_entities(Letters(), base)
+    files = sorted((tmp_path / "cache" / "entities").rglob("*.safetensors"))
+    (first,) = (file for file in files if torch.equal(_rows(file), expected(Letters(), base)[:3]))
+    for file in files:
+        file.unlink()
+    return str(first)
+
+
+def _rows(file) -> torch.Tensor:
+    return entity_features._read_chunk(file).tensors["pooled"]
 
 
 def test_a_damaged_file_is_computed_again(base, tmp_path):
