@@ -203,3 +203,23 @@ def test_without_a_knowledge_base_there_is_nothing_to_link_to():
     decoder.build({"query": 3}, {}, ())
     with raises("task.no-knowledge-base", match=r"data\.entities"):
         predict(decoder, torch.ones(1, 3), [mention(0, "Q1")])
+
+
+def test_a_loss_gathers_its_entities_at_once(matcher, features, monkeypatch):
+    """An encoder that is trained would encode an entity twice that is one mention's gold and another's negative."""
+    decoder = matcher(negatives="batch")
+    asked = []
+    gather = features.gather
+
+    def watched(rows):
+        asked.append(rows.tolist())
+        return gather(rows)
+
+    monkeypatch.setattr(features, "gather", watched)
+    query = torch.randn(3, DIM, generator=torch.Generator().manual_seed(2))
+    gold = torch.tensor([4, 0, 4])
+    loss = decoder.loss(States({"query": query}), {"gold": gold})["matching"]
+    assert asked == [[4, 0, 4, 4, 0, 4]]
+    vectors = gather(gold)
+    expected = n_pair_loss(query, vectors, vectors, excluded=gold[None] == gold[:, None], l2=decoder.l2)
+    torch.testing.assert_close(loss, expected)

@@ -147,6 +147,20 @@ def test_they_are_what_the_encoder_makes_of_each_entity(base, placed):
     assert not features.gather(torch.tensor(2)).any()  # no text: the zero vector
 
 
+def test_placed_features_are_gathered_where_they_are(base, monkeypatch):
+    """A loss does not wait for the device: no row goes through the host."""
+    features = encode_entities(Letters(), base)
+    features.place("cpu", 1e9)
+    expected = features.gather(torch.tensor([5, 1]))
+
+    def refused(self):
+        raise AssertionError("rows were copied to the host")
+
+    for name in ("cpu", "tolist", "item", "unique"):
+        monkeypatch.setattr(torch.Tensor, name, refused)
+    assert torch.equal(features.gather(torch.tensor([5, 1])), expected)
+
+
 def test_they_are_computed_once(base):
     encoder = Letters()
     encode_entities(encoder, base)
