@@ -39,6 +39,10 @@ class AnswersTogether(Protocol):
         """
         ...
 
+    def collective(self) -> bool:
+        """Whether all processes must ask at the same time, because each of them holds a part of the answer."""
+        ...
+
 
 @runtime_checkable
 class ScoresLabels(Protocol):

@@ -16,6 +16,7 @@ from mmkit.decoders.base import Decoder, LabelAxes, Labels
 from mmkit.decoders.negatives import SharedWords, hard_rows, hardest, pool_rows, random_rows
 from mmkit.decoders.ranking import NONE, CosineRanking, ScoredRanking
 from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
 from mmkit.errors import DataError, PartError
 from mmkit.ops.distributed import Gather, gathered, same_key
@@ -185,8 +186,8 @@ class EntityMatcher(Decoder):
         if self.loss_name == "cross_entropy":
             return self._cross_entropies(states, targets)
         query, gold = states[self._vectors[0]], targets["gold"]
-        positive = self._features.gather(gold)
         if self.loss_name == "clip":
+            positive = self._features.gather(gold)
             same = same_key(gold, each=1)
             return {"matching": clip_loss(query, positive, self.log_scale, same=same, each=1)}
         rows = self._negative_rows(states, targets)
@@ -195,7 +196,9 @@ class EntityMatcher(Decoder):
             excluded = (rows[None] == gold[:, None]) | (rows < 0)[None]
         else:
             excluded = (rows == gold[:, None]) | (rows < 0)
-        negatives = self._features.gather(rows.clamp(min=0))
+        wanted = torch.cat([gold, rows.clamp(min=0).reshape(-1)])
+        both = self._features.gather(wanted)  # at once: an entity that is both is encoded once
+        positive, negatives = both[: len(gold)], both[len(gold) :].unflatten(0, rows.shape)
         if self.loss_name == "n_pair":
             matching = n_pair_loss(query, positive, negatives, excluded=excluded, l2=self.l2)
         elif self.loss_name == "triplet":
@@ -263,13 +266,14 @@ class EntityMatcher(Decoder):
     # prediction
 
     def kept(self, states: States) -> States | None:
-        """The vectors that are compared by cosine: many of them read the knowledge base once, together.
-
-        A subclass may decode from other states, so it is not asked to.
-        """
+        """The vectors that are compared by cosine. A subclass may decode from other states: nothing."""
         if not isinstance(self._ranking, CosineRanking) or type(self).decode is not EntityMatcher.decode:
             return None
         return States({self._vectors[0]: states[self._vectors[0]]})
+
+    def collective(self) -> bool:
+        """Whether the knowledge base is spread over the processes."""
+        return isinstance(self._linked.vectors, SharedEntities)
 
     def decode(self, states: States, batch: Batch) -> list[Prediction]:
         """Ranked entities for each example; see the class."""
@@ -293,7 +297,7 @@ class EntityMatcher(Decoder):
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
         """The ranks of the gold entities, exactly (with faiss: none if the gold entity was not found)."""
         device = next(iter(states.tensors.values())).device
-        gold = torch.tensor([self._gold_row(example) for example in examples], device=device)
+        gold = torch.tensor([self._gold_row(x) for x in examples], dtype=torch.long, device=device)
         rows = self._listed_rows(examples, device)
         listing = not all(example.candidates for example in examples)
         overall = self._ranking.overall(states, gold, self.top, listing=listing)

@@ -11,7 +11,9 @@ from torch import Tensor
 from mmkit.batch import Features, States
 from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.search import Found, rank_among, search
+from mmkit.decoders.search_shares import search_together
 from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
 from mmkit.errors import DataError
 from mmkit.ops.precision import full_float32
@@ -73,12 +75,12 @@ class CosineRanking:
         if self._last is not None and self._last[0]() is states and self._last[1] == count:
             found = self._last[2]
         else:
-            found = search(self._query(states), self.features, count)
+            found = self._exactly(states, count)
         return found.scores, found.rows
 
     def overall(self, states: States, gold: Tensor, count: int, *, listing: bool = False) -> Tensor:
         if not self.asks_faiss:
-            found = search(self._query(states), self.features, count if listing else 0, gold)
+            found = self._exactly(states, count if listing else 0, gold)
             self._last = (weakref.ref(states), count, found) if listing else None
             return found.rank
         scores, rows = self._found(self._query(states), count)
@@ -104,6 +106,11 @@ class CosineRanking:
 
     def _query(self, states: States) -> Tensor:
         return states[self._state].float()
+
+    def _exactly(self, states: States, count: int, gold: Tensor | None = None) -> Found:
+        if isinstance(self.features, SharedEntities):
+            return search_together(self._query(states), self.features, count, gold)
+        return search(self._query(states), self.features, count, gold)
 
     @property
     def asks_faiss(self) -> bool:

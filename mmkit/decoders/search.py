@@ -47,22 +47,29 @@ def search(
     looked at before the next one is computed: on a CPU, where that costs nothing, or by default only there. The result
     is the same. Raises `DataError` for features that are not finite.
     """
-    k = min(k, len(entities))
-    if waiting is None:
-        waiting = query.device.type == "cpu"
     with full_float32(query.device):
         wanted = Wanted.of(query, gold, entities)
-        if waiting:
-            cosines, rows, above = _block_by_block(wanted, entities, k, gold is not None)
-        else:
-            blocks = blocks_of(entities, len(query), query.device)
-            cosines, rows, above, sure = sweep(wanted, blocks, entities, k, gold is not None)
-            again = (~sure).nonzero().squeeze(1)
-            if len(again):
-                found = _block_by_block(wanted.some(again), entities, k, gold is not None)
-                cosines[again], rows[again], above[again] = found
+        cosines, rows, above = nearest(wanted, entities, min(k, len(entities)), gold is not None, waiting)
         above = torch.where(wanted.dead, len(entities) - 1, above)
         return Found(cosines.float(), rows, torch.where(wanted.gold < 0, 0, 1 + above))
+
+
+def nearest(
+    wanted: Wanted, entities: EntityFeatures, k: int, ranking: bool, waiting: bool | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cosines (float64) and rows `[B, k]` of the nearest, and how many entities outrank the gold one `[B]`.
+
+    See `search`.
+    """
+    device = wanted.query.device
+    if waiting or (waiting is None and device.type == "cpu"):
+        return _block_by_block(wanted, entities, k, ranking)
+    blocks = blocks_of(entities, len(wanted.query), device)
+    cosines, rows, above, sure = sweep(wanted, blocks, entities, k, ranking)
+    again = (~sure).nonzero().squeeze(1)
+    if len(again):
+        cosines[again], rows[again], above[again] = _block_by_block(wanted.some(again), entities, k, ranking)
+    return cosines, rows, above
 
 
 def _block_by_block(

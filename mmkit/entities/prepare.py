@@ -13,6 +13,7 @@ from mmkit.encoders.entity_features import (
     encode_entities,
     has_one_item,
 )
+from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.store import prepare
 from mmkit.entities.linked import LinkedEntities
@@ -80,7 +81,10 @@ def vectors_of(
             progress(f"entity features of {where.rpartition('.')[2]}", done, total)
 
     features = encode_entities(encoder, base, progress=report)
-    features.place(device, budget_bytes)
+    shared = (
+        None if features.place(device, budget_bytes) else SharedEntities.of(features, device, budget_bytes)
+    )
+    found: EntityFeatures = shared or features
     if any(block.any() for _, block in features.blocks()):
-        return features, []
-    return features, [f"{where}: warning: no entity has what this encoder reads: all get the same features"]
+        return found, []
+    return found, [f"{where}: warning: no entity has what this encoder reads: all get the same features"]

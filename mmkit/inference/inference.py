@@ -50,8 +50,8 @@ class Inference:
         """A prediction for each item, in order. Gold answers are not used. Every process predicts all items."""
 
         plan = plan_batches(items, batch_size or self.batch_size)
-        answering = Answering(self.model, items, len(plan), ranking=False)
-        found = sorted(self._over(items, plan, answering), key=_index)
+        answering = Answering(self.model, items, ranking=False, processes=self.processes)
+        found = sorted(self._over(items, plan, answering, answering.rest), key=_index)
         return _told([answer.prediction for answer in found], [items[answer.at] for answer in found])
 
     def inspect(
@@ -76,8 +76,9 @@ class Inference:
     def predict_and_rank(self, items: Sequence[Item]) -> list[tuple[Prediction, GoldRank | None]]:
         """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order."""
         plan = plan_batches(items, self.batch_size)[self.rank :: self.processes]
-        answering = Answering(self.model, items, len(plan), ranking=True)
-        found = sorted(self._of_all(list(self._over(items, plan, answering))), key=_index)
+        answering = Answering(self.model, items, ranking=True, processes=self.processes)
+        own = list(self._over(items, plan, answering, answering.rest))
+        found = sorted(self._of_all(own), key=_index)
         predictions = _told([answer.prediction for answer in found], [items[answer.at] for answer in found])
         return list(zip(predictions, (answer.rank for answer in found), strict=True))
 
@@ -86,17 +87,26 @@ class Inference:
         items: Sequence[Item],
         plan: Sequence[list[int]],
         call: Callable[[Batch, Sequence[int]], list[T]],
+        rest: Callable[[], list[T]] | None = None,
     ) -> Iterator[T]:
-        """The results of `call` for each planned batch, on the model's device, and the indices of its items."""
-        batches = Loader(self.model, items, self.workers, targets=False)(plan)
+        """The results of `call` for each planned batch, on the model's device, and the indices of its items.
+
+        And those of `rest`, which is called at the end.
+        """
+        loader = Loader(self.model, items, self.workers, targets=False)
         training, device = self.model.training, self.model.device
         self.model.eval()
         try:
-            for chosen, batch in zip(plan, batches, strict=True):
+            for chosen, batch in zip(plan, loader(plan), strict=True):
                 with computing(device, self.precision), _uncompiled(self.model):
                     found = call(batch.to(device), chosen)
                 yield from found
+            if rest is not None:
+                with computing(device, self.precision), _uncompiled(self.model):
+                    found = rest()
+                yield from found
         finally:
+            loader.close()
             self.model.train(training)
 
     def _of_all(self, own: list[T]) -> list[T]:

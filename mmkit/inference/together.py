@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 
-from mmkit.batch import Batch, States
-from mmkit.data.types import Example, GoldRank, Prediction
+from mmkit.batch import Batch, Features, States
+from mmkit.data.types import GoldRank, Prediction
 from mmkit.decoders.abilities import AnswersTogether
 from mmkit.model import Item, Model
 
@@ -28,39 +29,69 @@ class Answer(NamedTuple):
 
 @dataclass
 class Answering:
-    """Called with one planned batch after the other, it returns the answers that are known by then.
+    """Called with one planned batch after the other, it returns the answers that are known by then; `rest` the others.
 
-    With the last of the `batches`, all are. An answer does not depend on what else is answered together with it.
+    An answer does not depend on what else is answered together with it.
     """
 
     model: Model
     items: Sequence[Item]
-    batches: int
     ranking: bool
     """Whether the ranks of gold entities are asked for."""
-    _waiting: list[tuple[States, tuple[Example, ...]]] = field(default_factory=list)
-    _chosen: list[int] = field(default_factory=list)
+    processes: int = 1
+    """Those that each answer their own batches at the same time."""
+    _waiting: list[tuple[list[int], States]] = field(default_factory=list)
+    """Positions of items, and what the decoder keeps of their states."""
 
     def __call__(self, batch: Batch, chosen: Sequence[int]) -> list[Answer]:
-        self.batches -= 1
         with torch.inference_mode():
             states = self.model.states(batch)
             decoder = self.model.decoder
             kept = decoder.kept(states) if isinstance(decoder, AnswersTogether) else None
             if kept is None:
                 return self._answered(states, batch, chosen)
-            self._waiting.append((kept, batch.examples))
-            self._chosen += chosen
-            if self.batches and len(self._chosen) < MOST:
-                return []
-            every, examples = zip(*self._waiting, strict=True)
-            chosen, self._waiting, self._chosen = self._chosen, [], []
-            names = every[0].tensors
-            joined = States({name: torch.cat([states[name] for states in every]) for name in names})
-            asked = tuple(example for some in examples for example in some)
-            return self._answered(joined, Batch(asked, {}), chosen)
+            self._waiting.append((list(chosen), kept))
+            enough = sum(len(some) for some, _ in self._waiting) >= MOST
+            return self._of_waiting() if enough and not self._collective else []
 
-    def _answered(self, states: States, batch: Batch, chosen: Sequence[int]) -> list[Answer]:
+    def rest(self) -> list[Answer]:
+        """The answers that are still due, when all batches were given; all processes must call it."""
+        with torch.inference_mode():
+            return self._in_rounds() if self._collective else self._of_waiting()
+
+    @property
+    def _collective(self) -> bool:
+        decoder = self.model.decoder
+        return self.processes > 1 and isinstance(decoder, AnswersTogether) and decoder.collective()
+
+    def _of_waiting(self) -> list[Answer]:
+        chosen, tensors = self._joined()
+        return self._answered(States(tensors), None, chosen) if chosen else []
+
+    def _joined(self) -> tuple[list[int], Features]:
+        waiting, self._waiting = self._waiting, []
+        names = waiting[0][1].tensors if waiting else ()
+        joined = {name: torch.cat([states[name] for _, states in waiting]) for name in names}
+        return [i for some, _ in waiting for i in some], joined
+
+    def _in_rounds(self) -> list[Answer]:
+        """Answers for `MOST` items of each process at a time; one that has no more still takes part."""
+        chosen, tensors = self._joined()
+        shapes = {name: (tensor.shape[1:], tensor.dtype) for name, tensor in tensors.items()}
+        every: list[tuple[int, dict[str, tuple[torch.Size, torch.dtype]]]] = [(0, {})] * self.processes
+        dist.all_gather_object(every, (len(chosen), shapes))
+        most, known = max(every, key=lambda one: one[0])
+        for name, (shape, dtype) in known.items():
+            tensors.setdefault(name, torch.empty(0, *shape, dtype=dtype, device=self.model.device))
+        answers: list[Answer] = []
+        for first in range(0, most, MOST):
+            some = {name: tensor[first : first + MOST] for name, tensor in tensors.items()}
+            answers += self._answered(States(some), None, chosen[first : first + MOST])
+        return answers
+
+    def _answered(self, states: States, batch: Batch | None, chosen: Sequence[int]) -> list[Answer]:
+        if batch is None:
+            batch = Batch(tuple(self.items[i].question for i in chosen), {})
         gold = [self.items[i].example for i in chosen] if self.ranking else None
         predictions, ranks = self.model.answers(states, batch, gold)
         return [Answer(*found) for found in zip(chosen, predictions, ranks, strict=True)]

@@ -136,4 +136,4 @@ def test_a_compiled_model_predicts_as_it_was_written(prepared, monkeypatch):
     assert stances == []
     monkeypatch.setattr(model, "compiled", True)
     Inference(model, "fp32", 8).predict(items[:8])
-    assert stances == ["force_eager"]
+    assert set(stances) == {"force_eager"}

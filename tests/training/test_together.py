@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from mmkit.batch import States
 from mmkit.decoders import ranking
@@ -87,3 +88,24 @@ def test_a_subclass_that_decodes_otherwise_gets_its_own_states(prepared):
         assert decoder.kept(states) is None
     finally:
         decoder.__class__ = Other.__base__
+
+
+def test_where_all_must_ask_at_once_everybody_takes_part_in_every_round(prepared, searches, monkeypatch):
+    """The other process has 40 questions, this one 24 and then none."""
+    model, items = prepared
+    expected = Inference(model, "fp32", 5).predict(items)
+    searches.clear()
+
+    def gather(every: list[object], own: tuple[int, dict[str, object]]) -> None:
+        shapes = own[1] or {"query": (torch.Size([model.fuser.dims["query"]]), torch.float32)}
+        every[:] = [own, (40, shapes)]
+
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    monkeypatch.setattr(together, "MOST", 10)
+    monkeypatch.setattr(type(model.decoder), "collective", lambda self: True)
+    assert Inference(model, "fp32", 5, processes=2).predict(items) == expected
+    answering = together.Answering(model, items, ranking=True, processes=2)
+    assert searches == [10, 10, 4]  # the fourth round has nothing to link
+    searches.clear()
+    assert answering.rest() == []
+    assert searches == [0] * 4

@@ -1,0 +1,69 @@
+"""A knowledge base whose features are too large for one GPU: each process holds a part of them on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmkit.encoders.entity_features import StoredEntities
+
+DEVICES = frozenset({"cuda"})
+"""Kinds of devices with memory of their own. On a CPU all processes map the same files."""
+
+
+class SharedEntities:
+    """Features of all entities, of which `part`, the rows from `first` on, are on this process's device.
+
+    A search asks all processes at once (`mmkit.decoders.search_shares`). Everything else reads the files.
+    """
+
+    def __init__(self, features: StoredEntities, part: StoredEntities, first: int) -> None:
+        self.features, self.part, self.first, self.dim = features, part, first, features.dim
+
+    @classmethod
+    def of(cls, features: StoredEntities, device: torch.device, budget_bytes: float) -> SharedEntities | None:
+        """The features, spread over the processes that train together: if the part of each fits into its budget.
+
+        None if it does not, if there is one process only, or if the device has no memory of its own. Every process must
+        call it.
+        """
+        if not (dist.is_available() and dist.is_initialized()) or device.type not in DEVICES:
+            return None
+        rank, processes = dist.get_rank(), dist.get_world_size()
+        size = -(-len(features) // processes)
+        row = max(1, features.nbytes // len(features))
+        fits = torch.tensor(
+            [size * row <= budget_bytes and size * (processes - 1) < len(features)], device=device
+        )
+        everywhere = fits.to(torch.uint8)
+        dist.all_reduce(everywhere, dist.ReduceOp.MIN)
+        if processes == 1 or not everywhere.item():
+            return None
+        first, last = rank * size, min(len(features), (rank + 1) * size)
+        part = StoredEntities(list(_rows(features, first, last)))
+        part.place(device, float("inf"))
+        return cls(features, part, first)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def device(self) -> torch.device:
+        return self.part.device
+
+    def blocks(self) -> Iterator[tuple[int, Tensor]]:
+        return self.features.blocks()
+
+    def gather(self, rows: Tensor) -> Tensor:
+        return self.features.gather(rows)
+
+
+def _rows(features: StoredEntities, first: int, last: int) -> Iterator[Tensor]:
+    """The features of the rows from `first` up to `last`, as they are stored."""
+    for at, block in features.blocks():
+        some = block[max(0, first - at) : max(0, last - at)]
+        if len(some):
+            yield some
