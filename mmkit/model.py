@@ -69,13 +69,21 @@ def make_items(decoder: Decoder, encoders: Mapping[str, Encoder], examples: Iter
 
 
 def unseen(encoders: Iterable[Encoder], example: Example | Entity) -> Unseen:
-    """What the encoders do not look at of an example's images; nothing where one does not say what it looks at."""
+    """What the encoders do not look at of an example's images; nothing where one does not say what it looks at.
+
+    An image is looked at where a box of it is.
+    """
     encoders = list(encoders)
     read = pictures_read(encoders, example)
     if read is None:
         return Unseen()
     looks = any(encoder.reads_pictures for encoder in encoders)
-    left = tuple(i for i, image in enumerate(example.images) if image.path is not None and image not in read)
+    parts = {image.path for image in read if image.box is not None}
+    left = tuple(
+        i
+        for i, image in enumerate(example.images)
+        if image.path is not None and image.path not in parts and image not in read
+    )
     return Unseen(looks, left, looks and not read)
 
 

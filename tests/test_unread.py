@@ -335,6 +335,9 @@ def test_pictures_that_an_encoder_looks_at(models: Path) -> None:
     assert unseen([text, timm], of(blank, *photos, crop)).left == (1, 2, 3, 4)
     assert unseen([text, timm], of(*photos, crop)).left == (1, 2, 3)
     assert unseen([timm, crops], of(photos[0], crop)).left == ()
+    # Of the first photo, a box is looked at.
+    box = Image("0.jpg", "object", (1, 1, 5, 5))
+    assert unseen([crops], of(photos[0], photos[1], box)).left == (1,)
     assert unseen([timm], of()).blank and unseen([timm], of(blank)).blank
     assert not unseen([text], of()).blank
 
