@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from mmkit.data.records import offsets_in
 from mmkit.data.types import CUT, SOURCES, Box, Example, Image, Prediction, Span
 from mmkit.errors import DataError
 from mmkit.tasks.drawn import drawn_photos
 from mmkit.tasks.frame import frame
-from mmkit.tasks.notebook import Marked, article, marked_text, table
+from mmkit.tasks.notebook import Marked, article, sentence, table
 from mmkit.tasks.remarks import remarks
+from mmkit.tasks.schema import Schema, schema_of_fields, told_fields
 from mmkit.tasks.spacy_doc import document
-
-Schema = dict[str, Any]
 
 DIGITS = 6
 """Decimal places of scores in answers."""
@@ -32,7 +30,7 @@ class Found(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: objects, lists, strings and numbers."""
-        return {f.name: _plain(getattr(self, f.name)) for f in _fields(self) if not _at_default(self, f)}
+        return {f.name: _plain(getattr(self, f.name)) for f in told_fields(self) if not _at_default(self, f)}
 
     @classmethod
     def schema(cls) -> Schema:
@@ -40,7 +38,7 @@ class Found(Mapping[str, Any]):
 
         Raises `TypeError` for a hint without a JSON type.
         """
-        return _schema_of_fields(cls)
+        return schema_of_fields(cls)
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]
@@ -226,19 +224,30 @@ class Answer(Found):
         return document(self.text, self.tokens, offsets, self._words(), self.to_dict(), vocab)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the text with the spans marked, and tables of what else was found; data are escaped."""
-        marks = [
-            Marked(w.start_char, w.end_char, " ".join(filter(None, [w.label, id])), f"{w.label} {score:.3f}")
-            for w, score, id in self._words()
-        ]
+        """For notebooks: the sentence, what was found in it, the photos with boxes, and links; data are escaped."""
+        found = self._words()
+        marks = []
+        for w, score, id in found:
+            # of other words, such as the head of a relation, the score is not their own
+            own = (f"{w.label} {score:.2f}", f"{w.label} {score:.3f}") if isinstance(w, FoundSpan) else ()
+            marks.append(Marked(w.start, w.end, w.label, *(own or (f"{w.label} {id}".strip(),))))
+        text = sentence(self.text, self.offsets or offsets_in(self.text, self.tokens), marks)
+        photos = drawn_photos(self.images, self.unread_images, [words for words, *_ in found])
+        return article([text, self._items(), photos, self._links()], remarks(self))
+
+    def _items(self) -> str:
+        """For notebooks, between the sentence and the photos: tables of what is more than labelled words."""
         own = {f.name: getattr(self, f.name) for f in _own_fields(type(self))}
-        lists = {name: value for name, value in own.items() if isinstance(value, tuple)}
         plain = {name: value for name, value in own.items() if isinstance(value, str | int | float)}
         tables = [table("", [plain] if plain else [])]
-        for name, items in lists.items():
-            tables.append(table(name, [_row(one) for one in items if not isinstance(one, Words)]))
-        drawn = drawn_photos(words for words, *_ in self._words())
-        return article(marked_text(self.text, marks), [*drawn, *tables], self.images, remarks(self))
+        for name, items in own.items():
+            if isinstance(items, tuple):
+                tables.append(table(name, [_row(one) for one in items if not isinstance(one, Words)]))
+        return "".join(tables)
+
+    def _links(self) -> str:
+        """For notebooks, below the photos."""
+        return ""
 
     def _words(self) -> list[tuple[Words, float, str]]:
         """All words that the fields show, each once, with their score and their entity's id (empty: not linked)."""
@@ -288,19 +297,15 @@ def found_relations(example: Example, prediction: Prediction) -> tuple[FoundRela
     )
 
 
-def _fields(x: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return fields(x)
-
-
 def _own_fields(cls: type[Answer]) -> Iterator[dataclasses.Field[Any]]:
     """The fields of an answer that not all answers have: what its task finds."""
-    return (f for f in _fields(cls) if f.name not in Answer.__dataclass_fields__)
+    return (f for f in told_fields(cls) if f.name not in Answer.__dataclass_fields__)
 
 
 def _flat(found: Found) -> dict[str, Any]:
     """The fields, and those of what is found within it as `head.text`."""
     flat: dict[str, Any] = {}
-    for f in _fields(found):
+    for f in told_fields(found):
         value = getattr(found, f.name)
         if isinstance(value, Found):
             flat |= {f"{f.name}.{name}": inner for name, inner in _flat(value).items()}
@@ -313,7 +318,9 @@ def _row(one: Any) -> dict[str, Any]:
     """What a notebook shows of something that was found: words by their text, and no lists."""
     if not isinstance(one, Found):
         return {"value": _plain(one)}
-    values = {f.name: getattr(one, f.name) for f in _fields(one)}
+    if isinstance(one, FoundRelation):
+        return {"relation": f"{one.label}: {one.head.text} → {one.tail.text}", "score": one.score}
+    values = {f.name: getattr(one, f.name) for f in told_fields(one)}
     return {
         name: value.text if isinstance(value, Words) else value
         for name, value in values.items()
@@ -334,7 +341,7 @@ def _columns(hint: Any) -> Iterator[str]:
         yield "value"
         return
     hints = get_type_hints(hint)
-    for f in _fields(hint):
+    for f in told_fields(hint):
         own = hints[f.name]
         nested = isinstance(own, type) and issubclass(own, Found)
         yield from (f"{f.name}.{name}" for name in _columns(own)) if nested else (f.name,)
@@ -352,47 +359,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(v) for key, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-_SIMPLE: dict[Any, Schema] = {
-    str: {"type": "string"},
-    bool: {"type": "boolean"},
-    int: {"type": "integer"},
-    float: {"type": "number"},
-    type(None): {"type": "null"},
-    Any: {},
-}
-
-
-def _schema_of_fields(cls: type) -> Schema:
-    hints = get_type_hints(cls)
-    known = _fields(cls)
-    about = (cls.__doc__ or "").strip().splitlines()
-    return {
-        "type": "object",
-        **({"description": about[0]} if about else {}),
-        "properties": {f.name: _schema(hints[f.name], f"{cls.__name__}.{f.name}") for f in known},
-        "required": [f.name for f in known if f.default is MISSING and f.default_factory is MISSING],
-        "additionalProperties": False,
-    }
-
-
-def _schema(hint: Any, where: str) -> Schema:
-    """The JSON schema of a type hint."""
-    if hint in _SIMPLE:
-        return dict(_SIMPLE[hint])
-    if isinstance(hint, type) and issubclass(hint, Found):
-        return _schema_of_fields(hint)
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return {"enum": list(inner)}
-    if origin in (Union, types.UnionType):
-        return {"anyOf": [_schema(h, where) for h in inner]}
-    if origin is tuple and inner[-1:] != (...,):
-        items = [_schema(h, where) for h in inner]
-        return {"type": "array", "prefixItems": items, "minItems": len(items), "items": False}
-    if origin in (tuple, list, Sequence):
-        return {"type": "array", "items": _schema(inner[0], where)}
-    if origin in (dict, Mapping):
-        return {"type": "object", "additionalProperties": _schema(inner[1], where)}
-    raise TypeError(f"{where}: JSON has no type for {hint}")

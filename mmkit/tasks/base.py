@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmkit.data.problems import Problem
 from mmkit.data.types import Entity, Example, Image, Prediction
 from mmkit.errors import DataError, PartError, did_you_mean, listed, printable
-from mmkit.tasks.answer import Answer, Schema
+from mmkit.tasks.answer import Answer
 from mmkit.tasks.remarks import remarks
+from mmkit.tasks.schema import Schema
 from mmkit.tasks.sentence import plain_example
 
 if TYPE_CHECKING:

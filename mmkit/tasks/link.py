@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from typing import Any
 
 from mmkit.data.knowledge import KnowledgeBase
-from mmkit.data.types import Entity, Example, Mention, Prediction
+from mmkit.data.types import Entity, Example, Image, Mention, Prediction
 from mmkit.errors import DataError
 from mmkit.tasks.answer import DIGITS, Answer, Found, Words
 from mmkit.tasks.base import Input, Survey, Task, shortened, shown
+from mmkit.tasks.drawn import small_picture
 from mmkit.tasks.link_report import check_linking, link_problems
+from mmkit.tasks.schema import UNTOLD
 from mmkit.tasks.sentence import find_span
 from mmkit.tasks.span import marked
 
@@ -29,6 +31,8 @@ class Link(Found):
     """None if the entity is not in the knowledge base."""
     description: str | None = None
     score: float
+    picture: Image | None = field(default=None, repr=False, metadata={UNTOLD: True})
+    """The entity's first picture, for notebooks. It is not in the JSON, which may go to strangers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +52,21 @@ class LinkAnswer(Answer):
             if self.links
             else found
         )
+
+    def _items(self) -> str:
+        return f"<p>Mention: <strong>{escape(self.mention or 'the image')}</strong></p>"
+
+    def _links(self) -> str:
+        """The best links, with the entities' pictures."""
+        rows = "".join(
+            f"<li>{small_picture(link.picture, f'image of {link.name}') if link.picture else ''}"
+            f"<strong>{escape(f'{link.name} ({link.entity})' if link.name else link.entity)}</strong> {link.score:.3f}"
+            f"{f'<div class=dim>{escape(link.description)}</div>' if link.description else ''}</li>"
+            for link in self.links[:BEST]
+        )
+        more = len(self.links) - BEST
+        rest = f'<p class="dim">{more:,} more in answer.links</p>' if more > 0 else ""
+        return f'<div class="heading">Links</div><ol class="links">{rows}</ol>{rest}' if rows else ""
 
 
 class LinkTask(Task):
@@ -170,7 +189,11 @@ def _mention(example: Example, wanted: str | tuple[int, int]) -> Mention | None:
     return Mention(wanted if isinstance(wanted, str) else example.text[first:last], span)
 
 
-def _named(id: str, entities: Sequence[Entity]) -> dict[str, str]:
-    """Name and description of an entity, if it is known."""
+def _named(id: str, entities: Sequence[Entity]) -> dict[str, Any]:
+    """Name, description and first picture of an entity, if it is known."""
     row = int(entities.rows([id])[0]) if isinstance(entities, KnowledgeBase) else -1
-    return {} if row < 0 else {"name": entities[row].name, "description": entities[row].description}
+    if row < 0:
+        return {}
+    entity = entities[row]
+    picture = next((image for image in entity.images if image.path is not None), None)
+    return {"name": entity.name, "description": entity.description, "picture": picture}

@@ -1,50 +1,90 @@
 """Answers as HTML for notebooks: the sentence with what was found in it, tables of the rest, everything escaped.
 
-There are no scripts and no files: styles are in the elements, so that a notebook that is not trusted shows them too.
+It looks as in a report, whose page uses the same style (`answer_style`). There are no scripts and no files.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
-from itertools import pairwise
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 INK = "#111"
 """The colour of text on the colour of a label, in light and dark mode."""
-TEXT = "line-height: 2.2; overflow-wrap: anywhere"
-MARK = f"color: {INK}; padding: 0.2em 0.3em; border-radius: 0.3em"
-BADGE = "font-size: 0.7em; font-weight: bold; margin-left: 0.4em; vertical-align: middle"
-CELL = "text-align: left; padding: 0.1em 0.8em 0.1em 0"
+SIDE = 320
+"""The longer side of a photo's copy, in pixels."""
+CROP_SIDE = 96
+"""The same of an object's or an entity's picture."""
 
 
 class Marked(NamedTuple):
-    """Characters `[start, end)` of the text, what they are, and what to say about them."""
+    """Tokens `[start, end)` of the sentence, their label, what is written on it, and what to say about them."""
 
     start: int
     end: int
     label: str
+    text: str = ""
     title: str = ""
 
 
-def marked_text(text: str, spans: Iterable[Marked]) -> str:
-    """The text with all spans marked, also those that cross or contain each other; each label stands where it ends."""
-    real = sorted({span for span in spans if span.start < span.end}, key=lambda s: (s.start, -s.end, s.label))
-    cuts = sorted({0, len(text), *(s.start for s in real), *(s.end for s in real)})
+@cache
+def answer_style() -> str:
+    """The CSS of answers. All of it is inside the class `mmkit-answer`."""
+    return (files("mmkit.tasks") / "answer.css").read_text(encoding="utf-8")
+
+
+def sentence(text: str, offsets: Sequence[tuple[int, int]], spans: Iterable[Marked]) -> str:
+    """The text with a line and a label below each span; spans that cross or contain each other are in several lanes.
+
+    `offsets` are the tokens' bounds in characters.
+    """
+    lanes = _lanes({span for span in spans if span.start < span.end})
+    if not offsets:
+        return f'<p class="sentence">{escape(text)}</p>'
+    inside = {i for lane in lanes for span in lane for i in range(span.start, span.end - 1)}
     pieces = []
-    for start, end in pairwise(cuts):
-        inside = [span for span in real if span.start <= start and end <= span.end]
-        piece = escape(text[start:end])
-        if inside:
-            shortest = min(inside, key=lambda span: span.end - span.start)
-            ending = [span for span in reversed(inside) if span.end == end]
-            badges = "".join(f'<span style="{BADGE}">{escape(span.label)}</span>' for span in ending)
-            title = escape("; ".join(span.title or span.label for span in inside), quote=True)
-            style = f"background: {colour(shortest.label)}; {MARK}"
-            piece = f'<mark style="{style}" title="{title}">{piece}{badges}</mark>'
-        pieces.append(piece)
-    return f'<p style="{TEXT}">{"".join(pieces) or escape(text)}</p>'
+    for i, (start, end) in enumerate(offsets):
+        after = offsets[i + 1][0] if i + 1 < len(offsets) else len(text)
+        words = text[0 if i == 0 else start : after if i in inside else end]
+        below = "".join(_lane(lane, i, offsets) for lane in lanes)
+        pieces.append(f'<span class="segment"><span>{escape(words)}</span>{below}</span>')
+        if i not in inside and end < after:
+            pieces.append(f'<span class="gap">{escape(text[end:after])}</span>')
+    return f'<p class="sentence">{"".join(pieces)}</p>'
+
+
+def _lanes(spans: Iterable[Marked]) -> list[list[Marked]]:
+    """Spans in as few lanes as they need not to overlap."""
+    lanes: list[list[Marked]] = []
+    for span in sorted(spans, key=lambda s: (s.start, -s.end, s.label, s.text)):
+        free = next((lane for lane in lanes if lane[-1].end <= span.start), None)
+        if free is None:
+            lanes.append([span])
+        else:
+            free.append(span)
+    return lanes
+
+
+def _lane(lane: Sequence[Marked], token: int, offsets: Sequence[tuple[int, int]]) -> str:
+    """What a lane has below a token. A label lies below its whole span if it is shorter than the words."""
+    span = next((span for span in lane if span.start <= token < span.end), None)
+    if span is None:
+        return '<span class="lane said none">\u00a0</span>'
+    title = escape(span.title or span.text or span.label)
+    shown = "\u00a0"
+    if span.start == token:
+        text = span.text or span.label
+        over = len(text) < offsets[span.end - 1][1] - offsets[token][0]
+        shown = f"<span{' class=over' if over else ''}>{badge(span.label, text)}</span>"
+    return f'<span class="lane said" title="{title}">{shown}</span>'
+
+
+def badge(label: str, text: str) -> str:
+    """A text in the colours of a label."""
+    return f'<span class="label" style="background: {colour(label)}; color: {INK}">{escape(text)}</span>'
 
 
 def colour(label: str) -> str:
@@ -58,12 +98,14 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    head = "".join(f'<th style="{CELL}">{escape(str(column))}</th>' for column in columns)
+    numeric = {c for c in columns if all(isinstance(row.get(c), int | float | None) for row in rows)}
+    kinds = {column: ' class="number"' if column in numeric else "" for column in columns}
+    head = "".join(f"<th{kinds[column]}>{escape(str(column))}</th>" for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{CELL}">{cell(row.get(column))}</td>' for column in columns) + "</tr>"
+        "<tr>" + "".join(f"<td{kinds[column]}>{cell(row.get(column))}</td>" for column in columns) + "</tr>"
         for row in rows
     )
-    caption = f'<caption style="{CELL}"><b>{escape(name)}</b></caption>'
+    caption = f"<caption>{escape(name)}</caption>"
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -74,9 +116,7 @@ def cell(value: Any) -> str:
     return escape(f"{value:.3f}" if isinstance(value, float) else str(value))
 
 
-def article(text: str, tables: Iterable[str], images: Sequence[str | None], remarks: Iterable[str]) -> str:
-    """All of an answer: its marked text, its tables, the names of its images, and remarks, which are plain text."""
-    photos = "".join(f"<li>{escape(path or 'a blank image')}</li>" for path in images)
-    photos = f"<ul>{photos}</ul>" if photos else ""
-    told = "".join(f"<p><i>{escape(remark)}</i></p>" for remark in remarks)
-    return f'<article class="mmkit-answer">{text}{"".join(tables)}{photos}{told}</article>'
+def article(parts: Iterable[str], remarks: Iterable[str]) -> str:
+    """All of an answer: its parts, which are HTML, with their style; and remarks, which are plain text."""
+    told = "".join(f'<p class="wrong">{escape(remark)}</p>' for remark in remarks)
+    return f'<article class="mmkit-answer"><style>{answer_style()}</style>{"".join(parts)}{told}</article>'

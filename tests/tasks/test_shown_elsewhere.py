@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
-from html import unescape
+import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
-from mmkit.data.types import Example, Image, Mention, Prediction, Region, Relation, Span
+from mmkit.data.knowledge import KnowledgeBase
+from mmkit.data.types import Entity, Example, Image, Mention, Prediction, Region, Relation, Span
 from mmkit.tasks import Answer, JointTask, LinkTask, PairTask, SpanTask
 from mmkit.tasks.link import Link
-from mmkit.tasks.notebook import Marked, marked_text
+from mmkit.tasks.notebook import Marked, answer_style, sentence
 from raising import raises
 
 TEXT = "look  at Michael Jordan of the Bulls!"
@@ -136,7 +139,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.open: list[str] = []
+        self.open: list[str] = []  # tags, with their classes
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.texts: list[tuple[tuple[str, ...], str]] = []
@@ -145,63 +148,57 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open.append(tag)
+        if tag != "img":
+            self.open.append(" ".join([tag, dict(attrs).get("class") or ""]))
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.open.pop().split()[0] == tag
 
     def handle_data(self, data: str) -> None:
-        self.texts.append((tuple(self.open), data))
+        self.texts.append((tuple(name for each in self.open for name in each.split()), data))
 
-    def text(self, *within: str) -> str:
-        return "".join(t for path, t in self.texts if set(within) <= set(path) and "span" not in path)
+    def parts(self, *within: str) -> list[str]:
+        """The texts within elements of these tags and classes."""
+        return [text for path, text in self.texts if set(within) <= set(path)]
+
+    def sentence(self) -> str:
+        """The sentence without what stands below its words."""
+        return "".join(text for path, text in self.texts if "sentence" in path and "lane" not in path)
 
 
 def test_spans_and_relations_are_shown() -> None:
     page = Page(joint()._repr_html_())
-    assert page.text("p") == TEXT
-    badges = [text for path, text in page.texts if "span" in path]
-    assert badges == ["FIRST", "PER", "ORG"]
-    cells = [text for path, text in page.texts if "td" in path]
-    assert cells == ["Michael Jordan", "Bulls", "member", "0.700"]
-    assert "a<b>.jpg" in page.text("li")
+    assert page.sentence() == TEXT
+    assert page.parts("sentence", "label") == ["PER 0.90", "FIRST 0.40", "ORG 0.80"]
+    assert page.parts("td") == ["member: Michael Jordan → Bulls", "0.700"]
+    assert page.parts("figcaption") == ["a<b>.jpg"]
 
 
-def test_links_are_shown() -> None:
-    page = Page(linked()._repr_html_())
-    cells = [text for path, text in page.texts if "td" in path]
-    assert cells == [
-        "Michael Jordan",
-        "Q41421",
-        "Michael Jordan",
-        "a <player>",
-        "0.750",
-        "Q810",
-        "Jordan",
-        "0.500",
-    ]
-    assert "mention Q41421" in [text for path, text in page.texts if "span" in path]
+def test_links_are_shown_with_pictures(tmp_path: Path) -> None:
+    Pillow.new("RGB", (300, 200), "teal").save(tmp_path / "secret.png")
+    entity = Entity(
+        "Q41421", "Michael Jordan", description="a <player>", images=(Image(str(tmp_path / "secret.png")),)
+    )
+    base = KnowledgeBase.build(tmp_path / "kb", [entity])
+    asked = example(mention=Mention("Michael Jordan", Span(2, 4, "mention")))
+    ids = ("Q41421", "Q1", "Q2", "Q3", "Q4", "Q5", "Q6")
+    found = Prediction("1", links=ids, link_scores=(0.75, 0.05, 0.04, 0.04, 0.04, 0.04, 0.04))
+    answer = LinkTask().answer(asked, found, base)
+    html = answer._repr_html_()
+    page = Page(html)
+    assert page.parts("sentence", "label") == ["mention Q41421"]
+    assert page.parts("li", "strong") == ["Michael Jordan (Q41421)", "Q1", "Q2", "Q3", "Q4"]
+    assert page.parts("li", "dim") == ["a <player>"] and "2 more in answer.links" in page.parts("p")
+    assert html.count("<img ") == 1 and 'alt="image of Michael Jordan"' in html
+    for public in (json.dumps(answer.to_dict()), json.dumps(answer.schema()), LinkTask().html(answer)):
+        assert "secret" not in public and 'picture"' not in public
+    assert not any("picture" in column for column in answer.columns())
 
 
-TAGS = {
-    "article",
-    "p",
-    "mark",
-    "span",
-    "table",
-    "caption",
-    "b",
-    "thead",
-    "tbody",
-    "tr",
-    "th",
-    "td",
-    "ul",
-    "li",
-    "i",
-}
+TAGS = {"article", "style", "p", "span", "div", "strong", "ul", "ol", "li", "figure", "figcaption"}
+TAGS |= {"table", "caption", "thead", "tbody", "tr", "th", "td"}
 HOSTILE = "<script>alert(1)</script> \" onload='x' &amp; "
 
 
@@ -214,34 +211,48 @@ def test_everything_is_escaped() -> None:
     link = dataclasses.replace(
         linked(),
         text=HOSTILE,
+        tokens=(HOSTILE.strip(),),
+        mention=HOSTILE,
         mention_span=None,
-        links=(Link(entity=HOSTILE, name=HOSTILE, description=HOSTILE, score=0.5),),  # type: ignore[call-arg]
+        links=(Link(entity=HOSTILE, name=HOSTILE, description=HOSTILE, score=0.5, picture=Image(HOSTILE)),),  # type: ignore[call-arg]
     )
     for answer in (JointTask().answer(hostile, found, ()), link):
         page = Page(answer._repr_html_())
         assert page.tags <= TAGS
         assert page.attributes <= {"style", "title", "class"}
-        assert page.text("p") == answer.text
+        assert page.sentence() == answer.text
 
 
+TOKENS = st.lists(st.text("ab<&\"'", min_size=1, max_size=3), min_size=4, max_size=6)
 SPANS = st.lists(
-    st.tuples(st.integers(0, 8), st.integers(0, 8), st.sampled_from(["A", "B<"])).filter(
+    st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from(["A", "B<"])).filter(
         lambda s: s[0] < s[1]
     ),
     max_size=5,
 )
 
 
-@given(st.text("ab<&\"'", min_size=8, max_size=12), SPANS)
-def test_no_span_is_left_out(text: str, spans: list[tuple[int, int, str]]) -> None:
-    html = marked_text(text, [Marked(*span) for span in spans])
+@given(TOKENS, SPANS)
+def test_no_span_is_left_out(tokens: list[str], spans: list[tuple[int, int, str]]) -> None:
+    words = Example.from_tokens("1", tokens)
+    html = sentence(words.text, words.offsets, [Marked(*span) for span in spans])
     page = Page(html)
-    assert page.text("p") == text
-    badges = sorted(words for path, words in page.texts if "span" in path)
-    assert badges == sorted(label for _, _, label in set(spans))
-    covered = sorted({i for start, end, _ in spans for i in range(start, end)})
-    assert page.text("mark") == "".join(text[i] for i in covered)
-    assert unescape(html).count("title=") == html.count("<mark")
+    assert page.sentence() == words.text
+    assert sorted(page.parts("label")) == sorted(label for _, _, label in set(spans))
+    below = html.count('class="lane said"')  # a lane has a line below each token of a span
+    assert below == sum(end - start for start, end, _ in set(spans))
+
+
+def test_white_space_around_the_text_and_texts_without_tokens_are_kept() -> None:
+    for text in ("", " \n ", "  a  b "):
+        words = Example.from_text("1", text)
+        assert Page(sentence(text, words.offsets, [])).sentence() == text
+
+
+def test_the_style_changes_nothing_else_in_a_notebook() -> None:
+    rules = re.sub(r"/\*.*?\*/", "", answer_style(), flags=re.DOTALL)
+    selectors = [one.strip() for rule in re.findall(r"([^{}]+)\{[^}]*\}", rules) for one in rule.split(",")]
+    assert len(selectors) > 20 and all(".mmkit-answer" in selector for selector in selectors)
 
 
 # -- boxes in photos -----------------------------------------------------------------------------------------
@@ -255,22 +266,30 @@ def grounded(path: str | None) -> Answer:
 
 
 def test_a_notebook_shows_the_photo_with_its_boxes(tmp_path: Path) -> None:
-    from PIL import Image as Pillow
-
     Pillow.new("RGB", (1000, 500), "teal").save(tmp_path / "a&b.png")
     html = grounded(str(tmp_path / "a&b.png"))._repr_html_()
-    assert html.count("<svg") == 1 and 'viewBox="0 0 1000 500" width="480"' in html
-    assert (
-        html.count('x="10" y="20" width="40.5" height="40"') == 2
-    )  # dark outside, the label's colour inside
+    assert html.count("<img ") == 1 and html.count('class="box said"') == 1
+    assert "left: 1%; top: 4%; width: 4.05%; height: 8%" in html
     assert "data:image/jpeg;base64," in html and "a&amp;b.png" in html and "a&b.png" not in html
-    assert "Michael Jordan (PER)</title>" in html and "Bulls (ORG)</title>" not in html
+    page = Page(html)
+    assert page.parts("box") == page.parts("li") == ["PER: Michael Jordan"]
 
 
-@pytest.mark.parametrize("path", [None, "no-such.jpg"])
-def test_a_photo_that_is_not_there_is_not_drawn(path: str | None) -> None:
+def test_a_photo_without_boxes_is_shown_too(tmp_path: Path) -> None:
+    Pillow.new("RGB", (1000, 500), "teal").save(tmp_path / "a.png")
+    answer = SpanTask().answer(example(images=(Image(str(tmp_path / "a.png")),)), Prediction("1"), ())
+    seen = dataclasses.replace(answer, unread_images=(0,))
+    assert answer._repr_html_().count("<img ") == 1 and "not looked at" not in answer._repr_html_()
+    assert "a.png (not looked at by this model)" in seen._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "path, told", [(None, "blank image"), ("no-such.jpg", "image not shown"), ("<b>.jpg", "image not shown")]
+)
+def test_a_photo_that_is_not_there_is_not_drawn(path: str | None, told: str) -> None:
     html = grounded(path)._repr_html_()
-    assert "<svg" not in html and "Michael Jordan" in html
+    assert "<img" not in html and "<b>" not in html
+    assert Page(html).parts("photo")[0].startswith(told) and "Michael" in html
 
 
 def test_plain_html_names_boxes_and_opens_no_photo(monkeypatch: pytest.MonkeyPatch) -> None:

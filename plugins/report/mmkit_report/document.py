@@ -81,9 +81,10 @@ def document(
 
 
 def _labels(views: Sequence[View]) -> list[str]:
-    """The labels of all spans, gold and predicted."""
+    """The labels of all spans, gold and predicted, and of mentions."""
     spans = [span for example in views[0].scored.examples for span in example.spans]
     spans += [span for view in views for p in view.scored.predictions for span in p.spans]
+    spans += [x.mention.span for x in views[0].scored.examples if x.mention and x.mention.span]
     return sorted({span.label for span in spans if span.label})
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from mmkit import Entity, Example, Prediction, Relation, Span
 from mmkit.data.types import CUT, SOURCES
+from mmkit.tasks.notebook import CROP_SIDE, SIDE
 from mmkit_report.findings import KINDS, Finding, severity
-from mmkit_report.thumbnails import CROP_SIDE, SIDE, Thumbnails
+from mmkit_report.thumbnails import Thumbnails
 
 BEST = 5
 """Links that are shown."""
@@ -36,9 +37,11 @@ def example_record(example: Example, images: Thumbnails) -> dict[str, Any]:
             for i, image in enumerate(example.images)
         ],
     }
+    place = None if example.mention is None else example.mention.span
     optional = {
         "regions": _regions(example.spans),
         "mention": None if example.mention is None else example.mention.text,
+        "at": None if place is None else _span(place),
         "entity": example.entity,
         "sources": [_source(source) for source in _sources(example.notes)],
     }

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from mmkit.tasks.notebook import answer_style
+
 SCRIPTS = (
     "dom.js",
     "state.js",
@@ -35,7 +37,7 @@ FOLDER_SCRIPTS = ("dom.js", "charts.js", "folder.js")
 def page(document: Mapping[str, Any], title: str, scripts: Sequence[str] = SCRIPTS) -> str:
     """The whole page."""
     script = "\n".join(['"use strict";', "(() => {", *map(_file, scripts), "})();"])
-    style = _file("report.css")
+    style = f"{answer_style()}\n{_file('report.css')}"
     parts = {
         "csp": html.escape(policy(script, style)),
         "title": html.escape(title),

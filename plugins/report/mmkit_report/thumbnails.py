@@ -12,10 +12,8 @@ from PIL import Image as Pillow
 
 from mmkit import Image, ImageError
 from mmkit.data.images import open_image
+from mmkit.tasks.notebook import SIDE
 
-SIDE = 320
-"""The longer side of a photo's copy, in pixels."""
-CROP_SIDE = 96
 QUALITY = 70
 LIMIT = 24_000_000
 """Bytes of images inside a page."""

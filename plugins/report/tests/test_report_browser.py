@@ -240,16 +240,58 @@ def test_relations_are_arcs(browser, tmp_path):
     assert opened.problems == []
 
 
-def test_a_label_has_the_colours_of_a_notebook(browser, tmp_path):
-    opened = Opened(browser, report(tmp_path, 3), "#view=examples&sort=file", color_scheme="dark")
-    example, prediction = posts(3)[0][0], posts(3)[1][0]
-    shown = opened.page.locator(".lane.said .label").first
-    assert shown.inner_text().startswith(prediction.spans[0].label)
-    wanted = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]"
-    in_report = shown.evaluate(wanted)
-    notebook = browser.new_context().new_page()
-    notebook.set_content(SpanTask().answer(example, prediction)._repr_html_())
-    assert in_report == notebook.locator("mark").first.evaluate(wanted)
+SEEN = """e => { const s = getComputedStyle(e); return [s.backgroundColor, s.color, s.font, s.borderTopWidth,
+  s.borderTopStyle, s.borderRadius, s.padding]; }"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_notebook_looks_like_a_report(browser, tmp_path, scheme):
+    (tmp_path / "data").mkdir()
+    path = str(tmp_path / "data" / "photo.png")
+    Pillow.new("RGB", (600, 400), "teal").save(path)
+    examples, predictions = posts(2)
+    gold = tuple(replace(s, regions=(Region(0, (60.0, 40.0, 300.0, 200.0)),)) for s in examples[1].spans)
+    example = replace(examples[1], images=(Image(path),), spans=gold)
+    prediction = replace(predictions[1], spans=gold)
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", [example]), [prediction])
+    write_report([run], "test", tmp_path / "report.html")
+    report = Opened(browser, tmp_path / "report.html", "#view=examples", color_scheme=scheme)
+    notebook = browser.new_context(color_scheme=scheme).new_page()
+    html = SpanTask().answer(example, prediction)._repr_html_()
+    notebook.set_content(f"<!doctype html><body>{html}</body>")
+    for element in (
+        ".lane.said .label",
+        ".segment > span",
+        ".box.said",
+        ".box.said .label",
+        "figcaption",
+        "li.said",
+    ):
+        in_report = report.page.locator(element).first
+        in_notebook = notebook.locator(element).first
+        assert in_report.evaluate(SEEN) == in_notebook.evaluate(SEEN), element
+        if "label" in element:
+            assert in_report.inner_text() == in_notebook.inner_text()
+    paper = "getComputedStyle(document.querySelector('.mmkit-answer')).backgroundColor"
+    assert report.page.evaluate(paper) == notebook.evaluate(paper)
+    assert report.problems == []
+    other, colour = ("true", "rgb(255, 255, 255)") if scheme == "dark" else ("false", "rgb(15, 19, 24)")
+    notebook.evaluate(
+        f"document.body.dataset.jpThemeLight = '{other}'"
+    )  # the notebook's own theme has the last word
+    assert notebook.evaluate(paper) == colour
+
+
+def test_the_mention_of_a_link_is_marked_with_its_entity(browser, tmp_path):
+    words = Example.from_tokens(
+        "l", ["see", "Mara", "now"], mention=Mention("Mara", Span(1, 2, "mention")), entity="Q1"
+    )
+    data = write_data(tmp_path / "data", [words], [Entity("Q1", "Mara"), Entity("Q2", "Mara Lake")])
+    told = Prediction("l", links=("Q2", "Q1"), link_scores=(0.6, 0.4))
+    write_report([write_run(tmp_path / "run", data, [told], "links")], "test", tmp_path / "report.html")
+    opened = Opened(browser, tmp_path / "report.html", "#view=examples")
+    assert opened.page.locator(".sentence .label").all_inner_texts() == ["mention Q2"]
+    assert opened.page.locator(".lane.said.wrong .label").count() == 1 and opened.problems == []
 
 
 @pytest.fixture

@@ -71,8 +71,10 @@ const pictures = (example, views) => {
     onfocus: () => element.classList.add("marked"), onblur: () => element.classList.remove("marked"),
   } : {});
   const regionsOf = (told, spans, name, style) => (told || []).map((region) => {
-    const words = `${name}: ${wordsOf(example, spans[region.span])}`;
-    return h("li", { class: style, ...marking(overlay(region.image, region.box, words, style)) }, words);
+    const span = spans[region.span], words = wordsOf(example, span);
+    const element = overlay(region.image, region.box, `${name}: ${words}`, style);
+    if (element) element.append(badge(span[2], words));
+    return h("li", { class: style, ...marking(element) }, `${name}: ${words}`);
   });
   const regions = [
     ...regionsOf(example.regions, example.spans, "gold", "gold"),

@@ -1,6 +1,6 @@
 // A sentence with gold spans above it and predicted ones below it, and relations as arcs.
 const sentence = (example, views) => {
-  const sides = [{ name: "gold", spans: example.spans, all: example.spans, findings: views[0].findings, style: "gold" }, ...views.map((view) => ({ ...view, style: "said" }))];
+  const sides = [{ name: "gold", spans: example.spans, all: example.spans, findings: views[0].findings, style: "gold" }, ...views.map((view) => ({ ...view, spans: [...view.spans, ...mentionOf(example, view)], style: "said" }))];
   const lanes = sides.flatMap((side) => lanesOf(side.spans).map((spans) => ({ ...side, spans })));
   const box = h("div", { class: "sentence", "aria-hidden": "true" });
   const segments = [];
@@ -15,10 +15,9 @@ const sentence = (example, views) => {
       const at = side.spans.findIndex((span) => span[0] <= start && end <= span[1]);
       const span = side.spans[at];
       const kind = span ? kindOfSpan(side, span) : null;
-      const label = span && span[0] === start ? `${span[2]}${scoreOfSpan(side, span)}` : "";
-      const badge = h("span", { class: label ? "label" : null }, label || "\u00a0");
-      if (label) Object.assign(badge.style, { background: DATA.colours[span[2]], color: DATA.ink }); // as in a notebook
-      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: fits(label, span) ? "over" : null }, badge));
+      const label = span && span[0] === start ? `${span[2]}${span.length > 3 ? ` ${span[3]}` : scoreOfSpan(side, span)}`.trim() : "";
+      const shown = label ? badge(span[2], label) : "\u00a0";
+      return h("div", { class: `lane ${side.style} ${span ? kindClass(kind) : "none"}` }, h("span", { class: fits(label, span) ? "over" : null }, shown));
     };
     const element = h("span", { class: "segment" }, lanes.filter((side) => side.style === "gold").map(lane), h("span", {}, words), lanes.filter((side) => side.style === "said").map(lane));
     segments.push({ start, end, element });
@@ -31,6 +30,13 @@ const sentence = (example, views) => {
     new ResizeObserver(() => drawArcs(box, segments, relations)).observe(box);
   }
   return box;
+};
+
+// A text in the colours of a label, which are those of a notebook.
+const badge = (label, text) => {
+  const element = h("span", { class: "label" }, text);
+  Object.assign(element.style, { background: DATA.colours[label], color: DATA.ink });
+  return element;
 };
 
 const ARC = 17; // pixels between arcs
@@ -48,7 +54,9 @@ const findingOfSpan = (side, span) => {
   const place = side.style === "gold" ? 2 : 3;
   return (side.findings || []).find((finding) => finding[0] === "span" && finding[place] !== null && side.all[finding[place]] === span);
 };
-const kindOfSpan = (side, span) => findingOfSpan(side, span)?.[1] ?? RIGHT;
+// The mention of a link is a span with the best entity: [start, end, label, entity].
+const mentionOf = (example, view) => (example.at ? [[...example.at, view.prediction.links?.[0] || ""]] : []);
+const kindOfSpan = (side, span) => (span.length > 3 ? (side.findings || []).find((finding) => finding[0] === "link") : findingOfSpan(side, span))?.[1] ?? RIGHT;
 const scoreOfSpan = (side, span) => {
   const score = side.style === "said" ? findingOfSpan(side, span)?.[4] : null;
   return score === null || score === undefined ? "" : ` ${score.toFixed(2)}`;
