@@ -146,6 +146,7 @@ CONTACTS: dict[str, dict[str, Any]] = {
     "dim.entity_descriptions.v1": {"model": "m", "base_url": "URL/v1", "retries": 0, "timeout": 2.0},
     "dwe.parts.v1": {"name": NOBODY},
     "dwe.profiles.v1": {"classifiers": {"gender": NOBODY}},
+    "gmner.proposals.v1": {"model": NOBODY},
     "hvpnet.grounded_objects.v1": {"model": NOBODY, "tagger": NOBODY},
     "more.image_retrieval.v1": {"index": "wiki", "engine": "milvus", "url": "URL"},
     "more.text_retrieval.v1": {"index": "wiki", "engine": "opensearch", "url": "URL", "timeout": 2.0},

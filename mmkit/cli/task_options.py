@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmkit.cli.options import opened
+from mmkit.errors import PartError
 
 if TYPE_CHECKING:
     from mmkit.tasks import Input, Task
@@ -38,16 +39,17 @@ class TaskCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The general options, the run's own, and those of other tasks."""
         *general, help_option = super().get_params(ctx)
-        return [*general, *(option for _, options in _groups(ctx) for option in options), help_option]
+        own = (option for _, options in _groups(ctx, general) for option in options)
+        return [*general, *own, help_option]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The general options, then those of the run's task; without a run, of each task."""
-        params = (param for param in super().get_params(ctx) if isinstance(param, click.Option))
-        general = [param.get_help_record(ctx) for param in params]
+        params = super().get_params(ctx)
+        general = [param.get_help_record(ctx) for param in params if isinstance(param, click.Option)]
         with formatter.section("Options"):
             formatter.write_dl([record for record in general if record is not None])
         own = ctx.meta.get(TASK)
-        for task, options in _groups(ctx):
+        for task, options in _groups(ctx, params):
             rows = [record for option in options if (record := option.get_help_record(ctx))]
             if rows and own in (None, task):
                 with formatter.section(f"To find {task.name}"):
@@ -94,12 +96,23 @@ def given_to(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in inputs.items() if v not in (None, ())}
 
 
-def _groups(ctx: click.Context) -> Iterator[tuple[Task, list[click.Option]]]:
-    """Each task with its options, the run's own first; no option twice."""
+def _groups(
+    ctx: click.Context, general: Sequence[click.Parameter]
+) -> Iterator[tuple[Task, list[click.Option]]]:
+    """Each task with its options, the run's own first; no option twice, and none of the `general` ones.
+
+    Raises `PartError` if the run's own task has an option that a plugin has added to the command.
+    """
     from mmkit.tasks import known_tasks
 
     own = ctx.meta.get(TASK)
-    seen: set[str] = set()
+    seen = {flag for param in general for flag in param.opts}
+    if own is not None and (clash := next((i.flag for i in own.inputs if i.flag in seen), None)):
+        raise PartError(
+            f"{clash} is an input of the run's task ({own.name}), and a plugin adds an option of that name",
+            hint="use the run from Python, or without that plugin",
+            code="part.task",
+        )
     for task in [*([own] if own is not None else []), *known_tasks()]:
         new = [i for i in task.inputs if not seen & {i.name, i.flag}]
         seen.update(name for i in new for name in (i.name, i.flag))

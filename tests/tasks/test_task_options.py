@@ -114,7 +114,9 @@ def test_the_help_of_a_run_lists_its_own() -> None:
 
 
 def test_no_input_has_the_name_of_something_that_every_run_takes() -> None:
-    options = [option for option in predict.params if isinstance(option, click.Option)]
+    options = [
+        option for option in predict.params if isinstance(option, click.Option) and option.expose_value
+    ]
     names = {flag.removeprefix("--").replace("-", "_") for option in options for flag in option.opts}
     for method in (Predictor.predict, Predictor.predict_many):
         arguments = list(inspect.signature(method).parameters.values())[1:]

@@ -51,8 +51,6 @@ def save_similar(folder: Path, seed: int, examples: Sequence[Example]) -> dict[s
 
 def save_chat_model(folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
     """Settings of `pgim.knowledge.v1` for a tiny random language model."""
-    from transformers import AutoTokenizer
-
     from mmkit_chat.stand_ins import save_causal_lm
     from mmkit_pgim.colour_names import COLOURS
 
@@ -60,9 +58,7 @@ def save_chat_model(folder: Path, seed: int, examples: Sequence[Example]) -> dic
         save_causal_lm(
             made, seed, [*(f"a {colour} picture" for colour in COLOURS), *(x.text for x in examples)]
         )
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(made))
-        tokenizer.chat_template = CAPTION_ALONE
-        tokenizer.save_pretrained(made)
+        (made / "chat_template.jinja").write_text(CAPTION_ALONE, encoding="utf-8")
 
     make_once(folder, write)
     local = {"backend": "local", "model": str(folder), "revision": None, "temperature": 0.0}

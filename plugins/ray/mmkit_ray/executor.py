@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +10,7 @@ from mmkit.errors import RunError
 from mmkit.inference.executor import Executor
 from mmkit_ray.cluster import LOCAL, cluster
 from mmkit_ray.shares import Shares
+from mmkit_ray.wire import unpacked
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -77,7 +77,7 @@ class RayExecutor(Executor):
         lost = list(left.values())
         for task, reference in asked:
             try:
-                answer = pickle.loads(ray.get(reference))
+                answer = unpacked(ray.get(reference))
             except ray.exceptions.RayError as error:
                 one.why = how(error)
                 lost.append(task)

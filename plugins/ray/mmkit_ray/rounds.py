@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmkit_ray.shares import Shares
+from mmkit_ray.wire import packed, unpacked
 from mmkit_ray.workers import NUMBER, TASK
 
 BLOCKS = 4096
@@ -50,7 +50,7 @@ class Round:
             while (table := self._next(tables)) is not None:
                 answers = zip(table[NUMBER].to_pylist(), table[TASK].to_pylist(), strict=True)
                 for number, answer in answers:
-                    yield number, *pickle.loads(answer)
+                    yield number, *unpacked(answer)
 
     def _next(self, tables: Iterator[pa.Table]) -> pa.Table | None:
         """The next table of answers; None at the end, or where Ray gives up: a machine may be gone unnoticed."""
@@ -62,7 +62,7 @@ class Round:
 
     def _dataset(self) -> Any:
         data = self.ray.data
-        rows = [{NUMBER: number, TASK: pickle.dumps(task)} for number, task in enumerate(self.tasks)]
+        rows = [{NUMBER: number, TASK: packed(task)} for number, task in enumerate(self.tasks)]
         shares = self.shares
         dataset = data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS))
         pool = data.ActorPoolStrategy(size=min(shares.actors, len(rows)), max_tasks_in_flight_per_actor=1)

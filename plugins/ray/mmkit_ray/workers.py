@@ -1,11 +1,10 @@
 """What an actor does on its machine: it loads the model once, and then does the tasks that it is sent.
 
-Tasks and answers are pickled into a column of bytes. They pass only between processes of one cluster.
+Tasks and answers are in a column of bytes (`wire`).
 """
 
 from __future__ import annotations
 
-import pickle
 import socket
 import traceback
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from mmkit.access.network import without_network
 from mmkit.errors import MMKitError, RunError
+from mmkit_ray.wire import packed, unpacked
 
 if TYPE_CHECKING:
     from mmkit.annotators.base import Annotator
@@ -33,12 +33,12 @@ def answered(do: Any, batch: pa.Table) -> pa.Table:
     answers = []
     for task in batch[TASK].to_pylist():
         try:
-            answer = ("done", do(pickle.loads(task)))
+            answer = ("done", do(unpacked(task)))
         except MMKitError as error:
             answer = ("error", error)
         except Exception:
             answer = ("bug", traceback.format_exc())
-        answers.append(pickle.dumps(answer))
+        answers.append(packed(answer))
     return pa.table({NUMBER: batch[NUMBER], TASK: pa.array(answers, pa.binary())})
 
 
@@ -75,7 +75,7 @@ class Predicts:
 
 
 def finishes(job: Job, task: Task) -> bytes:
-    """Make the file of a shard whose parts are done: the pickled answer. This needs no model."""
+    """Make the file of a shard whose parts are done: the answer as bytes. This needs no model."""
     from mmkit.inference.shards.work import Done, earlier, finish
 
     def do(task: Task) -> Done:
@@ -85,7 +85,7 @@ def finishes(job: Job, task: Task) -> bytes:
         finish(job, task.shard, task.part or 0)
         return Done()
 
-    rows = pa.table({NUMBER: [0], TASK: pa.array([pickle.dumps(task)], pa.binary())})
+    rows = pa.table({NUMBER: [0], TASK: pa.array([packed(task)], pa.binary())})
     found: bytes = answered(do, rows)[TASK][0].as_py()
     return found
 
