@@ -13,7 +13,7 @@ from mmkit.data.jsonl import read_jsonl
 from mmkit.data.types import Example
 from packages import install, mmkit
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.matrix
 
 
 @pytest.fixture(scope="module")

@@ -109,10 +109,10 @@ def test_relations(asked: Any, photo: bytes) -> None:
     assert client.post("/v1/runs/run/link", json=PAIR).status_code == 404
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_entities_and_their_relations(asked: Any, photo: bytes) -> None:
     pytest.importorskip("mmkit_tesga")
-    model, client = asked("tesga_mnre_joint", epochs=6)
+    model, client = asked("tesga_mnre_joint", epochs=9)
     assert answers_everywhere(model, client, photo, {"text": BORN})["entities"]
     answer = client.post("/v1/runs/run/predict", json={"text": BORN}).json()["answer"]
     assert answer["entities"] and answer["relations"]
