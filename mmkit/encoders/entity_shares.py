@@ -25,22 +25,21 @@ class SharedEntities:
 
     @classmethod
     def of(cls, features: StoredEntities, device: torch.device, budget_bytes: float) -> SharedEntities | None:
-        """The features, spread over the processes that train together: if the part of each fits into its budget.
+        """The features, spread over the processes that train together: if they do not all fit into the budget of each.
 
-        None if it does not, if there is one process only, or if the device has no memory of its own. Every process must
-        call it.
+        None if they do, if the part of a process does not fit either, if there is one process only, or if the device
+        has no memory of its own. Every process must call it: GPUs may have different memory, and all decide the same.
         """
         if not (dist.is_available() and dist.is_initialized()) or device.type not in DEVICES:
             return None
         rank, processes = dist.get_rank(), dist.get_world_size()
         size = -(-len(features) // processes)
         row = max(1, features.nbytes // len(features))
-        fits = torch.tensor(
-            [size * row <= budget_bytes and size * (processes - 1) < len(features)], device=device
-        )
-        everywhere = fits.to(torch.uint8)
-        dist.all_reduce(everywhere, dist.ReduceOp.MIN)
-        if processes == 1 or not everywhere.item():
+        part_fits = size * row <= budget_bytes and size * (processes - 1) < len(features)
+        fit = torch.tensor([features.nbytes <= budget_bytes, part_fits], dtype=torch.uint8, device=device)
+        dist.all_reduce(fit, dist.ReduceOp.MIN)
+        whole_everywhere, part_everywhere = fit.tolist()
+        if processes == 1 or whole_everywhere or not part_everywhere:
             return None
         first, last = rank * size, min(len(features), (rank + 1) * size)
         part = StoredEntities(list(_rows(features, first, last)))

@@ -81,9 +81,9 @@ def vectors_of(
             progress(f"entity features of {where.rpartition('.')[2]}", done, total)
 
     features = encode_entities(encoder, base, progress=report)
-    shared = (
-        None if features.place(device, budget_bytes) else SharedEntities.of(features, device, budget_bytes)
-    )
+    shared = SharedEntities.of(features, device, budget_bytes)
+    if shared is None:
+        features.place(device, budget_bytes)
     found: EntityFeatures = shared or features
     if any(block.any() for _, block in features.blocks()):
         return found, []

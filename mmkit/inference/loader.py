@@ -14,7 +14,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmkit.batch import Batch
-from mmkit.encoders.store import cores
 from mmkit.errors import MMKitError
 from mmkit.model import Item, Model
 
@@ -29,7 +28,7 @@ def pick_workers(
 
     `auto` is 0 where batches cost little, because the features of pictures are stored, and on a CPU, which the model
     needs itself. Where a GPU would wait for pictures, it is a share of the cores (`there`) for each of the
-    `processes` that train, without the one that feeds the GPU.
+    `processes` of this machine that train, without the one that feeds the GPU.
     """
     if wanted != "auto":
         return wanted
@@ -37,7 +36,11 @@ def pick_workers(
     opens = any(encoder.reads_pictures for name, encoder in model.reading.items() if name not in stored)
     if not opens or model.device.type == "cpu":
         return 0
-    return max(0, min(MOST, (cores() if there is None else there) // processes - 1))
+    return max(0, min(MOST, (_cores() if there is None else there) // processes - 1))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Loader:

@@ -50,7 +50,7 @@ class Answering:
             kept = decoder.kept(states) if isinstance(decoder, AnswersTogether) else None
             if kept is None:
                 return self._answered(states, batch, chosen)
-            self._waiting.append((list(chosen), kept))
+            self._waiting.append((list(chosen), _alone(kept)))
             enough = sum(len(some) for some, _ in self._waiting) >= MOST
             return self._of_waiting() if enough and not self._collective else []
 
@@ -95,3 +95,12 @@ class Answering:
         gold = [self.items[i].example for i in chosen] if self.ranking else None
         predictions, ranks = self.model.answers(states, batch, gold)
         return [Answer(*found) for found in zip(chosen, predictions, ranks, strict=True)]
+
+
+def _alone(states: States) -> States:
+    """The states without what is in memory only as part of views: one row of a text would keep all its words."""
+    rows = {
+        name: tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+        for name, tensor in states.tensors.items()
+    }
+    return States(rows)

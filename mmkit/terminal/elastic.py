@@ -27,6 +27,11 @@ def may_restart() -> bool:
     return _count("TORCHELASTIC_MAX_RESTARTS") > 0
 
 
+def local_processes(processes: int) -> int:
+    """How many of the `processes` that train together run on this machine; all, if a launcher does not say it."""
+    return _count("LOCAL_WORLD_SIZE") or processes
+
+
 def _count(name: str) -> int:
     value = os.environ.get(name, "0")
     return int(value) if value.isdecimal() else 0

@@ -24,6 +24,7 @@ from mmkit.metrics.scoring import checked_metrics
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.runs.folder import environment
 from mmkit.runs.start import KEY, Start
+from mmkit.terminal.elastic import local_processes
 from mmkit.trackers import trackers_of
 from mmkit.training.entity_cost import encoding_cost
 from mmkit.training.resume import check_data, check_start, open_folder
@@ -120,7 +121,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
         model,
         precision,
         settings.eval_batch_size,
-        pick_workers(settings.workers, model, processes),
+        pick_workers(settings.workers, model, local_processes(processes)),
         session.accelerator.process_index,
         processes,
     )

@@ -17,6 +17,7 @@ from mmkit.hooks import registered
 from mmkit.inference.devices import make_accelerator
 from mmkit.recipe import Recipe, RecipeSource, load_recipe
 from mmkit.runs.folder import SEEDS_FILE, Run, default_folder
+from mmkit.terminal.elastic import restarts
 from mmkit.training.result import Result
 from mmkit.training.resume import is_finished
 from mmkit.training.train import train
@@ -114,6 +115,7 @@ def train_seeds(
     recipes = {seed: recipe.with_overrides({"recipe.seed": seed}) for seed in seeds}
     main = make_accelerator(device).is_main_process
     folder = Path(broadcast_object_list([str(output or default_folder(recipe))])[0])
+    resume = resume or (output is not None and restarts() > 0)  # torchrun has started the processes again
     if main:
         _open(folder, resume)
     results: dict[int, Result] = {}

@@ -21,6 +21,7 @@ from mmkit.terminal.elastic import may_restart, restarts
 from mmkit.training.metrics_log import MetricsLog
 from mmkit.training.ready import Ready, make_ready
 from mmkit.training.result import Result
+from mmkit.training.resume import is_finished
 from mmkit.training.session import Session
 from mmkit.training.stopping import StopSignal
 from mmkit.training.tracking import Tracking
@@ -60,7 +61,10 @@ def train(
     own = [*hooks, MetricsLog(), Tracking()] if accelerator.is_main_process else []
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
         session = Session(recipe, run, accelerator, plugins, stop, quiet)
-        resume = _restarted(session, named=output is not None) or resume
+        restarted = _restarted(session, named=output is not None)
+        if restarted and broadcast_object_list([accelerator.is_main_process and is_finished(run, recipe)])[0]:
+            return Result(run.folder, run.facts(), recipe)  # a process ended after the last update
+        resume = restarted or resume
         try:
             return Result(run.folder, _run_to_the_end(session, resume), recipe)
         except KeyboardInterrupt:

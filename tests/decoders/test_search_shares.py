@@ -62,6 +62,8 @@ for case, wanted in CASES.items():
     assert SharedEntities.of(stored, cpu, 1e9) is None  # all map the same files
     entity_shares.DEVICES = {"cpu"}
     assert SharedEntities.of(stored, cpu, 100 if rank else 1e9) is None  # it does not fit for one of them
+    assert SharedEntities.of(stored, cpu, 1e9) is None  # everything fits everywhere
+    assert SharedEntities.of(stored, cpu, stored.nbytes * 0.51 if rank else 1e9) is not None  # all decide the same
     shared = SharedEntities.of(stored, cpu, stored.nbytes * 0.51)
     assert len(shared) == len(features) and len(shared.part) < len(features)
     entity_shares.DEVICES = {"cuda"}

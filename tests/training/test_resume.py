@@ -208,6 +208,9 @@ def test_a_run_that_torchrun_starts_again_goes_on_by_itself(sample_recipe, whole
     resumed = run(sample_recipe, tmp_path / "run", environment=again, checkpoint_every=4)
     assert resumed.code == 0, resumed.messages
     assert_same(tmp_path / "run", whole)
+    finished = run(sample_recipe, tmp_path / "run", environment=again, checkpoint_every=4)
+    assert finished.code == 0, "a process may end after the run is complete"
+    assert_same(tmp_path / "run", whole)
 
 
 def test_a_run_that_went_on_from_another_resumes_bit_for_bit(sample_recipe, whole, tmp_path):

@@ -81,10 +81,11 @@ class Endpoint:
         own = {line.partition(":")[0].strip() for line in lines if ":" in line}
         return {"OpenAI-Organization", "OpenAI-Project", *own}
 
-    def redacted(self, text: str) -> str:
-        """`text` with all credentials replaced, because servers may repeat them in messages."""
+    def redacted(self, text: str, at_least: int = 1) -> str:
+        """`text` with all credentials of `at_least` so many characters replaced: servers may repeat them."""
         for secret in self.secrets:
-            text = text.replace(secret, _HIDDEN)
+            if len(secret) >= at_least:
+                text = text.replace(secret, _HIDDEN)
         return text
 
 

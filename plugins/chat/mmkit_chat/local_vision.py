@@ -53,7 +53,7 @@ class LocalVisionModel:
 
     def _answer(self, chat: Chat, max_tokens: int) -> Answer:
         inputs = self.processor.apply_chat_template(
-            [_told(message) for message in chat.messages],
+            [_told(message, getattr(self.processor, "image_token", None)) for message in chat.messages],
             add_generation_prompt=True,
             tokenize=True,
             return_tensors="pt",
@@ -71,10 +71,13 @@ class LocalVisionModel:
         return Answer(text, not ended, size, len(tokens))
 
 
-def _told(message: Message) -> dict[str, Any]:
-    """A message as processors take it."""
+def _told(message: Message, image_token: str | None) -> dict[str, Any]:
+    """A message as processors take it. A text with the token of a picture gets a space into it: it shows none."""
     shown = [{"type": "image", "image": opened(picture)} for picture in message.pictures]
-    return {"role": message.role, "content": [*shown, {"type": "text", "text": message.text}]}
+    text = message.text
+    if image_token:
+        text = text.replace(image_token, f"{image_token[0]} {image_token[1:]}")
+    return {"role": message.role, "content": [*shown, {"type": "text", "text": text}]}
 
 
 def opened(picture: str) -> Pillow.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -38,6 +39,9 @@ _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
 """Names of the HTTP client's exceptions for failed connections. The `openai` package can use several clients."""
 
 _REASON_LENGTH = 200
+
+_KEY_LENGTH = 8
+"""The shortest key that is looked for in answers. Shorter ones are no secrets, but placeholders such as `EMPTY`."""
 
 MOST_TOKENS = 10**9
 """A larger number of tokens cannot be true."""
@@ -146,9 +150,7 @@ class ChatServer:
             base_url=self.endpoint.url,
             max_retries=self.retries,
             timeout=self.timeout,
-            http_client=BoundedClient(
-                event_hooks={"request": [self._pace]}, follow_redirects=False, most_seconds=self.timeout
-            ),
+            http_client=BoundedClient(pace=self._pace, follow_redirects=False, most_seconds=self.timeout),
         )
 
     async def _ask(self, client: openai.AsyncOpenAI, chat: Chat) -> Answer | Failed:
@@ -158,7 +160,7 @@ class ChatServer:
         answer = await self._asked(client, chat, chat.response_format())
         if isinstance(answer, RefusedPrompt):
             answer = await self._asked(client, chat, {})
-            self.takes_no_schema = isinstance(answer, Answer)
+            self.takes_no_schema |= isinstance(answer, Answer)
         return answer
 
     async def _asked(
@@ -179,6 +181,7 @@ class ChatServer:
                     **response_format,
                 )
                 answer = _answer(completion)
+                answer = replace(answer, text=self.endpoint.redacted(answer.text, at_least=_KEY_LENGTH))
             except MalformedError as error:
                 malformed = str(error)
             except openai.OpenAIError as error:
@@ -241,6 +244,7 @@ def _answer(completion: Any) -> Answer:
         raise MalformedError("the answer has no choices") from None
     if not isinstance(text, str):
         raise MalformedError("the answer has no text")
+    text = text.encode("utf-8", "replace").decode()  # half a character (a lone surrogate) cannot be stored
     usage = getattr(completion, "usage", None)
     answer = Answer(
         text, ended == "length", _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")

@@ -23,6 +23,7 @@ from mmkit.terminal.notes import capped
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat, Message
 from mmkit_chat.model import plain
+from mmkit_chat.server import RefusedPrompt
 from mmkit_chat.stored import StoredAnswers
 from mmkit_vlm.account import NOTE
 from mmkit_vlm.pictures import pictures_of
@@ -197,11 +198,13 @@ class ChatDecoder(Decoder):
             raise DataError(
                 "\n  ".join(
                     [
-                        f"the model did not answer for {len(failed)} examples; the other answers are stored",
+                        f"the model did not answer for {len(failed)} examples; the answers before are stored",
                         *capped(failed, NAMED),
                     ]
                 ),
-                hint="run this again to ask only for these, or set model.decoder.keep_going = true",
+                hint="set model.decoder.keep_going = true, and these count as nothing found"
+                if any(isinstance(answer, RefusedPrompt) for answer in answers)
+                else "run this again, which asks only for what is not stored, or set model.decoder.keep_going = true",
                 code="vlm.no-answer",
             )
 
@@ -211,7 +214,7 @@ class ChatDecoder(Decoder):
         if isinstance(answer, Failed):
             found = self.nothing(example)
             return replace(found, notes={NOTE: {**note, "no_answer": answer.reason}})
-        value = json_of(answer)
+        value = json_of(answer, self.schema(example)["properties"].keys())
         if isinstance(value, str):
             note["unusable"] = value
             found = self.nothing(example)

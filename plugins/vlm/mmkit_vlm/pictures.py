@@ -12,6 +12,8 @@ from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Image
 from mmkit.errors import ImageError
 
+JPEG = "data:image/jpeg;base64,"
+"""How the data URI of a photo begins."""
 QUALITIES = (85, 70, 50, 30)
 """JPEG qualities that are tried until a picture is small enough; then its sides are halved."""
 
@@ -35,7 +37,7 @@ def _made(_content: str, image: Image, most_side: int, most_bytes: int) -> str:
             file = io.BytesIO()
             shown.save(file, "JPEG", quality=quality)
             if len(file.getvalue()) <= most_bytes:
-                return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+                return f"{JPEG}{base64.b64encode(file.getvalue()).decode()}"
         side //= 2
     raise ImageError("the image cannot be made small enough", where=image.path, code="vlm.picture-size")
 

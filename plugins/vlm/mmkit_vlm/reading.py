@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from mmkit_chat.answers import Answer
@@ -21,8 +21,11 @@ _BEGINS = re.compile(r"\{")
 _TRIES = 20
 
 
-def json_of(answer: Answer) -> dict[str, Any] | str:
-    """The first JSON object in an answer, or why there is none. Words and a code fence around it do not matter."""
+def json_of(answer: Answer, keys: Set[str]) -> dict[str, Any] | str:
+    """The first JSON object in an answer that has one of `keys`, or why there is none.
+
+    Words and a code fence around it do not matter. An object inside one that is cut or damaged has other keys.
+    """
     text = answer.without_thoughts()
     decoder = json.JSONDecoder()
     for found, _ in zip(_BEGINS.finditer(text), range(_TRIES), strict=False):
@@ -30,10 +33,11 @@ def json_of(answer: Answer) -> dict[str, Any] | str:
             value, _ = decoder.raw_decode(text, found.start())
         except (ValueError, RecursionError):
             continue
-        return dict(value)
+        if keys & value.keys():
+            return dict(value)
     if answer.truncated:
         return "the answer ends in the middle, at max_tokens"
-    return "the answer has no JSON object"
+    return f"the answer has no JSON object with {' or '.join(sorted(keys))}"
 
 
 def items(

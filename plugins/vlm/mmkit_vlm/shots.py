@@ -12,8 +12,10 @@ from torch import Tensor
 
 from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
+from mmkit.errors import RunError
 from mmkit_chat.messages import Message
 from mmkit_vlm.fuser import vectors
+from mmkit_vlm.pictures import JPEG
 
 BATCH = 32
 """How many texts are encoded together."""
@@ -38,8 +40,16 @@ class Shot:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Shot:
-        """From what `to_json` gave."""
-        return cls(value["text"], value["question"], value["answer"], tuple(value["pictures"]))
+        """From what `to_json` gave. Raises `RunError` for a picture that is an address: a server would fetch it."""
+        pictures = tuple(value["pictures"])
+        if not all(isinstance(picture, str) and picture.startswith(JPEG) for picture in pictures):
+            raise RunError(
+                "an example of the run has a picture that is not in the run itself",
+                where="labels.json, shots",
+                hint="do not use this run: somebody has changed it",
+                code="vlm.shot-picture",
+            )
+        return cls(value["text"], value["question"], value["answer"], pictures)
 
 
 def chosen(

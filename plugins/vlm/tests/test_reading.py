@@ -83,17 +83,24 @@ def test_words_around_the_json_do_not_matter(wrapped: str) -> None:
         "I see no entities.",
         "[]",
         '{"entities": [{"text": "Jordan", "type"',
+        '{"entities": [{"text": "Jordan", "type": "PER"}, {"te',
+        '{"entities": [{"text": "Jordan", "type": "PER"} {"text": "Paris", "type": "LOC"}]}',
+        '[{"text": "Jordan", "type": "PER"}]',
+        "{}",
         "{" * 100_000,
         '{"a":' * 100_000 + "1" + "}" * 100_000,
         "\ud800",
     ],
-    ids=["nothing", "words", "a list", "half", "braces", "deep", "a surrogate"],
+    ids=[
+        *("nothing", "words", "a list", "half", "a second half", "no comma", "items alone", "no fields"),
+        *("braces", "deep", "a surrogate"),
+    ],
 )
 @pytest.mark.parametrize("kind", [Entities, Joint, Relations])
 def test_what_is_no_json_object_is_unusable(kind: type[ChatDecoder], text: str) -> None:
     found = predicted(kind, text)
     assert found.spans == found.relations == ()
-    assert found.notes[NOTE]["unusable"] == "the answer has no JSON object"
+    assert found.notes[NOTE]["unusable"].startswith("the answer has no JSON object with ")
     cut = predicted(kind, text, truncated=True)
     assert cut.notes[NOTE]["unusable"] == "the answer ends in the middle, at max_tokens"
 
@@ -101,7 +108,6 @@ def test_what_is_no_json_object_is_unusable(kind: type[ChatDecoder], text: str) 
 @pytest.mark.parametrize(
     "value",
     [
-        {},
         {"entities": None},
         {"entities": "Jordan"},
         {"entities": {"text": "Jordan"}},
@@ -212,7 +218,7 @@ def test_an_account_sums_what_became_of_answers() -> None:
     found = account(some)
     assert found is not None
     assert (found["examples"], found["usable"], found["counted"]) == (3, 1, 3)
-    assert found["unusable"] == {"the answer has no JSON object": 2}
+    assert found["unusable"] == {"the answer has no JSON object with entities": 2}
     assert found["dropped"] == {NOT_THERE: 1}
     assert found["cost"] == 6.0 and found["prompt_tokens"] == 3_000_000
     assert account([]) is None
