@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from mmkit.data.regular import open_regular
 from mmkit.data.types import Box
-from mmkit.errors import DataError
+from mmkit.errors import DataError, one_line
 
 OVER = 0.02
 """By what share of the photo's side a region may reach over its edge."""
+
+LARGEST = 16_000_000
+"""Bytes of an array; four numbers for each of 100 regions take 3,200."""
 
 Proposal = tuple[Box, str, float]
 """A box in pixels of the photo, what it shows, and the detector's confidence."""
@@ -29,19 +34,15 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Proposal]:
     """The regions of a photo of `size` (width, height), in the order of the file.
 
     `bounding_boxes [n, 4]` are pixels of the photo; `num_boxes`, `scores [n]` and `objects [n]` may be missing.
-    Nothing in the file is executed. Raises `DataError` for another file, and for boxes outside the photo: they are of
-    a copy of another size.
+    Nothing in the file is executed, and no array of more than `LARGEST` bytes is read. Raises `DataError` for another
+    file, and for boxes outside the photo: they are of a copy of another size.
     """
     found = _arrays(path)
     boxes = found.get("bounding_boxes")
-    if (
-        boxes is None
-        or boxes.ndim != 2
-        or boxes.shape[1] != 4
-        or not np.isfinite(_numbers(boxes, path)).all()
-    ):
+    if boxes is None or boxes.ndim != 2 or boxes.shape[1] != 4:
         raise _wrong(path, "it has no `bounding_boxes` of four numbers each")
-    number = min(len(boxes), int(found["num_boxes"])) if "num_boxes" in found else len(boxes)
+    boxes = _numbers("bounding_boxes", boxes, path)
+    number = min(len(boxes), _count(found["num_boxes"], path)) if "num_boxes" in found else len(boxes)
     width, height = size
     edges = np.array([width, height, width, height], dtype=float)
     over = np.maximum(boxes[:number] - edges, -boxes[:number]) / edges
@@ -52,40 +53,78 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Proposal]:
             hint="take the regions and the photos of one copy of the data",
             code="gmner.regions",
         )
-    clipped = np.clip(boxes[:number].astype(float), 0, edges).tolist()
-    scores = _column(found.get("scores"), number, 1.0)
-    names = _column(found.get("objects"), number, "")
+    clipped = np.clip(boxes[:number], 0, edges).tolist()
+    scores = _scores(found["scores"], number, path) if "scores" in found else [1.0] * number
+    names = _names(found.get("objects"), number)
     return [
-        ((left, top, right, bottom), str(name), float(score))
+        ((left, top, right, bottom), str(name), score)
         for (left, top, right, bottom), name, score in zip(clipped, names, scores, strict=True)
         if left < right and top < bottom
     ]
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays that are needed, without names that are pickled."""
     wanted = ("num_boxes", "bounding_boxes", "scores", "objects")
     found: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in (name for name in wanted if name in file.files):
-                with contextlib.suppress(*([ValueError] if name == "objects" else [])):  # they may be pickled
-                    found[name] = file[name]
+        with open_regular(path) as opened, zipfile.ZipFile(opened) as file:
+            there = set(file.namelist())
+            for name in (name for name in wanted if f"{name}.npy" in there):
+                with file.open(f"{name}.npy") as member:
+                    pickled = _pickled(name, member, path)
+                if pickled and name == "objects":
+                    continue
+                with file.open(f"{name}.npy") as member:
+                    found[name] = npy.read_array(member, allow_pickle=False)
         return found
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise _wrong(path, f"it cannot be read: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive or header raises almost anything
+        raise _wrong(path, f"it cannot be read: {one_line(error)}") from error
 
 
-def _numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
+def _pickled(name: str, member: IO[bytes], path: Path) -> bool:
+    """Whether an array holds Python objects. Raises `DataError` for one whose header says that it is too large."""
+    version = npy.read_magic(member)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    if read is None:
+        raise _wrong(path, f"its `{name}` are in version {version[0]}.{version[1]} of NumPy's format")
+    shape, _, dtype = read(member)
+    if min(shape, default=0) < 0 or math.prod(shape) * max(dtype.itemsize, 1) > LARGEST:
+        raise _wrong(path, f"its `{name}` have the shape {list(shape)}, which is too much for one photo")
+    return bool(dtype.hasobject)
+
+
+def _numbers(name: str, array: NDArray[Any], path: Path) -> NDArray[np.float64]:
+    """The array as floats: those without a sign cannot be negated."""
     if array.dtype.kind not in "fiu":
-        raise _wrong(path, f"its `bounding_boxes` are {array.dtype}, not numbers")
-    return array
+        raise _wrong(path, f"its `{name}` are {array.dtype}, not numbers")
+    numbers: NDArray[np.float64] = array.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise _wrong(path, f"its `{name}` are not all finite numbers")
+    return numbers
 
 
-def _column(array: NDArray[Any] | None, number: int, default: Any) -> list[Any]:
+def _count(array: NDArray[Any], path: Path) -> int:
+    numbers = _numbers("num_boxes", array, path)
+    if numbers.size != 1 or numbers.item() < 0 or not numbers.item().is_integer():
+        raise _wrong(path, "its `num_boxes` is not one whole number from 0 on")
+    return int(numbers.item())
+
+
+def _scores(array: NDArray[Any], number: int, path: Path) -> list[float]:
+    if array.ndim != 1 or len(array) < number:
+        raise _wrong(path, f"its `scores` have the shape {list(array.shape)}, for {number} boxes")
+    scores: list[float] = _numbers("scores", array[:number], path).tolist()
+    return scores
+
+
+def _names(array: NDArray[Any] | None, number: int) -> list[Any]:
     if array is None or array.ndim != 1 or len(array) < number:
-        return [default] * number
-    values: list[Any] = array[:number].tolist()
-    return values
+        return [""] * number
+    names: list[Any] = array[:number].tolist()
+    return names
 
 
 def _wrong(path: Path, what: str) -> DataError:

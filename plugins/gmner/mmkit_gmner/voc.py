@@ -17,6 +17,9 @@ LARGEST = 1_000_000
 DEEPEST = 20
 """Elements inside one another."""
 
+FARTHEST = 1e9
+"""Pixels that a number may say."""
+
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -53,7 +56,8 @@ def read_voc(path: Path) -> Annotation | None:
 
     Elements that are not needed are passed over. Raises `DataError` with file and line for a file that is larger than
     `LARGEST`, is not XML, declares a document type (only there can entities be defined, so none is ever expanded, and
-    nothing else is opened), or has an object without a name or without a box of four numbers that holds something.
+    nothing else is opened), or has an object without a name, or without a box of four numbers that is not empty and not
+    wholly outside the picture.
     """
     try:
         with open_regular(path) as file:
@@ -74,7 +78,8 @@ def read_voc(path: Path) -> Annotation | None:
     root = _tree(content, path)
     if root.name != "annotation":
         raise _wrong(path, root.line, f"the outermost element is <{root.name}>, not <annotation>")
-    return Annotation(_size(root, path), tuple(_boxed(element, path) for element in root.all("object")))
+    size = _size(root, path)
+    return Annotation(size, tuple(_boxed(element, path, size) for element in root.all("object")))
 
 
 def _tree(content: bytes, path: Path) -> _Element:
@@ -119,13 +124,13 @@ def _tree(content: bytes, path: Path) -> _Element:
 def _size(root: _Element, path: Path) -> tuple[int, int] | None:
     """Width and height; labelImg writes 0 where it did not know them."""
     for size in root.all("size"):
-        width, height = (_number(size, name, path) for name in ("width", "height"))
+        width, height = (round(_number(size, name, path)) for name in ("width", "height"))
         if width > 0 and height > 0:
-            return round(width), round(height)
+            return width, height
     return None
 
 
-def _boxed(element: _Element, path: Path) -> Boxed:
+def _boxed(element: _Element, path: Path, size: tuple[int, int] | None) -> Boxed:
     names, boxes = element.all("name"), element.all("bndbox")
     if not names or not names[0].text.strip():
         raise _wrong(path, element.line, "an object has no <name>")
@@ -139,6 +144,14 @@ def _boxed(element: _Element, path: Path) -> Boxed:
             f"the box of {names[0].text.strip()!r} is empty: [{left:g}, {top:g}, {right:g}, {bottom:g}]",
             "xmin must be less than xmax, and ymin less than ymax",
         )
+    if size is not None and (right <= 0 or bottom <= 0 or left >= size[0] or top >= size[1]):
+        raise _wrong(
+            path,
+            boxes[0].line,
+            f"the box of {names[0].text.strip()!r} is outside the picture of {size[0]} × {size[1]} pixels: "
+            f"[{left:g}, {top:g}, {right:g}, {bottom:g}]",
+            "correct the box, or the <size> of the picture",
+        )
     return Boxed(names[0].text, (left, top, right, bottom), element.line)
 
 
@@ -151,8 +164,8 @@ def _number(element: _Element, name: str, path: Path) -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
-        raise _wrong(path, found[0].line, f"<{name}> is {text[:40]!r}, not a number")
+    if not abs(number) <= FARTHEST:
+        raise _wrong(path, found[0].line, f"<{name}> is {text[:40]!r}, not a number of pixels")
     return number
 
 

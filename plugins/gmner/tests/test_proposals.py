@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import pickle
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +113,64 @@ def test_pickled_names_are_left_out_and_nothing_runs(tmp_path: Path) -> None:
         {"bounding_boxes": [["a", "b", "c", "d"]]},
         {"bounding_boxes": [[0, 0, np.nan, 5]]},
         {"bounding_boxes": [[0, 0, 200, 100]]},  # of a larger copy of the photo
+        {"bounding_boxes": BOXES, "num_boxes": [1, 2]},
+        {"bounding_boxes": BOXES, "num_boxes": "two"},
+        {"bounding_boxes": BOXES, "num_boxes": np.nan},
+        {"bounding_boxes": BOXES, "num_boxes": -1},
+        {"bounding_boxes": BOXES, "num_boxes": 1.5},
+        {"bounding_boxes": BOXES, "scores": ["good"] * 4},
+        {"bounding_boxes": BOXES, "scores": [0.5, np.nan, 0.5, 0.5]},
+        {"bounding_boxes": BOXES, "scores": [0.5]},
+        {"bounding_boxes": BOXES, "scores": np.array([Evil()] * 4, dtype=object)},
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path: Path, arrays: dict[str, Any]) -> None:
     with raises("gmner.regions", match="1.jpg.npz"):
         read_regions(written(tmp_path, **arrays), (100, 50))
+
+
+def test_boxes_without_a_sign_are_inside(tmp_path: Path) -> None:
+    file = written(tmp_path, bounding_boxes=np.array(BOXES, dtype=np.uint16), num_boxes=[2])
+    assert [box for box, _, _ in read_regions(file, (100, 50))] == [(0, 0, 40, 40), (1, 1, 40, 40)]
+
+
+def refused_cheaply(file: Path, match: str) -> None:
+    tracemalloc.start()
+    try:
+        with raises("gmner.regions", match=match):
+            read_regions(file, (100, 50))
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("rows", [2 * 10**12, 10**30, -4, 600_000])
+def test_the_size_is_looked_at_before_an_array_is_read(tmp_path: Path, rows: int) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, 4)}}\n".encode()
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "1.jpg.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("bounding_boxes.npy", data + bytes(600_000 * 32 if rows == 600_000 else 0))
+    refused_cheaply(tmp_path / "1.jpg.npz", f"1.jpg.npz: .*shape .{rows}, 4., which is too much")
+
+
+@pytest.mark.parametrize("damage", ["npy", "deflate", "header", "version", "cut off"])
+def test_a_damaged_file_is_one_message(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "1.jpg.npz"
+    np.savez_compressed(file, bounding_boxes=np.arange(400.0).reshape(100, 4))
+    content = bytearray(file.read_bytes())
+    if damage == "npy":
+        np.save(tmp_path / "1.npy", np.array(BOXES))
+        content = bytearray((tmp_path / "1.npy").read_bytes())
+    elif damage == "deflate":
+        content[60:140] = b"\xff" * 80
+    elif damage == "cut off":
+        del content[len(content) // 2 :]
+    file.write_bytes(content)
+    if damage in ("header", "version"):
+        with zipfile.ZipFile(file, "w") as archive:
+            form = b"\x01\x00\x05\x00" if damage == "header" else b"\x03\x00\x05\x00\x00\x00"
+            archive.writestr("bounding_boxes.npy", b"\x93NUMPY" + form + b"((((\n")
+    refused_cheaply(file, "1.jpg.npz")
 
 
 @pytest.mark.parametrize("settings", [{"source": "vinvl"}, {"most": 0}])

@@ -22,7 +22,7 @@ from raising import raises
 POST = "IMGID:1\nAir\tB-PER\nJordan\tI-PER\nmeets\tO\nParis\tB-LOC\n,\tO\nParis\tB-OTHER\n\n"
 
 
-def voc(objects: list[tuple[str, tuple[int, ...]]], size: tuple[int, int] = (100, 50)) -> str:
+def voc(objects: list[tuple[str, tuple[int, ...]]], size: tuple[float, float] = (100, 50)) -> str:
     sides = ("xmin", "ymin", "xmax", "ymax")
     told = "".join(
         f"<object><name>{name}</name><bndbox>"
@@ -102,6 +102,13 @@ def test_a_photo_of_other_proportions_is_another_photo(written: Callable[..., Pa
     own = reader(written([("Paris", (1, 2, 3, 4))], (100, 60)))
     own.errors = []
     assert list(own) == [] and len(own.errors) == 1  # `mmkit check` says all of them
+
+
+def test_a_side_that_is_less_than_a_pixel_is_no_size(written: Callable[..., Path]) -> None:
+    root = written([("Paris", (1, 2, 3, 4))], (50, 25))
+    (root / "xml" / "1.xml").write_text(voc([("Paris", (1, 2, 3, 4))], (0.3, 50)), encoding="utf-8")
+    (_, paris, _), repairs = boxes(root)
+    assert paris == [(1, 2, 3, 4)] and list(repairs.values()) == [1]
 
 
 def test_blank_photos_keep_their_boxes(written: Callable[..., Path]) -> None:

@@ -14,7 +14,7 @@ from mmkit.cli import main
 from mmkit.data.strings import STRINGS
 from mmkit.data.types import Example, Prediction
 from mmkit_gmner.mentions import SEEN
-from mmkit_gmner.riveg import LabelForm, PredictionForm
+from mmkit_gmner.riveg import LabelForm, PredictionForm, RivegForm
 from mmkit_gmner.triples import GroundedTriples
 from raising import raises
 
@@ -54,12 +54,33 @@ def test_a_file_is_told_by_its_first_line() -> None:
         "71.jpg###A(LOC)###a###1###&[0, 0, 0, 0]",
         "71.jpg###A###a###2###&[1, 2, 3, 4]",
         "71.jpg###A(L)###a###2###&[1, 2]",
+        f"71.jpg###A(L)###a###2###&[1, 2, 3, {'9' * 400}]",
+        f"71.jpg###A(L)###a###2###&[1, 2, 3, {'9' * 5000}]",
+        f"71.jpg###A(L)###a###2###&{'[' * 100_000}]",
+        "71.jpg###A(L)###a###2###&[1, 2, 3, NaN]",
+        "71.jpg###A(L)###a###2###&[1, 2, 3, 1e999]",
+        "71.jpg###A(L)###a###2###&[1, 2, 3, true]",
+        "71.jpg######a###2###&[1, 2, 3, 4]",
+        "71.jpg###A(L)###2###&[1, 2, 3, 4]",
     ],
 )
 def test_another_line_is_named(tmp_path: Path, line: str) -> None:
     file = written(tmp_path, "gold.txt", GOLD + line + "\n")
     with raises("gmner.riveg-line", match="gold.txt:3"):
         list(LabelForm().read(file))
+
+
+@pytest.mark.parametrize("form", [LabelForm(), PredictionForm()])
+@pytest.mark.parametrize("line", ["71.jpg" + "###a" * 200_000, "Imageid:71.jpg#70" + "###a" * 200_000])
+def test_a_long_line_takes_no_time(form: RivegForm, line: str) -> None:
+    """With two searches for `###` inside one another, this takes hours."""
+    assert not form.claims(line)
+
+
+def test_a_description_may_hold_what_separates_fields(tmp_path: Path) -> None:
+    line = "71.jpg###A(LOC)###a ###0###&[ team####2###&[1, 2, 3, 4]\n"
+    ((gold, _),) = LabelForm().read(written(tmp_path, "gold.txt", line))
+    assert gold.notes[SEEN] == [[{"image": 0, "box": [1, 2, 3, 4]}]]
 
 
 def score(*arguments: Any) -> dict[str, float]:

@@ -35,7 +35,13 @@ def test_a_post_without_a_file_has_no_boxes(tmp_path: Path) -> None:
     assert read_voc(tmp_path / "1.xml") is None
 
 
-@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>"])
+def test_a_box_may_reach_over_the_edge(tmp_path: Path) -> None:
+    text = f"<annotation>{SIZE.replace('60', '20')}<object><name>A</name>{BOX}</object></annotation>"
+    found = read_voc(written(tmp_path, text))
+    assert found is not None and found.objects[0].box == (1, 2, 30.5, 40)
+
+
+@pytest.mark.parametrize("size", ["", *(SIZE.replace("60", side) for side in ("0", "0.3", "-5"))])
 def test_a_size_that_labelimg_did_not_know(tmp_path: Path, size: str) -> None:
     found = read_voc(written(tmp_path, f"<annotation>{size}</annotation>"))
     assert found is not None and found.size is None and found.objects == ()
@@ -78,6 +84,20 @@ LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a
             "is empty",
         ),
         (f"<annotation>{SIZE.replace('60', 'w')}</annotation>", 1, "'w'"),
+        (f"<annotation>{SIZE.replace('60', '1e300')}</annotation>", 1, "'1e300'"),
+        *(
+            (
+                f"<annotation>{size}<object><name>A</name>\n{box}</object></annotation>",
+                2,
+                "'A' is outside the picture",
+            )
+            for size, box in (
+                (SIZE.replace("60", "1"), BOX),
+                (SIZE.replace("80", "2"), BOX),
+                (SIZE, BOX.replace("<xmin>1", "<xmin>-9").replace("30.5", "0")),
+                (SIZE, BOX.replace("<ymin>2", "<ymin>-9").replace("40", "-1")),
+            )
+        ),
     ],
 )
 def test_a_file_that_is_no_such_file_is_one_error_with_its_line(

@@ -5,8 +5,8 @@ Only the files are read that the search wrote for people and programs. Optuna is
 
 from __future__ import annotations
 
-import math
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from mmkit.files import parsed_json, read_json
 from mmkit.pages import Block, Cell, Chart, Command, Link, Page, Section, Table
 from mmkit_search.search_file import NAME, damaged, read_search_file
 from mmkit_search.written import BEST, IMPORTANCE, TOO_FEW, TRIALS, name_of, run_folder, shown
+
+MOST = 2**53
+"""Whole numbers up to it are exact as floats."""
 
 CURVES = 6
 """Trials, the best ones, whose scores by epoch are drawn."""
@@ -43,7 +46,7 @@ def search_page(folder: Path) -> Page | None:
     begun = read_search_file(folder / NAME)
     try:
         score = name_of(begun["recipe"]["training"]["score"])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise damaged(folder / NAME, f"it has no usable training.score ({one_line(error)})") from error
     rows = list(_rows(folder / TRIALS))
     names = [str(name) for name in begun["space"]]
@@ -69,10 +72,10 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _row(line: Any) -> Row:
-    epochs = sorted((int(epoch), _number(score)) for epoch, score in line["epoch_scores"].items())
+    epochs = sorted((_whole(int(epoch)), _number(score)) for epoch, score in line["epoch_scores"].items())
     score = line["score"]
     return Row(
-        number=int(line["trial"]),
+        number=_whole(line["trial"]),
         state=str(line["state"]),
         score=None if score is None else _number(score),
         epochs=epochs,
@@ -82,9 +85,17 @@ def _row(line: Any) -> Row:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no score")
+    """A score or a part of 1. Raises `ValueError` for what is none, or is not finite in percent."""
+    if type(value) not in (int, float) or not abs(value) < sys.float_info.max / 100:
+        raise ValueError(f"{str(value)[:40]!r} is no score")
     return float(value)
+
+
+def _whole(value: Any) -> int:
+    """The number of a trial or an epoch. Raises `ValueError` for what is none."""
+    if type(value) is not int or not 0 <= value <= MOST:
+        raise ValueError(f"{str(value)[:40]!r} is no number of a trial or an epoch")
+    return value
 
 
 def _ordered(rows: Sequence[Row]) -> list[tuple[float, Row]]:

@@ -16,6 +16,9 @@ from mmkit.pages import Chart, Command, Link, Page, Table
 from mmkit_search.page import search_page
 from raising import raises
 
+HUGE = "9" * 400
+"""A whole number that no float can hold."""
+
 EVIL = "</script><img src=x onerror=window.pwned=1>\"'\x1b[31m"
 
 
@@ -134,6 +137,25 @@ def test_another_folder_is_not_a_search(tmp_path):
         ("trials.jsonl", '{"trial": 1}\n', "trials.jsonl:1"),
         ("trials.jsonl", "[" * 100_000, "trials.jsonl:1"),
         ("trials.jsonl", b"\xff\xfe", "trials.jsonl:1"),
+        *(
+            ("trials.jsonl", json.dumps(trial(1, "completed", [0.5], {})).replace(old, new), "trials.jsonl:1")
+            for old, new in (
+                ('"trial": 1', '"trial": 1e999'),
+                ('"trial": 1', f'"trial": {HUGE}'),
+                ('"trial": 1', '"trial": 1.5'),
+                ('"score": 0.5', f'"score": {HUGE}'),
+                ('"score": 0.5', '"score": 1e308'),
+                ('"1": 0.5', f'"1": {HUGE}'),
+                ('"1": 0.5', f'"{HUGE}": 0.5'),
+            )
+        ),
+        (
+            "search.json",
+            f'{{"format": 1, "space": {{}}, "recipe": {{"training": {{"score": {{"f1": {HUGE}}}}}}}, "data": {{}}}}',
+            "search.json",
+        ),
+        ("importance.json", f'{{"x": {HUGE}}}', "importance.json"),
+        ("importance.json", '{"x": 1e999}', "importance.json"),
         ("importance.json", "[]", "importance.json"),
         ("importance.json", '{"x": NaN}', "importance.json"),
     ],
@@ -143,7 +165,7 @@ def test_a_damaged_file_is_one_message(tmp_path, file, content, where):
     (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     with raises("search.damaged") as caught:
         search_page(folder)
-    assert where in caught.value.where
+    assert where in caught.value.where and len(str(caught.value)) < 500
 
 
 @pytest.mark.slow
