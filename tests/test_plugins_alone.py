@@ -57,7 +57,8 @@ def names(requirements: Iterable[str]) -> set[str]:
 def with_needed(plugin: str) -> list[Path]:
     """The plugin's folder, and those of the plugins that it depends on."""
     folder = ROOT / "plugins" / plugin
-    words = [name.removeprefix("mmkit-") for name in sorted(names(project(folder)["dependencies"]))]
+    needed = sorted(names(project(folder)["dependencies"]))
+    words = [name.removeprefix("mmkit-") for name in needed if name.startswith("mmkit-")]
     return [folder, *(f for word in words if (ROOT / "plugins" / word).is_dir() for f in with_needed(word))]
 
 
