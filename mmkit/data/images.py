@@ -36,7 +36,7 @@ _TURNS = {
 
 
 def open_image(image: Image) -> Pillow.Image:
-    """The image, or its `box`, as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
+    """The image, or its `box`, as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8, without metadata.
 
     `box` counts pixels of the upright image and is clipped to it. If the EXIF or XMP data are broken, the image is
     not rotated. Raises `ImageError` for a blank image, and for a file that is missing, empty, truncated, not a
@@ -53,12 +53,14 @@ def open_image(image: Image) -> Pillow.Image:
 
 
 def upright_rgb(picture: Pillow.Image) -> Pillow.Image:
-    """An opened image as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8.
+    """An opened image as RGB: upright (EXIF), first frame, on white, 16 bits scaled to 8, without metadata.
 
     Pillow's decoders raise almost anything for a broken file.
     """
     turn = _TURNS.get(orientation(picture) or 1)
-    return _rgb(picture if turn is None else picture.transpose(turn))
+    made = _rgb(picture if turn is None else picture.transpose(turn))
+    made.info.clear()  # Pillow writes comments, which may be private, into copies that are sent or shown
+    return made
 
 
 def orientation(picture: Pillow.Image) -> int | None:

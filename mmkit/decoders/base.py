@@ -38,6 +38,18 @@ def label_names(labels: Labels, key: str) -> list[str]:
     )
 
 
+def label_lists(labels: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The lists of names in `labels.json`, by key.
+
+    What else it holds, such as settings and training examples, is left out: only these names may be shown.
+    """
+    return {
+        key: names
+        for key, names in labels.items()
+        if isinstance(names, list) and all(isinstance(name, str) for name in names)
+    }
+
+
 _OLD_FLAGS: Mapping[str, Task] = {"pairs": PairTask(), "links": LinkTask()}
 """Class flags that decoders set before they had a task → the task that they meant."""
 

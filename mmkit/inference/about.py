@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mmkit.decoders.base import label_lists
 from mmkit.metrics.scoring import weights_of
 from mmkit.model import Model
 from mmkit.recipe import Recipe
@@ -34,11 +35,11 @@ def about(
 
 
 def _labels(labels: Mapping[str, Any]) -> Iterator[str]:
-    for kind, names in labels.items():
+    for kind, names in label_lists(labels).items():
         if kind == "tags" and "types" in labels:
             continue  # the same labels as B- and I-
-        if isinstance(names, list) and names:
-            shown = ", ".join(map(str, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+        if names:
+            shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
             yield f"{len(names)} {kind}: {shown}"
 
 

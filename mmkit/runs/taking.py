@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmkit.decoders.base import LabelAxes, Labels
+from mmkit.decoders.base import LabelAxes, Labels, label_lists
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,7 @@ def unlike(own: Tensor, saved: Tensor | None, *, shape: bool = True) -> str:
 
 def names_of(labels: Labels, key: str) -> list[str]:
     """The names under a key of `labels.json`; none if it holds something else."""
-    found = labels.get(key)
-    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else []
+    return label_lists(labels).get(key, [])
 
 
 def compared(labels: Labels, saved: Labels) -> Iterator[tuple[str, dict[str, list[str]]]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmkit.data.image_report import scan_images
 from mmkit.data.images import MAX_PIXELS, content_key, open_image
 from mmkit.data.types import Example, Image
 from mmkit.errors import ImageError
+from mmkit.tasks.drawn import drawn_photos
 from raising import raises
 
 RED = (250, 10, 10)
@@ -202,3 +204,16 @@ def test_a_scan_counts_files_and_names_the_first_few(tmp_path: Path, jpeg: bytes
     assert scan_images([]).summary() == "none"
     assert scan_images([Example.from_tokens("3", [], images=(good,))]).summary() == "1 file, all readable"
     assert scan_images([]).counts() == dict.fromkeys(("present", "missing", "empty", "broken", "blank"), 0)
+
+
+def test_no_comment_and_no_exif_stays(tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif[0x010E] = "secret place"
+    path = tmp_path / "1.jpg"
+    Pillow.new("RGB", (8, 8)).save(path, comment=b"secret name", exif=exif)
+    assert b"secret name" in path.read_bytes() and b"secret place" in path.read_bytes()
+    for image in (Image(str(path)), Image(str(path), box=(0, 0, 4, 4))):
+        assert open_image(image).info == {}
+    shown = drawn_photos([str(path)], (), ())
+    copy = base64.b64decode(shown.partition("base64,")[2].partition('"')[0])
+    assert copy.startswith(b"\xff\xd8") and b"secret" not in copy

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from mmkit import Recipe
+from mmkit.decoders.base import label_lists
 from mmkit.metrics.scoring import weights_of
 from mmkit_hub.parts_needed import annotators, has_knowledge_base, networks_left_out, required
 from mmkit_hub.scores import RESAMPLES, SplitScores
@@ -45,15 +46,19 @@ def card(
     labels: Mapping[str, Any],
     scores: Sequence[SplitScores],
     wishes: Wishes,
+    examples: str = "",
 ) -> str:
-    """The text of the card. `facts` are those of the package's `run.json`, without paths of this machine."""
+    """The text of the card. `facts` are those of the package's `run.json`, without paths of this machine.
+
+    `examples` says which training examples the package holds.
+    """
     task = recipe.build("model.decoder").task
     sections = {
         "What it does": _task(recipe, task, labels),
         "Load it": _loading(recipe, wishes),
         "Intended use": _to_fill(),
         "Scores": _scores(scores),
-        "Data": _data(facts),
+        "Data": _data(facts, examples),
         "Training": _training(recipe, facts),
         "Licence": [_licence(wishes)],
     }
@@ -126,8 +131,8 @@ def _task(recipe: Recipe, task: Any, labels: Mapping[str, Any]) -> Iterator[str]
     for name in ("task", "dataset", "paper"):
         if isinstance(about.get(name), str) and about[name]:
             yield f"- {name}: {_plain(about[name])}"
-    for kind, names in labels.items():
-        if isinstance(names, list) and names and not (kind == "tags" and "types" in labels):
+    for kind, names in label_lists(labels).items():
+        if names and not (kind == "tags" and "types" in labels):
             more = f", and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
             yield f"- {len(names):,} {kind}: {', '.join(_code(n) for n in names[:SHOWN])}{more}"
     for name in recipe.parts("model.encoders"):
@@ -232,7 +237,10 @@ def _scores(scores: Sequence[SplitScores]) -> Iterator[str]:
             yield f"No intervals for {some.split}: {some.without}."
 
 
-def _data(facts: Mapping[str, Any]) -> Iterator[str]:
+def _data(facts: Mapping[str, Any], examples: str) -> Iterator[str]:
+    if examples:
+        yield f"**The package {examples}.** Whoever loads it can read them: {TO_FILL_IN} (may they be shared?)"
+        yield ""
     data = facts.get("data")
     if not isinstance(data, dict) or not data:
         yield "The run does not say what it was trained on."

@@ -28,6 +28,11 @@ from mmkit.terminal import echo
     help="Include the knowledge base (its texts), which has this licence.",
 )
 @click.option("--with-frozen", is_flag=True, help="Include frozen networks that the run takes by name.")
+@click.option(
+    "--with-examples",
+    is_flag=True,
+    help="Include the training examples and photos that the run itself holds.",
+)
 @click.option("--force", is_flag=True, help="Replace the package that is there.")
 def package(
     run: str,
@@ -37,13 +42,14 @@ def package(
     datasets: tuple[str, ...],
     entities_licence: str,
     with_frozen: bool,
+    with_examples: bool,
     force: bool,
 ) -> None:
     """Make a package of the trained model in RUN, in the new folder OUT, for `mmkit push` or to give to somebody.
 
     It holds what is needed to predict, and a model card to complete: weights, recipe, labels, tokenizers. Paths of this
     machine are taken out. Data, images and checkpoints stay where they are, and a knowledge base unless you say its
-    licence.
+    licence. A run that itself holds training examples, to show them to a model, needs --with-examples.
     """
     from mmkit.cli.options import quiet_libraries
     from mmkit_hub.card import TO_FILL_IN, Wishes
@@ -51,7 +57,9 @@ def package(
 
     quiet_libraries()
     wishes = Wishes(licence, languages, datasets, entities_licence)
-    made = make_package(run, out, wishes=wishes, force=force, with_frozen=with_frozen)
+    made = make_package(
+        run, out, wishes=wishes, force=force, with_frozen=with_frozen, with_examples=with_examples
+    )
     for note in made.notes:
         echo(note, err=True)
     size = sum(entry["bytes"] for entry in made.files.values())

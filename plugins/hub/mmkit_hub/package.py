@@ -19,6 +19,7 @@ from mmkit_hub.card import Wishes, card
 from mmkit_hub.cleaning import check_no_paths, cleaned, cleaned_json, path_settings
 from mmkit_hub.contents import BELOW, CARD, FILES, FORMAT, PACKAGE, RUN_JSON, allowed, listed
 from mmkit_hub.entities import Entities, entity_settings, write_entities
+from mmkit_hub.examples import check_examples, examples_of
 from mmkit_hub.parts_needed import annotators, has_knowledge_base, networks_left_out, servers
 from mmkit_hub.scores import scores_of
 
@@ -42,12 +43,14 @@ def make_package(
     wishes: Wishes | None = None,
     force: bool = False,
     with_frozen: bool = False,
+    with_examples: bool = False,
 ) -> Package:
     """Write the package of the run in `source` into the new folder `output`, completely or not at all.
 
     `force` replaces a package that is there. `with_frozen` puts the weights of frozen networks into it that the run
-    itself takes by name. Raises `RunError` for a run that is not complete or damaged, for a folder that is taken, and
-    for a run that nobody else could load.
+    itself takes by name. `with_examples` allows the training examples that a run holds. Raises `RunError` for a run
+    that is not complete or damaged, for a folder that is taken, for a run that nobody else could load, and for one with
+    training examples that are not allowed.
     """
     wishes = wishes or Wishes()
     run, folder = Run(open_run(source)), Path(output).absolute()
@@ -56,6 +59,8 @@ def make_package(
     facts = run.facts()
     _check_ready(run, facts)
     _check_free(folder, run.folder, force)
+    examples = examples_of(run)
+    check_examples(run, examples, with_examples)
     with explained(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     made = Package(folder)
@@ -64,10 +69,11 @@ def make_package(
         inside.mkdir()
         _fill(made, run, recipe, facts, inside, with_frozen, wishes)
         scores = list(scores_of(run.folder))
-        text = card(folder.name, recipe, read_json(inside / RUN_JSON), run.labels(), scores, wishes)
+        text = card(folder.name, recipe, read_json(inside / RUN_JSON), run.labels(), scores, wishes, examples)
         (inside / CARD).write_text(text, encoding="utf-8")
         check_no_paths(inside, run.folder)
         _replace(folder, inside, temporary / "old")
+    made.notes += [f"the package {examples}"] if examples else []
     made.notes += [f"no intervals for the scores of {s.split}: {s.without}" for s in scores if s.without]
     return made
 

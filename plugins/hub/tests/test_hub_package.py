@@ -17,6 +17,7 @@ import mmkit
 from mmkit import Entity, Image
 from mmkit.cli import main
 from mmkit.data.kb_jsonl import KbJsonlReader
+from mmkit.files import write_json
 from mmkit.runs.folder import Run
 from mmkit_hub.card import Wishes
 from mmkit_hub.cleaning import cleaned
@@ -175,6 +176,28 @@ def test_other_files_of_an_encoder_are_left_out_and_told(tagger, tmp_path):
     assert done.exit_code == 0, done.output
     assert "left out: encoders/text/model.py" in done.output and "encoders/text/weights.bin" in done.output
     assert not list((tmp_path / "out").rglob("*.py")) and not list((tmp_path / "out").rglob("*.bin"))
+
+
+@pytest.mark.parametrize("where", ["labels.json", "encoders/text/labels.json"])
+def test_training_examples_are_included_only_on_demand(tagger, tmp_path, where):
+    run = Run(shutil.copytree(tagger, tmp_path / "run"))
+    photo = "data:image/jpeg;base64,c2VjcmV0"
+    shots = [{"text": "a secret post", "pictures": [photo, photo]}, {"text": "another", "pictures": []}]
+    write_json(run.folder / where, {**run.labels(), "shots": shots})
+    write_json(run.json_file, {**run.facts(), **run.checksums()})
+    done = command("package", run.folder, tmp_path / "out")
+    assert done.exit_code == 2 and "hub.examples" in done.output and "--with-examples" in done.output
+    assert not (tmp_path / "out").exists()
+    done = command("package", run.folder, tmp_path / "out", "--with-examples")
+    assert done.exit_code == 0, done.output
+    assert "the package holds 2 training examples with 2 photos" in done.output
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "**The package holds 2 training examples with 2 photos.**" in card
+    assert "secret" not in card and "c2VjcmV0" not in card and "shots" not in card
+
+
+def test_a_run_without_training_examples_says_nothing_of_them(packaged):
+    assert "training example" not in (packaged / "README.md").read_text(encoding="utf-8")
 
 
 # Runs that need more than their own files

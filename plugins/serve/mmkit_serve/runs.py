@@ -12,6 +12,7 @@ from typing import Any
 
 import mmkit
 from mmkit.data.types import Entity, Example, Image
+from mmkit.decoders.base import label_lists
 from mmkit.errors import MMKitError
 from mmkit.runs.folder import Run
 from mmkit.runs.opening import address_of, open_run
@@ -75,7 +76,7 @@ class ServedRun:
             "task": task["name"],
             "inputs": [{k: v for k, v in i.items() if k != "option"} for i in task["inputs"]],
             "answer": task["answer"],
-            "labels": self.predictor.model.labels,
+            "labels": label_lists(self.predictor.model.labels),
             "encoders": {name: part.get("@encoders") for name, part in encoders.items()},
             "entities": len(self.predictor.model.entities) if self.links else 0,
             "scores": self.predictor.figures,

@@ -29,6 +29,10 @@ class Aligner:
         self._named: Counter[str] = Counter()
         self._taken: set[int] = set()
 
+    def skip(self, words: str) -> None:
+        """Count an occurrence of words as named; they are dropped for another reason, and so overlap nothing."""
+        self._named[squashed(words)] += 1
+
     def find(self, words: str) -> tuple[int, int] | None:
         """The tokens [start, end) of the words' next occurrence; None, and counted, if there is none."""
         bare = squashed(words)

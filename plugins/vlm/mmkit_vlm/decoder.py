@@ -19,6 +19,7 @@ from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder
 from mmkit.errors import DataError, PartError
+from mmkit.terminal import echo
 from mmkit.terminal.notes import capped
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat, Message
@@ -132,6 +133,11 @@ class ChatDecoder(Decoder):
             )
         order = chosen(units, len(units), self.shots.seed, self.labels_of)
         shown = list(islice((shot for x in order if (shot := self.shot(x))), self.shots.kept))
+        if broken := sum(shot.unreadable for shot in shown):
+            echo(
+                f"warning: {broken:,} pictures of the {len(shown):,} examples to show cannot be read",
+                err=True,
+            )
         return {**self.labels, "shots": [shot.to_json() for shot in shown]}
 
     def shot(self, example: Example) -> Shot | None:
@@ -140,8 +146,8 @@ class ChatDecoder(Decoder):
         if right is None:
             return None
         question = self.task.question(example)
-        pictures, _ = self._pictures(question)
-        return Shot(example.text, self.asked(question), json.dumps(right, ensure_ascii=False), pictures)
+        answer = json.dumps(right, ensure_ascii=False)
+        return Shot(example.text, self.asked(question), answer, *self._pictures(question))
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         self.labels = {name: list(found) for name, found in labels.items() if name != "shots"}

@@ -60,7 +60,8 @@ class Entities(ChatDecoder):
         aligner, found = Aligner(example, dropped), []
         for words, given in items(value, "entities", ("text", "type"), dropped):
             label = label_of(given, self.labels["types"], dropped)
-            place = None if label is None else aligner.find(words)
-            if label is not None and place is not None:
+            if label is None:
+                aligner.skip(words)
+            elif place := aligner.find(words):
                 found.append((words, Span(*place, label)))
         return sorted(found, key=lambda each: each[1])

@@ -77,7 +77,7 @@ class Links(ChatDecoder):
             return None
         mention = example.mention.text if example.mention is not None else ""
         asked = json.dumps([mention, self._shown(example)], ensure_ascii=False)
-        return Shot(example.text, asked, json.dumps(right), self._pictures(example)[0])
+        return Shot(example.text, asked, json.dumps(right), *self._pictures(example))
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         super().build(dims, labels, entities)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmkit.errors import PartError
 from mmkit_chat.model import ChatModel
 from mmkit_chat.stored import Asks
 from mmkit_vlm.stand_in import StandIn
+
+LEAST_BYTES = 1000
+"""Fewer bytes hold no JPEG: its header alone has some 600."""
 
 
 @dataclass
@@ -41,6 +45,12 @@ class ChatSettings:
 
     def made(self, part: str) -> Asks:
         """The model. Raises `PartError` for settings that cannot work."""
+        for name, least in (("pictures", 0), ("picture_side", 1), ("picture_bytes", LEAST_BYTES)):
+            number = getattr(self, name)
+            if number < least:
+                raise PartError(
+                    f"chat.{name} must be at least {least:,}, not {number:,}", where=part, code="part.setting"
+                )
         if self.backend == "stand_in":
             return StandIn()
         return ChatModel(

@@ -29,6 +29,8 @@ class Shot:
     question: str
     answer: str
     pictures: tuple[str, ...] = ()
+    unreadable: int = 0
+    """The number of its pictures that cannot be read and are not shown."""
 
     def messages(self) -> tuple[Message, Message]:
         """What is said."""
@@ -49,7 +51,7 @@ class Shot:
                 hint="do not use this run: somebody has changed it",
                 code="vlm.shot-picture",
             )
-        return cls(value["text"], value["question"], value["answer"], pictures)
+        return cls(value["text"], value["question"], value["answer"], pictures, value.get("unreadable", 0))
 
 
 def chosen(

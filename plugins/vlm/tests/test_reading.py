@@ -62,6 +62,14 @@ def test_entities_are_aligned_and_the_rest_counted() -> None:
     assert found.notes[NOTE]["cost"] == 2.0, "a million tokens asked at 1, a quarter of a million at 4"
 
 
+def test_an_unknown_label_uses_up_its_occurrence() -> None:
+    twice = Example.from_tokens("1", ["Jordan", "met", "Jordan"], spans=(Span(2, 3, "PER"),))
+    found = predicted(Entities, named(("Jordan", "ANIMAL"), ("Jordan", "PER")), twice)
+    assert found.spans == (Span(2, 3, "PER"),) and dropped(found) == {LABEL: 1}
+    within = predicted(Entities, named(("Jordan met", "ANIMAL"), ("Jordan", "PER")), twice)
+    assert within.spans == (Span(0, 1, "PER"),), "what is dropped overlaps nothing"
+
+
 @pytest.mark.parametrize(
     "wrapped",
     [

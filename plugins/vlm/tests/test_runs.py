@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 
+import mmkit
 from hostile_server import HostileServer, without_end
-from mmkit.data.types import Example, Image, Span
+from mmkit.data.types import Entity, Example, Image, Mention, Span
 from mmkit.inference.evaluate import evaluate
 from mmkit.loading.sample import sampled
 from mmkit.recipe import Recipe, load_recipe
@@ -22,6 +26,8 @@ from mmkit.training.train import train
 from mmkit_chat import client
 from mmkit_vlm.account import NOTE
 from mmkit_vlm.entities import Entities
+from mmkit_vlm.links import Links
+from mmkit_vlm.pictures import data_uri
 from mmkit_vlm.settings import ChatSettings, ShotSettings
 from raising import raises
 from recording import say
@@ -60,6 +66,9 @@ def test_a_run_asks_once_and_is_like_any_other(talking: Any, tmp_path: Path) -> 
     again, _ = evaluate(tmp_path / "run", device="cpu")
     assert again == figures["test"]
     assert len(talking.bodies) == asked, "stored answers need no server"
+
+    told = repr(mmkit.load(tmp_path / "run", "cpu"))
+    assert "4 types: LOC, MISC, ORG, PER" in told and "shots" not in told and "base64" not in told
 
     account = json.loads((tmp_path / "run/vlm/test.json").read_text(encoding="utf-8"))
     assert account["examples"] == account["usable"] == account["counted"] > 10
@@ -176,6 +185,41 @@ def test_no_picture_is_sent_that_cannot_be_read(talking: Any, tmp_path: Path) ->
     (found,) = decoded(decoder(talking), Example.from_tokens("1", ["Jordan"], images=images))
     assert isinstance(talking.bodies[0]["messages"][0]["content"], str)
     assert found.notes[NOTE]["pictures_unreadable"] == 1
+
+
+def test_pictures_of_shots_that_cannot_be_read_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "whole.png")
+    images = tuple(Image(str(tmp_path / name)) for name in ("broken.jpg", "whole.png"))
+    shown = replace(question(), images=images, mention=Mention("Jordan"), candidates=("Q1",), entity="Q1")
+    for kind in (Entities, Links):
+        made = kind(ChatSettings(model="m", pictures=2), ShotSettings(number=1))
+        labels = made.fit([shown])
+        assert "1 pictures of the 1 examples to show cannot be read" in capsys.readouterr().err
+        made.build({"query": 1}, labels, [Entity("Q1", "Jordan")])
+        (shot,) = made.examples
+        assert (len(shot.pictures), shot.unreadable) == (1, 1)
+
+
+def test_no_comment_of_a_photo_is_sent(tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif[0x010E] = "secret place"
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "1.jpg", comment=b"secret name", exif=exif)
+    uri = data_uri(Image(str(tmp_path / "1.jpg")), 8, 10_000)
+    sent = base64.b64decode(uri.partition(",")[2])
+    assert sent.startswith(b"\xff\xd8") and b"secret" not in sent
+
+
+@pytest.mark.parametrize(
+    "setting", [{"pictures": -1}, {"picture_side": 0}, {"picture_side": -5}, {"picture_bytes": 0}]
+)
+def test_pictures_that_cannot_be_are_refused(setting: dict[str, int]) -> None:
+    ((name, number),) = setting.items()
+    for backend in ("server", "stand_in"):
+        with raises("part.setting", match=rf"chat\.{name} must be at least [\d,]+, not {number}"):
+            Entities(ChatSettings(model="m", backend=backend, **setting))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("number", [-1, 201])
