@@ -200,6 +200,9 @@ def test_a_plugin_works_alone(plugin, tmp_path):
         card = (tmp_path / "packaged/README.md").read_text(encoding="utf-8")
         assert "library_name: mmkit" in card and str(tmp_path) not in card
         return
+    if plugin == "ray":  # that it works is tested on a cluster
+        assert all("--ray" in run(command, "--help") for command in ("predict", "annotate"))
+        return
     if recipe is None:
         (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Jordan", "text": "A river ."}')
         run("retrieval", "build-index", "corpus.jsonl", "index", "--no-images", "--quiet")
