@@ -70,7 +70,7 @@ def blocks_of(entities: EntityFeatures, queries: int, device: torch.device) -> I
 
 
 def _sent(part: Tensor, device: torch.device) -> Tensor:
-    """The part on `device`; it is copied to a GPU while that still computes with the one before."""
+    """The part on `device`. The host does not wait until it is there: a GPU copies it after what it computes now."""
     if device.type == "cuda" and part.device.type == "cpu":
         part = part.pin_memory()
     return part.to(device, non_blocking=True)

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmkit.encoders.entity_features import StoredEntities
+from mmkit.errors import DataError
 
 DEVICES = frozenset({"cuda"})
 """Kinds of devices with memory of their own. On a CPU all processes map the same files."""
@@ -29,6 +30,7 @@ class SharedEntities:
 
         None if they do, if the part of a process does not fit either, if there is one process only, or if the device
         has no memory of its own. Every process must call it: GPUs may have different memory, and all decide the same.
+        Raises `DataError` in all of them if features are not finite.
         """
         if not (dist.is_available() and dist.is_initialized()) or device.type not in DEVICES:
             return None
@@ -44,6 +46,7 @@ class SharedEntities:
         first, last = rank * size, min(len(features), (rank + 1) * size)
         part = StoredEntities(list(_rows(features, first, last)))
         part.place(device, float("inf"))
+        _check_finite(part, device)
         return cls(features, part, first)
 
     def __len__(self) -> int:
@@ -58,6 +61,23 @@ class SharedEntities:
 
     def gather(self, rows: Tensor) -> Tensor:
         return self.features.gather(rows)
+
+
+def _check_finite(part: StoredEntities, device: torch.device) -> None:
+    """One process alone must not raise: the others would wait for it in the next search."""
+    error: DataError | None = None
+    try:
+        part.norms()
+    except DataError as found:
+        error = found
+    broken = torch.tensor([error is not None], dtype=torch.uint8, device=device)
+    dist.all_reduce(broken, dist.ReduceOp.MAX)
+    if broken.item():
+        raise error or DataError(
+            "features of entities of another process are not finite",
+            hint="check the encoder's features of these texts or images",
+            code="features.not-finite",
+        )
 
 
 def _rows(features: StoredEntities, first: int, last: int) -> Iterator[Tensor]:

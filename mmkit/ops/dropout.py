@@ -38,4 +38,4 @@ def with_fast_dropout(network: nn.Module) -> None:
     for module in network.modules():
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
+                setattr(module, name, Dropout(child.p).train(child.training))

@@ -50,6 +50,7 @@ from mmkit.decoders.search_shares import search_together
 from mmkit.encoders import entity_shares
 from mmkit.encoders.entity_features import StoredEntities
 from mmkit.encoders.entity_shares import SharedEntities
+from mmkit.errors import DataError
 from test_search_shares import CASES, given
 
 dist.init_process_group("gloo")
@@ -64,6 +65,13 @@ for case, wanted in CASES.items():
     assert SharedEntities.of(stored, cpu, 100 if rank else 1e9) is None  # it does not fit for one of them
     assert SharedEntities.of(stored, cpu, 1e9) is None  # everything fits everywhere
     assert SharedEntities.of(stored, cpu, stored.nbytes * 0.51 if rank else 1e9) is not None  # all decide the same
+    damaged = features.clone()
+    damaged[-1] = torch.nan  # in the last process's part: all must raise
+    try:
+        SharedEntities.of(StoredEntities([damaged]), cpu, stored.nbytes * 0.51)
+        raise AssertionError("features that are not finite")
+    except DataError:
+        pass
     shared = SharedEntities.of(stored, cpu, stored.nbytes * 0.51)
     assert len(shared) == len(features) and len(shared.part) < len(features)
     entity_shares.DEVICES = {"cuda"}

@@ -15,6 +15,7 @@ from anyio.from_thread import start_blocking_portal
 from mmkit.access.network import check_network
 from mmkit.annotators.base import Failed
 from mmkit.errors import MMKitError
+from mmkit.terminal import echo
 from mmkit_chat.answers import Answer
 from mmkit_chat.client import BoundedClient, MalformedError, Pace
 from mmkit_chat.endpoint import KEY, URL, Endpoint
@@ -160,7 +161,9 @@ class ChatServer:
         answer = await self._asked(client, chat, chat.response_format())
         if isinstance(answer, RefusedPrompt):
             answer = await self._asked(client, chat, {})
-            self.takes_no_schema |= isinstance(answer, Answer)
+            if isinstance(answer, Answer) and not self.takes_no_schema:
+                self.takes_no_schema = True
+                echo(f"note: {self.endpoint.url} refuses JSON schemas, and is asked without them", err=True)
         return answer
 
     async def _asked(

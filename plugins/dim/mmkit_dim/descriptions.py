@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from mmkit.annotators.base import Annotator, Failed
+from mmkit.annotators.base import Failed
 from mmkit.data.types import Entity, Example
 from mmkit.errors import PartError
+from mmkit_chat.annotator import ChatAnnotator, prompt_key, said
 from mmkit_chat.model import Backend, ChatModel, plain
-
-if TYPE_CHECKING:
-    from mmkit_chat.answers import Answer
 
 PROMPT = "Give a comprehensive introduction of {name}, in one paragraph of plain text."
 """The paper asks for "a comprehensive introduction of NAME". The rest asks for a form that suits CLIP."""
@@ -25,7 +20,7 @@ PROMPT = "Give a comprehensive introduction of {name}, in one paragraph of plain
 _FIELDS = {"name", "description"}
 
 
-class EntityDescriptions(Annotator):
+class EntityDescriptions(ChatAnnotator):
     """Asks a language model to introduce each entity, and uses the answer as its description.
 
     DIM (Song et al., PRCV 2024) calls these dynamic entities. The model runs on a server with the OpenAI-compatible
@@ -60,6 +55,7 @@ class EntityDescriptions(Annotator):
     """
 
     over: ClassVar[Literal["examples", "entities"]] = "entities"
+    part = "dim.entity_descriptions.v1"
 
     def __init__(
         self,
@@ -79,7 +75,7 @@ class EntityDescriptions(Annotator):
         retries: int = 5,
         timeout: float = 60.0,
     ) -> None:
-        self.chat = ChatModel(
+        chat = ChatModel(
             model,
             backend,
             revision=revision,
@@ -92,10 +88,10 @@ class EntityDescriptions(Annotator):
             requests_per_minute=requests_per_minute,
             retries=retries,
             timeout=timeout,
-            part="dim.entity_descriptions.v1",
+            part=self.part,
         )
+        super().__init__(chat)
         self.prompt, self.overwrite, self.keep_going = prompt, overwrite, keep_going
-        self.batch_size = self.chat.batch_size
         _check_prompt(prompt)
 
     @classmethod
@@ -109,35 +105,20 @@ class EntityDescriptions(Annotator):
         local = {"backend": "local", "model": str(folder), "revision": None, "temperature": 0.0}
         return {**local, "chat_template_kwargs": None, "max_tokens": 32}
 
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        settings = {"part": "dim.entity_descriptions.v1", "prompt": self.prompt, **self.chat.identity()}
-        return json.dumps(settings, sort_keys=True)
+    def asking(self) -> dict[str, Any]:
+        return {"prompt": self.prompt}
 
     def key(self, x: Entity) -> str:
         """A hash of the question; "" for an entity that keeps its description."""
         if x.description.strip() and not self.overwrite:
             return ""
-        return hashlib.sha256(self._asked(x).encode()).hexdigest()
-
-    def check_there(self) -> None:
-        self.chat.check_there()
-
-    def check_computable(self) -> None:
-        """Raises `MMKitError` for a server that is not named or needs a key, and a model that nobody names."""
-        self.chat.check_computable()
-
-    def prepare(self, device: str) -> None:
-        self.chat.prepare(device)
+        return prompt_key(self._asked(x))
 
     def annotate(self, batch: Sequence[Entity]) -> list[str | Failed]:
         """The description of each entity, or why there is none."""
         prompts = [self._asked(x) for x in batch]
         answers = iter(self.chat.ask([prompt for prompt in prompts if prompt]))
-        return [_described(next(answers)) if prompt else Failed("it has no name") for prompt in prompts]
+        return [said(next(answers)) if prompt else Failed("it has no name") for prompt in prompts]
 
     def apply(self, x: Entity, result: str) -> Entity:
         """`x` with the answer as its description."""
@@ -161,11 +142,3 @@ def _check_prompt(prompt: str) -> None:
             hint="for a brace in the text, write it twice",
             code="dim.prompt",
         )
-
-
-def _described(answer: Answer | Failed) -> str | Failed:
-    if isinstance(answer, Failed):
-        return answer
-    return answer.whole_sentences() or Failed(
-        "the answer has no text within max_tokens (perhaps only reasoning)"
-    )

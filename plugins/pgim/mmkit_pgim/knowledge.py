@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkit.annotators.base import Annotator, Failed
+from mmkit.annotators.base import Failed
 from mmkit.data.types import Example
+from mmkit_chat.annotator import ChatAnnotator, prompt_key, said
 from mmkit_chat.model import Backend, ChatModel, plain
 from mmkit_pgim.notes import CAPTION, EXAMPLES, KNOWLEDGE
 from mmkit_pgim.prompt import VERSION, prompt_hash, prompt_of
 
 if TYPE_CHECKING:
     from mmkit_chat.answers import Answer
-
-PART = "pgim.knowledge.v1"
 
 _REFUSAL = re.compile(
     r"\A\W*(i['’]?m (very )?sorry|i am sorry|sorry\b|i apologi[sz]e|my apologies|as an? (ai|artificial|large language|"
@@ -30,7 +26,7 @@ _REFUSAL = re.compile(
 """How an answer begins that gives none."""
 
 
-class Knowledge(Annotator):
+class Knowledge(ChatAnnotator):
     """Asks a chat model which entities a post has, of what kinds and why (PGIM; Li et al., EMNLP Findings 2023).
 
     The answer is the note `pgim.knowledge`, for `context = "pgim.knowledge"` of `more.crf_tagger.v1`. The prompt has
@@ -65,6 +61,8 @@ class Knowledge(Annotator):
         timeout: seconds to wait for a complete answer.
     """
 
+    part = "pgim.knowledge.v1"
+
     def __init__(
         self,
         model: str | None = None,
@@ -82,7 +80,7 @@ class Knowledge(Annotator):
         retries: int = 5,
         timeout: float = 60.0,
     ) -> None:
-        self.chat = ChatModel(
+        chat = ChatModel(
             model,
             backend,
             revision=revision,
@@ -95,9 +93,10 @@ class Knowledge(Annotator):
             requests_per_minute=requests_per_minute,
             retries=retries,
             timeout=timeout,
-            part=PART,
+            part=self.part,
         )
-        self.glue, self.keep_going, self.batch_size = glue, keep_going, self.chat.batch_size
+        super().__init__(chat)
+        self.glue, self.keep_going = glue, keep_going
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
@@ -106,32 +105,17 @@ class Knowledge(Annotator):
 
         return save_chat_model(folder, seed, examples)
 
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        settings = {"part": PART, "prompt": [VERSION, prompt_hash()], **self.chat.identity()}
-        return json.dumps(settings, sort_keys=True)
+    def asking(self) -> dict[str, Any]:
+        return {"prompt": [VERSION, prompt_hash()]}
 
     def key(self, x: Example) -> str:
         """A hash of the whole prompt; "" for a post without words."""
-        return hashlib.sha256(self.asked(x).encode()).hexdigest() if x.text.strip() else ""
+        return prompt_key(self.asked(x)) if x.text.strip() else ""
 
     def asked(self, x: Example) -> str:
         """The prompt for a post."""
         examples = [{k: plain(v) for k, v in post.items()} for post in x.notes.get(EXAMPLES, ())]
         return prompt_of(plain(x.text), plain(x.notes.get(CAPTION, "")), examples)
-
-    def check_there(self) -> None:
-        self.chat.check_there()
-
-    def check_computable(self) -> None:
-        """Raises `MMKitError` for a server that is not named or needs a key, and a model that nobody names."""
-        self.chat.check_computable()
-
-    def prepare(self, device: str) -> None:
-        self.chat.prepare(device)
 
     def annotate(self, batch: Sequence[Example]) -> list[str | Failed]:
         """The answer about each post, with its line breaks, or why there is none."""
@@ -147,11 +131,9 @@ class Knowledge(Annotator):
 
 def answer_of(answer: Answer | Failed, x: Example) -> str | Failed:
     """The text of an answer about a post, or why it is none."""
-    if isinstance(answer, Failed):
-        return answer
-    text = answer.whole_sentences()
-    if not text:
-        return Failed("the answer has no text within max_tokens (perhaps only reasoning)")
+    text = said(answer)
+    if isinstance(text, Failed):
+        return text
     if _REFUSAL.search(text):
         return Failed(f"the model refuses: {plain(text)[:80]!r}")
     copied = [post["id"] for post in x.notes.get(EXAMPLES, ()) if plain(post["answer"]) == plain(text)]

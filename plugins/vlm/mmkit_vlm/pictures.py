@@ -26,7 +26,7 @@ def data_uri(image: Image, most_side: int, most_bytes: int) -> str:
     return _made(content_key(image), image, most_side, most_bytes)
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=100)
 def _made(_content: str, image: Image, most_side: int, most_bytes: int) -> str:
     picture = open_image(image)
     side = most_side

@@ -1,0 +1,58 @@
+"""`ChatAnnotator`: the base of annotators that ask a chat model about each record and keep the text of its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, ClassVar
+
+from mmkit.annotators.base import Annotator, Failed
+from mmkit_chat.answers import Answer
+from mmkit_chat.model import ChatModel
+
+
+class ChatAnnotator(Annotator):
+    """Checks and prepares `chat`, and makes fingerprint and keys. Subclasses say what is asked and what is kept."""
+
+    part: ClassVar[str]
+    """Its registered name."""
+
+    def __init__(self, chat: ChatModel) -> None:
+        super().__init__()
+        self.chat, self.batch_size = chat, chat.batch_size
+
+    def asking(self) -> dict[str, Any]:
+        """What answers depend on besides the model and the words of a prompt, as JSON."""
+        return {}
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return json.dumps({"part": self.part, **self.asking(), **self.chat.identity()}, sort_keys=True)
+
+    def check_there(self) -> None:
+        self.chat.check_there()
+
+    def check_computable(self) -> None:
+        """Raises `MMKitError` for a server that is not named or needs a key, and a model that nobody names."""
+        self.chat.check_computable()
+
+    def prepare(self, device: str) -> None:
+        self.chat.prepare(device)
+
+
+def prompt_key(prompt: str) -> str:
+    """The key under which the answer to a prompt is stored."""
+    return hashlib.sha256(prompt.encode()).hexdigest()
+
+
+def said(answer: Answer | Failed) -> str | Failed:
+    """The text of an answer up to its last whole sentence, or why there is none."""
+    if isinstance(answer, Failed):
+        return answer
+    return answer.whole_sentences() or Failed(
+        "the answer has no text within max_tokens (perhaps only reasoning)"
+    )
