@@ -31,6 +31,6 @@ def damaged(where: object, why: str) -> RunError:
     return RunError(
         f"this file cannot be used: {why}",
         where=where,
-        hint="put the file back, or name another --output",
+        hint="put the file back, or search again with another --output",
         code="search.damaged",
     )
