@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, patch_environment
 
 from mmkit.errors import MMKitError, RecipeError
+from mmkit.inference.joining import join_processes
 from mmkit.ops.precision import Precision
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def make_accelerator(device: str) -> Accelerator:
     Raises `MMKitError` if the device is not there, or if this process has used accelerate on another one.
     """
     wanted = pick_device(device)
+    join_processes(wanted)
     indexed = {"accelerate_torch_device": device} if ":" in device else {}
     try:
         with patch_environment(**indexed):
