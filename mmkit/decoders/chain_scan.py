@@ -106,15 +106,22 @@ def best_path(chain: Chain) -> tuple[Tensor, Tensor]:
     # Each position's best tag given its neighbour nearer to the middle; sides are numbered from the middle outwards.
     outer = torch.stack([left[:, :-1].flip(1), right[:, 1:]], 1)  # [B, 2, T/2 - 1, K]
     inwards = torch.stack([pairwise.t(), pairwise]).unsqueeze(1)  # [2, 1, K, K], to the inner tag's row
-    came = (outer.unsqueeze(3) + inwards).argmax(4)  # [B, 2, T/2 - 1, inner tag]
-    # Chains of such choices: after the pass of width w each one leads over 2 w positions.
+    came = _joined([_narrow((outer.unsqueeze(3) + part).argmax(4), K) for part in _rows(inwards, outer)], -1)
+    # `came` is [B, 2, T/2 - 1, inner tag]. Chains of such choices: after the pass of width w each one leads over 2 w
+    # positions. Only indices that are used at once are int64, which `gather` asks for.
     width = 1
     while width < half - 1:
-        came = torch.cat([came[:, :, :width], came[:, :, width:].gather(3, came[:, :, :-width])], 2)
+        came = torch.cat([came[:, :, :width], came[:, :, width:].gather(3, came[:, :, :-width].long())], 2)
         width *= 2
     chosen = came.gather(3, middle_tags[:, :, None, None].expand(-1, -1, half - 1, 1)).squeeze(3)
-    sides = torch.cat([middle_tags.unsqueeze(2), chosen], 2)
+    sides = torch.cat([middle_tags.unsqueeze(2), chosen.long()], 2)
     return torch.cat([sides[:, 0].flip(1), sides[:, 1]], 1), score
+
+
+def _narrow(tags: Tensor, number: int) -> Tensor:
+    """Tags below `number` in the smallest type of whole numbers that holds them."""
+    types = (torch.uint8, torch.int16, torch.int32)
+    return tags.to(next(dtype for dtype in types if number - 1 <= torch.iinfo(dtype).max))
 
 
 def _levels(matrices: Tensor, product: Product) -> list[Tensor]:
@@ -170,5 +177,5 @@ class _LogProduct(torch.autograd.Function):
         return _joined(at_left), sum(at_right[1:], at_right[0])
 
 
-def _joined(rows: list[Tensor]) -> Tensor:
-    return rows[0] if len(rows) == 1 else torch.cat(rows, -2)
+def _joined(rows: list[Tensor], dim: int = -2) -> Tensor:
+    return rows[0] if len(rows) == 1 else torch.cat(rows, dim)

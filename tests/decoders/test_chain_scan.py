@@ -156,6 +156,36 @@ def test_sums_in_parts_are_the_same(monkeypatch):
     assert all(cells <= max(200, one_row) for cells, one_row in largest)
 
 
+@pytest.mark.parametrize("tags", [1, 255, 256, 300])
+@pytest.mark.parametrize("cells", [chain_scan.CELLS, 5000])
+def test_the_best_tags_are_those_of_the_steps_for_any_number_of_tags(tags, cells, monkeypatch):
+    """With PAD, 255 tags are the last ones whose numbers fit into a byte."""
+    monkeypatch.setattr(chain_scan, "CELLS", cells)
+    steps, tree = both_ways(tags, seed=9)
+    emissions, _, mask = inputs([9, 8, 1], tags, seed=10)
+    emissions[:, 3, -1] += 100  # the last tag is among the best
+    expected, score = steps.viterbi(emissions, mask)
+    found, same_score = tree.viterbi(emissions, mask)
+    assert found.dtype == torch.int64 and torch.equal(found, expected)
+    assert (found[:2, 3] == tags - 1).all()
+    torch.testing.assert_close(same_score, score)
+
+
+def test_the_tree_of_choices_is_kept_in_bytes(monkeypatch):
+    """The largest tensor of whole numbers that lasts: one for every position and tag."""
+    _, tree = both_ways(13, seed=11)
+    emissions, _, mask = inputs([80, 41], 13, seed=12)
+    joined, kept = chain_scan._joined, []
+
+    def watched(rows, dim=-2):
+        kept.append(joined(rows, dim))
+        return kept[-1]
+
+    monkeypatch.setattr(chain_scan, "_joined", watched)
+    tree.viterbi(emissions, mask)
+    assert [choices.dtype for choices in kept if not choices.is_floating_point()] == [torch.uint8]
+
+
 @pytest.mark.parametrize(("tags", "expected"), [(13, True), (chain_scan.MOST_TAGS + 1, False)])
 def test_the_device_decides(tags, expected):
     crf = LinearChainCRF(tags)
