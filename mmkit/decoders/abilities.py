@@ -40,7 +40,11 @@ class AnswersTogether(Protocol):
         ...
 
     def collective(self) -> bool:
-        """Whether all processes must ask at the same time, because each of them holds a part of the answer."""
+        """Whether all processes must ask at the same time, because each of them holds a part of the answer.
+
+        Then `decode` and `rank` are called equally often in all of them, also with no examples. Each call must do the
+        same number of searches, whatever its examples are.
+        """
         ...
 
 

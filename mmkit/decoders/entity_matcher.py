@@ -266,8 +266,9 @@ class EntityMatcher(Decoder):
     # prediction
 
     def kept(self, states: States) -> States | None:
-        """The vectors that are compared by cosine. A subclass may decode from other states: nothing."""
-        if not isinstance(self._ranking, CosineRanking) or type(self).decode is not EntityMatcher.decode:
+        """The vectors that are compared by cosine. A subclass may decode or rank from other states: nothing."""
+        own = (type(self).decode, type(self).rank) == (EntityMatcher.decode, EntityMatcher.rank)
+        if not (own and isinstance(self._ranking, CosineRanking)):
             return None
         return States({self._vectors[0]: states[self._vectors[0]]})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmkit.batch import Features, States
 from mmkit.decoders.approximate import ApproximateIndex
 from mmkit.decoders.search import Found, rank_among, search
-from mmkit.decoders.search_shares import search_together
+from mmkit.decoders.search_shares import search_shared
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
@@ -109,7 +109,7 @@ class CosineRanking:
 
     def _exactly(self, states: States, count: int, gold: Tensor | None = None) -> Found:
         if isinstance(self.features, SharedEntities):
-            return search_together(self._query(states), self.features, count, gold)
+            return search_shared(self._query(states), self.features, count, gold)
         return search(self._query(states), self.features, count, gold)
 
     @property

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from mmkit.decoders.cosines import Wanted, best_first, check_finite, cosine
-from mmkit.decoders.search import Found, nearest
+from mmkit.decoders.search import Found, nearest, search
 from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.ops.precision import full_float32
+
+_asking = ContextVar("mmkit_all_processes_ask", default=False)
+
+
+@contextlib.contextmanager
+def all_ask() -> Iterator[None]:
+    """Within it, all processes ask for the same number of searches (`AnswersTogether.collective`)."""
+    token = _asking.set(True)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
+def search_shared(query: Tensor, entities: SharedEntities, k: int, gold: Tensor | None = None) -> Found:
+    """`search_together` where all processes ask (`all_ask`), and a search in the files elsewhere: the same, but slower.
+
+    A decoder that answers each batch by itself searches as often as its process has batches. If it asked the others, it
+    would wait for ever for one that has no batch left.
+    """
+    return (search_together if _asking.get() else search)(query, entities, k, gold)
 
 
 @torch.no_grad()

@@ -18,7 +18,8 @@ DEVICES = frozenset({"cuda"})
 class SharedEntities:
     """Features of all entities, of which `part`, the rows from `first` on, are on this process's device.
 
-    A search asks all processes at once (`mmkit.decoders.search_shares`). Everything else reads the files.
+    A search asks all processes at once where all take part (`mmkit.decoders.search_shares`). Everything else reads the
+    files.
     """
 
     def __init__(self, features: StoredEntities, part: StoredEntities, first: int) -> None:

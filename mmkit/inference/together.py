@@ -12,6 +12,7 @@ import torch.distributed as dist
 from mmkit.batch import Batch, Features, States
 from mmkit.data.types import GoldRank, Prediction
 from mmkit.decoders.abilities import AnswersTogether
+from mmkit.decoders.search_shares import all_ask
 from mmkit.model import Item, Model
 
 MOST = 4096
@@ -86,7 +87,8 @@ class Answering:
         answers: list[Answer] = []
         for first in range(0, most, MOST):
             some = {name: tensor[first : first + MOST] for name, tensor in tensors.items()}
-            answers += self._answered(States(some), None, chosen[first : first + MOST])
+            with all_ask():
+                answers += self._answered(States(some), None, chosen[first : first + MOST])
         return answers
 
     def _answered(self, states: States, batch: Batch | None, chosen: Sequence[int]) -> list[Answer]:

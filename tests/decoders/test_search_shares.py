@@ -46,7 +46,7 @@ import torch
 import torch.distributed as dist
 
 sys.path.insert(0, sys.argv[1])
-from mmkit.decoders.search_shares import search_together
+from mmkit.decoders.search_shares import all_ask, search_shared, search_together
 from mmkit.encoders import entity_shares
 from mmkit.encoders.entity_features import StoredEntities
 from mmkit.encoders.entity_shares import SharedEntities
@@ -82,6 +82,13 @@ for case, wanted in CASES.items():
         found[case, waiting] = tuple(here)
     alone = search_together(query[own], shared, wanted[rank][1])
     assert torch.equal(alone.rows, here.rows) and not alone.rank.any()
+    with all_ask():
+        asked = search_shared(query[own], shared, wanted[rank][1], gold[own])
+    assert torch.equal(asked.rows, here.rows) and torch.equal(asked.rank, here.rank)
+    whole = SharedEntities(StoredEntities([features]), shared.part, shared.first)
+    for _ in range(1 + rank):  # not equally often: the processes do not wait for each other
+        read = search_shared(query[own], whole, wanted[rank][1], gold[own])
+        assert torch.equal(read.rows, here.rows) and torch.equal(read.rank, here.rank)
 torch.save(found, f"{sys.argv[2]}/{rank}.pt")
 dist.barrier()
 dist.destroy_process_group()

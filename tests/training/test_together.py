@@ -9,7 +9,12 @@ import torch
 import torch.distributed as dist
 
 from mmkit.batch import States
+from mmkit.data.types import Prediction
 from mmkit.decoders import ranking
+from mmkit.decoders.base import Decoder
+from mmkit.decoders.entity_matcher import EntityMatcher
+from mmkit.encoders.entity_features import StoredEntities
+from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.inference import together
 from mmkit.inference.inference import Inference
 from mmkit.inference.prepare import prepare_model
@@ -17,6 +22,7 @@ from mmkit.loading.sample import sampled
 from mmkit.loading.splits import read_splits
 from mmkit.model import Item, Model, assemble
 from mmkit.recipe import load_recipe
+from mmkit.tasks import LinkTask
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +79,88 @@ def test_answers_are_those_of_each_batch_alone(prepared, monkeypatch):
     assert {len(p.links) > 0 for p in predicted} == {True}
 
 
-def test_a_subclass_that_decodes_otherwise_gets_its_own_states(prepared):
-    model, _ = prepared
-    decoder = model.decoder
+class OtherLinks(EntityMatcher):
+    """A subclass may compute links from states that only the own batch has."""
 
-    class Other(type(decoder)):
-        def decode(self, states, batch):
-            return super().decode(states, batch)
+    def decode(self, states, batch):
+        return super().decode(states, batch)
 
+
+class OtherRanks(EntityMatcher):
+    def rank(self, states, examples):
+        return super().rank(states, examples)
+
+
+@pytest.mark.parametrize("other", [OtherLinks, OtherRanks])
+def test_a_subclass_that_answers_otherwise_gets_its_own_states(prepared, monkeypatch, other):
+    decoder = prepared[0].decoder
     states = States({"query": torch.ones(2, 4)})
     assert decoder.kept(states).tensors.keys() == {"query"}
-    decoder.__class__ = Other
-    try:
-        assert decoder.kept(states) is None
-    finally:
-        decoder.__class__ = Other.__base__
+    monkeypatch.setattr(decoder, "__class__", other)
+    assert decoder.kept(states) is None
+
+
+class ThirdParty(Decoder):
+    """A linker that knows nothing of answers together, and ranks with mmkit's own search."""
+
+    task = LinkTask()
+
+    def __init__(self, matcher: EntityMatcher) -> None:
+        super().__init__()
+        self.base, self.ranking = matcher.base, matcher._ranks_by
+
+    def fit(self, examples):
+        return {}
+
+    def build(self, dims, labels, entities=()): ...
+
+    def targets(self, examples, inputs):
+        return {}
+
+    def loss(self, states, targets):
+        return {}
+
+    def decode(self, states, batch):
+        rows = self.ranking.best(states, 3)[1]
+        found = zip(batch.examples, rows.tolist(), strict=True)
+        return [Prediction(x.id, links=tuple(self.base.ids(best))) for x, best in found]
+
+
+@pytest.mark.parametrize("own", [ThirdParty, OtherLinks, OtherRanks])
+def test_who_does_not_answer_together_does_not_wait_for_other_processes(
+    prepared, two_processes, monkeypatch, own
+):
+    """There is no other process here: a question to it would be an error. Alone, it would never be answered."""
+    model, items = prepared
+    if own is ThirdParty:
+        monkeypatch.setattr(model, "decoder", ThirdParty(model.decoder))
+        ranking = model.decoder.ranking
+    else:
+        monkeypatch.setattr(model.decoder, "__class__", own)
+        ranking = model.decoder._ranks_by
+    expected = Inference(model, "fp32", 5).predict_and_rank(items)
+    features = ranking.features
+    part = StoredEntities([block[:9] for _, block in features.blocks()][:1])
+    shared = SharedEntities(features, part, 0)
+    monkeypatch.setattr(ranking, "features", shared)
+    if own is not ThirdParty:
+        monkeypatch.setattr(model.decoder, "linked", replace(model.decoder.linked, vectors=shared))
+        assert model.decoder.collective()
+    for processes in (1, 2):
+        found = Inference(model, "fp32", 5, rank=0, processes=processes).predict_and_rank(items)
+        assert found and all(answer in expected for answer in found)
+    assert len(found) < len(expected), "a process answers for its own batches"
+
+
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in one of two processes that train together; the other one has no batch."""
+
+    def gather(every: list[object], own: object) -> None:
+        every[0] = own
+        every[1:] = [(0, {}) if isinstance(own, tuple) else []]
+
+    monkeypatch.setattr(dist, "all_gather_object", gather)
 
 
 def test_where_all_must_ask_at_once_everybody_takes_part_in_every_round(prepared, searches, monkeypatch):
