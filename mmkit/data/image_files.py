@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import warnings
@@ -19,6 +20,10 @@ from mmkit.files import without_root
 
 MAX_PIXELS = 64_000_000
 """Images with more pixels are refused by their header, before a pixel is decoded (and takes 3 bytes)."""
+
+MAX_BYTES = 8 * MAX_PIXELS
+"""Images in memory are refused if their files have more bytes: as many as so many pixels of four channels with 16 bits
+take without compression."""
 
 MAX_RATIO = 500
 """Images whose longer side is more than this many times the shorter are refused: resizing would make them larger by
@@ -49,21 +54,47 @@ def opened(path: str) -> Iterator[Pillow.Image]:
 
     Raises `ImageError` that says what the file is where it is not an image.
     """
-    with _regular(path) as file:
-        try:
-            picture = Pillow.open(file, formats=raster_formats())
-            _check_size(picture, path)
-            _check_scans(picture, file, path)
-        except ImageError:
-            raise
-        except Pillow.DecompressionBombError:
-            raise _too_large(path) from None
-        except UnidentifiedImageError as error:
-            raise no_picture(file, path) from error
-        except Exception as error:  # a broken header makes Pillow raise almost anything
-            raise broken(path, error) from error
-        with picture:
-            yield picture
+    with _regular(path) as file, _within_bounds(file, path) as picture:
+        yield picture
+
+
+@contextlib.contextmanager
+def opened_bytes(content: bytes, name: str) -> Iterator[Pillow.Image]:
+    """The same of a file in memory, which errors call `name`."""
+    if not content:
+        raise ImageError("the image file is empty (0 bytes)", where=name, code="image.empty")
+    check_bytes(len(content), name)
+    with io.BytesIO(content) as file, _within_bounds(file, name) as picture:
+        yield picture
+
+
+def check_bytes(size: int, name: str) -> None:
+    """Raise `ImageError` if the file of an image in memory has more bytes than `MAX_BYTES`."""
+    if size > MAX_BYTES:
+        raise ImageError(
+            f"the image file has more than {MAX_BYTES // 1_000_000} MB",
+            where=name,
+            hint="scale it down, or save it as JPEG",
+            code="image.too-large",
+        )
+
+
+@contextlib.contextmanager
+def _within_bounds(file: IO[bytes], path: str) -> Iterator[Pillow.Image]:
+    try:
+        picture = Pillow.open(file, formats=raster_formats())
+        _check_size(picture, path)
+        _check_scans(picture, file, path)
+    except ImageError:
+        raise
+    except Pillow.DecompressionBombError:
+        raise _too_large(path) from None
+    except UnidentifiedImageError as error:
+        raise no_picture(file, path) from error
+    except Exception as error:  # a broken header makes Pillow raise almost anything
+        raise broken(path, error) from error
+    with picture:
+        yield picture
 
 
 @cache

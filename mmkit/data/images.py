@@ -11,12 +11,20 @@ import numpy as np
 from PIL import Image as Pillow
 
 from mmkit.data.boxes import A_BOX, is_fraction, whole_pixels
-from mmkit.data.image_files import MAX_PIXELS, broken, opened, unreadable
+from mmkit.data.image_files import MAX_PIXELS, broken, opened, opened_bytes, unreadable
 from mmkit.data.regular import open_regular
 from mmkit.data.types import Box, Image
 from mmkit.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "content_key", "open_image", "orientation", "upright_rgb", "whole_pixels"]
+__all__ = [
+    "MAX_PIXELS",
+    "content_key",
+    "open_bytes",
+    "open_image",
+    "orientation",
+    "upright_rgb",
+    "whole_pixels",
+]
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how to rotate an image."""
@@ -45,11 +53,21 @@ def open_image(image: Image) -> Pillow.Image:
     if image.path is None:
         raise ImageError("a blank image has no file to open", code="image.blank")
     with opened(image.path) as file:
-        try:
-            picture = upright_rgb(file)
-        except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
-            raise broken(image.path, error) from error
+        picture = _decoded(file, image.path)
     return picture if image.box is None else picture.crop(_clipped(image.box, picture.size, image.path))
+
+
+def open_bytes(content: bytes, name: str) -> Pillow.Image:
+    """The image of a file in memory, as `open_image` gives it and with the same limits; errors call it `name`."""
+    with opened_bytes(content, name) as file:
+        return _decoded(file, name)
+
+
+def _decoded(picture: Pillow.Image, name: str) -> Pillow.Image:
+    try:
+        return upright_rgb(picture)
+    except Exception as error:  # a broken file makes Pillow's decoders raise almost anything
+        raise broken(name, error) from error
 
 
 def upright_rgb(picture: Pillow.Image) -> Pillow.Image:

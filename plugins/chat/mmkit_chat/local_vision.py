@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,14 @@ from PIL import Image as Pillow
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from mmkit.annotators.pretrained import annotators_model
-from mmkit.errors import PartError
+from mmkit.data.image_files import check_bytes
+from mmkit.data.images import open_bytes
+from mmkit.errors import ImageError, PartError
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat, Message, Prompt
+
+NAME = "a picture of a prompt"
+HINT = "give pictures as data:image/jpeg;base64,..."
 
 
 class LocalVisionModel:
@@ -81,6 +85,18 @@ def _told(message: Message, image_token: str | None) -> dict[str, Any]:
 
 
 def opened(picture: str) -> Pillow.Image:
-    """The picture of a data URI that mmkit made."""
-    data = base64.b64decode(picture.partition(",")[2])
-    return Pillow.open(io.BytesIO(data)).convert("RGB")
+    """The picture of a data URI (`data:image/jpeg;base64,...`), with the limits of all pictures (`open_bytes`).
+
+    Raises `ImageError` for anything else.
+    """
+    start, comma, encoded = picture.partition(",")
+    if not (comma and start.startswith("data:") and start.endswith(";base64")):
+        raise ImageError("this is not a data URI of a picture", where=NAME, hint=HINT, code="image.format")
+    check_bytes(len(encoded) * 3 // 4, NAME)  # before memory is taken for them
+    try:
+        content = base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise ImageError(
+            f"the data URI is not in base64: {error}", where=NAME, hint=HINT, code="image.format"
+        ) from error
+    return open_bytes(content, NAME)
