@@ -22,6 +22,20 @@ def restarts() -> int:
     return _count("TORCHELASTIC_RESTART_COUNT")
 
 
+def agent() -> str:
+    """A name for the torchrun that started this process on its machine: the same after restarts, and no other's.
+
+    Empty without torchrun. The name is made of the folder that torchrun makes for what its processes say. Where it
+    makes none, it is made of `--rdzv-id`, which may be used again.
+    """
+    file = os.environ.get(ERROR_FILE)
+    folder = (
+        Path(file).parents[2:3] if file and file != os.devnull else ()
+    )  # <folder>/attempt_<n>/<rank>/error.json
+    name = str(folder[0]) if folder else os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16] if name else ""
+
+
 def may_restart() -> bool:
     """Whether torchrun starts all processes again if one ends: `--max-restarts`."""
     return _count("TORCHELASTIC_MAX_RESTARTS") > 0

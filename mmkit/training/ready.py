@@ -137,6 +137,7 @@ def _begin(
         **environment(session.recipe, session.device),
         "data": data,
         **start,
+        **session.launch.facts(),
     }
     if session.run.json_file.exists():
         begun = session.run.facts()
@@ -151,6 +152,8 @@ def _begin(
     if session.main:
         if session.run.json_file.exists():  # of a complete run: it has checksums, also of the recipe
             session.run.save_json({**facts, "status": "unfinished"})
+        session.launch.mark(session.run)
         session.run.save_recipe(session.recipe, model)
         session.run.save_json({**facts, "status": "unfinished"})
+        session.launch.unmark(session.run)
     return facts

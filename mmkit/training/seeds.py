@@ -17,7 +17,7 @@ from mmkit.hooks import registered
 from mmkit.inference.devices import make_accelerator
 from mmkit.recipe import Recipe, RecipeSource, load_recipe
 from mmkit.runs.folder import SEEDS_FILE, Run, default_folder
-from mmkit.terminal.elastic import restarts
+from mmkit.training.launch import Launch
 from mmkit.training.result import Result
 from mmkit.training.resume import is_finished
 from mmkit.training.train import train
@@ -115,7 +115,9 @@ def train_seeds(
     recipes = {seed: recipe.with_overrides({"recipe.seed": seed}) for seed in seeds}
     main = make_accelerator(device).is_main_process
     folder = Path(broadcast_object_list([str(output or default_folder(recipe))])[0])
-    resume = resume or (output is not None and restarts() > 0)  # torchrun has started the processes again
+    launch = Launch.of_all()
+    again = main and output is not None and launch.restarts > 0 and _began(folder, launch)
+    resume = resume or bool(broadcast_object_list([again])[0])
     if main:
         _open(folder, resume)
     results: dict[int, Result] = {}
@@ -166,6 +168,12 @@ def _open(folder: Path, resume: bool) -> None:
         )
     if not resume:
         Run(folder).create()
+
+
+def _began(folder: Path, launch: Launch) -> bool:
+    """Whether torchrun began all the runs in a folder before it started the processes again."""
+    runs = [Run(run) for run in folder.glob("seed-*")]
+    return all(map(launch.began, runs)) if runs else Run(folder).is_empty()
 
 
 def _tell(message: str, hooks: Sequence[object]) -> None:

@@ -14,6 +14,7 @@ from mmkit.config.settings import TrainingSettings
 from mmkit.errors import Interrupted, TrainingStopped
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
+from mmkit.training.launch import Launch
 from mmkit.training.stopping import StopSignal
 
 
@@ -27,6 +28,7 @@ class Session:
     plugins: PluginManager
     stop: StopSignal
     quiet: bool = False
+    launch: Launch = field(default_factory=Launch)
     started: float = field(default_factory=time.monotonic)
 
     @property

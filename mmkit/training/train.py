@@ -17,7 +17,8 @@ from mmkit.metrics.scoring import nothing_to_score
 from mmkit.recipe import RecipeSource, load_recipe
 from mmkit.runs.folder import Run, default_folder
 from mmkit.runs.weights import load_tensors, load_weights
-from mmkit.terminal.elastic import may_restart, restarts
+from mmkit.terminal.elastic import may_restart
+from mmkit.training.launch import Launch
 from mmkit.training.metrics_log import MetricsLog
 from mmkit.training.ready import Ready, make_ready
 from mmkit.training.result import Result
@@ -60,7 +61,7 @@ def train(
     run = Run(broadcast_object_list([str(output or default_folder(recipe))])[0])
     own = [*hooks, MetricsLog(), Tracking()] if accelerator.is_main_process else []
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
-        session = Session(recipe, run, accelerator, plugins, stop, quiet)
+        session = Session(recipe, run, accelerator, plugins, stop, quiet, Launch.of_all())
         restarted = _restarted(session, named=output is not None)
         if restarted and broadcast_object_list([accelerator.is_main_process and is_finished(run, recipe)])[0]:
             return Result(run.folder, run.facts(), recipe)  # a process ended after the last update
@@ -75,12 +76,13 @@ def train(
 
 
 def _restarted(session: Session, *, named: bool) -> bool:
-    """Whether torchrun has started the processes again, so that the run goes on; says so in one line."""
+    """Whether torchrun has started the processes again, so that their run goes on; says so in one line."""
     if not named:
         if may_restart():
             session.note("warning: give --output: if torchrun starts again, the run in it goes on")
         return False
-    if not (count := restarts()):
+    count = session.launch.restarts
+    if not (count and broadcast_object_list([session.main and session.launch.began(session.run)])[0]):
         return False
     how = (
         "from its last checkpoint"

@@ -199,18 +199,30 @@ def test_a_run_killed_within_an_epoch_resumes_bit_for_bit(
     assert_same(tmp_path / "run", whole)
 
 
+def torchrun(folder: str, restart: int) -> dict[str, str]:
+    """What torchrun gives a process: the name of a file in a folder that it has made, and how often it restarted."""
+    file = f"/tmp/torchelastic_x/{folder}/attempt_{restart}/0/error.json"
+    return {"TORCHELASTIC_ERROR_FILE": file, "TORCHELASTIC_RESTART_COUNT": str(restart)}
+
+
 def test_a_run_that_torchrun_starts_again_goes_on_by_itself(sample_recipe, whole, tmp_path):
-    killed = run(sample_recipe, tmp_path / "run", number=signal.SIGKILL, at="step 27", checkpoint_every=4)
+    output, kill = tmp_path / "run", {"number": signal.SIGKILL, "checkpoint_every": 4}
+    first, again = torchrun("news_a", 0), torchrun("news_a", 1)
+    killed = run(sample_recipe, output, environment=first, at="step 27", **kill)
     assert killed.code == -signal.SIGKILL, killed.messages
-    refused = run(sample_recipe, tmp_path / "run", checkpoint_every=4)
-    assert refused.code == 2 and "the output folder is not empty" in refused.messages
-    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
-    resumed = run(sample_recipe, tmp_path / "run", environment=again, checkpoint_every=4)
+    for other in (torchrun("news_b", 0), torchrun("news_b", 1), {}):  # an older run is nobody else's
+        refused = run(sample_recipe, output, environment=other, checkpoint_every=4)
+        assert refused.code == 2 and "the output folder is not empty" in refused.messages
+    killed = run(sample_recipe, output, environment=again, at="step 41", **kill)
+    assert killed.code == -signal.SIGKILL, killed.messages
+    resumed = run(sample_recipe, output, environment=torchrun("news_a", 2), checkpoint_every=4)
     assert resumed.code == 0, resumed.messages
-    assert_same(tmp_path / "run", whole)
-    finished = run(sample_recipe, tmp_path / "run", environment=again, checkpoint_every=4)
+    assert_same(output, whole)
+    finished = run(sample_recipe, output, environment=again, checkpoint_every=4)
     assert finished.code == 0, "a process may end after the run is complete"
-    assert_same(tmp_path / "run", whole)
+    assert_same(output, whole)
+    refused = run(sample_recipe, output, environment=torchrun("news_b", 1), checkpoint_every=4)
+    assert refused.code == 2 and "the output folder is not empty" in refused.messages
 
 
 def test_a_run_that_went_on_from_another_resumes_bit_for_bit(sample_recipe, whole, tmp_path):
