@@ -1,7 +1,14 @@
-"""Batches collated ahead of the device, in other processes if there are any."""
+"""Batches collated ahead of the device, in other processes if there are any.
+
+On Linux they are forked, also when this process already uses a GPU. The CUDA runtime does not work in a forked process
+(PyTorch, Multiprocessing best practices, "Poison fork"), so nothing there may touch it: parts collate on the CPU, and
+what the process has of this one's memory is never freed. Processes that are spawned would need the model and all items
+through a pipe, with a CUDA context in each.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -14,11 +21,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmkit.batch import Batch
-from mmkit.errors import MMKitError
+from mmkit.errors import MMKitError, PartError, one_line
 from mmkit.model import Item, Model
 
 MOST = 8
 """Processes that `workers = "auto"` starts at most, for each process that trains."""
+
+FORKED = "in forked subprocess"
+"""In PyTorch's message when a forked process uses CUDA."""
 
 
 def pick_workers(
@@ -93,7 +103,7 @@ class Loader:
             pin_memory=self._pin,
             generator=generator,
             multiprocessing_context=context,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_begin,
             persistent_workers=bool(self.workers),
         )
 
@@ -120,9 +130,21 @@ def _collated(collate: Callable[[list[Item]], Batch], items: list[Item]) -> Batc
         return replace(collate(items), examples=())
     except MMKitError as error:
         return error
+    except RuntimeError as error:
+        if FORKED not in str(error):
+            raise
+        return PartError(
+            f"a part uses the GPU where batches are collated, which another process does: {one_line(error)}",
+            hint="collate, targets and sources must make tensors on the CPU; until then, training.workers = 0",
+            code="part.gpu-in-worker",
+        )
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Continue when a signal reaches the whole group of processes: the current batch is still needed."""
+def _begin(_worker: int) -> None:
+    """Continue when a signal reaches the whole group of processes: the current batch is still needed.
+
+    And never free what was forked: a tensor on a GPU would be freed by CUDA, which does not work here.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    gc.freeze()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
 import pickle
 from functools import partial
@@ -18,6 +20,7 @@ from mmkit.loading.sample import sampled
 from mmkit.loading.splits import read_splits
 from mmkit.model import Item, Model, assemble
 from mmkit.recipe import load_recipe
+from raising import raises
 
 PLAN = [[3, 1], [0], [7, 2, 5], [4, 6]]
 
@@ -86,6 +89,76 @@ def test_a_pass_that_was_left_does_not_reach_into_the_next(prepared):
     batches = list(loader(again))
     assert [batch.examples for batch in batches] == [tuple(items[i].example for i in some) for some in again]
     loader.close()
+
+
+def test_collating_reads_nothing_on_the_device(prepared):
+    """A worker is forked, and CUDA does not work there. Tensors on the meta device cannot be read, either."""
+    model, items = prepared
+    assert equal(copy.deepcopy(model).to("meta").collate(items), model.collate(items))
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("name", ["hvpnet_twitter15", "tesga_twitter15", "dwe_wikimel"])
+def test_collating_placed_features_reads_nothing_on_the_device(name):
+    recipe = sampled(load_recipe(name))
+    splits = read_splits(recipe, [name for name in ("train", "entities") if name in recipe.parts("data")])
+    examples = splits["train"].examples[:8]
+    base = splits["entities"].entities if "entities" in splits else ()
+    model = assemble(recipe, examples=examples, entities=base)
+    items = prepare_model(model, {"train": examples}, recipe.training).items["train"]
+    stored = [encoder.stored for encoder in model.item_encoders().values() if encoder.stored is not None]
+    assert stored
+    for features in stored:
+        features.place("cpu", float("inf"))
+    expected = model.collate(items)
+    for features in stored:
+        features.place("meta", float("inf"))
+    assert equal(model.to("meta").collate(items), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_part_that_uses_the_gpu_in_a_worker_is_one_message(prepared, monkeypatch, workers):
+    model, items = prepared
+
+    def collate(chosen, targets):
+        raise RuntimeError(
+            "Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ..."
+        )
+
+    monkeypatch.setattr(model, "collate", collate)
+    loader = Loader(model, items, workers)
+    with raises("part.gpu-in-worker", match="training.workers = 0"):
+        list(loader(PLAN))
+    loader.close()
+
+
+def test_a_worker_frees_nothing_that_was_forked(prepared, monkeypatch):
+    """On a GPU, CUDA would free it. A cycle is what only the garbage collector frees."""
+    model, items = prepared
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+        def __del__(self) -> None:
+            if os.getpid() != here:
+                freed.append(self)
+
+    here, freed = os.getpid(), []
+
+    def collate(chosen, targets):
+        gc.collect()
+        return Batch((), {"freed": {"number": torch.tensor([len(freed)])}})
+
+    monkeypatch.setattr(model, "collate", collate)
+    gc.disable()
+    try:
+        Cycle()
+        loader = Loader(model, items, 2)
+        assert {int(batch.inputs["freed"]["number"]) for batch in loader(PLAN)} == {0}
+    finally:
+        gc.enable()
+        loader.close()
 
 
 def test_no_example_goes_through_the_pipe(prepared):
