@@ -134,12 +134,37 @@ def test_the_sections_measure_what_they_say(tiny):
         "dwe_wikimel: parts.pooled",
     ):
         assert f"{feature}, device beside disk" in placed
-    sides = [(row["side"], row["tweets/s"] > 0) for row in sections["hvpnet_training"]["rows"]]
-    assert sides == [("stored", True), ("recomputed", True)]
+    update, *sides = sections["hvpnet_training"]["rows"]
+    assert update["subwords"][0] == 8 and update["subwords"][1] <= 32
+    assert [(row["side"], row["tweets/s"] > 0) for row in sides] == [("stored", True), ("recomputed", True)]
+    seconds = sections["hvpnet_training"]["facts"]["15,000 updates (30 epochs), s, fp32"]
+    assert seconds == pytest.approx(15 * update["ms"])
     assert sections["dwe_training"]["facts"]["ratio"] > 0
-    assert len(sections["more_training"]["rows"]) == 3
+    assert [row["side"] for row in sections["dwe_training"]["rows"]] == ["mmkit", "per example"]
+    update, *sides = sections["more_training"]["rows"]
+    assert update["subwords"][0] == 4 and len(sides) == 3
     assert {row["what"] for row in sections["crf"]["rows"]} == {"decode", "likelihood, gradient"}
     assert sections["entity_search"]["facts"]["features_gb"] == 40_000 * 64 * 2 / 1e9
+    assert [row["queries"] for row in sections["search_10m"]["rows"]] == [1, 1, 16, 16, 256, 256]
+    assert {row["network"][:4] for row in sections["encoding"]["rows"]} == {"ResN", "CLIP", "BLIP"}
+    for name, rate in (("search_10m", "TB/s"), ("encoding", "TFLOP/s"), ("tesga_update", "TFLOP/s")):
+        for row in sections[name]["rows"]:
+            assert row[rate] > 0 and row["ms, least"] <= row["ms"] <= row["ms, most"], name
+
+
+@pytest.mark.slow
+@pytest.mark.matrix
+def test_what_is_timed_was_checked_before(tiny):
+    sections = read(tiny[0])["sections"]
+    for name, what in (
+        ("hvpnet_training", "HVPNeT: loss of a batch beside its examples', relative"),
+        ("more_training", "MoRe: loss of a batch beside its examples', relative"),
+        ("tesga_update", "TESGA: loss of a batch beside its examples', relative"),
+        ("dwe_training", "DWE: queries of a batch beside each alone"),
+        ("search_10m", "ranks that are not float64's"),
+        ("encoding", "BLIP, photo and text: a batch beside each alone"),
+    ):
+        assert what in {check["what"] for check in sections[name]["checks"]}, name
 
 
 @pytest.mark.slow
@@ -152,6 +177,28 @@ def test_a_second_run_keeps_what_is_done(tiny):
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done before") == len(kept) >= 13
     assert read(folder)["sections"] == before
+
+
+def test_shares_are_of_what_the_device_can_do(gpu):
+    from gpu_sections.peak import Best
+
+    best = Best(flops=800e12, moved=4e12, sheet=(989e12, 4.8e12))
+    assert best.seconds(0.13e12, 3e9) == pytest.approx(0.0009125)
+    shares = best.shares(0.001, 0.4e12, 2e9)
+    assert shares == pytest.approx(
+        {
+            "TFLOP/s": 400,
+            "% of the best bf16 product": 50,
+            "% of the data sheet's TFLOP/s": 40.44,
+            "TB/s": 2,
+            "% of the best copy": 50,
+            "% of the data sheet's TB/s": 41.67,
+        },
+        rel=1e-3,
+    )
+    assert Best(800e12, 4e12).shares(0.001, flops=0.4e12) == pytest.approx(
+        {"TFLOP/s": 400, "% of the best bf16 product": 50}
+    )
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import torch
 from common import GPU_MEMORY, seconds_each
 
 from gpu_sections.context import Context, environment
+from gpu_sections.dwe import epochs as dwe_epochs
+from gpu_sections.updates import hvpnet, more
 
 
 def crf(context: Context) -> None:
@@ -34,7 +36,7 @@ def tesga_tables(context: Context) -> None:
 
 
 def hvpnet_training(context: Context) -> None:
-    """HVPNeT with stored features in bf16 and in float32, and recomputed as the authors do."""
+    """HVPNeT's updates; whole epochs with stored features in bf16 and in float32, and recomputed as the authors do."""
     from hvpnet_training import Shape, made_up_vocabulary, make_backbones, one_side
 
     shape = Shape(vocabulary=made_up_vocabulary())
@@ -42,6 +44,7 @@ def hvpnet_training(context: Context) -> None:
         bert = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
         shape = Shape(4, {**bert, "vocab_size": 300}, "resnet18", 64, made_up_vocabulary(300))
     make_backbones(context.folder, shape)
+    hvpnet(context, context.folder, shape)
     rates = {}
     for side, precision, epochs in (("stored", "bf16", 4), ("stored", "fp32", 4), ("recomputed", "fp32", 1)):
         if context.tiny and (side, precision) == ("stored", "bf16"):
@@ -64,13 +67,14 @@ def hvpnet_training(context: Context) -> None:
 
 
 def more_training(context: Context) -> None:
-    """Updates of MoRe with xlm-roberta-large's shape: padded, in buckets, and those in bf16."""
+    """MoRe with xlm-roberta-large's shape: the longest update, and epochs padded, in buckets, and those in bf16."""
     from more_training import PRESETS, SIDES, make_backbone, one_side
 
     preset = {**PRESETS["large"], "posts": 192}
     if context.tiny:
         preset = {"layers": 1, "width": 64, "vocabulary": 6_000, "posts": 4}
     make_backbone(context.folder, preset, context.device)
+    more(context, context.folder, preset)
     speeds = {}
     for side in (SIDES[0], SIDES[2], SIDES[3]):
         row = one_side(side, context.folder, preset, context.device, warm_up=0 if context.tiny else 3)
@@ -80,19 +84,18 @@ def more_training(context: Context) -> None:
 
 
 def dwe_training(context: Context) -> None:
-    """DWE from stored features beside a loop that reads them example by example."""
+    """DWE from stored features, and what 300 epochs come to, beside a loop that reads them example by example."""
     from dwe_training import Size, one_side
 
-    size, all_epochs = (Size(256, 128), (1, 1)) if context.tiny else (Size(), (10, 1))
-    epoch = {}
-    for side, epochs in zip(("mmkit", "per example"), all_epochs, strict=True):
-        folder = context.folder / side.replace(" ", "-")
-        folder.mkdir()
-        with environment(MMKIT_CACHE=str(folder / "cache")):
-            row = one_side(side, folder, epochs, context.device_name, size)
-        context.row(**row)
-        epoch[side] = row["s an epoch"]
-    context.fact(**size._asdict(), ratio=epoch["per example"] / epoch["mmkit"])
+    size, rounds = (Size(256, 128), 1) if context.tiny else (Size(), 7)
+    ours = dwe_epochs(context, size, rounds)
+    context.row(**ours)
+    folder = context.folder / "per-example"
+    folder.mkdir()
+    with environment(MMKIT_CACHE=str(folder / "cache")):
+        theirs = one_side("per example", folder, 1, context.device_name, size)
+    context.row(**theirs)
+    context.fact(**size._asdict(), ratio=theirs["s an epoch"] / ours["s an epoch"])
 
 
 def entity_search(context: Context) -> None:
