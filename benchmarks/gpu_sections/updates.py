@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gpu_sections.context import Context, environment
-from gpu_sections.peak import Best, best_of, counted, measured
+from gpu_sections.peak import best_of, counted, measured
 from mmkit import Batch, load_recipe
 from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
@@ -100,17 +100,18 @@ def apart(one: float, other: float) -> float:
     return abs(one - other) / max(abs(other), 1e-12)
 
 
-def timed(
-    context: Context, what: str, training: Training, best: Best, precisions: Sequence[str], **shape: Any
-) -> dict[str, float]:
-    """A row of updates in each precision; returns their milliseconds."""
+def timed(context: Context, what: str, training: Training, each: int = 10, **shape: Any) -> dict[str, float]:
+    """A row of updates in each precision, in rounds of `each`; returns their milliseconds."""
+    best = best_of(context)
     flops = counted(lambda: training.update("fp32"))
     # of reading weights and activations nothing is counted: the bound is low
     bound = 1e3 * best.seconds(flops, training.moved)
     context.fact(**{f"{what}, TFLOP an update": flops / 1e12, f"{what}, ms an update at best": bound})
     found = {}
-    for precision in precisions:
-        row = measured(context, best, lambda precision=precision: training.update(precision), flops)
+    for precision in precisions(context):
+        row = measured(
+            context, best, lambda precision=precision: training.update(precision), flops, each=each
+        )
         found[precision] = row["ms"]
         rate = len(training.batch.examples) / row["ms"] * 1e3
         context.row(
@@ -151,9 +152,7 @@ def hvpnet(context: Context, folder: Path, shape: Any) -> None:
         chosen = fit[:BATCH]
         prepare_features(model, [item.example for item in chosen], torch.device("cpu"), recipe.training, None)
     training = checked(context, "HVPNeT", model, chosen[-3:], chosen, recipe)
-    found = timed(
-        context, "HVPNeT", training, best_of(context), precisions(context), subwords=subwords(training)
-    )
+    found = timed(context, "HVPNeT", training, subwords=subwords(training))
     updates = 30 * (4000 // BATCH)  # Twitter-2015 has 4,000 training tweets
     context.fact(
         **{f"{updates:,} updates (30 epochs), s, {name}": updates * ms / 1e3 for name, ms in found.items()}
@@ -170,7 +169,7 @@ def more(context: Context, folder: Path, preset: dict[str, int]) -> None:
     items = sorted(model.items(posts), key=lambda item: -item.length)
     training = checked(context, "MoRe", model, items[-3:], items[: recipe.training.batch_size], recipe)
     shape = {"subwords": subwords(training), "width": preset["width"], "layers": preset["layers"]}
-    timed(context, "MoRe", training, best_of(context), precisions(context), **shape)
+    timed(context, "MoRe", training, each=3, **shape)
 
 
 class Given(Encoder):
@@ -224,7 +223,7 @@ def tesga(context: Context) -> None:
     few = [item for item in items if item.length == often][:3]
     chosen = items[: recipe.training.batch_size]
     training = checked(context, "TESGA", model, few, chosen, recipe)
-    timed(context, "TESGA", training, best_of(context), precisions(context), subwords=subwords(training))
+    timed(context, "TESGA", training, subwords=subwords(training))
 
 
 def tesga_model(recipe: Recipe, tweets: Sequence[Example], width: int) -> Model:

@@ -268,9 +268,8 @@ class EntityMatcher(Decoder):
     def kept(self, states: States) -> States | None:
         """The vectors that are compared by cosine. A subclass may decode or rank from other states: nothing."""
         own = (type(self).decode, type(self).rank) == (EntityMatcher.decode, EntityMatcher.rank)
-        if not (own and isinstance(self._ranking, CosineRanking)):
-            return None
-        return States({self._vectors[0]: states[self._vectors[0]]})
+        compared = own and isinstance(self._ranking, CosineRanking)
+        return States({self._vectors[0]: states[self._vectors[0]]}) if compared else None
 
     def collective(self) -> bool:
         """Whether the knowledge base is spread over the processes."""

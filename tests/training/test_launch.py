@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from accelerate.utils import operations
 
 from mmkit.runs.folder import Run
 from mmkit.terminal.elastic import ERROR_FILE, agent
-from mmkit.training import launch
+from mmkit.training import launch, seeds
 from mmkit.training.launch import Launch
 
 ID, COUNT = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"
@@ -47,13 +46,13 @@ def test_without_a_folder_the_id_of_the_rendezvous_names_the_agent(
 
 def test_all_processes_know_of_a_restart_and_of_all_agents(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other machine has joined later: its torchrun has started once."""
+    monkeypatch.setattr(launch, "gather_object", lambda told: told)
     assert Launch.of_all() == Launch()
     monkeypatch.setenv(ID, "own")
     monkeypatch.setenv(COUNT, "2")
     own = agent()
     monkeypatch.setattr(launch, "gather_object", lambda told: [(0, "other"), *told, (2, own), (0, "")])
     assert Launch.of_all() == Launch(2, tuple(sorted((own, "other"))))
-    assert operations.gather_object([1]) == [1]
 
 
 def test_a_run_is_of_those_who_began_it(tmp_path: Path) -> None:
@@ -71,6 +70,22 @@ def test_a_run_is_of_those_who_began_it(tmp_path: Path) -> None:
     assert sorted(file.name for file in run.folder.iterdir()) == ["recipe.cfg", "run.json"]
     assert ours.began(run) and Launch(1, ("b", "x")).began(run)
     assert not others.began(run) and not Launch(1).began(run)
+
+
+def test_runs_of_seeds_are_of_those_who_began_all_of_them(tmp_path: Path) -> None:
+    ours, others = Launch(1, ("a",)), Launch(1, ("c",))
+    folder = tmp_path / "seeds"
+    assert seeds._began(folder, ours)
+    for number in (1, 2):
+        run = Run(folder / f"seed-{number}")
+        run.create()
+        assert seeds._began(folder, ours), "a run that has only its folder"
+        run.save_json(ours.facts())
+    assert seeds._began(folder, ours) and not seeds._began(folder, others)
+    Run(folder / "seed-2").save_json(others.facts())
+    assert not seeds._began(folder, ours)
+    (tmp_path / "notes.txt").touch()
+    assert not seeds._began(tmp_path, ours), "no runs, but something else"
 
 
 @pytest.mark.parametrize("facts", [{}, {"launch": None}, {"launch": "a"}, {"launch": [{}, 1]}])
