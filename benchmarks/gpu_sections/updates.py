@@ -70,6 +70,7 @@ def checked(
 ) -> Training:
     """The model on the device, to be trained on the `chosen` items; a `few` of them are seen to have the right loss."""
     model.eval()
+    model.fuser.training = True  # itself, without its parts: MoRe's reads the second view in training only
     alone = torch.stack([loss_of(model, [item]) for item in few]).mean().item()
     together = loss_of(model, few).item()
     context.check(f"{what}: loss of a batch beside its examples', relative", apart(together, alone), ALONE)
@@ -90,7 +91,7 @@ def checked(
 
 @torch.no_grad()
 def loss_of(model: Model, items: Sequence[Item], precision: str = "fp32") -> Tensor:
-    """The loss of a batch, in evaluation mode."""
+    """The loss of a batch."""
     with computing(model.device, precision):
         return total(model(model.collate(items).to(model.device))).float()
 

@@ -133,7 +133,7 @@ def test_who_does_not_answer_together_does_not_wait_for_other_processes(
     """There is no other process here: a question to it would be an error. Alone, it would never be answered."""
     model, items = prepared
     if own is ThirdParty:
-        monkeypatch.setattr(model, "decoder", ThirdParty(model.decoder))
+        monkeypatch.setitem(model._modules, "decoder", ThirdParty(model.decoder))
         ranking = model.decoder.ranking
     else:
         monkeypatch.setattr(model.decoder, "__class__", own)
