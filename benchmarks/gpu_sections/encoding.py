@@ -79,7 +79,12 @@ def resnet(folder: Path, tiny: bool) -> ItemEncoder:
 
 def clip(folder: Path, tiny: bool) -> ItemEncoder:
     """As DWE takes it: openai/clip-vit-base-patch32's shape."""
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     side = 32 if tiny else 224
     config = transformers.CLIPVisionConfig(**(small if tiny else {}), image_size=side, patch_size=32)
     config.save_pretrained(folder)
@@ -95,7 +100,12 @@ def blip(folder: Path, tiny: bool) -> ItemEncoder:
     from hvpnet_training import made_up_vocabulary
 
     words = made_up_vocabulary(300 if tiny else 30_522)
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     side = 32 if tiny else 384
     config = transformers.BlipConfig(
         text_config={**(small if tiny else {}), "vocab_size": len(words) + 2},
