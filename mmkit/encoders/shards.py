@@ -6,7 +6,7 @@ import json
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from mmkit.files.temporary import remove_leftovers
 FORMAT = "1"
 HEADER = "header"
 """Metadata key: the checksum of the header."""
+RANGES = 64
+"""The ranges of keys in a folder: so many processes, at most, can compute features for it at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,10 @@ class Shard:
 class Shards:
     """The shards of one folder. A shard is written completely or not at all, and never changed.
 
-    Write only while `locked`. `damaged` names files that are truncated or altered; they are ignored, so that their
-    content is computed again, and the next `clean` removes them. Raises `MMKitError` for files and folders that
-    another user may have written.
+    Several processes may write. Each claims ranges of keys first (`claimed`), so that nothing is computed twice, and
+    looks what others wrote meanwhile (`refresh`). `damaged` names files that are truncated or altered; they are
+    ignored, so that their content is computed again, and the next `clean` removes them. Raises `MMKitError` for files
+    and folders that another user may have written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,10 +62,14 @@ class Shards:
         self.refresh()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from computing and writing the same during a block."""
-        with locked(self.folder):
-            yield
+    def claimed(self, ranges: Sequence[int], *, wait: bool) -> Iterator[bool]:
+        """Keep other processes from computing features of keys in these `ranges`, in ascending order, during a block.
+
+        False if another process has one of them, and this one does not `wait`. The claims of a process that is killed
+        end with it. Raises `MMKitError` if nothing can be written in the folder.
+        """
+        with ExitStack() as held:
+            yield all(_held(self.folder, number, wait, held) for number in ranges)
 
     def refresh(self) -> None:
         """Open shards that were written since the last call."""
@@ -92,10 +99,26 @@ class Shards:
         self.refresh()
 
     def clean(self) -> None:
-        """Remove damaged shards and files that a killed process left half-written; call it while `locked`."""
-        for path in self.damaged:
-            path.unlink(missing_ok=True)
-        remove_leftovers(self.folder.glob(".*"))
+        """Remove damaged shards and files that a killed process left half-written."""
+        with locked(self.folder):
+            for path in self.damaged:
+                path.unlink(missing_ok=True)
+            remove_leftovers(self.folder.glob(".*"))
+
+
+def range_of(key: str) -> int:
+    """The range of keys to which a key belongs, whatever the other keys are."""
+    return zlib.crc32(key.encode()) % RANGES
+
+
+def _held(folder: Path, number: int, wait: bool, held: ExitStack) -> bool:
+    """Whether this process has the range `number` now, until `held` is closed."""
+    lock = FileLock(folder / f".{number:02}.lock")
+    with explained(folder, MMKitError), suppress(Timeout):
+        lock.acquire(timeout=-1 if wait else 0)
+        held.callback(lock.release)
+        return True
+    return False
 
 
 @contextmanager

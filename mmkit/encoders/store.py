@@ -2,7 +2,8 @@
 
 `prepare` finds the items of a dataset, computes the features that are not in the store, and attaches all of them to
 the encoder. The store is in `$MMKIT_CACHE/features/<fingerprint>/`. The fingerprint covers weights, preprocessing,
-part version and dtype; an item's key covers its content. So a stored feature is never out of date.
+part version and dtype; an item's key covers its content. So a stored feature is never out of date. Any number of
+processes may fill one store at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mmkit.data.types import Entity, Example
 from mmkit.encoders.encoding import batch_for, encoded
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK, ItemSource, MissingImages, is_blank
-from mmkit.encoders.shards import Shards
+from mmkit.encoders.shards import RANGES, Shards, range_of
 from mmkit.encoders.stored import StoredFeatures
 from mmkit.errors import DataError, ImageError
 from mmkit.terminal.notes import capped
@@ -33,6 +34,9 @@ from mmkit.terminal.notes import capped
 FLUSH_BYTES = 64 << 20
 FLUSH_SECONDS = 20.0
 """Computed features are written when they reach this size or age; a killed process loses at most this."""
+
+BATCHES = 4
+"""Batches of a group of items, at least. Groups are what processes share; at the start of each they wait for images."""
 
 Progress = Callable[[int, int], None]
 """Called with how many items are done, and how many there are to compute."""
@@ -138,40 +142,96 @@ def _compute(
     progress: Progress | None,
     report: Preparation,
 ) -> dict[str, str]:
-    """Write features of items that are not in the store; returns keys of broken items → keys of their replacements."""
-    broken: dict[str, ImageError] = {}
-    stand_ins: dict[str, tuple[str, Any]] = {}
+    """Write features of items that are not in the store; returns keys of broken items → keys of their replacements.
+
+    Processes that do this at the same time share the work. Each takes a group of items that nobody has, and at the end
+    waits for the groups of others; of one that was killed, it computes what is missing.
+    """
     source = encoder.source
     if source.drops_blanks:
         raws = {key: raw for key, raw in raws.items() if key != BLANK}
-    if any(key not in shards.where for key in (*raws, *[BLANK] * source.drops_blanks)):
-        with shards.locked():
-            shards.refresh()
-            report.damaged = list(shards.damaged)
-            shards.clean()
-            missing = ((key, raw) for key, raw in raws.items() if key not in shards.where)
-            wanted = dict(sorted(missing, key=lambda item: source.cost(item[1])))
-            with Writer(shards, encoder.ragged) as writer:
-                done, size = 0, batch_for(batch_size, encoder.device)
-                loaded = load_ahead(source, wanted, pool, 2 * size)
-                for made in encoded(encoder, loaded, size):
-                    broken |= made.broken
-                    if made.keys:
-                        writer.put(made.keys, made.features)
-                    report.computed += len(made.keys)
-                    done += made.total
-                    if progress is not None:
-                        progress(done, len(wanted))
-                report.broken = {error.where: error.what for error in broken.values()}
-                refuse_pictures(encoder.missing, report.broken, "broken")
-                stand_ins = {key: source.stand_in(raws[key]) for key in broken}
-                blanks = dict(stand_ins.values())
-                if source.drops_blanks:
-                    blanks[BLANK] = source.blank()
-                for key, raw in blanks.items():
-                    if key not in shards.where and key not in raws:
-                        writer.put([key], _encode_blank(encoder, raw))
+    if all(key in shards.where for key in (*raws, *[BLANK] * source.drops_blanks)):
+        return {}
+    shards.refresh()
+    report.damaged = list(shards.damaged)
+    shards.clean()
+    size = batch_for(batch_size, encoder.device)
+    broken = _fill(encoder, shards, raws, pool, size, progress, report)
+    report.broken = {error.where: error.what for error in broken.values()}
+    refuse_pictures(encoder.missing, report.broken, "broken")
+    stand_ins = {key: source.stand_in(raws[key]) for key in broken}
+    blanks = dict(stand_ins.values())
+    if source.drops_blanks:
+        blanks[BLANK] = source.blank()
+    for key, raw in blanks.items():
+        if key in shards.where or key in raws:
+            continue
+        with shards.claimed([range_of(key)], wait=True), Writer(shards, encoder.ragged) as writer:
+            shards.refresh()  # another process may have written it meanwhile
+            if key not in shards.where:
+                writer.put([key], _encode_blank(encoder, raw))
     return {key: blank for key, (blank, _) in stand_ins.items()}
+
+
+def _fill(
+    encoder: ItemEncoder,
+    shards: Shards,
+    raws: Mapping[str, Any],
+    pool: ThreadPoolExecutor,
+    size: int,
+    progress: Progress | None,
+    report: Preparation,
+) -> dict[str, ImageError]:
+    """Write features of the items, in batches of `size`; returns those that are broken, which have none."""
+    broken: dict[str, ImageError] = {}
+
+    def wanted(keys: Iterable[str]) -> list[str]:
+        return [key for key in keys if key not in shards.where and key not in broken]
+
+    total = len(wanted(raws))
+    done = told = 0
+    groups = _groups(raws, size)
+    for wait in (False, True):
+        for ranges, keys in groups:
+            if not wanted(keys):
+                continue
+            with shards.claimed(ranges, wait=wait) as mine:
+                if not mine:
+                    continue
+                shards.refresh()
+                done = total - len(wanted(raws))
+                own = {key: raws[key] for key in wanted(keys)}
+                own = dict(sorted(own.items(), key=lambda item: encoder.source.cost(item[1])))
+                loaded = load_ahead(encoder.source, own, pool, 2 * size)
+                with Writer(shards, encoder.ragged) as writer:  # all is written before the claim ends
+                    for made in encoded(encoder, loaded, size):
+                        broken |= made.broken
+                        if made.keys:
+                            writer.put(made.keys, made.features)
+                        report.computed += len(made.keys)
+                        done += made.total
+                        if progress is not None:
+                            progress(done, total)
+                            told = done
+    if progress is not None and told < total:
+        progress(total, total)  # the last ones were computed by others
+    return broken
+
+
+def _groups(keys: Iterable[str], size: int) -> list[tuple[range, list[str]]]:
+    """Ranges of keys, and the keys in them: the same groups in every process, of at least some batches each.
+
+    They depend on the keys alone, not on what is stored, so that processes make the same batches of them.
+    """
+    by_range: list[list[str]] = [[] for _ in range(RANGES)]
+    count = 0
+    for key in keys:
+        by_range[range_of(key)].append(key)
+        count += 1
+    groups = min(RANGES, max(1, count // (BATCHES * size)))
+    width = RANGES >> (groups.bit_length() - 1)
+    ranges = [range(first, first + width) for first in range(0, RANGES, width)]
+    return [(some, [key for number in some for key in by_range[number]]) for some in ranges]
 
 
 def _encode_blank(encoder: ItemEncoder, raw: Any) -> Features:
