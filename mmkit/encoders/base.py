@@ -106,6 +106,9 @@ class Encoder(nn.Module, ABC):
         """
         return type(self).length is Encoder.length
 
+    def expect_new(self) -> None:
+        """Be told that records come once from now on, as in a stream: do not keep much for another time."""
+
     def train(self, mode: bool = True) -> Self:
         """Like torch's, but a frozen encoder stays in evaluation mode (dropout, batch-norm statistics)."""
         return super().train(mode and not self.frozen)

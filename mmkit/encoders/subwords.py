@@ -16,7 +16,10 @@ from mmkit.data.types import TextView
 from mmkit.encoders.windows import WINDOW, Rows, cut_windows, positions, window_rows
 from mmkit.errors import PartError
 
-CACHE_SIZE = 1 << 17  # encodings of some 1 kB each
+KEPT = 1 << 23
+"""Subwords that are kept for the next epoch, each of about 40 bytes: 300 MB."""
+OVERHEAD = 60
+"""What an encoding needs beside its subwords, as so many subwords."""
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -34,6 +37,10 @@ class Encoded:
     """Words of the view, and of its second text, of which nothing is read."""
     windows: Rows | None = None
     """How it is laid out in several rows for the network; None: in one."""
+
+
+def _size(encoded: Encoded) -> int:
+    return len(encoded.ids) + OVERHEAD
 
 
 class Subwords:
@@ -75,7 +82,10 @@ class Subwords:
                 hint="a quarter of max_length is usual",
                 code="encoder.windows",
             )
+        self.room = KEPT
+        """How many subwords are kept, of the newest views; see `OVERHEAD`."""
         self._kept: dict[TextView, Encoded] = {}
+        self._used = 0
 
     def encode(self, views: Sequence[TextView]) -> list[Encoded]:
         """The views' encodings; new ones are tokenised together."""
@@ -88,8 +98,9 @@ class Subwords:
 
     def _keep(self, fresh: dict[TextView, Encoded]) -> None:
         self._kept.update(fresh)
-        while len(self._kept) > CACHE_SIZE:  # the oldest are removed
-            del self._kept[next(iter(self._kept))]
+        self._used += sum(map(_size, fresh.values()))
+        while self._used > self.room:  # the oldest are removed
+            self._used -= _size(self._kept.pop(next(iter(self._kept))))
 
     def _tokenise(self, views: Sequence[TextView]) -> list[Encoded]:
         encodings = self._backend.encode_batch([_pretokenised(v) for v in views], is_pretokenized=True)

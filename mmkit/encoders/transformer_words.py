@@ -28,6 +28,9 @@ from mmkit.encoders.transformer_backbone import (
 from mmkit.encoders.windows import has_windows, joined, of_windows, prefix_of_windows
 from mmkit.errors import MMKitError, PartError, did_you_mean
 
+STREAMED = 1 << 20
+"""Subwords that are kept of a stream: more than those of texts that are batched together."""
+
 
 class TransformerWords(Encoder):
     """Any Hugging Face text model: words to subwords, special tokens, a second text, prefix attention.
@@ -101,6 +104,9 @@ class TransformerWords(Encoder):
         self._prefix_shape = None
         if self.frozen:
             self.requires_grad_(False).train()
+
+    def expect_new(self) -> None:
+        self.subwords.room = STREAMED
 
     def problems(self) -> Iterator[MMKitError]:
         yield from self.model.pretrained().problems()

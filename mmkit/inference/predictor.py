@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from mmkit.access.network import without_network
 from mmkit.data.types import Entity, Example, Image, Prediction
+from mmkit.encoders.base import Encoder
 from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, ImageError
 from mmkit.inference.about import about
@@ -77,6 +78,9 @@ class Predictor:
         with self._network():
             self.annotation = Annotation.of(recipe, str(self.device), writing=False)
             prepare_model(self.model, {}, recipe.training)
+        for part in self.model.modules():
+            if isinstance(part, Encoder):
+                part.expect_new()
         self.inference = Inference(self.model, self.precision, recipe.training.eval_batch_size)
         self.missing_images = "error"
         self.figures: Mapping[str, Mapping[str, float]] = {}

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, T5Config, T5EncoderModel
 from mmkit.batch import of_view
 from mmkit.data.types import Entity, Example, TextView
 from mmkit.encoders.abilities import ReadsViews
+from mmkit.encoders.subwords import OVERHEAD
 from mmkit.encoders.transformer import TransformerEncoder
 from raising import raises
 from text_encoders import built, collate
@@ -197,12 +198,20 @@ def test_encodings_are_computed_once(tiny_bert: Path, examples: list[Example], m
     )
 
 
-def test_the_cache_is_bounded(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmkit.encoders.subwords.CACHE_SIZE", 3)
+def test_the_cache_is_bounded_by_subwords(tiny_bert: Path) -> None:
     encoder = built(tiny_bert)
+    encoder.subwords.room = 3 * OVERHEAD
     many = [sentence("Paris " * n) for n in range(1, 9)]
-    assert len(collate(encoder, many)["input_ids"]) == 8
-    assert len(encoder.subwords._kept) == 3
+    for some in (many, many[:3], many):
+        assert len(collate(encoder, some)["input_ids"]) == len(some)
+        assert 0 < len(encoder.subwords._kept) < 3
+
+
+def test_little_is_kept_of_a_stream(tiny_bert: Path) -> None:
+    encoder = built(tiny_bert)
+    before = encoder.subwords.room
+    encoder.expect_new()
+    assert encoder.subwords.room < before
 
 
 def test_an_empty_sentence_has_special_tokens_only(encoder: TransformerEncoder) -> None:
