@@ -2,9 +2,9 @@
 
     python benchmarks/predict_shards.py
 
-Two measurements, each in processes of its own:
+Two measurements, each in processes of its own (`--only` makes one of them):
 
-- `rate`: files of some posts and of three times as many, with `--workers 1` and `--workers 2`. The rate is that of the
+- `rates`: files of some posts and of three times as many, with `--workers 1` and `--workers 2`. The rate is that of the
   posts that the larger file has more, in the time that it takes longer, so that loading the model does not count. Each
   worker has one thread, so that two of them have two cores.
 - `memory`: the peak memory of one process over a tenth of the posts and over all of them, with a tiny model.
@@ -161,27 +161,38 @@ def rate(run: Path, folder: Path, number: int, workers: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--posts", type=int, default=2_000, help="posts of the smaller file for the rates")
-    parser.add_argument("--many", type=int, default=200_000, help="posts for the memory; 0 leaves it out")
+    parser.add_argument("--many", type=int, default=200_000, help="posts for the memory")
     parser.add_argument("--tiny", action="store_true", help="a tiny network for the rates too")
+    parser.add_argument("--only", choices=("rates", "memory"), help="one of the two measurements")
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "large").mkdir()
-        run = make_run(folder / "large", options.tiny)
-        rates = [rate(run, folder, options.posts, workers) for workers in (1, 2)]
-        for what, found in zip(("1 worker", "2 workers"), rates, strict=True):
-            rows.append({"what": what, "posts/s": found, "ratio": found / rates[0], "MiB": ""})
-        if options.many:
-            (folder / "small").mkdir()
-            small = make_run(folder / "small", True)
-            for number in (options.many // 10, options.many):
-                source = write(folder / "many.jsonl", posts(number))
-                done = measured(small, source, folder / f"many{number}", 1)
-                peak = done["peak"] / 2**20
-                what = f"memory, {number:,} posts"
-                rows.append({"what": what, "posts/s": number / done["seconds"], "ratio": "", "MiB": peak})
-    report("predict_shards", rows)
+        if options.only != "memory":
+            report("predict_shards", rates(Path(name), options.posts, options.tiny))
+        if options.only != "rates":
+            report("predict_shards_memory", peaks(Path(name), options.many))
+
+
+def rates(folder: Path, number: int, tiny_one: bool) -> list[dict[str, Any]]:
+    """A row for one worker, and for two."""
+    (folder / "large").mkdir()
+    run = make_run(folder / "large", tiny_one)
+    found = [rate(run, folder, number, workers) for workers in (1, 2)]
+    return [
+        {"what": what, "posts/s": own, "ratio": own / found[0]}
+        for what, own in zip(("1 worker", "2 workers"), found, strict=True)
+    ]
+
+
+def peaks(folder: Path, many: int) -> list[dict[str, Any]]:
+    """A row for a tenth of the posts, and for all of them."""
+    (folder / "small").mkdir()
+    run = make_run(folder / "small", True)
+    rows = []
+    for number in (many // 10, many):
+        source = write(folder / "many.jsonl", posts(number))
+        done = measured(run, source, folder / f"many{number}", 1)
+        rows.append({"posts": number, "posts/s": number / done["seconds"], "peak MiB": done["peak"] / 2**20})
+    return rows
 
 
 if __name__ == "__main__":
