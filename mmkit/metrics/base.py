@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import NDArray
 
 from mmkit.data.problems import Problem
-from mmkit.data.types import Example, GoldRank, Prediction
+from mmkit.data.types import Example, GoldRank, Prediction, Region
 
 
 class Metric(ABC):
@@ -61,4 +61,16 @@ class CountsExamples(Protocol):
         predicted for them. The score is 2 · correct / (predicted + gold) of the sums. A mean of values v is of this
         form, with (v, 1, 1) for each example.
         """
+        ...
+
+
+@runtime_checkable
+class ComparesRegions(Protocol):
+    """A metric for which a span is right only if its regions are right too.
+
+    What tells errors apart (`mmkit errors`, of the package mmkit-report) asks it, so that both call the same right.
+    """
+
+    def same_regions(self, gold: Sequence[Region], found: Sequence[Region]) -> bool:
+        """Whether the predicted regions of a span count as right; where there are none, nothing shows the span."""
         ...

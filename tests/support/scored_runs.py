@@ -47,6 +47,7 @@ PARTS = {
     "spans": ('@decoders = "mmkit.crf_tagger.v1"', '@metrics = "mmkit.span_f1.v1"'),
     "relations": ('@decoders = "mmkit.pair_classifier.v1"', '@metrics = "mmkit.relation_f1.v1"'),
     "joint": ('@decoders = "mmkit.crf_tagger.v1"', '@metrics = "mmkit.joint_f1.v1"'),
+    "grounded": ('@decoders = "mmkit.crf_tagger.v1"', '@metrics = "gmner.triples.v1"'),
     "links": ('@decoders = "mmkit.entity_matcher.v1"\nentities = "text"', '@metrics = "mmkit.linking.v1"'),
 }
 """Kind of a run → its decoder and its metric."""

@@ -96,10 +96,16 @@ class GroundedTriples(Metric):
     def example_counts(self) -> dict[str, NDArray[Any]]:
         return {f"{kind}_f1": counts.by_example() for kind, counts in self._counts.items()}
 
+    def same_regions(self, gold: Sequence[Region], found: Sequence[Region]) -> bool:
+        """Whether regions of a name count as right: the first one of `found` decides, or that there is none."""
+        if not gold or not found:
+            return not gold and not found
+        return best_iou(found[0], gold) >= self.threshold
+
     def _same_region(self, gold: Named, found: Named) -> bool:
         if not gold.visible or not found.visible:
             return gold.visible == found.visible
-        return found.region is not None and best_iou(found.region, gold.regions) >= self.threshold
+        return bool(found.regions) and self.same_regions(gold.regions, found.regions)
 
     def _same(self, gold: Named, found: Named) -> bool:
         return _same_type(gold, found) and self._same_region(gold, found)

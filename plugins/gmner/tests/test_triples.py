@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mmkit.data.strings import STRINGS
 from mmkit.data.types import Box, Example, Image, Prediction, Region, Span
+from mmkit.metrics.base import ComparesRegions
 from mmkit.testing import check_metric
 from mmkit_gmner.mentions import SEEN
 from mmkit_gmner.overlap import iou
@@ -182,6 +183,16 @@ def test_a_triple_is_right_only_if_its_parts_are(gold: list[Span], found: list[S
         assert own["gmner_f1"] <= min(own["mner_f1"], own["eeg_f1"])
     if gold:
         assert figures(example(*gold), *gold)["gmner_f1"] == 1
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(gold=some_spans, found=some_spans)
+def test_reports_call_the_same_boxes_right(gold: list[Span], found: list[Span]) -> None:
+    metric = GroundedTriples()
+    assert isinstance(metric, ComparesRegions)
+    metric.update([example(*gold)], [Prediction("x", tuple(found), (1.0,) * len(found))])
+    right = [f for f in found for g in gold if f == g and metric.same_regions(g.regions, f.regions)]
+    assert metric.example_counts()["gmner_f1"].tolist() == [[len(right), len(found), len(gold)]]
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

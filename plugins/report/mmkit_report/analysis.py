@@ -9,7 +9,7 @@ from typing import Any
 
 from mmkit import Example, Span
 from mmkit.metrics.bootstrap import f1_interval
-from mmkit_report.findings import KINDS, Finding, What, kinds_of
+from mmkit_report.findings import Finding, What, kinds_for, kinds_of
 from mmkit_report.scored import Scored
 from mmkit_report.statistics.breakdown import FREQUENCIES, LENGTHS, Rates, by_size, grouped
 from mmkit_report.statistics.calibration import calibration
@@ -59,9 +59,9 @@ def _of(scored: Scored, what: What) -> Iterator[tuple[Example, Finding]]:
 
 
 def kinds(scored: Scored, what: What) -> dict[str, int]:
-    """How many findings there are of each kind, in the order of `KINDS`."""
+    """How many findings there are of each kind that there can be, in the order of `KINDS`."""
     counts = kinds_of(finding for _, finding in _of(scored, what))
-    return {kind: counts[kind] for kind in KINDS}
+    return {kind: counts[kind] for kind in kinds_for(what, scored.boxes)}
 
 
 def labels(scored: Scored, what: What) -> list[dict[str, Any]]:
@@ -153,9 +153,12 @@ def _words(example: Example, span: Span) -> str:
 
 
 def calibrated(scored: Scored, what: What) -> dict[str, Any] | None:
-    """Calibration of the scores of predicted items; None if they have none."""
+    """Calibration of the scores of predicted items; None if they have none.
+
+    A score is about words and label: a span with the wrong box counts as right here.
+    """
     told = [
-        (finding.score, not finding.is_error)
+        (finding.score, not finding.is_error or finding.kind == "wrong box")
         for _, finding in _of(scored, what)
         if finding.score is not None and 0 <= finding.score <= 1
     ]

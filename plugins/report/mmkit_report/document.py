@@ -14,7 +14,7 @@ from mmkit_report.again import View, views_of
 from mmkit_report.analysis import analysis
 from mmkit_report.error_file import worst_first
 from mmkit_report.example_records import BEST, entity_record, example_record, prediction_record
-from mmkit_report.findings import KINDS
+from mmkit_report.findings import Kind, kinds_for
 from mmkit_report.inspection import means, shown_record
 from mmkit_report.names import common_folder
 from mmkit_report.same_data import check_same_data
@@ -54,15 +54,16 @@ def document(
     worst = worst_first(runs[0].findings)
     order = list(dict.fromkeys([*worst, *range(len(runs[0].examples))]))
     folder = common_folder([run.name for run in runs])
+    kinds = kinds_for("span", any(run.boxes for run in runs))
     records = {i: example_record(runs[0].examples[i], images) for i in order}
     for i, record in records.items():
-        record["p"] = [_prediction(view, i) for view in views]
+        record["p"] = [_prediction(view, i, kinds) for view in views]
         if blank:
             record["change"] = round(max(view.changes[i] for view in views if view.changes is not None), 4)
     return {
         "format": FORMAT,
         "split": split,
-        "kinds": list(KINDS),
+        "kinds": list(kinds),
         "ink": INK,
         "colours": {label: colour(label) for label in _labels(views)},
         "runs": [
@@ -88,9 +89,9 @@ def _labels(views: Sequence[View]) -> list[str]:
     return sorted({span.label for span in spans if span.label})
 
 
-def _prediction(view: View, i: int) -> dict[str, Any]:
+def _prediction(view: View, i: int, kinds: Sequence[Kind]) -> dict[str, Any]:
     """What a view says of an example, and what the parts show of it."""
-    record = prediction_record(view.scored.predictions[i], view.scored.findings[i])
+    record = prediction_record(view.scored.predictions[i], view.scored.findings[i], kinds)
     return {**record, "shown": shown_record(view.shown[i])} if view.shown and view.shown[i] else record
 
 

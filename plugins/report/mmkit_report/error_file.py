@@ -9,8 +9,8 @@ from typing import Any
 
 from mmkit import Example, Prediction, Recipe, Relation, Span
 from mmkit.files import atomic, check_inside
-from mmkit_report.findings import Finding, findings, severity
-from mmkit_report.scored import none_labels
+from mmkit_report.findings import Finding, severity
+from mmkit_report.scored import found_in
 
 FORMAT = 1
 
@@ -24,8 +24,7 @@ def write_errors(
     """
     path = folder / "errors" / f"{split}.jsonl"
     check_inside(folder, path)
-    labels = none_labels(recipe)
-    found = [findings(x, p, labels) for x, p in zip(examples, predictions, strict=True)]
+    found = found_in(recipe, examples, predictions)
     with atomic(path) as file:
         head = {"format": FORMAT, "kind": "errors", "split": split, "examples": len(examples)}
         file.write(json.dumps(head) + "\n")

@@ -11,6 +11,7 @@ from mmkit.cli.options import OVERRIDABLE, overrides_from
 from mmkit.terminal import echo
 
 if TYPE_CHECKING:
+    from mmkit import Relation, Span
     from mmkit_report.scored import Scored
 
 
@@ -71,16 +72,26 @@ def _lines(scored: Scored, chosen: list[int]) -> Iterator[str]:
                 if isinstance(item, str):
                     told.append(f"{side} {shown(item)}")
                 elif item is not None:
-                    told.append(f"{side} [cyan]{shown(item.label)}[/cyan] {shown(words(example, item))}")
+                    box = f" {_boxes(item)}" if finding.kind == "wrong box" else ""
+                    told.append(f"{side} [cyan]{shown(item.label)}[/cyan] {shown(words(example, item))}{box}")
             score = "" if finding.score is None else f"  [dim]{finding.score:.3f}[/dim]"
             yield f"  [red]{finding.what}: {finding.kind}[/red]  {', '.join(told)}{score}"
+
+
+def _boxes(item: Span | Relation) -> str:
+    """Where a span is to be seen: the boxes in pixels, in rich's markup."""
+    regions = getattr(item, "regions", ())
+    if not regions:
+        return "in no box"
+    told = [", ".join(f"{side:g}" for side in region.box) for region in regions]
+    return f"in the box {' or '.join(told)}"
 
 
 def _kinds_table(scored: Scored) -> object:
     from rich.table import Table
 
     from mmkit_report.analysis import kinds
-    from mmkit_report.findings import KINDS
+    from mmkit_report.findings import kinds_for
 
     whats = sorted({f.what for some in scored.findings for f in some}, key=["span", "relation", "link"].index)
     table = Table(title=f"{scored.split}: items by kind of error", title_justify="left")
@@ -88,6 +99,6 @@ def _kinds_table(scored: Scored) -> object:
     for what in whats:
         table.add_column(f"{what}s", justify="right")
     counts = [kinds(scored, what) for what in whats]
-    for kind in KINDS:
-        table.add_row(kind, *(f"{of_what[kind]:,}" for of_what in counts))
+    for kind in kinds_for("span", scored.boxes):
+        table.add_row(kind, *(f"{of_what[kind]:,}" if kind in of_what else "" for of_what in counts))
     return table

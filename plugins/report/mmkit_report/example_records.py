@@ -8,7 +8,7 @@ from typing import Any
 from mmkit import Entity, Example, Prediction, Relation, Span
 from mmkit.data.types import CUT, SOURCES
 from mmkit.tasks.notebook import CROP_SIDE, SIDE
-from mmkit_report.findings import KINDS, Finding, severity
+from mmkit_report.findings import KINDS, Finding, Kind, severity
 from mmkit_report.thumbnails import Thumbnails
 
 BEST = 5
@@ -93,8 +93,13 @@ def _source(source: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def prediction_record(prediction: Prediction, found: Sequence[Finding]) -> dict[str, Any]:
-    """What one run says of an example. Findings are [what, kind, gold, predicted, score]; kinds are numbers."""
+def prediction_record(
+    prediction: Prediction, found: Sequence[Finding], kinds: Sequence[Kind] = KINDS
+) -> dict[str, Any]:
+    """What one run says of an example.
+
+    Findings are [what, kind, gold, predicted, score]; a kind is its place in `kinds`.
+    """
     errors, surety = severity(found)
     scores = [finding.score for finding in found if finding.score is not None]
     record = {
@@ -106,7 +111,7 @@ def prediction_record(prediction: Prediction, found: Sequence[Finding]) -> dict[
         "findings": [
             [
                 finding.what,
-                KINDS.index(finding.kind),
+                kinds.index(finding.kind),
                 finding.gold,
                 finding.predicted,
                 None if finding.score is None else round(finding.score, 4),

@@ -1,19 +1,22 @@
 """What a prediction got right and wrong, item by item, in the kinds of errors that nervaluate counts.
 
 The kinds follow SemEval-2013 task 9.1 (Segura-Bedmar et al.) as nervaluate reports them: its strict "incorrect" is
-split into wrong label, wrong bounds, and both.
+split into wrong label, wrong bounds, and both. Where a model also says which part of a photo shows a name, a span
+whose bounds and label are right may have the wrong box (Yu et al., ACL 2023).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from mmkit import Example, Prediction, Relation, Span
+from mmkit import Example, Prediction, Region, Relation, Span
 
-Kind = Literal["right", "wrong label", "wrong bounds", "wrong label and bounds", "missed", "spurious"]
+Kind = Literal[
+    "right", "wrong label", "wrong bounds", "wrong label and bounds", "wrong box", "missed", "spurious"
+]
 What = Literal["span", "relation", "link"]
 
 KINDS: tuple[Kind, ...] = (
@@ -21,10 +24,14 @@ KINDS: tuple[Kind, ...] = (
     "wrong label",
     "wrong bounds",
     "wrong label and bounds",
+    "wrong box",
     "missed",
     "spurious",
 )
 """All kinds, in the order in which they are shown. A missed item is gold only, a spurious one is predicted only."""
+
+SameRegions = Callable[[Sequence[Region], Sequence[Region]], bool]
+"""Whether predicted regions of a span count as right, given the gold ones and the predicted ones."""
 
 Item = TypeVar("Item", Span, Relation)
 
@@ -51,13 +58,26 @@ class Finding:
         return self.kind != "right"
 
 
-def findings(example: Example, prediction: Prediction, none_labels: Collection[str] = ()) -> list[Finding]:
+def kinds_for(what: What, boxes: bool) -> tuple[Kind, ...]:
+    """The kinds that findings about `what` can have, in the order of `KINDS`. `boxes`: boxes of spans are compared."""
+    return KINDS if boxes and what == "span" else tuple(kind for kind in KINDS if kind != "wrong box")
+
+
+def findings(
+    example: Example,
+    prediction: Prediction,
+    none_labels: Collection[str] = (),
+    same_regions: SameRegions | None = None,
+) -> list[Finding]:
     """All findings of one example: spans, then relations, then the link.
 
     Relations with a label in `none_labels` say that there is none: given, they are no gold item; predicted, they are
-    no predicted one. An example without a gold entity has no finding about links.
+    no predicted one. An example without a gold entity has no finding about links. With `same_regions`, a span that is
+    right in bounds and label has to be right in its regions too; without it, regions are not looked at.
     """
     found = _matched("span", example.spans, prediction.spans, prediction.span_scores, _spans_overlap, ())
+    if same_regions is not None:
+        found = [_with_box(example, prediction, finding, same_regions) for finding in found]
     found += _matched(
         "relation",
         example.relations,
@@ -122,6 +142,16 @@ def _kind(gold: Span | Relation | None, predicted: Span | Relation) -> Kind:
         # a relation between the right words counts as right where only the types of its spans differ
         return "right" if same_label else "wrong label"
     return "wrong bounds" if same_label else "wrong label and bounds"
+
+
+def _with_box(
+    example: Example, prediction: Prediction, finding: Finding, same_regions: SameRegions
+) -> Finding:
+    """The finding, or that the box is wrong where all else about the span is right."""
+    if finding.kind != "right" or finding.gold is None or finding.predicted is None:
+        return finding
+    gold, said = example.spans[finding.gold], prediction.spans[finding.predicted]
+    return finding if same_regions(gold.regions, said.regions) else replace(finding, kind="wrong box")
 
 
 def _place(item: Span | Relation) -> tuple[int, ...]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mmkit import Example, Metric, Prediction, Recipe
 from mmkit.inference.results import Known, Results, read_results
-from mmkit.metrics.base import CountsExamples
+from mmkit.metrics.base import ComparesRegions, CountsExamples
 from mmkit.metrics.scoring import metrics_of, scored
 from mmkit.runs.folder import not_a_run
 from mmkit.runs.opening import address_of
-from mmkit_report.findings import Finding, findings
+from mmkit_report.findings import Finding, SameRegions, findings
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,12 @@ class Scored:
     @cached_property
     def findings(self) -> list[list[Finding]]:
         """Of each example, what was right and what was wrong."""
-        labels = none_labels(self.recipe)
-        return [findings(x, p, labels) for x, p in zip(self.examples, self.predictions, strict=True)]
+        return found_in(self.recipe, self.examples, self.predictions)
+
+    @cached_property
+    def boxes(self) -> bool:
+        """Whether the boxes of spans are compared too."""
+        return regions_judge(self.recipe) is not None
 
 
 def read_scored(
@@ -97,6 +101,20 @@ def read_all(
     if address_of(place):
         return [read_scored(place, split, overrides, known)]
     return [read_scored(run, split, overrides, known) for run in runs_in(Path(place))]
+
+
+def found_in(
+    recipe: Recipe, examples: Sequence[Example], predictions: Sequence[Prediction]
+) -> list[list[Finding]]:
+    """The findings of each example, by what the recipe's decoder and metrics say about labels and boxes."""
+    labels, same_regions = none_labels(recipe), regions_judge(recipe)
+    return [findings(x, p, labels, same_regions) for x, p in zip(examples, predictions, strict=True)]
+
+
+def regions_judge(recipe: Recipe) -> SameRegions | None:
+    """What the recipe's first metric that compares regions says of them; None if no metric does."""
+    metrics = metrics_of(recipe).values()
+    return next((metric.same_regions for metric in metrics if isinstance(metric, ComparesRegions)), None)
 
 
 def none_labels(recipe: Recipe) -> frozenset[str]:

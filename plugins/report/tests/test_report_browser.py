@@ -88,6 +88,41 @@ def test_filters_choose_examples_and_are_in_the_link(browser, tmp_path):
     assert opened.problems == again.problems == []
 
 
+def test_flips_between_two_runs_are_a_filter_with_a_link(browser, tmp_path):
+    examples, base = posts(42)
+    data = write_data(tmp_path / "data", examples)
+    right = [Prediction(x.id, x.spans, (0.9, 0.9)) for x in examples]
+    # the other run has p0 to p9 wrong, and all the rest right: base has each third and each seventh wrong
+    other = [replace(p, spans=p.spans[:1], span_scores=(0.9,)) if i < 10 else p for i, p in enumerate(right)]
+    wrong = {i for i in range(42) if i % 3 == 0 or i % 7 == 0}
+    gained, lost = len(wrong - set(range(10))), len(set(range(10)) - wrong)
+    runs = [write_run(tmp_path / name, data, told) for name, told in (("base", base), ("other", other))]
+    write_report(runs, "test", tmp_path / "report.html")
+    opened = Opened(browser, tmp_path / "report.html")
+    page = opened.page
+    row = page.get_by_role("table", name="Examples that flip, against base").get_by_role("row").last
+    assert row.inner_text().split() == ["other", str(gained), str(lost)]
+    row.get_by_role("link").first.click()
+    assert opened.status() == f"{gained} of 42 examples"
+    flip = page.get_by_label("Flips between runs")
+    flip.select_option("right in base, wrong in other")
+    assert opened.status() == f"{lost} of 42 examples" and opened.heading() == "Example p1"
+    page.get_by_label("Run", exact=True).select_option("other")
+    page.get_by_label("Kind of error").select_option("missed")
+    assert opened.status() == f"{lost} of 42 examples"
+    again = Opened(browser, tmp_path / "report.html", page.url.partition(".html")[2])
+    assert again.status() == f"{lost} of 42 examples"
+    assert again.page.get_by_label("Flips between runs").input_value() == flip.input_value() == "0not1"
+    page.get_by_label("Kind of error").select_option("")
+    flip.select_option("right in base or other, not in both")
+    assert opened.status() == f"{gained + lost} of 42 examples"
+    foreign = Opened(browser, tmp_path / "report.html", "#view=examples&flip=0not7")
+    assert foreign.status() == "42 of 42 examples"
+    assert opened.problems == again.problems == foreign.problems == []
+    single = Opened(browser, report(tmp_path / "single", 3), "#view=examples&flip=0not1")
+    assert single.status() == "3 of 3 examples" and not single.page.get_by_label("Flips").count()
+
+
 def test_numbers_lead_to_examples(browser, tmp_path):
     opened = Opened(browser, report(tmp_path, 42), "#view=errors")
     opened.page.get_by_role("link", name="missed").click()
@@ -224,6 +259,45 @@ def test_gold_and_predicted_boxes_of_names_are_drawn(browser, tmp_path):
         opened.page.locator(f"li.{style}").hover()
         assert "marked" in box.get_attribute("class")
     assert opened.problems == []
+
+
+def test_a_wrong_box_is_a_kind_that_leads_to_its_examples(browser, tmp_path):
+    pytest.importorskip("mmkit_gmner", reason="mmkit-gmner is not installed")
+    examples, _ = posts(3)
+    gold, said = Region(0, (60.0, 40.0, 300.0, 200.0)), Region(0, (300.0, 0.0, 600.0, 400.0))
+    examples = [
+        replace(x, images=(Image(None),), spans=(replace(x.spans[0], regions=(gold,)),)) for x in examples
+    ]
+    found = [(gold,), (said,), ()]
+    predictions = [
+        Prediction(x.id, (replace(x.spans[0], regions=regions),), (0.9,))
+        for x, regions in zip(examples, found, strict=True)
+    ]
+    run = write_run(tmp_path / "run", write_data(tmp_path / "data", examples), predictions, "grounded")
+    write_report([run], "test", tmp_path / "report.html")
+    opened = Opened(browser, tmp_path / "report.html", "#view=errors")
+    kinds = opened.page.get_by_role("table", name="Kinds, spans").get_by_role("row").all_inner_texts()
+    assert [line.split("\t") for line in kinds[1:]] == [
+        ["right", "1"],
+        ["wrong label", "0"],
+        ["wrong bounds", "0"],
+        ["wrong label and bounds", "0"],
+        ["wrong box", "2"],
+        ["missed", "0"],
+        ["spurious", "0"],
+    ]
+    opened.page.get_by_role("link", name="wrong box").click()
+    assert opened.status() == "2 of 3 examples" and opened.heading() == "Example p1"
+    items = opened.page.get_by_role("table", name="Items").get_by_role("cell").all_inner_texts()
+    assert items[1:3] == [
+        "PER: Mara1, in the box 60, 40, 300, 200",
+        "PER: Mara1, in the box 300, 0, 600, 400",
+    ]
+    again = Opened(browser, tmp_path / "report.html", opened.page.url.partition(".html")[2])
+    assert again.status() == "2 of 3 examples"
+    assert again.page.get_by_label("Kind of error").input_value() == "wrong box"
+    opened.page.get_by_label("Kind of error").select_option("right")
+    assert opened.status() == "1 of 3 examples" and opened.problems == again.problems == []
 
 
 def test_relations_are_arcs(browser, tmp_path):

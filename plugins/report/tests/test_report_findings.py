@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmkit import Example, Prediction, Relation, Span
-from mmkit_report.findings import KINDS, findings, kinds_of, severity
+from mmkit import Example, Image, Prediction, Region, Relation, Span
+from mmkit_report.findings import KINDS, findings, kinds_for, kinds_of, severity
 
 LENGTH = 12
 
@@ -125,3 +125,32 @@ def test_links() -> None:
     assert [f.kind for f in (*right, *wrong, *nothing)] == ["right", "wrong label", "missed"]
     assert wrong[0].predicted_label == "Q1" and wrong[0].score == 0.9
     assert without == []
+
+
+def test_a_box_is_wrong_where_all_else_is_right() -> None:
+    here, there = Region(0, (0.0, 0.0, 9.0, 9.0)), Region(0, (50.0, 0.0, 60.0, 9.0))
+    gold = (
+        Span(0, 1, "PER", (here,)),
+        Span(2, 3, "PER", (here,)),
+        Span(4, 5, "PER"),
+        Span(6, 7, "LOC", (here,)),
+    )
+    predicted = (
+        Span(0, 1, "PER", (here,)),
+        Span(2, 3, "PER", (there,)),
+        Span(4, 5, "PER", (there,)),
+        Span(6, 7, "ORG", (there,)),
+        Span(8, 9, "ORG", (there,)),
+    )
+    told = Prediction("x", predicted, (0.9,) * 5)
+    found = findings(example(spans=gold, images=(Image(None),)), told, (), lambda gold, said: gold == said)
+    kinds = ["right", "wrong box", "wrong box", "wrong label", "spurious"]
+    assert [f.kind for f in found] == kinds and [f.is_error for f in found] == [False] + 4 * [True]
+    assert severity(found) == (4, pytest.approx(4 * 0.9))
+    without = findings(example(spans=gold, images=(Image(None),)), told)
+    assert kinds_of(without) == {"right": 3, "wrong label": 1, "spurious": 1}
+
+
+def test_boxes_are_told_of_spans_alone() -> None:
+    assert kinds_for("span", boxes=True) == KINDS
+    assert "wrong box" not in {*kinds_for("relation", boxes=True), *kinds_for("span", boxes=False)}

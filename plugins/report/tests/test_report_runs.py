@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmkit import Example, Prediction, Span
+from mmkit import Example, Image, Prediction, Region, Span
 from mmkit.hooks import hookimpl, registered
 from mmkit.recipe import load_recipe
 from mmkit_report.compare_command import compare as compare_command
@@ -312,3 +313,31 @@ def test_data_that_have_moved_are_named_on_the_command_line(tmp_path, data, join
 def test_a_command_without_a_run_says_so():
     done = CliRunner().invoke(report_command, ["--data.test.root", "x"])
     assert done.exit_code == 2 and "Missing argument 'RUN...'" in done.output
+
+
+def test_a_wrong_box_is_a_kind_of_error(tmp_path):
+    pytest.importorskip("mmkit_gmner", reason="mmkit-gmner is not installed")
+    here, there = Region(0, (0.0, 0.0, 40.0, 40.0)), Region(0, (60.0, 20.0, 99.5, 80.0))
+    shown_in = {"p0": here, "p1": here, "p3": here}
+    gold, told = [], []
+    for x in posts(4):
+        regions = (shown_in[x.id],) if x.id in shown_in else ()
+        gold.append(replace(x, images=(Image("x.jpg"),), spans=(replace(x.spans[0], regions=regions),)))
+        said = {"p0": (here,), "p1": (there,), "p2": (there,), "p3": ()}[x.id]
+        told.append(Prediction(x.id, (replace(x.spans[0], regions=said),), (0.9,)))
+    folder = write_run(tmp_path / "run", write_data(tmp_path / "data", gold), told, "grounded")
+    scored = read_scored(folder, "test")
+    assert scored.figures["scores.mner_f1"] == 1 and scored.figures["scores.gmner_f1"] == 0.25
+    lines = [json.loads(line) for line in shown(errors_command, folder, "--json").splitlines()]
+    assert [line["id"] for line in lines] == ["p1", "p2", "p3"]
+    first = lines[0]["errors"][0]
+    assert first["kind"] == "wrong box" and first["predicted"]["regions"][0]["box"] == list(there.box)
+    text = " ".join(shown(errors_command, folder).split())
+    assert "gold LOC Name1 in the box 0, 0, 40, 40, predicted LOC Name1 in the box 60, 20, 99.5, 80" in text
+    assert "gold PER Name3 in the box 0, 0, 40, 40, predicted PER Name3 in no box" in text
+    assert re.search(r"wrong box\W+3\b", text) and "3 of 4 examples have errors" in text
+    path = write_errors(tmp_path / "out", "test", scored.recipe, scored.examples, scored.predictions)
+    assert path.read_text(encoding="utf-8").count('"wrong box"') == 3
+    # boxes in the data of a run that is not scored by them change nothing
+    plain = write_run(tmp_path / "plain", tmp_path / "data", told)
+    assert shown(errors_command, plain, "--json") == "" and "wrong box" not in shown(errors_command, plain)

@@ -40,11 +40,18 @@ const wordsOf = (example, item) => {
   if (item.length === 3) return `${item[2]}: ${words(item[0], item[1])}`;
   return `${item[4]}: ${words(item[0], item[1])} → ${words(item[2], item[3])}`;
 };
+// Where a photo shows a span: its boxes in pixels.
+const boxOf = (regions, span) => {
+  const own = (regions || []).filter((region) => region.span === span);
+  return own.length ? `in the box ${own.map((region) => region.box.map(shortNumber).join(", ")).join(" or ")}` : "in no box";
+};
 const itemTable = (example, view) => {
   const rows = (view.findings || []).map((finding) => {
     const { gold, said } = itemsOf(example, view.prediction, finding);
     const kind = h("span", { class: kindClass(finding[1]) }, nameOfKind(finding));
-    return [kind, finding[0], wordsOf(example, gold), wordsOf(example, said), finding[4] === null ? "–" : finding[4].toFixed(3)];
+    const boxed = DATA.kinds[finding[1]] === "wrong box";
+    const told = (item, regions, place) => `${wordsOf(example, item)}${boxed ? `, ${boxOf(regions, place)}` : ""}`;
+    return [kind, finding[0], told(gold, example.regions, finding[2]), told(said, view.prediction.regions, finding[3]), finding[4] === null ? "–" : finding[4].toFixed(3)];
   });
   const caption = DATA.runs.length > 1 ? `Items, ${view.name}` : "Items";
   return rows.length ? table(caption, ["kind", "what", "gold", "predicted", "score"], rows) : h("p", { class: "dim" }, `${caption}: none, gold or predicted`);

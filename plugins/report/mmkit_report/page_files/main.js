@@ -9,6 +9,7 @@ const chooser = (name, label, options) => {
   return labelled(name, label, h("select", { name, id: `by-${name}` }, options.map(([value, text]) => h("option", { value, selected: String(value) === state[name] }, text))));
 };
 const runChooser = () => DATA.runs.length > 1 && chooser("run", "Run", DATA.runs.map((run, i) => [i, run.name]));
+const flipChooser = () => FLIPS.size > 0 && chooser("flip", "Flips between runs", [["", "all"], ...[...FLIPS].map(([name, flip]) => [name, flip.text])]);
 
 const examplesView = () => {
   const status = h("p", { role: "status", "aria-live": "polite", class: "dim" });
@@ -40,7 +41,7 @@ const examplesView = () => {
     chooser("label", "Label", [["", "all"], ...allLabels().map((label) => [label, label])]),
     field("from", "Score from", { type: "number", min: 0, max: 1, step: 0.05 }),
     field("to", "Score to", { type: "number", min: 0, max: 1, step: 0.05 }),
-    chooser("sort", "Order", sorts), runChooser());
+    flipChooser(), chooser("sort", "Order", sorts), runChooser());
   const changed = () => {
     replaceState(Object.fromEntries([...new FormData(form)]));
     refresh();

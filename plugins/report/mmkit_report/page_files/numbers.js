@@ -30,8 +30,19 @@ const scoresView = () => {
     h("h2", {}, `Scores on ${DATA.split}`),
     h("p", {}, `${many(DATA.examples.length)} examples. In brackets: 95 % interval (bootstrap over examples).`),
     table("Scores in %", ["score", ...DATA.runs.map((run) => run.name)], rows),
+    flipTable(),
     DATA.runs.map((run, i) => h("section", {}, DATA.runs.length > 1 && h("h2", {}, run.name), run.items.map((items) => labelSection(items, i)))),
   ];
+};
+// As `mmkit compare` counts: each run against the first.
+const flipTable = () => {
+  const [base, ...others] = DATA.runs.map((run) => run.name);
+  const number = (flip) => {
+    const found = DATA.examples.filter((example) => flips(example, FLIPS.get(flip)));
+    return h("a", { href: linkTo({ ...ALL_EXAMPLES, flip }) }, many(found.length));
+  };
+  return others.length > 0 && table(`Examples that flip, against ${base}`, ["run", "became right", "became wrong"],
+    others.map((name, i) => [name, number(`${i + 1}not0`), number(`0not${i + 1}`)]));
 };
 const rates = (row) => [row.group, row.gold, row.predicted, row.correct, percent(row.precision), percent(row.recall), percent(row.f1)];
 const RATES = ["gold", "predicted", "right", "precision", "recall", "F1"];
@@ -39,14 +50,14 @@ const RATES = ["gold", "predicted", "right", "precision", "recall", "F1"];
 const labelSection = (items, run) => items.labels.length > 0 && h("section", {}, h("h3", {}, `Labels of ${items.what}s`),
   table("Scores of each label, %", ["label", ...RATES], items.labels.map((row) => {
     const [label, ...rest] = rates(row);
-    return [h("a", { href: linkTo({ view: "examples", label, run, kind: "error" }) }, label), ...rest];
+    return [h("a", { href: linkTo({ ...ALL_EXAMPLES, label, run, kind: "error" }) }, label), ...rest];
   })));
 
 const errorsView = (run, number) => [
   h("h2", {}, "Errors"),
   run.items.map((items) => h("section", {},
-    table(`Kinds, ${items.what}s`, ["kind", "number"], DATA.kinds.map((kind) => [
-      h("a", { href: linkTo({ view: "examples", kind, label: "", run: number }) }, kind), items.kinds[kind],
+    table(`Kinds, ${items.what}s`, ["kind", "number"], DATA.kinds.filter((kind) => kind in items.kinds).map((kind) => [
+      h("a", { href: linkTo({ ...ALL_EXAMPLES, kind, run: number }) }, kind), items.kinds[kind],
     ])),
     items.confusion && table(`Labels of ${items.what}s: rows are gold, columns are predicted`, ["gold", ...items.confusion.columns],
       items.confusion.counts.map((row, i) => [items.confusion.rows[i], ...row]),

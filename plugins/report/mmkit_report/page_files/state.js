@@ -1,15 +1,27 @@
 // The data, and the state of the page, which is in the address: every view has a link.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const [RIGHT, MISSED, SPURIOUS] = ["right", "missed", "spurious"].map((kind) => DATA.kinds.indexOf(kind));
-const STARTING = { view: "scores", run: "0", kind: "", label: "", from: "", to: "", q: "", sort: "worst", id: "" };
+const STARTING = { view: "scores", run: "0", kind: "", label: "", from: "", to: "", flip: "", q: "", sort: "worst", id: "" };
+const ALL_EXAMPLES = { view: "examples", kind: "", label: "", from: "", to: "", flip: "", q: "" }; // a number leads to what it counts
 const WITH_CHANGE = DATA.examples.some((example) => "change" in example);
 const SEARCHED = DATA.examples.map((example) => `${example.id}\n${example.text}`.toLowerCase());
+
+// What can be asked about two runs, by its name in the address: "0not1" is right in run 0 and wrong in run 1, "0or1" is
+// right in one of them alone. Many runs (a report with blank images has each twice) are paired with the first alone.
+const FLIPS = new Map(DATA.runs.flatMap((one, i) => DATA.runs.flatMap((other, j) => (i < j && (i === 0 || DATA.runs.length <= 4) ? [
+  [`${i}not${j}`, { right: i, wrong: j, text: `right in ${one.name}, wrong in ${other.name}` }],
+  [`${j}not${i}`, { right: j, wrong: i, text: `right in ${other.name}, wrong in ${one.name}` }],
+  [`${i}or${j}`, { right: i, wrong: j, either: true, text: `right in ${one.name} or ${other.name}, not in both` }],
+] : []))));
+const isRight = (example, run) => example.p[run].errors === 0;
+const flips = (example, { right, wrong, either }) => isRight(example, right) !== isRight(example, wrong) && (either || isRight(example, right));
 
 const readState = () => {
   const given = new URLSearchParams(location.hash.slice(1));
   const state = { ...STARTING };
   for (const name of Object.keys(STARTING)) if (given.has(name)) state[name] = given.get(name);
   if (!DATA.runs[state.run]) state.run = "0";
+  if (!FLIPS.has(state.flip)) state.flip = "";
   return state;
 };
 const linkTo = (changes) => {
@@ -49,6 +61,7 @@ const allLabels = () => {
 const chosen = (state) => {
   const run = Number(state.run), words = state.q.toLowerCase();
   const [low, high] = [parseFloat(state.from), parseFloat(state.to)];
+  const flip = FLIPS.get(state.flip);
   const byFinding = state.kind !== "" || state.label !== "" || !isNaN(low) || !isNaN(high);
   const fits = (example, prediction) => (prediction.findings || []).some((finding) => {
     const [, kind, , , score] = finding;
@@ -60,6 +73,7 @@ const chosen = (state) => {
   const found = [];
   DATA.examples.forEach((example, i) => {
     if (words && !SEARCHED[i].includes(words)) return;
+    if (flip && !flips(example, flip)) return;
     if (!byFinding || fits(example, example.p[run])) found.push(i);
   });
   const of = (i) => DATA.examples[i].p[run];
