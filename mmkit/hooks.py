@@ -118,6 +118,10 @@ class Specs:
         """Name → `"module:Class"` of a `mmkit.trackers.Tracker`, which `training.trackers` may name."""
 
     @hookspec
+    def mmkit_search_engines(self) -> dict[str, str]:  # type: ignore[empty-body]
+        """Name → `"module:Class"` of a `mmkit.decoders.engines.EntityEngine`, which a linker's `search` may name."""
+
+    @hookspec
     def mmkit_progress(self, label: str, done: int, total: int) -> None:
         """Progress of work before training (annotations, stored features), or of the prediction of files.
 

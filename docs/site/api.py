@@ -126,6 +126,7 @@ PUBLIC_MODULES = (
     "mmkit.decoders.base",
     "mmkit.decoders.crf",
     "mmkit.decoders.crf_tagger",
+    "mmkit.decoders.engines",
     "mmkit.decoders.examined",
     "mmkit.decoders.marked_pairs",
     "mmkit.decoders.pair_classifier",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="For a model that links: a knowledge base in jsonlines (made by `mmkit convert`) instead of the one "
     "it was trained with.",
+)
+@click.option(
+    "--search",
+    metavar="VALUE",
+    help="For a model that links: how it finds entities, instead of its recipe's model.decoder.search: exact, faiss, "
+    "or a search engine in JSON.",
 )
 @click.option(
     "--input",
@@ -92,6 +98,7 @@ def predict(
     text: str | None,
     images: tuple[str, ...],
     entities: Path | None,
+    search: str | None,
     input_: Path | None,
     reader: str | None,
     split: str | None,
@@ -140,6 +147,7 @@ def predict(
         raise click.UsageError(f"{own} go with --text")
     if text is not None:
         task.check_given(given, "input")
+    searched = None if search is None else searched_by(search)
     quiet_libraries()
     executor = executor_from(context)
     of_files = input_ is not None and is_of_files(input_, output_, workers, reader, format_)
@@ -159,6 +167,7 @@ def predict(
             strict=strict,
             device=device,
             entities=entities,
+            search=searched,
             allow_network=allow_network,
             executor=executor,
         )
@@ -175,7 +184,12 @@ def predict(
     from mmkit.loading.splits import check_split, read_split
 
     writer = writer_of(format_, settings) if format_ is not None else None
-    predictor = mmkit.load(run, device=device, entities=entities, allow_network=allow_network)
+    predictor = mmkit.load(
+        run, device=device, entities=entities, search=searched, allow_network=allow_network
+    )
+    if isinstance(predictor.recipe.settings("model.decoder").get("search"), Mapping):  # what an engine tells
+        for note in predictor.notes:
+            echo(note, err=True)
     if split is not None:
         check_split(predictor.recipe, split)
     if missing_images is not None:
@@ -211,6 +225,13 @@ def predict(
     used = (f"a blank image was used instead of {path}: {why}" for path, why in predictor.replaced.items())
     for line in capped(used):
         echo(line, err=True)
+
+
+def searched_by(value: str) -> Any:
+    """The value of --search: JSON, or a word."""
+    from mmkit.recipe import parse_overrides
+
+    return parse_overrides([f"--search={value}"])["search"]
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:

@@ -27,7 +27,7 @@ class KnownPackage:
 
     `settings` are dotted names of settings that the core does not take, or not with every value. `words` are
     short names of formats that it reads and writes, `schemes` those of runs' addresses that it opens, `trackers` the
-    names of its trackers.
+    names of its trackers, `engines` those of its search engines.
     """
 
     package: str
@@ -37,6 +37,7 @@ class KnownPackage:
     words: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
     trackers: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
 
 
 @cache
@@ -52,6 +53,7 @@ def known_packages() -> tuple[KnownPackage, ...]:
             tuple(entry.get("words", ())),
             tuple(entry.get("schemes", ())),
             tuple(entry.get("trackers", ())),
+            tuple(entry.get("engines", ())),
         )
         for entry in json.loads(text)
     )
@@ -94,6 +96,16 @@ def tracker_hint(name: str) -> str:
 def listed_trackers() -> list[str]:
     """The trackers of all known packages, installed or not."""
     return [name for known in known_packages() for name in known.trackers]
+
+
+def engine_hint(name: str) -> str:
+    """How to get the package that brings a search engine of this name; empty as for `part_hint`."""
+    return _first(known for known in known_packages() if name in known.engines)
+
+
+def listed_engines() -> list[str]:
+    """The search engines of all known packages, installed or not."""
+    return [name for known in known_packages() for name in known.engines]
 
 
 def setting_hint(dotted: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from mmkit.batch import Features, States
@@ -73,4 +73,16 @@ class LinksEntities(Protocol):
 
     def check_scorer(self, scorer: Scorer) -> None:
         """Raise `PartError` for a scorer with which it cannot be trained or cannot rank."""
+        ...
+
+
+@runtime_checkable
+class PreparesSearch(Protocol):
+    """A decoder that searches among the entities through an index, which may have to be filled first."""
+
+    def prepare_search(self, progress: Callable[[int, int], None]) -> list[str]:
+        """Fill it, after `link_to` and before the first batch. Returns notes for the user.
+
+        `progress` is called with how many entities are in the index, and how many there are.
+        """
         ...

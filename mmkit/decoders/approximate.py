@@ -8,7 +8,6 @@ parts.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -22,8 +21,8 @@ from filelock import FileLock
 from torch import Tensor
 
 from mmkit.cache import cache_dir
-from mmkit.decoders.cosines import best_first, check_finite, cosine
-from mmkit.encoders.entity_features import EntityFeatures
+from mmkit.decoders.cosines import best_of, check_finite
+from mmkit.encoders.entity_features import EntityFeatures, content_of
 from mmkit.errors import MMKitError, PartError
 from mmkit.files import crc32_of, explained, read_json, written_once
 from mmkit.files.ownership import check_tree
@@ -37,8 +36,6 @@ PART = 1 << 19
 """Entities that are indexed in memory before they are written."""
 STEP = 1 << 14
 """Entities that are added together."""
-QUERIES = 32
-"""Queries whose results are compared exactly together."""
 
 
 class ApproximateIndex:
@@ -59,7 +56,7 @@ class ApproximateIndex:
         """
         faiss = _faiss()
         lists = lists or max(1, math.isqrt(len(entities)))
-        folder = cache_dir("indexes") / f"{_fingerprint(entities)}-{lists}"
+        folder = cache_dir("indexes") / f"{content_of(entities, str(FORMAT))}-{lists}"
         check_tree(folder)
         with explained(folder, MMKitError), FileLock(f"{folder}.lock"):
             names = _undamaged(folder)
@@ -89,10 +86,7 @@ class ApproximateIndex:
         rows = self._rows(
             query, min(2 * k, len(self._entities))
         )  # twice: rounding may have moved the last ones
-        pairs = zip(query.split(QUERIES), rows.split(QUERIES), strict=True)
-        cosines = torch.cat([cosine(q.unsqueeze(1), self._entities.gather(r).to(q.device)) for q, r in pairs])
-        cosines, rows = best_first(cosines, rows, k)
-        return cosines.float(), rows
+        return best_of(query, rows, self._entities, k)
 
     def _rows(self, query: Tensor, count: int) -> Tensor:
         """`count` rows near each query `[B, count]`; more lists are searched if those contain too few."""
@@ -153,15 +147,6 @@ def _undamaged(folder: Path) -> list[str] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return list(facts["checks"]) if whole else None
-
-
-def _fingerprint(entities: EntityFeatures) -> str:
-    """A hash of all features."""
-    digest = hashlib.blake2b(f"{FORMAT} {len(entities)} {entities.dim}".encode(), digest_size=16)
-    for _, block in entities.blocks():
-        digest.update(str(block.dtype).encode())
-        digest.update(block.contiguous().cpu().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _faiss() -> Any:

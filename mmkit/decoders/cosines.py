@@ -20,6 +20,10 @@ TIE = 8 * 2.0**-52
 """Relative; some roundings of float64."""
 ROUNDING = 2.0**-24
 """Of float32, relative."""
+QUERIES = 32
+"""Queries whose entities are compared exactly together."""
+NONE = -1
+"""The row of an entity that is not in the knowledge base, or that was not found."""
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -35,6 +39,17 @@ def best_first(cosines: Tensor, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cosines, rows = cosines.gather(1, by_row), rows.gather(1, by_row)
     order = cosines.div(TIE).round_().argsort(dim=1, descending=True, stable=True)[:, :k]
     return cosines.gather(1, order), rows.gather(1, order)
+
+
+def best_of(query: Tensor, rows: Tensor, entities: EntityFeatures, k: int) -> tuple[Tensor, Tensor]:
+    """Cosines `[B, k]` (float32, from float64) and rows of the `k` best of each query's own `rows [B, n]`, best first.
+
+    Equal ones come by row. `NONE` is no entity: it comes last, with the cosine -inf.
+    """
+    pairs = zip(query.split(QUERIES), rows.split(QUERIES), strict=True)
+    found = [cosine(q.unsqueeze(1), entities.gather(r.clamp(min=0)).to(q.device)) for q, r in pairs]
+    cosines, rows = best_first(torch.cat(found).masked_fill(rows == NONE, -torch.inf), rows, k)
+    return cosines.float(), rows
 
 
 def check_finite(x: Tensor, whose: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -13,8 +14,11 @@ from mmkit.batch import Batch, Features, States
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, GoldRank, Prediction
 from mmkit.decoders.base import Decoder, LabelAxes, Labels
+from mmkit.decoders.cosines import NONE
+from mmkit.decoders.engines import EntityEngine, Progress, engine_of
+from mmkit.decoders.entity_rows import EntityRows
 from mmkit.decoders.negatives import SharedWords, hard_rows, hardest, pool_rows, random_rows
-from mmkit.decoders.ranking import NONE, CosineRanking, ScoredRanking
+from mmkit.decoders.ranking import FOUND, CosineRanking, ScoredRanking
 from mmkit.encoders.entity_features import EntityFeatures
 from mmkit.encoders.entity_shares import SharedEntities
 from mmkit.entities.linked import LinkedEntities, of_reranker, of_scorer
@@ -49,8 +53,10 @@ class EntityMatcher(Decoder):
     for `cross_entropy`). With `accumulate`, the batch is the micro-batch.
 
     Predictions: see `docs/data.md`. If an example lists candidates, these are ranked, else the whole knowledge base:
-    exactly, or with `search = "faiss"` (for large ones on a CPU) approximately. A prediction has at most `top` links.
-    faiss needs a scorer that is a cosine; with a reranker it finds the entities that this orders.
+    exactly, or with `search = "faiss"` (for large ones on a CPU) approximately. `search = {"engine": ...}` asks a
+    search engine that a plugin brings, such as Milvus. A prediction has at most `top` links. faiss and engines need a
+    scorer that is a cosine; with a reranker they find the entities that this orders. A gold entity that they do not
+    find has no rank.
     """
 
     task: Task = LinkTask()
@@ -71,7 +77,7 @@ class EntityMatcher(Decoder):
         margin: float = 0.25,
         scale: float = 32.0,
         top: int = 20,
-        search: Literal["auto", "exact", "faiss"] = "auto",
+        search: Literal["auto", "exact", "faiss"] | dict[str, Any] = "auto",
     ) -> None:
         super().__init__()
         if loss == "clip" and negatives != "batch":
@@ -86,14 +92,15 @@ class EntityMatcher(Decoder):
         self.loss_name, self.negatives, self.count, self.shared = loss, negatives, count, shared
         self.share, self.pool, self.l2, self.margin, self.circle_scale = share, pool, l2, margin, scale
         self.top, self.search, self.own_negatives = top, search, own_negatives
+        self._searches_by = engine_of(search) if isinstance(search, dict) else search
+        self._nearest: CosineRanking | None = None
         self.linked: LinkedEntities | None = None
         self._ranks_by: CosineRanking | ScoredRanking | None = None
         if loss == "clip":
             self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.base: KnowledgeBase | None = None
         self._words: SharedWords | None = None
-        self._gold: dict[str, int] = {}
-        self._listed: dict[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]]] = {}
+        self._named: EntityRows | None = None
 
     def fit(self, examples: Iterable[Example]) -> Labels:
         """Learns nothing: entities come from the knowledge base, also those that training never saw."""
@@ -117,11 +124,14 @@ class EntityMatcher(Decoder):
 
     def check_scorer(self, scorer: Scorer) -> None:
         """Raise `PartError` for a scorer that the loss or the search cannot use."""
-        if scorer.vectors is None and self.search == "faiss":
+        if isinstance(self._searches_by, EntityEngine):
+            self._searches_by.check()
+        if scorer.vectors is None and self.search not in ("auto", "exact"):
             raise PartError(
-                'search = "faiss" finds entities by the cosine of one vector, but '
+                f"search = {json.dumps(self.search)} finds entities by the cosine of one vector, but "
                 f"{type(scorer).__name__} compares otherwise",
-                hint='set search = "exact" in [model.decoder], or leave it out',
+                hint='set search = "exact" in [model.decoder], or compare by a cosine and make this scorer the '
+                "[model.entities.reranker] of what is found",
                 code="part.search",
             )
         if scorer.vectors is None and self.loss_name != "cross_entropy":
@@ -135,11 +145,23 @@ class EntityMatcher(Decoder):
     def link_to(self, entities: LinkedEntities) -> None:
         """Take the entities' tensors, and the scorer that compares them."""
         self.linked, self._words = entities, None
-        nearest = None
+        self._nearest = None
         if entities.vectors is not None:
-            nearest = CosineRanking(entities.vectors, entities.scorer, self.search)
-        alone = nearest if entities.reranker is None else None
-        self._ranks_by = alone or ScoredRanking(entities, nearest)
+            self._nearest = CosineRanking(entities.vectors, entities.scorer, self._searches_by)
+        alone = self._nearest if entities.reranker is None else None
+        self._ranks_by = alone or ScoredRanking(entities, self._nearest)
+
+    def prepare_search(self, progress: Progress) -> list[str]:
+        """Let a search engine have the entities, unless they are about to be trained. Returns notes: what it may miss.
+
+        Raises `DataError` if the engine fails.
+        """
+        if self._nearest is None:
+            return []
+        reranked = self._linked.reranker is not None
+        found = max(self.top, self._linked.depth if reranked else FOUND)
+        fixed = not hasattr(self._nearest.features, "version")
+        return self._nearest.prepare(found, fixed or not self.training, progress)
 
     def attach(self, features: EntityFeatures) -> None:
         """Take one vector for each entity of the knowledge base, to be compared with `query` by cosine."""
@@ -148,7 +170,7 @@ class EntityMatcher(Decoder):
     # training
 
     def check(self, examples: Sequence[Example]) -> None:
-        lacking = [example for example in examples if self._gold_row(example) == NONE]
+        lacking = [example for example in examples if self._rows.gold(example) == NONE]
         if not lacking:
             return
         first, others = lacking[0], len(lacking) - 1
@@ -170,12 +192,12 @@ class EntityMatcher(Decoder):
         Raises `DataError` naming an example without an entity, or whose entity is not in the knowledge base.
         """
         self.check(examples)
-        gold = [self._gold_row(example) for example in examples]
+        gold = [self._rows.gold(example) for example in examples]
         targets = {"gold": torch.tensor(gold)}
         if self.negatives == "listed":
             listed = np.full((len(examples), self.count), NONE)
             for i, example in enumerate(examples):
-                rows = self._candidate_rows(example)
+                rows = self._rows.candidates(example)
                 others = rows[(rows != gold[i]) & (rows != NONE)][: self.count]
                 listed[i, : len(others)] = others
             targets["listed"] = torch.from_numpy(listed)
@@ -282,9 +304,10 @@ class EntityMatcher(Decoder):
         everywhere: list[list[tuple[str, float]]] = []
         if not all(example.candidates for example in examples):
             scores, rows = self._ranking.best(states, self.top)
+            found = (rows != NONE).sum(1).tolist()  # an engine may find fewer
             everywhere = [
-                list(zip(base.ids(row), score, strict=True))
-                for score, row in zip(scores.tolist(), rows.tolist(), strict=True)
+                list(zip(base.ids(row[:count]), score[:count], strict=True))
+                for score, row, count in zip(scores.tolist(), rows.tolist(), found, strict=True)
             ]
         among = self._best_candidates(states, examples, device)
         predictions = []
@@ -295,10 +318,10 @@ class EntityMatcher(Decoder):
         return predictions
 
     def rank(self, states: States, examples: Sequence[Example]) -> list[GoldRank]:
-        """The ranks of the gold entities, exactly (with faiss: none if the gold entity was not found)."""
+        """The ranks of the gold entities: exactly; through faiss or an engine none if the gold entity was not found."""
         device = next(iter(states.tensors.values())).device
-        gold = torch.tensor([self._gold_row(x) for x in examples], dtype=torch.long, device=device)
-        rows = self._listed_rows(examples, device)
+        gold = torch.tensor([self._rows.gold(x) for x in examples], dtype=torch.long, device=device)
+        rows = self._rows.listed(examples, device)
         listing = not all(example.candidates for example in examples)
         overall = self._ranking.overall(states, gold, self.top, listing=listing)
         _, among = self._ranking.listed(states, rows, gold)
@@ -315,7 +338,7 @@ class EntityMatcher(Decoder):
         self, states: States, examples: Sequence[Example], device: torch.device
     ) -> list[list[tuple[str, float]]]:
         """The best of each example's candidates; none if it lists none."""
-        rows = self._listed_rows(examples, device)
+        rows = self._rows.listed(examples, device)
         if not rows.numel():
             return [[] for _ in examples]
         scores, _ = self._ranking.listed(states, rows, rows.new_full((len(examples),), NONE))
@@ -332,35 +355,6 @@ class EntityMatcher(Decoder):
             for example, known, order, ordered in found
         ]
 
-    # rows
-
-    def _gold_row(self, example: Example) -> int:
-        if example.entity is None:
-            return NONE
-        if example.entity not in self._gold:
-            self._gold[example.entity] = int(self.knowledge.rows([example.entity])[0])
-        return self._gold[example.entity]
-
-    def _candidate_rows(self, example: Example) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The row of each candidate, -1 if it is not in the knowledge base or is listed again."""
-        if example.candidates not in self._listed:
-            if len(self._listed) >= 100_000:  # a stream of predictions may have no end
-                self._listed.clear()
-            found = self.knowledge.rows(example.candidates)
-            _, first = np.unique(found, return_index=True)
-            rows = np.full(len(found), NONE)
-            rows[first] = found[first]
-            self._listed[example.candidates] = rows
-        return self._listed[example.candidates]
-
-    def _listed_rows(self, examples: Sequence[Example], device: torch.device) -> Tensor:
-        """The rows of each example's candidates `[B, C]`, -1 for none; C is the most that one lists."""
-        listed = [self._candidate_rows(example) for example in examples]
-        padded = np.full((len(examples), max(map(len, listed), default=0)), NONE)
-        for i, found in enumerate(listed):
-            padded[i, : len(found)] = found
-        return torch.from_numpy(padded).to(device)
-
     @property
     def knowledge(self) -> KnowledgeBase:
         """The knowledge base. Raises `DataError` if there is none."""
@@ -372,6 +366,12 @@ class EntityMatcher(Decoder):
                 code="task.no-knowledge-base",
             )
         return self.base
+
+    @property
+    def _rows(self) -> EntityRows:
+        if self._named is None or self._named.base is not self.knowledge:
+            self._named = EntityRows(self.knowledge)
+        return self._named
 
     @property
     def _ranking(self) -> CosineRanking | ScoredRanking:

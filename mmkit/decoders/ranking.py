@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mmkit.batch import Features, States
 from mmkit.decoders.approximate import ApproximateIndex
+from mmkit.decoders.cosines import NONE
+from mmkit.decoders.engine_search import EngineIndex
+from mmkit.decoders.engines import EntityEngine, Progress
 from mmkit.decoders.search import Found, rank_among, search
 from mmkit.decoders.search_shares import search_shared
 from mmkit.encoders.entity_features import EntityFeatures
@@ -19,12 +22,12 @@ from mmkit.errors import DataError
 from mmkit.ops.precision import full_float32
 from mmkit.scorers.base import SCORE, Scorer
 
-NONE = -1
-"""The row of an entity that is not in the knowledge base."""
-
 EXACT_UP_TO = 1_000_000
 """Up to this number of entities, `search = "auto"` compares all on a CPU; for more it uses faiss. A GPU compares
 all."""
+
+FOUND = 100
+"""The number of entities that faiss or a search engine finds, at least: among these ranks are known."""
 
 CELLS = 1 << 25
 """The number of scores in memory at the same time: 128 MB."""
@@ -54,22 +57,42 @@ class Ranking(Protocol):
 
 
 class CosineRanking:
-    """By the cosine of a state and one vector of each entity, exactly; with `search = "faiss"` approximately."""
+    """By the cosine of a state and one vector of each entity: exactly, or among those that an index finds.
+
+    The index is faiss's (`search = "faiss"`, and "auto" for many entities on a CPU), or a search engine's.
+    """
 
     def __init__(
         self,
         features: EntityFeatures,
         scorer: Scorer,
-        search: Literal["auto", "exact", "faiss"] = "auto",
+        search: Literal["auto", "exact", "faiss"] | EntityEngine = "auto",
     ) -> None:
         assert scorer.vectors is not None
         self.features, self.scorer, self.search = features, scorer, search
         self._state = scorer.vectors[0]
-        self._index: tuple[int, ApproximateIndex] | None = None
+        self._index: tuple[int, ApproximateIndex | EngineIndex] | None = None
+        self._progress: Progress = lambda done, total: None
         self._last: tuple[weakref.ref[States], int, Found] | None = None
 
+    def prepare(self, found: int, fill: bool, progress: Progress) -> list[str]:
+        """Notes on what an index may miss that finds `found` entities; with `fill`, an engine gets the entities now."""
+        self._progress = progress
+        if not self.asks_index:
+            return []
+        notes = []
+        name = self.search.place() if isinstance(self.search, EntityEngine) else "faiss"
+        if found < len(self.features):
+            notes.append(
+                f"model.decoder: {name} finds the {found:,} entities nearest to a mention. A gold entity that is not "
+                "among them counts as not found, so scores over the knowledge base may be lower than with exact search"
+            )
+        if fill and (said := getattr(self._searched(), "said", "")):
+            notes.append(f"model.decoder: {said}")
+        return notes
+
     def best(self, states: States, count: int) -> tuple[Tensor, Tensor]:
-        if self.asks_faiss:
+        if self.asks_index:
             scores, rows = self._found(self._query(states), count)
             return scores[:, :count], rows[:, :count]
         if self._last is not None and self._last[0]() is states and self._last[1] == count:
@@ -79,12 +102,12 @@ class CosineRanking:
         return found.scores, found.rows
 
     def overall(self, states: States, gold: Tensor, count: int, *, listing: bool = False) -> Tensor:
-        if not self.asks_faiss:
+        if not self.asks_index:
             found = self._exactly(states, count if listing else 0, gold)
             self._last = (weakref.ref(states), count, found) if listing else None
             return found.rank
         scores, rows = self._found(self._query(states), count)
-        hit = rows == gold[:, None].to(rows.device)
+        hit = (rows == gold[:, None].to(rows.device)) & (rows != NONE)
         own = torch.where(hit, scores, torch.inf).amin(1, keepdim=True)
         ranks = ((scores >= own) & ~hit).sum(1) + 1
         return torch.where(hit.any(1), ranks, 0)  # a gold entity that is not among those found has no rank
@@ -113,24 +136,37 @@ class CosineRanking:
         return search(self._query(states), self.features, count, gold)
 
     @property
-    def asks_faiss(self) -> bool:
-        """Whether faiss finds the entities."""
+    def asks_index(self) -> bool:
+        """Whether faiss or an engine finds the entities."""
+        if isinstance(self.search, EntityEngine):
+            return True
         large = len(self.features) > EXACT_UP_TO and self.features.device.type == "cpu"
         return self.search == "faiss" or (self.search == "auto" and large)
 
     def _found(self, query: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Cosines and rows of the entities that faiss finds."""
+        """Cosines and rows of the entities that the index finds, `NONE` and -inf where it finds no more."""
+        return self._searched().search(query, max(count, FOUND))
+
+    def _searched(self) -> ApproximateIndex | EngineIndex:
+        """The index of the features as they are now."""
         version = getattr(self.features, "version", 0)  # features of trained encoders change
         if self._index is None or self._index[0] != version:
-            self._index = version, ApproximateIndex.of(self.features)
-        return self._index[1].search(query, max(count, 100))
+            if isinstance(self.search, EntityEngine):
+                index: ApproximateIndex | EngineIndex = EngineIndex.of(
+                    self.search, self.features, self._progress
+                )
+            else:
+                index = ApproximateIndex.of(self.features)
+            self._index = version, index
+        return self._index[1]
 
 
 class ScoredRanking:
     """By a scorer's score of each entity, and the best of them by a reranker's.
 
-    Where `nearest` asks faiss, it finds those that the reranker orders: then not every entity is scored, and one that
-    is not found has no rank. Equal scores come by row, but where they meet the end of a list any of them may be on it.
+    Where `nearest` asks an index, it finds those that the reranker orders: then not every entity is scored, and one
+    that is not found has no rank. Equal scores come by row, but where they meet the end of a list any of them may be
+    on it.
     """
 
     def __init__(self, entities: LinkedEntities, nearest: CosineRanking | None = None) -> None:
@@ -148,7 +184,7 @@ class ScoredRanking:
 
     @torch.no_grad()
     def overall(self, states: States, gold: Tensor, count: int, *, listing: bool = False) -> Tensor:
-        if self._asks_faiss:
+        if self._asks_index:
             ranks = torch.zeros_like(gold)  # of a gold entity that is not among those found
         else:
             scores = self._all(states)
@@ -156,10 +192,10 @@ class ScoredRanking:
             ranks = (scores >= own).sum(1)  # the gold one itself among them
         if self.reranker is not None:
             rows = self._to_rerank(states, count)
-            anew, is_gold = self._reranked(states, rows), rows == gold[:, None]
+            anew, is_gold = self._reranked(states, rows), (rows == gold[:, None]) & (rows != NONE)
             best = torch.where(is_gold, anew, -torch.inf).amax(1, keepdim=True)
             among, beyond = (anew >= best).sum(1), ranks.clamp(min=rows.shape[1] + 1)
-            ranks = torch.where(is_gold.any(1), among, ranks if self._asks_faiss else beyond)
+            ranks = torch.where(is_gold.any(1), among, ranks if self._asks_index else beyond)
         return torch.where(gold != NONE, ranks, 0)
 
     @torch.no_grad()
@@ -183,13 +219,13 @@ class ScoredRanking:
         return (self.reranker or self.scorer).unit(score)
 
     @property
-    def _asks_faiss(self) -> bool:
-        return self.reranker is not None and self.nearest is not None and self.nearest.asks_faiss
+    def _asks_index(self) -> bool:
+        return self.reranker is not None and self.nearest is not None and self.nearest.asks_index
 
     def _to_rerank(self, states: States, count: int) -> Tensor:
         """The rows of the entities that the reranker orders, best first."""
         count = max(count, self.entities.depth)
-        if self._asks_faiss and self.nearest is not None:
+        if self._asks_index and self.nearest is not None:
             return self.nearest.best(states, count)[1]
         return _highest(self._all(states), count)[1]
 
@@ -217,11 +253,13 @@ class ScoredRanking:
         return scores
 
     def _reranked(self, states: States, rows: Tensor) -> Tensor:
-        """The reranker's scores `[B, C]` of each query's own entities."""
+        """The reranker's scores `[B, C]` of each query's own entities; -inf of none."""
         assert self.reranker is not None
-        query, entities = self._query(states, self.reranker), of_reranker(self.entities.tensors.gather(rows))
+        entities = of_reranker(self.entities.tensors.gather(rows.clamp(min=0)))
+        query = self._query(states, self.reranker)
         with full_float32(rows.device):
-            return self.reranker.pairs(query, entities)[SCORE].float()
+            scores = self.reranker.pairs(query, entities)[SCORE].float()
+            return scores.masked_fill(rows == NONE, -torch.inf)
 
     def _of(self, states: States, entities: Features) -> Tensor:
         """The scorer's scores `[B, n]` of entities that all queries share."""

@@ -83,10 +83,31 @@ def norms(features: Tensor, first: int = 0) -> Tensor:
     return found
 
 
-class StoredEntities:
-    """Stored features of a frozen encoder: memory-mapped files, or after `place` one table on a device."""
+def content_of(features: EntityFeatures, of: str = "") -> str:
+    """A hash of all features, and of the text `of`. It reads them all."""
+    digest = hashlib.blake2b(f"{of} {len(features)} {features.dim}".encode(), digest_size=16)
+    for _, block in features.blocks():
+        digest.update(str(block.dtype).encode())
+        digest.update(block.contiguous().cpu().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
-    def __init__(self, chunks: Sequence[Tensor]) -> None:
+
+def identity_of(features: EntityFeatures) -> str:
+    """A name for the content of features: two with the same name are the same, row by row.
+
+    Stored features are named by their files, which costs nothing; of others the content is hashed.
+    """
+    return getattr(features, "identity", "") or content_of(features)
+
+
+class StoredEntities:
+    """Stored features of a frozen encoder: memory-mapped files, or after `place` one table on a device.
+
+    `identity` names their content, as `identity_of` gives it; empty if nobody knows it yet.
+    """
+
+    def __init__(self, chunks: Sequence[Tensor], identity: str = "") -> None:
+        self.identity = identity
         self._chunks = list(chunks)
         self._length = sum(len(chunk) for chunk in self._chunks)
         self.dim = self._chunks[0].shape[1]
@@ -156,12 +177,14 @@ def encode_entities(
         folder.mkdir(parents=True, exist_ok=True)
     check_own([folder])
     contents = _contents_file(folder, encoder, base)
-    chunks = _opened(contents, len(base)) if contents is not None else None
-    if chunks is None:
-        files, chunks = _shared(encoder, folder, base, batch_size, progress)
+    found = _opened(contents, len(base)) if contents is not None else None
+    if found is None:
+        found = _shared(encoder, folder, base, batch_size, progress)
         if contents is not None:
-            write_json(contents, {"files": files, "check": _check(files)})
-    return StoredEntities(chunks)
+            write_json(contents, {"files": found[0], "check": _check(found[0])})
+    files, chunks = found
+    named = json.dumps([folder.name, files])  # a file is named by its entities, the folder by the encoder
+    return StoredEntities(chunks, hashlib.blake2b(named.encode(), digest_size=16).hexdigest())
 
 
 def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> Path | None:
@@ -173,8 +196,8 @@ def _contents_file(folder: Path, encoder: ItemEncoder, base: KnowledgeBase) -> P
     return folder / f"{hashlib.blake2b(described.encode(), digest_size=16).hexdigest()}.json"
 
 
-def _opened(contents: Path, entities: int) -> list[Tensor] | None:
-    """The files of a knowledge base, or None if one of them, or their list, is not there or damaged."""
+def _opened(contents: Path, entities: int) -> tuple[list[str], list[Tensor]] | None:
+    """The names of a knowledge base's files and what is in them; None if one, or their list, is missing or damaged."""
     check_own([contents])
     try:
         listed = read_json(contents)
@@ -184,7 +207,7 @@ def _opened(contents: Path, entities: int) -> list[Tensor] | None:
         chunks = [_read_chunk(contents.with_name(name)).tensors["pooled"] for name in names]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return chunks if sum(map(len, chunks)) == entities else None
+    return (names, chunks) if sum(map(len, chunks)) == entities else None
 
 
 def _shared(

@@ -57,6 +57,11 @@ class SharedEntities:
     def device(self) -> torch.device:
         return self.part.device
 
+    @property
+    def identity(self) -> str:
+        """The name of the content of all features."""
+        return self.features.identity
+
     def blocks(self) -> Iterator[tuple[int, Tensor]]:
         return self.features.blocks()
 

@@ -9,7 +9,7 @@ import torch
 from mmkit.config.settings import TrainingSettings
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Example
-from mmkit.decoders.abilities import LinksEntities
+from mmkit.decoders.abilities import LinksEntities, PreparesSearch
 from mmkit.encoders.store import Preparation, prepare
 from mmkit.entities.prepare import linked_entities
 from mmkit.errors import DataError
@@ -63,9 +63,16 @@ def prepare_entities(
             code="task.no-knowledge-base",
         )
     budget = settings.feature_memory * free_memory(device)
+
+    def indexed(done: int, total: int) -> None:
+        if progress:
+            progress("entities in the search engine", done, total)
+
     linked, notes = linked_entities(model.entity_side, model.entities, device, budget, progress)
     if isinstance(model.decoder, LinksEntities):
         model.decoder.link_to(linked)
+        if isinstance(model.decoder, PreparesSearch):
+            notes += model.decoder.prepare_search(indexed)
     elif linked.vectors is not None:  # a decoder that was written for one vector for each entity
         model.decoder.attach(linked.vectors)
     return notes

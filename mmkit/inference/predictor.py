@@ -34,6 +34,9 @@ from mmkit.tasks.sentence import is_missing
 
 T = TypeVar("T")
 
+SEARCH = "model.decoder.search"
+"""The setting of a linker that says how it finds entities."""
+
 CHUNK = 1024
 """Examples of a stream that are batched by length together; memory does not depend on the stream's length."""
 
@@ -46,6 +49,7 @@ def load(
     device: str = "auto",
     entities: str | Path | None = None,
     *,
+    search: str | Mapping[str, Any] | None = None,
     allow_network: bool = False,
 ) -> Predictor:
     """Load a trained run folder for prediction. Raises `RunError` if it is incomplete or damaged.
@@ -53,11 +57,12 @@ def load(
     `run` is the folder, or an address that a plugin opens: `hf://user/name@revision` with mmkit-hub. An address that
     you name may be asked for; this does not depend on `allow_network`.
 
-    A linker links to the knowledge base of its recipe, or to the one in `entities`, a jsonlines file.
+    A linker links to the knowledge base of its recipe, or to the one in `entities`, a jsonlines file. `search` replaces
+    how it finds entities there, `[model.decoder] search` of its recipe: `"exact"`, or a search engine.
     The folder may be somebody else's: servers that its recipe names, and the Hugging Face Hub, are contacted only with
     `allow_network`; without it, a run that needs them raises `PartError`.
     """
-    return Predictor.from_run(run, device, entities, allow_network=allow_network)
+    return Predictor.from_run(run, device, entities, search=search, allow_network=allow_network)
 
 
 class Predictor:
@@ -71,13 +76,15 @@ class Predictor:
     ) -> None:
         self.allow_network = allow_network
         """Whether the run's annotators may contact the servers that its recipe names."""
+        self.notes: list[str] = []
+        """What there was to tell when the model was made ready: that a search engine got entities, for instance."""
         self.device = pick_device(device)
         self.model = model.to(self.device).eval()
         self.recipe = recipe
         self.precision = pick_precision(recipe.training.precision, self.device, self.model)
         with self._network():
             self.annotation = Annotation.of(recipe, str(self.device), writing=False)
-            prepare_model(self.model, {}, recipe.training)
+            prepare_model(self.model, {}, recipe.training, note=self.notes.append)
         for part in self.model.modules():
             if isinstance(part, Encoder):
                 part.expect_new()
@@ -97,11 +104,14 @@ class Predictor:
         device: str = "auto",
         entities: str | Path | None = None,
         *,
+        search: str | Mapping[str, Any] | None = None,
         allow_network: bool = False,
     ) -> Predictor:
         """Load a run folder; see `mmkit.load`."""
         folder = Run(open_run(run))
         recipe = folder.recipe()
+        if search is not None:
+            recipe = recipe.with_overrides({SEARCH: search})
         if entities is not None:
             recipe.build("model.decoder").task.check_entities(entities)
         other = None if entities is None else Path(entities)

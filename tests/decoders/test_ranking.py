@@ -11,8 +11,9 @@ from mmkit.batch import Features, States
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, GoldRank
 from mmkit.decoders import ranking
+from mmkit.decoders.cosines import NONE
 from mmkit.decoders.entity_matcher import EntityMatcher
-from mmkit.decoders.ranking import NONE, CosineRanking, ScoredRanking
+from mmkit.decoders.ranking import CosineRanking, ScoredRanking
 from mmkit.encoders.entity_features import StoredEntities
 from mmkit.entities.linked import RERANKER, LinkedEntities
 from mmkit.scorers.base import SCORE, Scorer

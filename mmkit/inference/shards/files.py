@@ -20,6 +20,7 @@ from mmkit.files.temporary import leftovers, remove_leftovers
 from mmkit.hooks import registered
 from mmkit.inference.executor import Executor
 from mmkit.inference.lacks import Lacks
+from mmkit.inference.predictor import SEARCH
 from mmkit.inference.shards.inputs import ERRORS, found_inputs
 from mmkit.inference.shards.plan import Job, Shard, done_file, errors_file, planned
 from mmkit.inference.shards.pool import Pool
@@ -69,6 +70,7 @@ def predict_files(
     strict: bool = False,
     device: str = "auto",
     entities: str | Path | None = None,
+    search: str | Mapping[str, Any] | None = None,
     allow_network: bool = False,
     executor: Executor | None = None,
     hooks: Sequence[object] = (),
@@ -79,8 +81,9 @@ def predict_files(
     such as `posts/*.jsonl`. Each is read by `reader`, or by the one that knows its format. The outputs hold an answer a
     line, or what the writer `format` with its `settings` makes of them, in the order of the input, under the input's
     name and folder. `workers` processes share the work; with one (the default), it is done here. An `executor`, which a
-    plugin brings, does it on other machines. A record that is broken, or whose image is missing unless `missing_images`
-    is "blank", goes to `errors.jsonl` in the folder, or ends everything with `strict`.
+    plugin brings, does it on other machines. `entities` and `search` are those of `mmkit.load`. A record that is
+    broken, or whose image is missing unless `missing_images` is "blank", goes to `errors.jsonl` in the folder, or ends
+    everything with `strict`.
 
     A call that was killed or stopped is made again to go on: what is done is not done again, and the same files come
     out. Raises `RunError` if the folder was begun with other files or settings, `DataError` at the end if there are
@@ -92,7 +95,9 @@ def predict_files(
     folder = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as they are named
     name, ending = _written(format)
     run_folder = open_run(run)
-    Run(run_folder).recipe()  # a folder that is no run is refused before anything is written
+    own = Run(run_folder).recipe()  # a folder that is no run is refused before anything is written
+    if search is not None:
+        own.with_overrides({SEARCH: search})  # and so is a search that the run's decoder does not take
     found, notes = found_inputs(inputs, folder, ending, reader)
     job = Job(
         run=os.path.abspath(run_folder),  # noqa: PTH100 - as above
@@ -105,6 +110,7 @@ def predict_files(
         settings=dict(settings or {}),
         strict=strict,
         allow_network=allow_network,
+        search=search,
     )
     if name is not None:
         registry.build_part("writers", name, job.settings)  # wrong settings are refused at once

@@ -37,6 +37,7 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
     allow_network: bool = False
+    search: str | Mapping[str, Any] | None = None
 
     @property
     def work(self) -> Path:
@@ -52,6 +53,7 @@ class Job:
         return {
             "the run": f"{Run(folder).recipe().name} {digest:08x}",
             "--entities": None if self.entities is None else _checksum(Path(self.entities)),
+            "--search": self.search,
             "--missing-images": self.missing_images,
             "--batch-size": self.batch_size,
             "--format": self.format,

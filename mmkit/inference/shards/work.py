@@ -63,7 +63,11 @@ class Work:
     def __init__(self, job: Job, report: Report, device: str | None = None) -> None:
         self.job, self.report = job, report
         self.predictor: Predictor = load(
-            job.run, device or job.device, job.entities, allow_network=job.allow_network
+            job.run,
+            device or job.device,
+            job.entities,
+            search=job.search,
+            allow_network=job.allow_network,
         )
         # Blank images stand for missing ones even where those are errors: one costs no second attempt at its batch.
         self.predictor.missing_images = "blank"

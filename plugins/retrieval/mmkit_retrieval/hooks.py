@@ -1,4 +1,4 @@
-"""Hooks: what the plugin adds to mmkit's commands."""
+"""Hooks: the commands of the plugin, and the search engine for linkers."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ def mmkit_commands(cli: click.Group) -> None:
     from mmkit_retrieval.command import retrieval
 
     cli.add_command(retrieval)
+
+
+@hookimpl
+def mmkit_search_engines() -> dict[str, str]:
+    return {"milvus": "mmkit_retrieval.servers.milvus_entities:MilvusEntities"}

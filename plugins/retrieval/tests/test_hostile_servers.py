@@ -13,7 +13,8 @@ import pytest
 
 from hostile_server import Answer, Handler, HostileServer, drip, drip_headers, without_end
 from mmkit_retrieval.servers import bounded
-from mmkit_retrieval.servers.milvus import TOKEN, URI, MilvusImages, _token
+from mmkit_retrieval.servers.milvus import MilvusImages
+from mmkit_retrieval.servers.milvus_client import TOKEN, URI, token_of
 from mmkit_retrieval.servers.search_servers import API_KEY, PASSWORD, URL, USER, Kind, SearchServer
 from raising import raises
 
@@ -132,14 +133,14 @@ def test_a_redirect_is_not_followed(
 
 
 def test_milvus_gets_its_token_where_the_environment_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _token("https://milvus.org:19530") == ""
+    assert token_of("https://milvus.org:19530") == ""
     monkeypatch.setenv(TOKEN, SECRET)
     with raises("retrieval.key-without-server", match=URI):
         MilvusImages("http://milvus.example.org:19530", "wiki")
     monkeypatch.setenv(URI, "https://milvus.org:19530")
-    assert _token("https://milvus.org:19530") == SECRET
-    assert _token("https://evil.org:19530") == ""
-    assert _token("a/file.db") == ""
+    assert token_of("https://milvus.org:19530") == SECRET
+    assert token_of("https://evil.org:19530") == ""
+    assert token_of("a/file.db") == ""
     monkeypatch.setenv(URI, "http://milvus.org:19530")
     with raises("network.plain-key"):
         MilvusImages("http://milvus.org:19530", "wiki")

@@ -13,7 +13,8 @@ from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.image_writer import ImageWriter
 from mmkit_retrieval.pictures.vectors import Model, VectorStore
 from mmkit_retrieval.servers import milvus
-from mmkit_retrieval.servers.milvus import FACTS, MilvusImages, checked_address, upload
+from mmkit_retrieval.servers.milvus import FACTS, MilvusImages, upload
+from mmkit_retrieval.servers.milvus_client import checked_address
 from raising import raises
 
 pymilvus = pytest.importorskip("pymilvus")

@@ -24,7 +24,8 @@ from mmkit_retrieval.annotators.contexts import (
 from mmkit_retrieval.annotators.sample_corpus import write_corpus
 from mmkit_retrieval.pictures.image_facts import read_facts
 from mmkit_retrieval.pictures.vectors import Model
-from mmkit_retrieval.servers.milvus import MilvusImages, check_address, checked_address
+from mmkit_retrieval.servers.milvus import MilvusImages
+from mmkit_retrieval.servers.milvus_client import check_address, checked_address
 
 if TYPE_CHECKING:
     from mmkit_retrieval.pictures.clip_images import ClipImages, Precision

@@ -7,40 +7,25 @@ Its vector is the probe of the CLIP model that encoded them.
 from __future__ import annotations
 
 import json
-import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmkit.access.network import check_network
-from mmkit.access.servers import key_goes_to
-from mmkit.errors import DataError, PartError
+from mmkit.errors import DataError
 from mmkit_retrieval.pictures.image_index import ImageIndex
 from mmkit_retrieval.pictures.vectors import Array, Model
 from mmkit_retrieval.retrieved import Retrieved
+from mmkit_retrieval.servers.milvus_client import MOST, SECONDS, check_file, connected, explained
 
 FORMAT = 1
 FACTS = "facts"
 """The id of the row that is not an image; other ids contain a `#`."""
-TOKEN = "MILVUS_TOKEN"
-"""The environment variable with `user:password` or an API key."""
-URI = "MILVUS_URI"
-"""The environment variable with the address of the server to which `TOKEN` is sent."""
 ROWS = 256
 """How many images are sent at once."""
 TEXT_BYTES = 16_000
 """The longest title, caption or lead in bytes; the rest is cut off. Milvus allows 65,535."""
-MOST = 16_384
-"""The most hits of one search, a limit of Milvus."""
-
-SECONDS = 60.0
-"""How long to wait for a server's answer."""
-
 _TEXTS = ("article", "title", "text", "caption", "image")
 _MALFORMED = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 """What reading a row raises if mmkit did not write it."""
@@ -56,9 +41,9 @@ class MilvusImages:
 
     def __init__(self, address: str, collection: str) -> None:
         self.address, self.collection = address, collection
-        _check_file(address)
-        self._client = _connected(address, SECONDS)
-        with _explained(address):
+        check_file(address)
+        self._client = connected(address, SECONDS)
+        with explained(address):
             if not self._client.has_collection(collection):
                 names = ", ".join(sorted(self._client.list_collections())) or "none"
                 hint = f"upload an index to it; existing collections: {names}"
@@ -132,7 +117,7 @@ class MilvusImages:
         check_network(self.address)
         queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
         limit = min(top + 1, MOST)  # the row of facts may be among them
-        with _explained(self.address):
+        with explained(self.address):
             found = self._client.search(
                 self.collection,
                 data=list(queries),
@@ -168,9 +153,9 @@ def upload(
     """
     if index.model is None:
         raise DataError("the index contains no images", where=index.folder, code="retrieval.empty-index")
-    client = _connected(address)
+    client = connected(address)
     try:
-        with _explained(address):
+        with explained(address):
             _prepare(client, collection, index.model.width, index_type, address)
             client.delete(collection, ids=[FACTS])
             done = 0
@@ -248,103 +233,3 @@ def _text(value: object) -> str:
 def _retrieved(hit: Any) -> Retrieved:
     texts = {name: _text(hit["entity"][name]) for name in _TEXTS}
     return Retrieved(id=_text(hit["id"]), score=min(1.0, max(-1.0, float(hit["distance"]))), **texts)
-
-
-def checked_address(address: str) -> str:
-    """`address`, if it has no credentials. Otherwise raises `PartError`, which does not repeat the address."""
-    if not _is_file(address) and "@" in address:
-        raise PartError(
-            "`url` contains more than an address, perhaps credentials",
-            hint=f"put credentials into the environment variable {TOKEN}",
-            code="retrieval.credentials",
-        )
-    return address
-
-
-def _is_file(address: str) -> bool:
-    return "://" not in address
-
-
-def _check_file(address: str) -> None:
-    if _is_file(address) and not Path(address).exists():
-        raise DataError(
-            "there is no milvus-lite file here",
-            where=address,
-            hint="upload an index first",
-            code="retrieval.no-milvus-lite",
-        )
-
-
-def check_address(address: str) -> None:
-    """Raise `PartError` without pymilvus or for a token that may not be sent, `DataError` for a file that is missing.
-
-    Nobody is contacted.
-    """
-    _check_file(address)
-    _token(address)
-    if find_spec("pymilvus") is None:
-        raise _no_client(address)
-
-
-def _no_client(address: str) -> PartError:
-    hint = 'pip install "mmkit-retrieval[milvus]"'
-    return PartError(
-        "searching in Milvus needs pymilvus", where=address, hint=hint, code="part.needs-package"
-    )
-
-
-def _connected(address: str, timeout: float | None = None) -> Any:
-    """A client. Raises `PartError` if pymilvus is missing, and `DataError` if nothing answers.
-
-    milvus-lite counts as a server: it runs as a process of its own, and writes to its file.
-    """
-    check_network(address)
-    token = _token(address)
-    try:
-        from pymilvus import MilvusClient
-    except ImportError as error:
-        raise _no_client(address) from error
-    with _explained(address):
-        return MilvusClient(address, token=token, timeout=timeout)
-
-
-def _token(address: str) -> str:
-    """The token for this server, or "". Raises `PartError` if there is a token and `URI` names no server."""
-    token = os.environ.get(TOKEN, "").strip()
-    if not token or _is_file(address):
-        return ""
-    if not os.environ.get(URI, "").strip():
-        raise PartError(
-            f"{TOKEN} is sent only to the server that {URI} names, and {URI} is not set",
-            where=address,
-            hint=f"to send it to this server: export {URI}={address}",
-            code="retrieval.key-without-server",
-        )
-    return token if key_goes_to(address, URI) else ""
-
-
-@contextmanager
-def _explained(address: str) -> Iterator[None]:
-    """Turn errors of pymilvus into `DataError`. pymilvus would log them with a traceback; that is turned off."""
-    from pymilvus.exceptions import MilvusException
-
-    loggers = [logging.getLogger(name) for name in ("pymilvus", "milvus_lite", "grpc")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    except MilvusException as error:
-        if _is_file(address):
-            hint = "the folder must exist and be writable, and milvus-lite must be installed: pip install milvus-lite"
-        else:
-            hint = (
-                f"check that the server is running, and the address; if it needs a password, put it into {TOKEN}, and "
-                f"the server's address into {URI}"
-            )
-        raise DataError(
-            f"Milvus: {error.message or error}", where=address, hint=hint, code="retrieval.milvus"
-        ) from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
