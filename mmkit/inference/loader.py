@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.util import Finalize
 from typing import Literal
 
 import torch
@@ -65,6 +66,7 @@ class Loader:
         self._pin = model.device.type == "cuda"
         self._pass = _Pass()
         self._kept: DataLoader[Batch | MMKitError] | None = None
+        self._end: Finalize | None = None
 
     def __call__(self, micro_batches: Sequence[list[int]]) -> Iterator[Batch]:
         """Batches in order; each call is a new pass, with a random state separate from the model's.
@@ -74,18 +76,25 @@ class Loader:
         """
         self._pass.batches = micro_batches
         loader = self._kept or self._made()
-        if self.workers:
+        if self.workers and self._kept is None:
             self._kept = loader
+            self._end = Finalize(
+                self, _end, [loader], exitpriority=10
+            )  # before Python waits for its children
         for chosen, batch in zip(micro_batches, loader, strict=True):
             if isinstance(batch, MMKitError):
                 raise batch
             yield replace(batch, examples=self._model.shown([self.items[i] for i in chosen], self._targets))
 
     def close(self) -> None:
-        """End the other processes, if there are any: they do not listen to signals, and would outlive this one."""
-        kept, self._kept = self._kept, None
-        if kept is not None and kept._iterator is not None:
-            kept._iterator._shutdown_workers()  # type: ignore[attr-defined]
+        """End the other processes, if there are any: they do not listen to signals, and would outlive this one.
+
+        If nobody calls it, they end with this object, or with Python, which would wait for them for ever.
+        """
+        self._kept = None
+        if self._end is not None:
+            self._end()
+            self._end = None
 
     def _made(self) -> DataLoader[Batch | MMKitError]:
         context = None
@@ -106,6 +115,15 @@ class Loader:
             worker_init_fn=_begin,
             persistent_workers=bool(self.workers),
         )
+
+
+def _end(loader: DataLoader[Batch | MMKitError]) -> None:
+    """End a loader's processes; while Python ends, torch leaves those that do not listen to signals."""
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]
+        for worker in loader._iterator._workers:  # type: ignore[attr-defined]
+            if worker.is_alive():
+                worker.kill()
 
 
 @dataclass

@@ -6,6 +6,8 @@ import copy
 import gc
 import os
 import pickle
+import subprocess
+import sys
 from functools import partial
 
 import psutil
@@ -181,3 +183,29 @@ def test_auto_starts_workers_only_where_a_gpu_would_wait_for_pictures(prepared, 
     assert pick_workers("auto", model, processes=2, there=1) == 0
     monkeypatch.setattr(type(model), "item_encoders", lambda self: {"text": model.encoders["text"]})
     assert pick_workers("auto", model, there=16) == 0  # their features are stored
+
+
+LEFT = """
+from mmkit.inference.loader import Loader
+from mmkit.inference.prepare import prepare_model
+from mmkit.loading.sample import sampled
+from mmkit.loading.splits import read_splits
+from mmkit.model import assemble
+from mmkit.recipe import load_recipe
+
+recipe = sampled(load_recipe("text_only_twitter15"))
+examples = read_splits(recipe, ["train"])["train"].examples[:8]
+model = assemble(recipe, examples=examples)
+loader = Loader(model, prepare_model(model, {"train": examples}, recipe.training).items["train"], 1)
+print(next(loader([[3, 1], [0]])).targets.keys())
+raise SystemExit(7)
+"""
+
+
+def test_workers_that_nobody_ends_end_with_python(prepared):
+    """An error that is kept, with its traceback, keeps the loader too."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT], check=False, timeout=300, capture_output=True, text=True
+    )
+    assert done.returncode == 7, done.stderr
+    assert "tags" in done.stdout
