@@ -213,9 +213,9 @@ def tesga(context: Context) -> None:
         shape = Shape(8, {**bert, "vocab_size": 300}, "resnet18", 32, made_up_vocabulary(300))
     make_backbones(context.folder, shape)
     tweets = [replace(tweet, images=()) for tweet in make_tweets(context.folder, shape)]
-    recipe = load_recipe(
-        RECIPES / "tesga_twitter15.cfg", {"model.encoders.text.name": str(context.folder / "text")}
-    )
+    small = {"model.fuser.hidden": 32, "model.fuser.heads": 2} if context.tiny else {}
+    text = {"model.encoders.text.name": str(context.folder / "text")}
+    recipe = load_recipe(RECIPES / "tesga_twitter15.cfg", {**text, **small})
     model = tesga_model(recipe, tweets, 32 if context.tiny else 768)
     items = model.items(tweets)
     lengths = [item.length for item in items]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from mmkit.data.image_report import scan_images
-from mmkit.data.images import MAX_PIXELS, content_key, open_image
+from mmkit.data.images import MAX_PIXELS, content_key, open_bytes, open_image
 from mmkit.data.types import Example, Image
 from mmkit.errors import ImageError
 from mmkit.tasks.drawn import drawn_photos
@@ -217,3 +217,25 @@ def test_no_comment_and_no_exif_stays(tmp_path: Path) -> None:
     shown = drawn_photos([str(path)], (), ())
     copy = base64.b64decode(shown.partition("base64,")[2].partition('"')[0])
     assert copy.startswith(b"\xff\xd8") and b"secret" not in copy
+
+
+def test_a_file_in_memory_is_read_as_one_on_disk(tmp_path: Path) -> None:
+    turned = Pillow.Exif()
+    turned[0x0112] = 6
+    picture = Pillow.new("RGB", (30, 20), RED)
+    picture.putpixel((0, 0), (0, 0, 250))
+    image = saved(tmp_path / "photo.png", picture, exif=turned)
+    content = (tmp_path / "photo.png").read_bytes()
+    assert open_bytes(content, "a photo").size == (20, 30)
+    assert open_bytes(content, "a photo").tobytes() == open_image(image).tobytes()
+
+
+def test_limits_hold_in_memory_too(tmp_path: Path) -> None:
+    huge(tmp_path / "huge.png", 10_000, 10_000)
+    for code, content in (
+        ("image.too-large", (tmp_path / "huge.png").read_bytes()),
+        ("image.empty", b""),
+        ("image.format", b"%PDF-1.7"),
+    ):
+        with raises(code, match="a photo"):
+            open_bytes(content, "a photo")
