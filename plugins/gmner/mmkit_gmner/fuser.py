@@ -10,6 +10,7 @@ from mmkit.batch import Batch, States
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.attention import VectorAttention
 from mmkit.fusers.base import ALIGNMENT, Fuser
+from mmkit.fusers.needs import Needs
 from mmkit.fusers.pooled import vectors
 
 
@@ -39,7 +40,7 @@ class TokensAndRegions(Fuser):
         self.attend, self.heads = attend, heads
         self.dropout = nn.Dropout(dropout)
 
-    def requires(self) -> dict[str, frozenset[str]]:
+    def requires(self) -> Mapping[str, Needs | frozenset[str]]:
         return {self.text: frozenset({"tokens", "mask"}), self.regions: frozenset({"pooled", "mask"})}
 
     def build(self, encoders: Mapping[str, Encoder]) -> None:

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from mmkit.batch import Batch, States
-from mmkit.data.types import Box, Entity, Example, Image, Region, Span, TextView
-from mmkit.testing import ImageEncoder, WordEncoder, check_decoder, check_fuser
+from mmkit.data.types import Box, Example, Image, Region, Span, TextView
+from mmkit.testing import WordEncoder, check_decoder, check_fuser
 from mmkit_gmner.decoder import GroundedTagger
 from mmkit_gmner.fuser import TokensAndRegions
 from mmkit_gmner.task import VISIBLE
 from raising import raises
+from regions import RegionEncoder
 
 WHOLE, LEFT, RIGHT = (0.0, 0.0, 100.0, 50.0), (0.0, 0.0, 20.0, 20.0), (60.0, 10.0, 90.0, 40.0)
-
-
-class RegionEncoder(ImageEncoder):
-    """The stand-in for images, which reads object images alone."""
-
-    def collate(
-        self, examples: Sequence[Example | Entity], views: Sequence[Mapping[str, TextView]]
-    ) -> dict[str, Tensor]:
-        own = [replace(x, images=tuple(i for i in x.images if i.role == "object")) for x in examples]
-        return super().collate(own, views)
 
 
 def example(id: str, text: str, spans: Sequence[Span], boxes: Sequence[Box]) -> Example:
@@ -171,7 +161,7 @@ def test_regions_are_chosen_for_what_is_found_and_seen() -> None:
             assert len(span.regions) == bool(objects)
             assert all(region.box in objects and region.image == 0 for region in span.regions)
             assert (visible > 0) == bool(objects)
-    decoder.threshold = 1.0
+    decoder.grounding = replace(decoder.grounding, threshold=1.0)
     assert not any(span.regions for p in decoder.decode(states, batch) for span in p.spans)
 
 
