@@ -31,7 +31,7 @@ RUN = sorted(
     - {*PAGES}
 )
 SHOWN = {"", "text", "toml", "diff"}  # what a program prints, or a file of another tool's
-UNRUN = Counter(data=22, files=8, hub=5, install=6, program=7, server=10, time=2)
+UNRUN = Counter(data=24, files=8, hub=5, install=6, program=7, server=10, time=2)
 """How many blocks are not run, by what they need. A block that could be run instead should be."""
 
 
@@ -50,7 +50,7 @@ def reader(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reade
     """Somebody in the folder of mmkit's sources, who has made the demo."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/demo").symlink_to(demo)
-    for name in ("recipes", "plugins", "docs", "mmkit", "benchmarks"):
+    for name in ("recipes", "plugins", "docs", "mmkit", "benchmarks", "demo"):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return Reader(tmp_path)
