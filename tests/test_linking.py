@@ -322,3 +322,20 @@ def test_a_linker_does_not_go_on_with_other_micro_batches(recipe, tmp_path):
     changed = recipe.with_overrides({"training.accumulate": 2})
     with raises("run.other-recipe", match=r"training\.accumulate was 1 and is 2"):
         train(changed, tmp_path / "run", device="cpu", quiet=True, resume=True)
+
+
+def test_a_run_is_asked_with_another_search(run, model, tmp_path):
+    """The recipe's own search is replaced for one command, and a folder of predictions belongs to one search."""
+    asked = ("look at Jordan", "Jordan")
+    assert mmkit.load(run, device="cpu", search="exact").link(*asked) == model.link(*asked)
+    posts, found = tmp_path / "posts.jsonl", tmp_path / "found"
+    posts.write_text('{"text": "look at Jordan", "mention": {"text": "Jordan"}}\n', encoding="utf-8")
+    words = ["predict", run, "--input", posts, "--output", f"{found}/", "--device", "cpu"]
+    assert command(*words, "--search", "exact").exit_code == 0
+    assert len((found / "posts.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+    other = command(*words)
+    assert other.exit_code == 2 and "--search was exact and is now not given" in other.output
+    misspelt = command("predict", run, "--text", asked[0], "--mention", asked[1], "--search", "fais")
+    assert (
+        misspelt.exit_code == 2 and "model.decoder.search" in misspelt.output and "faiss" in misspelt.output
+    )
