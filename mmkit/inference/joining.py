@@ -14,7 +14,7 @@ import uuid
 from datetime import timedelta
 
 import torch
-from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # documented
 
 from mmkit.terminal.elastic import may_restart
 
