@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 from mmkit.annotators.base import Annotator, Failed
 from mmkit_chat.answers import Answer
+from mmkit_chat.messages import Chat
 from mmkit_chat.model import ChatModel
+from mmkit_chat.stored import StoredAnswers
 
 
 class ChatAnnotator(Annotator):
-    """Checks and prepares `chat`, and makes fingerprint and keys. Subclasses say what is asked and what is kept."""
+    """Checks and prepares `chat`, asks it, and makes fingerprint and keys. Subclasses say what is asked and kept.
+
+    Each answer is stored as soon as it is there, and not first with its batch: after a kill, only the requests that
+    were under way are made again.
+    """
 
     part: ClassVar[str]
     """Its registered name."""
@@ -42,6 +49,22 @@ class ChatAnnotator(Annotator):
 
     def prepare(self, device: str) -> None:
         self.chat.prepare(device)
+
+    def texts(
+        self, prompts: Sequence[str], read: Callable[[int, Answer | Failed], str | Failed]
+    ) -> list[str | Failed]:
+        """What `read` makes of each prompt's number and answer; what it makes a failure of is not stored.
+
+        Raises `MMKitError` for errors that every further prompt would have, too.
+        """
+        stored = StoredAnswers(
+            self.chat, {"annotator": self.fingerprint()}, wait=False
+        )  # `annotate` has a lock
+        answers = stored.ask(
+            [Chat.of(prompt) for prompt in prompts],
+            keep=lambda number, answer: isinstance(read(number, answer), str),
+        )
+        return [read(number, answer) for number, answer in enumerate(answers)]
 
 
 def prompt_key(prompt: str) -> str:

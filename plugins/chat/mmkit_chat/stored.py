@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from filelock import FileLock
@@ -30,45 +31,57 @@ class Asks(Protocol):
         ...
 
 
+Keep = Callable[[int, Answer], bool]
+"""Called with the number of a prompt and its answer: whether this is an answer, and is to be stored."""
+
+
 class StoredAnswers:
     """Asks a model what it has not been asked before; the rest comes from the user's cache.
 
     Each answer is stored before the next request takes its place: after a kill, at most as many questions are asked
-    again as requests ran at once. Answers are stored by the model's identity and the prompt. A prompt without an answer
-    is asked again next time. Processes with one model wait for one another.
+    again as requests ran at once. Answers are stored by the model's identity, the prompt, and what they `also` depend
+    on (JSON). A prompt without an answer is asked again next time. Processes with one model wait for one another;
+    with `wait = False` the caller sees to it that no two ask the same.
     """
 
-    def __init__(self, model: Asks) -> None:
-        self.model = model
+    def __init__(self, model: Asks, also: Mapping[str, Any] | None = None, *, wait: bool = True) -> None:
+        self.model, self.also, self.wait = model, dict(also or {}), wait
         self.asked = 0
         """How many prompts this object has asked the model."""
 
-    def ask(self, prompts: Sequence[Chat], device: str = "cpu") -> list[Answer | Failed]:
+    def ask(
+        self, prompts: Sequence[Chat], device: str = "cpu", keep: Keep = lambda number, answer: True
+    ) -> list[Answer | Failed]:
         """An answer to each prompt, or why there is none. Equal prompts are asked once.
 
-        Raises `MMKitError` for errors that every further prompt would have, too; what was answered is stored.
+        What `keep` refuses is returned, but not stored. Raises `MMKitError` for errors that every further prompt would
+        have, too; what was answered is stored.
         """
         keys = [prompt.key() for prompt in prompts]
-        fingerprint = json.dumps({"part": "mmkit_chat.answers.1", **self.model.identity()}, sort_keys=True)
-        with ResultStore.of(fingerprint) as store:
+        identity = {"part": "mmkit_chat.answers.1", **self.model.identity(), **self.also}
+        with ResultStore.of(json.dumps(identity, sort_keys=True)) as store:
             found: dict[str, Answer | Failed] = self._stored(store, keys)
             if len(found) < len(set(keys)):
-                with FileLock(f"{store.path}.lock"):
+                with FileLock(f"{store.path}.lock") if self.wait else nullcontext():
                     found |= self._stored(store, keys)  # another process may have asked meanwhile
-                    missing = {k: p for k, p in zip(keys, prompts, strict=True) if k not in found}
-                    found |= self._fresh(store, missing, device)
+                    missing = {key: number for number, key in enumerate(keys) if key not in found}
+                    found |= self._fresh(store, prompts, missing, device, keep)
         return [found[key] for key in keys]
 
     def _stored(self, store: ResultStore, keys: Sequence[str]) -> dict[str, Answer | Failed]:
         return {key: Answer.from_json(value) for key, value in store.get(set(keys)).items()}
 
-    def _fresh(self, store: ResultStore, missing: dict[str, Chat], device: str) -> dict[str, Answer | Failed]:
+    def _fresh(
+        self, store: ResultStore, prompts: Sequence[Chat], missing: Mapping[str, int], device: str, keep: Keep
+    ) -> dict[str, Answer | Failed]:
+        """The answers to the prompts whose keys and numbers are `missing`."""
         if missing:
             self.model.prepare(device)
         keys, fresh = list(missing), {}
         self.asked += len(keys)
-        for number, answer in self.model.answers(list(missing.values())):
-            fresh[keys[number]] = answer
-            if isinstance(answer, Answer):
-                store.put({keys[number]: answer.to_json()})
+        for place, answer in self.model.answers([prompts[number] for number in missing.values()]):
+            key = keys[place]
+            fresh[key] = answer
+            if isinstance(answer, Answer) and keep(missing[key], answer):
+                store.put({key: answer.to_json()})
         return fresh

@@ -131,6 +131,21 @@ def test_answers_before_a_failure_are_stored(talking: Any) -> None:
     assert [body["messages"][0]["content"] for body in talking.bodies] == ["c", "d"]
 
 
+def test_what_is_no_answer_is_given_and_asked_again(talking: Any) -> None:
+    talking.answer = lambda handler: say(handler, f'"{handler.body["messages"][0]["content"]}"')
+    asked = [chat("good"), chat("bad"), chat("good")]
+    for _ in range(2):
+        told = StoredAnswers(model(talking)).ask(asked, keep=lambda number, answer: "good" in answer.text)
+        assert [answer.text for answer in told if isinstance(answer, Answer)] == ['"good"', '"bad"', '"good"']
+    assert sorted(body["messages"][0]["content"] for body in talking.bodies) == ["bad", "bad", "good"]
+
+
+def test_what_answers_also_depend_on_is_another_question(talking: Any) -> None:
+    for also in ({}, {"rules": 1}, {"rules": 1}, {"rules": 2}):
+        StoredAnswers(model(talking), also, wait=False).ask([chat("a")])
+    assert len(talking.bodies) == 3
+
+
 def test_what_failed_is_asked_again(talking: Any) -> None:
     talking.answer = lambda handler: handler.send(400, b"{}")
     (failed,) = StoredAnswers(model(talking)).ask([chat("a")])

@@ -27,9 +27,9 @@ class EntityDescriptions(ChatAnnotator):
     chat interface, or on this machine. Unless `overwrite` is set, an entity that has a description keeps it, and the
     model is not asked.
 
-    Answers are stored by model, prompt and decoding settings, but not by server. If an answer reaches `max_tokens`, it
-    is cut after its last complete sentence. An entity without an answer after all retries keeps what it had, and is
-    listed.
+    Answers are stored by model, prompt and decoding settings, but not by server, each as soon as it is there. If an
+    answer reaches `max_tokens`, it is cut after its last complete sentence. An entity without an answer after all
+    retries keeps what it had, and is listed.
 
     The key comes only from $OPENAI_API_KEY. It is sent only to the server that $OPENAI_BASE_URL names, or to OpenAI's
     own if that is not set. A server that only a recipe's `base_url` names gets no key.
@@ -117,8 +117,10 @@ class EntityDescriptions(ChatAnnotator):
     def annotate(self, batch: Sequence[Entity]) -> list[str | Failed]:
         """The description of each entity, or why there is none."""
         prompts = [self._asked(x) for x in batch]
-        answers = iter(self.chat.ask([prompt for prompt in prompts if prompt]))
-        return [said(next(answers)) if prompt else Failed("it has no name") for prompt in prompts]
+        texts = iter(
+            self.texts([prompt for prompt in prompts if prompt], lambda number, answer: said(answer))
+        )
+        return [next(texts) if prompt else Failed("it has no name") for prompt in prompts]
 
     def apply(self, x: Entity, result: str) -> Entity:
         """`x` with the answer as its description."""

@@ -13,6 +13,7 @@ from mmkit.annotators.run import annotate
 from mmkit.data.types import Entity, Example
 from mmkit_chat.answers import Answer
 from mmkit_chat.local_model import LocalModel
+from mmkit_chat.messages import Chat, Prompt
 from mmkit_dim.descriptions import EntityDescriptions
 from raising import raises
 
@@ -42,8 +43,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     seen: list[list[str]] = []
     ask = LocalModel.ask
 
-    def recorded(self: LocalModel, prompts: Sequence[str], max_tokens: int) -> list[Answer]:
-        seen.append(list(prompts))
+    def recorded(self: LocalModel, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer]:
+        seen.append([Chat.of(prompt).messages[0].text for prompt in prompts])
         return ask(self, prompts, max_tokens)
 
     monkeypatch.setattr(LocalModel, "ask", recorded)

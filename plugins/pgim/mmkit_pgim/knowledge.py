@@ -35,10 +35,10 @@ class Knowledge(ChatAnnotator):
     caption is asked about without one.
 
     The model runs on a server with the OpenAI-compatible chat interface, or on this machine. Answers are stored by
-    model, prompt and decoding settings, but not by server: nothing is asked twice, and a run that was stopped goes on.
-    The whole prompt decides, so a new pool asks again only about posts whose examples are others. An answer that is
-    empty, refuses, or repeats that of an example word for word is a failure and is not stored. If an answer reaches
-    `max_tokens`, it is cut after its last complete sentence.
+    model, prompt and decoding settings, but not by server, each as soon as it is there: nothing is asked twice, and a
+    run that was stopped goes on. The whole prompt decides, so a new pool asks again only about posts whose examples are
+    others. An answer that is empty, refuses, or repeats that of an example word for word is a failure and is not
+    stored. If an answer reaches `max_tokens`, it is cut after its last complete sentence.
 
     The key comes only from $OPENAI_API_KEY. It is sent only to the server that $OPENAI_BASE_URL names, or to OpenAI's
     own if that is not set. Texts and captions of posts are sent; photos are not.
@@ -119,8 +119,9 @@ class Knowledge(ChatAnnotator):
 
     def annotate(self, batch: Sequence[Example]) -> list[str | Failed]:
         """The answer about each post, with its line breaks, or why there is none."""
-        answers = self.chat.ask([self.asked(x) for x in batch])
-        return [answer_of(answer, x) for answer, x in zip(answers, batch, strict=True)]
+        return self.texts(
+            [self.asked(x) for x in batch], lambda number, answer: answer_of(answer, batch[number])
+        )
 
     def apply(self, x: Example, result: str) -> Example:
         """`x` with the answer as a note, on one line."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from mmkit.annotators.run import annotate
 from mmkit.data.types import Example
 from mmkit.testing import check_annotator, check_recipe
 from mmkit_chat.answers import Answer
+from mmkit_chat.messages import Chat
 from mmkit_chat.model import ChatModel
-from mmkit_pgim import prompt
+from mmkit_pgim import prompt as words
 from mmkit_pgim.knowledge import Knowledge, answer_of
 from mmkit_pgim.notes import CAPTION, EXAMPLES, KNOWLEDGE
 from mmkit_pgim.prompt import HEAD, NO_PHOTO, QUESTION, prompt_of
@@ -45,16 +46,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     ) -> list[str]:
         seen: list[str] = []
 
-        def ask(self: ChatModel, prompts: Sequence[str]) -> list[Answer | Failed]:
-            given = []
-            for words in prompts:
-                text = words.rsplit("Text: ", 1)[1].splitlines()[0]
-                given.append(answer(text))
+        def answers(self: ChatModel, prompts: Sequence[Chat]) -> Iterator[tuple[int, Answer | Failed]]:
+            for number, prompt in enumerate(prompts):
+                text = prompt.messages[0].text.rsplit("Text: ", 1)[1].splitlines()[0]
+                given = answer(text)
                 seen.append(text)
-            return given
+                yield number, given
 
         monkeypatch.setattr(ChatModel, "prepare", lambda self, device="cpu": None)
-        monkeypatch.setattr(ChatModel, "ask", ask)
+        monkeypatch.setattr(ChatModel, "answers", answers)
         return seen
 
     return install
@@ -119,7 +119,7 @@ def test_other_models_settings_and_prompts_ask_anew(
     for changed in changes:
         annotate(Knowledge(**{"model": "m", **changed}), [post("Bob")])
     assert len(seen) == len(changes)
-    monkeypatch.setattr(prompt, "VERSION", prompt.VERSION + 1)
+    monkeypatch.setattr(words, "VERSION", words.VERSION + 1)
     annotate(Knowledge(model="m"), [post("Bob")])
     assert len(seen) == len(changes) + 1
 
@@ -128,19 +128,19 @@ def test_after_a_crash_only_the_rest_is_asked(asked: Callable[..., list[str]]) -
     posts = [post(f"post {i}") for i in range(6)]
 
     def crash(text: str) -> Answer:
-        if text == "post 4":
+        if text == "post 3":
             raise KeyboardInterrupt
         return Answer(f"It is about {text}.")
 
     seen = asked(crash)
-    knowledge = Knowledge(model="m", parallel=1)
-    knowledge.batch_size = 2
+    knowledge = Knowledge(model="m")
+    assert knowledge.batch_size > len(posts), "the crash is in the middle of a batch"
     with pytest.raises(KeyboardInterrupt):
         annotate(knowledge, posts)
-    assert seen == ["post 0", "post 1", "post 2", "post 3"]
+    assert seen == ["post 0", "post 1", "post 2"]
     rest = asked()
     annotated = annotate(Knowledge(model="m"), posts)
-    assert rest == ["post 4", "post 5"]
+    assert rest == ["post 3", "post 4", "post 5"]
     assert [x.notes[KNOWLEDGE] for x in annotated] == [f"It is about post {i}." for i in range(6)]
 
 
