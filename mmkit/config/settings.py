@@ -59,6 +59,9 @@ class TrainingSettings:
     in fp32 on other devices."""
     compile: bool = False
     """Whether `torch.compile` compiles the encoders that run in every batch."""
+    shard: Literal["no", "encoders"] = "no"
+    """encoders: several processes spread weights, gradients and moments of the trained transformers over one another,
+    block by block (see `mmkit.training.sharding`)."""
     score: str | dict[str, float] = ""
     """The name of a score (`spans.f1`), or weights of several scores; the best epoch has the highest."""
     ties: Literal["earlier", "later"] = "earlier"

@@ -19,6 +19,7 @@ from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import score
 from mmkit.model import Item, Model
 from mmkit.ops.precision import Precision, computing
+from mmkit.ops.sharded import has_shards
 
 T = TypeVar("T")
 
@@ -75,9 +76,12 @@ class Inference:
 
     def predict_and_rank(self, items: Sequence[Item]) -> list[tuple[Prediction, GoldRank | None]]:
         """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order."""
-        plan = plan_batches(items, self.batch_size)[self.rank :: self.processes]
+        every = plan_batches(items, self.batch_size)
+        plan = every[self.rank :: self.processes]
+        # blocks that are spread over processes must be run equally often by all of them
+        idle = has_shards(self.model) and len(plan) < -(-len(every) // self.processes)
         answering = Answering(self.model, items, ranking=True, processes=self.processes)
-        own = list(self._over(items, plan, answering, answering.rest))
+        own = list(self._over(items, plan, answering, answering.rest, every[:idle]))
         found = sorted(self._of_all(own), key=_index)
         predictions = _told([answer.prediction for answer in found], [items[answer.at] for answer in found])
         return list(zip(predictions, (answer.rank for answer in found), strict=True))
@@ -88,10 +92,11 @@ class Inference:
         plan: Sequence[list[int]],
         call: Callable[[Batch, Sequence[int]], list[T]],
         rest: Callable[[], list[T]] | None = None,
+        unasked: Sequence[list[int]] = (),
     ) -> Iterator[T]:
         """The results of `call` for each planned batch, on the model's device, and the indices of its items.
 
-        And those of `rest`, which is called at the end.
+        And those of `rest`, which is called at the end. What the model makes of the batches `unasked` is dropped.
         """
         loader = Loader(self.model, items, self.workers, targets=False)
         training, device = self.model.training, self.model.device
@@ -101,6 +106,9 @@ class Inference:
                 with computing(device, self.precision), _uncompiled(self.model):
                     found = call(batch.to(device), chosen)
                 yield from found
+            for batch in loader(unasked) if unasked else ():
+                with torch.inference_mode(), computing(device, self.precision):
+                    self.model.states(batch.to(device))
             if rest is not None:
                 with computing(device, self.precision), _uncompiled(self.model):
                     found = rest()

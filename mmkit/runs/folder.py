@@ -31,6 +31,7 @@ from mmkit.files.temporary import is_temporary, remove_leftovers
 from mmkit.loading.knowledge import read_entities
 from mmkit.loading.split import ENTITIES
 from mmkit.model import Model, assemble
+from mmkit.ops.sharded import gathered_whole
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.runs.integrity import (
     BELOW,
@@ -127,11 +128,18 @@ class Run:
                     folder.mkdir(parents=True, exist_ok=True)
                     encoder.save(folder)
 
-    def save_weights(self, model: Model, keep_frozen: bool = True, step: int = 0) -> None:
-        """Write `model.safetensors`: all weights, or all but frozen encoders', and the number of the update."""
+    def save_weights(
+        self, model: Model, keep_frozen: bool = True, step: int = 0, *, write: bool = True
+    ) -> None:
+        """Write `model.safetensors`: all weights, or all but frozen encoders', and the number of the update.
+
+        If weights are spread over processes, all of them must call it, and one is to `write`.
+        """
         state = model.state_dict()
-        kept = state if keep_frozen else {name: state[name] for name in _names_without_frozen(model)}
-        save_tensors(self.weights_file, kept, {"mmkit": version(DISTRIBUTION), "step": str(step)})
+        names = set(state) if keep_frozen else _names_without_frozen(model)
+        kept = gathered_whole({name: t for name, t in state.items() if name in names}, keep=write)
+        if write:
+            save_tensors(self.weights_file, kept, {"mmkit": version(DISTRIBUTION), "step": str(step)})
 
     def weights_step(self) -> int:
         """The update whose weights are in `model.safetensors`; 0 if there are none."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmkit.errors import RunError, one_line
 from mmkit.files import replacing
 from mmkit.files.temporary import temporary_folder
+from mmkit.ops.sharded import like
 from mmkit.terminal.notes import few
 
 SAME = "same"
@@ -168,4 +169,4 @@ def load_weights(
         )
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            own[name].copy_(like(tensor, own[name]))

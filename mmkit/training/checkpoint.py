@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from mmkit.config.values import Problems, fit
 from mmkit.errors import RunError, one_line
 from mmkit.files import crc32_of, explained, read_json, sync_folder, write_json
+from mmkit.ops.sharded import gathered_whole, like
 from mmkit.runs.weights import load_tensors, load_weights, save_tensors
 
 PROGRESS = "progress.json"
@@ -88,22 +89,25 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
     return keep
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progress: Progress) -> None:
-    """Write `folder/step-N` completely, then remove older ones: a kill at any moment leaves a complete one."""
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: Optimizer, progress: Progress, *, write: bool = True
+) -> None:
+    """Write `folder/step-N` completely, then remove older ones: a kill at any moment leaves a complete one.
+
+    If weights are spread over processes, all of them must call it, and one is to `write`. The files are the same
+    as if nothing were spread.
+    """
+    if not write:
+        gathered_whole(trained_state(model), keep=False)
+        gathered_whole(_moments(model, optimizer), keep=False)
+        return
     final = folder / f"step-{progress.step:09d}"
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
-        save_tensors(temporary / "model.safetensors", trained_state(model))
-        names = _names(model, optimizer)
-        moments = {
-            f"{key}/{name}": value
-            for parameter, state in optimizer.state.items()
-            for key, value in state.items()
-            for name in [names[parameter]]
-        }
-        save_tensors(temporary / "optimizer.safetensors", moments)
+        save_tensors(temporary / "model.safetensors", gathered_whole(trained_state(model)))
+        save_tensors(temporary / "optimizer.safetensors", gathered_whole(_moments(model, optimizer)))
         progress.checks = {path.name: crc32_of(path) for path in sorted(temporary.glob("*.safetensors"))}
         write_json(temporary / PROGRESS, asdict(progress))
         with explained(folder):
@@ -151,7 +155,8 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Pro
                 code="run.weights-do-not-fit",
             )
         on_device = kind != "step" or optimizer.defaults.get("fused", False)
-        optimizer.state[parameter][kind] = value.to(parameter.device) if on_device else value
+        value = value.to(parameter.device) if on_device else value
+        optimizer.state[parameter][kind] = like(value, parameter) if value.dim() else value
     return progress
 
 
@@ -186,6 +191,15 @@ def _read_progress(checkpoint: Path) -> Progress:
             hint=AGAIN,
             code="run.damaged",
         ) from error
+
+
+def _moments(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    names = _names(model, optimizer)
+    return {
+        f"{key}/{names[parameter]}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
 
 
 def _names(model: nn.Module, optimizer: Optimizer) -> dict[Tensor, str]:

@@ -20,6 +20,7 @@ from mmkit.ops.precision import computing, products_of
 from mmkit.training.batches import Share, plan_epoch, share
 from mmkit.training.checkpoint import Progress
 from mmkit.training.optimizer import Schedule
+from mmkit.training.sharding import ShardedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,11 @@ class Loop:
             for name, loss in {**losses, "loss": total}.items():
                 own = loss.detach() * (part.weight / accelerator.num_processes)
                 sums[name] = sums[name] + own if name in sums else own
-        if settings.clip:
+        if isinstance(self.model, ShardedModel):
+            self.model.average()
+            if settings.clip:
+                self.model.clip(settings.clip)
+        elif settings.clip:
             accelerator.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

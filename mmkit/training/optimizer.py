@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from mmkit.config.settings import OPTIMIZERS, TrainingSettings
 from mmkit.errors import RecipeError, did_you_mean
 from mmkit.hooks import load_target
+from mmkit.ops.sharded import is_sharded
 from mmkit.recipe import known_optimizers
 from mmkit.training.schedules import course
 
@@ -23,7 +24,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
 
     Raises `RecipeError` for a group that matches nothing, and for an unknown optimizer.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     matched = dict.fromkeys(settings.groups, False)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -35,7 +36,8 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
             decay = decay if group.weight_decay is None else group.weight_decay
         if settings.no_decay and re.search(settings.no_decay, name):
             decay = 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
+        # no fused kernel takes tensors that are spread over processes and others at once
+        groups.setdefault((rate, decay, is_sharded(parameter)), []).append(parameter)
     idle = [key for key, hit in matched.items() if not hit]
     if idle:
         raise RecipeError(
@@ -53,7 +55,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
         )
     first, second = settings.betas
     return _maker(settings.optimizer)(
-        [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+        [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay, _), p in groups.items()],
         betas=(first, second),
     )
 

@@ -29,6 +29,7 @@ from mmkit.trackers import trackers_of
 from mmkit.training.entity_cost import encoding_cost
 from mmkit.training.resume import check_data, check_start, open_folder
 from mmkit.training.session import Session
+from mmkit.training.sharding import ShardedModel, sharded
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Ready:
     """The content of `run.json`, without the results."""
     epochs_before: int
     """Epochs that the run was to have before it was resumed."""
+    sharded: ShardedModel | None = None
+    """The model, if its encoders are spread over processes."""
 
     def score(self, split: str) -> Evaluation:
         """Scores and predictions of a split; processes share the work, and all of them get the result."""
@@ -91,8 +94,11 @@ def make_ready(session: Session, resume: bool) -> Ready:
         *spaces_alone(parts.encoder_sections, train),
     ):
         session.note(f"warning: {message}")
-    model = model.to(session.device)
     precision = pick_precision(settings.precision, session.device, model)
+    spread = None if settings.shard == "no" else sharded(model, session.device, precision)
+    if spread is not None:
+        session.note(spread.described())
+    model = model.to(session.device)
     begun = (
         {KEY: {"run": str(start.run.folder), "files": start.files(), **taken.to_json()}}
         if start and taken
@@ -125,7 +131,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
         session.accelerator.process_index,
         processes,
     )
-    return Ready(model, prepared.items, metrics, inference, {**facts, "features": features}, before)
+    return Ready(model, prepared.items, metrics, inference, {**facts, "features": features}, before, spread)
 
 
 def _begin(

@@ -27,6 +27,7 @@ MAY_CHANGE = {
         "keep_checkpoint",
         "log_every",
         "feature_memory",
+        "shard",
         "trackers",
     )
 } | {"recipe.requires"}

@@ -24,6 +24,7 @@ from mmkit.training.ready import Ready, make_ready
 from mmkit.training.result import Result
 from mmkit.training.resume import is_finished
 from mmkit.training.session import Session
+from mmkit.training.sharding import check_sharding
 from mmkit.training.stopping import StopSignal
 from mmkit.training.tracking import Tracking
 from mmkit.training.updates import Updates
@@ -58,6 +59,7 @@ def train(
     recipe = load_recipe(recipe, overrides)
     accelerator = make_accelerator(device)
     check_precision(recipe.training.precision, accelerator.device)
+    check_sharding(recipe.training, accelerator.device, accelerator.num_processes)
     run = Run(broadcast_object_list([str(output or default_folder(recipe))])[0])
     own = [*hooks, MetricsLog(), Tracking()] if accelerator.is_main_process else []
     with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:

@@ -51,7 +51,7 @@ class Updates:
         if settings.compile:
             model.compile_encoders()
         loop = Loop(
-            session.accelerator.prepare_model(model),
+            ready.sharded or session.accelerator.prepare_model(model),
             Loader(model, ready.items["train"], ready.inference.workers),
             optimizer,
             settings,
@@ -170,8 +170,9 @@ class Updates:
     def _keep_as_best(self, epoch: int) -> None:
         session, progress = self.session, self.progress
         progress.best_epoch, progress.best_step = epoch, progress.step
-        if session.main:
-            session.run.save_weights(self.ready.model, session.settings.save_frozen, progress.step)
+        keep_frozen, model = session.settings.save_frozen, self.ready.model
+        if session.main or self.ready.sharded:
+            session.run.save_weights(model, keep_frozen, progress.step, write=session.main)
         session.tell("mmkit_checkpoint", epoch=epoch, step=progress.step, best=True)
 
     def _save(self, epoch: int, watch: Watch) -> None:
@@ -180,7 +181,9 @@ class Updates:
         if session.main:
             log = session.run.metrics_file
             progress.log_bytes = log.stat().st_size if log.exists() else 0
-            save_checkpoint(session.run.checkpoint, self.ready.model, self.optimizer, progress)
+        if session.main or self.ready.sharded:
+            folder, model = session.run.checkpoint, self.ready.model
+            save_checkpoint(folder, model, self.optimizer, progress, write=session.main)
         session.tell("mmkit_checkpoint", epoch=epoch, step=progress.step, best=False)
         session.accelerator.wait_for_everyone()
 

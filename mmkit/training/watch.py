@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from mmkit.errors import TrainingError
+from mmkit.ops.sharded import part_of
 from mmkit.terminal.notes import few
 from mmkit.training.loop import Update
 
@@ -73,7 +74,7 @@ class Watch:
         if not updates:
             return
         losses = torch.stack([update.total.float() for update in updates])
-        total = losses.sum() + get_total_norm([weight.detach() for weight in self.weights])
+        total = losses.sum() + get_total_norm([part_of(weight.detach()) for weight in self.weights])
         if not bool(torch.isfinite(self.accelerator.reduce(total, "sum"))):  # one is enough to make it so
             raise TrainingError(
                 f"the loss is no longer finite between updates {updates[0].step} and {updates[-1].step}",
