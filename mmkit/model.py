@@ -171,11 +171,16 @@ class Model(nn.Module):
         """The images of an example that the model does not look at."""
         return unseen(self.reading.values(), example)
 
-    def collate(self, items: Sequence[Item], targets: bool = True) -> Batch:
-        """A batch on the CPU; runs in a loader worker. Without `targets`, its examples have no gold answers."""
+    def collate(self, items: Sequence[Item], targets: bool = True, multiple: int = 1) -> Batch:
+        """A batch on the CPU; runs in a loader worker. Without `targets`, its examples have no gold answers.
+
+        Lengths of texts are padded to multiples of `multiple`, as far as encoders can (see `Encoder.lengthen`).
+        """
         views = [item.views for item in items]
         questions = self.shown(items, False)  # an encoder reads the same in training as later
         inputs = {name: encoder.collate(questions, views) for name, encoder in self.reading.items()}
+        if multiple > 1:
+            inputs = {name: self.reading[name].lengthen(own, multiple) for name, own in inputs.items()}
         if not targets:
             return Batch(questions, inputs)
         examples = self.shown(items, True)

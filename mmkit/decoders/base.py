@@ -88,6 +88,11 @@ class Decoder(nn.Module, ABC):
                 )
 
     @property
+    def captures(self) -> bool | str:
+        """Whether its `loss` can be recorded in a CUDA graph; see `Encoder.captures`."""
+        return False
+
+    @property
     def special_tokens(self) -> tuple[str, ...]:
         """Tokens that every text encoder's vocabulary must contain as single tokens (entity markers)."""
         return ()

@@ -25,6 +25,7 @@ class CrfTagger(Tagger):
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
     """
 
+    captures = True
     crf: LinearChainCRF
 
     def __init__(

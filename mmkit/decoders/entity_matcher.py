@@ -59,6 +59,7 @@ class EntityMatcher(Decoder):
     find has no rank.
     """
 
+    captures = "it looks up entities and negatives in Python"
     task: Task = LinkTask()
     compares_examples: ClassVar[bool] = True
 

@@ -29,6 +29,7 @@ class PairClassifier(MarkedPairDecoder):
     Loss `cross_entropy`: mean over pairs.
     """
 
+    captures = True
     requires: frozenset[str] = frozenset({"tokens", "mask", "marker_index"})
 
     linear: nn.Linear

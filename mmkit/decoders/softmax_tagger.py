@@ -22,6 +22,8 @@ class SoftmaxTagger(Tagger):
     count the same.
     """
 
+    captures = True
+
     def __init__(
         self,
         text: str = "text",

@@ -33,6 +33,20 @@ class Encoder(nn.Module, ABC):
     """Whether a token's state sees only the tokens before it (a causal language model); known after `build`."""
 
     @property
+    def captures(self) -> bool | str:
+        """Whether its `forward` in training can be recorded in a CUDA graph: True, or why not; False: it does not say.
+
+        A graph repeats the same operations on tensors of the same shapes. So nothing may wait for the device
+        (`nonzero`, `item`, a mask as an index), and nothing that Python computes may differ between batches of the same
+        shapes. A class says it for itself: what a base class says does not count for one that derives from it.
+        """
+        return False
+
+    def lengthen(self, inputs: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:
+        """Collated inputs with lengths padded to multiples of a number, so that few shapes occur; here as they are."""
+        return inputs
+
+    @property
     def reads_in_windows(self) -> bool:
         """Whether it reads long texts in several windows, so that not every word's state has seen the whole text."""
         return False

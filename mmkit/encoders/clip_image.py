@@ -30,6 +30,7 @@ class ClipImageEncoder(ItemEncoder):
     least 1.
     """
 
+    captures = True
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.clip_image.v1"
 

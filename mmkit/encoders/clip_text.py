@@ -35,6 +35,7 @@ class ClipTextEncoder(ItemEncoder):
     least 1.
     """
 
+    captures = True
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.clip_text.v1"
 

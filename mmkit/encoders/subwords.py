@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from tokenizers import Encoding, pre_tokenizers
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from mmkit.data.types import TextView
-from mmkit.encoders.windows import WINDOW, Rows, cut_windows, positions, window_rows
+from mmkit.encoders.windows import WINDOW, Rows, cut_windows, has_windows, positions, window_rows
 from mmkit.errors import PartError
 
 KEPT = 1 << 23
@@ -171,6 +172,28 @@ class Subwords:
         if any(e.windows is not None for e in encoded):
             inputs |= self._windows(encoded, longest, pad)
         return inputs
+
+    def lengthen(self, inputs: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:
+        """What `collate` gave, with lengths that are multiples of a number, but not beyond `max_length`.
+
+        T is rounded up, and W (of `first_subword [B, W]`) becomes T where it is not more: one length decides all
+        shapes. A batch with windows stays as it is.
+        """
+        if has_windows(inputs):
+            return inputs
+        longest, words = inputs["input_ids"].shape[1], inputs["first_subword"].shape[1]
+        length = -(-longest // multiple) * multiple
+        if self.max_length is not None:
+            length = max(longest, min(length, self.max_length))
+        width = length if words <= length else -(-words // multiple) * multiple
+        more, fills = length - longest, {"attention_mask": 0, "token_type_ids": 0, "word_index": -1}
+        longer = {
+            name: F.pad(inputs[name], (0, more), value=fill)
+            for name, fill in {"input_ids": self.tokenizer.pad_token_id or 0, **fills}.items()
+            if name in inputs
+        }
+        first = F.pad(inputs["first_subword"], (0, width - words), value=-1)
+        return {**inputs, **longer, "first_subword": first}
 
     @staticmethod
     def _windows(encoded: Sequence[Encoded], longest: int, pad: int) -> dict[str, Tensor]:

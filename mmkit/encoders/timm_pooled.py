@@ -16,6 +16,7 @@ class TimmEncoder(TimmPictures):
     Features: `pooled [B, slots, D]` and `mask [B, slots]`, False where an image is blank.
     """
 
+    captures = True
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.timm.v1"
 

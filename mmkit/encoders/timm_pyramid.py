@@ -33,6 +33,7 @@ class TimmPyramidEncoder(TimmPictures):
     have, for two that are the same map, and for a map smaller than `grid`.
     """
 
+    captures = True
     provides = frozenset({"grid", "mask"})
     version: ClassVar[str] = "mmkit.timm_pyramid.v1"
 

@@ -50,6 +50,8 @@ class TransformerEncoder(TransformerWords, _Either):
     `extra_views`, `window_overlap` and `drop_lone_spaces` are ignored.
     """
 
+    captures = TransformerWords.captures
+
     def __init__(
         self,
         name: str,

@@ -42,6 +42,7 @@ class TransformerTexts(ItemEncoder):
     least 1.
     """
 
+    captures = True
     provides = frozenset({"pooled", "mask"})
     version: ClassVar[str] = "mmkit.transformer.v1"
     """The name of the part that once read words and texts: its stored features are this part's too."""

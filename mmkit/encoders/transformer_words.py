@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mmkit.batch import Features
+from mmkit.batch import Features, of_view
 from mmkit.data.types import Entity, Example, Image, TextView
 from mmkit.encoders import prefix as prefixes
 from mmkit.encoders.abilities import Prefix
@@ -130,6 +130,23 @@ class TransformerWords(Encoder):
     @property
     def reads_in_windows(self) -> bool:
         return self.window_overlap is not None
+
+    @property
+    def captures(self) -> bool | str:
+        return (
+            "it reads long texts in windows, of which each batch has another number"
+            if self.reads_in_windows
+            else True
+        )
+
+    def lengthen(self, inputs: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:
+        """Every view's lengths rounded up, as far as the model's limit allows; see `Subwords.lengthen`."""
+        own = [name for name in inputs if not any(name.startswith(f"{view}:") for view in self.extra_views)]
+        longer = self.subwords.lengthen({name: inputs[name] for name in own}, multiple)
+        for view in self.extra_views:
+            extra = self.subwords.lengthen(of_view(inputs, view), multiple)
+            longer |= {f"{view}:{name}": tensor for name, tensor in extra.items()}
+        return longer
 
     def save(self, folder: Path) -> None:
         """Write the configuration and the tokenizer (with its added tokens) to `folder`."""

@@ -30,6 +30,11 @@ class Fuser(nn.Module, ABC):
         super().__init__()
         self.dims: dict[str, int] = {}
 
+    @property
+    def captures(self) -> bool | str:
+        """Whether its `forward` in training can be recorded in a CUDA graph; see `Encoder.captures`."""
+        return False
+
     @abstractmethod
     def requires(self) -> Mapping[str, Needs | frozenset[str]]:
         """Encoder name → its needs, or names of features alone. Checked when the model is assembled."""

@@ -20,6 +20,7 @@ class Concat(Fuser):
     `tokens [B, T, D + hidden]` and `pooled [B, D + hidden]`.
     """
 
+    captures = True
     provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
 
     def __init__(

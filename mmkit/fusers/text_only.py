@@ -12,6 +12,7 @@ from mmkit.fusers.base import ALIGNMENT, Fuser
 class TextOnly(Fuser):
     """Passes on the features of the encoder named `text`, with the alignment of subwords and tokens."""
 
+    captures = True
     provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
 
     def __init__(self, text: str = "text") -> None:

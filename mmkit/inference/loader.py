@@ -58,11 +58,15 @@ class Loader:
     """Collates micro-batches ahead of the device, in `workers` other processes if there are any.
 
     They start with the first pass and stay until `close`. They have the items, so only indices are sent to
-    them, and only tensors come back. What they read of the model's parts is what it was when they started.
+    them, and only tensors come back. What they read of the model's parts is what it was when they started. Lengths of
+    texts are padded to multiples of `multiple`.
     """
 
-    def __init__(self, model: Model, items: Sequence[Item], workers: int, *, targets: bool = True) -> None:
+    def __init__(
+        self, model: Model, items: Sequence[Item], workers: int, *, targets: bool = True, multiple: int = 1
+    ) -> None:
         self.items, self.workers, self._model, self._targets = items, workers, model, targets
+        self._multiple = multiple
         self._pin = model.device.type == "cuda"
         self._pass = _Pass()
         self._kept: DataLoader[Batch | MMKitError] | None = None
@@ -107,7 +111,9 @@ class Loader:
         return DataLoader(
             self.items,  # type: ignore[arg-type]
             batch_sampler=self._pass,
-            collate_fn=partial(_collated, partial(self._model.collate, targets=self._targets)),
+            collate_fn=partial(
+                _collated, partial(self._model.collate, targets=self._targets, multiple=self._multiple)
+            ),
             num_workers=self.workers,
             pin_memory=self._pin,
             generator=generator,

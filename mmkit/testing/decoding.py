@@ -17,6 +17,7 @@ from mmkit.encoders.base import Encoder
 from mmkit.errors import MMKitError
 from mmkit.fusers.base import Fuser
 from mmkit.model import Model
+from mmkit.testing.capturing import check_captured, with_gradients
 from mmkit.testing.checked import CheckedPart
 from mmkit.testing.stand_ins import StateFuser, WordEncoder, stand_in_examples, stand_ins_for
 
@@ -43,6 +44,7 @@ def check_decoder(
     - There is a prediction for each example, in order, as JSON, with kinds that its `task` answers; each item has a
       score in [0, 1].
     - Predictions are the same when asked twice, and for an example alone and in a batch with longer ones.
+    - If its class says that it can be captured in a CUDA graph (`captures`), an update is recorded and repeated.
     - Under bfloat16 it trains and predicts, and the losses are `rough`ly those of float32.
     - With its labels and weights, another one made from the same settings predicts the same.
 
@@ -63,6 +65,13 @@ def check_decoder(
     checked.gradients(model.decoder, "", untrained)
     reached = any(p.grad is not None for e in model.named_encoders.values() for p in e.parameters())
     checked.must(reached, "gradients", "none reaches the states")
+    check_captured(
+        checked,
+        model.decoder,
+        batch,
+        model.collate(items[::-1]),
+        lambda own: with_gradients(model(own), model),
+    )
     model.zero_grad()
     model.eval()
     _mean(checked, model, items, tolerance)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from mmkit import registry
-from mmkit.batch import Features
+from mmkit.batch import Batch, Features
 from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
+from mmkit.testing.capturing import check_captured, with_gradients
 from mmkit.testing.checked import CheckedPart, detached, row, weighted_sum
 from mmkit.testing.stand_ins import Views, plain_views, stand_in_examples, written_images
 
@@ -37,6 +38,8 @@ def check_encoder(
     - `collate` gives CPU tensors, and `length` a number.
     - It gives the same when asked twice in evaluation mode; a frozen encoder has no other mode.
     - If it is trained, gradients reach each parameter, except those whose names begin with one of `untrained`.
+    - If its class says that it can be captured in a CUDA graph (`captures`), features and gradients are recorded and
+      repeated.
     - An example's features are the same alone and in a batch with longer examples and more images.
     - Under bfloat16 it runs, and the features are `rough`ly those of float32 (as a share of the norm).
     - Another one, built from the files that `save` wrote and with the same weights, gives the same.
@@ -61,6 +64,10 @@ def check_encoder(
     checked.finite("features", features)
     checked.equal("evaluation mode", features, _features(made, examples, views), 0.0, "when asked twice")
     _training(checked, made, examples, views, untrained)
+    batch, other = (_batch(made, own, views) for own in (examples, examples[::-1]))
+    made.train()
+    check_captured(checked, made, batch, other, lambda own: with_gradients(made(own.inputs["it"]), made))
+    made.eval().zero_grad()
     for number, example in enumerate(examples):
         alone = _features(made, [example], views)
         when = f"when {example.id} stands beside longer examples"
@@ -76,6 +83,10 @@ def check_encoder(
     other.load_state_dict(made.state_dict())
     found = _features(other.eval(), examples, views)
     checked.equal("saved encoder", features, found, tolerance, "after it was saved and built again")
+
+
+def _batch(encoder: Encoder, examples: Sequence[Example], views: Views) -> Batch:
+    return Batch(tuple(examples), {"it": encoder.collate(examples, [views(x) for x in examples])})
 
 
 def _features(encoder: Encoder, examples: Sequence[Example], views: Views) -> Features:

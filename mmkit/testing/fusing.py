@@ -9,12 +9,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from mmkit.batch import Features
+from mmkit.batch import Batch, Features
 from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
 from mmkit.fusers.base import Fuser
 from mmkit.fusers.needs import Needs
 from mmkit.inspection import Inspects, inspected
+from mmkit.testing.capturing import check_captured, with_gradients
 from mmkit.testing.checked import CheckedPart, detached, row, weighted_sum
 from mmkit.testing.stand_ins import (
     ImageEncoder,
@@ -50,6 +51,8 @@ def check_fuser(
       `blanks="beside"` only blank places beside an image count: a fuser may read a blank where there is no image
       at all. Not checked with "none": a fuser may hand on what it is given.
     - If it shows what it did (`mmkit.inspection.Inspects`), it shows each example, and the states stay the same.
+    - If its class says that it can be captured in a CUDA graph (`captures`), states and gradients are recorded and
+      repeated.
     - Under bfloat16 it runs, and the states are `rough`ly those of float32 (as a share of the norm).
     - With its weights, another one made from the same settings gives the same.
 
@@ -132,15 +135,24 @@ def _gradients(
     batch.targets = {"stand-in": torch.zeros(len(examples))}  # some fusers ask whether there are any
     states = fuser(seen.encoders, batch)
     weighted_sum([*states.tensors.values(), *states.losses.values()]).backward()
-    fuser.eval()
+    given = detached(states.tensors)
     checked.gradients(fuser, "", untrained)
     for name in fuser.requires():
         trained = [p for p in seen.encoders[name].parameters() if p.requires_grad and name not in untrained]
         reached = not trained or any(p.grad is not None for p in trained)
         checked.must(reached, "gradients", f"none reaches the encoder {name!r}")
+    other = batch_of(seen.encoders, examples[::-1], seen.views)
+    other.targets = batch.targets
+
+    def repeated(own: Batch) -> Features:
+        found = fuser(seen.encoders, own)
+        return with_gradients({**found.tensors, **found.losses}, fuser)
+
+    check_captured(checked, fuser, batch, other, repeated)
+    fuser.eval()
     for module in (fuser, *seen.encoders.values()):
         module.zero_grad()
-    return detached(states.tensors)
+    return given
 
 
 def _alone(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,7 @@ from mmkit.ops.distributed import weightless
 from mmkit.ops.precision import computing, products_of
 from mmkit.training.batches import Share, plan_epoch, share
 from mmkit.training.checkpoint import Progress
+from mmkit.training.graphs.captured import CapturedUpdates, Losses
 from mmkit.training.optimizer import Schedule
 from mmkit.training.sharding import ShardedModel
 
@@ -51,6 +53,8 @@ class Loop:
     seed: int
     precision: str
     progress: Progress
+    captured: CapturedUpdates | None = None
+    """Records updates and replays them, if there is a device that can."""
 
     def __post_init__(self) -> None:
         self.schedule = Schedule(self.optimizer, self.settings, self.steps_per_epoch)
@@ -76,8 +80,7 @@ class Loop:
         self.model.train()
         for batch, parts in zip(plan, shares, strict=True):
             self.schedule.set(progress.step)
-            self._seed(_mix(self.seed, progress.step, rank))
-            losses, total = self._update(parts, batches)
+            losses, total = self._update(parts, batches, _mix(self.seed, progress.step, rank))
             progress.step, progress.done = progress.step + 1, progress.done + 1
             last = batch is plan[-1]
             if last:
@@ -92,12 +95,22 @@ class Loop:
         else:
             torch.manual_seed(seed)
 
-    def _update(self, parts: Sequence[Share], batches: Iterator[Batch]) -> tuple[dict[str, Tensor], Tensor]:
-        """Forward and backward over the parts of one global batch, then a step. Returns the batch's mean losses."""
+    def _update(self, parts: Sequence[Share], batches: Iterator[Batch], seed: int) -> Losses:
+        if self.captured is not None:
+            read = [next(batches) for _ in parts]
+            return self.captured.make(parts, read, self._compute, partial(self._seed, seed))
+        self._seed(seed)
+        return self._compute(parts, (next(batches).to(self.accelerator.device) for _ in parts))
+
+    def _compute(self, parts: Sequence[Share], batches: Iterable[Batch]) -> Losses:
+        """Forward and backward over the parts of one global batch, then a step. Returns the batch's mean losses.
+
+        `batches` are on the device. Python runs this once for updates that are captured: what differs between them must
+        be in tensors.
+        """
         accelerator, settings = self.accelerator, self.settings
         sums: dict[str, Tensor] = {}
-        for part in parts:
-            micro = next(batches).to(accelerator.device)
+        for part, micro in zip(parts, batches, strict=True):
             with contextlib.nullcontext() if part is parts[-1] else accelerator.no_sync(self.model):
                 with (
                     weightless(part.weight == 0, part.dealt),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmkit.config.settings import OPTIMIZERS, TrainingSettings
@@ -95,10 +95,16 @@ class Schedule:
         total = settings.epochs if self.per_epoch else settings.epochs * self.steps_per_epoch
         warmup = settings.warmup * total if settings.warmup < 1 else settings.warmup
         self.factor = course(settings.schedule, total, math.ceil(warmup))
-        self.optimizer, self.rates = optimizer, [group["lr"] for group in optimizer.param_groups]
+        self.optimizer, self.rates = optimizer, [float(group["lr"]) for group in optimizer.param_groups]
+        self.now = list(self.rates)
+        """The rates of the current update, by group."""
 
     def set(self, step: int) -> None:
-        """Set the rates for the update that follows `step` updates."""
+        """Set the rates for the update that follows `step` updates. Rates that are tensors are written in place."""
         factor = self.factor(step // self.steps_per_epoch if self.per_epoch else step)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        self.now = [rate * factor for rate in self.rates]
+        for group, rate in zip(self.optimizer.param_groups, self.now, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate

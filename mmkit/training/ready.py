@@ -27,6 +27,7 @@ from mmkit.runs.start import KEY, Start
 from mmkit.terminal.elastic import local_processes
 from mmkit.trackers import trackers_of
 from mmkit.training.entity_cost import encoding_cost
+from mmkit.training.graphs.choice import wants_graphs
 from mmkit.training.resume import check_data, check_start, open_folder
 from mmkit.training.session import Session
 from mmkit.training.sharding import ShardedModel, sharded
@@ -47,6 +48,8 @@ class Ready:
     """Epochs that the run was to have before it was resumed."""
     sharded: ShardedModel | None = None
     """The model, if its encoders are spread over processes."""
+    captured: bool = False
+    """Whether updates are captured in CUDA graphs."""
 
     def score(self, split: str) -> Evaluation:
         """Scores and predictions of a split; processes share the work, and all of them get the result."""
@@ -71,6 +74,10 @@ def make_ready(session: Session, resume: bool) -> Ready:
     if absent := lacking({**encoders, **annotation.sections}):
         raise PartError("\n".join(absent), where=recipe.path, code="part.not-there")
     metrics = checked_metrics(recipe)
+    processes = session.accelerator.num_processes
+    captured, why_not = wants_graphs(parts, settings, session.device, processes)
+    if why_not:
+        session.note(why_not)
 
     def look(raw: Mapping[str, Split]) -> None:
         if annotation.over("examples"):
@@ -122,7 +129,6 @@ def make_ready(session: Session, resume: bool) -> Ready:
         name: {"items": report.items, "missing": len(report.missing), "broken": len(report.broken)}
         for name, report in prepared.features.items()
     }
-    processes = session.accelerator.num_processes
     inference = Inference(
         model,
         precision,
@@ -131,7 +137,8 @@ def make_ready(session: Session, resume: bool) -> Ready:
         session.accelerator.process_index,
         processes,
     )
-    return Ready(model, prepared.items, metrics, inference, {**facts, "features": features}, before, spread)
+    facts = {**facts, "features": features}
+    return Ready(model, prepared.items, metrics, inference, facts, before, spread, captured)
 
 
 def _begin(

@@ -28,6 +28,7 @@ MAY_CHANGE = {
         "log_every",
         "feature_memory",
         "shard",
+        "graphs",
         "trackers",
     )
 } | {"recipe.requires"}

@@ -12,6 +12,8 @@ from mmkit.inference.loader import Loader
 from mmkit.metrics.scoring import weighted_score
 from mmkit.training.alarms import Alarms
 from mmkit.training.checkpoint import AGAIN, Progress, load_checkpoint, save_checkpoint
+from mmkit.training.graphs.captured import MULTIPLE, CapturedUpdates
+from mmkit.training.graphs.recorder import CudaRecorder
 from mmkit.training.loop import Loop, Update
 from mmkit.training.metrics_log import rewind
 from mmkit.training.optimizer import make_optimizer
@@ -52,7 +54,12 @@ class Updates:
             model.compile_encoders()
         loop = Loop(
             ready.sharded or session.accelerator.prepare_model(model),
-            Loader(model, ready.items["train"], ready.inference.workers),
+            Loader(
+                model,
+                ready.items["train"],
+                ready.inference.workers,
+                multiple=MULTIPLE if ready.captured else 1,
+            ),
             optimizer,
             settings,
             session.accelerator,
@@ -60,6 +67,9 @@ class Updates:
             ready.inference.precision,
             progress,
         )
+        if ready.captured:
+            device, must = session.device, settings.graphs == "on"
+            loop.captured = CapturedUpdates(CudaRecorder(device), optimizer, device, session.note, must)
         if progress.done >= max(1, loop.steps_per_epoch):
             raise RunError(
                 f"the checkpoint is damaged: {progress.done} updates of an epoch of {loop.steps_per_epoch} are done",
@@ -123,7 +133,7 @@ class Updates:
         if log or save or _every(settings.check_every, update):
             watch.check()
         if log:
-            figures = {**watch.figures(), "learning_rate": self.optimizer.param_groups[0]["lr"]}
+            figures = {**watch.figures(), "learning_rate": self.loop.schedule.now[0]}
             session.tell("mmkit_logged", epoch=update.epoch, step=update.step, figures=figures)
             self.alarms.logged(update.epoch, figures["loss"])
         reason = self._evaluate(update) if evaluate else ""

@@ -35,6 +35,7 @@ class GroundedTagger(CrfTagger):
     and cuts it first if both are too long. None: the sentence alone.
     """
 
+    captures = "the spans that it finds regions for are another number in each batch"
     requires = CrfTagger.requires | {"regions", "region_mask"}
     task: Task = GroundedTask()
     reads_windows = True

@@ -34,6 +34,7 @@ class VisualPrefix(Fuser):
             the pyramid).
     """
 
+    captures = True
     provides: frozenset[str] = frozenset({"tokens", "mask", "word_index", "first_subword", "marker_index"})
 
     def __init__(

@@ -18,6 +18,8 @@ class SubwordCrfTagger(SubwordTags, CrfTagger):
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
     """
 
+    captures = True
+
     def __init__(
         self,
         text: str = "text",
@@ -37,6 +39,8 @@ class SubwordSoftmaxTagger(SubwordTags, SoftmaxTagger):
 
     Loss `cross_entropy`: mean over a sentence's subwords, then over sentences.
     """
+
+    captures = True
 
     def __init__(
         self,

@@ -33,6 +33,8 @@ class ContextClassifier(PairClassifier):
     the divergence KL(with ‖ without) of both distributions, softened by `temperature` (see `class_agreement`).
     """
 
+    captures = True
+
     def __init__(
         self,
         *,

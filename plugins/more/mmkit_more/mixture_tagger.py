@@ -39,6 +39,7 @@ class MixtureTagger(Decoder):
         n_best: number of sequences that each expert proposes.
     """
 
+    captures = "its experts give scores of another number of words in each batch"
     task: Task = SpanTask()
 
     tags: TagSet

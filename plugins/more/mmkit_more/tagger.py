@@ -70,6 +70,14 @@ class ContextTagger(CrfTagger):
             self.requires = self.requires | {"marker_index"}
             self.score_names = frozenset()  # its CRF scores more than the words of the sentence
 
+    @property
+    def captures(self) -> bool | str:
+        return (
+            "the words of a context, which it tags too, are another number in each batch"
+            if self.tags_context
+            else True
+        )
+
     def examine(self, examples: Sequence[Example], *, annotated: bool = True) -> Iterable[Problem]:
         yield from super().examine(examples, annotated=annotated)
         if annotated:

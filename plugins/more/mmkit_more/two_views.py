@@ -34,6 +34,7 @@ class TwoViews(Fuser):
     `plain.first_subword` and `plain.marker_index`. To predict, only the main view is read.
     """
 
+    captures = True
     provides: frozenset[str] = frozenset({"tokens", "mask", "pooled"}) | ALIGNMENT
     provides_in_training: frozenset[str] = SECOND
 

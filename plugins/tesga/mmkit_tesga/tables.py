@@ -54,6 +54,7 @@ class TableDecoder(Decoder):
     subwords, mean over sentences. The paper sums over sentences: a weight of `batch_size` does the same.
     """
 
+    captures = "the marked cells of its tables are another number in each batch"
     reads_windows: ClassVar[bool] = True
 
     def __init__(

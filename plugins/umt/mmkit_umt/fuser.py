@@ -36,6 +36,7 @@ class Interaction(Fuser):
         initializer_range: standard deviation of the initial weights, called as in BERT's configuration.
     """
 
+    captures = True
     provides: frozenset[str] = frozenset({"tokens", "auxiliary", "mask"}) | ALIGNMENT
 
     def __init__(

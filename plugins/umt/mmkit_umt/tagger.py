@@ -39,6 +39,7 @@ class SpanAidedTagger(SubwordTags, CrfTagger):
         initializer_range: standard deviation of the initial weights, called as in BERT's configuration.
     """
 
+    captures = True
     requires: frozenset[str] = CrfTagger.requires | {"auxiliary"}
 
     main_to_span: Tensor

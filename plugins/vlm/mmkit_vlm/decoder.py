@@ -49,6 +49,7 @@ class ChatDecoder(Decoder):
         keep_going: whether examples that got no answer count as nothing found, and are no error.
     """
 
+    captures = "it builds its prompts in Python"
     part: ClassVar[str]
     usual: ClassVar[str]
     """The usual instruction."""
