@@ -17,6 +17,7 @@ from mmkit.batch import Batch
 from mmkit.inference.features import prepare_features
 from mmkit.model import Model, assemble
 from mmkit.ops.precision import computing
+from mmkit.ops.waiting import without_waiting
 from mmkit.recipe import load_recipe
 from mmkit.training.batches import Share, plan_epoch
 from mmkit.training.graphs.captured import MULTIPLE, CapturedUpdates, Losses
@@ -110,7 +111,8 @@ class Training:
         if self.captured is not None:
             return self.captured.make(parts, [batch], self._compute, seed)
         seed()
-        return self._compute(parts, [batch.to(self.device)])
+        with without_waiting():  # on a CPU too, so that both ways compute the same
+            return self._compute(parts, [batch.to(self.device)])
 
     def _compute(self, parts: Sequence[Share], batches: Iterable[Batch]) -> Losses:
         for batch in batches:

@@ -27,6 +27,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_
 
 from mmkit.encoders.abilities import Prefix
 from mmkit.errors import PartError
+from mmkit.ops.waiting import may_wait
 
 SDPA, EAGER = "mmkit_sdpa", "mmkit_eager"
 """The names under which the attention functions are registered."""
@@ -98,7 +99,7 @@ def _eager(
 
 def _sdpa_mask(**arguments: Any) -> Tensor | None:
     """transformers' mask, but never left out on a GPU: to see that nothing is padded waits for the device."""
-    if torch.device(arguments.get("device", "cpu")).type != "cpu":
+    if not may_wait(torch.device(arguments.get("device", "cpu"))):
         arguments["allow_is_bidirectional_skip"] = False
     return sdpa_mask(**arguments)
 

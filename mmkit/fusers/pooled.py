@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmkit.batch import Features
 from mmkit.encoders.base import Encoder
 from mmkit.errors import PartError
+from mmkit.ops.waiting import may_wait
 
 
 def vectors(features: Features) -> tuple[Tensor, Tensor]:
@@ -37,7 +38,7 @@ def projected(
     With `used [B, n]`, a CPU computes only those of the others that are used and gives zeros for the rest. Other
     devices would have to wait for their number, and compute all.
     """
-    if used is None or used.device.type != "cpu":
+    if used is None or not may_wait(used.device):
         found = layers(torch.cat([single, others.flatten(0, 1)]))
         one, each = found.split([len(single), len(found) - len(single)])
         return one, each.unflatten(0, others.shape[:2])

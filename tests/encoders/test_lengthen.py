@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmkit.data.types import Example
+from mmkit.data.types import Example, TextView
 from mmkit.encoders.transformer import TransformerEncoder
 from mmkit.inference.loader import Loader
 from mmkit.inference.prepare import prepare_model
@@ -70,9 +70,7 @@ def test_a_text_is_never_longer_than_the_model_takes(folder: str) -> None:
 def test_every_view_is_lengthened_by_itself(folder: str) -> None:
     encoder = built(folder, extra_views=["plain"])
     examples = [Example.from_tokens("0", ["w1", "w2", "w3"])]
-    from mmkit.data.types import TextView
-
-    long = TextView(tuple(f"w{i}" for i in range(12)), tuple(range(12)))
+    long = TextView((*examples[0].tokens, *(f"w{i}" for i in range(12))), (0, 1, 2, *[-1] * 12))
     inputs = encoder.collate(examples, [{"text": long, "plain": TextView.of(examples[0])}])
     longer = encoder.lengthen(inputs, 8)
     lengths = [longer[name].shape[1] for name in ("input_ids", "plain:input_ids")]

@@ -111,6 +111,35 @@ class Forgetful(Concat):
         return states
 
 
+class Waiting(Concat):
+    captures = True
+
+    def forward(self, encoders, batch):
+        states = super().forward(encoders, batch)
+        return states if states["mask"].any() else States({})
+
+
+class Counting(Concat):
+    """In training it warms up, by a number that Python knows."""
+
+    captures = True
+    calls = 0
+
+    def forward(self, encoders, batch):
+        states = super().forward(encoders, batch)
+        self.calls += self.training
+        warm = min(1, self.calls / 9) if self.training else 1
+        return States({**states.tensors, "pooled": states["pooled"] * warm})
+
+
+class Peeking(Concat):
+    captures = True
+
+    def forward(self, encoders, batch):
+        states = super().forward(encoders, batch)
+        return States({**states.tensors, "pooled": states["pooled"] * len(batch.examples[0].tokens)})
+
+
 @pytest.mark.parametrize(
     ("fuser", "said"),
     [
@@ -122,6 +151,9 @@ class Forgetful(Concat):
         (Leaky(), "Leaky: padding: pooled differs by .* when example-0 stands beside longer examples"),
         (ReadsBlanks(), "ReadsBlanks: blank images: pooled differs .* the encoder 'vision' has no image"),
         (Coarse(), "Coarse: bfloat16: pooled differs from float32 by"),
+        (Waiting(), "Waiting: captures: it is True, but RuntimeError: .* waits for the device"),
+        (Counting(), "Counting: captures: pooled differs .* when it is repeated for another batch"),
+        (Peeking(), "Peeking: captures: it is True, but IndexError"),
         (Forgetful(), "Forgetful: saved weights: tokens differs by .* after weights were loaded"),
     ],
 )

@@ -88,7 +88,6 @@ FIRST = torch.tensor([True, True, False])
     "function",
     [
         lambda: VALUES.sum().item(),
-        VALUES.tolist,
         lambda: bool(MASK.any()),
         MASK.nonzero,
         lambda: VALUES[MASK],
@@ -98,7 +97,7 @@ FIRST = torch.tensor([True, True, False])
         lambda: torch.equal(VALUES, VALUES),
         lambda: VALUES + torch.tensor([1.0, 2.0]),
     ],
-    ids=["item", "tolist", "bool", "nonzero", "index", "select", "put", "unique", "equal", "numbers"],
+    ids=["item", "bool", "nonzero", "index", "select", "put", "unique", "equal", "numbers"],
 )
 def test_what_waits_for_a_device_is_refused(function) -> None:
     with pytest.raises(RuntimeError, match="waits for the device"):

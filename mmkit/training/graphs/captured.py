@@ -109,7 +109,7 @@ class CapturedUpdates:
         return _copied(recorded.replay())
 
     def _give_up(self, error: Exception) -> None:
-        said = f"an update cannot be captured in a CUDA graph: {one_line(error)}"
+        said = f"an update cannot be captured in a CUDA graph: {one_line(_first(error))}"
         if self.must:
             raise TrainingError(
                 said,
@@ -154,6 +154,13 @@ def _capturable(optimizer: Optimizer) -> Iterator[None]:
     finally:
         for group, allowed in zip(optimizer.param_groups, before, strict=True):
             group["capturable"] = allowed
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that began it: the end of a capture raises another one, which says less."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _copied(losses: Losses) -> Losses:

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from mmkit.ops.waiting import without_waiting
+
 T = TypeVar("T")
 
 WAITS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
@@ -30,8 +32,9 @@ class Tape:
     """Records the operations of PyTorch that a function performs on a CPU."""
 
     def warm(self, function: Callable[[], T]) -> T:
-        """Compute it."""
-        return function()
+        """Compute it, in the ways that a GPU takes."""
+        with without_waiting():
+            return function()
 
     def record(self, function: Callable[[], T]) -> Played[T]:
         """Record it. Unlike with a CUDA graph, this computes it too, and the first `replay` does nothing.
@@ -39,7 +42,7 @@ class Tape:
         Raises `RuntimeError` for an operation that a CUDA graph cannot hold.
         """
         writer = _Writer()
-        with writer:
+        with writer, without_waiting():
             result = function()
         return Played(writer.operations, result)
 
