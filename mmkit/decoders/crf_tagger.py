@@ -25,7 +25,6 @@ class CrfTagger(Tagger):
     Loss `nll`: the negative log-likelihood of a sentence's tags, mean over sentences.
     """
 
-    captures = True
     crf: LinearChainCRF
 
     def __init__(
@@ -41,6 +40,10 @@ class CrfTagger(Tagger):
         check_first(subwords)
         super().__init__(text, scheme=scheme, types=types, dropout=dropout)
         self.constraints = constraints
+
+    @property
+    def captures(self) -> bool | str:
+        return True
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
         super().build(dims, labels, entities)

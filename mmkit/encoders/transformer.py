@@ -50,7 +50,9 @@ class TransformerEncoder(TransformerWords, _Either):
     `extra_views`, `window_overlap` and `drop_lone_spaces` are ignored.
     """
 
-    captures = TransformerWords.captures
+    @property
+    def captures(self) -> bool | str:
+        return super().captures
 
     def __init__(
         self,

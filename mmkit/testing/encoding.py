@@ -64,9 +64,9 @@ def check_encoder(
     checked.finite("features", features)
     checked.equal("evaluation mode", features, _features(made, examples, views), 0.0, "when asked twice")
     _training(checked, made, examples, views, untrained)
-    batch, other = (_batch(made, own, views) for own in (examples, examples[::-1]))
+    batch, turned = (_batch(made, own, views) for own in (examples, examples[::-1]))
     made.train()
-    check_captured(checked, made, batch, other, lambda own: with_gradients(made(own.inputs["it"]), made))
+    check_captured(checked, made, batch, turned, lambda own: with_gradients(made(own.inputs["it"]), made))
     made.eval().zero_grad()
     for number, example in enumerate(examples):
         alone = _features(made, [example], views)

@@ -34,7 +34,7 @@ def prepared() -> tuple[Model, list[Item]]:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(2, 16))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_states_stay_and_lengths_are_multiples(folder: str, counts: list[int], multiple: int) -> None:
     encoder = built(folder)
     examples = [Example.from_tokens(str(n), [f"w{i}" for i in range(n)]) for n in counts]

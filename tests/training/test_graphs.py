@@ -80,14 +80,15 @@ def same(one: Path, other: Path) -> bool:
 
 
 def test_captured_updates_make_the_same_weights_and_losses(recipe, trained: Trained, tape: Counting) -> None:
-    settings = {"epochs": 2, "warmup": 0.3, "clip": 0.5, "log_every": 3, "learning_rate": 2e-3}
+    settings = {"epochs": 1, "warmup": 0.3, "clip": 0.5, "log_every": 3, "learning_rate": 2e-3}
     plain = trained(recipe(**settings), "plain", captured=False)
     assert tape.warmed == tape.recorded == 0
     captured = trained(recipe(**settings), "captured", captured=True)
     assert same(plain, captured)
-    assert tape.replayed + tape.warmed == 40 and tape.recorded < tape.replayed > tape.warmed
+    assert tape.replayed + tape.warmed == 20 and tape.recorded < tape.replayed > tape.warmed
 
 
+@pytest.mark.matrix
 def test_every_micro_batch_of_an_update_is_replayed(recipe, trained: Trained, tape: Counting) -> None:
     settings = {"epochs": 3, "batch_size": 48, "accumulate": 3}  # the last batch of an epoch is smaller
     plain = trained(recipe(**settings), "plain", captured=False)
@@ -95,6 +96,7 @@ def test_every_micro_batch_of_an_update_is_replayed(recipe, trained: Trained, ta
     assert tape.replayed > 0
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_groups_and_optimizers_keep_their_rates(
     recipe, trained: Trained, tape: Counting, optimizer: str
@@ -112,6 +114,7 @@ def test_groups_and_optimizers_keep_their_rates(
     assert tape.replayed > 0
 
 
+@pytest.mark.matrix
 def test_a_resumed_run_makes_the_same_updates(recipe, trained: Trained, tape: Counting) -> None:
     settings = {"epochs": 2, "checkpoint_every": 7, "eval_every": 13}
     plain = trained(recipe(**settings), "plain", captured=False)
@@ -126,6 +129,7 @@ def test_a_resumed_run_makes_the_same_updates(recipe, trained: Trained, tape: Co
     assert same(plain, trained(without, "changed", captured=False, resume=True))
 
 
+@pytest.mark.matrix
 def test_no_more_recordings_are_kept_than_allowed(
     recipe, trained: Trained, tape: Counting, monkeypatch
 ) -> None:
@@ -157,13 +161,13 @@ def test_what_cannot_be_captured_ends_capturing_with_one_note(
 ) -> None:
     notes = Notes()
     monkeypatch.setattr(CrfTagger, "loss", waiting(CrfTagger.loss))
-    plain = trained(recipe(epochs=2), "plain", captured=False)
-    assert same(plain, trained(recipe(epochs=2), "captured", captured=True, must=False, hooks=[notes]))
+    plain = trained(recipe(epochs=1), "plain", captured=False)
+    assert same(plain, trained(recipe(epochs=1), "captured", captured=True, must=False, hooks=[notes]))
     (said,) = (note for note in notes.said if "graph" in note)
     assert "cannot be captured" in said and "waits for the device" in said
     assert tape.recorded == 0
     with raises("training.not-captured", match="waits for the device"):
-        trained(recipe(epochs=2), "must", captured=True)
+        trained(recipe(epochs=1), "must", captured=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -60,7 +60,7 @@ def test_workers_stay_from_pass_to_pass(prepared, monkeypatch):
     """Each batch says which process made it."""
     model, items = prepared
 
-    def made(chosen, targets, multiple):
+    def made(chosen, targets):
         return Batch((), {"process": {"id": torch.tensor([os.getpid()])}})
 
     monkeypatch.setattr(model, "collate", made)

@@ -36,7 +36,9 @@ class HasParts(Protocol):
 
 def uncaptured(parts: HasParts, *, trusting: bool = False) -> Iterator[str]:
     """Each part that cannot be captured, and why. With `trusting`, parts that do not say are taken to be able to."""
-    sections = {f"model.encoders.{name}": encoder for name, encoder in parts.reading.items()}
+    sections: dict[str, Encoder | Fuser | Decoder] = {
+        f"model.encoders.{name}": encoder for name, encoder in parts.reading.items()
+    }
     for section, part in {**sections, "model.fuser": parts.fuser, "model.decoder": parts.decoder}.items():
         able = captures(part)
         if able is not True and not (trusting and not able):

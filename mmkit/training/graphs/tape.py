@@ -85,7 +85,7 @@ class _Writer(TorchDispatchMode):
     """Notes every operation that computes something; views need no repetition, because memory stays in place."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[_Operation] = []
 
     def __torch_dispatch__(
