@@ -106,13 +106,15 @@ class Loader:
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive a fork
             # forked workers share the items, and start at once
             context = "fork" if sys.platform == "linux" else None
-        longer = {"multiple": self._multiple} if self._multiple > 1 else {}
+        collate = partial(self._model.collate, targets=self._targets)
+        if self._multiple > 1:
+            collate = partial(collate, multiple=self._multiple)
         generator = torch.Generator()  # keeps the loader from drawing on the model's random numbers
         generator.manual_seed(0)
         return DataLoader(
             self.items,  # type: ignore[arg-type]
             batch_sampler=self._pass,
-            collate_fn=partial(_collated, partial(self._model.collate, targets=self._targets, **longer)),
+            collate_fn=partial(_collated, collate),
             num_workers=self.workers,
             pin_memory=self._pin,
             generator=generator,
