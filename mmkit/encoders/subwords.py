@@ -176,8 +176,8 @@ class Subwords:
     def lengthen(self, inputs: dict[str, Tensor], multiple: int) -> dict[str, Tensor]:
         """What `collate` gave, with lengths that are multiples of a number, but not beyond `max_length`.
 
-        T is rounded up, and W (of `first_subword [B, W]`) becomes T where it is not more: one length decides all
-        shapes. A batch with windows stays as it is.
+        T and W (of `first_subword [B, W]`) are rounded up. W does not depend on T, so that views of the same words keep
+        the same W. A batch with windows stays as it is.
         """
         if has_windows(inputs):
             return inputs
@@ -185,7 +185,7 @@ class Subwords:
         length = -(-longest // multiple) * multiple
         if self.max_length is not None:
             length = max(longest, min(length, self.max_length))
-        width = length if words <= length else -(-words // multiple) * multiple
+        width = -(-words // multiple) * multiple
         more, fills = length - longest, {"attention_mask": 0, "token_type_ids": 0, "word_index": -1}
         longer = {
             name: F.pad(inputs[name], (0, more), value=fill)

@@ -25,7 +25,7 @@ from runs import equal
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = {f.stem: f for files in known_recipes().values() for f in files if f.is_relative_to(ROOT)}
-NAMED = ("hvpnet_twitter15", "more_twitter15_text", "text_only_twitter15", "umt_twitter15")
+NAMED = ("hvpnet_twitter15", "more_twitter15_text", "text_only_twitter15")
 """Some of those that are captured."""
 
 
