@@ -62,10 +62,11 @@ class TrainingSettings:
     shard: Literal["no", "encoders"] = "no"
     """encoders: several processes spread weights, gradients and moments of the trained transformers over one another,
     block by block (see `mmkit.training.sharding`)."""
-    graphs: Literal["auto", "on", "off"] = "auto"
+    graphs: Literal["auto", "on", "off"] = "off"
     """Whether updates are captured in CUDA graphs, of which a GPU gets one launch for each: lengths are then padded to
     multiples of 8. auto: on an NVIDIA GPU, in one process, where every part says that it can be captured; a note says
-    which does not. on: also parts that do not say; those that say that they cannot are an error."""
+    which does not. on: also parts that do not say; those that say that they cannot are an error. It has not run on a
+    GPU yet, so the default is off."""
     score: str | dict[str, float] = ""
     """The name of a score (`spans.f1`), or weights of several scores; the best epoch has the highest."""
     ties: Literal["earlier", "later"] = "earlier"

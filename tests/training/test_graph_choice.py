@@ -33,7 +33,7 @@ def asked(recipe) -> Any:
     def ask(
         device: torch.device = GPU, processes: int = 1, parts: dict[str, Any] | None = None, **training: Any
     ) -> tuple[bool, str]:
-        loaded = recipe(**training)
+        loaded = recipe(**{"graphs": "auto", **training})
         made = fitting_parts(loaded)
         replaced = {"fuser": made.fuser, "decoder": made.decoder, **(parts or {})}
         return wants_graphs(Parts(made.encoders, **replaced), loaded.training, device, processes)
@@ -75,7 +75,7 @@ def test_a_part_that_cannot_be_captured_is_named_with_its_reason(asked) -> None:
 def test_settings_that_cannot_be_captured_are_named(
     asked, recipe, training: dict[str, Any], what: str
 ) -> None:
-    loaded = recipe()
+    loaded = recipe(graphs="auto")
     for name, value in training.items():
         setattr(loaded.training, name, value)
     parts = fitting_parts(loaded)
