@@ -54,7 +54,7 @@ SECTIONS = (
     Section("train_dwe", "gpu_sections.samples:dwe", 20, "DWE's sample trained, interrupted, resumed"),
     Section("train_dim", "gpu_sections.samples:dim", 20, "DIM's sample trained, interrupted, resumed"),
     Section(
-        "graphs", "gpu_sections.graphs:run", 45, "HVPNeT's updates captured in CUDA graphs beside eager ones"
+        "graphs", "gpu_sections.graphs:run", 30, "HVPNeT's updates captured in CUDA graphs beside eager ones"
     ),
     Section("crf", "gpu_sections.speed:crf", 20, "the CRF beside pytorch-crf", ("torchcrf",)),
     Section(

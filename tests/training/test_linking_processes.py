@@ -37,8 +37,8 @@ def trained(child: Path, recipe: Path, output: Path, processes: int) -> Path:
     return output
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["n_pair", pytest.param("clip", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("loss", ["n_pair", "clip"])
 def test_two_processes_make_the_updates_of_one(loss, child, tmp_path):
     recipe = sampled(load_recipe("text_only_wikimel")).with_overrides(
         {
