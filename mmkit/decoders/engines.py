@@ -22,6 +22,7 @@ from mmkit.errors import PartError, did_you_mean, one_line
 from mmkit.ops.losses import unit
 
 SETTING = "model.decoder.search"
+"""The setting of a linker that says how it finds entities."""
 
 Progress = Callable[[int, int], None]
 """Called with how many entities the engine has, and how many there are."""

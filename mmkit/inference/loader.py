@@ -82,9 +82,8 @@ class Loader:
         loader = self._kept or self._made()
         if self.workers and self._kept is None:
             self._kept = loader
-            self._end = Finalize(
-                self, _end, [loader], exitpriority=10
-            )  # before Python waits for its children
+            # with a priority, because Python then calls it before it waits for its children
+            self._end = Finalize(self, _end, [loader], exitpriority=10)
         for chosen, batch in zip(micro_batches, loader, strict=True):
             if isinstance(batch, MMKitError):
                 raise batch

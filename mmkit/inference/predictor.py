@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from mmkit.access.network import without_network
 from mmkit.data.types import Entity, Example, Image, Prediction
+from mmkit.decoders.engines import SETTING
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, ImageError
@@ -33,9 +34,6 @@ from mmkit.tasks.link import BEST, Link
 from mmkit.tasks.sentence import is_missing
 
 T = TypeVar("T")
-
-SEARCH = "model.decoder.search"
-"""The setting of a linker that says how it finds entities."""
 
 CHUNK = 1024
 """Examples of a stream that are batched by length together; memory does not depend on the stream's length."""
@@ -111,7 +109,7 @@ class Predictor:
         folder = Run(open_run(run))
         recipe = folder.recipe()
         if search is not None:
-            recipe = recipe.with_overrides({SEARCH: search})
+            recipe = recipe.with_overrides({SETTING: search})
         if entities is not None:
             recipe.build("model.decoder").task.check_entities(entities)
         other = None if entities is None else Path(entities)

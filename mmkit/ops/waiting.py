@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-_trying: list[
-    bool
-] = []  # one for each block below that runs; no context variable, because compiled networks ask too
+# One for each block of `without_waiting` that runs. It is no context variable, because compiled networks ask too.
+_trying: list[bool] = []
 
 
 @contextmanager

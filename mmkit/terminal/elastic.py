@@ -29,9 +29,8 @@ def agent() -> str:
     makes none, it is made of `--rdzv-id`, which may be used again.
     """
     file = os.environ.get(ERROR_FILE)
-    folder = (
-        Path(file).parents[2:3] if file and file != os.devnull else ()
-    )  # <folder>/attempt_<n>/<rank>/error.json
+    # the file is <folder>/attempt_<n>/<rank>/error.json
+    folder = Path(file).parents[2:3] if file and file != os.devnull else ()
     name = str(folder[0]) if folder else os.environ.get("TORCHELASTIC_RUN_ID", "")
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16] if name else ""
 

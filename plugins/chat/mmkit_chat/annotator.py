@@ -57,9 +57,8 @@ class ChatAnnotator(Annotator):
 
         Raises `MMKitError` for errors that every further prompt would have, too.
         """
-        stored = StoredAnswers(
-            self.chat, {"annotator": self.fingerprint()}, wait=False
-        )  # `annotate` has a lock
+        # it need not wait for others: `annotate` has a lock
+        stored = StoredAnswers(self.chat, {"annotator": self.fingerprint()}, wait=False)
         answers = stored.ask(
             [Chat.of(prompt) for prompt in prompts],
             keep=lambda number, answer: isinstance(read(number, answer), str),

@@ -240,6 +240,17 @@ def test_what_goes_wrong_is_one_message(base: KnowledgeBase, server: str) -> Non
         EngineIndex.of(engine(server), features(), silent)
 
 
+@pytest.mark.parametrize("width", [DIM, 8])
+def test_rows_that_nothing_describes_are_not_replaced(server: str, width: int) -> None:
+    """They are somebody else's, although the collection has the same fields."""
+    EngineIndex.of(engine(server), features(), silent)
+    client = pymilvus.MilvusClient(server)
+    client.delete("entities", ids=[FACTS])
+    with raises("retrieval.foreign-collection"):
+        EngineIndex.of(engine(server), features(dim=width), silent)
+    assert len(client.get("entities", [0, 1])) == 2
+
+
 def test_a_server_that_is_away_is_one_message() -> None:
     with raises("retrieval.milvus") as caught:
         EngineIndex.of(engine("http://127.0.0.1:1", timeout=2.0), features(), silent)

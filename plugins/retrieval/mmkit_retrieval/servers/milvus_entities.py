@@ -157,6 +157,10 @@ class MilvusEntities(EntityEngine):
             raise self._foreign()
         client.load_collection(self.collection, timeout=10 * self.timeout)
         facts = self._facts(client)
+        if facts is None and client.query(
+            self.collection, filter="id >= 0", output_fields=["id"], limit=1, timeout=self.timeout
+        ):
+            raise self._foreign()  # mmkit writes what a collection holds before the first entity
         if int(fields["vector"]["params"]["dim"]) != width or (facts is not None and facts.index != index):
             client.drop_collection(self.collection, timeout=self.timeout)
             self._make(client, width)
