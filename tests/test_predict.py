@@ -142,6 +142,15 @@ def test_entities_for_a_model_that_links_nothing_are_refused_before_they_are_rea
     assert done.exit_code == 2 and "answers from no knowledge base" in done.output
 
 
+def test_another_search_for_a_model_that_links_nothing_is_refused(tagger, tmp_path):
+    for asked in (
+        lambda: mmkit.load(tagger, search="exact"),
+        lambda: mmkit.predict_files(tagger, tmp_path / "posts.jsonl", tmp_path / "out", search="exact"),
+    ):
+        with raises("input.not-for-task", match="it searches in none"):
+            asked()
+
+
 def test_what_is_printed_is_of_the_schema(classifier, tagger):
     for run, pair in ((classifier, ["--head", "Jordan", "--tail", "Paris"]), (tagger, [])):
         schema = json.loads(mmkit_predict(run, "--schema").stdout)

@@ -63,6 +63,18 @@ def load(
     return Predictor.from_run(run, device, entities, search=search, allow_network=allow_network)
 
 
+def searching(recipe: Recipe, search: str | Mapping[str, Any]) -> Recipe:
+    """The recipe of a linker, with another `search`. Raises `DataError` for a model that does not link."""
+    if not recipe.build("model.decoder").task.reads_entities:
+        raise DataError(
+            "this model answers from no knowledge base, so it searches in none",
+            where=recipe.path,
+            hint="leave out --search",
+            code="input.not-for-task",
+        )
+    return recipe.with_overrides({SETTING: search})
+
+
 class Predictor:
     """A trained model ready to predict. Made by `mmkit.load(run)`.
 
@@ -109,7 +121,7 @@ class Predictor:
         folder = Run(open_run(run))
         recipe = folder.recipe()
         if search is not None:
-            recipe = recipe.with_overrides({SETTING: search})
+            recipe = searching(recipe, search)
         if entities is not None:
             recipe.build("model.decoder").task.check_entities(entities)
         other = None if entities is None else Path(entities)

@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 
 from mmkit import registry
 from mmkit.data.writer import Writer
-from mmkit.decoders.engines import SETTING
 from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, Interrupted, MMKitError, RunError
 from mmkit.files import explained, read_json, replacing
@@ -21,6 +20,7 @@ from mmkit.files.temporary import leftovers, remove_leftovers
 from mmkit.hooks import registered
 from mmkit.inference.executor import Executor
 from mmkit.inference.lacks import Lacks
+from mmkit.inference.predictor import searching
 from mmkit.inference.shards.inputs import ERRORS, found_inputs
 from mmkit.inference.shards.plan import Job, Shard, done_file, errors_file, planned
 from mmkit.inference.shards.pool import Pool
@@ -97,7 +97,7 @@ def predict_files(
     run_folder = open_run(run)
     own = Run(run_folder).recipe()  # a folder that is no run is refused before anything is written
     if search is not None:
-        own.with_overrides({SETTING: search})  # and so is a search that the run's decoder does not take
+        searching(own, search)  # and so is a search that the run's decoder does not take
     found, notes = found_inputs(inputs, folder, ending, reader)
     job = Job(
         run=os.path.abspath(run_folder),  # noqa: PTH100 - as above
