@@ -6,7 +6,8 @@ Two measurements, each in processes of its own (`--only` makes one of them):
 
 - `rates`: files of some posts and of three times as many, with `--workers 1` and `--workers 2`. The rate is that of the
   posts that the larger file has more, in the time that it takes longer, so that loading the model does not count. Each
-  worker has one thread, so that two of them have two cores.
+  worker has one thread, so that two of them have two cores. `--ray` adds the same with actors of a Ray cluster that is
+  started for the command on this machine (package `mmkit-ray`).
 - `memory`: the peak memory of one process over a tenth of the posts and over all of them, with a tiny model.
 
 The network has bert-base's real shape with random weights (`--tiny` for a quick look).
@@ -32,9 +33,14 @@ import json, sys, time
 from mmkit.inference.shards.files import predict_files
 from process_memory import memory
 
-run, source, output, workers = sys.argv[1:]
+run, source, output, workers, by = sys.argv[1:]
+executor = None
+if by == "ray":
+    from mmkit_ray.executor import RayExecutor
+
+    executor = RayExecutor()
 began = time.perf_counter()
-predict_files(run, source, output, workers=int(workers), device="cpu")
+predict_files(run, source, output, workers=int(workers), device="cpu", executor=executor)
 print(json.dumps({"seconds": time.perf_counter() - began, "peak": memory("VmHWM")}))
 """
 
@@ -137,21 +143,25 @@ def bert(folder: Path) -> Path:
     return folder
 
 
-def measured(run: Path, source: Path, output: Path, workers: int) -> dict[str, Any]:
-    """Predict a file: how many `seconds` it took, and the `peak` memory of the process in bytes."""
+def measured(run: Path, source: Path, output: Path, workers: int, by: str = "here") -> dict[str, Any]:
+    """Predict a file: how many `seconds` it took, and the `peak` memory of the process in bytes.
+
+    `by` is "here" for this machine's processes, or "ray".
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-c", SCRIPT, *map(str, (run, source, output, workers))]
+    command = [sys.executable, "-c", SCRIPT, *map(str, (run, source, output, workers, by))]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def rate(run: Path, folder: Path, number: int, workers: int) -> float:
+def rate(run: Path, folder: Path, number: int, workers: int, by: str) -> float:
     """Posts a second, once the model is loaded."""
     seconds = []
     for count in (number, 3 * number):
         source = write(folder / "posts.jsonl", posts(count))
-        seconds.append(measured(run, source, folder / f"out{workers}-{count}", workers)["seconds"])
+        output = folder / f"{by}{workers}-{count}"
+        seconds.append(measured(run, source, output, workers, by)["seconds"])
     longer = seconds[1] - seconds[0]
     if longer <= 0:
         raise SystemExit(f"{number} posts are too few to be timed: give more --posts")
@@ -163,24 +173,25 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=2_000, help="posts of the smaller file for the rates")
     parser.add_argument("--many", type=int, default=200_000, help="posts for the memory")
     parser.add_argument("--tiny", action="store_true", help="a tiny network for the rates too")
+    parser.add_argument("--ray", action="store_true", help="actors of a Ray cluster too")
     parser.add_argument("--only", choices=("rates", "memory"), help="one of the two measurements")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         if options.only != "memory":
-            report("predict_shards", rates(Path(name), options.posts, options.tiny))
+            report("predict_shards", rates(Path(name), options.posts, options.tiny, options.ray))
         if options.only != "rates":
             report("predict_shards_memory", peaks(Path(name), options.many))
 
 
-def rates(folder: Path, number: int, tiny_one: bool) -> list[dict[str, Any]]:
+def rates(folder: Path, number: int, tiny_one: bool, ray: bool) -> list[dict[str, Any]]:
     """A row for one worker, and for two."""
     (folder / "large").mkdir()
     run = make_run(folder / "large", tiny_one)
-    found = [rate(run, folder, number, workers) for workers in (1, 2)]
-    return [
-        {"what": what, "posts/s": own, "ratio": own / found[0]}
-        for what, own in zip(("1 worker", "2 workers"), found, strict=True)
-    ]
+    sides = {"1 worker": (1, "here"), "2 workers": (2, "here")}
+    if ray:
+        sides |= {"1 actor of Ray": (1, "ray"), "2 actors of Ray": (2, "ray")}
+    found = {what: rate(run, folder, number, *side) for what, side in sides.items()}
+    return [{"what": what, "posts/s": own, "ratio": own / found["1 worker"]} for what, own in found.items()]
 
 
 def peaks(folder: Path, many: int) -> list[dict[str, Any]]:

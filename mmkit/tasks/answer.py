@@ -20,6 +20,9 @@ from mmkit.tasks.spacy_doc import document
 DIGITS = 6
 """Decimal places of scores in answers."""
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types whose values are JSON as they are."""
+
 
 class Found(Mapping[str, Any]):
     """A part of an answer: a frozen dataclass with `kw_only=True, eq=False` that can also be read like its JSON.
@@ -30,7 +33,8 @@ class Found(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: objects, lists, strings and numbers."""
-        return {f.name: _plain(getattr(self, f.name)) for f in told_fields(self) if not _at_default(self, f)}
+        values = ((f, getattr(self, f.name)) for f in told_fields(self))
+        return {f.name: _plain(value) for f, value in values if not _is_default(value, f)}
 
     @classmethod
     def schema(cls) -> Schema:
@@ -347,13 +351,15 @@ def _columns(hint: Any) -> Iterator[str]:
         yield from (f"{f.name}.{name}" for name in _columns(own)) if nested else (f.name,)
 
 
-def _at_default(x: Any, f: dataclasses.Field[Any]) -> bool:
+def _is_default(value: Any, f: dataclasses.Field[Any]) -> bool:
     if f.default is not MISSING:
-        return bool(getattr(x, f.name) == f.default)
-    return f.default_factory is not MISSING and bool(getattr(x, f.name) == f.default_factory())
+        return bool(value == f.default)
+    return f.default_factory is not MISSING and bool(value == f.default_factory())
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _PLAIN:  # most values: a look among abstract classes costs far more
+        return value
     if isinstance(value, Found):
         return value.to_dict()
     if isinstance(value, Mapping):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 Schema = dict[str, Any]
@@ -23,8 +24,13 @@ _SIMPLE: dict[Any, Schema] = {
 
 
 def told_fields(x: Any) -> tuple[Field[Any], ...]:
-    """The fields of a dataclass that are in its JSON."""
-    return tuple(f for f in fields(x) if not f.metadata.get(UNTOLD))
+    """The fields of a dataclass, or of one of its objects, that are in its JSON."""
+    return _told_fields(x if isinstance(x, type) else type(x))
+
+
+@cache  # asked for every part of every answer
+def _told_fields(cls: type) -> tuple[Field[Any], ...]:
+    return tuple(f for f in fields(cls) if not f.metadata.get(UNTOLD))
 
 
 def schema_of_fields(cls: type) -> Schema:
