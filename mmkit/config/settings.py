@@ -88,7 +88,8 @@ class TrainingSettings:
     loss_weights: dict[str, float] = field(default_factory=dict)
     workers: int | Literal["auto"] = "auto"
     """Processes that collate batches; 0: the main process, which is enough if features are stored. auto: 0, but several
-    where a GPU would wait for pictures (see `mmkit.inference.loader.pick_workers`)."""
+    where a GPU would wait for pictures (see `mmkit.inference.loader.pick_workers`). Where there are none, predictions
+    and evaluations load pictures by as many threads (see `pick_threads` there)."""
     bucket: int = 100
     """Number of batches whose examples are sorted by length together; 1: plain shuffling."""
     save_frozen: bool = True

@@ -1,4 +1,4 @@
-"""Encoding loaded items in batches: on a GPU in large ones, whose features come back while the next are encoded."""
+"""Encoding loaded items in batches: on a GPU in large ones, which come and go while others are encoded."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def batch_for(size: int, device: torch.device | None, free_bytes: int | None = N
 def encoded(encoder: ItemEncoder, loaded: Iterator[tuple[str, Any]], size: int) -> Iterator[Encoded]:
     """Loaded items, or the error of each that is broken, in batches of `size` or, on a GPU, of at most that."""
     on_gpu = encoder.device is not None and encoder.device.type == "cuda"
-    stream = torch.cuda.Stream(encoder.device) if on_gpu else None
+    there, back = (torch.cuda.Stream(encoder.device) if on_gpu else None for _ in range(2))
     waiting: deque[tuple[list[str], _Coming, dict[str, ImageError]]] = deque()
     while batch := list(islice(loaded, size)):
         good = {key: item for key, item in batch if not isinstance(item, ImageError)}
         broken = {key: item for key, item in batch if isinstance(item, ImageError)}
-        parts, size = _made(encoder, list(good.values()), size)
-        waiting.append((list(good), _Coming([_sent(part, stream) for part in parts]), broken))
+        parts, size = _made(encoder, list(good.values()), size, there)
+        waiting.append((list(good), _Coming([_sent(part, back) for part in parts]), broken))
         while len(waiting) > on_gpu:  # one batch is on its way while the next one is encoded
             keys, coming, errors = waiting.popleft()
             yield Encoded(keys, coming.here(), errors)
@@ -61,16 +61,16 @@ def encoded(encoder: ItemEncoder, loaded: Iterator[tuple[str, Any]], size: int) 
         yield Encoded(keys, coming.here(), errors)
 
 
-def _made(encoder: ItemEncoder, items: Sequence[Any], size: int) -> tuple[list[Features], int]:
+def _made(
+    encoder: ItemEncoder, items: Sequence[Any], size: int, stream: torch.cuda.Stream | None
+) -> tuple[list[Features], int]:
     """Features of the items on the encoder's device, in parts where they do not fit, and the size that did."""
     parts: list[Features] = []
     rest = list(items)
     while rest:
         stack = encoder.source.stack(rest[:size])
-        if encoder.device is not None and encoder.device.type == "cuda":
-            stack = {name: tensor.pin_memory() for name, tensor in stack.items()}
         try:
-            parts.append(encoder.encode(stack))
+            parts.append(encoder.encode(stack if stream is None else _brought(stack, stream)))
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -78,6 +78,17 @@ def _made(encoder: ItemEncoder, items: Sequence[Any], size: int) -> tuple[list[F
             continue
         rest = rest[size:]
     return parts, size
+
+
+def _brought(stack: Features, stream: torch.cuda.Stream) -> Features:
+    """Items on their way to the GPU, on a stream of their own: the batch before is still being encoded meanwhile."""
+    encoding = torch.cuda.current_stream(stream.device)
+    with torch.cuda.stream(stream):
+        there = {name: t.pin_memory().to(stream.device, non_blocking=True) for name, t in stack.items()}
+    encoding.wait_stream(stream)
+    for tensor in there.values():
+        tensor.record_stream(encoding)  # its memory is free when the encoder has read it
+    return there
 
 
 def _sent(features: Features, stream: torch.cuda.Stream | None) -> tuple[Features, torch.cuda.Event | None]:

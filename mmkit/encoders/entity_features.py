@@ -11,7 +11,6 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +25,8 @@ from mmkit.encoders.encoding import batch_for, encoded
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK
 from mmkit.encoders.shards import Shard, claimed, read_shard, shard_bytes
-from mmkit.encoders.store import cores, load_ahead, refuse_pictures
+from mmkit.encoders.store import refuse_pictures
+from mmkit.encoders.threads import cores, load_ahead, loading
 from mmkit.errors import DataError, ImageError, MMKitError, PartError
 from mmkit.files import atomic, explained, read_json, write_json
 from mmkit.files.ownership import check_own
@@ -304,7 +304,7 @@ def _write(path: Path, encoder: ItemEncoder, items: Sequence[tuple[str, Any]], b
     ordered = dict(sorted(distinct.items(), key=lambda item: encoder.source.cost(item[1])))
     row_of: dict[str, int] = {}
     made = [torch.zeros(1, encoder.dim, dtype=getattr(torch, encoder.feature_dtype))]
-    with ThreadPoolExecutor(cores()) as pool:
+    with loading(cores()) as pool:
         size = batch_for(batch_size, encoder.device)
         for part in encoded(encoder, load_ahead(encoder.source, ordered, pool, 2 * size), size):
             broken |= part.broken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -111,6 +111,17 @@ class ItemEncoder(Encoder):
         if self.stored is not None:
             found = self.stored.collate([self.source.identity(x) for x in examples])
         return (found or self.source.collate(examples, self.missing)).tensors()
+
+    def to_load(self, examples: Sequence[Example | Entity]) -> dict[Hashable, Callable[[], Any]]:
+        """Calls that threads may make before `collate` gets these examples: those that open images.
+
+        There are none if the encoder reads no images, or if the features of all examples are stored.
+        """
+        if not self.source.pictures:
+            return {}
+        if self.stored is not None and all(self.source.identity(x) in self.stored for x in examples):
+            return {}
+        return self.source.to_load(examples, self.missing)
 
     def forward(self, inputs: dict[str, Tensor]) -> Features:
         """Features `[B, slots, ...]` and `mask [B, slots]`, from the store or computed."""

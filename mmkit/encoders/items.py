@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from mmkit.batch import Features
 from mmkit.data.types import Entity, Example, Image
+from mmkit.encoders.ahead import result_of
 from mmkit.encoders.cut import Cut
 from mmkit.errors import ImageError
 
@@ -128,18 +130,35 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
 
     def collate(self, records: Sequence[Example | Entity], missing: MissingImages) -> CollatedItems:
         """The loaded items of a batch of records."""
+        loaded = [self._loaded(x, missing) for x in records]
         if self.drops_blanks:
-            return self._collate_real([self._real(x, missing) for x in records])
-        loaded = [
-            [self.load_or_stand_in(key, raw, missing) for key, raw in self.items(x, missing)] for x in records
-        ]
+            return self._collate_real([[item for item, real in slots if real] for slots in loaded])
         mask = torch.tensor([[real for _, real in slots] for slots in loaded])
         return CollatedItems(mask, loaded=self.stack([item for slots in loaded for item, _ in slots]))
 
-    def _real(self, x: Example | Entity, missing: MissingImages) -> list[Loaded]:
-        wanted = (item for item in self.items(x, missing) if item[0] != BLANK)
-        loaded = (self.load_or_stand_in(key, raw, missing) for key, raw in wanted)
-        return [item for item, real in loaded if real]
+    def to_load(
+        self, records: Sequence[Example | Entity], missing: MissingImages
+    ) -> dict[Hashable, Callable[[], Any]]:
+        """Calls that threads may make before `collate` gets these records, which then uses what they loaded."""
+        return {(id(self), id(x)): partial(self._outcome, x, missing.policy) for x in records}
+
+    def _loaded(self, x: Example | Entity, missing: MissingImages) -> list[tuple[Loaded, bool]]:
+        """The record's loaded items and whether they are real, from a thread that has loaded them already."""
+        outcome: _Outcome[Loaded] | None = result_of((id(self), id(x)))
+        return self._load(x, missing) if outcome is None else outcome.as_if_now(missing)
+
+    def _load(self, x: Example | Entity, missing: MissingImages) -> list[tuple[Loaded, bool]]:
+        items = self.items(x, missing)
+        if self.drops_blanks:
+            items = [item for item in items if item[0] != BLANK]
+        return [self.load_or_stand_in(key, raw, missing) for key, raw in items]
+
+    def _outcome(self, x: Example | Entity, policy: MissingPolicy) -> _Outcome[Loaded]:
+        own = MissingImages(policy)
+        try:
+            return _Outcome(self._load(x, own), own.replaced)
+        except Exception as error:  # it is raised when it is the record's turn
+            return _Outcome([], own.replaced, error)
 
     def _collate_real(self, loaded: Sequence[Sequence[Loaded]]) -> CollatedItems:
         counts = torch.tensor([len(items) for items in loaded])
@@ -147,6 +166,22 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
         rows = mask.long().flatten().cumsum(0).view(mask.shape) * mask
         blank = self.load(self.blank())  # row 0, so that the network also runs where nothing is real
         return CollatedItems(mask, rows, loaded=self.stack([blank, *(i for items in loaded for i in items)]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome(Generic[Loaded]):
+    """What came of loading a record's items in a thread."""
+
+    slots: list[tuple[Loaded, bool]]
+    replaced: Mapping[str, str]
+    error: Exception | None = None
+
+    def as_if_now(self, missing: MissingImages) -> list[tuple[Loaded, bool]]:
+        """The items, and what else loading them in this thread would have done."""
+        missing.replaced.update(self.replaced)
+        if self.error is not None:
+            raise self.error
+        return self.slots
 
 
 LOADED, STORED = "loaded.", "stored."

@@ -8,11 +8,9 @@ processes may fill one store at the same time.
 
 from __future__ import annotations
 
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,9 +23,10 @@ from mmkit.cache import cache_dir
 from mmkit.data.types import Entity, Example
 from mmkit.encoders.encoding import batch_for, encoded
 from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.encoders.items import BLANK, ItemSource, MissingImages, is_blank
+from mmkit.encoders.items import BLANK, MissingImages, is_blank
 from mmkit.encoders.shards import RANGES, Shards, range_of
 from mmkit.encoders.stored import StoredFeatures
+from mmkit.encoders.threads import cores, load_ahead, loading
 from mmkit.errors import DataError, ImageError
 from mmkit.terminal.notes import capped
 
@@ -101,7 +100,7 @@ def prepare(
         shards = Shards(cache_dir("features") / fingerprint)
         stored = StoredFeatures(shards, fingerprint, encoder.ragged, encoder.source.drops_blanks)
     report = Preparation()
-    with ThreadPoolExecutor(threads or cores()) as pool:
+    with loading(threads or cores()) as pool:
         slots = _slots(encoder, examples, pool, report)
         raws = {key: raw for items in slots.values() for key, raw in items}
         report.items, report.blank = len(raws), bool(raws) and all(map(is_blank, raws))
@@ -240,27 +239,6 @@ def _encode_blank(encoder: ItemEncoder, raw: Any) -> Features:
     return {k: torch.zeros_like(v) for k, v in features.items()} if encoder.source.drops_blanks else features
 
 
-def load_ahead(
-    source: ItemSource[Any, Any], raws: Mapping[str, Any], pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[tuple[str, Any]]:
-    """Items in order, loaded by the pool, `ahead` of them at a time; broken ones as their error."""
-
-    def load(raw: Any) -> Any:
-        try:
-            return source.load(raw)
-        except ImageError as error:
-            return error
-
-    waiting: deque[tuple[str, Future[Any]]] = deque()
-    for key, raw in raws.items():
-        waiting.append((key, pool.submit(load, raw)))
-        if len(waiting) > ahead:
-            key, future = waiting.popleft()
-            yield key, future.result()
-    for key, future in waiting:
-        yield key, future.result()
-
-
 class Writer:
     """Collects features and appends them to shards from time to time and at the end, also when interrupted."""
 
@@ -309,8 +287,3 @@ def refuse_pictures(missing: MissingImages, files: Mapping[str, str], how: str) 
             hint='fix or download them, or set missing_images = "blank" in [data] to use blank images instead',
             code="image.unusable",
         )
-
-
-def cores() -> int:
-    """A useful number of threads to load items."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from mmkit.batch import Batch, Features
 from mmkit.config.entities import EntitySettings
 from mmkit.data.types import Entity
 from mmkit.encoders.base import Encoder
+from mmkit.encoders.threads import loading
 from mmkit.entities.linked import RERANKER
 from mmkit.entities.one_vector import OneVector
 from mmkit.errors import PartError
@@ -99,7 +100,7 @@ class EntitySide(nn.Module):
         self, batches: Iterable[Sequence[Entity]], device: torch.device, threads: int
     ) -> Iterator[Features]:
         """The tensors that the scorer keeps of each batch of entities, in order; `threads` collate the next batches."""
-        with ThreadPoolExecutor(threads) as pool:
+        with loading(threads) as pool:
             waiting: deque[tuple[Sequence[Entity], Future[dict[str, Features]]]] = deque()
             for batch in batches:
                 waiting.append((batch, pool.submit(self.collate, batch)))

@@ -15,7 +15,7 @@ from torch import Tensor
 from mmkit.batch import Features
 from mmkit.data.types import Entity
 from mmkit.encoders.entity_features import norms
-from mmkit.encoders.store import cores
+from mmkit.encoders.threads import cores
 from mmkit.entities.side import EntitySide
 from mmkit.scorers.base import together
 

@@ -17,7 +17,7 @@ from mmkit.fit import fitting_parts
 from mmkit.hooks import registered
 from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.inference import Inference
-from mmkit.inference.loader import pick_workers
+from mmkit.inference.loader import pick_threads, pick_workers
 from mmkit.inference.memory import memory_advice
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
@@ -105,8 +105,8 @@ def evaluate(
         for message in unread_notes(data, ready.items[split], model.decoder, model.reading, annotated=seen):
             note(message)
         precision = pick_precision(settings.precision, torch_device, model)
-        workers = pick_workers(settings.workers, model)
-        inference = Inference(model, precision, settings.eval_batch_size, workers)
+        workers, threads = (pick(settings.workers, model) for pick in (pick_workers, pick_threads))
+        inference = Inference(model, precision, settings.eval_batch_size, workers, threads=threads)
         metrics = metrics_of(recipe)
         figures, predictions = inference.evaluate(ready.items[split], metrics)
         if unscored := nothing_to_score(metrics, figures):

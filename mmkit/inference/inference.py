@@ -46,6 +46,8 @@ class Inference:
     workers: int = 0
     rank: int = 0
     processes: int = 1
+    threads: int = 0
+    """Those that load images of the next batches if there are no workers."""
 
     def predict(self, items: Sequence[Item], batch_size: int | None = None) -> list[Prediction]:
         """A prediction for each item, in order. Gold answers are not used. Every process predicts all items."""
@@ -98,7 +100,7 @@ class Inference:
 
         And those of `rest`, which is called at the end. What the model makes of the batches `unasked` is dropped.
         """
-        loader = Loader(self.model, items, self.workers, targets=False)
+        loader = Loader(self.model, items, self.workers, targets=False, threads=self.threads)
         training, device = self.model.training, self.model.device
         self.model.eval()
         try:

@@ -1,4 +1,4 @@
-"""Batches collated ahead of the device, in other processes if there are any.
+"""Batches collated ahead of the device, in other processes if there are any; or only their images loaded, by threads.
 
 On Linux they are forked, also when this process already uses a GPU. The CUDA runtime does not work in a forked process
 (PyTorch, Multiprocessing best practices, "Poison fork"), so nothing there may touch it: parts collate on the CPU, and
@@ -12,7 +12,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.util import Finalize
@@ -22,7 +22,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmkit.batch import Batch
+from mmkit.encoders.threads import cores
 from mmkit.errors import MMKitError, PartError, one_line
+from mmkit.inference.ahead import ImagesAhead
 from mmkit.model import Item, Model
 
 MOST = 8
@@ -44,10 +46,30 @@ def pick_workers(
     if wanted != "auto":
         return wanted
     stored = model.item_encoders()
-    opens = any(encoder.reads_pictures for name, encoder in model.reading.items() if name not in stored)
-    if not opens or model.device.type == "cpu":
+    if not _opens_pictures(model, stored) or model.device.type == "cpu":
         return 0
     return max(0, min(MOST, (_cores() if there is None else there) // processes - 1))
+
+
+def pick_threads(wanted: int | Literal["auto"], model: Model, there: int | None = None) -> int:
+    """The number of threads that load images where no other process collates batches: the wanted one.
+
+    `auto` is this process's share of the cores (`there`), or 0 if that is one core, or if the model opens no image. A
+    model on a CPU computes on the same cores: then it is at most the number of threads that torch has.
+    """
+    if wanted != "auto":
+        return wanted
+    if not _opens_pictures(model):
+        return 0
+    threads = cores() if there is None else there
+    if model.device.type == "cpu" or not os.environ.get("OMP_NUM_THREADS"):
+        threads = min(threads, torch.get_num_threads())
+    return threads if threads > 1 else 0
+
+
+def _opens_pictures(model: Model, stored: Container[str] = ()) -> bool:
+    """Whether an encoder of examples reads images, apart from those whose features are `stored`."""
+    return any(encoder.reads_pictures for name, encoder in model.reading.items() if name not in stored)
 
 
 def _cores() -> int:
@@ -60,13 +82,24 @@ class Loader:
     They start with the first pass and stay until `close`. They have the items, so only indices are sent to
     them, and only tensors come back. What they read of the model's parts is what it was when they started. Lengths of
     texts are padded to multiples of `multiple`.
+
+    Without them, this process collates, and `threads` load the images of the next batches (`mmkit.inference.ahead`).
     """
 
     def __init__(
-        self, model: Model, items: Sequence[Item], workers: int, *, targets: bool = True, multiple: int = 1
+        self,
+        model: Model,
+        items: Sequence[Item],
+        workers: int,
+        *,
+        targets: bool = True,
+        multiple: int = 1,
+        threads: int = 0,
     ) -> None:
         self.items, self.workers, self._model, self._targets = items, workers, model, targets
         self._multiple = multiple
+        self._threads = 0 if workers or len(items) < 2 else threads
+        self._ahead: ImagesAhead | None = None
         self._pin = model.device.type == "cuda"
         self._pass = _Pass()
         self._kept: DataLoader[Batch | MMKitError] | None = None
@@ -84,20 +117,31 @@ class Loader:
             self._kept = loader
             # with a priority, because Python then calls it before it waits for its children
             self._end = Finalize(self, _end, [loader], exitpriority=10)
-        for chosen, batch in zip(micro_batches, loader, strict=True):
+        batches: Iterator[Batch | MMKitError] = iter(loader)
+        if self._threads:
+            self._end_threads()
+            self._ahead = ImagesAhead(self._model, self.items, micro_batches, self._threads)
+            batches = self._ahead.of(batches)
+        for chosen, batch in zip(micro_batches, batches, strict=True):
             if isinstance(batch, MMKitError):
                 raise batch
             yield replace(batch, examples=self._model.shown([self.items[i] for i in chosen], self._targets))
 
     def close(self) -> None:
-        """End the other processes, if there are any: they do not listen to signals, and would outlive this one.
+        """End the threads, and the other processes: those do not listen to signals, and would outlive this one.
 
         If nobody calls it, they end with this object, or with Python, which would wait for them for ever.
         """
+        self._end_threads()
         self._kept = None
         if self._end is not None:
             self._end()
             self._end = None
+
+    def _end_threads(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def _made(self) -> DataLoader[Batch | MMKitError]:
         context = None

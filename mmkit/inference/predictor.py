@@ -21,6 +21,7 @@ from mmkit.inference.columns import Request, requests
 from mmkit.inference.devices import pick_device, pick_precision
 from mmkit.inference.given_images import GivenImages, Picture, check_several
 from mmkit.inference.inference import Inference
+from mmkit.inference.loader import pick_threads
 from mmkit.inference.prepare import prepare_model
 from mmkit.inspection import Inspection
 from mmkit.loading.annotation import Annotation
@@ -98,7 +99,10 @@ class Predictor:
         for part in self.model.modules():
             if isinstance(part, Encoder):
                 part.expect_new()
-        self.inference = Inference(self.model, self.precision, recipe.training.eval_batch_size)
+        threads = pick_threads(recipe.training.workers, self.model)
+        self.inference = Inference(
+            self.model, self.precision, recipe.training.eval_batch_size, threads=threads
+        )
         self.missing_images = "error"
         self.figures: Mapping[str, Mapping[str, float]] = {}
         """The run's scores by split (`{"dev": {"spans.f1": 0.7}}`); empty for a model without a run folder."""

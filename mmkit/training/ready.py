@@ -13,7 +13,7 @@ from mmkit.checking.words import spaces_alone, unknown_words
 from mmkit.errors import PartError
 from mmkit.inference.devices import pick_precision
 from mmkit.inference.inference import Evaluation, Inference
-from mmkit.inference.loader import pick_workers
+from mmkit.inference.loader import pick_threads, pick_workers
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split
@@ -136,6 +136,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
         pick_workers(settings.workers, model, local_processes(processes)),
         session.accelerator.process_index,
         processes,
+        pick_threads(settings.workers, model),
     )
     facts = {**facts, "features": features}
     return Ready(model, prepared.items, metrics, inference, facts, before, spread, captured)

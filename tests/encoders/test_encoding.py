@@ -115,3 +115,13 @@ def test_batches_grow_with_a_gpu_s_free_memory():
     assert sizes == [32, 32, 32, 64, 256, 512, 512]
     for gib, size in zip((24, 80, 140), sizes[3:], strict=False):
         assert size // 32 * encoding.ROOM <= encoding.SHARE * (gib << 30)
+
+
+def test_without_a_gpu_nothing_of_cuda_is_touched(monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("this is a CPU")
+
+    for name in ("Stream", "stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, refused)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", refused)
+    assert texts_of(list(encoded(Doubling(), loaded(), 3))) == {text: text for text in TEXTS}
