@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkit import hooks
 from mmkit.config.packages import listed_trackers, tracker_hint
-from mmkit.errors import MMKitError, PartError, RecipeError, did_you_mean, one_line
+from mmkit.errors import MMKitError, PartError, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
     from mmkit.recipe import Recipe
@@ -108,21 +108,14 @@ def tracker_class(name: str, where: object = "") -> type[Tracker]:
             hint=tracker_hint(name) or did_you_mean(name, {*known, *listed_trackers()}),
             code="training.unknown-tracker",
         )
-    try:
-        found = hooks.load_target(known[name])
-    except Exception as error:  # a plugin's import may raise anything
-        raise PartError(
-            f"{SETTING}: the tracker {name!r} cannot be loaded: {one_line(error)}",
-            where=known[name],
-            code="plugin.tracker",
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Tracker) and NAMES.fullmatch(name)):
-        raise PartError(
-            f"{SETTING}: {name!r} is no tracker: its class must derive from mmkit.trackers.Tracker, and its name "
-            "consist of letters, digits and . _ -",
-            where=known[name],
-            code="plugin.tracker",
-        )
+    wrong = (
+        f"{SETTING}: {name!r} is no tracker: its class must derive from mmkit.trackers.Tracker, and its name "
+        "consist of letters, digits and . _ -"
+    )
+    if not NAMES.fullmatch(name):
+        raise PartError(wrong, where=known[name], code="plugin.tracker")
+    unloadable = f"{SETTING}: the tracker {name!r} cannot be loaded"
+    found: type[Tracker] = hooks.load_class(unloadable, wrong, known[name], Tracker, code="plugin.tracker")
     found.check_there()
     return found
 

@@ -351,3 +351,18 @@ def test_a_short_name_of_several_packages_is_the_one_that_is_read_and_written() 
     assert registry.readers.full_name("conll") == "formats.conll.v1"
     with raises("part.ambiguous", match=r"mmkit\.mnre\.v1.*more\.mnre\.v1"):
         registry.readers.full_name("mnre")
+
+
+def test_a_class_that_a_plugin_brings_is_loaded_or_refused_in_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaving_module.py").write_text("raise SystemExit('no display')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    target = "mmkit.metrics.linking:Linking"
+    assert hooks.load_class("u", "w", target, Metric, code="x.y").__name__ == "Linking"
+    for target, reason in {"leaving_module:A": "no display", "mmkit.metrics.linking:Lnking": "Lnking"}.items():
+        with raises("x.y", match=f"{target}: m cannot be loaded: .*{reason}"):
+            hooks.load_class("m cannot be loaded", "w", target, Metric, code="x.y")
+    for target in ("mmkit.metrics.linking:TOP", "mmkit.metrics.linking:DataError"):
+        with raises("x.y", match=f"{target}: m is no metric"):
+            hooks.load_class("u", "m is no metric", target, Metric, code="x.y")

@@ -99,6 +99,10 @@ has its class's:
 """
 
 
+MESSAGES = {"load_class": 2}
+"""What raises more than one error with its `code` → how many of its first arguments are messages."""
+
+
 class Site(NamedTuple):
     """A place in the source that makes an error with a code."""
 
@@ -132,7 +136,8 @@ def _sites(path: Path) -> Iterator[Site]:
         scope = within.get(call, tree)
         codes = [c for k in call.keywords if k.arg == "code" for c in _templates(k.value, scope) if c != "…"]
         for code in codes:
-            messages = tuple(dict.fromkeys(_templates(call.args[0], scope)))
+            told = call.args[: MESSAGES.get(name, 1)]
+            messages = tuple(dict.fromkeys(t for each in told for t in _templates(each, scope)))
             yield Site(code, name, messages, f"{path.relative_to(ROOT).as_posix()}:{call.lineno}")
 
 

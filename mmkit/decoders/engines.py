@@ -18,7 +18,7 @@ from mmkit.config.packages import engine_hint, listed_engines
 from mmkit.config.parameters import parameters
 from mmkit.config.values import Problems, construct, fit_arguments
 from mmkit.encoders.entity_features import EntityFeatures, identity_of, norms
-from mmkit.errors import PartError, did_you_mean, one_line
+from mmkit.errors import PartError, did_you_mean
 from mmkit.ops.losses import unit
 
 SETTING = "model.decoder.search"
@@ -107,20 +107,13 @@ def engine_of(settings: Mapping[str, Any]) -> EntityEngine:
         raise PartError(
             what, where=SETTING, hint=engine_hint(str(name or "milvus")) or near, code="part.search-engine"
         )
-    try:
-        engine = hooks.load_target(known[name])
-    except Exception as error:  # a plugin's import may raise anything
-        raise PartError(
-            f"the search engine {name!r} cannot be loaded: {one_line(error)}",
-            where=known[name],
-            code="plugin.search-engine",
-        ) from error
-    if not (isinstance(engine, type) and issubclass(engine, EntityEngine)):
-        raise PartError(
-            f"{name!r} is no search engine: its class must derive from mmkit.decoders.engines.EntityEngine",
-            where=known[name],
-            code="plugin.search-engine",
-        )
+    engine: type[EntityEngine] = hooks.load_class(
+        f"the search engine {name!r} cannot be loaded",
+        f"{name!r} is no search engine: its class must derive from mmkit.decoders.engines.EntityEngine",
+        known[name],
+        EntityEngine,
+        code="plugin.search-engine",
+    )
     takes, problems = parameters(engine), Problems()
     fitted = fit_arguments(own, takes, SETTING, problems)
     if problems.found:
