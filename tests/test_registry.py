@@ -360,7 +360,10 @@ def test_a_class_that_a_plugin_brings_is_loaded_or_refused_in_one_message(
     monkeypatch.syspath_prepend(tmp_path)
     target = "mmkit.metrics.linking:Linking"
     assert hooks.load_class("u", "w", target, Metric, code="x.y").__name__ == "Linking"
-    for target, reason in {"leaving_module:A": "no display", "mmkit.metrics.linking:Lnking": "Lnking"}.items():
+    for target, reason in {
+        "leaving_module:A": "no display",
+        "mmkit.metrics.linking:Lnking": "Lnking",
+    }.items():
         with raises("x.y", match=f"{target}: m cannot be loaded: .*{reason}"):
             hooks.load_class("m cannot be loaded", "w", target, Metric, code="x.y")
     for target in ("mmkit.metrics.linking:TOP", "mmkit.metrics.linking:DataError"):
