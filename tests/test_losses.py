@@ -238,3 +238,12 @@ def test_clip_under_autocast_and_with_a_large_scale():
     assert found.dtype == torch.float32
     assert found.isfinite()
     assert torch.equal(found, clip_loss(left.float(), right.float(), scale))
+
+
+def test_the_gradient_of_unit_vectors_is_right_also_at_zero():
+    torch.manual_seed(0)
+    x = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit, x)
+    zero = torch.zeros(2, 4, requires_grad=True)
+    gradient = torch.randn(2, 4)
+    assert torch.equal(torch.autograd.grad(unit(zero), zero, gradient)[0], gradient)

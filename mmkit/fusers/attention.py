@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkit.errors import PartError
+from mmkit.ops.one_query import attend_once, weights_of
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -60,9 +61,8 @@ class _Layers(NamedTuple):
 class VectorAttention(nn.Module):
     """Multi-head attention without dropout. The query is one vector an example (a mention), or a sequence of them.
 
-    It computes what `nn.MultiheadAttention` does, whose parameters it has. With one query, the keys' and values'
-    layers are applied to it and to what it finds, not to each of the others: scores are (W_k^T q) · x, and what is
-    found is W_v Σ a x. So its cost hardly grows with the number of others.
+    It computes what `nn.MultiheadAttention` does, whose parameters it has. With one query, its cost hardly grows with
+    the number of others (see `mmkit.ops.one_query`).
 
     Raises `PartError` unless the width can be divided by the number of heads.
     """
@@ -98,32 +98,31 @@ class VectorAttention(nn.Module):
 
     def weights(self, query: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
         """How much each head attends to each of `others [B, n, D]`, for `query [B, D]`: `[B, heads, n]`."""
-        return self._weights(query, others, mask, self._layers())
+        layers = self._layers()
+        asked, others = self._asked(query, others, layers)
+        return weights_of(asked, others, layers.to_key, self.heads, _hidden(mask))
 
     def _layers(self) -> _Layers:
-        to_query, to_key, to_value = self.attention.in_proj_weight.chunk(3)
+        """Under autocast in its dtype: the whole layer is converted once, not each part where it is used."""
+        weight: Tensor = self.attention.in_proj_weight
+        kind = weight.device.type
+        if torch.is_autocast_enabled(kind):
+            weight = weight.to(torch.get_autocast_dtype(kind))
+        to_query, to_key, to_value = weight.chunk(3)
         query_bias, _, value_bias = self.attention.in_proj_bias.chunk(3)  # a key's shifts all scores alike
         return _Layers(to_query, query_bias, to_key, to_value, value_bias)
+
+    def _asked(self, query: Tensor, others: Tensor, layers: _Layers) -> tuple[Tensor, Tensor]:
+        """The query after its layer, and the others, in the dtype of the layers."""
+        return F.linear(query, layers.to_query, layers.query_bias), others.to(layers.to_key.dtype)
 
     def _found(self, query: Tensor, others: Tensor, mask: Tensor | None, layers: _Layers) -> Tensor:
         """What `forward` gives to the last layer, `[B, D]`."""
         if others.shape[1] == 1:  # all attention goes to the only one
             return F.linear(others[:, 0], layers.to_value, layers.value_bias)
-        mixed = self._weights(query, others, mask, layers) @ others  # [B, H, D]
-        values = layers.to_value.unflatten(0, (self.heads, -1)).transpose(1, 2)  # [H, D, d]
-        found: Tensor = (mixed.transpose(0, 1) @ values).transpose(0, 1).flatten(1)
+        asked, others = self._asked(query, others, layers)
+        found = attend_once(asked, others, layers.to_key, layers.to_value, self.heads, _hidden(mask))
         return found + layers.value_bias
-
-    def _weights(self, query: Tensor, others: Tensor, mask: Tensor | None, layers: _Layers) -> Tensor:
-        scale = (query.shape[1] // self.heads) ** -0.5
-        scaled = F.linear(query, layers.to_query, layers.query_bias) * scale
-        by_head = scaled.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [H, B, d]
-        asked = by_head @ layers.to_key.unflatten(0, (self.heads, -1))  # [H, B, D]
-        scores = asked.transpose(0, 1) @ others.transpose(1, 2)  # [B, H, n]
-        if mask is not None:
-            scores = scores.masked_fill(~never_empty(mask).unsqueeze(1), float("-inf"))
-        weights: Tensor = scores.softmax(-1)
-        return weights
 
     def _sequence(self, query: Tensor, others: Tensor, mask: Tensor | None) -> Tensor:
         """`[B, S, D]`: each of the others is projected once, for all queries."""
@@ -138,3 +137,8 @@ def never_empty(mask: Tensor) -> Tensor:
     mask = mask.clone()
     mask[:, 0] |= ~mask.any(1)
     return mask
+
+
+def _hidden(mask: Tensor | None) -> Tensor | None:
+    """Where a mask `[B, n]` hides a vector; each row shows one at least."""
+    return None if mask is None else ~never_empty(mask)

@@ -29,7 +29,8 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
     bits.random_(torch.iinfo(torch.int64).min, None)  # all 64 of them; without bounds the first would be 0
     numbers = bits.view(torch.int16)[: x.numel()].view(x.shape)
-    kept = (numbers >= level - LEVELS // 2).to(x.dtype)
+    kept = torch.empty(x.shape, dtype=x.dtype)
+    torch.ge(numbers, level - LEVELS // 2, out=kept)  # 0 or 1, several times as fast as by way of bool
     return x * kept.mul_(LEVELS / (LEVELS - level))
 
 

@@ -7,8 +7,11 @@ too large. All are means over the queries of this process. Shapes: B queries of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mmkit.ops.distributed import Gather
@@ -117,8 +120,27 @@ def clip_loss(
 
 def unit(x: Tensor) -> Tensor:
     """Vectors `[..., D]` with length 1. Zero vectors stay zero, and their gradient stays finite."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x / torch.where(norm > 0, norm, 1.0)
+    made: Tensor = _Unit.apply(x)
+    return made
+
+
+class _Unit(torch.autograd.Function):
+    """`unit` with its gradient in four operations: what is left of a gradient across the vector, by its length."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        length = torch.where(norm > 0, norm, 1.0)
+        made = x / length
+        ctx.save_for_backward(made, length)
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        made, length = ctx.saved_tensors
+        along = (gradient * made).sum(-1, keepdim=True)
+        return torch.addcmul(gradient, made, along, value=-1).div_(length)
 
 
 def _cosines(query: Tensor, positive: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +160,7 @@ def _log_one_plus_sum(logits: Tensor, excluded: Tensor | None) -> Tensor:
     """log(1 + Σ exp(logits)) over all that are not excluded, `[B]`; 0 if nothing is left."""
     if excluded is not None:
         logits = logits.masked_fill(excluded, NEVER)
-    return F.pad(logits, (1, 0)).logsumexp(1)  # the 1 is exp of the logit 0
+    return -F.pad(logits, (1, 0)).log_softmax(1)[:, 0]  # the 1 is exp of the logit 0
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -88,3 +88,31 @@ def test_weights_are_dropped_with_the_probability_that_is_said() -> None:
 def test_heads_must_fit_the_width() -> None:
     with raises("part.heads", match="8 .* 3 heads"):
         VectorAttention(8, 3)
+
+
+def test_in_bf16_one_query_finds_nearly_the_same_with_nearly_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    attention = VectorAttention(64, 4)
+    query, others = torch.randn(6, 64, requires_grad=True), torch.randn(6, 3, 64, requires_grad=True)
+    mask = torch.arange(3) < torch.tensor([[3], [1], [2], [0], [3], [2]])
+    weights = [query, others, *attention.parameters()]
+    exact = attention(query, others, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = attention(query, others, mask)
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, atol=0.02, rtol=0.02)
+    wanted = torch.autograd.grad(exact.square().sum(), weights)
+    gradients = torch.autograd.grad(rounded.float().square().sum(), weights)
+    for own, of_exact in zip(gradients, wanted, strict=True):
+        assert own.dtype == torch.float32
+        assert (own - of_exact).abs().max() < 0.03 * of_exact.abs().max().clamp(min=1)
+
+
+def test_others_that_are_not_trained_cost_no_gradient() -> None:
+    torch.manual_seed(0)
+    attention, query = VectorAttention(8, 2), torch.randn(3, 8, requires_grad=True)
+    others = torch.randn(3, 4, 8)
+    alone = torch.autograd.grad(attention(query, others).sum(), query)[0]
+    both = torch.autograd.grad(attention(query, others.requires_grad_()).sum(), [query, others])
+    torch.testing.assert_close(both[0], alone)
+    assert both[1].abs().sum() > 0
