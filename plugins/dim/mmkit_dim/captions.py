@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from PIL import Image as Pillow
-
-from mmkit.annotators.pictures import PictureAnnotator, first_photo, picture_key
-from mmkit.annotators.pretrained import check_available, model_identity
-from mmkit.data.types import Example
+from mmkit_chat.captions import Blip2Annotator
 
 NOTE = "dim.caption"
 """Note key: the answer as a string. Text encoders read it with `source = "note:dim.caption"`."""
@@ -22,7 +13,7 @@ PROMPT = "Question:  Who are the characters in the picture? Answer: "
 """The question in the authors' code. The double space and the space at the end are theirs."""
 
 
-class Blip2Captions(PictureAnnotator):
+class Blip2Captions(Blip2Annotator):
     """Asks BLIP-2 about the first photo of each example, and stores the answer as the note `dim.caption`.
 
     DIM (Song et al., PRCV 2024) encodes the answer as one more text of the mention. There is no note if the example has
@@ -38,9 +29,9 @@ class Blip2Captions(PictureAnnotator):
         batch_size: how many photos are processed together.
     """
 
-    without: ClassVar[str] = "no caption"
     part: ClassVar[str] = "dim.blip2_captions.v1"
     note: ClassVar[str] = NOTE
+    usual: ClassVar[str] = PROMPT
 
     def __init__(
         self,
@@ -50,70 +41,4 @@ class Blip2Captions(PictureAnnotator):
         max_new_tokens: int = 20,
         batch_size: int = 8,
     ) -> None:
-        super().__init__()
-        self.name, self.revision, self.prompt = name, revision, prompt
-        self.max_new_tokens, self.batch_size = max_new_tokens, batch_size
-        self._captioner: Callable[[Sequence[Pillow.Image], str, int], list[str]] | None = None
-
-    @classmethod
-    def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
-        """Save a tiny random BLIP-2 whose vocabulary comes from the examples."""
-        from mmkit.encoders.sampling import make_once
-        from mmkit_dim.stand_ins import save_blip2
-
-        texts = [PROMPT, *(example.text for example in examples)]
-        make_once(folder, lambda made: save_blip2(made, seed, texts))
-        return {"name": str(folder), "revision": None}
-
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        settings = {
-            "part": self.part,
-            "model": model_identity(self.name),
-            "revision": self.revision,
-            "prompt": self.prompt,
-            "max_new_tokens": self.max_new_tokens,
-        }
-        return json.dumps(settings, sort_keys=True)
-
-    def key(self, x: Example) -> str:
-        found = first_photo(x)
-        return picture_key(found[1]) if found else ""
-
-    def check_there(self) -> None:
-        from mmkit_dim.blip2 import blip2_model
-
-        model = blip2_model(self.name, self.revision)
-        model.check(*model.needs)
-
-    def check_computable(self) -> None:
-        from mmkit_dim.blip2 import blip2_model
-
-        check_available(blip2_model(self.name, self.revision))
-
-    def prepare(self, device: str) -> None:
-        from mmkit_dim.blip2 import Captioner  # transformers is imported only when a caption is missing
-
-        if self._captioner is None:
-            self._captioner = Captioner(self.name, self.revision, device)
-
-    def annotate(self, batch: Sequence[Example]) -> list[dict[str, str]]:
-        """For each example, the `caption` of its photo, or why the photo is `unreadable`."""
-        assert self._captioner is not None, "prepare() comes first"
-        photos = [(row, found[1]) for row, x in enumerate(batch) if (found := first_photo(x))]
-        unreadable: list[list[Any]] = []
-        opened = list(self.opened(photos, unreadable))
-        captions = self._captioner([picture for _, picture in opened], self.prompt, self.max_new_tokens)
-        results = {row: {"unreadable": reason} for row, reason in unreadable}
-        results |= {row: {"caption": c} for (row, _), c in zip(opened, captions, strict=True)}
-        return [results[row] for row in range(len(batch))]
-
-    def apply(self, x: Example, result: dict[str, str]) -> Example:
-        """`x` with the caption as a note."""
-        if "unreadable" in result and (found := first_photo(x)):
-            self.remember(x.images, [(found[0], result["unreadable"])])
-        caption = result.get("caption")
-        return replace(x, notes={**x.notes, self.note: caption}) if caption else x
+        super().__init__(name, revision, prompt, max_new_tokens, batch_size)

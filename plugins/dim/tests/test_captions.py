@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
 from mmkit.annotators.run import annotate
 from mmkit.data.types import Example, Image
-from mmkit_dim.blip2 import Captioner
+from mmkit_chat.blip2 import Captioner
 from mmkit_dim.captions import NOTE, PROMPT, Blip2Captions
 from raising import raises
 
@@ -66,6 +68,24 @@ def direct_answer(name: str, path: str, prompt: str, max_new_tokens: int) -> str
     asked = processor.batch_decode(inputs["input_ids"], skip_special_tokens=True)[0]
     assert whole.startswith(asked)
     return whole.removeprefix(asked).strip()
+
+
+def test_old_names_of_modules_still_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for old, new in (("blip2", "blip2"), ("stand_ins", "blip2_stand_in")):
+        monkeypatch.delitem(sys.modules, f"mmkit_dim.{old}", raising=False)
+        with pytest.warns(DeprecationWarning, match=f"is now called mmkit_chat.{new}"):
+            module = importlib.import_module(f"mmkit_dim.{old}")
+        content = vars(importlib.import_module(f"mmkit_chat.{new}"))
+        assert all(
+            content[name] is value for name, value in vars(module).items() if not name.startswith("__")
+        )
+
+
+def test_answers_stored_before_blip2_moved_to_another_package_are_found() -> None:
+    assert Blip2Captions("a/b").fingerprint() == (
+        '{"max_new_tokens": 20, "model": "a/b", "part": "dim.blip2_captions.v1", '
+        '"prompt": "Question:  Who are the characters in the picture? Answer: ", "revision": null}'
+    )
 
 
 def test_asks_as_the_authors_do() -> None:
@@ -165,5 +185,5 @@ def test_a_model_that_would_not_look_at_the_picture_is_refused(name: str, tmp_pa
     processor.num_query_tokens = None
     Blip2ForConditionalGeneration.from_pretrained(name).save_pretrained(tmp_path / "old")
     processor.save_pretrained(tmp_path / "old")
-    with raises("dim.blip2-prompt"):
+    with raises("chat.blip2-prompt"):
         annotate(Blip2Captions(str(tmp_path / "old")), [post(tmp_path, "a", 0)])

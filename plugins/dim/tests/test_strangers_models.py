@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmkit.errors import MMKitError, PartError
-from mmkit_dim.blip2 import Captioner
+from mmkit_chat.blip2 import Captioner
 from mmkit_dim.captions import Blip2Captions
 from mmkit_dim.descriptions import EntityDescriptions
 from own_code import check_refused

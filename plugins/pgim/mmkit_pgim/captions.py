@@ -12,13 +12,13 @@ from mmkit.annotators.base import Failed
 from mmkit.annotators.pictures import first_photo
 from mmkit.data.fingerprints import file_sha256
 from mmkit.data.types import Example
-from mmkit_dim.captions import Blip2Captions
+from mmkit_chat.captions import Blip2Annotator
 from mmkit_pgim.caption_file import SOURCE, read_captions
 from mmkit_pgim.colour_names import ColourNames, is_colour_names, save_colour_names
 from mmkit_pgim.notes import CAPTION
 
 
-class Captions(Blip2Captions):
+class Captions(Blip2Annotator):
     """Notes a caption of the first photo of each example, as `pgim.caption` (PGIM; Li et al., EMNLP Findings 2023).
 
     BLIP-2 continues an empty text, by greedy decoding; the authors do not say which model and settings they used. With

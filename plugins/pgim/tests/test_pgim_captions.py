@@ -12,7 +12,7 @@ from mmkit.annotators.run import annotate
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.types import Example, Image
 from mmkit.testing import check_annotator, check_recipe, train_on_sample
-from mmkit_dim.stand_ins import save_blip2
+from mmkit_chat.blip2_stand_in import save_blip2
 from mmkit_pgim.caption_file import read_captions
 from mmkit_pgim.captions import Captions
 from mmkit_pgim.notes import CAPTION
@@ -140,3 +140,9 @@ def test_photos_decide_through_their_captions(tmp_path: Path) -> None:
     check_recipe("pgim_twitter15_captions", folder=tmp_path / "whole", at_least=0.9, resumes=False)
     blank = train_on_sample("pgim_twitter15_captions", tmp_path / "blank", {"data.test.blank_images": True})
     assert blank["figures"]["test"]["spans.f1"] <= 0.7
+
+
+def test_captions_stored_before_blip2_moved_to_another_package_are_found() -> None:
+    assert Captions("a/b", revision="1").fingerprint() == (
+        '{"max_new_tokens": 20, "model": "a/b", "part": "pgim.captions.v1", "prompt": "", "revision": "1"}'
+    )

@@ -1,4 +1,4 @@
-"""Tiny random models for `--sample`: they need no network, and their answers have no meaning."""
+"""A tiny random BLIP-2 for `--sample`: it needs no network, and its answers have no meaning."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Captioner:
             raise PartError(
                 f"the prompts of the BLIP-2 model {name!r} have no tokens for the image",
                 hint="it was saved for an older transformers: give a newer revision",
-                code="dim.blip2-prompt",
+                code="chat.blip2-prompt",
             )
 
     @torch.inference_mode()
