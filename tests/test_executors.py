@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mmkit
+from mmkit import hooks
 from mmkit.annotators.base import Annotator
 from mmkit.annotators.run import computed
 from mmkit.cli import LazyGroup, main
@@ -99,6 +100,8 @@ def plugin() -> Iterator[Plugin]:
     assert isinstance(main, LazyGroup)
     before, known = {command: command.params[:] for command in (predict, annotate)}, set(main.with_options)
     main.with_options.clear()
+    for each in before:
+        without_options_of_plugins(each)
     one = Plugin(Elsewhere())
     with registered(one):
         yield one
@@ -106,6 +109,15 @@ def plugin() -> Iterator[Plugin]:
         command.params[:] = params
     main.with_options.clear()
     main.with_options.update(known)
+
+
+def without_options_of_plugins(command: click.Command) -> None:
+    """Take away what installed plugins have added in an earlier test: they are asked again."""
+    empty = click.Command(command.name)
+    for _ in hooks.call_each("mmkit_command_options", command=empty):
+        pass
+    theirs = {option.name for option in empty.params}
+    command.params[:] = [option for option in command.params if option.name not in theirs]
 
 
 def command(*arguments: object) -> Result:
