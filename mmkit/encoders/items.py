@@ -51,10 +51,10 @@ Loaded = TypeVar("Loaded")
 class ItemSource(ABC, Generic[Raw, Loaded]):
     """The items that an encoder reads: each record has items in a fixed number of slots.
 
-    An item has a key, a hash of its content, so that equal items are encoded once. It is loaded on the CPU, by
-    threads and loader workers, and stacked with others for the network. A slot without an item is blank. Blank items
-    go through the network like any other. With `drops_blanks` they are left out instead: a record's real items come
-    first, then zeros.
+    An item has a key, a hash of its content, so that equal items are encoded once. It is loaded on the CPU, and stacked
+    with others for the network. Threads, several at a time, and loader workers call `items`, `load` and `stand_in`.
+    A slot without an item is blank. Blank items go through the network like any other. With `drops_blanks` they are
+    left out instead: a record's real items come first, then zeros.
     """
 
     drops_blanks: bool = False
