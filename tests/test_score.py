@@ -121,6 +121,17 @@ def test_links_are_scored_by_their_order(tmp_path: Path) -> None:
         assert figures(mmkit("score", tmp_path / "gold.jsonl", path, *linking))["top1"] == 0.5
 
 
+def test_a_mean_rank_is_shown_as_it_is(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "gold.jsonl", [Example.from_tokens("a", TOKENS, entity="Q2")], "examples")
+    found = canonical(tmp_path, [Prediction("a", links=("Q1", "Q2"), link_scores=(0.9, 0.8))])
+    done = mmkit("score", tmp_path / "gold.jsonl", found, "--metric", "mmkit.linking.v1")
+    assert done.exit_code == 0, done.output
+    rows = [line.split("│")[1:3] for line in done.stdout.splitlines() if "linking." in line]
+    shown = {name.strip(): value.strip() for name, value in rows}
+    assert (shown["linking.mean_rank"], shown["linking.mrr"]) == ("2.00", "50.00")
+    assert "%, or a rank" in done.stdout
+
+
 def test_figures_are_shown_as_a_table_of_percentages(gold: Path, tmp_path: Path) -> None:
     done = mmkit("score", gold, canonical(tmp_path, PREDICTIONS), "--metric", "mmkit.joint_f1.v1")
     assert done.exit_code == 0, done.output

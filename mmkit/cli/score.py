@@ -35,6 +35,7 @@ def score(
     plugin reads. `mmkit list-components --registry metrics` shows the metrics, `mmkit describe NAME` their settings.
     """
     from mmkit.inference.score import score_files
+    from mmkit.metrics.base import is_share
     from mmkit.metrics.scoring import nothing_to_score
     from mmkit.recipe import parse_overrides
     from mmkit.registry import build_part
@@ -51,4 +52,5 @@ def score(
     if unscored := nothing_to_score({name: metric}, {f"{name}.{figure}": 0.0 for figure in figures}):
         echo(unscored, err=True)
     short = name.split(".")[-2] if "." in name else name  # joint_f1 of mmkit.joint_f1.v1
-    print_figures({"%": {f"{short}.{figure}": value for figure, value in figures.items()}}, predictions.name)
+    unit = "%" if all(map(is_share, figures)) else "%, or a rank"
+    print_figures({unit: {f"{short}.{figure}": value for figure, value in figures.items()}}, predictions.name)

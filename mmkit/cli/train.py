@@ -90,6 +90,6 @@ def _show(results: SeedResults, name: str) -> None:
     from mmkit.training.console import results_tables
 
     title = f"{name}: mean ± standard deviation of {len(results.runs)} seeds"
-    for table in results_tables(results.figures, title, lambda spread: "" if spread is None else str(spread)):
+    for table in results_tables(results.figures, title, lambda name, spread: spread.told(name)):
         Terminal().print(table)
     echo(f"the scores are in {results.folder / 'seeds.json'}", err=True)

@@ -11,9 +11,25 @@ from numpy.typing import NDArray
 from mmkit.data.problems import Problem
 from mmkit.data.types import Example, GoldRank, Prediction, Region
 
+MEAN_RANK = "mean_rank"
+"""The end of the names of scores that are mean ranks: numbers from 1 on, and lower is better."""
+
+
+def is_share(name: str) -> bool:
+    """Whether a score is in [0, 1] and higher is better: all but mean ranks."""
+    return not any(part.endswith(MEAN_RANK) for part in name.split("."))
+
+
+def shown(name: str, value: float) -> str:
+    """A score for a person: in percent, and a mean rank as it is."""
+    return f"{100 * value if is_share(name) else value:.2f}"
+
 
 class Metric(ABC):
-    """Accumulates over batches. For every score that it reports, higher is better. The constructor calls `reset`."""
+    """Accumulates over batches. For every score that it reports, higher is better. The constructor calls `reset`.
+
+    Mean ranks are the exception: see `MEAN_RANK`.
+    """
 
     strings: bool = False
     """Whether it reads the note `mmkit.data.strings.STRINGS`: items that are given by words, without positions."""
@@ -30,7 +46,9 @@ class Metric(ABC):
     def compute(self) -> dict[str, float]:
         """Scores by name, in [0, 1]: `f1`, `precision`, ..., and `f1.PER` for a single label.
 
-        A figure over nothing, as F1 where no item is given and none is predicted, is not a number: it is not shown.
+        A mean rank is not in [0, 1]. It is left out where it is not known, and where nothing was scored. So no training
+        can choose its best epoch by it. A figure over nothing, as F1 where no item is given and none is predicted, is
+        not a number: it is not shown.
         """
 
     def examine(self, examples: Sequence[Example]) -> Iterable[Problem]:

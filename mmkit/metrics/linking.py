@@ -10,27 +10,29 @@ from numpy.typing import NDArray
 
 from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.errors import DataError, RecipeError
-from mmkit.metrics.base import Metric
+from mmkit.metrics.base import MEAN_RANK, Metric
 from mmkit.metrics.bootstrap import f1_interval
 from mmkit.metrics.f1 import pairs
 
 OLD_NOTE = "mmkit.entity_matcher"
 """The note in which predictions once had the ranks of their gold entities. Such files can still be scored."""
 
-TOP = (1, 5, 10, 20)
+TOP = (1, 3, 5, 10, 20)
 
 
 class Linking(Metric):
-    """How often the gold entity is among the best, and the mean of 1 / rank, over examples with a gold entity.
+    """How often the gold entity is among the best, and the means of 1 / rank and of ranks, over examples with one.
 
     A rank is 1 + the number of other entities that score at least as high: ties count against the model, and
-    the gold entity never competes with itself. Scores, each `top1`, `top5`, `top10`, `top20` and `mrr`:
+    the gold entity never competes with itself. Scores, each `top1`, `top3`, `top5`, `top10`, `top20` and `mrr`:
 
     - `top1` ... `mrr`: among the example's candidates, to which the gold entity is added if it is missing (the
       published protocol). If an example lists none, among the whole knowledge base.
     - `strict_top1` ... `strict_mrr`: the same, but an entity missing from its candidates is not found;
       `recall` is the share of gold entities that are not missing.
     - `kb_top1` ... `kb_mrr`: among the whole knowledge base.
+    - `mean_rank` and `kb_mean_rank`: the mean of the ranks, from 1 on, among the candidates and among the whole
+      knowledge base. Lower is better. A mean rank is left out if one entity has no rank, or if it is not known.
 
     An entity that is not in the knowledge base is never found, but its example counts.
 
@@ -78,13 +80,16 @@ class Linking(Metric):
         figures = {name: _mean(each[:, 0]) for name, each in counts.items()}
         if self.bootstrap and "top1" in figures:
             figures["top1.low"], figures["top1.high"] = f1_interval(counts["top1"], self.bootstrap)
-        return figures
+        among, among_known, _, overall, overall_known = self._columns()
+        return {
+            **figures,
+            **_mean_rank(among, among_known, MEAN_RANK),
+            **_mean_rank(overall, overall_known, f"kb_{MEAN_RANK}"),
+        }
 
     def example_counts(self) -> dict[str, NDArray[Any]]:
         """Of examples with a gold entity. One entity is given and one is wanted, so F1 is accuracy."""
-        among, among_known, listed, overall, overall_known = (
-            np.array(self._ranks, dtype=np.float64).reshape(-1, len(_Ranks._fields)).T
-        )
+        among, among_known, listed, overall, overall_known = self._columns()
         missed = listed == 0
         strict, strict_known = np.where(missed, np.inf, among), np.where(missed, 1.0, among_known)
         values = {
@@ -95,6 +100,10 @@ class Linking(Metric):
         }
         ones = np.ones(len(among))
         return {name: np.stack([each, ones, ones], axis=1) for name, each in values.items()}
+
+    def _columns(self) -> NDArray[np.float64]:
+        """The fields of `_Ranks`, `[5, N]`."""
+        return np.array(self._ranks, dtype=np.float64).reshape(-1, len(_Ranks._fields)).T
 
 
 class _Ranks(NamedTuple):
@@ -171,6 +180,12 @@ def _values(
     sure = known.astype(bool)
     found = {f"{prefix}top{k}": (ranks <= k).astype(float) for k in TOP if (sure | (ranks > k)).all()}
     return found | ({f"{prefix}mrr": 1.0 / ranks} if sure.all() else {})
+
+
+def _mean_rank(ranks: NDArray[np.float64], known: NDArray[np.float64], name: str) -> dict[str, float]:
+    """The mean rank under its name, if there are ranks and all of them are known."""
+    whole = len(ranks) and known.astype(bool).all() and np.isfinite(ranks).all()
+    return {name: float(ranks.mean())} if whole else {}
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmkit.data.types import Example, Prediction
-from mmkit.metrics.base import Metric
+from mmkit.metrics.base import Metric, is_share
 from mmkit.testing.checked import CheckedPart
 from mmkit.testing.stand_ins import stand_in_examples
 
@@ -25,7 +25,7 @@ def check_metric(
 ) -> None:
     """Check a metric on predictions that are all right, all wrong, and mixed.
 
-    - Scores are numbers in [0, 1], or not a number (NaN) where there is nothing to score.
+    - Scores are numbers in [0, 1], or not a number (NaN) where there is nothing to score. Mean ranks are 1 or more.
     - No score is lower for right predictions than for wrong ones, and at least one is higher.
     - `compute` gives the same when it is called twice, and the same after `reset` as a new metric.
     - Batches make no difference, and neither does the order, unless it is `ordered`.
@@ -78,8 +78,10 @@ def _figures(checked: CheckedPart[Metric], metric: Metric, pairs: Pairs, of: str
 
 def _rates(checked: CheckedPart[Metric], figures: Mapping[str, float], of: str) -> None:
     for name, value in figures.items():
-        number = isinstance(value, int | float) and (math.isnan(value) or 0 <= value <= 1)
-        checked.must(number, "rates", f"{name} {of} is {value!r}, not a number in [0, 1]")
+        share = is_share(name)
+        fits = isinstance(value, int | float) and (0 <= value <= 1 if share else 1 <= value < math.inf)
+        allowed = "in [0, 1]" if share else "from 1 on"
+        checked.must(fits or math.isnan(value), "rates", f"{name} {of} is {value!r}, not a number {allowed}")
 
 
 def _same(

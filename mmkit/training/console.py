@@ -26,6 +26,7 @@ from rich.text import Text
 
 from mmkit.errors import printable
 from mmkit.hooks import hookimpl
+from mmkit.metrics.base import shown
 from mmkit.terminal.rendering import Terminal
 
 if TYPE_CHECKING:
@@ -170,14 +171,17 @@ class ConsoleDisplay:
 
 
 def results_tables(
-    figures: Mapping[str, Mapping[str, Any]], title: str, shown: Callable[[Any], str] | None = None
+    figures: Mapping[str, Mapping[str, Any]], title: str, told: Callable[[str, Any], str] = shown
 ) -> list[Table]:
     """Scores by split: one table of overall scores, and one of each label's if a metric has any.
 
-    `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values, which are `shown` in percent by
-    default; None is a score that there is not.
+    `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values, which are `told` in percent by
+    default (mean ranks as they are).
     """
-    shown = shown or _percent
+
+    def cell(split: Mapping[str, Any], name: str) -> str:
+        return told(name, split[name]) if split.get(name) is not None else ""
+
     names = list(dict.fromkeys(name for split in figures.values() for name in split))
     overall = Table(title=escape(printable(title)), title_justify="left")
     overall.add_column("figure")
@@ -185,7 +189,7 @@ def results_tables(
         overall.add_column(escape(printable(split)), justify="right")
     for name in names:
         if is_overall(name):
-            overall.add_row(escape(printable(name)), *(shown(figures[split].get(name)) for split in figures))
+            overall.add_row(escape(printable(name)), *(cell(own, name) for own in figures.values()))
     labelled = [name.split(".", 2) for name in names if not is_overall(name)]
     if not labelled:
         return [overall]
@@ -196,8 +200,8 @@ def results_tables(
     for split, _, figure in columns:
         by_label.add_column(escape(printable(f"{split}\n{figure}", keep="\n")), justify="right")
     for label in sorted({label for *_, label in labelled}):
-        values = (figures[split].get(f"{metric}.{figure}.{label}") for split, metric, figure in columns)
-        by_label.add_row(escape(printable(label)), *map(shown, values))
+        cells = (cell(figures[split], f"{metric}.{figure}.{label}") for split, metric, figure in columns)
+        by_label.add_row(escape(printable(label)), *cells)
     return [overall, by_label]
 
 
@@ -216,10 +220,6 @@ def main_figures(figures: Mapping[str, float], score: Collection[str] = ()) -> d
 def is_overall(name: str) -> bool:
     """Whether a score is not of a single label: `spans.f1`, or a bound of its confidence interval, `spans.f1.low`."""
     return name.count(".") == 1 or name.endswith((".low", ".high"))
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
 
 
 def _line(figures: Mapping[str, float]) -> str:

@@ -15,6 +15,7 @@ from mmkit.errors import Interrupted, RecipeError, RunError
 from mmkit.files import write_json
 from mmkit.hooks import registered
 from mmkit.inference.devices import make_accelerator
+from mmkit.metrics.base import shown
 from mmkit.recipe import Recipe, RecipeSource, load_recipe
 from mmkit.runs.folder import SEEDS_FILE, Run, default_folder
 from mmkit.training.launch import Launch
@@ -44,8 +45,11 @@ class Spread:
 
     def __str__(self) -> str:
         """In percent: `71.20 ± 0.85`."""
-        spread = "" if self.std is None else f" ± {100 * self.std:.2f}"
-        return f"{100 * self.mean:.2f}{spread}"
+        return self.told("")
+
+    def told(self, name: str) -> str:
+        """In percent, if it is the spread of a score of this name; that of a mean rank as it is."""
+        return shown(name, self.mean) + ("" if self.std is None else f" ± {shown(name, self.std)}")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""

@@ -11,9 +11,10 @@ import torch
 
 from mmkit.data.types import Example, GoldRank, Prediction
 from mmkit.decoders.search import rank_among
-from mmkit.metrics.base import ReadsRanks
+from mmkit.metrics.base import ReadsRanks, is_share, shown
 from mmkit.metrics.bootstrap import f1_interval
 from mmkit.metrics.linking import OLD_NOTE, TOP, Linking
+from mmkit.metrics.scoring import check_score
 from raising import raises
 
 NAMES = [
@@ -85,9 +86,34 @@ def test_equals_a_plain_float64_reference_on_random_data():
                 rates[f"{prefix}top{k}"].append(value is not None and value <= k)
             rates[f"{prefix}mrr"].append(0.0 if value is None else 1 / value)
         rates["recall"].append(listed)
+    rates |= {"mean_rank": among.tolist(), "kb_mean_rank": ranks.tolist()}
     assert computed == pytest.approx({name: float(np.mean(values)) for name, values in rates.items()})
     assert computed["strict_top1"] < computed["top1"]  # the data tell the figures apart
     assert computed["kb_top1"] < computed["top1"]
+
+
+def test_a_mean_rank_is_there_only_if_every_entity_has_a_rank():
+    known = [(example("a"), ranked(7, 2, True)), (example("b"), ranked(3, 1, True))]
+    found = figures(*known)
+    assert (found["mean_rank"], found["kb_mean_rank"]) == (1.5, 5.0)
+    assert (found["top1"], found["top3"]) == (0.5, 1.0)
+    assert not any(name.endswith("mean_rank") for name in figures(*known, (example("c"), ranked(None))))
+    missing = figures(*known, (example("c"), ranked(None, 2, False)))
+    assert "kb_mean_rank" not in missing and missing["mean_rank"] == pytest.approx(5 / 3)
+    unsure = figures((example("a"), Prediction("a", links=("x", "y"))))
+    assert not any(name.endswith("mean_rank") for name in unsure)
+
+
+def test_a_mean_rank_is_shown_as_it_is_and_others_in_percent():
+    names = ("linking.kb_mean_rank", "mean_rank", "linking.mean_rank.low", "spans.f1", "linking.mrr")
+    assert [shown(name, 0.5) for name in names] == ["0.50"] * 3 + ["50.00"] * 2
+    assert [is_share(name) for name in names] == [False] * 3 + [True] * 2
+
+
+def test_no_training_chooses_its_best_epoch_by_a_mean_rank():
+    check_score({"linking": Linking()}, "linking.kb_mrr")
+    with raises("recipe.unknown-score", match="kb_mean_rank"):
+        check_score({"linking": Linking()}, "linking.kb_mean_rank")
 
 
 def test_a_gold_entity_missing_from_its_candidates():
@@ -175,7 +201,9 @@ def test_a_gold_entity_beyond_the_end_of_its_list_leaves_figures_open():
     seven = Prediction("b", links=tuple(f"x{i}" for i in range(7)))
     right = Prediction("a", links=("gold",))
     found = figures((example("a"), right), (example("b"), seven))
-    assert found == {f"{prefix}{name}": 0.5 for prefix in ("", "strict_", "kb_") for name in ("top1", "top5")}
+    assert found == {
+        f"{prefix}{name}": 0.5 for prefix in ("", "strict_", "kb_") for name in ("top1", "top3", "top5")
+    }
     candidates = ("gold", *seven.links)
     found = figures((example("b", candidates=candidates), seven))
     assert found["top5"] == found["strict_top5"] == 0.0 and found["recall"] == 1.0

@@ -30,6 +30,17 @@ def shown(*things: object) -> str:
     return out.getvalue()
 
 
+def test_scores_are_in_percent_and_mean_ranks_as_they_are() -> None:
+    figures = {"dev": {"linking.mrr": 0.5, "linking.mean_rank": 12.25}, "test": {"linking.mrr": 0.25}}
+    rows = [
+        line.split("│")[1:-1]
+        for line in shown(*results_tables(figures, "run")).splitlines()
+        if "linking" in line
+    ]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert cells == [["linking.mrr", "50.00", "25.00"], ["linking.mean_rank", "12.25", ""]]
+
+
 def test_data_in_notes_and_tables_do_not_control_the_terminal() -> None:
     out = io.StringIO()
     display = ConsoleDisplay(Console(file=out, width=120, color_system=None))

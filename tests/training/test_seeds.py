@@ -141,6 +141,12 @@ def test_what_takes_one_run_says_that_these_are_several(folder: Path) -> None:
     assert "holds the runs of several seeds" in " ".join(done.output.split())
 
 
+def test_a_spread_of_mean_ranks_is_told_as_it_is() -> None:
+    ranks = Spread((2.0, 4.0))
+    assert ranks.told("linking.kb_mean_rank") == "3.00 ± 1.41"
+    assert ranks.told("linking.kb_mrr") == str(ranks) == "300.00 ± 141.42"
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_a_spread_is_in_percent(values: list[float]) -> None:
     spread = Spread(tuple(values))

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmkit.data.lines import numbered_lines
 from mmkit.files import parsed_json
+from mmkit.metrics.base import is_share
 from mmkit.terminal.notes import few
 from mmkit_report.comparison import flattened
 from mmkit_report.scored import Scored
@@ -58,7 +59,10 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def curves(path: Path, note: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The training losses and the scores of each split, by step. `note` is told of lines that cannot be read."""
+    """The training losses and the scores of each split, by step, without mean ranks, which are no shares.
+
+    `note` is told of lines that cannot be read.
+    """
     found: dict[tuple[str, str], list[tuple[int, float]]] = {}
     lines = numbered_lines(path) if path.is_file() else ()
     unread: list[int] = []
@@ -70,7 +74,7 @@ def curves(path: Path, note: Callable[[str], None]) -> list[dict[str, Any]]:
             unread.append(number)
             continue
         for name, value in row.items():
-            shown = name not in NO_LOSS and (split == "train" or name.count(".") == 1)
+            shown = name not in NO_LOSS and (split == "train" or (name.count(".") == 1 and is_share(name)))
             if shown and type(value) in (int, float) and math.isfinite(value) and type(step) is int:
                 found.setdefault((split, name), []).append((step, float(value)))
     if unread:

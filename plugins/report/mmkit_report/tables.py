@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmkit.metrics.base import is_share, shown
 from mmkit_report.comparison import MISSING, Comparison, Group, Spread
 from mmkit_report.names import common_folder
 
@@ -27,10 +28,10 @@ def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
     folder = common_folder([group.name for group in found.groups])
     names = [group.name.removeprefix(folder) for group in found.groups]
     yield Table(
-        f"scores on {found.split} (%, {found.examples:,} examples)",
+        f"scores on {found.split} ({_unit(found.figures)}, {found.examples:,} examples)",
         ["score", *map(_told, found.groups, names)],
         [
-            [figure, *(_percent(group.figure(figure)) for group in found.groups)]
+            [figure, *(_told_score(figure, group.figure(figure)) for group in found.groups)]
             for figure in found.figures
             if any(group.figure(figure) for group in found.groups)
         ],
@@ -39,7 +40,7 @@ def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
         "F1 of each label (%)",
         ["label", *names],
         [
-            [label, *(_percent(group.figure(figure)) for group in found.groups)]
+            [label, *(_told_score(figure, group.figure(figure)) for group in found.groups)]
             for figure, label in _labels(found.groups)
         ],
     )
@@ -61,6 +62,10 @@ def tables_of(found: Comparison, flips: int) -> Iterator[Table]:
             ],
             left=3,
         )
+
+
+def _unit(figures: Sequence[str]) -> str:
+    return "%" if all(map(is_share, figures)) else "%; mean ranks as they are"
 
 
 def _told(group: Group, name: str) -> str:
@@ -102,11 +107,11 @@ def _differences(found: Comparison, names: Sequence[str]) -> Table:
     return Table(f"difference of {names[1]} from {names[0]}", ["score", *header], rows)
 
 
-def _percent(spread: Spread | None) -> str:
+def _told_score(name: str, spread: Spread | None) -> str:
+    """In percent; a mean rank as it is."""
     if spread is None:
         return "-"
-    spread_told = "" if math.isnan(spread.std) else f" ± {100 * spread.std:.2f}"
-    return f"{100 * spread.mean:.2f}{spread_told}"
+    return shown(name, spread.mean) + ("" if math.isnan(spread.std) else f" ± {shown(name, spread.std)}")
 
 
 def _p(value: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mmkit import Example, Image, Prediction, Region, Span
+from mmkit import Entity, Example, Image, Prediction, Region, Span
 from mmkit.hooks import hookimpl, registered
 from mmkit.recipe import load_recipe
 from mmkit_report.compare_command import compare as compare_command
@@ -194,6 +194,25 @@ def test_recorded_scores_are_shown(tmp_path, data):
     assert read_scored(one, "test").figures["scores.f1"] == 0.5
     assert read_scored(one, "test").figures["scores.own"] == 0.25
     assert read_scored(one, "test").figures["scores.precision"] == pytest.approx(59 / 60)
+
+
+def test_a_run_from_before_mean_ranks_is_compared_with_a_new_one(tmp_path):
+    examples = [Example.from_tokens(f"p{i}", ["see", "it"], entity="Q0", candidates=()) for i in range(2)]
+    data = write_data(tmp_path / "data", examples, [Entity(f"Q{i}", f"Name {i}") for i in range(9)])
+    told = [Prediction("p0", links=("Q0", "Q1", "Q2")), Prediction("p1", links=("Q3", "Q4"))]
+    old = {"scores.top1": 0.5, "scores.top5": 0.5, "scores.mrr": 0.5625}
+    new = {**old, "scores.top3": 0.5, "scores.mean_rank": 4.5}
+    folders = [
+        write_run(
+            tmp_path / name, data, told, "links", figures=figures, metrics=[{"split": "dev", **figures}]
+        )
+        for name, figures in (("old", old), ("new", new))
+    ]
+    found = shown(compare_command, *folders, "--markdown", "--resamples", "100")
+    assert "| scores.mean\\_rank | - | 4.50 |" in found and "| scores.mrr | 56.25 | 56.25 |" in found
+    assert "mean ranks as they are" in found
+    alone = compare([folders[0], folders[0]], "test", resamples=100)
+    assert "scores.mean_rank" not in alone.figures
 
 
 def test_other_data_are_refused_by_the_names_of_files(tmp_path, data):

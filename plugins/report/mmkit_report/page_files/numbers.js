@@ -24,12 +24,13 @@ const curves = (run) => {
 
 const scoresView = () => {
   const names = [...new Set(DATA.runs.flatMap((run) => run.figures.map((figure) => figure.name)))];
-  const shown = (figure) => (!figure ? "–" : percent(figure.value) + (figure.interval ? ` (${figure.interval.map(percent).join(" to ")})` : ""));
+  const told = (figure) => (/mean_rank/.test(figure.name) ? figure.value.toFixed(2) : percent(figure.value));
+  const shown = (figure) => (!figure ? "–" : told(figure) + (figure.interval ? ` (${figure.interval.map(percent).join(" to ")})` : ""));
   const rows = names.map((name) => [name, ...DATA.runs.map((run) => shown(run.figures.find((figure) => figure.name === name)))]);
   return [
     h("h2", {}, `Scores on ${DATA.split}`),
     h("p", {}, `${many(DATA.examples.length)} examples. In brackets: 95 % interval (bootstrap over examples).`),
-    table("Scores in %", ["score", ...DATA.runs.map((run) => run.name)], rows),
+    table(names.some((name) => /mean_rank/.test(name)) ? "Scores in %; mean ranks as they are" : "Scores in %", ["score", ...DATA.runs.map((run) => run.name)], rows),
     flipTable(),
     DATA.runs.map((run, i) => h("section", {}, DATA.runs.length > 1 && h("h2", {}, run.name), run.items.map((items) => labelSection(items, i)))),
   ];
