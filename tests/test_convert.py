@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from click.testing import CliRunner, Result
 
 from mmkit.cli import main
+from mmkit.data.jsonlines import read_jsonl
 
 
 def mmkit(*arguments: object) -> Result:
@@ -49,3 +52,26 @@ def test_sample_data_are_converted_too(tmp_path):
     done = mmkit("convert", "text_only_mnre", tmp_path / "out.jsonl", "--sample")
     assert done.exit_code == 0, done.output
     assert "240 examples written" in done.stdout and (tmp_path / "out.jsonl").is_file()
+
+
+def test_a_split_of_data_goes_to_the_reader(tmp_path):
+    records = {
+        str(n): {"id": str(n), "sentence": f"Ada {n}", "mentions": ["Ada"], "answer": ["Q1"]}
+        for n in range(40)
+    }
+    (tmp_path / "wikimel.json").write_text(json.dumps(records), encoding="utf-8")
+    ids = {}
+    for split in ("train", "dev", "test"):
+        out = tmp_path / f"{split}.jsonl"
+        done = mmkit(
+            "convert", tmp_path / "wikimel.json", out, "--reader", "mmkit.wikimel.v1", "--split", split
+        )
+        assert done.exit_code == 0, done.output
+        ids[split] = {example.id for example in read_jsonl(out)}
+    assert set.union(*ids.values()) == {str(n) for n in range(40)}
+    assert sum(len(some) for some in ids.values()) == 40 and all(len(some) < 40 for some in ids.values())
+
+    (tmp_path / "mine.jsonl").write_text('{"text": "look at Jordan"}\n', encoding="utf-8")
+    refused = mmkit("convert", tmp_path / "mine.jsonl", tmp_path / "o", "--reader", "jsonl", "--split", "dev")
+    assert refused.exit_code == 2 and "split: there is no such setting" in refused.output
+    assert not (tmp_path / "o").exists()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from mmkit.cli.formats import format_option, reader_of, say_losses, setting_option, writer_of
 from mmkit.cli.options import (
@@ -88,7 +89,12 @@ def annotate(
 @click.command(context_settings=OVERRIDABLE)
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST", type=click.Path(path_type=Path))
-@click.option("--split", default="train", show_default=True, help="If SRC is a recipe: the split to convert.")
+@click.option(
+    "--split",
+    default="train",
+    show_default=True,
+    help="The split of a recipe, or of data that have several.",
+)
 @click.option(
     "--reader", "reader_name", metavar="NAME", help="If SRC is data: the reader, such as label-studio."
 )
@@ -108,7 +114,7 @@ def convert(
 ) -> None:
     """Write the data SRC as DST: as canonical jsonlines, which mmkit.jsonl.v1 reads, or in another --format.
 
-    SRC is a recipe (with --split), or data (with --reader, whose arguments follow as --name value).
+    SRC is a recipe (with --split), or data (with --reader, whose settings follow as --name value).
     """
     from mmkit.data.convert import convert as convert_data
     from mmkit.recipe import parse_overrides
@@ -122,7 +128,10 @@ def convert(
     elif sample:
         raise click.UsageError("--sample goes with a recipe, not with --reader")
     else:
-        reader = reader_of(reader_name, path, parse_overrides(context.args))
+        given = parse_overrides(context.args)
+        if context.get_parameter_source("split") is not ParameterSource.DEFAULT:
+            given["split"] = split  # a setting of the reader; one that has no such setting says so
+        reader = reader_of(reader_name, path, given)
     counts = convert_data(reader, destination, writer)
     (kind, records), *rest = counts.items()
     within = ", ".join(f"{count} {what}" for what, count in rest if count)

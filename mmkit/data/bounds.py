@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -57,6 +58,23 @@ class Doubt:
                 f"({self._first}); "
                 'the setting bounds = "tokens" or "characters" decides it'
             ] += self._count
+
+
+def in_characters(head: bytes) -> bool:
+    """Whether the records at the beginning of a file have `start` and `end`, and no tokens that these could count.
+
+    The first record with spans decides.
+    """
+    for line in head.decode("utf-8", "replace").removeprefix("\ufeff").split("\n"):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        spans = record.get("spans") if isinstance(record, dict) else None
+        if isinstance(spans, list) and spans:
+            first = spans[0]
+            return isinstance(first, dict) and {"start", "end"} <= first.keys() and not record.get("tokens")
+    return False
 
 
 def as_characters(record: Any) -> Any:

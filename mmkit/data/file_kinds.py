@@ -124,9 +124,15 @@ def _conll(lines: Sequence[str]) -> Looks | None:
 def _separated(lines: Sequence[str]) -> Looks | None:
     """A token, a comma or a semicolon, and its tag a line: no reader takes these."""
     rows = [line.strip() for line in lines[:60] if not line.startswith(("IMGID:", "-DOCSTART-"))]
+    # lines with several separators: a token that is one (`,,O`) is rare, so most lines have further columns
     for separator, name in ((",", "commas"), (";", "semicolons")):
         tagged = sum(bool(_TAG.fullmatch(row.rpartition(separator)[2])) and separator in row for row in rows)
         if rows and tagged >= 0.8 * len(rows):
+            if sum(row.count(separator) > 1 for row in rows) > 0.5 * len(rows):
+                return Looks(
+                    f"CoNLL columns separated by {name}, among others a token and its tag: write the token, a tab and "
+                    "its tag on each line, with an empty line after each sentence, and read it with formats.conll.v1"
+                )
             how = rf"sed 's/{separator}\([^{separator}]*\)$/ \1/'"
             return Looks(
                 f"CoNLL columns separated by {name}: put a space in place of the last one of each line ({how}), and "

@@ -158,10 +158,19 @@ def record_kind(item: dict[str, Any]) -> Looks:
     """A record by the names of its fields."""
     keys = item.keys()
     for needed, what, kind, reader in _RECORDS:
-        if needed <= keys:
+        if needed <= keys and not (kind == "doccano" and _other_spans(item)):
             return Looks(what, kind, reads(reader) if reader else "")
     named = ", ".join(f"`{key}`" for key in list(keys)[:6]) or "nothing"
     return Looks(f"records with {named}", "unknown")
+
+
+def _other_spans(item: dict[str, Any]) -> bool:
+    """Whether the spans of a record that could be doccano's have other fields than doccano's."""
+    for name in ("entities", "labels", "label"):
+        spans = item.get(name)
+        if isinstance(spans, list) and spans and isinstance(spans[0], dict):
+            return "start_offset" not in spans[0]
+    return False
 
 
 _RECORDS: tuple[tuple[frozenset[str], str, str, str], ...] = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmkit.data.alignment import Aligner, Misaligned, Units
-from mmkit.data.bounds import Bounds
+from mmkit.data.bounds import Bounds, in_characters
 from mmkit.data.crops import blanked, found
 from mmkit.data.file_kinds import looks_like
 from mmkit.data.jsonlines import FORMAT, Kind, Record, check_header, located_examples, read_jsonl, write_jsonl
@@ -49,7 +49,9 @@ class JsonlReader(Reader):
     form: ClassVar[str] = (
         'jsonlines: a header line such as {"format": 2, "kind": "examples"}, then a JSON object a line'
     )
-    kinds: ClassVar[frozenset[str]] = frozenset({"jsonl-examples", "jsonl-entities", "jsonl-predictions"})
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {"jsonl-examples", "posts-lines", "jsonl-entities", "jsonl-predictions"}
+    )
 
     unique: ClassVar[bool] = True
     """Whether an id that occurs twice is refused; all ids of the file are in memory for that."""
@@ -105,7 +107,8 @@ class JsonlReader(Reader):
         looks = looks_like(path) if head else None
         if looks is None or looks.kind not in ("jsonl-examples", "posts-lines"):
             return None
-        return Guess(looks.what, sure=looks.kind == "jsonl-examples")
+        settings = {"bounds": "characters"} if in_characters(head) else {}
+        return Guess(looks.what, settings, sure=looks.kind == "jsonl-examples")
 
     @classmethod
     def sample(cls, folder: Path, seed: int) -> dict[str, dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmkit.data.alignment import Aligner, CharSpan, Offsets, Words
 from mmkit.data.node import Node
 from mmkit.data.types import Mention, Region, Relation, Span
 from mmkit.errors import DataError
 
-_FIELDS = ("start", "end", "start_char", "end_char", "label", "text", "regions")
+_BOUNDS = ("start", "end", "start_char", "end_char")
+_FIELDS = (*_BOUNDS, "label", "text", "regions")
 
 
 class Marks(NamedTuple):
@@ -27,9 +28,62 @@ class Marks(NamedTuple):
         return [*self.spans, *ends, *named]
 
 
+def labelled(node: Node) -> Node:
+    """A record with the labels that may be left out.
+
+    A mention's span is called "mention". The head and the tail of a relation have the label of the entity in `spans`
+    with the same bounds; in a record without `spans` they are called "head" and "tail". Raises `DataError` if the
+    label is not clear.
+    """
+    mention, relations = node.value.get("mention"), node.value.get("relations")
+    changed: dict[str, Any] = {}
+    if isinstance(mention, dict) and _lacks_label(mention.get("span")):
+        changed["mention"] = {**mention, "span": {**mention["span"], "label": "mention"}}
+    if isinstance(relations, list):
+        changed["relations"] = [
+            {
+                **relation,
+                **{k: _with_label(node, relation[k], k, i) for k in ("head", "tail") if k in relation},
+            }
+            if isinstance(relation, dict) and any(_lacks_label(relation.get(k)) for k in ("head", "tail"))
+            else relation
+            for i, relation in enumerate(relations)
+        ]
+    return Node({**node.value, **changed}, node.where, node.name) if changed else node
+
+
+def _lacks_label(span: object) -> bool:
+    return isinstance(span, dict) and "label" not in span
+
+
+def _with_label(node: Node, end: Any, kind: str, number: int) -> Any:
+    """The head or the tail (`kind`) of a relation, with its label."""
+    if not _lacks_label(end):
+        return end
+    spans = node.value.get("spans")
+    if not spans:
+        return {**end, "label": kind}
+    found: list[Any] = []
+    for span in spans if isinstance(spans, list) else ():
+        same = isinstance(span, dict) and all(span.get(bound) == end.get(bound) for bound in _BOUNDS)
+        if same and "label" in span and span["label"] not in found:
+            found.append(span["label"])
+    if len(found) == 1:
+        return {**end, "label": found[0]}
+    why = "has several labels in `spans`" if found else "is not one of `spans`"
+    raise DataError(
+        f"`relations[{number}].{kind}` has no `label`, and {why}",
+        where=node.where,
+        hint=f"give the {kind} its label"
+        if found
+        else f"give the {kind} its label, and put it into `spans` too",
+        code="json.missing-field",
+    )
+
+
 def by_characters(node: Node) -> bool:
-    """Whether any span of a record is given by characters."""
-    return any(_has_characters(found.value) for found in _all(node))
+    """Whether any span of a record is given by characters, or says its words, which are compared with the text."""
+    return any(_has_characters(found.value) or _says_words(found.value) for found in _all(node))
 
 
 def read_marks(node: Node) -> Marks:
@@ -70,6 +124,10 @@ def align_marks(
 
 def _has_characters(span: object) -> bool:
     return isinstance(span, dict) and ("start_char" in span or "end_char" in span)
+
+
+def _says_words(span: object) -> bool:
+    return isinstance(span, dict) and "text" in span
 
 
 def _all(node: Node) -> Iterator[Node]:

@@ -32,14 +32,16 @@ class Node:
             code="json.wrong-type",
         )
 
-    def fields(self, known: tuple[str, ...]) -> Node:
-        """Itself, after a check that it is an object with only `known` fields."""
+    def fields(self, known: tuple[str, ...], usual: Mapping[str, str] | None = None) -> Node:
+        """Itself, after a check that it is an object with only `known` fields; `usual` are other names of these."""
         for key in self.object():
             if key not in known:
                 raise DataError(
                     f"unknown field `{self._inside(key)}`",
                     where=self.where,
-                    hint=did_you_mean(key, known),
+                    hint=f"did you mean {usual[key]!r}?"
+                    if usual and key in usual
+                    else did_you_mean(key, known),
                     code="json.unknown-field",
                 )
         return self

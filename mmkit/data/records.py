@@ -12,10 +12,11 @@ from typing import TypeVar
 from mmkit.data.alignment import Aligner, Words
 from mmkit.data.bounds import as_characters
 from mmkit.data.crops import under
-from mmkit.data.marks import align_marks, by_characters, read_marks
+from mmkit.data.marks import align_marks, by_characters, labelled, read_marks
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
 from mmkit.data.tokenize import joined_bounds, tokenize
 from mmkit.data.types import Entity, Example, Image, Media, Prediction
+from mmkit.data.usual_names import MEANT
 from mmkit.errors import DataError
 
 __all__ = ["Json", "Node", "entity_from_json", "example_from_json", "prediction_from_json", "to_json"]
@@ -62,13 +63,14 @@ def example_from_json(
 
     `tokens` may be left out (`text` is tokenised), or `text` (tokens are joined by spaces), or only
     `offsets`; images may be plain strings, and `id` is used if the record has none. Spans may be given by
-    `start_char` and `end_char`, which `aligner` turns into token bounds; if both are given, they must agree.
+    `start_char` and `end_char`, which `aligner` turns into token bounds; if both are given, they must agree. Labels of
+    heads, tails and mentions may be left out (`mmkit.data.marks.labelled`).
     Raises `DataError` that says `where` and names the field.
     """
     aligner = aligner or Aligner()
     if aligner.bounds == "characters":
         record = as_characters(record)
-    node = Node(record, where).fields(_EXAMPLE)
+    node = labelled(Node(record, where).fields(_EXAMPLE, MEANT))
     if by_characters(node):
         text, words = _given_words(node)
         tokens, offsets, marks = align_marks(node, text, words, aligner)

@@ -13,7 +13,7 @@ from mmkit.data.expected import records
 from mmkit.data.reader import Reader
 from mmkit.data.shares import place_of
 from mmkit.data.types import Example
-from mmkit.errors import DataError
+from mmkit.errors import DataError, MMKitError
 from mmkit.start.layout import Layout
 
 NONE_WORDS = frozenset({"none", "na", "n/a", "no_relation", "no relation", "norelation", "null", "other"})
@@ -84,6 +84,8 @@ class Read:
 
     splits: dict[str, Contents]
     buckets: list[Contents] = field(default_factory=list)
+    first_errors: dict[str, MMKitError] = field(default_factory=dict)
+    """Why the first record that cannot be read cannot be; by split, the first one for those that share a file."""
 
     @property
     def all(self) -> Contents:
@@ -117,11 +119,27 @@ def read(layout: Layout, roots: Mapping[str, Path], settings: Mapping[str, Mappi
             if isinstance(record, Example):
                 mine[int(place_of(record) * len(mine)) if len(mine) > 1 else 0].add(record)
         mine[0].unread = len(reader.errors)
+        if reader.errors:
+            found.first_errors[split] = reader.errors[0]
         if split in layout.shared:
             found.buckets = mine
         else:
             found.splits[split] = mine[0]
     return found
+
+
+def with_cause(error: DataError, read: Read) -> DataError:
+    """An error about what is missing in the data, with the reason if records could not be read."""
+    if not read.first_errors:
+        return error
+    first, unread = next(iter(read.first_errors.values())), read.all.unread
+    return DataError(
+        f"{error.what}; but {unread:,} of {read.all.posts + unread:,} records cannot be read, the first because of: "
+        f"{first.what}",
+        where=first.where,
+        hint=first.hint or "correct the records, and try again",
+        code=error.code,
+    )
 
 
 def shares_for(read: Read, shared: Sequence[str], task: str, where: object) -> dict[str, int]:

@@ -11,9 +11,13 @@ from typing import Any
 
 from mmkit import registry
 from mmkit.config.parameters import parameters
+from mmkit.data.encodings import advice as encoding_advice
+from mmkit.data.encodings import guesses
 from mmkit.data.expected import records
+from mmkit.data.file_kinds import looks_like
 from mmkit.data.reader import Guess, Reader
-from mmkit.data.types import Entity
+from mmkit.data.types import Entity, Example
+from mmkit.data.usual_names import fields_of, renaming
 from mmkit.errors import DataError, MMKitError, listed
 from mmkit.start.choices import Choices
 from mmkit.start.folder import Folder
@@ -23,6 +27,8 @@ from mmkit.terminal.notes import few
 HEAD = 65536
 ENOUGH = 5
 """Files with one ending in one folder that are looked at; if none holds data, the others are not looked at."""
+SHOWN = 3
+"""Files that no reader knows whose form is described."""
 UNKNOWN = "of no known format"
 EMPTY = "with nothing in it"
 NOT_OPENED = f"not opened: {ENOUGH} files beside them with the same ending hold no data"
@@ -91,16 +97,44 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
         told += [
             f"{path.relative_to(folder.path)}, {WHAT[setting]}" for path, setting in folder.beside.items()
         ]
+        looks, advice = _looks_of(unused[UNKNOWN], folder)
         raise DataError(
-            f"no file holds data that a reader knows: {'; '.join(told)}",
+            f"no file holds data that a reader knows: {'; '.join(told + looks)}",
             where=folder.path,
-            hint="`mmkit list-components --registry readers` lists the readers, and --reader NAME chooses one; "
-            "docs/data.md shows the format for your own data",
+            hint="\n  → ".join(
+                [
+                    *advice,
+                    "`mmkit list-components --registry readers` lists the readers, and --reader NAME chooses one; "
+                    "docs/data.md shows the format for your own data",
+                ]
+            ),
             code="init.no-data",
         )
     for what in told:
         choices.say(f"not used: {what}")
     return found
+
+
+def _looks_of(paths: list[Path], folder: Folder) -> tuple[list[str], list[str]]:
+    """What the first files that no reader knows look like, and how they become data."""
+    looks, advice = [], []
+    for path in paths[:SHOWN]:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        seen = looks_like(path)
+        if b"\0" in head and seen is None and (found := guesses(path)) and found[0][0].startswith("UTF"):
+            looks.append(f"{path.relative_to(folder.path)} is not UTF-8")
+            advice.append(encoding_advice(path))
+        elif seen is not None and not seen.what.startswith("plain text"):
+            looks.append(f"{path.relative_to(folder.path)} looks like {seen.what}")
+            renamed = renaming(fields_of(head), Example.__dataclass_fields__)
+            if how := seen.advice(path):
+                advice.append(how)
+            elif {"text", "tokens"} & {*fields_of(head), *renamed.values()}:
+                names = ", ".join(f"`{old}` into `{new}`" for old, new in renamed.items())
+                said = f"rename its fields: {names}" if names else "leave out fields that mmkit does not know"
+                advice.append(f"{said}; write one record a line, and mmkit.jsonl.v1 reads it")
+    return looks, list(dict.fromkeys(advice))
 
 
 def _readers(only: str | None) -> tuple[dict[str, type[Reader]], dict[str, str]]:

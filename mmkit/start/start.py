@@ -12,7 +12,7 @@ from typing import Any
 from mmkit.errors import DataError, RecipeError, listed
 from mmkit.start.beside import settings_for
 from mmkit.start.choices import Ask, Choices
-from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of
+from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of, with_cause
 from mmkit.start.folder import MOST, Folder, look_into
 from mmkit.start.layout import Layout, layout_of
 from mmkit.start.pictures import Found, find_pictures, joined
@@ -62,9 +62,12 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
         first = layout.shared[0] if split in layout.shared else split
         found[split] = found[first] if first in found else find_pictures(part, folder)
     contents = read(layout, {s: f.root for s, f in found.items()}, {s: f.settings for s, f in found.items()})
-    task = wishes.task or task_of(contents.all, folder.path)
-    _check_task(task, contents.all, folder.path)
-    shares = shares_for(contents, layout.shared, task, folder.path) if layout.shared else {}
+    try:
+        task = wishes.task or task_of(contents.all, folder.path)
+        _check_task(task, contents.all, folder.path)
+        shares = shares_for(contents, layout.shared, task, folder.path) if layout.shared else {}
+    except DataError as error:
+        raise with_cause(error, contents) from error
     _say_splits(layout, contents, shares, task, choices)
     pictures = joined([found[s] for s in found if s not in layout.shared or s == layout.shared[0]])
     blank = _pictures(pictures, folder, wishes, choices)
@@ -136,7 +139,14 @@ def _say_splits(
         choices.say(f"{name} is split by a hash of each text, because there is no file for dev: {sizes}")
     for split, part in contents.splits.items():
         if part.unread:
-            choices.say(f"data.{split}: {part.unread:,} records cannot be read; `mmkit check` says why")
+            first, name = contents.first_errors[split], layout.parts[split].source.path.name
+            whole = (
+                sum(contents.splits[s].posts for s in layout.shared) if split in layout.shared else part.posts
+            )
+            choices.say(
+                f"{name}: {part.unread:,} of {whole + part.unread:,} records cannot be read; `mmkit check` names them. "
+                f"The first: {first.what} ({first.where})"
+            )
 
 
 def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices) -> str:

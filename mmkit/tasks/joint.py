@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-from mmkit.data.problems import unlabelled
+from mmkit.data.problems import Problem, counted, unlabelled
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.tasks.answer import Answer, FoundRelation, found_relations, found_spans
 from mmkit.tasks.base import Survey, shown
@@ -50,7 +50,32 @@ class JointTask(SpanTask):
 
     def survey(self, examples: Sequence[Example], entities: Sequence[Entity] = ()) -> Survey:
         found = super().survey(examples, entities)
-        return replace(found, problems=(*found.problems, *unlabelled(examples)))
+        return replace(
+            found,
+            problems=(*found.problems, *unlabelled(examples)),
+            warnings=(*found.warnings, *not_entities(examples)),
+        )
+
+
+def not_entities(examples: Sequence[Example]) -> list[Problem]:
+    """Relations with a head or a tail that is not among the spans of their sentence."""
+    at = [
+        (x.id, end.start)
+        for x in examples
+        for relation in x.relations
+        if (end := next((e for e in (relation.head, relation.tail) if e not in x.spans), None)) is not None
+    ]
+    if not at:
+        return []
+    said = counted(len(at), "relation has", "relations have")
+    return [
+        Problem(
+            f"{said} a head or a tail that is not among the entities (`spans`), or has another label there",
+            at,
+            "add it to the spans, with the same bounds and label: as it is, the entity is not learned",
+            level="warning",
+        )
+    ]
 
 
 def relation_labels(example: Example) -> Iterator[tuple[str, str]]:

@@ -332,3 +332,56 @@ def test_entities_and_predictions_name_their_fields_too() -> None:
         entity_from_json({"id": "Q1"}, where="x:1")
     with raises("json.wrong-type", match=r"`link_scores\[0\]` must be a number, not '1'"):
         prediction_from_json({"id": "1", "link_scores": ["1"]}, where="x:1")
+
+
+def test_labels_of_heads_tails_and_mentions_may_be_left_out() -> None:
+    text = "Ada visits London"
+    spans = [
+        {"start_char": 0, "end_char": 3, "label": "PER"},
+        {"start_char": 11, "end_char": 17, "label": "LOC"},
+    ]
+    pair = {
+        "head": {"start_char": 0, "end_char": 3},
+        "tail": {"start_char": 11, "end_char": 17},
+        "label": "in",
+    }
+    both = example_from_json({"text": text, "spans": spans, "relations": [pair]}, id="1")
+    assert both.relations == (Relation(Span(0, 1, "PER"), Span(2, 3, "LOC"), "in"),)
+    alone = example_from_json({"text": text, "relations": [pair]}, id="1")
+    assert alone.relations == (Relation(Span(0, 1, "head"), Span(2, 3, "tail"), "in"),)
+    mention = {"text": "London", "span": {"start_char": 11, "end_char": 17}}
+    assert example_from_json({"text": text, "mention": mention}, id="1").mention == Mention(
+        "London", Span(2, 3, "mention")
+    )
+    of_tokens = {"tokens": ["Ada", "left"], "mention": {"text": "Ada", "span": {"start": 0, "end": 1}}}
+    assert example_from_json(of_tokens, id="1").mention == Mention("Ada", Span(0, 1, "mention"))
+
+
+def test_a_head_that_is_no_entity_needs_a_label() -> None:
+    record = {
+        "tokens": ["Ada", "visits", "London"],
+        "spans": [{"start": 0, "end": 1, "label": "PER"}],
+        "relations": [{"head": {"start": 1, "end": 2}, "tail": {"start": 0, "end": 1}}],
+    }
+    with raises(
+        "json.missing-field", match=r"relations\[0\].head` has no `label`, and is not one of `spans`"
+    ):
+        example_from_json(record, "posts.jsonl:4", id="1")
+    record["spans"].append({"start": 1, "end": 2, "label": "X"})
+    record["spans"].append({"start": 1, "end": 2, "label": "Y"})
+    with raises("json.missing-field", match=r"has several labels in `spans`"):
+        example_from_json(record, "posts.jsonl:4", id="1")
+
+
+def test_a_span_by_tokens_may_say_its_words() -> None:
+    record = {"tokens": ["Ada", "left"], "spans": [{"start": 0, "end": 1, "label": "PER", "text": "Ada"}]}
+    assert example_from_json(record, id="1").spans == (Span(0, 1, "PER"),)
+    record["spans"][0]["text"] = "left"
+    with raises("offsets.words", match="Ada"):
+        example_from_json(record, id="1")
+
+
+def test_the_usual_names_of_fields_elsewhere_are_known() -> None:
+    with raises("json.unknown-field", match="did you mean 'images'") as refused:
+        example_from_json({"text": "Ada", "photo": "1.jpg"}, "posts.jsonl:4", id="1")
+    assert "unknown field `photo`" in str(refused.value)

@@ -392,3 +392,13 @@ def test_a_survey_says_what_training_would_lack(base: KnowledgeBase) -> None:
     assert LinkTask().survey([bare], ()).problems == ()
     assert list(JointTask().labels(GOLD)) == [("spans", "PER"), ("spans", "LOC"), ("relations", "visits")]
     assert list(PairTask().labels(unlabelled)) == []
+
+
+def test_a_survey_says_which_heads_and_tails_are_no_entities() -> None:
+    other = Span(HEAD.start, HEAD.end, "OTHER")
+    gold = replace(GOLD, spans=(HEAD, TAIL))
+    wrong = replace(gold, id="wrong", relations=(Relation(other, TAIL, "visits"),))
+    assert not JointTask().survey([gold]).warnings
+    (said,) = JointTask().survey([gold, wrong]).warnings
+    assert said.at == [("wrong", HEAD.start)] and said.level == "warning"
+    assert str(said).startswith("1 relation has a head or a tail that is not among the entities")

@@ -58,7 +58,15 @@ def looks_like(value: Any) -> str:
     words = isinstance(tokens, list) and bool(tokens) and isinstance(tokens[0], str)
     if words or _spans_by(value.get("spans"), {"start_char", "end_char"}):
         return "jsonl"
-    return "prodigy" if _spans_by(value.get("spans"), {"start", "end"}) else ""
+    if not _spans_by(value.get("spans"), {"start", "end"}):
+        return ""
+    return "jsonl" if keys <= _OF_POSTS or "images" in keys else "prodigy"
+
+
+_OF_POSTS = frozenset(
+    {"id", "text", "images", "spans", "relations", "mention", "entity", "candidates", "notes"}
+)
+"""Fields of mmkit's own records, whose `start` and `end` may count characters too."""
 
 
 def _tokens_of_prodigy(tokens: Any) -> bool:

@@ -1,0 +1,42 @@
+"""What other people call the fields of posts: for messages about a file whose fields have other names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+NAMES = {
+    "text": ("sentence", "tweet", "caption", "post", "content", "body", "txt"),
+    "tokens": ("words", "token"),
+    "spans": ("entities", "labels", "label", "annotations", "ents", "ner"),
+    "images": ("image", "img", "imgs", "photo", "photos", "picture", "pictures", "image_path", "img_path"),
+    "relations": ("relation", "rels", "links"),
+    "id": ("_id", "uid", "doc_id", "post_id", "tweet_id"),
+}
+"""A field of jsonlines → what it may be called elsewhere, in lower case."""
+
+
+MEANT = {other: name for name, others in NAMES.items() for other in others}
+"""What a field is called elsewhere → its name in jsonlines."""
+
+
+def fields_of(head: bytes) -> list[str]:
+    """The fields of the first record of a file of JSON lines or of a JSON list, by its first bytes."""
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff").lstrip().removeprefix("[").lstrip()
+    try:
+        record, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return []
+    return list(record) if isinstance(record, dict) else []
+
+
+def renaming(fields: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Field of a record → the field of jsonlines that is probably meant, for those that are not `known`."""
+    fields, known = list(fields), set(known)
+    found: dict[str, str] = {}
+    for field in fields:
+        plain = field.strip().lower()
+        name = plain if plain in NAMES else MEANT.get(plain, "")
+        if name and field not in known and name not in (*fields, *found.values()):
+            found[field] = name
+    return found
