@@ -60,13 +60,7 @@ def looks_like(value: Any) -> str:
         return "jsonl"
     if not _spans_by(value.get("spans"), {"start", "end"}):
         return ""
-    return "jsonl" if keys <= _OF_POSTS or "images" in keys else "prodigy"
-
-
-_OF_POSTS = frozenset(
-    {"id", "text", "images", "spans", "relations", "mention", "entity", "candidates", "notes"}
-)
-"""Fields of mmkit's own records, whose `start` and `end` may count characters too."""
+    return "jsonl" if "images" in keys else "prodigy"  # a task of Prodigy has one `image`
 
 
 def _tokens_of_prodigy(tokens: Any) -> bool:

@@ -32,6 +32,8 @@ from mmkit_formats.messages import first_record, looks_like, not_this_format, wr
 
 NOTE = "formats.prodigy"
 _READ = ("text", "spans", "tokens", "relations", "accept")
+_OF_POSTS = frozenset({"id", "text", "spans"})
+"""Fields that mmkit's own records have too: with these alone, nothing says that a file is Prodigy's."""
 _SPAN = ("start", "end", "token_start", "token_end", "label")
 _RELATION = ("head_span", "child_span", "label")
 
@@ -66,7 +68,10 @@ class ProdigyReader(FormatReader):
 
     @classmethod
     def recognize(cls, path: Path, head: bytes) -> Guess | None:
-        return Guess("tasks of Prodigy") if looks_like(first_record(head)) == "prodigy" else None
+        record = first_record(head)
+        if looks_like(record) != "prodigy" or record.keys() <= _OF_POSTS:
+            return None
+        return Guess("tasks of Prodigy")
 
     def drafts(self) -> Iterator[Draft]:
         kept = Kept(self.pictures)
