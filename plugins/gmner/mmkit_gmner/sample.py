@@ -1,7 +1,8 @@
 """A small synthetic dataset in the published form: coloured squares in the photo are what the names stand for.
 
 Each name has a colour. A name whose square is missing is not to be seen, and squares of other colours are in the photo
-too, so that only the photo tells which names have a box, and where. The regions of a detector lie in `vinvl`.
+too, so that only the photo tells which names have a box, and where. The regions of a detector lie in `vinvl`, each
+with features: the colours of its quarters.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from mmkit_gmner.overlap import iou
 
 SPLITS = {"train": 320, "dev": 48, "test": 80}
 SIDE = 96
+FEATURES = 12
+"""How many numbers a region's features have."""
 
 NAMES = {
     "Michael Jordan": ("PER", (220, 30, 30)),
@@ -45,7 +48,7 @@ Square = tuple[str, Box]
 
 def sample(folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """Each split's constructor overrides."""
-    root = written_once(folder / f"grounded-v3-{seed}", lambda target: write(target, Random(seed)))
+    root = written_once(folder / f"grounded-v4-{seed}", lambda target: write(target, Random(seed)))
     shared = {"root": str(root), "images": "images", "boxes": "xml"}
     return {
         split: shared | {"file": f"txt/{split}.txt", "contexts": f"contexts/{split}.txt"} for split in SPLITS
@@ -68,7 +71,7 @@ def write(folder: Path, rng: Random) -> None:
             own = [square for square in squares if square[0] in named]
             if own:
                 (folder / "xml" / f"{number}.xml").write_text(_voc(str(number), own), encoding="utf-8")
-            _detect(folder / "vinvl" / f"{number}.jpg.npz", [box for _, box in squares], rng)
+            _detect(folder / "images" / f"{number}.jpg", [box for _, box in squares], rng)
             columns = _columns(sentence, named)
             blocks.append(f"IMGID:{number}\n{columns}\n")
             told = " ".join(f"{name} is {ABOUT[NAMES[name][0]]} ." for name in named)
@@ -105,21 +108,36 @@ def _draw(path: Path, squares: Sequence[Square], rng: Random) -> None:
     pictures.save(picture, path)
 
 
-def _detect(path: Path, boxes: Sequence[Box], rng: Random) -> None:
+def _detect(photo: Path, boxes: Sequence[Box], rng: Random) -> None:
     """The regions of a detector: every square, a little shifted, and one place that shows nothing; the best first."""
     import numpy as np
 
     left, top = rng.randint(0, SIDE - 24), rng.randint(0, SIDE - 24)
     shifted = [[side + rng.randint(-2, 2) for side in box] for box in boxes]
     found = [*(sorted(shifted)), [left, top, left + 24, top + 24]]
-    with path.open("wb") as file:
+    regions = np.clip(np.array(found, dtype=np.float32), 0, SIDE)
+    with (photo.parents[1] / "vinvl" / f"{photo.name}.npz").open("wb") as file:
         np.savez(
             file,
             num_boxes=np.array(len(found)),
-            bounding_boxes=np.clip(np.array(found, dtype=np.float32), 0, SIDE),
+            box_features=_colours(photo, regions.tolist()),
+            bounding_boxes=regions,
             scores=np.linspace(0.9, 0.3, len(found), dtype=np.float32),
             objects=np.array(["square"] * len(found)),
         )
+
+
+def _colours(photo: Path, boxes: Sequence[Sequence[float]]) -> Any:
+    """`[n, FEATURES]`: red, green and blue of each quarter of each region, in [0, 1]; zeros for an empty region."""
+    import numpy as np
+
+    picture = open_image(Image(str(photo)))
+    found = np.zeros((len(boxes), FEATURES), dtype=np.float32)
+    for row, (left, top, right, bottom) in enumerate(boxes):
+        if left < right and top < bottom:
+            quarters = picture.resize((2, 2), box=(left, top, right, bottom))
+            found[row] = np.asarray(quarters, dtype=np.float32).reshape(FEATURES) / 255
+    return found
 
 
 def _columns(sentence: str, named: Sequence[str]) -> str:
@@ -167,5 +185,9 @@ def regions_of(examples: Sequence[Example], folder: Path) -> Path:
         width, height = open_image(Image(photo)).size
         x, y = width // 2, height // 2
         quarters = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
-        np.savez(folder / f"{Path(photo).stem}.jpg.npz", bounding_boxes=np.array(quarters, dtype=np.float32))
+        np.savez(
+            folder / f"{Path(photo).stem}.jpg.npz",
+            bounding_boxes=np.array(quarters, dtype=np.float32),
+            box_features=_colours(Path(photo), quarters),
+        )
     return folder

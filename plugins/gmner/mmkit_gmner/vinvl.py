@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ OVER = 0.02
 """By what share of the photo's side a region may reach over its edge."""
 
 LARGEST = 16_000_000
-"""Bytes of an array; four numbers for each of 100 regions take 3,200."""
+"""Bytes of an array; 2,048 numbers for each of 100 regions take 819,200."""
 
 Proposal = tuple[Box, str, float]
 """A box in pixels of the photo, what it shows, and the detector's confidence."""
@@ -37,7 +38,49 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Proposal]:
     Nothing in the file is executed, and no array of more than `LARGEST` bytes is read. Raises `DataError` for another
     file, and for boxes outside the photo: they are of a copy of another size.
     """
-    found = _arrays(path)
+    found = _arrays(path, ("num_boxes", "bounding_boxes", "scores", "objects"))
+    boxes = _boxes(found, size, path)
+    number = len(boxes)
+    scores = _scores(found["scores"], number, path) if "scores" in found else [1.0] * number
+    names = _names(found.get("objects"), number)
+    return [
+        ((left, top, right, bottom), str(name), score)
+        for (left, top, right, bottom), name, score in zip(boxes.tolist(), names, scores, strict=True)
+        if left < right and top < bottom
+    ]
+
+
+def read_features(path: Path, size: tuple[int, int], width: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The boxes `[n, 4]` of a photo of `size` (width, height), cut at its edges, and their features `[n, width]`.
+
+    Both are in the order of the file, whose `box_features` have at least as many rows as it has boxes. Raises
+    `DataError` as `read_regions` does, and for features of another width.
+    """
+    found = _arrays(path, ("num_boxes", "bounding_boxes", "box_features"))
+    boxes = _boxes(found, size, path)
+    features = found.get("box_features")
+    if features is None:
+        raise _wrong(path, "it has no `box_features`")
+    if features.ndim != 2 or len(features) < len(boxes):
+        raise _wrong(
+            path, f"its `box_features` have the shape {list(features.shape)}, for {len(boxes)} boxes"
+        )
+    if features.shape[1] != width:
+        raise DataError(
+            f"its `box_features` have {features.shape[1]:,} numbers each, but the encoder reads {width:,}",
+            where=path,
+            hint=f"set width = {features.shape[1]} in the encoder's section, if all files are like this one",
+            code="gmner.regions",
+        )
+    largest = np.finfo(np.float32).max
+    numbers = _numbers("box_features", features[: len(boxes)], path)
+    if len(numbers) and np.abs(numbers).max() > largest:
+        raise _wrong(path, f"its `box_features` have numbers beyond {largest:.1e}")
+    return boxes, numbers.astype(np.float32)
+
+
+def _boxes(found: dict[str, NDArray[Any]], size: tuple[int, int], path: Path) -> NDArray[np.float64]:
+    """The boxes of a photo of `size` (width, height), cut at its edges, in the order of the file."""
     boxes = found.get("bounding_boxes")
     if boxes is None or boxes.ndim != 2 or boxes.shape[1] != 4:
         raise _wrong(path, "it has no `bounding_boxes` of four numbers each")
@@ -53,19 +96,12 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Proposal]:
             hint="take the regions and the photos of one copy of the data",
             code="gmner.regions",
         )
-    clipped = np.clip(boxes[:number], 0, edges).tolist()
-    scores = _scores(found["scores"], number, path) if "scores" in found else [1.0] * number
-    names = _names(found.get("objects"), number)
-    return [
-        ((left, top, right, bottom), str(name), score)
-        for (left, top, right, bottom), name, score in zip(clipped, names, scores, strict=True)
-        if left < right and top < bottom
-    ]
+    cut: NDArray[np.float64] = np.clip(boxes[:number], 0, edges)
+    return cut
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
     """The arrays that are needed, without names that are pickled."""
-    wanted = ("num_boxes", "bounding_boxes", "scores", "objects")
     found: dict[str, NDArray[Any]] = {}
     try:
         with open_regular(path) as opened, zipfile.ZipFile(opened) as file:
@@ -75,6 +111,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
                     pickled = _pickled(name, member, path)
                 if pickled and name == "objects":
                     continue
+                if pickled:
+                    raise _wrong(path, f"its `{name}` are Python objects, not numbers")
                 with file.open(f"{name}.npy") as member:
                     found[name] = npy.read_array(member, allow_pickle=False)
         return found
