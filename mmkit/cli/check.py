@@ -69,11 +69,14 @@ def check(
     absent += lacking({**encoders, **annotators})
     untracked = lacking_trackers(loaded)
     base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
-    if not absent:
+    without_base = ENTITIES in reports and bool(
+        reports[ENTITIES].problems
+    )  # what needs it would say so again
+    if not absent and not without_base:
         read = [report.split.examples for report in reports.values()]
         absent += not_computable(annotators, read, base)
     remarks: Sequence[str] = ()
-    if not absent and reports["train"].split.examples:
+    if not absent and not without_base and reports["train"].split.examples:
         trial = try_to_make(loaded, parts, reports["train"].split.examples, base, start)
         remarks = trial.remarks
         absent += trial.problems

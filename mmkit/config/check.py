@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from mmkit import registry
 from mmkit.config.entities import EntitySettings
-from mmkit.config.packages import distribution_of, install_hint
+from mmkit.config.packages import distribution_of, install_hint, known_packages
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.settings import TrainingSettings
 from mmkit.config.values import UNRESOLVED, Problems, fit_arguments
@@ -275,6 +276,10 @@ def _check_requirement(text: str, problems: Problems) -> None:
     try:
         installed = version(distribution_of(requirement.name))
     except PackageNotFoundError:
+        known = [package.package for package in known_packages()]
+        near = get_close_matches(requirement.name, known, n=1, cutoff=0.9)  # all names begin alike
+        if near and requirement.name not in known:
+            hint = f"did you mean {near[0]!r}? Otherwise {hint}"
         problems.add("recipe.requires", f"{requirement.name} is not installed", hint)
         return
     if not requirement.specifier.contains(installed, prereleases=True):
@@ -296,7 +301,11 @@ def _check_training(settings: Tree, metrics: Tree, problems: Problems) -> None:
         problems.add("training.accumulate", f"cannot cut batches of {size} into {parts}")
     first, last = settings.get("eval_from"), settings.get("epochs", TrainingSettings.epochs)
     if type(first) is int and type(last) is int and 1 <= last < first:
-        problems.add("training.eval_from", f"no epoch would be scored: {first} is beyond the last of {last}")
+        problems.add(
+            "training.eval_from",
+            f"no epoch would be scored: {first} is beyond the last of {last}",
+            f"lower it (--training.eval_from {last}), or raise training.epochs",
+        )
     betas = settings.get("betas")
     if isinstance(betas, list) and all(map(_is_number, betas)) and not _are_betas(betas):
         problems.add("training.betas", f"must be two numbers from 0 up to 1, not {betas}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from mmkit.data.lines import missing
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 
@@ -54,7 +55,7 @@ def file_sha256(path: Path | str) -> str:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise DataError("no such data file", where=path, code="file.missing") from None
+        raise missing(path) from None
     except (OSError, ValueError) as error:
         raise DataError(f"the file cannot be read: {error}", where=path, code="file.unreadable") from error
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Iterator
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from mmkit.data.encodings import advice, guesses
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
+
+MOST = 10_000
+"""Files of a folder whose names are compared with that of a missing one."""
+ALIKE = 0.8
+"""How alike two names must be: `train.txt` and `test.txt` are not."""
 
 
 def numbered_lines(
@@ -58,11 +65,30 @@ def numbered_lines(
             yield number, line
 
 
+def missing(path: Path | str, source: str = "") -> DataError:
+    """The error about a data file that is not there: files with a similar name, or what the path is relative to.
+
+    `source` says where the dataset comes from.
+    """
+    path, hints = Path(path), [source] if source else []
+    try:
+        beside = [file.name for file in islice(path.parent.iterdir(), MOST)]
+    except (OSError, ValueError):
+        beside = []
+        if not path.is_absolute():
+            hints.insert(
+                0, f"mmkit looked for it in {Path.cwd()}: a relative path begins where mmkit is started"
+            )
+    if near := get_close_matches(path.name, beside, n=1, cutoff=ALIKE):
+        hints.insert(0, f"did you mean {str(path.parent / near[0])!r}?")
+    return DataError("no such data file", where=path, hint="\n  → ".join(hints), code="file.missing")
+
+
 def _open(path: Path, source: str) -> BinaryIO:
     try:
         return open_regular(path)
     except FileNotFoundError:
-        raise DataError("no such data file", where=path, hint=source, code="file.missing") from None
+        raise missing(path, source) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise DataError(

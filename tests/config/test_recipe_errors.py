@@ -84,6 +84,7 @@ def test_wrong_types_are_refused(make: Make, name: str, value: Any, says: str) -
         ("learning_rate", -1e-3, "at least 0"),
         ("accumulate", 32, "cannot cut batches of 16 into 32"),
         ("eval_from", 99, "no epoch would be scored"),
+        ("eval_from", 99, "lower it (--training.eval_from "),
         ("betas", [0.9], "two numbers"),
         ("betas", [0.9, 1.0], "two numbers"),
         ("no_decay", "(", "not a regular expression"),
@@ -182,6 +183,7 @@ def test_a_newer_format_is_refused_at_once(make: Make) -> None:
     ("requires", "says"),
     [
         ('["mmkit-nowhere"]', 'pip install "mmkit-nowhere"'),
+        ('["mmkit-hvpnett"]', "did you mean 'mmkit-hvpnet'?"),
         ('["mmkit-more>=900"]', "pip install ./plugins/retrieval ./plugins/more from mmkit's repository"),
         ('["mmkit>=0.0.1", "mmkit>900"]', "mmkit>900 is needed, but"),
         ('["no package!"]', "is not a package"),

@@ -11,6 +11,7 @@ from mmkit.data.conll import ConllImagesReader
 from mmkit.data.convert import convert
 from mmkit.data.fingerprints import KNOWN, MISTAKEN, describe_file, file_sha256, known_mistake, known_variant
 from mmkit.data.jsonl import JsonlReader, write_jsonl
+from mmkit.data.lines import numbered_lines
 from mmkit.data.mnre import MnreReader
 from mmkit.data.types import Entity, Image
 from raising import raises
@@ -91,3 +92,19 @@ def test_the_published_data_survives_conversion(shared: Path, tmp_path: Path) ->
     for reader in readers:
         convert(reader, tmp_path / "x.jsonl")
         assert list(JsonlReader(str(tmp_path), "x.jsonl")) == list(reader)
+
+
+def test_a_missing_file_is_told_with_a_name_like_it_or_with_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "posts.jsonl").touch()
+    (tmp_path / "mine" / "test.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    with raises("file.missing", match=r"did you mean 'mine/posts\.jsonl'\?"):
+        list(numbered_lines(Path("mine/post.jsonl")))
+    with raises("file.missing") as alone:
+        describe_file(Path("mine/train.txt"))  # test.txt is another file
+    assert alone.value.hint == ""
+    with raises("file.missing", match=f"mmkit looked for it in {tmp_path}.*\n.*from the authors"):
+        list(numbered_lines(Path("yours/posts.jsonl"), "from the authors"))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from initialized import refused, started
+from initialized import refused, run, started
 from mmkit.loading.splits import read_split
 from own_folders import by_characters, draw, jsonl, posts
 
@@ -95,3 +95,24 @@ def test_a_few_that_cannot_be_read_are_counted_and_the_first_is_said(here: Path)
     draw(here / "mine" / "photos")
     _, said = started("mine")
     assert "posts.jsonl: 1 of 60 records cannot be read" in said and "(mine/posts.jsonl:8)" in said
+
+
+def test_a_knowledge_base_that_cannot_be_read_is_one_problem(here: Path) -> None:
+    names = ["Jordan", "Paris", "Nike"]
+    jsonl(
+        here / "mine" / "posts.jsonl",
+        [
+            {"text": p.text, "mention": {"text": names[i % 3]}, "entity": f"Q{i % 3}"}
+            for i, p in enumerate(posts())
+        ],
+    )
+    base = [{"id": f"Q{i}", "name": name} for i, name in enumerate(names)]
+    jsonl(here / "mine" / "kb.jsonl", base)
+    started("mine", "--paper", "dim")
+    sound = run("check", "mine.cfg", "--tiny")
+    assert sound.exit_code == 0, sound.output
+    assert "tokenizer does not know" not in sound.stdout  # the tiny ones know few words
+    jsonl(here / "mine" / "kb.jsonl", [*base, {"id": "Q9"}])
+    said = run("check", "mine.cfg", "--tiny")
+    assert said.exit_code == 1 and "kb.jsonl:4: the field `name` is missing" in said.stdout
+    assert "1 problem to fix" in said.stdout and "there are no entities" not in said.stdout

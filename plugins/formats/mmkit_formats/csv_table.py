@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ class CsvReader(FormatReader):
                     "the table is empty", first, "its first line names the columns", code="formats.empty"
                 )
             if self.columns.text not in head and self.columns.tokens not in head:
+                other = next((d for d in (";", "\t", ",") if len(head) == 1 and d in head[0]), None)
+                if other is not None:
+                    raise wrong(
+                        f"the table has one column, {shown(head[0])}, if {delimiter!r} separates them",
+                        f"{self.path}:1",
+                        f"set its delimiter: delimiter = {json.dumps(other)} in a recipe, or "
+                        f"--delimiter {shlex.quote(other)}",
+                        code="formats.columns",
+                    )
                 not_this_format(
                     f"there is no column {self.columns.text!r} or {self.columns.tokens!r}",
                     f"{self.path}:1",

@@ -365,3 +365,12 @@ def test_spans_that_overlap_cannot_be_columns(tmp_path: Path, name: str) -> None
         build_part("writers", f"formats.{name}.v1", {}).write(tmp_path / "x", [example])
     assert caught.value.code == "formats.overlap" and caught.value.where == "17"
     assert not (tmp_path / "x").exists()
+
+
+def test_a_table_with_another_delimiter_is_told_the_setting(tmp_path: Path) -> None:
+    content = "id;text\n1;look at Jordan\n"
+    with pytest.raises(DataError) as refused:
+        read("csv", tmp_path, content)
+    assert refused.value.code == "formats.columns" and "--delimiter ';'" in refused.value.hint
+    (example,) = read("csv", tmp_path, content, delimiter=";")
+    assert (example.id, example.text) == ("1", "look at Jordan")
