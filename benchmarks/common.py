@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,35 @@ class Operations(TorchDispatchMode):
         results = result if isinstance(result, list | tuple) else [result]
         self.count += not function.is_view and any(isinstance(one, torch.Tensor) for one in results)
         return result
+
+
+PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
+"""Names of matrix products, or how they begin."""
+
+
+class Products(TorchDispatchMode):
+    """Keeps the matrix products that are made while it is entered, with their operands, to make them again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Callable[[], object]] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function.name().startswith(PRODUCTS):
+            self.made.append(partial(function, *args, **kwargs))
+        return function(*args, **kwargs)
+
+    def seconds(self, repeats: int = 20) -> float:
+        """The least CPU time that all of them take alone, one after the other."""
+        best = float("inf")
+        with torch.no_grad():
+            for _ in range(repeats):
+                start = time.process_time()
+                for product in self.made:
+                    product()
+                best = min(best, time.process_time() - start)
+        return best
 
 
 def operations(call: Callable[[], object]) -> int:

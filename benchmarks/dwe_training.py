@@ -1,6 +1,6 @@
-"""DWE's or DIM's training at WikiMEL's size, from stored features: mmkit beside a loop that reads them per example.
+"""DWE's and DIM's training at WikiMEL's size, from stored features: mmkit beside a loop that reads them per example.
 
-    python benchmarks/dwe_training.py [--paper dim]
+    python benchmarks/dwe_training.py [--paper dwe]
 
 There are 18,000 mentions and 17,000 entities, features are 512 wide, and a batch has 128 mentions (64 for DIM). Images
 and texts are not real: this measures how features come to the network, and both sides train the same layers.
@@ -10,21 +10,22 @@ and texts are not real: this measures how features come to the network, and both
 - `per example` does what the authors' code does. Each item of the dataset reads its own features (an entity's from an
   HDF5 file, a mention's from a list) and chooses its negative in Python. Batches are padded and stacked row by row.
 
-Each side runs in its own process. The sides take turns, and the ratio is the median of the turns' ratios. Beside the
-times, one epoch of each side is profiled: which share of an update are matrix products, which dropout, the optimizer,
-and all the rest. What the products of our layers alone take is the time that no reading can go below.
+Each side runs in float32, as the authors do, and in bf16 (mmkit: in the precision that `auto` picks). The first ratio
+is what a user of `auto` gets against the authors' way, the others are like against like.
+
+Each side has its own process, with one thread, and they take turns of an epoch: a ratio is the median of the turns'
+ratios. Then an epoch of each is profiled: which share of an update are matrix products, which dropout, the optimizer,
+and all the rest. `products alone` are the matrix products of one of our updates, made again with the same operands and
+nothing between them. No reading, and no fusion of what is between them, makes an update shorter than that.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import os
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,10 +35,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from common import GPU_MEMORY, report, synchronize
+from common import GPU_MEMORY, PRODUCTS, Products, report, synchronize
 from dwe_per_example import WIDTH, train_per_example
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from turns import Trainer, tell, turns_asked_for
 
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Image, Mention
@@ -55,10 +57,13 @@ from mmkit.training.optimizer import make_optimizer
 
 PARTS = 3
 EPOCHS = 300
-SIDES = ("mmkit", "per example")
+SIDES = (("mmkit", "auto"), ("mmkit", "fp32"), ("per example", "bf16"), ("per example", "fp32"))
+"""What is measured: a side and its precision. The last is the authors' way."""
+RATIOS = {"ratio_auto": (0, 3), "ratio": (1, 3), "ratio_bf16": (0, 2)}
+"""Of which sides: the one whose time is divided by, and the other."""
 PAPERS = ("dwe", "dim")
 KINDS = {
-    "matrix products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"),
+    "matrix products": PRODUCTS,
     "dropout": ("aten::bernoulli_", "aten::random_", "aten::ge"),
     "optimizer, clipping": ("aten::_fused_adamw_", "Optimizer.step", "aten::linalg_vector_norm"),
 }
@@ -169,8 +174,12 @@ def train_with_mmkit(
     epochs: int,
     device_name: str,
     precision: str = "fp32",
+    products: Products | None = None,
 ) -> Iterator[float]:
-    """Epochs of the loop that `mmkit train` runs; yields the last loss of each."""
+    """Epochs of the loop that `mmkit train` runs; yields the last loss of each.
+
+    `products` gets those of one update before.
+    """
     accelerator = make_accelerator(device_name)
     device, settings = accelerator.device, recipe.training
     model.to(device)
@@ -181,8 +190,12 @@ def train_with_mmkit(
     precision = pick_precision(precision, device, model)
     loader = Loader(model, items, 0)
     loop = Loop(model, loader, optimizer, settings, accelerator, 0, precision, Progress())
-    for update in itertools.islice(loop.epoch(), 20):  # tables are made, kernels are chosen
-        _ = update
+    updates = loop.epoch()
+    for _ in itertools.islice(updates, 20):  # tables are made, kernels are chosen
+        pass
+    if products is not None:
+        with products:
+            next(updates, None)
     loop.progress = Progress()
     yield 0.0
     for _ in range(epochs):
@@ -205,6 +218,45 @@ def shares(training: Iterator[float]) -> dict[str, float]:
     return {**found, "the rest": 1 - sum(found.values())}
 
 
+def begun(
+    side: str,
+    folder: Path,
+    epochs: int,
+    device_name: str,
+    size: Size,
+    paper: str,
+    precision: str,
+    products: Products | None = None,
+) -> tuple[Iterator[float], int, str]:
+    """A side that made its first updates: its training, updates of an epoch, and the precision that was picked."""
+    device = pick_device(device_name)
+    GPU_MEMORY.begin(device)
+    examples, base = make_data(folder, size)
+    model, recipe = make_model(base, paper)
+    precision = pick_precision(precision, device, model)
+    if side == "mmkit":
+        training = train_with_mmkit(model, recipe, examples, epochs, device_name, precision, products)
+    else:
+        training = train_per_example(model, recipe, examples, epochs, folder, device, precision)
+    next(training)
+    synchronize(device)
+    return training, -(-size.mentions // recipe.training.batch_size), precision
+
+
+def timed(training: Iterator[float], epochs: int, updates: int, device: torch.device) -> dict[str, Any]:
+    """Times of some epochs with so many updates each."""
+    start, busy = time.perf_counter(), time.process_time()
+    losses = list(itertools.islice(training, epochs))
+    synchronize(device)
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    return {
+        "s an epoch": seconds / epochs,
+        "CPU ms an update": 1e3 * busy / epochs / updates,
+        "updates/s": epochs * updates / seconds,
+        "last loss": losses[-1],
+    }
+
+
 def one_side(
     side: str,
     folder: Path,
@@ -214,91 +266,94 @@ def one_side(
     paper: str = "dwe",
     precision: str = "fp32",
 ) -> dict[str, Any]:
-    """Time one side; on a CPU, run it in a process of its own, so that peak memory is its own."""
-    size, device = size or Size(), pick_device(device_name)
-    GPU_MEMORY.begin(device)
-    examples, base = make_data(folder, size)
-    model, recipe = make_model(base, paper)
-    profiled = device.type == "cpu"
-    if side == "mmkit":
-        training = train_with_mmkit(model, recipe, examples, epochs + profiled, device_name, precision)
-    else:
-        training = train_per_example(model, recipe, examples, epochs + profiled, folder, device, precision)
-    next(training)
-    synchronize(device)
-    start, busy = time.perf_counter(), time.process_time()
-    losses = list(itertools.islice(training, epochs))
-    synchronize(device)
-    seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    return {
-        "side": side,
-        "s an epoch": seconds / epochs,
-        "CPU s an epoch": busy / epochs,
-        "updates/s": epochs * -(-size.mentions // recipe.training.batch_size) / seconds,
-        "minutes": seconds / 60,
-        "epochs": epochs,
-        "last loss": losses[-1],
-        "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30,
-        **({f"{kind}, %": 100 * share for kind, share in shares(training).items()} if profiled else {}),
-    }
+    """Train a side, and time some epochs together."""
+    device = pick_device(device_name)
+    training, updates, _ = begun(side, folder, epochs, device_name, size or Size(), paper, precision)
+    times = timed(training, epochs, updates, device)
+    return {"side": side, **times, "epochs": epochs, "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30}
 
 
-def run(side: str, epochs: int, paper: str, precision: str) -> dict[str, Any]:
-    """One side in a process and a cache of its own."""
+def serve(side: str, paper: str, precision: str, folder: Path, size: Size) -> None:
+    """Train one side in this process, an epoch for every line of the input, and tell what it took; then profile one."""
+    device, products = pick_device("auto"), Products()
+    training, updates, picked = begun(side, folder, 10**6, "auto", size, paper, precision, products)
+    tell(precision=picked)
+    for asked in turns_asked_for():
+        if asked:
+            tell(**timed(training, 1, updates, device))
+            continue
+        told: dict[str, Any] = {
+            "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "GPU memory, GiB": GPU_MEMORY.peak(device) / 2**30,
+        }
+        if device.type == "cpu":
+            told["products alone, ms"] = 1e3 * products.seconds() if products.made else None
+            told |= {f"{kind}, %": 100 * share for kind, share in shares(training).items()}
+        tell(**told)
+
+
+def compare(paper: str, size: Size, turns: int, every: int) -> None:
+    """Run all sides of a paper in turns, then `every` epoch of ours unless that is 0, and report."""
     with tempfile.TemporaryDirectory() as name:
-        command = [sys.executable, __file__, "--side", side, "--folder", name, "--epochs", str(epochs)]
-        command += ["--paper", paper, "--precision", precision]
-        environment = {**os.environ, "MMKIT_CACHE": f"{name}/cache"}
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-        return json.loads(done.stdout.splitlines()[-1])
+
+        def began(side: str, precision: str, of: str) -> Trainer:
+            folder = Path(name) / of
+            folder.mkdir()
+            asked = {"side": side, "precision": precision, "paper": paper, "folder": folder, **size._asdict()}
+            command = [sys.executable, __file__, *(f"--{key}={value}" for key, value in asked.items())]
+            return Trainer(command, {"MMKIT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"})
+
+        sides = [began(*side, str(number)) for number, side in enumerate(SIDES)]
+        for _ in range(turns):
+            for side in sides:
+                side.turn()
+        rows = [{"side": name, **side.end()} for (name, _), side in zip(SIDES, sides, strict=True)]
+        facts: dict[str, Any] = {"turns": turns}
+        for key, (ours, theirs) in RATIOS.items():
+            for of, kind in (("s an epoch", ""), ("CPU ms an update", "_of_cpu_seconds")):
+                pairs = zip(sides[theirs].turns, sides[ours].turns, strict=True)
+                facts[key + kind] = round(statistics.median(one[of] / other[of] for one, other in pairs), 2)
+        for key in ("ratio_auto", "ratio") if rows[0].get("products alone, ms") else ():
+            ours, theirs = RATIOS[key]
+            least = rows[ours]["products alone, ms"]
+            facts[f"{key}_if_only_products"] = round(rows[theirs]["CPU ms an update"] / least, 2)
+        if every:
+            whole = began(*SIDES[0], "all")
+            seconds = sum(whole.turn()["s an epoch"] for _ in range(every))
+            facts[f"minutes of {every} epochs"] = round(seconds / 60, 2)
+            whole.end()
+    report(f"{paper}_training", rows, **facts)
+    picked = rows[0]["precision"]
+    print(
+        f"{paper}: mmkit in {picked} trains {facts['ratio_auto']:.2f} × as fast as the authors' way in float32, "
+        f"{facts['ratio']:.2f} × with both in float32, {facts['ratio_bf16']:.2f} × with both in bf16; "
+        f"if only its matrix products were left: {facts.get('ratio_auto_if_only_products')} × in {picked}, "
+        f"{facts.get('ratio_if_only_products')} × in float32"
+    )
 
 
 def main() -> None:
-    """Run both sides in turns, then all epochs of ours, and report."""
+    """Compare for each paper."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=5, help="epochs of each turn")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--all", type=int, default=EPOCHS, help="epochs of the last, whole run; 0: none")
-    parser.add_argument("--paper", choices=PAPERS, default="dwe")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of both sides")
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--turns", type=int, default=5, help="turns of an epoch of each side")
+    parser.add_argument(
+        "--all", type=int, default=0, help=f"then so many epochs in one run; the paper: {EPOCHS}"
+    )
+    parser.add_argument("--paper", choices=PAPERS, help="only this one")
+    parser.add_argument("--mentions", type=int, default=Size().mentions)
+    parser.add_argument("--entities", type=int, default=Size().entities)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    size = Size(arguments.mentions, arguments.entities)
     if arguments.side:
-        of = {"paper": arguments.paper, "precision": arguments.precision}
-        print(json.dumps(one_side(arguments.side, arguments.folder, arguments.epochs, **of)))
+        serve(arguments.side, arguments.paper, arguments.precision, arguments.folder, size)
         return
-    of = arguments.paper, arguments.precision
-    turns = [{side: run(side, arguments.epochs, *of) for side in SIDES} for _ in range(arguments.turns)]
-    ratios = [turn["per example"]["s an epoch"] / turn["mmkit"]["s an epoch"] for turn in turns]
-    rows = [turn[side] for turn in turns for side in SIDES]
-    if arguments.all:
-        rows.append({**run("mmkit", arguments.all, *of), "side": f"mmkit, all {arguments.all} epochs"})
-    ratio = statistics.median(ratios)
-    of_cpu = statistics.median(
-        turn["per example"]["CPU s an epoch"] / turn["mmkit"]["CPU s an epoch"] for turn in turns
-    )
-    bounds = [
-        turn["per example"]["CPU s an epoch"]
-        / (turn["mmkit"]["CPU s an epoch"] * turn["mmkit"]["matrix products, %"] / 100)
-        for turn in turns
-        if "matrix products, %" in turn["mmkit"]
-    ]
-    bound = statistics.median(bounds) if bounds else float("nan")
-    name = f"{arguments.paper}_training" + ("_bf16" if arguments.precision == "bf16" else "")
-    facts = {
-        "precision": arguments.precision,
-        "ratios": [round(r, 2) for r in ratios],
-        "ratio": round(ratio, 2),
-        "ratio_of_cpu_seconds": round(of_cpu, 2),
-    }
-    report(name, rows, **facts, ratio_if_only_products=round(bound, 2))
-    print(
-        f"mmkit trains {ratio:.1f} × as fast; if only the matrix products were left, it would be {bound:.1f} ×"
-    )
+    for paper in [arguments.paper] if arguments.paper else PAPERS:
+        compare(paper, size, arguments.turns, arguments.all)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,10 @@ class TrainingSettings:
     clip: float = 0.0
     """Largest gradient norm; 0: no clipping."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
-    """auto: bf16 on a GPU that supports it, and on a CPU that computes in it if at least ten million weights compute in
-    every batch (see `mmkit.inference.devices`); fp32 elsewhere. fp32 is full float32, whatever PyTorch is set to. tf32
-    (NVIDIA GPUs) is float32 whose products and convolutions round their inputs to 10 bits; a run trained in it predicts
-    in fp32 on other devices."""
+    """auto: bf16 on a GPU that supports it, and on a CPU that computes in it if ten million weights, or wide layers,
+    compute in every batch (see `mmkit.inference.devices`); fp32 elsewhere. fp32 is full float32, whatever PyTorch is
+    set to. tf32 (NVIDIA GPUs) is float32 whose products and convolutions round their inputs to 10 bits; a run trained
+    in it predicts in fp32 on other devices."""
     compile: bool = False
     """Whether `torch.compile` compiles the encoders that run in every batch."""
     shard: Literal["no", "encoders"] = "no"

@@ -55,6 +55,26 @@ def test_auto_is_bf16_for_a_large_model_on_a_cpu_that_computes_in_it(monkeypatch
     assert pick_precision("auto", CPU) == "fp32"
 
 
+class Layers(nn.Module):
+    """Two layers of so many inputs and outputs, beside stored outputs of a wide one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.photos = nn.Linear(1000, 1000)
+
+    def item_encoders(self) -> dict[str, nn.Module]:
+        return {"photos": self.photos}
+
+
+@pytest.mark.parametrize(("width", "picked"), [(64, "fp32"), (383, "fp32"), (384, "bf16"), (512, "bf16")])
+def test_auto_is_bf16_for_wide_layers_on_a_cpu_that_computes_in_it(monkeypatch, width, picked):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert pick_precision("auto", CPU, Layers(width)) == picked
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert pick_precision("auto", CPU, Layers(width)) == "fp32"
+
+
 def test_what_was_asked_for_is_used_where_the_device_has_it(gpu):
     gpu(bf16=True, tf32=True)
     for wanted in ("fp32", "tf32", "bf16"):
