@@ -22,12 +22,15 @@ def vectors(features: Features) -> tuple[Tensor, Tensor]:
     if pooled.dim() == 2:
         return pooled.unsqueeze(1), torch.ones(len(pooled), 1, dtype=torch.bool, device=pooled.device)
     mask = features["mask"]
+    if may_wait(mask.device) and bool(mask.all()):
+        return pooled, mask
     return pooled.masked_fill(~mask.unsqueeze(2), 0.0), mask
 
 
 def total(features: Features) -> Tensor:
     """The sum `[B, D]` of an example's real vectors; zeros if there is none."""
-    return vectors(features)[0].sum(1)
+    found = vectors(features)[0]
+    return found[:, 0] if found.shape[1] == 1 else found.sum(1)
 
 
 def projected(
