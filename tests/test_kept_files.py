@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mmkit.files import is_undamaged, kept
+import errno
+from pathlib import Path
+
+import pytest
+
+from mmkit.files import explained, is_undamaged, kept
 from raising import raises
 
 
@@ -40,3 +45,20 @@ def test_what_is_kept_can_be_read_where_nothing_can_be_written(tmp_path, monkeyp
     kept(tmp_path / "thing", lambda folder: None)
     with raises("file.unwritable", match="permission denied"):
         kept(tmp_path / "other", lambda folder: None)
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "hint"),
+    [
+        (28, "the disk is full", "free some space"),
+        (122, "the disk quota", "free some"),
+        (27, "the file is larger than", "ulimit -f"),
+    ],
+)
+def test_what_safetensors_says_of_a_disk_that_refuses_is_understood(
+    number: int, what: str, hint: str
+) -> None:
+    said = OSError(errno.EIO, f"Error while serializing: I/O error: it says so (os error {number})")
+    with raises("file.unwritable", match=f"model: cannot write: {what}") as refused, explained(Path("model")):
+        raise said
+    assert hint in refused.value.hint

@@ -23,6 +23,10 @@ from mmkit.files.temporary import temporary_file, temporary_folder
 _ADVICE = {
     errno.ENOSPC: ("the disk is full", "free some space, or name another folder"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or name another folder"),
+    errno.EFBIG: (
+        "the file is larger than this account or file system allows",
+        "raise the limit (ulimit -f)",
+    ),
     errno.EROFS: ("the file system is read-only", "name a folder you may write to"),
     errno.EACCES: ("permission denied", "name a folder you may write to"),
     errno.EPERM: ("permission denied", "name a folder you may write to"),
@@ -46,8 +50,14 @@ def explained(path: Path, error: type[MMKitError] = RunError) -> Iterator[None]:
     try:
         yield
     except OSError as reason:
-        what, hint = _ADVICE.get(reason.errno or 0, (reason.strerror or str(reason), "look at the folder"))
+        what, hint = _ADVICE.get(_number(reason), (reason.strerror or str(reason), "look at the folder"))
         raise error(f"cannot write: {what}", where=path, hint=hint, code="file.unwritable") from reason
+
+
+def _number(reason: OSError) -> int:
+    """The number of the system's error; safetensors writes it into its message."""
+    told = re.search(r"\(os error (\d+)\)", str(reason))
+    return int(told[1]) if told else reason.errno or 0
 
 
 @contextlib.contextmanager

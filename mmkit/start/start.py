@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.problems import counted
 from mmkit.errors import DataError, RecipeError, listed
 from mmkit.start.beside import settings_for
 from mmkit.start.choices import Ask, Choices
@@ -144,8 +145,8 @@ def _say_splits(
                 sum(contents.splits[s].posts for s in layout.shared) if split in layout.shared else part.posts
             )
             choices.say(
-                f"{name}: {part.unread:,} of {whole + part.unread:,} records cannot be read; `mmkit check` names them. "
-                f"The first: {first.what} ({first.where})"
+                f"{name}: {part.unread:,} of {counted(whole + part.unread, 'record')} cannot be read; `mmkit check` "
+                f"names them. The first: {first.what} ({first.where})"
             )
 
 
@@ -215,7 +216,8 @@ def _none_label(contents: Contents, choices: Choices) -> str:
 def _advise(task: str, contents: Contents, recipe: Shipped, choices: Choices) -> None:
     if task == "entities" and contents.overlapping:
         choices.say(
-            f"{contents.overlapping:,} posts have spans that overlap, which a tagger refuses; `mmkit check` names them"
+            f"{counted(contents.overlapping, 'post has', 'posts have')} spans that overlap, which a tagger refuses; "
+            "`mmkit check` names them"
         )
     for kind in ("runs", "indexes", "keys"):
         if names := recipe.missing.get(kind):
