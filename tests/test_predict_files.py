@@ -253,6 +253,29 @@ def test_a_worker_that_ends_is_replaced(run, tmp_path, monkeypatch):
     }
 
 
+def test_settings_of_the_reader(run, tmp_path):
+    """Gold spans that a reader refuses as it is, and a table with other names: both are predicted with its settings."""
+    inside = {"id": "a", "text": "Mara sings", "spans": [{"start_char": 0, "end_char": 2, "label": "PER"}]}
+    source = write_lines(tmp_path / "posts.jsonl", [json.dumps(inside), *posts(9)])
+    done = predict(run, source, tmp_path / "as-it-is")
+    assert (done.errors, done.predictions) == (1, 9)
+    done = predict(run, source, tmp_path / "dropped", reader_settings={"misaligned": "drop"})
+    assert (done.errors, done.predictions) == (0, 10)
+    assert answers(done.files[0])[0]["text"] == "Mara sings"
+    said = refused("predict.changed", run, source, tmp_path / "dropped")
+    assert "misaligned" in said
+    misspelt = refused("part.invalid", run, source, tmp_path / "none", reader_settings={"misalinged": "drop"})
+    assert "misaligned" in misspelt and not (tmp_path / "none").exists()
+    one = command(run, "--input", source, "--output", tmp_path / "one.jsonl")
+    assert one.exit_code == 2 and "--reader-setting misaligned=" in one.output
+    setting = "--reader-setting", "misaligned=drop"
+    assert command(run, "--input", source, "--output", tmp_path / "one.jsonl", *setting).exit_code == 0
+    assert labels(answers(tmp_path / "one.jsonl")) == labels(answers(done.files[0]))
+    many = command(run, "--input", source, "--output", f"{tmp_path}/many/", *setting)
+    assert many.exit_code == 0 and "10 predictions" in many.output
+    assert command(run, "--text", "Mara sings", *setting).exit_code == 2
+
+
 def test_options_that_do_not_go_together(run, tmp_path):
     source = write_lines(tmp_path / "a.jsonl", posts(1))
     assert command(run, "--text", "a", "--workers", 2).exit_code == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,16 +29,29 @@ setting_option = click.option(
     multiple=True,
     help="A setting of --format; may be repeated. `mmkit describe NAME --registry writers` shows all settings.",
 )
+reader_setting_option = click.option(
+    "--reader-setting",
+    "reader_settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of the reader of --input, such as misaligned=expand; may be repeated. "
+    "`mmkit describe NAME --registry readers` shows all settings.",
+)
 
 
 def writer_of(name: str | None, settings: Iterable[str]) -> Writer:
     """The writer that the options name. Raises `PartError` for an unknown one or wrong settings."""
-    from mmkit.recipe import parse_overrides
     from mmkit.registry import build_part, writers
 
-    given = parse_overrides([f"--{setting}" for setting in settings])
-    writer: Writer = build_part("writers", writers.full_name(name or JSONLINES), given)
+    writer: Writer = build_part("writers", writers.full_name(name or JSONLINES), settings_given(settings))
     return writer
+
+
+def settings_given(settings: Iterable[str]) -> dict[str, Any]:
+    """`NAME=VALUE` settings of a part, with their values read as those of overrides."""
+    from mmkit.recipe import parse_overrides
+
+    return parse_overrides([f"--{setting}" for setting in settings])
 
 
 def reader_of(name: str, path: Path, settings: dict[str, object] | None = None) -> Reader:

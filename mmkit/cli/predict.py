@@ -14,8 +14,10 @@ from mmkit.cli.formats import (
     JSONLINES,
     format_option,
     reader_of,
+    reader_setting_option,
     say_losses,
     setting_option,
+    settings_given,
     writer_of,
 )
 from mmkit.cli.options import (
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     help="Examples: jsonlines, or see --reader. With a folder as --output also a folder, or a pattern in quotes.",
 )
 @click.option("--reader", metavar="NAME", help="The reader of --input if it is not jsonlines, such as conll.")
+@reader_setting_option
 @click.option("--split", help="Examples of a split of the run's own recipe, such as test.")
 @click.option(
     "--output",
@@ -101,6 +104,7 @@ def predict(
     search: str | None,
     input_: Path | None,
     reader: str | None,
+    reader_settings: tuple[str, ...],
     split: str | None,
     output_: str | None,
     workers: int | None,
@@ -140,8 +144,8 @@ def predict(
         raise click.UsageError("--format and --setting go with --output")
     if settings and not format_:
         raise click.UsageError("--setting goes with --format")
-    if reader is not None and input_ is None:
-        raise click.UsageError("--reader goes with --input")
+    if (reader is not None or reader_settings) and input_ is None:
+        raise click.UsageError("--reader and --reader-setting go with --input")
     if text is None and (images or given):
         own = " and ".join(["--image", *(i.flag for i in task.inputs)])
         raise click.UsageError(f"{own} go with --text")
@@ -162,6 +166,7 @@ def predict(
             reader=reader,
             format=format_,
             settings=settings,
+            reader_settings=reader_settings,
             missing_images=missing_images,
             batch_size=batch_size,
             strict=strict,
@@ -203,7 +208,8 @@ def predict(
         with without_network(run, allow=allow_network):
             examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
-        examples = only_examples(records(reader_of(reader or JSONLINES, input_)), input_)
+        how = settings_given(reader_settings)
+        examples = only_examples(records(reader_of(reader or JSONLINES, input_, how)), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
     if output is not None:  # with paths that are right from its folder
         folder = folder_of(output)
@@ -235,19 +241,26 @@ def searched_by(value: str) -> Any:
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:
-    """The records of a file. Raises `DataError` if it holds entities."""
+    """The records of a file. Raises `DataError` if it holds entities, and says how its reader gets a setting."""
     from mmkit.data.types import Example
     from mmkit.errors import DataError
 
-    for record in records:
-        if not isinstance(record, Example):
-            raise DataError(
-                "the file holds entities, not examples",
-                where=source,
-                hint="to link to these entities, give the file as --entities",
-                code="file.wrong-kind",
-            )
-        yield record
+    try:
+        for record in records:
+            if not isinstance(record, Example):
+                raise DataError(
+                    "the file holds entities, not examples",
+                    where=source,
+                    hint="to link to these entities, give the file as --entities",
+                    code="file.wrong-kind",
+                )
+            yield record
+    except DataError as error:
+        if not error.code.startswith("offsets."):
+            raise
+        raise error.at(
+            error.where, f"{error.hint}; a setting is given as --reader-setting misaligned=drop"
+        ) from error
 
 
 def write(output: Path, answers: Iterable[Answer]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmkit.cli.formats import settings_given
 from mmkit.cli.options import console_display
 from mmkit.terminal import echo
 
@@ -48,6 +49,7 @@ def predict_into_folder(
     *,
     workers: int | None,
     settings: Iterable[str],
+    reader_settings: Iterable[str],
     missing_images: MissingPolicy | None,
     **options: Any,
 ) -> None:
@@ -55,7 +57,6 @@ def predict_into_folder(
     if output is None:
         raise click.UsageError("give a folder as --output: --workers and several files need one")
     from mmkit.inference.shards.files import predict_files
-    from mmkit.recipe import parse_overrides
 
     with console_display(quiet=False) as display:
         written = predict_files(
@@ -63,7 +64,8 @@ def predict_into_folder(
             input_,
             output,
             workers=workers,
-            settings=parse_overrides([f"--{setting}" for setting in settings]),
+            settings=settings_given(settings),
+            reader_settings=settings_given(reader_settings),
             missing_images=missing_images or "error",
             hooks=[display],
             **options,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmkit import registry
 from mmkit.data.image_paths import ENDINGS as OF_IMAGES
+from mmkit.data.reader import Reader
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError, MMKitError
 from mmkit.terminal.notes import few
@@ -35,15 +36,25 @@ class Input:
     reader: str
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def build(self) -> Reader:
+        """Its reader, which has read nothing yet. Raises `PartError` for wrong settings."""
+        place = {"root": str(self.path.parent), "file": self.path.name}
+        reader: Reader = registry.build_part("readers", self.reader, {**place, **self.settings})
+        return reader
+
 
 def found_inputs(
-    given: str | Path | Sequence[str | Path], output: Path, ending: str, reader: str | None = None
+    given: str | Path | Sequence[str | Path],
+    output: Path,
+    ending: str,
+    reader: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[list[Input], list[str]]:
     """The inputs in the order of their names, and notes about files that are left out.
 
     `given` are files, folders and patterns such as `posts/*.jsonl`. Hidden files, images and the output folder are left
-    out of folders. Without a `reader`, each file is looked at. Raises `DataError` if a name fits no file, and for files
-    of no known format.
+    out of folders. Without a `reader`, each file is looked at. Readers get `settings`. Raises `DataError` if a name
+    fits no file, and for files of no known format, and `PartError` for settings that a reader does not take.
     """
     names = [given] if isinstance(given, str | Path) else list(given)
     named: dict[Path, None] = {}
@@ -64,10 +75,12 @@ def found_inputs(
         )
     outputs = _outputs([path.relative_to(root) for path in paths], ending)
     inputs = [
-        Input(path, out, *found)
+        Input(path, out, found[0], {**found[1], **(settings or {})})
         for path, out, found in zip(paths, outputs, readers, strict=True)
         if found is not None
     ]
+    for one in {one.reader: one for one in inputs}.values() if settings else ():
+        one.build()  # wrong settings are refused before anything is written
     for one in inputs:
         if (output / one.output).resolve() == one.path.resolve():
             raise DataError(

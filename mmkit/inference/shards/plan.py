@@ -171,7 +171,8 @@ def _resumed(job: Job, manifest: Path, decides: Mapping[str, Any], inputs: Seque
         if shard is None:
             differs.append(f"{one.path} is new")
         elif (shard.reader, dict(shard.settings), shard.output) != (one.reader, one.settings, one.output):
-            differs.append(f"{one.path} was read by {shard.reader} and written to {shard.output}")
+            how = f" with {dict(shard.settings)}" if dict(shard.settings) != one.settings else ""
+            differs.append(f"{one.path} was read by {shard.reader}{how} and written to {shard.output}")
         elif (now := _same_content(shard)) is not None:
             same.append(now)
         elif failed_file(job, shard.number).exists():  # it could not be read, and was corrected

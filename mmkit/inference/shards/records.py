@@ -123,7 +123,7 @@ def reader_of(shard: Shard, part: Part | None = None) -> Reader:
     path = Path(shard.path)
     root, file = str(path.parent), path.name
     if part is not None:
-        return PartReader(root, file).of(part)
+        return PartReader(root, file, **shard.settings).of(part)
     reader: Reader = build_part("readers", shard.reader, {"root": root, "file": file, **shard.settings})
     return reader
 
