@@ -144,8 +144,10 @@ def predict(
         raise click.UsageError("--format and --setting go with --output")
     if settings and not format_:
         raise click.UsageError("--setting goes with --format")
-    if (reader is not None or reader_settings) and input_ is None:
-        raise click.UsageError("--reader and --reader-setting go with --input")
+    if reader is not None and input_ is None:
+        raise click.UsageError("--reader goes with --input")
+    if reader_settings and input_ is None:
+        raise click.UsageError("--reader-setting goes with --input")
     if text is None and (images or given):
         own = " and ".join(["--image", *(i.flag for i in task.inputs)])
         raise click.UsageError(f"{own} go with --text")
