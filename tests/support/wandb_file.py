@@ -30,9 +30,14 @@ def payloads(file: Path) -> Iterator[bytes]:
 
 
 def records(folder: Path) -> list[Any]:
-    """The records of all offline runs in a folder, in order."""
+    """The records of all offline runs in a folder, in order.
+
+    W&B's own process may still be writing when a run has finished, so it is ended first.
+    """
+    import wandb
     from wandb.proto import wandb_internal_pb2
 
+    wandb.teardown()
     found = []
     for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
         for payload in payloads(file):
