@@ -157,9 +157,13 @@ def measured(run: Path, source: Path, output: Path, workers: int, by: str = "her
 
 def rate(run: Path, folder: Path, number: int, workers: int, by: str) -> float:
     """Posts a second, once the model is loaded."""
+    from mmkit.inference.shards.plan import PART
+
     seconds = []
     for count in (number, 3 * number):
         source = write(folder / "posts.jsonl", posts(count))
+        if source.stat().st_size < workers * PART:
+            raise SystemExit(f"{count} posts are not a part of the file for each worker: give more --posts")
         output = folder / f"{by}{workers}-{count}"
         seconds.append(measured(run, source, output, workers, by)["seconds"])
     longer = seconds[1] - seconds[0]
