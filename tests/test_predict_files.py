@@ -267,7 +267,7 @@ def test_settings_of_the_reader(run, tmp_path):
     misspelt = refused("part.invalid", run, source, tmp_path / "none", reader_settings={"misalinged": "drop"})
     assert "misaligned" in misspelt and not (tmp_path / "none").exists()
     one = command(run, "--input", source, "--output", tmp_path / "one.jsonl")
-    assert one.exit_code == 2 and "--reader-setting misaligned=" in one.output
+    assert one.exit_code == 2 and "--reader-setting misaligned=VALUE" in one.output
     setting = "--reader-setting", "misaligned=drop"
     assert command(run, "--input", source, "--output", tmp_path / "one.jsonl", *setting).exit_code == 0
     assert labels(answers(tmp_path / "one.jsonl")) == labels(answers(done.files[0]))

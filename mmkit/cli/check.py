@@ -69,9 +69,8 @@ def check(
     absent += lacking({**encoders, **annotators})
     untracked = lacking_trackers(loaded)
     base = reports[ENTITIES].split.entities if ENTITIES in reports else ()
-    without_base = ENTITIES in reports and bool(
-        reports[ENTITIES].problems
-    )  # what needs it would say so again
+    # what needs a knowledge base that cannot be read would say so again
+    without_base = ENTITIES in reports and bool(reports[ENTITIES].problems)
     if not absent and not without_base:
         read = [report.split.examples for report in reports.values()]
         absent += not_computable(annotators, read, base)

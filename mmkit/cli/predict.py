@@ -258,11 +258,10 @@ def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator
                 )
             yield record
     except DataError as error:
-        if not error.code.startswith("offsets."):
+        named = next((name for name in ("misaligned", "offsets") if f"{name} = " in error.hint), "")
+        if not named:
             raise
-        raise error.at(
-            error.where, f"{error.hint}; a setting is given as --reader-setting misaligned=drop"
-        ) from error
+        raise error.at(error.where, f"{error.hint} (as --reader-setting {named}=VALUE)") from error
 
 
 def write(output: Path, answers: Iterable[Answer]) -> None:

@@ -192,8 +192,7 @@ class EntityMatcher(Decoder):
 
         Raises `DataError` naming an example without an entity, or whose entity is not in the knowledge base.
         """
-        named = self._rows
-        gold = [named.gold(example) for example in examples]
+        gold = [self._rows.gold(example) for example in examples]
         if NONE in gold:
             self.check(examples)
         targets = {"gold": torch.tensor(gold)}
