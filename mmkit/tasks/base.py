@@ -28,7 +28,8 @@ TAKEN = frozenset(
     {
         *("text", "texts", "image", "images", "input", "run", "split", "output", "entities"),
         *("missing_images", "batch_size", "limit", "json", "device", "schema", "top", "help", "debug"),
-        *("format", "reader", "setting", "settings", "allow_network", "workers", "strict", "search"),
+        *("format", "reader", "reader_setting", "setting", "settings"),
+        *("allow_network", "workers", "strict", "search"),
     }
 )
 """Names of inputs that all models have, in Python or on the command line: no input of a task can have such a name."""
