@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -13,11 +15,13 @@ from typing import Any
 class StopSignal:
     """While entered, either signal raises `KeyboardInterrupt`; while `deferred`, it is only noted in `received`.
 
-    A second signal raises at once even then. A signal that was not handled raises when deferring ends.
+    A second signal raises at once even then. A signal that was not handled raises when deferring ends. With
+    `announce`, the first one is answered on stderr at once: an update and a checkpoint can take long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, announce: bool = False) -> None:
         self.received: signal.Signals | None = None
+        self._announce = announce
         self._deferring = False
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -57,3 +61,7 @@ class StopSignal:
         self.received = signal.Signals(number)
         if again or not self._deferring:
             raise KeyboardInterrupt
+        if self._announce:  # past Python's buffers: the signal may have come in the middle of a print
+            told = f"\n{self.name}: saving after the next update; a second signal stops at once, without saving\n"
+            with contextlib.suppress(OSError, AttributeError):  # there may be no stderr
+                os.write(sys.stderr.fileno(), told.encode())

@@ -62,7 +62,8 @@ def train(
     check_sharding(recipe.training, accelerator.device, accelerator.num_processes)
     run = Run(broadcast_object_list([str(output or default_folder(recipe))])[0])
     own = [*hooks, MetricsLog(), Tracking()] if accelerator.is_main_process else []
-    with registered(*own) as plugins, memory_advice(recipe.training), StopSignal() as stop:
+    stop_signal = StopSignal(announce=accelerator.is_main_process and not quiet)
+    with registered(*own) as plugins, memory_advice(recipe.training), stop_signal as stop:
         session = Session(recipe, run, accelerator, plugins, stop, quiet, Launch.of_all())
         restarted = _restarted(session, named=output is not None)
         if restarted and broadcast_object_list([accelerator.is_main_process and is_finished(run, recipe)])[0]:

@@ -148,6 +148,13 @@ def test_a_second_signal_does_not_wait():
         stop.received = None  # heeded
 
 
+def test_the_first_signal_is_answered_at_once(capfd):
+    with StopSignal(announce=True) as stop, stop.deferred():
+        signal.raise_signal(signal.SIGINT)
+        assert "SIGINT: saving after the next update; a second signal stops at once" in capfd.readouterr().err
+        stop.received = None  # heeded
+
+
 def test_a_signal_that_nobody_heeded_is_raised_in_the_end():
     with StopSignal() as stop, pytest.raises(KeyboardInterrupt), stop.deferred():
         signal.raise_signal(signal.SIGINT)
