@@ -260,15 +260,23 @@ def load_target(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def load_named(unloadable: str, target: str, *, code: str) -> Any:
+    """The object that `"module:name"` names, which a plugin brings.
+
+    Raises `PartError` with `code`: `unloadable` and the reason if it cannot be imported.
+    """
+    try:
+        return load_target(target)
+    except (Exception, SystemExit) as error:  # a plugin's import may raise anything
+        raise PartError(f"{unloadable}: {one_line(error)}", where=target, code=code) from error
+
+
 def load_class(unloadable: str, wrong: str, target: str, base: type, *, code: str) -> Any:
     """The class that `"module:Class"` names, which a plugin brings and which must derive from `base`.
 
     Raises `PartError` with `code`: `unloadable` and the reason if it cannot be imported, else `wrong`.
     """
-    try:
-        found = load_target(target)
-    except (Exception, SystemExit) as error:  # a plugin's import may raise anything
-        raise PartError(f"{unloadable}: {one_line(error)}", where=target, code=code) from error
+    found = load_named(unloadable, target, code=code)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise PartError(wrong, where=target, code=code)
     return found

@@ -115,3 +115,13 @@ def test_importers_are_found_by_paper() -> None:
         with raises("import.unknown-paper", match="no plugin imports checkpoints of 'toi'") as caught:
             find_importer("toi")
     assert "'toy'" in caught.value.hint
+
+
+def test_an_importer_that_cannot_be_loaded_is_one_message() -> None:
+    class Plugin:
+        @hookimpl
+        def mmkit_importers(self) -> dict[str, str]:
+            return {"toy": "toy_gone:ToyImporter"}
+
+    with registered(Plugin()), raises("plugin.importer", match="'toy' cannot be loaded: .*toy_gone"):
+        find_importer("toy")

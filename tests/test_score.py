@@ -17,6 +17,7 @@ from mmkit.data.jsonl import write_jsonl
 from mmkit.data.predictions import read_gold, read_predictions
 from mmkit.data.types import Entity, Example, Prediction, Relation, Span
 from mmkit.errors import DataError
+from mmkit.hooks import hookimpl, registered
 from mmkit.inference.predictor import describe
 from mmkit.inference.score import published_forms
 
@@ -151,6 +152,23 @@ def test_files_without_examples_or_of_another_form_say_what_to_give(gold: Path, 
         other.write_text(text, encoding="utf-8")
         done = mmkit("score", other, gold, *JOINT)
         assert done.exit_code == 2 and "x.json" in done.stderr and said in done.stderr
+
+
+def test_a_plugin_whose_form_cannot_be_loaded_stops_no_score(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Plugin:
+        @hookimpl
+        def mmkit_prediction_forms(self) -> dict[str, str]:
+            return {"leaves": "leaves_gone:Leaves"}
+
+    monkeypatch.setattr("mmkit.hooks.broken", broken := {})
+    monkeypatch.setattr("mmkit.inference.score.broken", broken)
+    others = len(published_forms())
+    with registered(Plugin()):
+        assert len(published_forms()) == others
+    (told,) = broken.values()
+    assert "its form 'leaves' cannot be loaded" in told and "leaves_gone" in told
 
 
 def test_there_is_no_score_of_nothing(gold: Path, tmp_path: Path) -> None:

@@ -15,17 +15,23 @@ from mmkit.data.predictions import (
     read_predictions,
 )
 from mmkit.data.strings import need_positions
-from mmkit.errors import DataError
-from mmkit.hooks import call_each, load_target
+from mmkit.errors import DataError, PartError
+from mmkit.hooks import broken, call_each, load_named
 from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import scored
 from mmkit.tasks import JointTask
 
 
 def published_forms() -> list[PublishedForm]:
-    """The formats of predictions that plugins read."""
-    targets = [target for _, found in call_each("mmkit_prediction_forms") for target in found.values()]
-    return [load_target(target)() for target in targets]
+    """The formats of predictions that plugins read. A plugin whose format cannot be loaded goes to `hooks.broken`."""
+    forms = []
+    for plugin, found in call_each("mmkit_prediction_forms"):
+        for name, target in found.items():
+            try:
+                forms.append(load_named(f"its form {name!r} cannot be loaded", target, code="plugin.form")())
+            except PartError as error:
+                broken[plugin] = f"{error.what} ({target})"
+    return forms
 
 
 def score_files(

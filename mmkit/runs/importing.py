@@ -12,7 +12,7 @@ from torch import Tensor
 from mmkit.config.packages import part_hint
 from mmkit.decoders.base import Labels
 from mmkit.errors import DataError, PartError, RunError, did_you_mean
-from mmkit.hooks import call_each, load_target
+from mmkit.hooks import call_each, load_named
 from mmkit.model import Model, assemble
 from mmkit.pretrained.bad_files import BadFile
 from mmkit.pretrained.checkpoints import read_weights
@@ -84,7 +84,8 @@ def find_importer(paper: str) -> Importer:
             hint=part_hint(paper) or did_you_mean(paper, known),
             code="import.unknown-paper",
         )
-    importer: Importer = load_target(known[paper])()
+    unloadable = f"the importer of {paper!r} cannot be loaded"
+    importer: Importer = load_named(unloadable, known[paper], code="plugin.importer")()
     return importer
 
 

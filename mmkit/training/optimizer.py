@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from mmkit.config.settings import OPTIMIZERS, TrainingSettings
 from mmkit.errors import RecipeError, did_you_mean
-from mmkit.hooks import load_target
+from mmkit.hooks import load_named
 from mmkit.ops.sharded import is_sharded
 from mmkit.recipe import known_optimizers
 from mmkit.training.schedules import course
@@ -77,7 +77,8 @@ def _maker(name: str) -> Callable[..., Optimizer]:
             hint=did_you_mean(name, [*OPTIMIZERS, *known]),
             code="part.setting",
         )
-    maker: Callable[..., Optimizer] = load_target(known[name])
+    unloadable = f"the optimizer {name!r} cannot be loaded"
+    maker: Callable[..., Optimizer] = load_named(unloadable, known[name], code="plugin.optimizer")
     return maker
 
 

@@ -11,7 +11,7 @@ from transformers import get_scheduler
 
 from mmkit.config.settings import SCHEDULES
 from mmkit.errors import RecipeError, did_you_mean
-from mmkit.hooks import load_target
+from mmkit.hooks import load_named
 from mmkit.recipe import known_schedules
 
 Factor = Callable[[int], float]
@@ -33,7 +33,8 @@ def course(name: str, total: int, warmup: int) -> Factor:
             hint=did_you_mean(name, known),
             code="part.setting",
         )
-    factor: Factor = load_target(known[name])(total, warmup)
+    unloadable = f"the schedule {name!r} cannot be loaded"
+    factor: Factor = load_named(unloadable, known[name], code="plugin.schedule")(total, warmup)
     return factor
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmkit.config.settings import GroupSettings, TrainingSettings
 from mmkit.hooks import hookimpl, registered
+from mmkit.training import schedules
 from mmkit.training.optimizer import Schedule, make_optimizer
 from raising import raises
 
@@ -127,6 +128,23 @@ def test_a_plugin_brings_an_optimizer():
         optimizer = make_optimizer(network, settings)
     assert isinstance(optimizer, Plain) and optimizer.given_betas == (0.9, 0.999)
     assert rates(optimizer, network) == {"weight": (0.5, 0.1), "bias": (0.5, 0.0)}
+
+
+def test_what_a_plugin_cannot_load_is_one_message():
+    class Plugin:
+        @hookimpl
+        def mmkit_optimizers(self):
+            return {"mine.sgd.v1": "mine_gone:Plain"}
+
+        @hookimpl
+        def mmkit_schedules(self):
+            return {"mine.stairs.v1": "math:stairs"}
+
+    with registered(Plugin()):
+        with raises("plugin.optimizer", match=r"'mine\.sgd\.v1' cannot be loaded: .*mine_gone"):
+            make_optimizer(nn.Linear(2, 2), TrainingSettings(optimizer="mine.sgd.v1"))
+        with raises("plugin.schedule", match=r"'mine\.stairs\.v1' cannot be loaded: .*stairs"):
+            schedules.course("mine.stairs.v1", 3, 0)
 
 
 class Plain(torch.optim.SGD):
