@@ -128,12 +128,15 @@ def test_strict_stops_at_a_broken_record(run, tmp_path):
 
 
 def test_records_with_missing_pictures(tagger, tmp_path):
-    records = [{**one, "images": ["gone.jpg"]} if i % 3 == 1 else one for i, one in enumerate(posts(7))]
+    pictures = {1: "gone.jpg", 4: "empty.jpg"}
+    (tmp_path / "empty.jpg").touch()
+    records = [{**one, "images": [pictures[i]]} if i in pictures else one for i, one in enumerate(posts(7))]
     source = write_lines(tmp_path / "posts.jsonl", records)
     done = predict(tagger, source, tmp_path / "out")
     assert (done.predictions, done.errors) == (5, 2)
     errors = answers(tmp_path / "out/errors.jsonl")
     assert [error["line"] for error in errors] == [2, 5] and "gone.jpg" in errors[0]["raw"]
+    assert [error["code"] for error in errors] == ["image.missing", "image.empty"]
     telling = Telling()
     done = predict(tagger, source, tmp_path / "blank", missing_images="blank", hooks=[telling])
     assert (done.predictions, done.errors) == (7, 0)

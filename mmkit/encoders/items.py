@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
@@ -36,12 +36,24 @@ class MissingImages:
     policy: MissingPolicy = "error"
     replaced: dict[str, str] = field(default_factory=dict)
     """Files that blank images replaced → why. Empty while the policy is "error"."""
+    codes: dict[str, str] = field(default_factory=dict)
+    """These files → the code of the error."""
 
     def excuse(self, error: ImageError) -> None:
         """Note an image that a blank one replaces. Raises `error` unless blank images are allowed."""
         if self.policy == "error":
             raise error
-        self.replaced[error.where] = error.what
+        self.replaced[error.where], self.codes[error.where] = error.what, error.code
+
+    def add(self, others: MissingImages) -> None:
+        """Note what other images were replaced."""
+        self.replaced.update(others.replaced)
+        self.codes.update(others.codes)
+
+    def forget(self) -> None:
+        """Begin again with no image replaced."""
+        self.replaced.clear()
+        self.codes.clear()
 
 
 Raw = TypeVar("Raw")
@@ -156,9 +168,9 @@ class ItemSource(ABC, Generic[Raw, Loaded]):
     def _outcome(self, x: Example | Entity, policy: MissingPolicy) -> _Outcome[Loaded]:
         own = MissingImages(policy)
         try:
-            return _Outcome(self._load(x, own), own.replaced)
+            return _Outcome(self._load(x, own), own)
         except Exception as error:  # it is raised when it is the record's turn
-            return _Outcome([], own.replaced, error)
+            return _Outcome([], own, error)
 
     def _collate_real(self, loaded: Sequence[Sequence[Loaded]]) -> CollatedItems:
         counts = torch.tensor([len(items) for items in loaded])
@@ -173,12 +185,12 @@ class _Outcome(Generic[Loaded]):
     """What came of loading a record's items in a thread."""
 
     slots: list[tuple[Loaded, bool]]
-    replaced: Mapping[str, str]
+    missing: MissingImages
     error: Exception | None = None
 
     def as_if_now(self, missing: MissingImages) -> list[tuple[Loaded, bool]]:
         """The items, and what else loading them in this thread would have done."""
-        missing.replaced.update(self.replaced)
+        missing.add(self.missing)
         if self.error is not None:
             raise self.error
         return self.slots

@@ -189,7 +189,7 @@ class Work:
             return []
         examples = [item.example for _, item in asked if item.example is not None]
         missing = self.predictor.model.missing
-        missing.replaced.clear()
+        missing.forget()
         try:
             pairs = list(self.predictor.stream(examples, self.job.batch_size))
         except DataError as error:
@@ -200,14 +200,14 @@ class Work:
             return [
                 pair for some in (asked[:half], asked[half:]) for pair in self._asked(some, refused, tally)
             ]
-        replaced = dict(missing.replaced)
+        replaced, codes = dict(missing.replaced), dict(missing.codes)
         if self.job.missing_images == "blank" or not replaced:
             tally.blank(replaced)
             return pairs
         if replaced.keys() <= {image.path for example in examples for image in example.images}:
             for at, item in asked:
                 if item.example is not None and (image := _replaced(item.example, replaced)):
-                    refused[at] = _missing(image, replaced)
+                    refused[at] = _missing(image, replaced[image], codes[image])
             return [pair for pair in pairs if not _replaced(pair[0], replaced)]
         missing.policy = "error"  # some are not the records' own (an annotator added them): one by one
         try:
@@ -244,12 +244,11 @@ def _replaced(example: Example, replaced: Mapping[str, str]) -> str:
     return next((image.path for image in example.images if image.path in replaced), "") or ""
 
 
-def _missing(image: str, replaced: Mapping[str, str]) -> ImageError:
-    return ImageError(
-        replaced[image],
-        where=image,
-        hint='fix it, or use blank images instead: --missing-images blank, or missing_images = "blank" in Python',
+def _missing(image: str, why: str, code: str) -> ImageError:
+    hint = (
+        'fix it, or use blank images instead: --missing-images blank, or missing_images = "blank" in Python'
     )
+    return ImageError(why, where=image, hint=hint, code=code)
 
 
 def earlier(job: Job, task: Task) -> Done | None:
