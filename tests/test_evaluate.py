@@ -14,8 +14,10 @@ import mmkit
 from mmkit.data.problems import Problem
 from mmkit.hooks import hookimpl
 from mmkit.inference.evaluate import evaluate
+from mmkit.inference.results import read_results
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
+from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run
 from raising import raises
 from runs import Notes
@@ -35,6 +37,17 @@ def test_evaluating_elsewhere_leaves_the_run_as_it_is(tagger, tmp_path):
     assert figures.items() <= written.items() and written["data"]["records"] == 60
     assert any(note.startswith("data.dev: 60 records from") for note in notes.said)
     assert any(note.startswith("model.encoders.vision: ") for note in notes.said)
+
+
+def test_data_that_have_moved_are_asked_for_by_their_setting(tagger, tmp_path):
+    moved = {"data.dev.root": str(tmp_path / "gone")}
+    recipe = load_recipe(Run(tagger).recipe_file, moved)
+    with raises("crops.missing") as caught:
+        evaluate(tagger, "dev", device="cpu", recipe=recipe, output=tmp_path / "out")
+    assert caught.value.hint.startswith("if the data have moved, name their folder: --data.dev.root FOLDER")
+    with raises("crops.missing") as caught:
+        read_results(tagger, "dev", moved)
+    assert "--data.dev.root FOLDER" in caught.value.hint
 
 
 def test_hooks_are_called_when_results_are_written(tagger, tmp_path):

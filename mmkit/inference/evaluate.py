@@ -22,7 +22,7 @@ from mmkit.inference.memory import memory_advice
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES
-from mmkit.loading.splits import check_split, read_splits
+from mmkit.loading.splits import check_split, read_splits_of_run
 from mmkit.loading.stand_ins import TOLD
 from mmkit.metrics.scoring import metrics_of, nothing_to_score
 from mmkit.recipe import Recipe
@@ -85,7 +85,7 @@ def evaluate(
             note(f"warning: {TOLD}")
         names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
         annotation = Annotation.of(recipe, str(torch_device), progress, writing=False)
-        splits = read_splits(recipe, names, annotation=annotation)
+        splits = read_splits_of_run(recipe, names, annotation)
         for message in (message for some in splits.values() for message in some.notes()):
             note(message)
         data = splits[split]

@@ -16,7 +16,7 @@ from mmkit.errors import RunError
 from mmkit.files import read_json
 from mmkit.loading.annotation import Annotation
 from mmkit.loading.split import ENTITIES, Split
-from mmkit.loading.splits import check_split, read_splits
+from mmkit.loading.splits import check_split, read_splits_of_run
 from mmkit.recipe import Recipe
 from mmkit.runs.folder import Run
 from mmkit.runs.opening import address_of, open_run
@@ -91,7 +91,7 @@ def _read(recipe: Recipe, split: str, known: Known) -> Mapping[str, Split]:
     if key not in known:
         names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
         with without_network(recipe.path.parent, allow=False):
-            known[key] = read_splits(recipe, names, annotation=Annotation.of(recipe, writing=False))
+            known[key] = read_splits_of_run(recipe, names, Annotation.of(recipe, writing=False))
     return known[key]
 
 

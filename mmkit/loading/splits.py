@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from mmkit.data.expected import records
 from mmkit.data.problems import Place, counted
@@ -146,3 +147,16 @@ def read_splits(
         if name != ENTITIES:
             annotation.annotate_split(splits[name], base)
     return {name: splits[name] for name in names}
+
+
+def read_splits_of_run(recipe: Recipe, names: Sequence[str], annotation: Annotation) -> dict[str, Split]:
+    """As `read_splits`, for the recipe of a run. Where a file is missing, the hint says how to name moved data."""
+    try:
+        return read_splits(recipe, names, annotation=annotation)
+    except DataError as error:
+        roots = {name: str(recipe.config["data"][name].get("root") or "") for name in names}
+        name = next((n for n, root in roots.items() if root and error.where.startswith(root)), None)
+        if name is None or (error.code != "file.missing" and Path(roots[name]).exists()):
+            raise
+        moved = f"if the data have moved, name their folder: --data.{name}.root FOLDER"
+        raise error.at(error.where, "\n  → ".join([moved, error.hint] if error.hint else [moved])) from error
