@@ -125,7 +125,7 @@ def _regular(path: str) -> IO[bytes]:
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError("this is a folder, not an image file", where=path, code="image.not-a-file")
+            raise unreadable(path, IsADirectoryError())
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(
                 "this is not a regular file", where=path, hint="name an image file", code="image.not-a-file"
@@ -242,6 +242,13 @@ def unreadable(path: str, error: Exception) -> ImageError:
     if isinstance(error, FileNotFoundError):
         where = without_root(path)
         return ImageError("no such image", where=where, hint=why_missing(path), code="image.missing")
+    if isinstance(error, IsADirectoryError):
+        return ImageError(
+            "this is a folder, not an image file",
+            where=path,
+            hint="name an image file",
+            code="image.not-a-file",
+        )
     if isinstance(error, OSError) and error.strerror:
         return ImageError(f"the image cannot be read: {error.strerror}", where=path, code="image.unreadable")
     return ImageError(f"the image cannot be read: {error}", where=path, code="image.unreadable")

@@ -19,7 +19,7 @@ from PIL import features
 
 from mmkit.data.image_files import MAX_RATIO, kind_of, raster_formats
 from mmkit.data.image_report import scan_images
-from mmkit.data.images import open_image
+from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Example, Image
 from mmkit.errors import ImageError
 from raising import raises
@@ -145,8 +145,9 @@ def test_pipes_devices_and_endless_files_are_refused_at_once(tmp_path: Path) -> 
             with pytest.raises(ImageError) as error:
                 open_image(Image(str(path)))
             assert error.value.code in ("image.not-a-file", "image.empty", "image.unreadable")
-    with raises("image.not-a-file"):
-        open_image(Image(str(tmp_path)))
+    for of in (open_image, content_key):
+        with raises("image.not-a-file", match="this is a folder, not an image file"):
+            of(Image(str(tmp_path)))
 
 
 @pytest.mark.skipif(shutil.which("gs") is None, reason="needs Ghostscript to be there, and not started")
@@ -217,7 +218,7 @@ def test_text_that_inflates_is_refused(tmp_path: Path) -> None:
 
 PEAK = """
 import resource, sys
-from mmkit.data.images import open_image
+from mmkit.data.images import content_key, open_image
 from mmkit.data.types import Image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert open_image(Image(sys.argv[1])).mode == "RGB"
@@ -258,7 +259,7 @@ def test_warnings_of_pillow_stay_off_the_screen(tmp_path: Path) -> None:
     raw = io.BytesIO()
     Pillow.fromarray(COLOURS).save(raw, "TIFF")
     (tmp_path / "p.tif").write_bytes(raw.getvalue()[:-20])
-    code = "import sys\nfrom mmkit.data.images import open_image\nfrom mmkit.data.types import Image\n"
+    code = "import sys\nfrom mmkit.data.images import content_key, open_image\nfrom mmkit.data.types import Image\n"
     code += "try:\n    open_image(Image(sys.argv[1]))\nexcept Exception as error:\n    print(error)"
     command = [sys.executable, "-W", "default", "-c", code, str(tmp_path / "p.tif")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
