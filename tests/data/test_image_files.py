@@ -218,7 +218,7 @@ def test_text_that_inflates_is_refused(tmp_path: Path) -> None:
 
 PEAK = """
 import resource, sys
-from mmkit.data.images import content_key, open_image
+from mmkit.data.images import open_image
 from mmkit.data.types import Image
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert open_image(Image(sys.argv[1])).mode == "RGB"
@@ -259,7 +259,7 @@ def test_warnings_of_pillow_stay_off_the_screen(tmp_path: Path) -> None:
     raw = io.BytesIO()
     Pillow.fromarray(COLOURS).save(raw, "TIFF")
     (tmp_path / "p.tif").write_bytes(raw.getvalue()[:-20])
-    code = "import sys\nfrom mmkit.data.images import content_key, open_image\nfrom mmkit.data.types import Image\n"
+    code = "import sys\nfrom mmkit.data.images import open_image\nfrom mmkit.data.types import Image\n"
     code += "try:\n    open_image(Image(sys.argv[1]))\nexcept Exception as error:\n    print(error)"
     command = [sys.executable, "-W", "default", "-c", code, str(tmp_path / "p.tif")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
