@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmkit.checking.check import check
 from mmkit.cli import main
 from mmkit.data.shares import bounds_of, place_of
 from mmkit.data.types import Example
@@ -104,6 +105,26 @@ def test_what_was_read_is_said_and_a_share_without_records_is_an_error(tmp_path:
             errors.append(str(error))
     assert len(errors) == 2
     assert "larger share in [data.shares]" in errors[0]
+
+
+def test_a_broken_record_of_the_shared_file_is_told_once(tmp_path: Path) -> None:
+    write(tmp_path, [f"Kim visits town {i}" for i in range(100)])
+    with (tmp_path / "posts.jsonl").open("a") as file:
+        file.write('{"id": "x", "text": "Kim", "spans": [{"start": 0, "end": 9, "label": "PER"}]}\n')
+        file.write('{"id": "y", "text": 3}\n')
+    reports = check(recipe(tmp_path))
+    told = [
+        problem for report in reports.values() for problem in report.problems if "posts.jsonl:10" in problem
+    ]
+    assert [
+        next(line for line in ("101", "102") if f"posts.jsonl:{line}" in problem) for problem in told
+    ] == [
+        "101",
+        "102",
+    ]
+    assert len([problem for problem in reports["train"].problems if "posts.jsonl:" in problem]) == 2
+    for split in ("dev", "test"):
+        assert "2 records of the same file cannot be read: see data.train" in reports[split].lines
 
 
 @pytest.mark.parametrize(

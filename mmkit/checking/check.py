@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,9 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
     found = examine(recipe, parts, splits, annotated=not over_examples, all_pictures=True, decode=decode)
     _add_unread(found, parts, bool(over_examples))
     reports = {}
+    already: dict[tuple[str, str], str] = {}
     for name in recipe.parts("data"):
+        refused[name], told = _new(refused[name], already, name)
         if name in unreadable:
             refusal = unreadable[name]
             reports[name] = SplitReport(Split(name))
@@ -72,6 +75,7 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
             reports[name] = found[name]
             for problem in _unreadable(refused[name]):
                 reports[name].add(problem)
+        reports[name].lines += told
     if parts.decoder.task.reads_entities and ENTITIES not in recipe.parts("data"):
         problem = Problem(
             "there is no knowledge base to link to",
@@ -80,6 +84,21 @@ def checked(recipe: Recipe, parts: Parts, decode: bool) -> dict[str, SplitReport
         )
         reports["train"].add(problem)
     return reports
+
+
+def _new(
+    errors: Sequence[DataError], already: dict[tuple[str, str], str], split: str
+) -> tuple[list[DataError], tuple[str, ...]]:
+    """The errors that no split before has, and a line about the rest: several splits may be shares of one file."""
+    known = Counter(
+        already[error.where, error.what] for error in errors if (error.where, error.what) in already
+    )
+    fresh = [error for error in errors if (error.where, error.what) not in already]
+    already.update({(error.where, error.what): split for error in fresh})
+    return fresh, tuple(
+        f"{count:,} {'record' if count == 1 else 'records'} of the same file cannot be read: see data.{first}"
+        for first, count in known.items()
+    )
 
 
 def _unreadable(errors: Sequence[DataError]) -> list[Problem]:
