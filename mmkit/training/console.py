@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """The number of scores of one metric in a line about an evaluation; the table at the end has all of them."""
+COLUMNS = 80
+"""The width of a terminal that shows tables of labels whole; where all splits do not fit, each has its own table."""
+LONG = 30
+"""Characters of a label that are taken into account for it; longer ones are folded."""
 
 
 class SpeedColumn(ProgressColumn):
@@ -173,7 +177,7 @@ class ConsoleDisplay:
 def results_tables(
     figures: Mapping[str, Mapping[str, Any]], title: str, told: Callable[[str, Any], str] = shown
 ) -> list[Table]:
-    """Scores by split: one table of overall scores, and one of each label's if a metric has any.
+    """Scores by split: one table of overall scores, and those of each label for each metric that has any.
 
     `figures[split]` maps `<metric>.<figure>` and `<metric>.<figure>.<label>` to values, which are `told` in percent by
     default (mean ranks as they are).
@@ -190,19 +194,44 @@ def results_tables(
     for name in names:
         if is_overall(name):
             overall.add_row(escape(printable(name)), *(cell(own, name) for own in figures.values()))
-    labelled = [name.split(".", 2) for name in names if not is_overall(name)]
-    if not labelled:
-        return [overall]
-    kinds = list(dict.fromkeys((metric, figure) for metric, figure, _ in labelled))
-    by_label = Table()
-    by_label.add_column("label", overflow="fold")
-    columns = [(split, metric, figure) for split in figures for metric, figure in kinds]
-    for split, _, figure in columns:
-        by_label.add_column(escape(printable(f"{split}\n{figure}", keep="\n")), justify="right")
-    for label in sorted({label for *_, label in labelled}):
-        cells = (cell(figures[split], f"{metric}.{figure}.{label}") for split, metric, figure in columns)
-        by_label.add_row(escape(printable(label)), *cells)
-    return [overall, by_label]
+    return [overall, *_label_tables(figures, [name for name in names if not is_overall(name)], cell)]
+
+
+def _label_tables(
+    figures: Mapping[str, Mapping[str, Any]],
+    names: Iterable[str],
+    cell: Callable[[Mapping[str, Any], str], str],
+) -> Iterator[Table]:
+    """Tables of each label's scores. Figures of a metric that have the same labels share one, if they fit."""
+    labels_of: dict[tuple[str, str], list[str]] = {}
+    for metric, figure, label in (name.split(".", 2) for name in names):
+        labels_of.setdefault((metric, figure), []).append(label)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (metric, figure), found in labels_of.items():
+        alike.setdefault((metric, tuple(sorted(found))), []).append(figure)
+    for (metric, labels), kinds in alike.items():
+        columns = [
+            (split, figure, [cell(figures[split], f"{metric}.{figure}.{label}") for label in labels])
+            for split in figures
+            for figure in kinds
+        ]
+        widths = [max(map(len, (split, figure, *cells))) for split, figure, cells in columns]
+        wide = sum(3 + width for width in [min(LONG, max(map(len, labels))), *widths]) >= COLUMNS
+        title = f"{metric}, each label" if len(alike) > 1 else ""
+        for some in [[c for c in columns if c[0] == split] for split in figures] if wide else [columns]:
+            yield _labels_table(title, labels, some)
+
+
+def _labels_table(title: str, labels: Sequence[str], columns: Sequence[tuple[str, str, list[str]]]) -> Table:
+    """A row for each label. `columns` are (split, figure, cells); only the labels are folded where room lacks."""
+    table = Table(title=escape(printable(title)) or None, title_justify="left")
+    table.add_column("label", overflow="fold", min_width=8)
+    for split, figure, _ in columns:
+        header = escape(printable(f"{split}\n{figure}", keep="\n"))
+        table.add_column(header, justify="right", no_wrap=True)
+    for label, *row in zip(labels, *(cells for *_, cells in columns), strict=True):
+        table.add_row(escape(printable(label)), *row)
+    return table
 
 
 def main_figures(figures: Mapping[str, float], score: Collection[str] = ()) -> dict[str, float]:

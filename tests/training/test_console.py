@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from mmkit.training.console import ConsoleDisplay, main_figures, results_tables
@@ -22,9 +23,9 @@ def test_a_line_has_few_figures_of_each_metric_and_those_that_decide() -> None:
     ]
 
 
-def shown(*things: object) -> str:
+def shown(*things: object, width: int = 120) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=120, color_system=None)
+    console = Console(file=out, width=width, color_system=None)
     for thing in things:
         console.print(thing)
     return out.getvalue()
@@ -39,6 +40,24 @@ def test_scores_are_in_percent_and_mean_ranks_as_they_are() -> None:
     ]
     cells = [[cell.strip() for cell in row] for row in rows]
     assert cells == [["linking.mrr", "50.00", "25.00"], ["linking.mean_rank", "12.25", ""]]
+
+
+@pytest.mark.parametrize("told", ["{:.2f}", "{:.2f} ± 0.44"])
+def test_no_score_of_a_label_is_cut_on_a_terminal_of_80_columns(told: str) -> None:
+    kinds = ("precision", "recall", "f1")
+    labels = {"joint": ["person-of-a-country", "PER"], "strings": ["ORG"]}
+    figures = {
+        split: {
+            f"{m}.{kind}.{x}": 10 * i + 0.25 for m, some in labels.items() for x in some for kind in kinds
+        }
+        for i, split in enumerate(("dev", "test"), 1)
+    }
+    tables = results_tables(figures, "run", lambda name, value: told.format(value))
+    text = shown(*tables, width=80)
+    assert "…" not in text and "joint, each label" in text and "strings, each label" in text
+    for value in (10.25, 20.25):
+        assert text.count(told.format(value)) == 9
+    assert all(x in text for some in labels.values() for x in some)
 
 
 def test_data_in_notes_and_tables_do_not_control_the_terminal() -> None:
