@@ -75,3 +75,17 @@ def test_a_split_of_data_goes_to_the_reader(tmp_path):
     refused = mmkit("convert", tmp_path / "mine.jsonl", tmp_path / "o", "--reader", "jsonl", "--split", "dev")
     assert refused.exit_code == 2 and "split: there is no such setting" in refused.output
     assert not (tmp_path / "o").exists()
+
+
+def test_images_without_a_file_are_told(tmp_path):
+    (tmp_path / "here.jpg").touch()
+    posts = [
+        {"text": "Kim visits Rome", "images": ["here.jpg"]},
+        {"text": "Bo visits Oslo", "images": ["gone/one.jpg", "here.jpg"]},
+    ]
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+    result = mmkit("convert", tmp_path / "posts.jsonl", tmp_path / "out.jsonl", "--reader", "jsonl")
+    assert result.exit_code == 0 and "2 examples written" in result.stdout
+    assert "warning: images without a file: 1 of 3; the first: " in result.stderr
+    assert "gone/one.jpg (the folder" in result.stderr and "does not exist" in result.stderr
+    assert (tmp_path / "out.jsonl").read_text().count("gone/one.jpg") == 1

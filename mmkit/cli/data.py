@@ -132,7 +132,7 @@ def convert(
         if context.get_parameter_source("split") is not ParameterSource.DEFAULT:
             given["split"] = split  # a setting of the reader; one that has no such setting says so
         reader = reader_of(reader_name, path, given)
-    counts = convert_data(reader, destination, writer)
+    counts = convert_data(reader, destination, writer, note=lambda message: echo(message, err=True))
     (kind, records), *rest = counts.items()
     within = ", ".join(f"{count} {what}" for what, count in rest if count)
     written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]

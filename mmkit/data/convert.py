@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from mmkit.data.expected import records
+from mmkit.data.image_paths import why_missing
 from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image, Media
@@ -19,15 +20,23 @@ M = TypeVar("M", Image, Media)
 X = TypeVar("X", bound=Example | Entity)
 
 
-def convert(reader: Reader, dst: Path | str, writer: Writer | None = None) -> dict[str, int]:
+def convert(
+    reader: Reader,
+    dst: Path | str,
+    writer: Writer | None = None,
+    *,
+    note: Callable[[str], None] = lambda message: None,
+) -> dict[str, int]:
     """Write what `reader` reads to `dst`, as a stream; return counts of what was written.
 
     `writer` is that of the format; by default, `dst` is a file of canonical jsonlines. Images and other media below the
     destination's folder get paths relative to it (read the file with that folder as `root`), all others get absolute
     paths. Afterwards the reader's `repairs` counts what it skipped or corrected, and the writer's `losses` what the
-    format has no place for. Raises `DataError` for data that cannot be read, and if the disk refuses.
+    format has no place for. `note` is told of images without a file; their paths are written all the same. Raises
+    `DataError` for data that cannot be read, and if the disk refuses.
     """
     counts: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
     folder = folder_of(dst)
 
     def counted() -> Iterator[Example | Entity]:
@@ -37,11 +46,20 @@ def convert(reader: Reader, dst: Path | str, writer: Writer | None = None) -> di
                 counts[kind] = 0  # first in the order, too
             counts[kind] += 1
             counts["images"] += len(x.images)
+            for image in x.images:
+                if image.path is not None and not os.path.exists(image.path):  # noqa: PTH110 - thousands of them
+                    missing[image.path] += 1
             if isinstance(x, Example):
                 counts.update(tokens=len(x.tokens), spans=len(x.spans), relations=len(x.relations))
             yield moved(x, folder)
 
     (writer or JsonlWriter()).write(Path(dst), counted())
+    if missing:
+        first = next(iter(missing))
+        why = f" ({why_missing(first)})" if why_missing(first) else ""
+        note(
+            f"warning: images without a file: {missing.total():,} of {counts['images']:,}; the first: {first}{why}"
+        )
     return dict(counts) or {"examples": 0}
 
 
