@@ -79,7 +79,8 @@ class JsonlReader(Reader):
                     "the file holds predictions, not examples", where=self.path, code="file.wrong-kind"
                 )
             if self.unique and x.id in seen:
-                self.refuse(DataError(f"the id {x.id!r} occurs twice", where=where, code="data.duplicate-id"))
+                twice, hint = f"the id {x.id!r} occurs twice", "give each record an id of its own"
+                self.refuse(DataError(twice, where=where, hint=hint, code="data.duplicate-id"))
                 continue
             if self.unique:
                 seen.add(x.id)
