@@ -143,6 +143,17 @@ def test_records_with_missing_pictures(tagger, tmp_path):
     assert any("a blank image was used instead of" in note and "gone.jpg" in note for note in telling.notes)
 
 
+def test_a_picture_that_an_old_encoder_replaced_is_an_error_too(tagger, tmp_path, monkeypatch):
+    def excuse(self, error):
+        self.replaced[error.where] = error.what
+
+    monkeypatch.setattr("mmkit.encoders.items.MissingImages.excuse", excuse)
+    source = write_lines(tmp_path / "posts.jsonl", [*posts(2), {**posts(1)[0], "images": ["gone.jpg"]}])
+    assert predict(tagger, source, tmp_path / "out").errors == 1
+    (error,) = answers(tmp_path / "out/errors.jsonl")
+    assert error["message"] == "no such image" and error["code"] == "image"
+
+
 def test_what_was_stopped_goes_on_with_the_same_bytes(run, tmp_path):
     write_lines(tmp_path / "in/a.jsonl", [*posts(30), *BROKEN])
     write_lines(tmp_path / "in/b.jsonl", posts(30))

@@ -37,7 +37,7 @@ class MissingImages:
     replaced: dict[str, str] = field(default_factory=dict)
     """Files that blank images replaced → why. Empty while the policy is "error"."""
     codes: dict[str, str] = field(default_factory=dict)
-    """These files → the code of the error."""
+    """These files → the code of the error, except those that an encoder of an earlier version noted."""
 
     def excuse(self, error: ImageError) -> None:
         """Note an image that a blank one replaces. Raises `error` unless blank images are allowed."""

@@ -207,7 +207,7 @@ class Work:
         if replaced.keys() <= {image.path for example in examples for image in example.images}:
             for at, item in asked:
                 if item.example is not None and (image := _replaced(item.example, replaced)):
-                    refused[at] = _missing(image, replaced[image], codes[image])
+                    refused[at] = _missing(image, replaced[image], codes.get(image, ""))
             return [pair for pair in pairs if not _replaced(pair[0], replaced)]
         missing.policy = "error"  # some are not the records' own (an annotator added them): one by one
         try:
