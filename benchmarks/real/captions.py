@@ -62,8 +62,9 @@ def captions_of(path: Path) -> dict[str, str]:
 def described(tweets: Path, pgim: Path, captions: Path, split: str) -> Iterator[Example]:
     """PGIM's examples of a split, with the caption of each one's photo.
 
-    PGIM's files do not name the photos, so each sentence is looked up among the original tweets. Raises `DataError`
-    for one that is not there, has other labels, or whose photo has no caption.
+    PGIM's files do not name the photos, so each sentence is looked up among the original tweets. Captions that are
+    published empty stay empty: two of Twitter-2015 are. Raises `DataError` for a sentence that is not there, has other
+    labels, or whose photo is not in the file of captions.
     """
     rename = {"OTHER": "MISC"}
     known: dict[tuple[str, ...], deque[Example]] = defaultdict(deque)
@@ -73,12 +74,12 @@ def described(tweets: Path, pgim: Path, captions: Path, split: str) -> Iterator[
     for example in ConllContextsReader(str(pgim), f"{split}.txt", images=None, rename=rename):
         tweet = known[example.tokens].popleft() if known[example.tokens] else None
         caption = said.get(Path(tweet.images[0].path or "").name) if tweet else None
-        if tweet is None or tweet.spans != example.spans or not caption:
+        if tweet is None or tweet.spans != example.spans or caption is None:
             raise DataError(
                 "no tweet with the same words and labels has a caption", where=f"{pgim}: {example.id}"
             )
         context = example.notes.get(TEXT_CONTEXT, "")
-        notes = {**example.notes, CAPTION: caption, BOTH: f"{caption} . {context}"}
+        notes = {**example.notes, CAPTION: caption, BOTH: f"{caption} . {context}" if caption else context}
         yield replace(example, notes=notes)
 
 

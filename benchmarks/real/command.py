@@ -38,18 +38,21 @@ def parser_of(described: str | None) -> argparse.ArgumentParser:
 def main(parser: argparse.ArgumentParser, study_of: Callable[[argparse.Namespace], Study]) -> None:
     """Make all runs that are wanted; print and write the summary after each, of every result that is there."""
     arguments = parser.parse_args()
-    study = study_of(arguments)
+    try:
+        _make_all(parser, arguments, study_of(arguments))
+    except MMKitError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _make_all(parser: argparse.ArgumentParser, arguments: argparse.Namespace, study: Study) -> None:
     if unknown := set(arguments.arms) - {arm.name for arm in study.arms}:
         parser.error(
             f"no arm is called {', '.join(sorted(unknown))}; there are {', '.join(x.name for x in study.arms)}"
         )
     wanted = [arm for arm in study.arms if not arguments.arms or arm.name in arguments.arms]
-    try:
-        for _ in make(study, wanted, arguments.seeds, arguments.runs.resolve(), arguments.results):
-            summarised(study, arguments.results)
-    except MMKitError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    for _ in make(study, wanted, arguments.seeds, arguments.runs.resolve(), arguments.results):
+        summarised(study, arguments.results)
 
 
 def summarised(study: Study, results: Path) -> None:
