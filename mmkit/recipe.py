@@ -61,6 +61,8 @@ class Recipe:
         self.path = source.path
         _check_format(source)
         self.config, problems = _checked(source.tree, self._overrides)
+        for setting in [name for name in self.sample_overrides if self._is_replaced(name)]:
+            del self.config["sample"][setting]  # its section is another one now, or gone
         if self.sample_settings:
             problems += _sample_problems(source.tree, self._overrides, self.sample_settings, problems)
         if problems:
@@ -78,7 +80,7 @@ class Recipe:
 
     @property
     def sample_overrides(self) -> dict[str, Any]:
-        """`[sample]`: settings for `--sample`, by dotted name."""
+        """`[sample]`: settings for `--sample`, by dotted name, without those of sections that an override replaces."""
         return dict(self.config.get("sample", {}))
 
     @property
@@ -87,8 +89,12 @@ class Recipe:
         return {
             setting: value
             for setting, value in self.sample_overrides.items()
-            if not any(setting == name or setting.startswith(f"{name}.") for name in self._overrides)
+            if setting not in self._overrides and not self._is_replaced(setting)
         }
+
+    def _is_replaced(self, setting: str) -> bool:
+        """Whether an override replaces a whole section that this setting is in."""
+        return any(setting.startswith(f"{name}.") for name in self._overrides)
 
     @property
     def overrides(self) -> dict[str, Any]:

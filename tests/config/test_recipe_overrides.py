@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mmkit.recipe import load_recipe
 from raising import raises
 from recipe_parts import Make, refusal
 
@@ -52,6 +53,18 @@ def test_overrides_can_begin_settings_and_whole_sections(make: Make) -> None:
 def test_later_overrides_win_and_earlier_ones_stay(make: Make) -> None:
     recipe = make(training__epochs=5, training__clip=1).with_overrides({"training.epochs": 6})
     assert (recipe.training.epochs, recipe.training.clip) == (6, 1.0)
+
+
+def test_sample_settings_of_a_replaced_section_are_not_written(tmp_path: Path) -> None:
+    recipe = load_recipe("more_twitter17_moe")
+    assert {"annotators.text.top", "training.epochs"} <= recipe.sample_overrides.keys()
+    without = recipe.with_overrides({"annotators": {}, "training.epochs": 9})
+    assert (
+        "training.epochs" in without.sample_overrides
+        and "annotators.text.top" not in without.sample_overrides
+    )
+    (tmp_path / "recipe.cfg").write_text(without.to_str(), encoding="utf-8")
+    assert load_recipe(tmp_path / "recipe.cfg").config == without.config
 
 
 def test_applying_the_sample_block(make: Make) -> None:
