@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import json
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from mmkit.loading.stand_ins import tiny
+from mmkit.recipe import load_recipe
 from raising import raises
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks" / "real"
@@ -53,3 +58,38 @@ def test_a_photo_that_the_captions_do_not_name_is_an_error(script: ModuleType, f
     captions.write_text("1.jpg :a man\n2.jpg :a stage\n", encoding="utf-8")
     with raises("data", match="no tweet with the same words and labels has a caption"):
         list(script.described(folder, folder / "pgim", captions, "train"))
+
+
+@pytest.mark.matrix
+def test_the_mixture_of_contexts_and_captions_is_made_and_scored(script: ModuleType, tmp_path: Path) -> None:
+    names = ("Kim", "Rome", "Bo", "Oslo")
+    kinds = dict(zip(names, ("PER", "LOC", "PER", "LOC"), strict=True))
+    for folder in ("tweets", "pgim", "models"):
+        (tmp_path / folder).mkdir()
+    for split, times in (("train", 3), ("valid", 1), ("test", 1)):
+        tags = [f"look\tO\n{name}\tB-{kinds[name]}\n" for name in names * times]
+        tweets = [f"IMGID:{number}\n{tagged}" for number, tagged in enumerate(tags)]
+        contexts = [f"{tagged}<EOS>\tX\nnews\tX\n" for tagged in tags]
+        (tmp_path / "tweets" / f"{split}.txt").write_text("\n".join(tweets), encoding="utf-8")
+        (tmp_path / "pgim" / f"{split}.txt").write_text("\n".join(contexts), encoding="utf-8")
+    captions = "".join(f"{number}.jpg :a {kinds[names[number % 4]]}\n" for number in range(12))
+    (tmp_path / "captions.txt").write_text(captions, encoding="utf-8")
+    recipe = tiny(load_recipe("more_twitter17_baseline", {"paths.data": str(tmp_path / "pgim")}))
+    shutil.copytree(recipe.config["model"]["encoders"]["text"]["name"], tmp_path / "models" / "minilm")
+    study = script.study_of(
+        argparse.Namespace(
+            dataset="twitter2017",
+            tweets=tmp_path / "tweets",
+            captions=tmp_path / "captions.txt",
+            data=tmp_path / "pgim",
+            models=tmp_path / "models",
+            runs=tmp_path / "runs",
+            epochs=1,
+        )
+    )
+    arms = [study.arm(name) for name in ("mixture", "both")]
+    make = sys.modules[script.Arm.__module__].make
+    made = list(make(study, arms, [1], tmp_path / "runs", tmp_path / "results"))
+    assert [x.arm for x in made] == ["mixture", "both"]
+    told = json.loads((tmp_path / "results" / study.name / "mixture_seed1.json").read_text(encoding="utf-8"))
+    assert told["arm"] == "mixture" and "spans.f1" in told["scores"]["test"]
