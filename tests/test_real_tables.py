@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from raising import raises
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "real"
 PAGE = ROOT / "docs" / "real_data.md"
@@ -77,3 +79,19 @@ def test_what_is_missing_is_shown_as_such(tables: ModuleType, tmp_path: Path) ->
     assert "| `contexts`: with its context | 0 of 3 | – | – | – | – | – | – |" in made
     assert made.endswith("<!-- results: none -->\n\nNo run of this study is finished yet.\n\n<!-- end -->\n")
     assert tables.written(made, tmp_path) == made
+
+
+def test_the_difference_of_two_arms_is_that_of_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "real"))
+    script = importlib.import_module("difference")
+    base, *others = read(RESULTS / "cp_mner.json")["arms"]
+    for arm in others:
+        found = arm["difference"]
+        told = script.told(f"cp_mner/{base['arm']}", f"cp_mner/{arm['arm']}", RESULTS)
+        assert f"{100 * found['difference']:+.2f} F1 ({100 * found['low']:+.2f} to " in told
+        assert told.endswith(f"seeds {', '.join(map(str, found['seeds']))}")
+    with raises("data", match="no result of 'cp_mner/concta'") as caught:
+        script.told("cp_mner/text", "cp_mner/concta", RESULTS)
+    assert "'cp_mner/concat'" in caught.value.hint
+    with raises("data", match="have other test examples"):
+        script.told("cp_mner/text", "more_contexts_twitter2017/text", RESULTS)

@@ -24,11 +24,11 @@ def write_summary(path: Path, study: Study, found: Sequence[Finished]) -> dict[s
     base, *others = study.arms
     rows = [_row(arm, by_arm[arm.name], study.score) for arm in study.arms]
     for row, arm in zip(rows[1:], others, strict=True):
-        if shared := _shared(by_arm[base.name], by_arm[arm.name]):
-            row["difference"] = _difference(*shared, study.score) | {"from": base.name}
+        if both := shared(by_arm[base.name], by_arm[arm.name]):
+            row["difference"] = difference(*both, study.score) | {"from": base.name}
     told = [row["difference"] for row in rows if "difference" in row]
-    for difference, corrected in zip(told, holm([x["p_randomisation"] for x in told]), strict=True):
-        difference["p_holm"] = corrected
+    for one, corrected in zip(told, holm([x["p_randomisation"] for x in told]), strict=True):
+        one["p_holm"] = corrected
     content = {
         "study": study.name,
         "title": study.title,
@@ -79,7 +79,7 @@ def _labels(runs: Sequence[Finished]) -> dict[str, dict[str, float]]:
     }
 
 
-def _shared(
+def shared(
     base: Sequence[Finished], other: Sequence[Finished]
 ) -> tuple[list[Finished], list[Finished]] | None:
     """The runs of both arms that have the same seeds, in the same order."""
@@ -89,7 +89,7 @@ def _shared(
     return [x for x in base if x.seed in seeds], [x for x in other if x.seed in seeds]
 
 
-def _difference(base: Sequence[Finished], other: Sequence[Finished], score: str) -> dict[str, Any]:
+def difference(base: Sequence[Finished], other: Sequence[Finished], score: str) -> dict[str, Any]:
     """The paired difference; an example's counts are means over the seeds, as in `mmkit compare`."""
     before, after = (np.mean([run.counts for run in runs], axis=0) for runs in (base, other))
     each = [
