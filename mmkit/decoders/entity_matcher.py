@@ -82,9 +82,7 @@ class EntityMatcher(Decoder):
     ) -> None:
         super().__init__()
         if loss == "clip" and negatives != "batch":
-            raise ValueError(
-                f'the clip loss has the batch\'s negatives, not {negatives} ones: negatives = "batch"'
-            )
+            raise ValueError(f'loss = "clip" takes negatives = "batch", not {negatives}')
         if own_negatives and loss != "cross_entropy":
             raise ValueError(f'own_negatives is for loss = "cross_entropy", not {loss}')
         if min(count, top, pool) < 1:

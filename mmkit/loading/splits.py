@@ -155,7 +155,7 @@ def read_splits_of_run(recipe: Recipe, names: Sequence[str], annotation: Annotat
         return read_splits(recipe, names, annotation=annotation)
     except DataError as error:
         roots = {name: str(recipe.config["data"][name].get("root") or "") for name in names}
-        name = next((n for n, root in roots.items() if root and error.where.startswith(root)), None)
+        name = next((n for n, root in roots.items() if root and Path(error.where).is_relative_to(root)), None)
         if name is None or (error.code != "file.missing" and Path(roots[name]).exists()):
             raise
         moved = f"if the data have moved, name their folder: --data.{name}.root FOLDER"
