@@ -56,10 +56,11 @@ def convert(
     (writer or JsonlWriter()).write(Path(dst), counted())
     if missing:
         first = next(iter(missing))
-        why = f" ({why_missing(first)})" if why_missing(first) else ""
-        note(
-            f"warning: images without a file: {missing.total():,} of {counts['images']:,}; the first: {first}{why}"
+        why = why_missing(first)
+        told = f"{missing.total():,} of {counts['images']:,}; the first: {first}" + (
+            f" ({why})" if why else ""
         )
+        note(f"warning: images without a file: {told}")
     return dict(counts) or {"examples": 0}
 
 
