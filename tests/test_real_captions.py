@@ -60,6 +60,11 @@ def test_a_photo_that_the_captions_do_not_name_is_an_error(script: ModuleType, f
         list(script.described(folder, folder / "pgim", captions, "train"))
 
 
+def test_captions_that_are_not_there_are_named(script: ModuleType, folder: Path) -> None:
+    with raises("file.missing", match="gone.txt"):
+        list(script.described(folder, folder / "pgim", folder / "gone.txt", "train"))
+
+
 @pytest.mark.matrix
 def test_the_mixture_of_contexts_and_captions_is_made_and_scored(script: ModuleType, tmp_path: Path) -> None:
     names = ("Kim", "Rome", "Bo", "Oslo")

@@ -23,6 +23,7 @@ from command import main, parser_of
 
 from mmkit.data.conll import ConllImagesReader
 from mmkit.data.jsonl import write_jsonl
+from mmkit.data.lines import numbered_lines
 from mmkit.data.types import Example
 from mmkit.errors import DataError
 from mmkit_more.conll import ConllContextsReader
@@ -53,9 +54,8 @@ ARMS = [
 
 
 def captions_of(path: Path) -> dict[str, str]:
-    """Photo → caption, of `108911.jpg :the chicago bears ...` lines."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = (line.partition(":") for line in lines if ":" in line)
+    """Photo → caption, of `108911.jpg :the chicago bears ...` lines. Raises `DataError` if the file cannot be read."""
+    pairs = (line.partition(":") for _, line in numbered_lines(path) if ":" in line)
     return {name.strip(): caption.strip() for name, _, caption in pairs}
 
 
