@@ -7,7 +7,10 @@ import json
 from click.testing import CliRunner, Result
 
 from mmkit.cli import main
+from mmkit.data.convert import convert
 from mmkit.data.jsonlines import read_jsonl
+from mmkit.data.reader import Reader
+from raising import raises
 
 
 def mmkit(*arguments: object) -> Result:
@@ -44,8 +47,32 @@ def test_readers_and_formats_may_be_named_in_short(tmp_path):
     assert (tmp_path / "out.jsonl").read_text().startswith('{"id": "in:1"')
     wrong = mmkit(*arguments, "--format", "jsonlines")
     assert wrong.exit_code == 2 and "did you mean 'jsonl'?" in wrong.stderr
+    assert mmkit(*arguments, "--reader-setting", "misaligned=expand").stdout.endswith(
+        " × span widened to whole tokens\n"
+    )
     wrong = mmkit(*arguments, "--format", "jsonl", "--setting", "heder=false")
-    assert wrong.exit_code == 2 and "did you mean 'header'?" in wrong.stderr
+    assert wrong.exit_code == 2
+    assert "--setting: mmkit.jsonl.v1.heder: there is no such setting; did you mean 'header'?" in wrong.stderr
+    wrong = mmkit(*arguments, "--reader-setting", "mislaigned=expand")
+    assert wrong.exit_code == 2 and "--reader-setting: mmkit.jsonl.v1.mislaigned: there is no" in wrong.stderr
+    wrong = mmkit(*arguments, "--reader-setting", "misaligned")
+    assert wrong.exit_code == 2 and "--reader-setting misaligned: give it as NAME=VALUE" in wrong.stderr
+    wrong = mmkit("convert", "text_only_mnre", tmp_path / "o", "--reader-setting", "misaligned=expand")
+    assert wrong.exit_code == 2 and "--reader-setting goes with --reader" in wrong.stderr
+
+
+def test_a_reader_that_lets_an_error_of_the_system_through(tmp_path):
+    """It is told as one of what is read, and not of what is written."""
+    (tmp_path / "in.jsonl").write_text('{"format": 2, "kind": "examples"}\n{"text": "a"}\n')
+
+    class Careless(Reader):
+        def __iter__(self):
+            yield next(iter(read_jsonl(tmp_path / "in.jsonl")))
+            (tmp_path / "gone.csv").open()
+
+    with raises("file.unreadable", match=r"gone\.csv: the data cannot be read: No such file") as error:
+        convert(Careless(root=tmp_path, file="in.csv"), tmp_path / "out.jsonl")
+    assert "out.jsonl" not in str(error.value) and not (tmp_path / "out.jsonl").exists()
 
 
 def test_sample_data_are_converted_too(tmp_path):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from mmkit.cli.formats import format_option, reader_of, say_losses, setting_option, writer_of
+from mmkit.cli.formats import (
+    format_option,
+    of_options,
+    reader_of,
+    reader_setting_option,
+    say_losses,
+    setting_option,
+    settings_given,
+    writer_of,
+)
 from mmkit.cli.options import (
     OVERRIDABLE,
     console_display,
@@ -98,6 +108,7 @@ def annotate(
 @click.option(
     "--reader", "reader_name", metavar="NAME", help="If SRC is data: the reader, such as label-studio."
 )
+@reader_setting_option
 @format_option
 @setting_option
 @click.option("--sample", is_flag=True, help="If SRC is a recipe: convert the sample data instead.")
@@ -108,13 +119,14 @@ def convert(
     destination: Path,
     split: str,
     reader_name: str | None,
+    reader_settings: tuple[str, ...],
     format_: str | None,
     settings: tuple[str, ...],
     sample: bool,
 ) -> None:
     """Write the data SRC as DST: as canonical jsonlines, which mmkit.jsonl.v1 reads, or in another --format.
 
-    SRC is a recipe (with --split), or data (with --reader, whose settings follow as --name value).
+    SRC is a recipe (with --split), or data (with --reader, whose settings follow as --name value or --reader-setting).
     """
     from mmkit.data.convert import convert as convert_data
     from mmkit.recipe import parse_overrides
@@ -122,16 +134,19 @@ def convert(
     path = Path(source)
     writer = writer_of(format_, settings)
     if reader_name is None:
+        if reader_settings:
+            raise click.UsageError("--reader-setting goes with --reader")
         if _holds_data(path):
             raise DataError("this is not a recipe", where=path, hint=_READER_HINT, code="recipe.not-a-recipe")
         reader = recipe_from(source, context, sample).build(f"data.{split}")
     elif sample:
         raise click.UsageError("--sample goes with a recipe, not with --reader")
     else:
-        given = parse_overrides(context.args)
+        given = parse_overrides(context.args) | settings_given(reader_settings, "--reader-setting")
         if context.get_parameter_source("split") is not ParameterSource.DEFAULT:
             given["split"] = split  # a setting of the reader; one that has no such setting says so
-        reader = reader_of(reader_name, path, given)
+        with of_options() if reader_settings else nullcontext():
+            reader = reader_of(reader_name, path, given)
     counts = convert_data(reader, destination, writer, note=lambda message: echo(message, err=True))
     (kind, records), *rest = counts.items()
     within = ", ".join(f"{count} {what}" for what, count in rest if count)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmkit.errors import MMKitError
 from mmkit.terminal import echo
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ reader_setting_option = click.option(
     "reader_settings",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A setting of the reader of --input, such as misaligned=expand; may be repeated. "
+    help="A setting of the reader, such as misaligned=expand; may be repeated. "
     "`mmkit describe NAME --registry readers` shows all settings.",
 )
 
@@ -43,15 +45,39 @@ def writer_of(name: str | None, settings: Iterable[str]) -> Writer:
     """The writer that the options name. Raises `PartError` for an unknown one or wrong settings."""
     from mmkit.registry import build_part, writers
 
-    writer: Writer = build_part("writers", writers.full_name(name or JSONLINES), settings_given(settings))
+    with of_options():
+        writer: Writer = build_part(
+            "writers", writers.full_name(name or JSONLINES), settings_given(settings, "--setting")
+        )
     return writer
 
 
-def settings_given(settings: Iterable[str]) -> dict[str, Any]:
-    """`NAME=VALUE` settings of a part, with their values read as those of overrides."""
+def settings_given(settings: Iterable[str], option: str) -> dict[str, Any]:
+    """`NAME=VALUE` settings of a part, with their values read as those of overrides. `option` is what they came with.
+
+    Raises `click.UsageError` for one without a value.
+    """
     from mmkit.recipe import parse_overrides
 
-    return parse_overrides([f"--{setting}" for setting in settings])
+    written = list(settings)
+    for setting in written:
+        if "=" not in setting or setting.startswith("="):
+            raise click.UsageError(f"{option} {setting}: give it as NAME=VALUE")
+    return parse_overrides([f"--{setting}" for setting in written])
+
+
+_OPTIONS = {"@writers": "--setting", "@readers": "--reader-setting"}
+
+
+@contextlib.contextmanager
+def of_options() -> Iterator[None]:
+    """Say of settings of a format that are wrong which option they came with."""
+    try:
+        yield
+    except MMKitError as error:
+        if error.where not in _OPTIONS:
+            raise
+        raise error.at(_OPTIONS[error.where]) from error
 
 
 def reader_of(name: str, path: Path, settings: dict[str, object] | None = None) -> Reader:

@@ -13,6 +13,7 @@ import click
 from mmkit.cli.formats import (
     JSONLINES,
     format_option,
+    of_options,
     reader_of,
     reader_setting_option,
     say_losses,
@@ -210,8 +211,10 @@ def predict(
         with without_network(run, allow=allow_network):
             examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
-        how = settings_given(reader_settings)
-        examples = only_examples(records(reader_of(reader or JSONLINES, input_, how)), input_)
+        with of_options():
+            how = settings_given(reader_settings, "--reader-setting")
+            from_file = reader_of(reader or JSONLINES, input_, how)
+        examples = only_examples(records(from_file), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
     if output is not None:  # with paths that are right from its folder
         folder = folder_of(output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmkit.cli.formats import settings_given
+from mmkit.cli.formats import of_options, settings_given
 from mmkit.cli.options import console_display
 from mmkit.terminal import echo
 
@@ -58,14 +58,14 @@ def predict_into_folder(
         raise click.UsageError("give a folder as --output: --workers and several files need one")
     from mmkit.inference.shards.files import predict_files
 
-    with console_display(quiet=False) as display:
+    with console_display(quiet=False) as display, of_options():
         written = predict_files(
             run,
             input_,
             output,
             workers=workers,
-            settings=settings_given(settings),
-            reader_settings=settings_given(reader_settings),
+            settings=settings_given(settings, "--setting"),
+            reader_settings=settings_given(reader_settings, "--reader-setting"),
             missing_images=missing_images or "error",
             hooks=[display],
             **options,

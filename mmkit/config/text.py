@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.config.references import node_of
+from mmkit.config.values import as_list
 from mmkit.data.file_kinds import looks_like
 from mmkit.data.json_text import unique_fields
 from mmkit.errors import RecipeError
@@ -227,7 +228,8 @@ def _not_a_value(raw: str) -> str:
     except ValueError as error:
         value = raw
         if raw[0] in '"[{':
-            return f"is not valid JSON ({error})"
+            is_flat = raw[0] == "[" and raw[-1] == "]" and not set("[]{}") & set(raw[1:-1])
+            return f"is not valid JSON ({error})" + (f"; write {as_list(raw)}" if is_flat else "")
     if _is_deeper(value, VALUE_DEPTH):
         return f"is too deep: lists and objects stand in one another up to {VALUE_DEPTH} times"
     return "" if _is_finite(value) else "contains a number that is not finite"

@@ -119,6 +119,8 @@ def _matches(value: Any, hint: Any, origin: Any) -> bool:
 def _type_hint(value: Any, hint: Any) -> str:
     if get_origin(hint) is Literal and isinstance(value, str):
         return did_you_mean(value, [choice for choice in get_args(hint) if isinstance(choice, str)])
+    if isinstance(value, str) and any((get_origin(o) or o) in SEQUENCES for o in branches(hint)):
+        return f"write {as_list(value)}"
     if hint is str and isinstance(value, int | float):
         return f'''write "{shown(value)}" in quotes (on a command line '"{shown(value)}"')'''
     return ""
@@ -137,7 +139,7 @@ def _fit_union(value: Any, options: Sequence[Any], hint: Any, at: str, problems:
         ):  # the right kind, with something wrong inside
             problems.found += attempt.found
             return value
-    problems.add(at, f"must be {type_name(hint)}, not {shown(value)}")
+    problems.add(at, f"must be {type_name(hint)}, not {shown(value)}", _type_hint(value, hint))
     return value
 
 
@@ -216,3 +218,16 @@ def shown(value: Any) -> str:
     """A value as a recipe would write it, shortened for a message."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return f"{text[:57]}..." if len(text) > 60 else text
+
+
+def as_list(text: str) -> str:
+    """A list as a recipe writes it, of the words that someone wrote with commas between them: `LOC, 'PER'`."""
+    words = [word.strip(" \t'\"") for word in text.strip("[]() \t").split(",")]
+    return json.dumps([_word(word) for word in words if word], ensure_ascii=False)
+
+
+def _word(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        return text

@@ -46,6 +46,14 @@ def records(reader: Reader) -> Iterator[Example | Entity]:
         if given:
             raise
         raise of_another_kind(error, reader.path, reader.kinds, reader.form, reader.symptoms) from error
+    except (
+        OSError
+    ) as error:  # from a reader that leaves it to its caller, who may be writing a file of its own
+        raise DataError(
+            f"the data cannot be read: {error.strerror or error}",
+            where=error.filename or reader.path,
+            code="file.unreadable",
+        ) from error
     errors = reader.errors
     if not given and errors:
         raise of_another_kind(errors[0], reader.path, reader.kinds, reader.form, reader.symptoms)

@@ -21,7 +21,10 @@ def parse_line(line: str, where: str) -> Any:
     try:
         return _value(line, where)
     except json.JSONDecodeError as error:
-        raise DataError(_syntax(error), where=where, code="json.syntax") from None
+        hint = (
+            "it may have been cut off here, or it goes on in the next line" if _is_unfinished(error) else ""
+        )
+        raise DataError(_syntax(error), where=where, hint=hint, code="json.syntax") from None
 
 
 def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None) -> Any:
@@ -34,7 +37,12 @@ def read_json(path: Path, source: str = "", repairs: Counter[str] | None = None)
     try:
         return _value(text, str(path), with_lines=True)
     except json.JSONDecodeError as error:
-        raise DataError(_syntax(error), where=f"{path}:{error.lineno}", code="json.syntax") from None
+        hint = (
+            "the file ends before its value does: it may have been cut off" if _is_unfinished(error) else ""
+        )
+        raise DataError(
+            _syntax(error), where=f"{path}:{error.lineno}", hint=hint, code="json.syntax"
+        ) from None
 
 
 def surrogates(value: Any, where: str) -> DataError:
@@ -64,6 +72,12 @@ def _value(text: str, where: str, with_lines: bool = False) -> Any:
 
 def _syntax(error: json.JSONDecodeError) -> str:
     return f"not JSON: {error.msg.removesuffix(' at')} at character {error.colno}"
+
+
+def _is_unfinished(error: json.JSONDecodeError) -> bool:
+    """Whether the text ends within the value."""
+    text = error.doc.rstrip()
+    return bool(text) and (error.pos >= len(text) or error.msg.startswith("Unterminated string"))
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def test_everything_wrong_is_said_at_once_with_paths_lines_and_near_misses(make:
         ("kind", "bigg", "did you mean 'big'?"),
         ("name", 2015, "'\"2015\"'"),
         ("layers", [1, "2"], 'must be int, not "2"'),
-        ("layers", "12", "must be list[int] | None"),
+        ("layers", "12", 'must be list[int] | None, not "12"; write [12]'),
+        ("layers", "[3, 12", "write [3, 12]"),
         ("box", [1], "must have 2 items"),
         ("box", [1, 2.5], "box[1]"),
         ("names", {"a": "b"}, "names.a"),
@@ -187,7 +188,9 @@ def test_a_newer_format_is_refused_at_once(make: Make) -> None:
         ('["mmkit-more>=900"]', "pip install ./plugins/retrieval ./plugins/more from mmkit's repository"),
         ('["mmkit>=0.0.1", "mmkit>900"]', "mmkit>900 is needed, but"),
         ('["no package!"]', "is not a package"),
-        ('"mmkit"', "must be list[str]"),
+        ('"mmkit"', 'must be list[str], not "mmkit"; write ["mmkit"]'),
+        ("mmkit, 'torch',", 'write ["mmkit", "torch"]'),
+        ('["mmkit", torch]', 'line 1 column 11 (char 10)); write ["mmkit", "torch"]'),
     ],
 )
 def test_required_packages_are_checked(make: Make, requires: str, says: str) -> None:

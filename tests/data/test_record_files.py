@@ -28,8 +28,9 @@ HEADER = '{"format": 1, "kind": "examples"}'
 @pytest.mark.parametrize(
     ("lines", "code", "says"),
     [
-        ([HEADER, '{"text": "a'], "json.syntax", r"x\.jsonl:2: .* 10"),
-        ([HEADER, '{"text": "a"'], "json.syntax", r"x\.jsonl:2: .* 13"),
+        ([HEADER, '{"text": "a'], "json.syntax", r"x\.jsonl:2: .* 10\n  → it may have been cut off"),
+        ([HEADER, '{"text": "a"'], "json.syntax", r"x\.jsonl:2: .* 13\n  → it may have been cut off"),
+        ([HEADER, '{"text": a"}'], "json.syntax", r"x\.jsonl:2: .* 10$"),
         (
             [HEADER, '{"text": "a", "text": "b"}'],
             "json.unreadable",
