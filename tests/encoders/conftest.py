@@ -22,6 +22,13 @@ SENTENCES = (
 )
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of stored features, which is this test's own."""
+    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
 @pytest.fixture(scope="session")
 def examples() -> list[Example]:
     return [Example.from_tokens(str(i), text.split()) for i, text in enumerate(SENTENCES)]

@@ -8,69 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmkit.batch import Features
-from mmkit.data.types import Entity, Example, Image
+from mmkit.data.types import Example, Image
 from mmkit.encoders import store
-from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.encoders.items import ItemSource, MissingImages
 from mmkit.encoders.shards import RANGES, Shards, range_of
 from mmkit.encoders.store import prepare
+from number_encoder import Numbers, example
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 COUNT = 48
 SECONDS = 60
 FORKED = multiprocessing.get_context("fork")
 
 
-class Paths(ItemSource[Image, Tensor]):
-    """A picture's path is a number."""
-
-    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Image]]:
-        return [(f"key of {image.path}", image) for image in x.images]
-
-    def identity(self, x: Example | Entity) -> Any:
-        return x.images
-
-    def blank(self) -> Image:
-        return Image(None)
-
-    def load(self, raw: Image) -> Tensor:
-        return torch.tensor(float(raw.path or 0))
-
-    def stack(self, loaded: list[Tensor]) -> Features:
-        return {"numbers": torch.stack(list(loaded))}
-
-
-class Doubled(ItemEncoder):
-    version = "test.doubled.v1"
-
-    def __init__(self) -> None:
-        super().__init__(Paths())
-        self.weight = nn.Parameter(torch.tensor([2.0]), requires_grad=False)
-
-    def build(self, special_tokens=(), saved=None) -> None: ...
-
-    def save(self, folder: Path) -> None: ...
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-    def network(self, items: Features) -> Features:
-        return {"pooled": items["numbers"][:, None] * self.weight}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "features"
-
-
 def examples(count: int = COUNT) -> list[Example]:
-    return [Example(f"x{i}", "a", ("a",), ((0, 1),), images=(Image(str(i)),)) for i in range(count)]
+    return [example(str(i)) for i in range(count)]
 
 
 def groups() -> list[list[str]]:
@@ -78,15 +34,15 @@ def groups() -> list[list[str]]:
     return [keys for _, keys in store._groups([f"key of {i}" for i in range(COUNT)], 1)]
 
 
-def assert_all_there(encoder: Doubled) -> None:
+def assert_all_there(encoder: Numbers) -> None:
     found = encoder(encoder.collate(examples(), [{}] * COUNT))
-    assert found["pooled"].flatten().tolist() == [2.0 * i for i in range(COUNT)]
-    assert prepare(Doubled(), examples()).computed == 0
+    assert found["fixed"][:, 0].tolist() == [[i, 2.0 * i, 3.0 * i] for i in range(COUNT)]
+    assert prepare(Numbers(slots=1), examples()).computed == 0
 
 
 def _held_up(begun: Any, go_on: Any, counts: Any) -> None:
     """Fill the store, but do not load anything before the others have done what they can."""
-    encoder = Doubled()
+    encoder = Numbers(slots=1)
     load = encoder.source.load
 
     def held(raw: Image) -> Tensor:
@@ -113,7 +69,7 @@ def test_others_compute_what_a_slow_process_has_not_taken() -> None:
         if done == COUNT - len(first):
             go_on.set()
 
-    encoder = Doubled()
+    encoder = Numbers(slots=1)
     report = prepare(encoder, examples(), batch_size=1, progress=watch)
     assert counts.get(timeout=SECONDS) == (len(first), (COUNT, COUNT)), (
         "progress ends though others did the rest"
@@ -129,7 +85,7 @@ def _stopped_after_two(begun: Any) -> None:
             begun.set()
             FORKED.Event().wait()  # for ever
 
-    prepare(Doubled(), examples(), batch_size=1, progress=stop)
+    prepare(Numbers(slots=1), examples(), batch_size=1, progress=stop)
 
 
 def test_of_a_killed_process_only_what_it_had_not_written_is_computed(
@@ -149,7 +105,7 @@ def test_of_a_killed_process_only_what_it_had_not_written_is_computed(
             killed.kill()
             killed.join(SECONDS)
 
-    encoder = Doubled()
+    encoder = Numbers(slots=1)
     report = prepare(encoder, examples(), batch_size=1, progress=watch)
     assert not killed.is_alive() and report.computed == COUNT - 2
     assert_all_there(encoder)

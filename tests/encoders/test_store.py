@@ -1,124 +1,23 @@
-"""The feature store: computed once, read back exactly, whatever happens to processes, files and disks."""
+"""The feature store: computed once, and read back exactly."""
 
 from __future__ import annotations
 
-import errno
-import multiprocessing
-import os
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 from mmkit.batch import Features
-from mmkit.data.types import Entity, Example, Image
-from mmkit.encoders import store
-from mmkit.encoders.item_encoder import ItemEncoder
-from mmkit.encoders.items import BLANK, ItemSource, MissingImages
+from mmkit.data.types import Example
+from mmkit.encoders.items import MissingImages
 from mmkit.encoders.store import prepare
 from mmkit.errors import ImageError
+from number_encoder import EXAMPLES, Numbers, assert_same, example, features, shard_files
 from raising import raises
 
-
-class Given(ItemSource[Image, Tensor]):
-    """A picture's path is a number n; "missing" does not exist, and "broken" cannot be loaded."""
-
-    def __init__(self, slots: int) -> None:
-        self.slots = slots
-        self.loaded: list[str] = []
-
-    def items(self, x: Example | Entity, missing: MissingImages) -> list[tuple[str, Image]]:
-        images = [*x.images, *[Image(None)] * self.slots][: self.slots]
-        return [self._item(i, missing) for i in images]
-
-    def _item(self, image: Image, missing: MissingImages) -> tuple[str, Image]:
-        if image.path == "missing":
-            missing.excuse(ImageError("no such image", where=image.path))
-            return BLANK, self.blank()
-        return (BLANK if image.path is None else f"key of {image.path}"), image
-
-    def identity(self, x: Example | Entity) -> Any:
-        return x.images
-
-    def blank(self) -> Image:
-        return Image(None)
-
-    def load(self, raw: Image) -> Tensor:
-        self.loaded.append(raw.path or BLANK)
-        if raw.path == "broken":
-            raise ImageError("the image is broken", where="broken")
-        return torch.tensor(float(raw.path or 0))
-
-    def stack(self, loaded: list[Tensor]) -> Features:
-        return {"numbers": torch.stack(list(loaded))}
-
-
-class Numbers(ItemEncoder):
-    """A number n becomes n times a weight, fixed and ragged (n % 4 rows)."""
-
-    version = "test.numbers.v1"
-    ragged = frozenset({"rows_of"})
-    source: Given
-
-    def __init__(self, slots: int = 2, **options: Any) -> None:
-        super().__init__(Given(slots), **options)
-        self.weight = nn.Parameter(torch.arange(1.0, 4.0), requires_grad=False)
-
-    @property
-    def loaded(self) -> list[str]:
-        return self.source.loaded
-
-    def build(self, special_tokens=(), saved=None) -> None: ...
-
-    def save(self, folder: Path) -> None: ...
-
-    def describe(self) -> dict[str, Any]:
-        return {}
-
-    def network(self, items: Features) -> Features:
-        numbers = items["numbers"]
-        lengths = numbers.long() % 4
-        real = torch.arange(3) < lengths[:, None]
-        rows = numbers[:, None, None] * self.weight * real[..., None]
-        return {"fixed": numbers[:, None] * self.weight, "rows_of": rows, "lengths": lengths}
-
-
-def example(*paths: str | None) -> Example:
-    return Example("x", "a", ("a",), ((0, 1),), images=tuple(Image(p) for p in paths))
-
-
-EXAMPLES = [example("1", "2"), example("3"), example("2", "7"), example(), example("11", None)]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MMKIT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "features"
-
-
-def shard_files(cache: Path) -> list[Path]:
-    return sorted(cache.rglob("*.safetensors"))
-
-
-def features(encoder: ItemEncoder, examples: list[Example]) -> Features:
-    inputs = encoder.collate(examples, [{}] * len(examples))
-    return encoder(inputs)
-
-
-def assert_same(ours: Features, theirs: Features) -> None:
-    assert set(ours) == set(theirs)
-    for name in ours:
-        a, b = ours[name], theirs[name]
-        if name == "rows_of":  # padding may be of different lengths
-            length = min(a.shape[2], b.shape[2])
-            assert not a[:, :, length:].any() and not b[:, :, length:].any()
-            a, b = a[:, :, :length], b[:, :, :length]
-        torch.testing.assert_close(a, b, atol=0, rtol=0)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.mark.parametrize("where", ["disk", "table"])
@@ -282,142 +181,6 @@ def test_computing_on_the_fly_follows_the_same_policy() -> None:
     encoder.missing.policy = "blank"
     assert encoder.collate([example("broken")], [{}])["mask"].tolist() == [[False, False]]
     assert encoder.missing.replaced == {"broken": "the image is broken"}
-
-
-# Crashes, damage and disks
-
-
-def test_a_truncated_shard_is_computed_again(cache: Path) -> None:
-    prepare(Numbers(), EXAMPLES)
-    (shard,) = shard_files(cache)
-    shard.write_bytes(shard.read_bytes()[:-7])
-    encoder = Numbers()
-    report = prepare(encoder, EXAMPLES)
-    assert report.damaged == [shard] and shard.name in str(report)
-    assert report.computed == 6 and not shard.exists()
-    assert_same(features(encoder, EXAMPLES), features(Numbers(), EXAMPLES))
-
-
-@pytest.mark.parametrize("at", [0, 5, 60, -1, -30])
-def test_an_altered_shard_is_computed_again(cache: Path, at: int) -> None:
-    prepare(Numbers(), EXAMPLES)
-    (shard,) = shard_files(cache)
-    data = bytearray(shard.read_bytes())
-    data[at] ^= 0x55
-    shard.write_bytes(data)
-    encoder = Numbers()
-    prepare(encoder, EXAMPLES)
-    assert_same(features(encoder, EXAMPLES), features(Numbers(), EXAMPLES))
-
-
-def test_leftovers_of_a_killed_process_are_removed(cache: Path) -> None:
-    prepare(Numbers(), EXAMPLES[:1])
-    (shard,) = shard_files(cache)
-    leftover = shard.with_name(f".{shard.name}.abc.tmp")
-    leftover.write_bytes(shard.read_bytes()[:50])
-    prepare(Numbers(), EXAMPLES)
-    assert not leftover.exists()
-
-
-def test_an_interruption_loses_nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder = Numbers()
-
-    def interrupt(done: int, total: int) -> None:
-        if done >= 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare(encoder, EXAMPLES, batch_size=2, progress=interrupt)
-    assert prepare(Numbers(), EXAMPLES).computed == 2
-
-
-def test_a_full_disk_is_one_clear_error_and_leaves_no_half_shard(cache: Path, monkeypatch) -> None:
-    monkeypatch.setattr(store, "FLUSH_BYTES", 1)
-    real, calls = os.fsync, []
-
-    def full(descriptor: int) -> None:
-        calls.append(descriptor)
-        if len(calls) > 2:  # the first shard and its folder still fit
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with raises("file.unwritable"):
-        prepare(Numbers(), EXAMPLES, batch_size=2)
-    monkeypatch.undo()
-    monkeypatch.setenv("MMKIT_CACHE", str(cache.parent))
-    assert len(shard_files(cache)) == 1 and not list(cache.rglob("*.tmp"))
-    assert prepare(Numbers(), EXAMPLES).computed == 4
-
-
-def test_a_store_that_cannot_be_made_is_explained(cache: Path) -> None:
-    cache.mkdir(parents=True)
-    (cache / Numbers().fingerprint()).write_text("a file stands here")
-    with raises("file.unwritable", match="stands where a folder is needed"):
-        prepare(Numbers(), EXAMPLES)
-
-
-def _prepare_in_a_process(counts: Any) -> None:
-    encoder = Numbers()
-    slow = encoder.source.load
-
-    def load(raw: Image) -> Tensor:
-        time.sleep(0.01)  # so that the processes do meet
-        return slow(raw)
-
-    encoder.source.load = load
-    counts.put(prepare(encoder, EXAMPLES * 3, batch_size=2).computed)
-
-
-def test_two_processes_share_the_work(cache: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    counts = context.Queue()
-    processes = [context.Process(target=_prepare_in_a_process, args=(counts,)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    computed = sorted(counts.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(60)
-    assert computed == [0, 6]
-
-
-def _prepare_numbers(numbers: range, counts: Any) -> None:
-    counts.put(prepare(Numbers(), [example(str(n)) for n in numbers], batch_size=2).computed)
-
-
-def _ended_at_once(numbers: range, begun: Any) -> None:
-    encoder = Numbers()
-    load = encoder.source.load
-
-    def last(raw: Image) -> Tensor:
-        begun.put(None)
-        time.sleep(60)
-        return load(raw)
-
-    encoder.source.load = last
-    prepare(encoder, [example(str(n)) for n in numbers])
-
-
-def test_many_processes_fill_one_store_whatever_becomes_of_one(cache: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    begun, counts = context.Queue(), context.Queue()
-    killed = context.Process(target=_ended_at_once, args=(range(24), begun))
-    killed.start()
-    begun.get(timeout=60)  # it holds the store's lock, and has computed nothing
-    parts = [range(12), range(6, 18), range(12, 24), range(24), range(3)]
-    processes = [context.Process(target=_prepare_numbers, args=(part, counts)) for part in parts]
-    for process in processes:
-        process.start()
-    killed.kill()
-    computed = [counts.get(timeout=60) for _ in processes]
-    for process in (*processes, killed):
-        process.join(60)
-    assert sum(computed) == 25, "each number once, and the blank one of the second slot"
-    everything = Numbers()
-    assert prepare(everything, [example(str(n)) for n in range(24)]).computed == 0
-    found = features(everything, [example("5"), example("23")])
-    assert found["fixed"][:, 0].tolist() == [[5.0, 10.0, 15.0], [23.0, 46.0, 69.0]]
-    assert not list(cache.rglob("*.tmp"))
 
 
 class Dropping(Numbers):
