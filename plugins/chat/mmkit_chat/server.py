@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from mmkit_chat.answers import Answer
 from mmkit_chat.client import BoundedClient, MalformedError, Pace
 from mmkit_chat.endpoint import KEY, URL, Endpoint
 from mmkit_chat.messages import Chat, Prompt
+from mmkit_chat.retries import MOST_WAIT, asked_to_wait, is_quota, wait_before
 
 _HOPELESS = {
     401: ("the server does not accept the key", f"check that {KEY} holds the server's key"),
@@ -47,8 +49,8 @@ _KEY_LENGTH = 8
 MOST_TOKENS = 10**9
 """A larger number of tokens cannot be true."""
 
-_MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What the client raises if an answer does not have the form of a chat answer."""
+TOLD_WAIT = 10.0
+"""Seconds: that a server asks to wait longer is told."""
 
 
 class RefusedPrompt(Failed):
@@ -63,6 +65,13 @@ class Arrived(NamedTuple):
     taken: anyio.Event
 
 
+class Round(NamedTuple):
+    """The client of one call, and the sign that no request should be sent any more."""
+
+    client: openai.AsyncOpenAI
+    stopped: anyio.Event
+
+
 class ChatServer:
     """Asks the model `model` on a server. The rate limit holds for all calls of `ask` together.
 
@@ -73,7 +82,7 @@ class ChatServer:
         parallel: the most requests that run at the same time.
         requests_per_minute: the most requests in a minute, including retries. None: no limit.
         retries: how often a request is repeated if the server is overloaded or broken (429, 5xx, timeouts, broken
-            connections), and how often if its answer is malformed.
+            connections), or its answer is malformed.
         timeout: seconds to wait for a complete answer.
 
     Raises `PartError` if servers may not be contacted. Redirects are not followed, because they could send the prompt,
@@ -96,6 +105,7 @@ class ChatServer:
         self.parallel, self.retries, self.timeout = parallel, retries, timeout
         self._pace = Pace(requests_per_minute)
         self._in_vain = 0
+        self._told_wait = False
         self.takes_no_schema = False
         """Whether the server has refused a request because of its JSON schema."""
 
@@ -113,7 +123,7 @@ class ChatServer:
 
         The next request of a place waits until the caller has taken the answer before it, and so may have stored it. A
         server that refuses a request with a JSON schema is asked without it. If it answers then, later requests have no
-        schema either.
+        schema either. Before it raises, the requests under way get their answers, which may have to be paid for.
         """
         check_network(self.endpoint.url)
         arrived: SimpleQueue[Arrived | None] = SimpleQueue()
@@ -127,17 +137,20 @@ class ChatServer:
 
     async def _ask_all(self, chats: list[Chat], arrived: Callable[[Arrived], None]) -> None:
         hopeless: list[MMKitError] = []
-        places = anyio.Semaphore(self.parallel)
+        places, stopped = anyio.Semaphore(self.parallel), anyio.Event()
 
         async def ask(number: int, chat: Chat) -> None:
             async with places:
+                if stopped.is_set():
+                    return
                 try:
-                    answer = Arrived(number, await self._ask(client, chat), anyio.Event())
-                    arrived(answer)
-                    await answer.taken.wait()
+                    answer = Arrived(number, await self._ask(Round(client, stopped), chat), anyio.Event())
                 except MMKitError as error:
                     hopeless.append(error)
-                    tasks.cancel_scope.cancel()
+                    stopped.set()
+                    return
+                arrived(answer)
+                await answer.taken.wait()
 
         async with self._client() as client, anyio.create_task_group() as tasks:
             for number, chat in enumerate(chats):
@@ -149,55 +162,69 @@ class ChatServer:
         return openai.AsyncOpenAI(
             api_key="unused",  # each request has its own header
             base_url=self.endpoint.url,
-            max_retries=self.retries,
+            max_retries=0,  # `_asked` repeats
             timeout=self.timeout,
-            http_client=BoundedClient(pace=self._pace, follow_redirects=False, most_seconds=self.timeout),
+            http_client=BoundedClient(follow_redirects=False, most_seconds=self.timeout),
         )
 
-    async def _ask(self, client: openai.AsyncOpenAI, chat: Chat) -> Answer | Failed:
+    async def _ask(self, round: Round, chat: Chat) -> Answer | Failed:
         """The answer to one prompt: if the server refuses a schema, then without one."""
         if not chat.schema or self.takes_no_schema:
-            return await self._asked(client, chat, {})
-        answer = await self._asked(client, chat, chat.response_format())
+            return await self._asked(round, chat, {})
+        answer = await self._asked(round, chat, chat.response_format())
         if isinstance(answer, RefusedPrompt):
-            answer = await self._asked(client, chat, {})
+            answer = await self._asked(round, chat, {})
             if isinstance(answer, Answer) and not self.takes_no_schema:
                 self.takes_no_schema = True
                 echo(f"note: {self.endpoint.url} refuses JSON schemas, and is asked without them", err=True)
         return answer
 
-    async def _asked(
-        self, client: openai.AsyncOpenAI, chat: Chat, response_format: dict[str, Any]
-    ) -> Answer | Failed:
-        """The answer to a request. After a malformed answer, ask again. The client itself repeats failed requests."""
-        messages: Any = [message.to_json() for message in chat.messages]
-        malformed = ""
-        for attempt in range(self.retries + 1):
-            if attempt:
-                await anyio.sleep(min(0.25 * 2**attempt, 8.0))
-            try:
-                completion = await client.chat.completions.create(
-                    model=self.model,
-                    messages=messages,
-                    extra_headers=self._headers(),
-                    **self.settings,
-                    **response_format,
-                )
-                answer = _answer(completion)
-                answer = replace(answer, text=self.endpoint.redacted(answer.text, at_least=_KEY_LENGTH))
-            except MalformedError as error:
-                malformed = str(error)
-            except openai.OpenAIError as error:
-                return self._failed(error)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                malformed = "the answer is not JSON"
-            except _MALFORMED:
-                malformed = "the answer is not in the form of a chat answer"
-            else:
+    async def _asked(self, round: Round, chat: Chat, response_format: dict[str, Any]) -> Answer | Failed:
+        """The answer to a request, which is repeated at most `retries` times while that may help."""
+        failed: openai.OpenAIError = MalformedError("it was not asked, because the server was given up")
+        for again in range(1, self.retries + 2):
+            if await _paused(self._pace.turn(), round.stopped):
+                break
+            answer = await self._once(round.client, chat, response_format)
+            if isinstance(answer, Answer):
                 self._in_vain = 0
                 return answer
-        self._in_vain = 0
-        return Failed(malformed)
+            failed, wait = answer, wait_before(again, answer)
+            if again > self.retries or wait == inf:
+                break
+            self._tell_wait(wait)
+            if await _paused(wait, round.stopped):
+                break
+        return self._failed(failed)
+
+    async def _once(
+        self, client: openai.AsyncOpenAI, chat: Chat, response_format: dict[str, Any]
+    ) -> Answer | openai.OpenAIError:
+        """The answer to one request, or why there is none."""
+        messages: Any = [message.to_json() for message in chat.messages]
+        try:
+            completion = await client.chat.completions.create(
+                model=self.model,
+                messages=messages,
+                extra_headers=self._headers(),
+                **self.settings,
+                **response_format,
+            )
+            answer = _answer(completion)
+        except openai.OpenAIError as error:
+            return error
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            return MalformedError("the answer is not JSON")
+        except Exception:  # the client does not check what it gets, so a stranger's answer can raise anything
+            return MalformedError("the answer is not in the form of a chat answer")
+        return replace(answer, text=self.endpoint.redacted(answer.text, at_least=_KEY_LENGTH))
+
+    def _tell_wait(self, seconds: float) -> None:
+        if seconds > TOLD_WAIT and not self._told_wait:
+            self._told_wait = True
+            echo(
+                f"note: {self.endpoint.url} asks to wait {seconds:,.0f} s, and is asked again then", err=True
+            )
 
     def _headers(self) -> dict[str, Any]:
         """The headers of a request: the key, if it is sent to this server, and none that this server must not get."""
@@ -206,14 +233,17 @@ class ChatServer:
 
     def _failed(self, error: openai.OpenAIError) -> Failed:
         """Why a request was not answered. Raises `MMKitError` if further requests would fail, too."""
+        if isinstance(error, MalformedError):
+            self._in_vain = 0
+            return Failed(str(error))
         status = error.status_code if isinstance(error, openai.APIStatusError) else 0
         reason = self.endpoint.redacted(_said(error))[:_REASON_LENGTH]
         if type(error.__cause__).__name__ in _NO_CONNECTION:
             raise self._stop(
                 "the chat server cannot be reached", f"start it, or check `base_url` and {URL}"
             ) from None
-        if status in _HOPELESS or _is_quota(error):
-            what, hint = _HOPELESS[402 if _is_quota(error) else status]
+        if status in _HOPELESS or is_quota(error):
+            what, hint = _HOPELESS[402 if is_quota(error) else status]
             if status in (401, 403) and self.endpoint.withheld:
                 hint = f"{KEY} is sent only if {URL} is {self.endpoint.url}"
             raise self._stop(f"{what} ({reason})", hint) from None  # its message may repeat the key
@@ -271,9 +301,13 @@ def _said(error: openai.OpenAIError) -> str:
         return "the connection was broken"
     body = error.body if isinstance(error.body, dict) else {}
     words = body.get("message") or body.get("detail") or error.response.text
-    return f"{error.status_code}: {' '.join(str(words).split())}"
+    said = f"{error.status_code}: {' '.join(str(words).split())}"
+    wait = asked_to_wait(error)
+    return f"the server asks to wait {wait:,.0f} s, {said}" if wait > MOST_WAIT else said
 
 
-def _is_quota(error: openai.OpenAIError) -> bool:
-    """Whether the account has no credit left. Servers report this with the status of a rate limit."""
-    return isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota"
+async def _paused(seconds: float, stopped: anyio.Event) -> bool:
+    """Whether it was stopped within so many seconds, or before."""
+    with anyio.move_on_after(seconds):
+        await stopped.wait()
+    return stopped.is_set()

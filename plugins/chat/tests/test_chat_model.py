@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
+import math
 import signal
 import socket
+import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
+import openai
 import pytest
 
 from asking import ask, chat_model, known
-from chat_server import KEY, MALFORMED, UNSERVED, Server
+from chat_server import KEY, MALFORMED, TREATMENTS, UNSERVED, Server
 from mmkit.annotators.base import Failed
 from mmkit_chat.answers import Answer
 from mmkit_chat.model import ChatModel
+from mmkit_chat.retries import wait_before
 from raising import raises
 
 pytestmark = pytest.mark.usefixtures("own_environment")
@@ -107,6 +115,109 @@ def test_what_would_meet_every_request_stops_at_once(server: Server, name: str, 
     assert caught.value.where == f"{server.url}, model 'm'"
     assert caught.value.hint
     assert len(server.seen) <= 4
+
+
+def test_what_is_paid_for_is_answered_before_an_error(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = threading.Event()
+
+    def refuse(handler: Any, name: str, tries: int) -> None:
+        TREATMENTS["Poor"](handler, name, tries)
+        refused.set()
+
+    def pay(handler: Any, name: str, tries: int) -> None:
+        refused.wait(10)
+        handler.say(f"{name} is well known.")
+
+    monkeypatch.setitem(TREATMENTS, "Broke", refuse)
+    monkeypatch.setitem(TREATMENTS, "Paid", pay)
+    names = ["Paid0", "Paid1", "Paid2", "Broke", *(f"Late{i}" for i in range(9))]
+    came = {}
+    with raises("chat.server", match="payment"):
+        for number, answer in chat_model(server, parallel=4).answers([f"Introduce {name}" for name in names]):
+            came[names[number]] = answer
+    assert came == dict(zip(names, known(*names[:3]), strict=False))
+    assert sorted(server.names()) == sorted(names[:4]), "no other prompt is sent"
+
+
+# Retries
+
+
+def error(status: int, **headers: str) -> openai.APIStatusError:
+    given = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    response: Any = SimpleNamespace(status_code=status, headers=given, request=None)
+    return openai.APIStatusError("no", response=response, body={})
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry_After": "180"}, 180),
+        ({"Retry_After": "900"}, 900),
+        ({"Retry_After_Ms": "1500", "Retry_After": "9"}, 1.5),
+        ({}, 0.5),
+        *[({"Retry_After": odd}, 0.5) for odd in ("nan", "-1", "x" * 60_000, "soon", "0", "[1, 2]")],
+        ({"Retry_After": "Mon, 01 Jan 1990 00:00:00 GMT"}, 0.5),
+        ({"Retry_After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, 0.5),
+        *[({"Retry_After": long}, math.inf) for long in ("901", "1e400", "inf", "1e9")],
+        ({"Retry_After": "Mon, 01 Jan 2990 00:00:00 GMT"}, math.inf),
+        ({"X_Should_Retry": "false"}, math.inf),
+    ],
+)
+def test_a_busy_server_says_when_it_is_asked_again(headers: dict[str, str], seconds: float) -> None:
+    assert wait_before(1, error(429, **headers)) == pytest.approx(seconds)
+
+
+def test_a_date_says_when_a_server_is_asked_again() -> None:
+    date = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=300), usegmt=True)
+    assert 290 < wait_before(1, error(503, Retry_After=date)) <= 300
+
+
+def test_pauses_grow_and_what_does_not_pass_is_not_repeated() -> None:
+    assert [wait_before(again, error(500)) for again in (1, 2, 3, 9)] == [0.5, 1, 2, 8]
+    assert wait_before(1, error(400)) == wait_before(1, error(404)) == math.inf
+
+
+def test_a_long_wait_is_told_once_and_a_longer_one_is_a_failure(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+
+    async def paused(seconds: float, stopped: anyio.Event) -> bool:
+        waited.append(seconds)
+        return False
+
+    monkeypatch.setattr("mmkit_chat.server._paused", paused)
+    monkeypatch.setitem(TREATMENTS, "Slow", lambda h, name, tries: busy(h, name, tries, "180"))
+    monkeypatch.setitem(TREATMENTS, "Closed", lambda h, name, tries: busy(h, name, 1, "3600"))
+    *answers, closed = ask(server, "Slow1", "Slow2", "Closed")
+    assert answers == known("Slow1", "Slow2")
+    assert waited.count(180) == 2
+    assert capsys.readouterr().err.count("asks to wait 180 s") == 1
+    assert isinstance(closed, Failed) and closed.reason.startswith("the server asks to wait 3,600 s, 429")
+    assert server.names().count("Closed") == 1
+
+
+def busy(handler: Any, name: str, tries: int, wait: str) -> None:
+    if tries == 1:
+        handler.send(429, "{}", Retry_After=wait)
+    else:
+        handler.say(f"{name} is well known.")
+
+
+def test_there_is_one_number_of_retries_for_all_that_goes_wrong(server: Server) -> None:
+    def odd(handler: Any, name: str, tries: int) -> None:
+        if tries % 2:
+            handler.send(500, "oh", Retry_After="0.01")
+        else:
+            handler.choices([])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(TREATMENTS, "Odd", odd)
+        (answer,) = ask(server, "Odd", retries=2)
+    assert isinstance(answer, Failed)
+    assert len(server.seen) == 3
 
 
 def test_a_server_that_is_not_there_is_named() -> None:

@@ -139,6 +139,39 @@ def test_an_answer_of_another_form_is_a_failure(server: HostileServer, body: str
     assert len(answer.reason) <= 300
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("charset", ["hex", "base64", "zlib_codec", "rot13", "undefined", "a\tb"])
+def test_a_charset_that_is_none_is_a_failure(server: HostileServer, charset: str, status: int) -> None:
+    kind = f"text/plain; charset={charset}"
+    server.answer = lambda handler: handler.send(status, b'{"error": {"message": "bad"}}', kind)
+    (answer,) = ask(server)
+    assert isinstance(answer, Failed) and (status == 200 or "bad" in answer.reason)
+
+
+def test_a_slow_charset_takes_no_time(server: HostileServer) -> None:
+    server.answer = lambda handler: handler.send(500, b"a" * 300_000, "text/plain; charset=punycode")
+    started = time.monotonic()
+    (answer,) = ask(server)
+    assert isinstance(answer, Failed) and time.monotonic() - started < 2, "punycode would take half a minute"
+
+
+def test_a_charset_does_not_matter_to_an_answer(server: HostileServer) -> None:
+    body = json.dumps({"choices": [GOOD]}).encode()
+    server.answer = lambda handler: handler.send(200, body, "application/json; charset=hex")
+    (answer,) = ask(server)
+    assert answer.text == "Paris is a city."
+
+
+def test_what_a_client_trips_over_is_a_failure(
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(completion: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("mmkit_chat.server._answer", trip)
+    assert ask(server) == [Failed("the answer is not in the form of a chat answer")]
+
+
 def test_an_answer_without_a_reason_to_end_is_one(server: HostileServer) -> None:
     server.answer = lambda handler: handler.say({"choices": [{"message": {"content": "It is."}}]})
     (answer,) = ask(server)
