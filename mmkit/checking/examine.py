@@ -59,7 +59,7 @@ def examine(
         if name != ENTITIES:
             _records(report, recipe, parts, base, annotated, trained_on, trained_on or not training)
             if not trained_on:
-                _scoring(report, recipe, metrics, task, training)
+                _scoring(report, recipe, metrics, task, training, annotated)
         if pictures:
             _pictures(report, recipe, parts, all_pictures, decode)
     if "train" in reports:
@@ -70,16 +70,18 @@ def examine(
 
 def _ask_plugins(reports: Mapping[str, SplitReport], recipe: Recipe, parts: Parts, run: Path | None) -> None:
     """Add what plugins know about the data, and about the runs that take part (the hook `mmkit_data_read`)."""
-    built_on = [
-        getattr(encoder, "run", None) for encoder in parts.encoder_sections.values() if encoder.is_run
-    ]
-    named = [run, *built_on, recipe.training.init_from]
-    runs = list(dict.fromkeys(Path(folder) for folder in named if folder))
+    runs = list(dict.fromkeys([*([run] if run else ()), *runs_of(recipe, parts)]))
     data = {name: report.split.origin for name, report in reports.items()}
     for _, found in call_each("mmkit_data_read", recipe=recipe, data=data, runs=runs):
         for split, problems in found.items():
             for problem in problems:
                 reports[split].add(problem)
+
+
+def runs_of(recipe: Recipe, parts: Parts) -> list[Path]:
+    """The folders of the runs that the recipe's encoders build on, and of the one that training starts from."""
+    built_on = [getattr(part, "run", None) for part in parts.encoder_sections.values() if part.is_run]
+    return [Path(folder) for folder in (*built_on, recipe.training.init_from) if folder]
 
 
 def refuse(reports: Mapping[str, SplitReport], recipe: Recipe) -> None:
@@ -200,9 +202,17 @@ def _absent(recipe: Recipe) -> dict[str, str]:
 
 
 def _scoring(
-    report: SplitReport, recipe: Recipe, metrics: Mapping[str, Metric], task: Task, training: bool
+    report: SplitReport,
+    recipe: Recipe,
+    metrics: Mapping[str, Metric],
+    task: Task,
+    training: bool,
+    annotated: bool,
 ) -> None:
-    """What prevents the scoring of a split; for `dev`, also whether it has what `training.score` counts."""
+    """What prevents the scoring of a split; for `dev`, also whether it has what `training.score` counts.
+
+    Without annotations it cannot be said that other scores have nothing to count.
+    """
     examples = report.split.examples
     said: dict[str, Problem] = {}
     for metric in metrics.values():
@@ -215,7 +225,7 @@ def _scoring(
     wanted = weights_of(recipe.training.score) if training and report.split.name == "dev" else {}
     missing = [name for name in wanted if name not in figures]
     others = [name for name in known_figures(metrics) if name not in figures]
-    if others and not missing:
+    if others and not missing and annotated:
         what = f"no example has anything that {few(others)} count, so there is no such score"
         report.add(Problem(what, code="data.nothing-to-score"), "warning")
     if missing:

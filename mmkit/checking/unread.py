@@ -31,18 +31,19 @@ def unread(
     *,
     pictures: bool = True,
     annotated: bool = False,
+    pending: bool = False,
 ) -> list[Problem | str]:
     """What a user should know about examples that are not read completely: warnings, and remarks if nothing is lost.
 
     `encoders` are those that read examples, by name: all of them, if `pictures` are checked too. With `annotated`,
-    annotators may have read the images.
+    annotators may have read the images; `pending`: they have not run yet.
     """
     found: list[Problem | str] = []
     for name, encoder in encoders.items():
         cut = [(item, item.cut[name]) for item in items if name in item.cut]
         found += _cut_texts(name, encoder, decoder, items, cut)
     if pictures:
-        found += _pictures([item.example for item in items], encoders, annotated)
+        found += _pictures([item.example for item in items], encoders, annotated, pending)
     return found
 
 
@@ -61,7 +62,10 @@ def unread_notes(
 def before_building(
     parts: Parts, splits: Iterable[Split], annotated: bool
 ) -> Iterator[tuple[Split, list[Problem | str]]]:
-    """The same for several splits, as far as possible without weights and annotations."""
+    """The same for several splits, as far as possible without weights and annotations.
+
+    `annotated`: there are annotators, which have not run.
+    """
     encoders, decoder, side = parts.reading, parts.decoder, parts.entity_side
     try:
         ready = {n: e for n, e in encoders.items() if e.build_tokenizer(decoder.special_tokens)}
@@ -77,7 +81,10 @@ def before_building(
         except MMKitError:
             continue  # and so are examples that the decoder cannot read
         whole = len(ready) == len(encoders)
-        yield split, unread(items, decoder, ready, pictures=whole, annotated=annotated)
+        yield (
+            split,
+            unread(items, decoder, ready, pictures=whole, annotated=annotated, pending=annotated),
+        )
 
 
 def unread_entities(side: EntitySide | None, entities: Sequence[Entity]) -> list[Problem | str]:
@@ -172,13 +179,15 @@ def _advice(encoder: Encoder, decoder: Decoder) -> str:
 
 
 def _pictures(
-    examples: Sequence[Example], encoders: Mapping[str, Encoder], annotated: bool
+    examples: Sequence[Example], encoders: Mapping[str, Encoder], annotated: bool, pending: bool
 ) -> Iterator[Problem | str]:
     """Images that no encoder reads, and examples without an image for a model that reads images."""
     found = [(example, unseen(encoders.values(), example)) for example in examples]
     looks = any(u.looks for _, u in found)
     if annotated and not looks:
         return
+    if pending and not any(u.looks and not u.blank for _, u in found):
+        return  # it may read what annotators will add, such as regions of the photo
     for role, name in (("photo", "photos"), ("object", "object crops")):
         left = [x for x, u in found for i in u.left if x.images[i].role == role]
         if not left:

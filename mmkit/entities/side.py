@@ -46,6 +46,8 @@ class EntitySide(nn.Module):
         self.encoders = nn.ModuleDict({} if lent else encoders)
         self.fuser, self.scorer, self.reranker = fuser, scorer, reranker
         self.settings = settings or EntitySettings()
+        self.refresh = self.settings.refresh
+        """Evaluations in training for each computing of all entities; 1 once the results are scored."""
         self._checked = False
 
     @property

@@ -81,7 +81,7 @@ class EntityTensors:
         after_training, self._trained, self._weights = self._trained, False, weights
         if self._blocks and after_training:
             self._evaluations += 1
-            if self._evaluations % self.side.settings.refresh:
+            if self._evaluations % self.side.refresh:
                 return
         self._evaluations = 0
         self._blocks = []  # their memory is needed

@@ -23,7 +23,7 @@ def encoding_cost(
     side: EntitySide | None, entities: int, mentions: int, settings: TrainingSettings
 ) -> list[str]:
     """A note for the user before a training of `mentions`; none if their encoders are frozen."""
-    if side is None or side.lent or all(encoder.frozen for encoder in side.own_encoders.values()):
+    if side is None or not _trains_encoders(side):
         return []
     times = encodings_of_all(settings, mentions, side.settings.refresh)
     return [
@@ -31,3 +31,18 @@ def encoding_cost(
         f"({times * entities:,} in all, beside the {settings.epochs * mentions:,} mentions of {settings.epochs:,} "
         "epochs and their entities); training.eval_epochs and model.entities.refresh say how often"
     ]
+
+
+def encoded_again(side: EntitySide) -> list[str]:
+    """A note for the user before a training goes on; none if it goes on exactly as without the interruption."""
+    refresh = side.settings.refresh
+    if refresh == 1 or not side.trained:
+        return []
+    return [
+        f"warning: model.entities.refresh = {refresh}, and entities that were encoded before are in no checkpoint: "
+        "they are encoded again now, so later evaluations may score other than without the interruption"
+    ]
+
+
+def _trains_encoders(side: EntitySide) -> bool:
+    return not side.lent and any(not encoder.frozen for encoder in side.own_encoders.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmkit.checking.check import lacking
-from mmkit.checking.examine import examine, refuse, warnings_of
+from mmkit.checking.examine import examine, refuse, runs_of, warnings_of
 from mmkit.checking.unread import entity_notes, unread_notes
 from mmkit.checking.words import spaces_alone, unknown_words
 from mmkit.errors import PartError
@@ -23,10 +23,12 @@ from mmkit.metrics.base import Metric
 from mmkit.metrics.scoring import checked_metrics
 from mmkit.model import Item, Model, assemble, fitting_parts
 from mmkit.runs.folder import environment
+from mmkit.runs.lineage import KEY as MADE_OF
+from mmkit.runs.lineage import made_of
 from mmkit.runs.start import KEY, Start
 from mmkit.terminal.elastic import local_processes
 from mmkit.trackers import trackers_of
-from mmkit.training.entity_cost import encoding_cost
+from mmkit.training.entity_cost import encoded_again, encoding_cost
 from mmkit.training.graphs.choice import wants_graphs
 from mmkit.training.resume import check_data, check_start, open_folder
 from mmkit.training.session import Session
@@ -104,11 +106,13 @@ def make_ready(session: Session, resume: bool) -> Ready:
     if spread is not None:
         session.note(spread.described())
     model = model.to(session.device)
-    begun = (
+    begun: dict[str, Any] = (
         {KEY: {"run": str(start.run.folder), "files": start.files(), **taken.to_json()}}
         if start and taken
         else {}
     )
+    if earlier := made_of(runs_of(recipe, parts)):
+        begun[MADE_OF] = earlier
     facts = _begin(session, model, splits, {"precision": precision, **begun})
     examples = {name: splits[name].examples for name in split_names(recipe)}
     prepared = prepare_model(
@@ -123,6 +127,9 @@ def make_ready(session: Session, resume: bool) -> Ready:
             session.note(message)
     for message in encoding_cost(model.entity_side, len(entities), len(train), settings):
         session.note(message)
+    if resume and model.entity_side is not None and session.run.has_checkpoint():
+        for message in encoded_again(model.entity_side):
+            session.note(message)
     features = {
         name: {"items": report.items, "missing": len(report.missing), "broken": len(report.broken)}
         for name, report in prepared.features.items()
@@ -159,7 +166,7 @@ def _begin(
             session.note(
                 f"warning: the run was in {before} so far, and goes on in {facts['precision']} on this device"
             )
-        facts |= {key: begun[key] for key in ("started", "recipe") if key in begun}
+        facts |= {key: begun[key] for key in ("started", "recipe", MADE_OF) if key in begun}
     session.accelerator.wait_for_everyone()
     if session.main:
         if session.run.json_file.exists():  # of a complete run: it has checksums, also of the recipe

@@ -119,6 +119,8 @@ def _finish(session: Session, ready: Ready, updates: Updates) -> dict[str, Any]:
     session.accelerator.wait_for_everyone()
     state = load_tensors(run.weights_file)
     load_weights(ready.model, state, run.weights_file, only=set(state))
+    if (side := ready.model.entity_side) is not None:
+        side.refresh = 1  # the entities of these weights, and not those of an earlier evaluation
     figures: dict[str, dict[str, float]] = {}
     for split in (name for name in ready.items if name != "train"):
         figures[split], predictions = ready.score(split)

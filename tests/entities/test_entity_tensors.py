@@ -18,6 +18,7 @@ from mmkit.entities.tensors import EntityTensors, Vectors
 from mmkit.fusers.side_by_side import SideBySide
 from mmkit.scorers.base import SCORE, Scorer, together
 from mmkit.scorers.cosine import CosineScorer
+from mmkit.training.entity_cost import encoded_again
 from raising import raises
 
 SIZE = 11
@@ -168,6 +169,28 @@ def test_the_settings_say_how_many_evaluations_they_last_but_other_weights_end_t
     with torch.inference_mode():
         torch.testing.assert_close(all_tokens(found), torch.stack([expected(side, r) for r in range(SIZE)]))
     assert found.version == 4
+
+
+def test_results_are_scored_with_entities_of_the_weights_that_are_put_back():
+    side = made(refresh=3).eval()
+    found = tensors(side)
+    with torch.inference_mode():
+        all_tokens(found)
+    step(side, found)  # the last epoch, without an evaluation
+    with torch.no_grad():
+        side.scorer.weight.copy_(torch.tensor([2.0]))
+    side.refresh = 1
+    with torch.inference_mode():
+        torch.testing.assert_close(all_tokens(found), torch.stack([expected(side, r) for r in range(SIZE)]))
+
+
+@pytest.mark.parametrize(("refresh", "frozen", "told"), [(1, False, 0), (3, False, 1), (3, True, 0)])
+def test_a_run_that_goes_on_says_if_it_cannot_do_so_exactly(refresh, frozen, told):
+    side = made(refresh=refresh, frozen=frozen)
+    if frozen:
+        side.requires_grad_(False)
+    found = encoded_again(side)
+    assert len(found) == told and all("model.entities.refresh = 3" in message for message in found)
 
 
 def test_recent_ones_are_those_that_are_there():

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.data.problems import Problem
-from mmkit.errors import MMKitError
-from mmkit.runs.folder import Run
+from mmkit.runs.lineage import TrainedOn, trained_on
 from mmkit_gmner.published import shared_posts, split_of
 
 
 def seen_posts(data: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, list[Problem]]:
     """Split → a warning for each run that was trained on some of its posts, with their number.
 
+    The runs that `runs` build on or started from count too, as far as `run.json` says it, wherever their folders are.
     `data` is split → `{"files": [{"sha256": ...}]}`. Files are known by their fingerprints, so files that somebody
     changed are not.
     """
@@ -24,32 +24,24 @@ def seen_posts(data: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, list[
             continue
         split = next((split for sha in _fingerprints(about) if (split := split_of(sha))), None)
         if split is not None:
-            problems = [problem for run in runs for problem in _seen_by(run, split)]
+            known = dict.fromkeys(about for run in runs for about in trained_on(run))
+            problems = [problem for about in known for problem in _seen_by(about, split)]
             if problems:
                 found[name] = problems
     return found
 
 
-def _seen_by(run: Path, split: str) -> Iterator[Problem]:
-    for sha in _trained_on(run):
+def _seen_by(known: TrainedOn, split: str) -> Iterator[Problem]:
+    for sha in known.files:
         shared = shared_posts(split, sha)
         if shared is not None and shared[1]:
             file, count, posts = shared
             yield Problem(
-                f"the run {run} was trained on {file}, which has {count:,} of the {posts:,} posts to be scored",
+                f"the run {known.run} was trained on {file}, which has {count:,} of the {posts:,} posts to be scored",
                 hint="its scores are too good: train it on Twitter10000's own training split",
                 code="gmner.seen",
                 level="warning",
             )
-
-
-def _trained_on(run: Path) -> list[str]:
-    """The fingerprints of the files of a run's training split; none if there is no such run, or it does not say."""
-    try:
-        about = Run(run).facts_if_any().get("data", {})
-    except MMKitError:  # said where the run is opened
-        return []
-    return _fingerprints(about.get("train", {}) if isinstance(about, dict) else {})
 
 
 def _fingerprints(about: Any) -> list[str]:

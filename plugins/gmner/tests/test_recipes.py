@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mmkit import load_recipe
+from mmkit.checking.check import check
+from mmkit.loading.sample import sampled
 from mmkit.testing import check_recipe, train_on_sample
 
 
@@ -20,6 +22,13 @@ def test_the_recipes_differ_in_what_reads_the_photo() -> None:
     assert (boxes["training"]["epochs"], boxes["training"]["batch_size"]) == (30, 32)
     regions = boxes["model"]["encoders"]["regions"]
     assert regions["slots"] == boxes["annotators"]["proposals"]["most"] == 16
+
+
+def test_a_check_says_nothing_of_regions_that_are_not_there_yet() -> None:
+    """The annotator has not run: what its regions are for is neither unread nor without a score."""
+    for report in check(sampled("gmner_boxes")).values():
+        told = [*report.lines, *report.warnings, *report.problems]
+        assert not [line for line in told if "reads none" in line or "blank" in line or "coverage" in line]
 
 
 def bound(figures: dict[str, Any]) -> float:

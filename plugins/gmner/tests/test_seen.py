@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mmkit.runs.lineage import KEY, made_of
 from mmkit_gmner.published import shared_posts, split_of
 from mmkit_gmner.seen import seen_posts
 
@@ -38,6 +39,20 @@ def test_both_datasets_together_have_886_of_the_test_posts(run: Callable[..., Pa
     assert {first.level, second.level} == {"warning"}
 
 
+def test_what_a_run_is_made_of_counts_too(run: Callable[..., Path]) -> None:
+    """The folder of the tagger may have moved: the run that was built on it says what it was trained on."""
+    tagger = run("801e149e8635" + "0" * 52)
+    built = run("12")
+    about = json.loads((built / "run.json").read_text(encoding="utf-8"))
+    (built / "run.json").write_text(json.dumps({**about, KEY: made_of([tagger])}), encoding="utf-8")
+    again = run("13")
+    (again / "run.json").write_text(json.dumps({KEY: made_of([built])}), encoding="utf-8")
+    (direct,) = seen_posts(TEST, [tagger, built])["test"]
+    (tagger / "run.json").unlink()
+    assert seen_posts(TEST, [built]) == seen_posts(TEST, [again, tagger]) == {"test": [direct]}
+    assert str(tagger) in direct.what and "482 of the 1,500" in direct.what
+
+
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_training_on_these_posts_is_nothing_to_warn_of(run: Callable[..., Path], split: str) -> None:
     about: dict[str, Any] = {"train": TEST["test"]}
@@ -50,6 +65,10 @@ def test_what_is_no_run_or_says_nothing_is_passed_over(tmp_path: Path, run: Call
     (broken / "run.json").write_text('{"data": []', encoding="utf-8")
     strange = run("a6246e37aa1c")
     (strange / "run.json").write_text('{"data": [1]}', encoding="utf-8")
+    for i, wrong in enumerate(("x", [1], [{"run": 3, "files": "ab"}], [{"files": [None, {}]}])):
+        made = run("0")
+        (made / "run.json").write_text(json.dumps({KEY: wrong}), encoding="utf-8")
+        assert seen_posts(TEST, [made]) == {}, i
     assert seen_posts(TEST, [tmp_path / "none", tmp_path, broken, strange]) == {}
 
 

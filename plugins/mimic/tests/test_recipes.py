@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mmkit
 from mmkit.loading.sample import sampled
 from mmkit.recipe import load_recipe
 from mmkit.testing import check_recipe, train_on_sample
@@ -90,3 +91,18 @@ def test_photos_of_entities_decide(tmp_path: Path) -> None:
 @pytest.mark.matrix
 def test_the_released_form_learns_too(tmp_path: Path) -> None:
     check_recipe("mimic_richpedia_released", folder=tmp_path, at_least=0.9, resumes=False)
+
+
+@pytest.mark.matrix
+def test_old_entities_are_never_those_of_the_results(tmp_path: Path) -> None:
+    """Whatever evaluations in training put up with: the run's scores are those that it gets again."""
+    overrides = {
+        "training.epochs": 5,
+        "training.eval_from": 2,
+        "training.eval_epochs": 2,
+        "training.learning_rate": 3e-6,
+        "model.entities.refresh": 3,
+    }
+    figures = train_on_sample("mimic_wikimel", tmp_path / "run", overrides)["figures"]["test"]
+    again, _ = mmkit.evaluate(tmp_path / "run", device="cpu", output=tmp_path / "again")
+    assert again == pytest.approx(figures)
