@@ -44,3 +44,8 @@ def _is_open(path: Path | str) -> bool:
     """Whether a path names a file that a process has open, rather than one of a folder."""
     real = os.path.realpath(path)
     return real.startswith(("/proc/", "/dev/fd/"))
+
+
+def is_file(path: Path | str) -> bool:
+    """Whether there is such a file; `Path.is_file` raises `OSError` for a name that is too long to be one."""
+    return os.path.isfile(path)  # noqa: PTH113

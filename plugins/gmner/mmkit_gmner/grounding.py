@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -13,11 +14,12 @@ from torch.nn import functional as F
 
 from mmkit.batch import Features, States
 from mmkit.data.problems import Problem, counted
-from mmkit.data.types import Example, Image, Prediction, Region, TextView
+from mmkit.data.types import Example, Prediction, Region, TextView
 from mmkit.decoders.tagging import unknown_type
 from mmkit.errors import DataError, PartError
 from mmkit_gmner.matcher import Match, Matcher, Spans
 from mmkit_gmner.overlap import best_iou
+from mmkit_gmner.regions import regions_in
 from mmkit_gmner.task import VISIBLE
 
 HINT = "gmner.proposals.v1 adds regions of the photo; leave out tables of object crops"
@@ -42,7 +44,7 @@ class Grounding:
 
     def problems(self, examples: Sequence[Example], annotated: bool) -> Iterator[Problem]:
         """Object images that are no regions, and contexts that no example has."""
-        at = [(x.id, None) for x in examples if not _all_regions(x)]
+        at = [(x.id, None) for x in examples if any(region is None for _, region in regions_in(x))]
         if at:
             said = counted(len(at), "example has", "examples have")
             yield Problem(
@@ -68,7 +70,7 @@ class Grounding:
 
     def losses(self, match: Match, targets: Features, sentences: int) -> dict[str, Tensor]:
         """`visible` and `region`: each a sum over spans, divided by the number of sentences."""
-        wanted = _shares(targets["overlap"], match.regions.shape[1])  # [N, n]
+        wanted = _shares(targets["overlap"], match.regions > -math.inf, targets["needed"])  # [N, n]
         covered = wanted.sum(1) > 0
         shown = targets["shown"] if self.uncovered == "visible" else covered
         # Without any region there is nothing to learn it from: such spans are never said to be seen.
@@ -90,11 +92,11 @@ class Grounding:
         every = [(row, span) for row, prediction in enumerate(predictions) for span in prediction.spans]
         bounds = [(row, span.start, span.end, type_ids[span.label]) for row, span in every]
         spans = torch.tensor(bounds, dtype=torch.long, device=states["tokens"].device).reshape(-1, 4)
-        best, visible = _chosen(matcher(states, Spans(*spans.unbind(1))))
+        best, visible, read = _chosen(matcher(states, Spans(*spans.unbind(1))))
         regions = [regions_of(example) for example in examples]
         placed = [
             replace(span, regions=(regions[row][best[i]],))
-            if visible[i] >= self.threshold and regions[row]
+            if visible[i] >= self.threshold and regions[row] and read[i] >= _needed(regions[row])
             else span
             for i, (row, span) in enumerate(every)
         ]
@@ -121,7 +123,10 @@ def check_widths(dims: Mapping[str, int]) -> None:
 
 def span_targets(examples: Sequence[Example], type_ids: Mapping[str, int]) -> Features:
     """Of the batch's N spans: `spans [N, 4]` (row, start, end, type), `overlap [N, n]` of each region with the gold
-    boxes, and `shown [N]`: whether there are any. Raises `DataError` for an unknown type."""
+    boxes, `needed [N]` (see `_needed`), and `shown [N]`: whether there are gold boxes.
+
+    Raises `DataError` for an unknown type.
+    """
     every = [(row, span) for row, example in enumerate(examples) for span in example.spans]
     for row, span in every:
         if span.label not in type_ids:
@@ -129,6 +134,7 @@ def span_targets(examples: Sequence[Example], type_ids: Mapping[str, int]) -> Fe
     regions = [regions_of(example) for example in examples]
     most = max((len(own) for own in regions), default=0)
     overlap = np.zeros((len(every), most), dtype=np.float32)
+    counts = [_needed(regions[row]) for row, _ in every]
     for i, (row, span) in enumerate(every):
         if span.regions:
             overlap[i, : len(regions[row])] = [best_iou(own, span.regions) for own in regions[row]]
@@ -136,6 +142,7 @@ def span_targets(examples: Sequence[Example], type_ids: Mapping[str, int]) -> Fe
     return {
         "spans": torch.tensor(bounds, dtype=torch.long).reshape(-1, 4),
         "overlap": torch.from_numpy(overlap),
+        "needed": torch.tensor(counts, dtype=torch.long),
         "shown": torch.tensor([bool(span.regions) for _, span in every], dtype=torch.bool),
     }
 
@@ -145,42 +152,48 @@ def regions_of(example: Example) -> list[Region]:
 
     Raises `DataError` for an object image that is no part of a photo of the example.
     """
-    photos = {image.path: i for i, image in enumerate(example.images) if image.role == "photo"}
-    objects = [image for image in example.images if image.role == "object" and image.path is not None]
-    return [_region(image, photos, example.id) for image in objects]
+    regions = []
+    for image, region in regions_in(example):
+        if region is None:
+            raise DataError(
+                f"the object image {image.path} is no box in one of its photos",
+                where=example.id,
+                hint=HINT,
+                code="gmner.no-region",
+            )
+        regions.append(region)
+    return regions
 
 
-def _all_regions(example: Example) -> bool:
-    """Whether every object image is a part of a photo of the example."""
-    try:
-        regions_of(example)
-    except DataError:
-        return False
-    return True
+def _needed(regions: Sequence[Region]) -> int:
+    """How many of an example's regions an encoder must have read, so that it is known which is which.
+
+    It moves those up that it can read. So if one of several photos is missing, nothing says which regions are left;
+    of one photo, it reads all of them or none.
+    """
+    return len(regions) if len({region.image for region in regions}) > 1 else 0
 
 
-def _region(image: Image, photos: Mapping[str | None, int], where: str) -> Region:
-    if image.box is None or image.path not in photos:
-        raise DataError(
-            f"the object image {image.path} is no box in one of its photos",
-            where=where,
-            hint=HINT,
-            code="gmner.no-region",
-        )
-    return Region(photos[image.path], image.box)
+def _shares(overlap: Tensor, there: Tensor, needed: Tensor) -> Tensor:
+    """The wanted distribution over regions `[N, n]`: overlaps of `RIGHT` or more in proportion; zeros without any.
 
-
-def _shares(overlap: Tensor, regions: int) -> Tensor:
-    """The wanted distribution over regions `[N, n]`: overlaps of `RIGHT` or more in proportion; zeros without any."""
+    `there [N, n]` are the regions that the encoder has read.
+    """
+    regions = there.shape[1]
     fitted = F.pad(overlap, (0, max(0, regions - overlap.shape[1])))[:, :regions]
-    right = fitted.masked_fill(fitted < RIGHT, 0.0)
+    known = there & (there.sum(1) >= needed).unsqueeze(1)
+    right = fitted.masked_fill((fitted < RIGHT) | ~known, 0.0)
     return right / right.sum(1, keepdim=True).clamp(min=RIGHT)
 
 
-def _chosen(match: Match) -> tuple[list[int], list[float]]:
-    """The best region of each span, and the probability that the photo shows it; 0 where there is no region."""
+def _chosen(match: Match) -> tuple[list[int], list[float], list[int]]:
+    """The best region of each span, the probability that the photo shows it, and the number of regions that were read.
+
+    The probability is 0 where there is no region.
+    """
     visible = torch.sigmoid(match.visible) * match.any
     if not len(visible):
-        return [], []
-    both = torch.stack([match.regions.argmax(1).to(visible), visible]).cpu()  # one transfer
-    return both[0].long().tolist(), both[1].double().tolist()
+        return [], [], []
+    best, read = match.regions.argmax(1), (match.regions > -math.inf).sum(1)
+    told = torch.stack([best.to(visible), visible, read.to(visible)]).cpu()  # one transfer
+    return told[0].long().tolist(), told[1].double().tolist(), told[2].long().tolist()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from mmkit.annotators.pictures import PictureAnnotator, first_photo, picture_key
 from mmkit.annotators.pretrained import check_available, model_identity
 from mmkit.data.fingerprints import file_sha256
+from mmkit.data.regular import is_file
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError, PartError
 from mmkit_gmner.overlap import iou
@@ -78,6 +79,8 @@ class Proposals(PictureAnnotator):
             )
         if most < 1:
             raise PartError(f"most = {most}, but the whole photo is a region too", code="part.setting")
+        if not 0 <= overlap <= 1:
+            raise PartError(f"overlap is a share, from 0 to 1, not {overlap}", code="part.setting")
         self.source, self.model, self.revision = source, model, revision
         self.phrases = list(PHRASES if phrases is None else phrases)
         self.folder = None if folder is None else Path(folder)
@@ -164,7 +167,7 @@ class Proposals(PictureAnnotator):
                 unreadable.append(
                     [position, f"there is no {region_file(Path(str(self.folder)), str(photo[1].path))}"]
                 )
-            proposals = self._best([(whole, WHOLE, 1.0), *(regions or ())])
+            proposals = self._best((whole, WHOLE, 1.0), regions or ())
         described = [
             {"box": list(box), "label": label, "score": round(score, 4)} for box, label, score in proposals
         ]
@@ -183,12 +186,12 @@ class Proposals(PictureAnnotator):
         if self.source != "vinvl" or self.folder is None or photo.path is None:
             return None
         file = region_file(self.folder, photo.path)
-        return file if file.is_file() else None
+        return file if is_file(file) else None
 
-    def _best(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """The first `most` of those that are good enough and do not overlap with a better one."""
-        kept: list[Proposal] = []
-        for proposal in sorted(proposals, key=lambda found: -found[2]):
+    def _best(self, whole: Proposal, found: Sequence[Proposal]) -> list[Proposal]:
+        """The whole photo, and of the others the best that are good enough and do not overlap with a better one."""
+        kept = [whole]
+        for proposal in sorted(found, key=lambda proposal: -proposal[2]):
             if len(kept) == self.most or proposal[2] < self.threshold:
                 break
             if all(iou(proposal[0], other[0]) <= self.overlap for other in kept):

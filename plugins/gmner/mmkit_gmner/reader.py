@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from mmkit.data.image_files import opened
 from mmkit.data.images import orientation
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Guess
+from mmkit.data.regular import is_file
 from mmkit.data.types import Box, Example, Region
 from mmkit.errors import DataError, ImageError
 from mmkit_gmner.contexts import NOTE as CONTEXT
@@ -20,6 +22,9 @@ from mmkit_gmner.contexts import Contexts
 from mmkit_gmner.published import BOXES, VARIANTS
 from mmkit_gmner.sample import sample
 from mmkit_gmner.voc import Annotation, read_voc
+
+AGAIN = re.compile(r"#\d+\Z")
+"""What an id has behind the name of a post that occurs again."""
 
 PROPORTIONS = 0.02
 """How much the proportions of a photo may differ from those of the picture in which its boxes were drawn."""
@@ -74,12 +79,14 @@ class Twitter10000Reader(ConllImagesReader):
         lines = (line for _, line in numbered_lines(self.path, self.source))
         posts = (line.removeprefix(POST).strip() for line in lines if line.startswith(POST))
         files = (self._file(post) for post in dict.fromkeys(posts))
-        return [*own, *(file for file in files if file.is_file())]
+        return [*own, *(file for file in files if is_file(file))]
 
     def __iter__(self) -> Iterator[Example]:
         posts = boxed = 0
         for example in self._with_contexts():
             if self.boxes is None or not example.images:
+                if self.boxes is not None and is_file(self._file(example.id)):
+                    self.repairs["post whose boxes are left out, because no `images` are read"] += 1
                 yield example
                 continue
             if not posts:
@@ -101,10 +108,18 @@ class Twitter10000Reader(ConllImagesReader):
             yield from super().__iter__()
             return
         contexts: Contexts | None = None
+        refused = len(self.errors or ())
         for example in super().__iter__():
             contexts = contexts or Contexts(Path(self.root) / self.contexts, self.source, self.repairs)
-            found = contexts.next(example.tokens, example.id)
+            now = len(self.errors or ())
+            found = contexts.next(example.tokens, example.id, now - refused)
+            refused = now
             yield replace(example, notes={**example.notes, CONTEXT: found}) if found else example
+        if contexts is not None:
+            try:
+                contexts.end(len(self.errors or ()) - refused)
+            except DataError as error:
+                self.refuse(error)
 
     def _check_folder(self) -> None:
         folder = Path(self.root) / str(self.boxes)
@@ -122,7 +137,9 @@ class Twitter10000Reader(ConllImagesReader):
 
     def _grounded(self, example: Example) -> tuple[Example, bool]:
         """The example with the regions of its spans, and whether there is a file of boxes."""
-        file = self._file(example.id.partition("#")[0])  # a post that occurs again has its own id, with a #
+        file = self._file(example.id)
+        if not is_file(file):  # a post that occurs again has its own id, with a number
+            file = self._file(AGAIN.sub("", example.id))
         annotation = read_voc(file)
         if annotation is None:
             return example, False
@@ -160,7 +177,9 @@ class Twitter10000Reader(ConllImagesReader):
             return 1.0, 1.0
         if (width, height) == size:
             return 1.0, 1.0
-        if abs(width * size[1] / (height * size[0]) - 1) > PROPORTIONS:
+        across, down = width / size[0], height / size[1]
+        rounded = abs(size[0] * down - width) <= 1 or abs(size[1] * across - height) <= 1  # of a small copy
+        if abs(across / down - 1) > PROPORTIONS and not rounded:
             raise DataError(
                 f"the boxes were drawn in a picture of {size[0]} × {size[1]} pixels, "
                 f"but the photo {path} has {width} × {height}, which are other proportions",
@@ -169,7 +188,7 @@ class Twitter10000Reader(ConllImagesReader):
                 code="gmner.other-photo",
             )
         self.repairs["post whose boxes were scaled to the size of its photo"] += 1
-        return width / size[0], height / size[1]
+        return across, down
 
     @classmethod
     def recognize(cls, path: Path, head: bytes) -> Guess | None:

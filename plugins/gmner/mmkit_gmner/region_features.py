@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmkit.batch import Features
 from mmkit.data.images import content_key, open_image
+from mmkit.data.regular import is_file
 from mmkit.data.types import Entity, Example, Image
 from mmkit.encoders.item_encoder import ItemEncoder
 from mmkit.encoders.items import BLANK, MissingImages
@@ -45,7 +46,7 @@ class RegionFiles(Pictures):
 
     def _file(self, image: Image) -> Path:
         file = region_file(self.folder, str(image.path))
-        if not file.is_file():
+        if not is_file(file):
             raise ImageError(
                 "there is no such file of regions with their features",
                 where=str(file),

@@ -16,6 +16,7 @@ from mmkit.metrics.base import Metric
 from mmkit.metrics.f1 import F1Counts, pairs, rates
 from mmkit_gmner.mentions import Named, named
 from mmkit_gmner.overlap import best_iou
+from mmkit_gmner.regions import regions_in
 
 
 class GroundedTriples(Metric):
@@ -36,7 +37,8 @@ class GroundedTriples(Metric):
     over types; with `per_type`, `gmner_f1.PER` and so on; with `bootstrap`, a number of resamples, the bounds of a 95 %
     interval, `gmner_f1.low` and `gmner_f1.high`. Among the names whose place and type are right: `visible_f1`, F1 of
     whether they are to be seen, and `region_accuracy`, the share of right boxes where both sides have one.
-    `coverage`: the share of names to be seen that one of the example's object images (an annotator's proposals) shows.
+    `coverage`: the share of names to be seen that one of the example's object images (an annotator's proposals) shows;
+    there is no such score where no example has any.
     """
 
     kinds = ("gmner", "mner", "eeg")
@@ -63,6 +65,7 @@ class GroundedTriples(Metric):
         self._visible = [0, 0, 0]  # right, predicted, gold, among names of the right type
         self._boxes = [0, 0]  # right, compared
         self._covered = [0, 0]  # shown by a proposal, to be seen
+        self._proposed = False  # whether any example has proposals
 
     def update(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
         for example, prediction in pairs(examples, predictions):
@@ -86,7 +89,7 @@ class GroundedTriples(Metric):
         figures = {f"{kind}_f1": own["f1"] for kind, own in every.items()}  # a line has little room
         figures["visible_f1"] = rates(*self._visible)["f1"]
         figures["region_accuracy"] = _share(*self._boxes)
-        figures["coverage"] = _share(*self._covered)
+        figures["coverage"] = _share(*self._covered) if self._proposed else math.nan
         for kind, own in every.items():
             for name, value in own.items():
                 if "." not in name or name.startswith("f1."):  # only the F1 of a type
@@ -129,15 +132,8 @@ class GroundedTriples(Metric):
             self._boxes[1] += 1
 
     def _cover(self, example: Example, gold: Sequence[Named]) -> None:
-        proposals = [image for image in example.images if image.role == "object" and image.box is not None]
-        if not proposals:
-            return
-        photos = {image.path: i for i, image in enumerate(example.images) if image.role == "photo"}
-        regions = [
-            Region(photos[image.path], image.box)
-            for image in proposals
-            if image.path in photos and image.box is not None
-        ]
+        self._proposed |= any(image.role == "object" and image.box is not None for image in example.images)
+        regions = [region for _, region in regions_in(example) if region is not None]
         for name in gold:
             if name.regions:
                 best = max((best_iou(region, name.regions) for region in regions), default=0.0)

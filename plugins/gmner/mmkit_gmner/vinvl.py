@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mmkit.data.regular import open_regular
 from mmkit.data.types import Box
-from mmkit.errors import DataError, one_line
+from mmkit.errors import DataError, one_line, printable
 
 OVER = 0.02
 """By what share of the photo's side a region may reach over its edge."""
@@ -42,9 +42,9 @@ def read_regions(path: Path, size: tuple[int, int]) -> list[Proposal]:
     boxes = _boxes(found, size, path)
     number = len(boxes)
     scores = _scores(found["scores"], number, path) if "scores" in found else [1.0] * number
-    names = _names(found.get("objects"), number)
+    names = _names(found.get("objects"), number, path)
     return [
-        ((left, top, right, bottom), str(name), score)
+        ((left, top, right, bottom), name, score)
         for (left, top, right, bottom), name, score in zip(boxes.tolist(), names, scores, strict=True)
         if left < right and top < bottom
     ]
@@ -158,11 +158,15 @@ def _scores(array: NDArray[Any], number: int, path: Path) -> list[float]:
     return scores
 
 
-def _names(array: NDArray[Any] | None, number: int) -> list[Any]:
+def _names(array: NDArray[Any] | None, number: int, path: Path) -> list[str]:
     if array is None or array.ndim != 1 or len(array) < number:
         return [""] * number
-    names: list[Any] = array[:number].tolist()
-    return names
+    if array.dtype.kind == "S":
+        return [printable(name.decode("utf-8", "replace")) for name in array[:number].tolist()]
+    try:
+        return [printable(str(name)) for name in array[:number].tolist()]
+    except (ValueError, SystemError) as error:  # code points that no text can have
+        raise _wrong(path, f"its `objects` cannot be read: {one_line(error)}") from error
 
 
 def _wrong(path: Path, what: str) -> DataError:

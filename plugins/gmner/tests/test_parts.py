@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from mmkit.batch import Batch, States
-from mmkit.data.types import Box, Example, Image, Region, Span, TextView
+from mmkit.data.types import Box, Example, Image, Prediction, Region, Span, TextView
 from mmkit.testing import WordEncoder, check_decoder, check_fuser
 from mmkit_gmner.decoder import GroundedTagger
 from mmkit_gmner.fuser import TokensAndRegions
 from mmkit_gmner.task import VISIBLE
+from mmkit_gmner.triples import GroundedTriples
 from raising import raises
 from regions import RegionEncoder
 
@@ -147,6 +148,33 @@ def test_a_batch_without_names_or_regions_has_losses() -> None:
     losses = decoder.loss(states, batch.targets)
     assert losses["visible"].item() == losses["region"].item() == 0
     sum(losses.values()).backward()  # type: ignore[union-attr]
+
+
+def test_a_region_that_was_not_read_is_neither_right_nor_chosen() -> None:
+    """Its photo is there, but not the file of its features: the encoder has moved the others up, or has none."""
+    own = example("a", "Ann", [Span(0, 1, "PER", at(LEFT))], [WHOLE, LEFT])
+    decoder, states, batch = built([own], threshold=0.0)
+    states.tensors["region_mask"][:] = False
+    losses = decoder.loss(states, batch.targets)
+    assert losses["region"].item() == 0 and torch.isfinite(losses["visible"])
+
+    other = Image("other.jpg")
+    two = replace(own, images=(own.images[0], other, Image("other.jpg", "object", WHOLE), own.images[2]))
+    for read, learns in ((1, False), (2, True)):
+        decoder, states, batch = built([two], threshold=0.0)
+        states.tensors["region_mask"][:] = torch.arange(2) < read
+        assert (decoder.loss(states, batch.targets)["region"].item() > 0) == learns
+        (found,) = decoder.decode(states, batch)
+        assert found.spans and all(bool(span.regions) == learns for span in found.spans)
+
+
+def test_a_photo_that_is_there_twice_is_the_first() -> None:
+    own = example("a", "Ann", [Span(0, 1, "PER", at(LEFT))], [LEFT])
+    twice = replace(own, images=(own.images[0], *own.images))
+    assert built([twice])[2].targets["overlap"].item() == 1
+    metric = GroundedTriples()
+    metric.update([twice], [Prediction("a", twice.spans, (1.0,))])
+    assert metric.compute()["coverage"] == metric.compute()["gmner_f1"] == 1
 
 
 def test_regions_are_chosen_for_what_is_found_and_seen() -> None:

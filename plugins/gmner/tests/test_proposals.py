@@ -6,6 +6,7 @@ import logging
 import pickle
 import tracemalloc
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def test_the_whole_photo_comes_first_and_overlapping_regions_once(tmp_path: Path
     assert all(image.path == photo.images[0].path and image.role == "object" for image in found.images[1:])
     assert [n["label"] for n in found.notes[NOTE]] == ["photo", "person", "dog"]
     assert len(proposed(photo, tmp_path, most=2).images) == 3
+    written(tmp_path, bounding_boxes=BOXES[:3], scores=[9.0, 8.0, 7.0])  # no probabilities
+    assert [image.box for image in proposed(photo, tmp_path, most=2).images[1:]] == [
+        (0, 0, 100, 50),
+        (0, 0, 40, 40),
+    ]
+    written(tmp_path, bounding_boxes=BOXES, scores=[0.5, 0.9, 0.8, 0.1])
     assert len(proposed(photo, tmp_path, overlap=1.0).images) == 5
 
 
@@ -173,7 +180,28 @@ def test_a_damaged_file_is_one_message(tmp_path: Path, damage: str) -> None:
     refused_cheaply(file, "1.jpg.npz")
 
 
-@pytest.mark.parametrize("settings", [{"source": "vinvl"}, {"most": 0}])
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    bytes_ = written(tmp_path, bounding_boxes=BOXES[:2], objects=np.array([b"dog", b"\xff\x1b["]))
+    assert [name for _, name, _ in read_regions(bytes_, (100, 50))] == ["dog", "\ufffd␛["]
+    for code in (0x110001, 0xFFFFFFFF):
+        names = np.array([code], dtype=np.uint32).view("<U1")
+        with raises("gmner.regions", match="1.jpg.npz: its `objects` cannot be read"):
+            read_regions(written(tmp_path, bounding_boxes=BOXES[:1], objects=names), (100, 50))
+    half = written(
+        tmp_path, bounding_boxes=BOXES[:1], objects=np.array([0xD800], dtype=np.uint32).view("<U1")
+    )
+    ((_, name, _),) = read_regions(half, (100, 50))
+    assert name.encode()  # it can be stored
+
+
+def test_a_name_that_no_file_can_have_has_no_regions(tmp_path: Path, photo: Example) -> None:
+    x = replace(photo, images=(Image(str(tmp_path / f"{'7' * 300}.jpg")),))
+    assert Proposals(source="vinvl", folder=str(tmp_path)).key(x)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"source": "vinvl"}, {"most": 0}, {"overlap": -1.0}, {"overlap": float("nan")}]
+)
 def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
     with raises("part.setting"):
         Proposals(**settings)

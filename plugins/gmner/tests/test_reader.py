@@ -99,6 +99,8 @@ def test_a_photo_that_lies_on_its_side_is_read_as_it_is_shown(written: Callable[
 def test_a_photo_of_other_proportions_is_another_photo(written: Callable[..., Path]) -> None:
     with raises("gmner.other-photo", match="100 × 50 pixels.*has 100 × 60"):
         list(reader(written([("Paris", (1, 2, 3, 4))], (100, 60))))
+    small = written([("Paris", (1, 2, 3, 4))], (21, 10))  # rounded to whole pixels
+    assert boxes(small)[0][1] == [pytest.approx((0.21, 0.4, 0.63, 0.8))]
     own = reader(written([("Paris", (1, 2, 3, 4))], (100, 60)))
     own.errors = []
     assert list(own) == [] and len(own.errors) == 1  # `mmkit check` says all of them
@@ -122,6 +124,8 @@ def test_the_text_alone(written: Callable[..., Path], settings: dict[str, Any]) 
     own = reader(written([("Paris", (1, 2, 3, 4))]), **settings)
     assert not any(span.regions for example in own for span in example.spans)
     assert own.files() == [own.path]
+    left = "post whose boxes are left out, because no `images` are read"
+    assert own.repairs == ({} if "boxes" in settings else {left: 1})
 
 
 def test_the_files_that_decide_what_is_read(written: Callable[..., Path]) -> None:
@@ -175,6 +179,7 @@ def test_contexts_belong_to_their_posts(written: Callable[..., Path]) -> None:
     [
         (CONTEXT, "ends before the post 1#2"),
         (CONTEXT + CONTEXT.replace("Paris", "Rome"), r"contexts.txt:11: .*Rome"),
+        (CONTEXT * 3, r"contexts.txt:21: .*more posts than the text"),
     ],
 )
 def test_contexts_of_other_posts_are_refused(
@@ -184,6 +189,33 @@ def test_contexts_of_other_posts_are_refused(
     (root / "contexts.txt").write_text(content, encoding="utf-8")
     with raises("gmner.contexts", match=message):
         list(reader(root, contexts="contexts.txt"))
+
+
+def test_a_post_that_cannot_be_read_has_a_context_too(written: Callable[..., Path]) -> None:
+    wrong = POST.replace("B-PER", "I-PER")
+    root = written([], text=POST + wrong + POST.replace("Paris", "Rome") + wrong)
+    content = CONTEXT + CONTEXT + CONTEXT.replace("Paris", "Rome") + CONTEXT
+    for contexts, errors in ((content, 2), (content + CONTEXT, 3)):
+        (root / "contexts.txt").write_text(contexts, encoding="utf-8")
+        own = reader(root, contexts="contexts.txt", orphan_tags="error")
+        own.errors = []
+        assert [(x.tokens[3], x.notes["gmner.context"]) for x in own] == [
+            ("Paris", "Air is"),
+            ("Rome", "Air is"),
+        ]
+        assert len(own.errors) == errors
+
+
+def test_a_name_that_no_file_can_have(written: Callable[..., Path]) -> None:
+    own = reader(written([], text=POST.replace("IMGID:1", "IMGID:" + "7" * 300)))
+    assert own.files() == [own.path]
+    with raises("file.unreadable", match="777.xml: the file of boxes cannot be read"):
+        list(own)
+
+
+def test_a_number_sign_in_a_name(written: Callable[..., Path]) -> None:
+    root = written([("Paris", (1, 2, 3, 4))], text=POST.replace("IMGID:1", "IMGID:1#b"))
+    assert boxes(root)[0] == [[], [], []]  # those of 1.xml are of another post
 
 
 def test_init_recognizes_the_folder(written: Callable[..., Path]) -> None:

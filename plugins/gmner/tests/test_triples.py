@@ -97,6 +97,9 @@ def test_what_proposals_cover() -> None:
     proposals = (Image("0.jpg", "object", ONE), Image("1.jpg", "object", OTHER), Image("crop.jpg", "object"))
     own = figures(replace(gold, images=(*gold.images, *proposals)))
     assert own["coverage"] == 0.5  # the second one's proposal is in the other photo
+    metric = GroundedTriples()
+    metric.update([replace(gold, images=(*gold.images, *proposals)), gold], [Prediction("x")] * 2)
+    assert metric.compute()["coverage"] == 0.25  # a post without proposals has names to be seen, too
 
 
 def test_words_that_occur_twice_are_two_names() -> None:

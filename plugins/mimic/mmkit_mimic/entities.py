@@ -79,7 +79,7 @@ class EntityReader(Reader):
                 code="mimic.no-wikidata-id",
             )
         photos = self._photos(node)
-        if not photos:
+        if not photos and self.images is not None:
             self.repairs["entity without a photo"] += 1
         attributes = node.optional("attr", Node.text) or ""
         return Entity(ids[number], words(node["entity_name"]), description=attributes.strip(), images=photos)

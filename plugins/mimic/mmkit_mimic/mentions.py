@@ -130,9 +130,9 @@ class MentionReader(Reader):
 def _mention(name: str, text: str, offsets: tuple[tuple[int, int], ...]) -> Mention:
     """The mention, with its place in the sentence if it stands there as whole tokens."""
     start = text.find(name) if name else -1
-    if start < 0:
-        return Mention(name)
-    try:
-        return Mention(name, Span(*token_bounds(text, offsets, start, start + len(name)), "mention"))
-    except DataError:
-        return Mention(name)
+    while start >= 0:
+        try:
+            return Mention(name, Span(*token_bounds(text, offsets, start, start + len(name)), "mention"))
+        except DataError:
+            start = text.find(name, start + 1)
+    return Mention(name)

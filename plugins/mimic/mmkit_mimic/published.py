@@ -24,5 +24,8 @@ def names_of_rows(rows: dict[str, int]) -> dict[int, str]:
 
 
 def words(node: Node) -> str:
-    """A name without its percent codes."""
-    return unquote(node.text()).strip()
+    """A name without its percent codes. Raises `DataError` for codes that are no text."""
+    try:
+        return unquote(node.text(), errors="strict").strip()
+    except UnicodeDecodeError:
+        node.fail("words in percent-encoded UTF-8, such as Caf%C3%A9")

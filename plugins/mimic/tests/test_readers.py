@@ -95,6 +95,7 @@ def test_ids_of_one_entity_are_one_and_unknown_ones_are_counted(written: Callabl
         ({"imgPath": None}, 0, Span(1, 3, "mention")),
         ({"mentions": "ir Jordan"}, 1, None),
         ({"mentions": "Pippen"}, 1, None),
+        ({"sentence": "The Air Jordans are no Air Jordan."}, 1, Span(5, 7, "mention")),
     ],
 )
 def test_what_a_mention_may_lack(
@@ -103,6 +104,12 @@ def test_what_a_mention_may_lack(
     (example,), reader = read(written("m.json", [{**MENTION, **change}]))
     assert len(example.images) == images and example.mention is not None and example.mention.span == mention
     assert reader.repairs == ({} if images else {"mention without a photo": 1})
+
+
+def test_percent_codes_that_are_no_text_are_refused(written: Callable[..., Path]) -> None:
+    root = written("m.json", [{**MENTION, "mentions": "Caf%E9"}])
+    with raises("json.wrong-type", match=r"record 0: `mentions` must be .*percent-encoded UTF-8.*Caf%E9"):
+        read(root)
 
 
 @pytest.mark.parametrize(("first", "count"), [(1.0, 25), (0.1, 3), (0.2, 5)])
@@ -118,6 +125,7 @@ def test_an_entity_with_its_photos(written: Callable[..., Path]) -> None:
     photos = tuple(Image(str(root / "kb_image" / name)) for name in ENTITY["image_list"])
     assert first == Entity("Q41421", "Michael Jordan", description="a player", images=photos)
     assert second == Entity("Q90", "Paris") and reader.repairs == {"entity without a photo": 1}
+    assert not entities(root, images=None)[1].repairs
 
 
 def test_further_files_are_joined(written: Callable[..., Path]) -> None:
