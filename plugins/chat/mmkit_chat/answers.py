@@ -6,7 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-_THOUGHTS = re.compile(r"\A\s*<think>.*?(</think>|\Z)", re.DOTALL)
+_THOUGHTS = re.compile(
+    r"""\A\s*(<think>.*?(</think>|\Z)
+    | (?![\s{\[`]).*?(?<![`"'“‘])</think>)  # the template of some models has the <think>; JSON is no thought""",
+    re.DOTALL | re.VERBOSE,
+)
 _SENTENCE_END = re.compile(
     r"""(?<!\b[A-Z])[.!?]["'”’)\]]*(?=\s|\Z)  # not after an initial: George W. Bush
     | [。！？]["'”’」』）]*""",
@@ -37,7 +41,10 @@ class Answer:
         return cls(*value)
 
     def without_thoughts(self) -> str:
-        """The text, without surrounding spaces and without the thoughts of a reasoning model before it."""
+        """The text, without surrounding spaces and without the thoughts of a reasoning model before it.
+
+        Thoughts end with `</think>`. They may lack their beginning, unless the text begins as JSON or code.
+        """
         return _THOUGHTS.sub("", self.text, count=1).strip()
 
     def whole_sentences(self) -> str:

@@ -27,6 +27,25 @@ def test_a_truncated_answer_ends_with_its_last_whole_sentence(text: str, kept: s
     assert Answer(text, truncated=True).whole_sentences() == kept
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>Hm.</think> Paris.", "Paris."),
+        ("Okay, the user\nwants one.\n</think>\n\nParis.", "Paris."),
+        ('Perhaps {"a": 1}?</think>{"a": 2}', '{"a": 2}'),
+        ("Okay.</think>", ""),
+        ("</think>Paris.", "Paris."),
+        ("Hm.</think>One.</think>", "One.</think>"),
+        ('{"a": 1}\n</think>', '{"a": 1}\n</think>'),
+        ('```json\n{"a": "</think>"}\n```', '```json\n{"a": "</think>"}\n```'),
+        ("A thought ends with `</think>`.", "A thought ends with `</think>`."),
+        ("Paris.", "Paris."),
+    ],
+)
+def test_thoughts_are_no_answer(text: str, left: str) -> None:
+    assert Answer(text).without_thoughts() == left
+
+
 @given(st.text("aB. !?\n\"')", max_size=40))
 def test_a_description_is_a_beginning_of_the_answer(text: str) -> None:
     whole = Answer(text).whole_sentences()

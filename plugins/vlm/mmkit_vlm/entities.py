@@ -18,8 +18,8 @@ class Entities(ChatDecoder):
     """Asks a language model, or one that sees pictures, for the entities of each text.
 
     The answer lists words and types. Words are searched in the text without regard to white space, and then to case.
-    The n-th time that an answer names the same words, it means their n-th occurrence. Words that are not in the text,
-    overlap others or have an unknown type are dropped and counted. Scores are 1: a model gives none.
+    Longer names are placed first, each at its first occurrence that is free. Words that are not in the text, have no
+    free occurrence or an unknown type are dropped and counted. Scores are 1: a model gives none.
     """
 
     part = "vlm.entities.v1"
@@ -57,11 +57,14 @@ class Entities(ChatDecoder):
 
     def found(self, value: dict[str, Any], example: Example, dropped: Counter[str]) -> list[tuple[str, Span]]:
         """The words of an answer that are in the text, and where, from left to right."""
-        aligner, found = Aligner(example, dropped), []
-        for words, given in items(value, "entities", ("text", "type"), dropped):
-            label = label_of(given, self.labels["types"], dropped)
-            if label is None:
-                aligner.skip(words)
-            elif place := aligner.find(words):
-                found.append((words, Span(*place, label)))
+        named = list(items(value, "entities", ("text", "type"), dropped))
+        labels = [label_of(given, self.labels["types"], dropped) for _, given in named]
+        words = [each for each, _ in named]
+        unused = {i for i, label in enumerate(labels) if label is None}
+        places = Aligner(example, dropped).find(words, unused)
+        found = [
+            (name, Span(*place, label))
+            for name, place, label in zip(words, places, labels, strict=True)
+            if place and label
+        ]
         return sorted(found, key=lambda each: each[1])

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from mmkit.data.types import Example, Prediction, Relation, Span
 from mmkit.tasks import JointTask, Task
-from mmkit_vlm.alignment import squashed, words_at
+from mmkit_vlm.alignment import composed, lowered, words_at
 from mmkit_vlm.decoder import list_of, object_of, one_of
 from mmkit_vlm.entities import Entities
 from mmkit_vlm.reading import items, label_of
@@ -22,8 +22,8 @@ class Joint(Entities):
     """Asks a language model, or one that sees pictures, for the entities of each text and the relations between them.
 
     Entities are read as by `vlm.entities.v1`. The ends of a relation are words of the answer's entities: if several
-    have the same words, the first that is not the other end. Relations with another end, or an unknown label, are
-    dropped and counted.
+    have the same words, the first that is not the other end. Words are compared with their case, then without.
+    Relations with another end, or an unknown label, are dropped and counted.
 
     `none_label` is the label of pairs without a relation, which is not asked for.
     """
@@ -103,6 +103,13 @@ class Joint(Entities):
 
 def _ends(found: Sequence[tuple[str, Span]], head: str, tail: str) -> tuple[Span, Span] | None:
     """The entities with these words, two different ones."""
-    heads, tails = ([s for words, s in found if squashed(words) == squashed(end)] for end in (head, tail))
+    heads, tails = _named(found, head), _named(found, tail)
     pairs = [(h, t) for h in heads for t in tails if h != t]
     return pairs[0] if pairs else None
+
+
+def _named(found: Sequence[tuple[str, Span]], end: str) -> list[Span]:
+    """The entities with these words in their case; without them, those in another case."""
+    bare = composed(end)
+    exact = [span for words, span in found if composed(words) == bare]
+    return exact or [span for words, span in found if lowered(composed(words)) == lowered(bare)]

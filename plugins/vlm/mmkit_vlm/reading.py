@@ -17,8 +17,10 @@ FORM = "items of another form"
 LABEL = "labels that are not among those asked for"
 MANY = "items after the first 500"
 
-_BEGINS = re.compile(r"\{")
-_TRIES = 20
+_BEGINS = re.compile(r"\{(?=\s*[\"}])")
+
+MOST_WORK = 1_000_000
+"""The characters that are parsed in search of an object, or eight times the answer's own if these are more."""
 
 
 def json_of(answer: Answer, keys: Set[str]) -> dict[str, Any] | str:
@@ -27,17 +29,30 @@ def json_of(answer: Answer, keys: Set[str]) -> dict[str, Any] | str:
     Words and a code fence around it do not matter. An object inside one that is cut or damaged has other keys.
     """
     text = answer.without_thoughts()
-    decoder = json.JSONDecoder()
-    for found, _ in zip(_BEGINS.finditer(text), range(_TRIES), strict=False):
-        try:
-            value, _ = decoder.raw_decode(text, found.start())
-        except (ValueError, RecursionError):
-            continue
+    work = max(MOST_WORK, 8 * len(text))
+    for found in _BEGINS.finditer(text):
+        value, parsed = _object(text, found.start())
         if keys & value.keys():
-            return dict(value)
+            return value
+        work -= parsed
+        if work < 0:
+            break
     if answer.truncated:
         return "the answer ends in the middle, at max_tokens"
     return f"the answer has no JSON object with {' or '.join(sorted(keys))}"
+
+
+def _object(text: str, start: int) -> tuple[dict[str, Any], int]:
+    """The object that begins at `start`, empty if there is none, and how many characters were parsed."""
+    try:
+        # models write line breaks in strings as they are
+        value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        whole = error.msg.startswith("Unterminated")  # then `pos` is where the text begins that has no end
+        return {}, len(text) if whole else error.pos + 1  # the error counts all lines before it
+    except (ValueError, RecursionError):
+        return {}, len(text) - start
+    return value, end - start
 
 
 def items(
