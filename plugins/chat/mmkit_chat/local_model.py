@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from mmkit.annotators.base import Failed
 from mmkit.annotators.pretrained import annotators_model
 from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
@@ -20,6 +21,16 @@ def language_model(name: str, revision: str | None = None) -> Pretrained:
     """A causal language model, not loaded yet."""
     hint = "give the name of a causal language model on the Hub, or a folder that contains one"
     return annotators_model("the language model", name, revision, hint, ("weights", "tokenizer"))
+
+
+def too_long(model: Any, tokens: int, max_tokens: int) -> Failed | None:
+    """Why a prompt of so many tokens cannot be answered: the model has no positions for it and the answer."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(most, int) or tokens + max_tokens <= most:
+        return None
+    return Failed(
+        f"the prompt has {tokens:,} tokens: with max_tokens = {max_tokens:,}, the model reads {most:,}"
+    )
 
 
 class LocalModel:
@@ -49,11 +60,21 @@ class LocalModel:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
     @torch.inference_mode()
-    def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer]:
-        """An answer of at most `max_tokens` tokens to each prompt."""
-        if not prompts:
+    def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer | Failed]:
+        """An answer of at most `max_tokens` tokens to each prompt; `Failed` if the prompt is too long for the model."""
+        chats = [Chat.of(prompt) for prompt in prompts]
+        long = [
+            too_long(self.model, self._encoded([chat])["input_ids"].shape[1], max_tokens) for chat in chats
+        ]
+        answers = iter(
+            self._answers([c for c, told in zip(chats, long, strict=True) if told is None], max_tokens)
+        )
+        return [next(answers) if told is None else told for told in long]
+
+    def _answers(self, chats: list[Chat], max_tokens: int) -> list[Answer]:
+        if not chats:
             return []
-        inputs = self._encoded([Chat.of(prompt) for prompt in prompts]).to(self.model.device)
+        inputs = self._encoded(chats).to(self.model.device)
         tokens = self.model.generate(
             **inputs,
             max_new_tokens=max_tokens,

@@ -10,11 +10,13 @@ import torch
 from PIL import Image as Pillow
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from mmkit.annotators.base import Failed
 from mmkit.annotators.pretrained import annotators_model
 from mmkit.data.image_files import check_bytes
 from mmkit.data.images import open_bytes
 from mmkit.errors import ImageError, PartError
 from mmkit_chat.answers import Answer
+from mmkit_chat.local_model import too_long
 from mmkit_chat.messages import Chat, Message, Prompt
 
 NAME = "a picture of a prompt"
@@ -51,11 +53,11 @@ class LocalVisionModel:
         self.chat_template_kwargs = chat_template_kwargs or {}
 
     @torch.inference_mode()
-    def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer]:
-        """An answer of at most `max_tokens` tokens to each prompt."""
+    def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer | Failed]:
+        """An answer of at most `max_tokens` tokens to each prompt; `Failed` if the prompt is too long for the model."""
         return [self._answer(Chat.of(prompt), max_tokens) for prompt in prompts]
 
-    def _answer(self, chat: Chat, max_tokens: int) -> Answer:
+    def _answer(self, chat: Chat, max_tokens: int) -> Answer | Failed:
         inputs = self.processor.apply_chat_template(
             [_told(message, getattr(self.processor, "image_token", None)) for message in chat.messages],
             add_generation_prompt=True,
@@ -65,6 +67,8 @@ class LocalVisionModel:
             **self.chat_template_kwargs,
         ).to(self.model.device, self.model.dtype)
         size = inputs["input_ids"].shape[1]
+        if (told := too_long(self.model, size, max_tokens)) is not None:
+            return told
         tokens = self.model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False, num_beams=1)[
             0, size:
         ]

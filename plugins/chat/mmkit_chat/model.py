@@ -22,6 +22,14 @@ MODEL = "OPENAI_MODEL"
 
 Backend = Literal["server", "local"]
 
+_SET_BY_CALL = {
+    *("conversation", "conversations", "messages", "tools", "documents", "chat_template"),
+    *("add_generation_prompt", "continue_final_message", "tokenize", "sanitize_control_tokens", "padding"),
+    *("truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+    *("tokenizer_kwargs", "processor_kwargs", "load_audio_from_video"),
+}
+"""Names that transformers' `apply_chat_template` takes for itself; the others go to the template."""
+
 
 class ChatModel:
     """Asks a chat model: one on a server with the OpenAI-compatible interface, or one on this machine.
@@ -91,11 +99,18 @@ class ChatModel:
             )
         numbers = {"max_tokens": self.max_tokens, "parallel": self.parallel, "timeout": self.timeout}
         for name, number in numbers.items():
-            if number <= 0:
+            if not number > 0:  # not a number is none, either
                 raise PartError(f"{name} must be more than 0, not {number}", code="part.setting")
-        if self.retries < 0 or (self.requests_per_minute is not None and self.requests_per_minute <= 0):
+        if self.retries < 0 or (self.requests_per_minute is not None and not self.requests_per_minute > 0):
             raise PartError(
                 "retries must not be negative, and requests_per_minute must be more than 0",
+                code="part.setting",
+            )
+        taken = sorted(_SET_BY_CALL & set(self.chat_template_kwargs or {}))
+        if taken and self.backend == "local":
+            raise PartError(
+                f"chat_template_kwargs sets what mmkit sets itself: {', '.join(taken)}",
+                hint="leave it out: these settings are variables of the model's own template",
                 code="part.setting",
             )
         if self.base_url and "@" in self.base_url:
@@ -140,6 +155,7 @@ class ChatModel:
             "temperature": self.temperature,
             "seed": None if local else self.seed,
             "chat_template_kwargs": self.chat_template_kwargs,
+            **({"pictures": True} if local and self.pictures else {}),
         }
 
     def check_there(self) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from mmkit.annotators.base import Failed
 from mmkit_chat.answers import Answer
 from mmkit_chat.local_model import LocalModel
+from mmkit_chat.model import ChatModel
 from mmkit_chat.stand_ins import save_causal_lm
 from own_code import check_refused
+from raising import raises
 
 TEXTS = ["Jordan scored in the match", "Amazon opened a shop in Paris", "Ada Lovelace wrote programs"]
 
@@ -30,6 +34,31 @@ def test_an_answer_that_the_model_ends_is_no_truncated_one(model: str) -> None:
     first = [i for i in ids if machine.tokenizer.decode([i], skip_special_tokens=True) == short.text]
     machine.model.generation_config.eos_token_id = [*first, 2]  # now the first token ends it
     assert machine.ask(["Jordan"], 5) == [Answer(short.text)]
+
+
+def test_a_prompt_that_is_too_long_is_a_failure_of_its_own(model: str) -> None:
+    machine = LocalModel(model)
+    short, long, again = machine.ask(["Jordan", "Jordan " * 2000, "Jordan"], 5)
+    assert isinstance(short, Answer) and short == again
+    assert isinstance(long, Failed)
+    assert re.search(r"has [\d,]+ tokens: with max_tokens = 5, the model reads 1,024", long.reason)
+
+
+@pytest.mark.parametrize(
+    "name", ["padding", "tokenize", "add_generation_prompt", "chat_template", "documents"]
+)
+def test_what_a_call_sets_is_no_setting_of_a_template(name: str) -> None:
+    for pictures in (False, True):
+        with raises("part.setting", match=name):
+            ChatModel(
+                "m", "local", chat_template_kwargs={name: 1, "enable_thinking": False}, pictures=pictures
+            )
+    ChatModel("m", "local", chat_template_kwargs={"enable_thinking": False})
+
+
+def test_a_model_that_sees_pictures_is_another(model: str) -> None:
+    blind, seeing = ChatModel(model, "local"), ChatModel(model, "local", pictures=True)
+    assert blind.identity() != seeing.identity()
 
 
 def test_no_code_of_a_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from mmkit_chat.answers import Answer
 
 _REFUSAL = re.compile(
-    r"\A\W*(i['’]?m (very )?sorry|i am sorry|sorry\b|i apologi[sz]e|my apologies|as an? (ai|artificial|large language|"
-    r"language model)|i (can ?not|can['’]t|am unable|am not able|['’]m unable))|\bas an? (ai )?language model\b",
-    re.IGNORECASE,
+    r"""\A\W*( (i['’]?m|i\ am)\ (very\ |so\ )?sorry\b(?!\s*\()  # the bracket with its kind follows the name of a song
+    | sorry\b\s*[,.!] | i\ apologi[sz]e | my\ apologies
+    | as\ an?\ (ai|artificial\ intelligence|large\ language|language)(\ language)?\ (model|assistant)
+    | i\ (can\ ?not|can['’]t|am\ unable|am\ not\ able|['’]m\ unable) )
+    | \A(?!\W*named\ entit).*\bas\ an?\ (ai\ )?(large\ )?language\ model,?\ i\b""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-"""How an answer begins that gives none."""
+"""How an answer begins that gives none, and what such an answer may say further on."""
 
 
 class Knowledge(ChatAnnotator):

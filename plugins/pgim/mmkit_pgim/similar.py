@@ -35,8 +35,8 @@ class SimilarPosts(Annotator):
 
     The pool is a few training posts with answers written by hand. Its posts become the note `pgim.examples`, from the
     least to the most similar, with text, caption and answer; `mmkit.sources` lists them with their scores. A post is
-    never its own example: posts with its id or its text are left out. Where several are equally similar, the earlier in
-    the pool comes first.
+    never its own example: posts with its id or its text, whatever the spaces, are left out. Where several are equally
+    similar, the earlier in the pool comes first.
 
     What posts are compared by is not published. With `run`, a trained tagger, it is the mean of its fuser's states of
     words, and the score a cosine. Without one, the score is the mean of the cosines of CLIP's vectors of texts and of
@@ -110,7 +110,7 @@ class SimilarPosts(Annotator):
         if self.run is not None:
             by = [file_sha256(file) for file in files_of_run(self.run)]
         pool = [(x.id, x.text, _photo(x), answer) for x, answer in self.answered]
-        settings = {"part": PART, "n": self.n, "by": by, "pool": pool}
+        settings = {"part": PART, "own": "without spaces", "n": self.n, "by": by, "pool": pool}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def key(self, x: Example) -> str:
@@ -162,7 +162,9 @@ class SimilarPosts(Annotator):
 
     def _best(self, x: Example, scores: list[float]) -> list[list[float]]:
         others = [
-            at for at, (post, _) in enumerate(self.answered) if post.id != post_of(x) and post.text != x.text
+            at
+            for at, (post, _) in enumerate(self.answered)
+            if post.id != post_of(x) and _letters(post) != _letters(x)
         ]
         best = sorted(others, key=lambda at: (-scores[at], at))[: self.n]
         return [[at, scores[at]] for at in best]
@@ -184,6 +186,11 @@ class SimilarPosts(Annotator):
 def post_of(x: Example) -> str:
     """The id of the post; readers add `#2` to that of a post which occurs again."""
     return x.id.partition("#")[0]
+
+
+def _letters(x: Example) -> str:
+    """The text without white space."""
+    return "".join(x.text.split())
 
 
 def _photo(x: Example) -> str:

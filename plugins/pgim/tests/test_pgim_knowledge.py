@@ -152,6 +152,8 @@ def test_after_a_crash_only_the_rest_is_asked(asked: Callable[..., list[str]]) -
         (Answer("I'm sorry, but I cannot help."), "refuses"),
         (Answer("As an AI language model, I do not know."), "refuses"),
         (Answer("I can’t look at pictures."), "refuses"),
+        (Answer("Sorry, I cannot do this."), "refuses"),
+        (Answer("Unfortunately, as an AI language model, I do not know."), "refuses"),
         (Answer("Named entities:\n1. Ann (person)\n"), "that of the example 7"),
     ],
 )
@@ -171,6 +173,11 @@ def test_what_is_no_answer_is_told_and_not_stored(
     "text",
     [
         "Named entities: none. Reasoning: the sentence apologises: sorry!",
+        "Named entities: 1. GPT-4 (software). Reasoning: OpenAI presents GPT-4 as a language model.",
+        'Named entities: 1. GPT-4. Reasoning: it says "As an AI language model, I" in each post.',
+        "Sorry (song): a track by Justin Bieber.",
+        "I'm Sorry (song): by Brenda Lee.",
+        "As an AI company, OpenAI (organization) made it.",
         "Sorrento (place)",
         "Ann (person/singer) Reasoning: I can see her.",
         "Named entities: 1. Ann (person) 2. Rome (city)",

@@ -103,6 +103,8 @@ def test_a_post_is_never_its_own_example(tmp_path: Path) -> None:
         assert x.id.partition("#")[0] not in ids
         assert len(ids) == 3
     assert found(annotator, quoted) == [["3", "2", "1"]]
+    spaced = Example.from_text("another", " Kim\tagain")
+    assert SimilarPosts._best(annotator, spaced, [1.0] * 4) == [[0, 1.0], [1, 1.0], [2, 1.0]]
 
 
 def test_the_pool_is_part_of_the_fingerprint(tmp_path: Path) -> None:
