@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from mmkit.annotators.base import Annotator, Failed
+from mmkit.terminal import echo
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat
-from mmkit_chat.model import ChatModel
+from mmkit_chat.model import MODEL, ChatModel
 from mmkit_chat.stored import StoredAnswers
 
 
@@ -28,6 +29,7 @@ class ChatAnnotator(Annotator):
     def __init__(self, chat: ChatModel) -> None:
         super().__init__()
         self.chat, self.batch_size = chat, chat.batch_size
+        self._told = False
 
     def asking(self) -> dict[str, Any]:
         """What answers depend on besides the model and the words of a prompt, as JSON."""
@@ -49,6 +51,16 @@ class ChatAnnotator(Annotator):
 
     def prepare(self, device: str) -> None:
         self.chat.prepare(device)
+
+    def finish(self) -> None:
+        """Say once which model it is if a run does not keep its name, because another would give other answers."""
+        if (name := self.chat.unkept_name) and not self._told:
+            self._told = True
+            echo(
+                f"note: the answers of {self.part} are those of {name!r}, which ${MODEL} names and a run does not "
+                "keep: set `model` in the recipe to keep it",
+                err=True,
+            )
 
     def texts(
         self, prompts: Sequence[str], read: Callable[[int, Answer | Failed], str | Failed]

@@ -134,6 +134,11 @@ class ChatModel:
         return name
 
     @property
+    def unkept_name(self) -> str:
+        """The model's name if only the environment gives it, so that a recipe does not keep it; else empty."""
+        return os.environ.get(MODEL, "") if self.backend == "server" and not self._name else ""
+
+    @property
     def batch_size(self) -> int:
         """How many prompts are worth giving to `ask` at once.
 

@@ -124,6 +124,19 @@ def test_other_models_settings_and_prompts_ask_anew(
     assert len(seen) == len(changes) + 1
 
 
+def test_a_model_that_the_recipe_does_not_keep_is_told_once(
+    asked: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked()
+    monkeypatch.setenv("OPENAI_MODEL", "env-model")
+    unkept = Knowledge()
+    for text in ("Bob", "Ann", "Bob"):
+        annotate(unkept, [post(text)])
+    assert capsys.readouterr().err.count("'env-model'") == 1
+    annotate(Knowledge(model="m"), [post("Bob")])
+    assert "note" not in capsys.readouterr().err
+
+
 def test_after_a_crash_only_the_rest_is_asked(asked: Callable[..., list[str]]) -> None:
     posts = [post(f"post {i}") for i in range(6)]
 

@@ -18,15 +18,16 @@ from mmkit.batch import Batch, Features, States
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Decoder, Labels
 from mmkit.encoders.base import Encoder
-from mmkit.errors import DataError, PartError
+from mmkit.errors import DataError, PartError, RunError
 from mmkit.terminal import echo
-from mmkit.terminal.notes import capped
+from mmkit.terminal.notes import capped, few
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat, Message
-from mmkit_chat.model import plain
+from mmkit_chat.model import MODEL, plain
 from mmkit_chat.server import RefusedPrompt
 from mmkit_chat.stored import StoredAnswers
 from mmkit_vlm.account import NOTE
+from mmkit_vlm.alignment import squashed
 from mmkit_vlm.pictures import pictures_of
 from mmkit_vlm.reading import json_of
 from mmkit_vlm.settings import ChatSettings, ShotSettings
@@ -34,6 +35,9 @@ from mmkit_vlm.shots import Nearest, Shot, chosen
 
 NAMED = 5
 """Failures that an error names."""
+
+KEY_LENGTH = 16
+"""Characters of a question's hash that tell questions of one run apart."""
 
 
 class ChatDecoder(Decoder):
@@ -81,6 +85,7 @@ class ChatDecoder(Decoder):
             keep_going,
         )
         self.answers = StoredAnswers(self.chat.made(self.part))
+        self.kept: str | None = None  # the name of the model, if the run has kept it
         self.labels: dict[str, list[str]] = {}
         self.examples: list[Shot] = []
         self.entities: Sequence[Entity] = ()
@@ -111,6 +116,10 @@ class ChatDecoder(Decoder):
     def read(self, value: dict[str, Any], example: Example, dropped: Counter[str]) -> Prediction:
         """What an answer says, as far as it fits the example; the rest is counted by reason."""
 
+    def unasked(self, example: Example) -> str:
+        """Why a question would be in vain, so that it is not asked; empty: it is asked."""
+        return ""
+
     def nothing(self, example: Example) -> Prediction:
         """The prediction of an example whose answer is missing or unusable."""
         return Prediction(example.id)
@@ -125,11 +134,12 @@ class ChatDecoder(Decoder):
         """The labels, and the training examples that questions may show."""
         units = [unit for example in examples for unit in self.units(example)]
         self.labels = self.learnt(units)
-        if unknown := sorted(set(self.describe) - {name for names in self.labels.values() for name in names}):
+        known = [name for names in self.labels.values() for name in names]
+        if unknown := sorted(set(self.describe) - set(known)):
             raise PartError(
                 f"describe names labels that no training example has: {', '.join(unknown)}",
                 where=self.part,
-                hint=f"the labels are {', '.join(name for names in self.labels.values() for name in names)}",
+                hint=f"the labels are {few(known)}" if known else "it has no labels: leave describe out",
                 code="vlm.described-label",
             )
         order = chosen(units, len(units), self.shots.seed, self.labels_of)
@@ -139,7 +149,9 @@ class ChatDecoder(Decoder):
                 f"warning: {broken:,} pictures of the {len(shown):,} examples to show cannot be read",
                 err=True,
             )
-        return {**self.labels, "shots": [shot.to_json() for shot in shown]}
+        # the recipe does not keep a name that the environment gives
+        model = {} if self.chat.model else {"model": self.chat.named}
+        return {**self.labels, **(model if self.chat.named else {}), "shots": [s.to_json() for s in shown]}
 
     def shot(self, example: Example) -> Shot | None:
         """A training example as it is kept to be shown; None if it cannot be."""
@@ -151,10 +163,30 @@ class ChatDecoder(Decoder):
         return Shot(example.text, self.asked(question), answer, *self._pictures(question))
 
     def build(self, dims: Mapping[str, int], labels: Labels, entities: Sequence[Entity] = ()) -> None:
-        self.labels = {name: list(found) for name, found in labels.items() if name != "shots"}
+        self.labels = {n: list(found) for n, found in labels.items() if n not in ("shots", "model")}
+        self._ask_as(labels.get("model"))
         self.examples = [Shot.from_json(shot) for shot in labels.get("shots", [])]
         self.entities = entities
         self.unused = nn.Parameter(torch.zeros(1))  # a model has at least one weight
+
+    def _ask_as(self, kept: Any) -> None:
+        """Ask the model whose name the run has kept, whatever the environment names now."""
+        if kept is None or self.chat.model or self.chat.backend != "server":
+            return
+        if not (isinstance(kept, str) and kept):
+            raise RunError(
+                "labels.json names no model",
+                hint="copy the file again, or set model.decoder.chat.model",
+                code="run.labels",
+            )
+        if self.chat.named not in (None, kept):
+            echo(
+                f"warning: the run asked the model {kept!r}, which is asked again, although ${MODEL} names "
+                f"{self.chat.named!r}: train a run for the other (nothing is trained, so this asks only)",
+                err=True,
+            )
+        self.kept = kept
+        self.answers = StoredAnswers(replace(self.chat, model=kept).made(self.part))
 
     def targets(self, examples: Sequence[Example], inputs: Mapping[str, Features]) -> Features:
         return {"none": torch.zeros(len(examples))}
@@ -172,19 +204,31 @@ class ChatDecoder(Decoder):
         self, states: States, batch: Batch, encoders: Mapping[str, Encoder] | None = None
     ) -> list[Prediction]:
         """What the model says of each example. Raises `DataError` if it did not answer, unless `keep_going`."""
-        shown = [self.examples] * len(batch)
-        if self.shots.choose == "nearest" and self.examples:
-            shown = self._nearest(encoders or {}, states["query"], self.shots.number)
+        device = states["query"].device
         pictures = [self._pictures(example) for example in batch.examples]
-        asked = [
-            self._chat(*each) for each in zip(batch.examples, shown, (p for p, _ in pictures), strict=True)
+        shown = self._shots_of(batch.examples, states["query"], encoders or {})
+        chats = [
+            None if self.unasked(x) else self._chat(x, shots, p)
+            for x, shots, (p, _) in zip(batch.examples, shown, pictures, strict=True)
         ]
-        answers = self.answers.ask(asked, str(states["query"].device))
+        came = iter(self.answers.ask([chat for chat in chats if chat is not None], str(device)))
+        answers = [None if chat is None else next(came) for chat in chats]
         self._refuse(batch.examples, answers)
         return [
-            self._predicted(example, answer, broken)
-            for example, answer, (_, broken) in zip(batch.examples, answers, pictures, strict=True)
+            self._predicted(example, answer, broken, chat)
+            for example, answer, (_, broken), chat in zip(
+                batch.examples, answers, pictures, chats, strict=True
+            )
         ]
+
+    def _shots_of(
+        self, examples: Sequence[Example], queries: Tensor, encoders: Mapping[str, Encoder]
+    ) -> list[list[Shot]]:
+        """The shots of each question, without one that asks the same: it would show the answer."""
+        asked = [squashed(self.asked(example)) for example in examples]
+        if self.shots.choose == "nearest" and self.examples:
+            return self._nearest(encoders, queries, self.shots.number, asked)
+        return [[shot for shot in self.examples if squashed(shot.question) != each] for each in asked]
 
     def _pictures(self, example: Example) -> tuple[tuple[str, ...], int]:
         chat = self.chat
@@ -197,7 +241,7 @@ class ChatDecoder(Decoder):
         first = replace(messages[0], text=f"{self.instruction} {self.rules()}\n\n{messages[0].text}")
         return Chat((first, *messages[1:]), json.dumps(self.schema(example), ensure_ascii=False))
 
-    def _refuse(self, examples: Sequence[Example], answers: Sequence[Answer | Failed]) -> None:
+    def _refuse(self, examples: Sequence[Example], answers: Sequence[Answer | Failed | None]) -> None:
         failed = [
             f"{x.id}: {a.reason}" for x, a in zip(examples, answers, strict=True) if isinstance(a, Failed)
         ]
@@ -215,8 +259,16 @@ class ChatDecoder(Decoder):
                 code="vlm.no-answer",
             )
 
-    def _predicted(self, example: Example, answer: Answer | Failed, broken: int) -> Prediction:
+    def _predicted(
+        self, example: Example, answer: Answer | Failed | None, broken: int, chat: Chat | None = None
+    ) -> Prediction:
+        if answer is None:
+            return replace(self.nothing(example), notes={NOTE: {"not_asked": self.unasked(example)}})
         note: dict[str, Any] = {"pictures_unreadable": broken} if broken else {}
+        if chat is not None:
+            note["question"] = chat.key()[:KEY_LENGTH]
+        if name := self.kept or self.chat.named:
+            note["model"] = name
         dropped: Counter[str] = Counter()
         if isinstance(answer, Failed):
             found = self.nothing(example)

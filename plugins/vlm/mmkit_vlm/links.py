@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from mmkit.data.knowledge import KnowledgeBase
 from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Labels
+from mmkit.errors import PartError
 from mmkit.tasks import LinkTask, Task
 from mmkit_chat.model import plain
 from mmkit_vlm.decoder import ChatDecoder, object_of, one_of
@@ -21,6 +22,8 @@ from mmkit_vlm.shots import Shot
 NONE = "none"
 """What the model may answer if no candidate is right."""
 
+NO_CANDIDATES = "mentions without candidates"
+
 
 class Links(ChatDecoder):
     """Asks a language model, or one that sees pictures, which of a mention's candidates it means.
@@ -29,7 +32,7 @@ class Links(ChatDecoder):
     descriptions. Examples need candidates: a reader or an annotator such as `mmkit.name_candidates.v1` gives them. The
     chosen entity is the first link, with score 1. The other candidates follow in their order, with scores below 0.5, so
     that ranks are known. If the model says that none is right, or its answer cannot be used, all candidates are in
-    their order, with scores below 0.5.
+    their order, with scores below 0.5. A mention without candidates is not asked about.
     """
 
     part = "vlm.links.v1"
@@ -48,6 +51,11 @@ class Links(ChatDecoder):
         words: int = 30,
     ) -> None:
         super().__init__(chat, shots, describe, instruction, keep_going)
+        for name, number, least in (("candidates", candidates, 1), ("words", words, 0)):
+            if number < least:
+                raise PartError(
+                    f"{name} must be at least {least}, not {number}", where=self.part, code="part.setting"
+                )
         self.candidates, self.words = candidates, words
 
     def labels_of(self, example: Example) -> Sequence[str]:
@@ -91,6 +99,9 @@ class Links(ChatDecoder):
             about = " ".join(plain(entity.description).split()[: self.words])
             lines.append(f"{number}. {plain(entity.name)}" + (f": {about}" if about else ""))
         return "\n".join(lines)
+
+    def unasked(self, example: Example) -> str:
+        return "" if self._shown(example) else NO_CANDIDATES
 
     def read(self, value: dict[str, Any], example: Example, dropped: Counter[str]) -> Prediction:
         told = {k: str(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in value.items()}

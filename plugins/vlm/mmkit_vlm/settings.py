@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 from mmkit.errors import PartError
-from mmkit_chat.model import ChatModel
+from mmkit_chat.model import MODEL, ChatModel
 from mmkit_chat.stored import Asks
 from mmkit_vlm.stand_in import StandIn
 
@@ -18,11 +20,11 @@ LEAST_BYTES = 1000
 class ChatSettings:
     """Which model is asked, and how.
 
-    `model` is the server's name for it (default: $OPENAI_MODEL), or a local model's name on the Hub or folder.
-    `backend`: "server", "local", or "stand_in", which answers by comparing with the examples in the question, for
-    `--sample`. `pictures` is the number of photos of an example that are sent: at most `picture_side` pixels on the
-    longer side and `picture_bytes` bytes each; 0 for a model that reads text alone. `prices` are the costs of a million
-    tokens of questions and of answers, in any currency. The other settings are those of
+    `model` is the server's name for it (default: $OPENAI_MODEL, which the run then keeps), or a local model's name on
+    the Hub or folder. `backend`: "server", "local", or "stand_in", which answers by comparing with the examples in the
+    question, for `--sample`. `pictures` is the number of photos of an example that are sent: at most `picture_side`
+    pixels on the longer side and `picture_bytes` bytes each; 0 for a model that reads text alone. `prices` are the
+    costs of a million tokens of questions and of answers, in any currency. The other settings are those of
     `mmkit_chat.model.ChatModel`.
     """
 
@@ -43,6 +45,11 @@ class ChatSettings:
     timeout: float = 120.0
     prices: tuple[float, float] | None = None
 
+    @property
+    def named(self) -> str | None:
+        """The server's name for the model, by these settings or the environment; None: there is none."""
+        return (self.model or os.environ.get(MODEL) or None) if self.backend == "server" else None
+
     def made(self, part: str) -> Asks:
         """The model. Raises `PartError` for settings that cannot work."""
         for name, least in (("pictures", 0), ("picture_side", 1), ("picture_bytes", LEAST_BYTES)):
@@ -51,6 +58,10 @@ class ChatSettings:
                 raise PartError(
                     f"chat.{name} must be at least {least:,}, not {number:,}", where=part, code="part.setting"
                 )
+        if not all(0 <= price < inf for price in self.prices or ()):
+            raise PartError(
+                f"chat.prices must be numbers from 0 on, not {self.prices}", where=part, code="part.setting"
+            )
         if self.backend == "stand_in":
             return StandIn()
         return ChatModel(

@@ -14,6 +14,7 @@ from mmkit.data.types import Example
 from mmkit.encoders.base import Encoder
 from mmkit.errors import RunError
 from mmkit_chat.messages import Message
+from mmkit_vlm.alignment import squashed
 from mmkit_vlm.fuser import vectors
 from mmkit_vlm.pictures import JPEG
 
@@ -79,13 +80,32 @@ class Nearest:
     def __init__(self, shots: Sequence[Shot], names: Sequence[str]) -> None:
         self.shots, self.names = shots, names
         self._vectors: Tensor | None = None
+        self._places: dict[str, list[int]] = {}
+        for i, shot in enumerate(shots):
+            self._places.setdefault(squashed(shot.question), []).append(i)
 
-    def __call__(self, encoders: Mapping[str, Encoder], queries: Tensor, number: int) -> list[list[Shot]]:
-        """For each of `queries [B, D]` the `number` most similar shots, the most similar last."""
+    def __call__(
+        self, encoders: Mapping[str, Encoder], queries: Tensor, number: int, asked: Sequence[str] = ()
+    ) -> list[list[Shot]]:
+        """For each of `queries [B, D]` the `number` most similar shots, the most similar last.
+
+        A shot whose question, without white space, is the one `asked` is none of them.
+        """
         if self._vectors is None:
             self._vectors = self._encoded(encoders, queries.device)
-        best = (queries.float() @ self._vectors.t()).topk(min(number, len(self.shots)), dim=1).indices
-        return [[self.shots[i] for i in reversed(row)] for row in best.tolist()]
+        scores = queries.float() @ self._vectors.t()
+        for row, question in enumerate(asked):
+            for i in self._places.get(question, ()):
+                scores[row, i] = -torch.inf
+        best = scores.topk(min(number, len(self.shots)), dim=1)
+        return [
+            [
+                self.shots[i]
+                for i, score in zip(reversed(row), reversed(likeness), strict=True)
+                if score > -torch.inf
+            ]
+            for row, likeness in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
 
     def _encoded(self, encoders: Mapping[str, Encoder], device: torch.device) -> Tensor:
         """The vectors of all shots, `[N, D]`."""

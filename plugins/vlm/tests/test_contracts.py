@@ -10,6 +10,7 @@ import torch
 from mmkit.batch import Batch, States
 from mmkit.data.types import Example, Span
 from mmkit.testing import check_encoder, check_fuser, check_recipe
+from mmkit_vlm.alignment import squashed
 from mmkit_vlm.entities import Entities
 from mmkit_vlm.ngrams import Ngrams, parts
 from mmkit_vlm.settings import ChatSettings, ShotSettings
@@ -65,6 +66,21 @@ def test_fixed_shots_show_each_label_first() -> None:
         assert {example.spans[0].label for example in pair} == {"L0", "L1"}
     assert len(chosen(examples(), 9, 0, labels)) == 4
     assert chosen(examples(), 3, 1, labels) == chosen(examples(), 3, 1, labels)
+
+
+@pytest.mark.parametrize("choose", ["fixed", "nearest"])
+def test_no_question_shows_its_own_answer(choose: str) -> None:
+    encoder = Ngrams()
+    encoder.build()
+    shots = ShotSettings(number=3, choose=choose, pool=4)  # type: ignore[arg-type]
+    made = Entities(ChatSettings(backend="stand_in"), shots)
+    made.build({"query": encoder.dim}, made.fit(examples()))
+    made.connect({"text": encoder})
+    same = [*examples(), Example.from_text("spaced", f" {SAID[0]}\t")]
+    queries = encoder(encoder.collate(same, [{} for _ in same]))["pooled"].sum(1)
+    for example, shown in zip(same, made._shots_of(same, queries, {"text": encoder}), strict=True):
+        assert squashed(example.text) not in [squashed(shot.text) for shot in shown]
+        assert len(shown) == 3 if choose == "nearest" else len(shown) >= 2
 
 
 def test_nearest_shots_are_those_with_most_in_common() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmkit.data.types import Entity, Example, Mention, Relation, Span
+from mmkit.data.types import Entity, Example, Mention, Prediction, Relation, Span
 from mmkit_chat.answers import Answer
-from mmkit_vlm.account import NOTE, account
+from mmkit_vlm.account import NOTE, account, told
 from mmkit_vlm.alignment import NOT_THERE
 from mmkit_vlm.decoder import ChatDecoder
 from mmkit_vlm.entities import Entities
@@ -257,3 +257,22 @@ def test_an_account_sums_what_became_of_answers() -> None:
     assert found["cost"] == 6.0 and found["prompt_tokens"] == 3_000_000
     assert account([]) is None
     assert Counter(found["no_answer"]) == {}
+
+
+def test_an_account_tells_of_how_many_and_not_every_reason() -> None:
+    def noted(**note: Any) -> Prediction:
+        return Prediction("1", notes={NOTE: note})
+
+    counted = noted(prompt_tokens=5, answer_tokens=3)
+    half = noted(prompt_tokens=7)
+    refused = [noted(no_answer=f"429: busy, request req_{i:08x}") for i in range(40)]
+    others = [noted(no_answer=f"reason {i}") for i in range(30)]
+    found = account([counted, half, noted(), *refused, *others])
+    assert found is not None
+    assert (found["counted"], found["prompt_tokens"], found["questions"]) == (1, 5, 73)
+    assert found["no_answer"]["429: busy, request …"] == 40
+    lines = list(told("test", found))
+    assert lines[0] == "test: 3 of 73 answers can be used"
+    assert lines[1] == "  40 429: busy, request …"
+    assert lines[-2:] == ["and 21 more of this kind", "  5 tokens asked, 3 answered (for 1 of 73 questions)"]
+    assert len(lines) == 13

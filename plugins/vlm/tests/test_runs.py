@@ -24,9 +24,9 @@ from mmkit.loading.sample import sampled
 from mmkit.recipe import Recipe, load_recipe
 from mmkit.training.train import train
 from mmkit_chat import client
-from mmkit_vlm.account import NOTE
+from mmkit_vlm.account import NOTE, account, told
 from mmkit_vlm.entities import Entities
-from mmkit_vlm.links import Links
+from mmkit_vlm.links import NO_CANDIDATES, Links
 from mmkit_vlm.pictures import data_uri
 from mmkit_vlm.settings import ChatSettings, ShotSettings
 from raising import raises
@@ -67,12 +67,13 @@ def test_a_run_asks_once_and_is_like_any_other(talking: Any, tmp_path: Path) -> 
     assert again == figures["test"]
     assert len(talking.bodies) == asked, "stored answers need no server"
 
-    told = repr(mmkit.load(tmp_path / "run", "cpu"))
-    assert "4 types: LOC, MISC, ORG, PER" in told and "shots" not in told and "base64" not in told
+    shown = repr(mmkit.load(tmp_path / "run", "cpu"))
+    assert "4 types: LOC, MISC, ORG, PER" in shown and "shots" not in shown and "base64" not in shown
 
-    account = json.loads((tmp_path / "run/vlm/test.json").read_text(encoding="utf-8"))
-    assert account["examples"] == account["usable"] == account["counted"] > 10
-    assert account["cost"] == pytest.approx(account["examples"] * 20 / 1e6)
+    sums = json.loads((tmp_path / "run/vlm/test.json").read_text(encoding="utf-8"))
+    assert sums["examples"] == sums["usable"] >= sums["questions"] == sums["counted"] > 10
+    assert sums["cost"] == pytest.approx(sums["questions"] * 20 / 1e6)
+    assert sums["models"] == {"m": sums["examples"]}
 
     first = talking.bodies[0]
     assert [message["role"] for message in first["messages"]] == ["user", "assistant"] * 2 + ["user"]
@@ -140,6 +141,55 @@ def decoded(made: Entities, *examples: Example) -> list[Any]:
 
     asked = tuple(made.task.question(example) for example in examples)
     return made.decode(States({"query": torch.zeros(len(asked), 1)}), Batch(asked, {}), {})
+
+
+def test_the_run_keeps_the_model_that_the_environment_names(
+    talking: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talking.answer = lambda handler: say(handler, '{"entities": []}')
+    monkeypatch.setenv("OPENAI_MODEL", "first")
+    kept = decoder(talking, model=None).fit([question()])
+    assert kept["model"] == "first"
+    assert "model" not in decoder(talking, model="own").fit([question()])
+    for now, warned in (("first", False), ("", False), ("second", True)):
+        monkeypatch.setenv("OPENAI_MODEL", now)
+        again = decoder(talking, model=None)
+        capsys.readouterr()
+        again.build({"query": 1}, kept)
+        said = capsys.readouterr().err
+        assert ("'first'" in said and "'second'" in said) is warned and bool(said) is warned
+        (found,) = decoded(again, question(now or "none", "Jordan", now or "none"))
+        assert talking.bodies[-1]["model"] == found.notes[NOTE]["model"] == "first"
+    with raises("run.labels"):
+        decoder(talking, model=None).build({"query": 1}, {**kept, "model": 3})
+
+
+def test_a_run_without_a_model_of_its_own_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_MODEL", raising=False)
+    assert "model" not in Entities(ChatSettings()).fit([question()])
+
+
+def test_equal_questions_are_paid_for_once(talking: Any) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    talking.answer = lambda handler: say(handler, '{"entities": []}', usage=usage)
+    made = decoder(talking, prices=(1e6, 1e6))
+    found = account(decoded(made, question("1"), question("2"), question("3", "Ann")))
+    assert found is not None and len(talking.bodies) == 2
+    assert (found["examples"], found["questions"], found["counted"], found["cost"]) == (3, 2, 2, 30)
+    assert any("1 questions are equal" in line for line in told("test", found))
+
+
+def test_a_mention_without_candidates_is_not_asked_about(talking: Any) -> None:
+    talking.answer = lambda handler: say(handler, '{"entity": "1"}')
+    made = Links(ChatSettings(model="m", base_url=f"{talking.url}/v1", retries=0))
+    made.build({"query": 1}, made.fit([]), [Entity("Q1", "Jordan")])
+    with_one = replace(question(), mention=Mention("Jordan"), candidates=("Q1",))
+    without, linked = decoded(made, replace(with_one, candidates=()), with_one)
+    assert (without.links, linked.links) == ((), ("Q1",))
+    assert len(talking.bodies) == 1
+    found = account([without, linked])
+    assert found is not None and found["not_asked"] == {NO_CANDIDATES: 1} and found["usable"] == 1
+    assert next(told("test", found)).startswith("test: 1 of 1 answers can be used")
 
 
 def test_an_answer_without_an_end_is_no_answer(talking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +272,18 @@ def test_pictures_that_cannot_be_are_refused(setting: dict[str, int]) -> None:
             Entities(ChatSettings(model="m", backend=backend, **setting))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("prices", [(-1.0, 2.0), (1.0, float("nan")), (float("inf"), 1.0)])
+def test_prices_that_cannot_be_are_refused(prices: tuple[float, float]) -> None:
+    with raises("part.setting", match=r"chat\.prices"):
+        Entities(ChatSettings(model="m", prices=prices))
+
+
+@pytest.mark.parametrize("setting", [{"candidates": 0}, {"words": -5}])
+def test_a_question_of_no_candidates_is_refused(setting: dict[str, int]) -> None:
+    with raises("part.setting", match=next(iter(setting))):
+        Links(ChatSettings(model="m"), **setting)
+
+
 @pytest.mark.parametrize("number", [-1, 201])
 def test_a_number_of_shots_that_cannot_be_is_refused(number: int) -> None:
     with raises("part.setting", match="from 0 to pool"):
@@ -232,3 +294,6 @@ def test_a_description_of_no_label_is_refused() -> None:
     with raises("vlm.described-label", match="PERSON") as caught:
         Entities(ChatSettings(model="m"), describe={"PERSON": "a person"}).fit([question()])
     assert "PER" in caught.value.hint
+    with raises("vlm.described-label") as caught:
+        Links(ChatSettings(model="m"), describe={"PER": "a person"}).fit([question()])
+    assert caught.value.hint == "it has no labels: leave describe out"
