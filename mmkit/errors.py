@@ -91,6 +91,10 @@ class TrainingStopped(Interrupted):
     code = "training.stopped"
 
 
+class Terminated(SystemExit):
+    """SIGTERM, raised so that temporary files are removed on the way out. Whoever catches `SystemExit` lets it pass."""
+
+
 def gathered(errors: Sequence[X]) -> X:
     """One error that says what several of a class say; each of them is in its `each`. A single one stays itself."""
     if len(errors) == 1:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from mmkit.errors import PartError, did_you_mean, one_line
+from mmkit.errors import PartError, Terminated, did_you_mean, one_line
 
 if TYPE_CHECKING:
     import click
@@ -221,6 +221,8 @@ def _load_entry_points(plugins: pluggy.PluginManager) -> None:
     for entry in entry_points(group="mmkit"):
         try:
             _register(plugins, entry.load(), entry.name)
+        except Terminated:
+            raise
         except (Exception, SystemExit) as error:  # a plugin's import may raise anything
             package = entry.dist.name if entry.dist else "?"
             broken[entry.name] = f"{package}: {one_line(error)}"
@@ -267,6 +269,8 @@ def load_named(unloadable: str, target: str, *, code: str) -> Any:
     """
     try:
         return load_target(target)
+    except Terminated:
+        raise
     except (Exception, SystemExit) as error:  # a plugin's import may raise anything
         raise PartError(f"{unloadable}: {one_line(error)}", where=target, code=code) from error
 

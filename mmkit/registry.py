@@ -28,7 +28,7 @@ from mmkit.config import sources
 from mmkit.config.packages import part_hint, word_hint
 from mmkit.config.parameters import parameters, takes_any
 from mmkit.config.values import Problems, construct, fit_arguments
-from mmkit.errors import PartError, did_you_mean, listed, one_line
+from mmkit.errors import PartError, Terminated, did_you_mean, listed, one_line
 
 BASES = {
     "readers": "mmkit.data.reader:Reader",
@@ -164,6 +164,8 @@ class Registry(catalogue.Registry):  # type: ignore[misc]  # catalogue has no ty
         try:
             with _no_collections():
                 return entry.load()
+        except Terminated:
+            raise
         except (Exception, SystemExit) as error:  # a plugin's import may raise anything
             package, version = _package(entry)
             raise PartError(

@@ -94,7 +94,7 @@ def test_labels_that_train_never_shows_and_leaks_are_warned_of(sample_recipe, tm
     (tmp_path / "data" / config["test"]["file"]).write_text(train.replace("-PER", "-GOD"))
     done = check(sample_recipe, "--data.test.root", tmp_path / "data")
     assert "train never shows: GOD" in done.output
-    assert "320 sentences stand in train too" in done.output
+    assert "320 sentences are also in train" in done.output
 
 
 def test_a_missing_file_says_where_the_data_comes_from(tmp_path):

@@ -116,3 +116,18 @@ def test_images_without_a_file_are_told(tmp_path):
     assert "warning: images without a file: 1 of 3; the first: " in result.stderr
     assert "gone/one.jpg (the folder" in result.stderr and "does not exist" in result.stderr
     assert (tmp_path / "out.jsonl").read_text().count("gone/one.jpg") == 1
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    source = tmp_path / "posts.jsonl"
+    source.write_text('{"text": "Kim visits Rome"}\n')
+    (tmp_path / "link.jsonl").symlink_to(source)
+    for name in ("posts.jsonl", "link.jsonl"):
+        result = mmkit("convert", source, tmp_path / name, "--reader", "jsonl")
+        assert result.exit_code == 2 and "this file is read, so it cannot be written" in result.stderr
+    assert source.read_text() == '{"text": "Kim visits Rome"}\n'
+
+
+def test_an_option_that_is_misspelt_is_not_taken_for_a_setting(tmp_path):
+    result = mmkit("train", tmp_path / "mine.cfg", "--tny")
+    assert result.exit_code == 2 and "→ did you mean '--tiny'? Or --tny VALUE" in result.stderr

@@ -111,5 +111,5 @@ main(["halfway"])
 def test_a_command_that_is_terminated_leaves_no_temporary_file(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TERMINATED, str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert result.returncode == 128 + signal.SIGTERM, result.stderr
+    assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, "stopped by SIGTERM\n")
     assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ import pytest
 from mmkit import hooks, registry
 from mmkit.cli.import_check import check_imports
 from mmkit.config import packages
+from mmkit.errors import Terminated
 from mmkit.metrics.base import Metric
 from mmkit.registry import Component, components
 from raising import raises
@@ -149,6 +150,17 @@ def test_a_part_whose_import_exits_does_not_end_the_process(install: Install) ->
     install("[mmkit_metrics]\nt.broken.v1 = MODULE.parts:Counts\n", "raise SystemExit(3)")
     with raises("part.unloadable", match="SystemExit: 3"):
         registry.get("metrics", "t.broken.v1")
+
+
+def test_a_process_that_is_asked_to_end_while_it_imports_a_part_ends(install: Install) -> None:
+    module = install(
+        "[mmkit_metrics]\nt.broken.v1 = MODULE.parts:Counts\n",
+        "from mmkit.errors import Terminated\nraise Terminated(143)",
+    )
+    with pytest.raises(Terminated):  # which is no fault of the package
+        registry.get("metrics", "t.broken.v1")
+    with pytest.raises(Terminated):
+        hooks.load_named("it cannot be loaded", f"{module}.parts:Counts", code="x")
 
 
 def test_a_name_from_two_packages_names_both(install: Install) -> None:

@@ -248,7 +248,14 @@ def _pictures(report: SplitReport, recipe: Recipe, parts: Parts, all_pictures: b
         return
     level = "warning" if recipe.config["data"]["missing_images"] == "blank" else "error"
     if report.images.bad:
-        problem = Problem(_unusable(recipe, split.name, report.images, level), code="image.unusable")
+        hint = (
+            'or set [data] missing_images = "blank": blank images then replace them'
+            if level == "error"
+            else ""
+        )
+        problem = Problem(
+            _unusable(recipe, split.name, report.images, level), hint=hint, code="image.unusable"
+        )
         report.add(problem, level)
         report.full += report.images.listed()
         report.shortened |= any(len(names) > SHOWN for names in report.images.names.values())
@@ -319,5 +326,5 @@ def _compare(reports: Mapping[str, SplitReport]) -> None:
                 report.add(f"{kind} labels that train never shows: {', '.join(unseen)}", "warning")
         leaked = [(x.id, None) for x in report.split.examples if x.text and x.text in texts]
         if leaked:
-            stand = counted(len(leaked), "sentence stands", "sentences stand")
-            report.add(Problem(f"{stand} in train too", leaked, code="data.leak"), "warning")
+            stand = counted(len(leaked), "sentence is", "sentences are")
+            report.add(Problem(f"{stand} also in train", leaked, code="data.leak"), "warning")

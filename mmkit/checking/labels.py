@@ -20,6 +20,9 @@ ABSENT = frozenset(
 )
 """Labels of pairs without a relation in known datasets, without case and punctuation."""
 
+SELDOM, OFTEN, SHORTEST = 2, 20, 3
+"""A label of so few mentions, and of so many letters, may be a misspelt one of so many mentions."""
+
 Labelled = Mapping[str, Mapping[str, list[At]]]
 """Kind → label → the records that have it, one entry for each occurrence."""
 
@@ -43,6 +46,7 @@ def label_problems(labels: Labelled, absent: Mapping[str, str]) -> Iterator[Prob
         yield from _empty(one, at, absent)
         yield from _tags(one, at)
         yield from _near_doubles(one, at)
+        yield from _misspelt(one, at)
 
 
 def absence_problems(labels: Labelled, absent: Mapping[str, str]) -> Iterator[Problem]:
@@ -153,3 +157,31 @@ def _near_doubles(one: str, at: Mapping[str, list[At]]) -> Iterator[Problem]:
                 code="data.near-label",
                 level="warning",
             )
+
+
+def _misspelt(one: str, at: Mapping[str, list[At]]) -> Iterator[Problem]:
+    """Labels that are hardly there and differ by one letter from one that is there often."""
+    frequent = [label for label in at if len(at[label]) >= OFTEN]
+    for label, places in at.items():
+        if len(places) > SELDOM or len(label) < SHORTEST:
+            continue
+        meant = [other for other in frequent if _one_edit(label.casefold(), other.casefold())]
+        if len(meant) == 1:
+            yield Problem(
+                f"{counted(len(places), one)} with the label {label!r}, which may be a misspelt {meant[0]!r} "
+                f"({len(at[meant[0]]):,})",
+                places,
+                "correct it, or leave it if it is a label of its own",
+                code="data.near-label",
+                level="warning",
+            )
+
+
+def _one_edit(a: str, b: str) -> bool:
+    """Whether one letter is changed, missing or too much, or two that follow each other are exchanged."""
+    if a == b or abs(len(a) - len(b)) > 1:
+        return False
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest, other = a[start:], b[start:]
+    swapped = rest[:2] == other[1::-1] and rest[2:] == other[2:] and len(other) > 1
+    return swapped or rest[1:] == other[1:] or rest[1:] == other or rest == other[1:]

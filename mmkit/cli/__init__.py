@@ -17,7 +17,7 @@ import click
 
 from mmkit import __version__, hooks
 from mmkit.config import sources
-from mmkit.errors import Interrupted, MMKitError, did_you_mean, printable
+from mmkit.errors import Interrupted, MMKitError, Terminated, did_you_mean, printable
 from mmkit.terminal import LINES, echo, echo_traceback, error_line, quiet_controls
 from mmkit.terminal.elastic import hand_over, is_main
 
@@ -123,6 +123,9 @@ class LazyGroup(click.Group):
                 result = super().main(args, *rest, **extra)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()  # a full disk shows here, not when Python ends
+        except Terminated as stopped:
+            echo("stopped by SIGTERM", err=True)
+            sys.exit(stopped.code)
         except Exception as error:
             if debug and not isinstance(error, click.ClickException | click.Abort):
                 echo_traceback(error)
@@ -177,10 +180,6 @@ def _say(title: str, text: object, code: str = "") -> None:
     if code:
         dim = click.style(f"[{code}]", dim=True)
         click.echo(f"  {dim}", err=True)
-
-
-class Terminated(SystemExit):
-    """SIGTERM, raised so that temporary files are removed on the way out."""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, as_json, recipe_from, tiny_option
+from mmkit.cli.options import OVERRIDABLE, as_json, quiet_hub, recipe_from, tiny_option
 from mmkit.errors import printable
 from mmkit.files import tidy
 from mmkit.terminal import echo
@@ -49,6 +49,7 @@ def check(
     Exits with 1 if a problem would stop training. Annotators do not run.
     """
     loaded = recipe_from(recipe, context, sample, tiny)
+    quiet_hub()
     from mmkit.checking.annotating import not_computable
     from mmkit.checking.check import checked, lacking, list_in_full
     from mmkit.checking.made import start_of, try_to_make

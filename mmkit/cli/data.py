@@ -25,6 +25,7 @@ from mmkit.cli.options import (
     device_option,
     executor_from,
     network_option,
+    overrides_from,
     quiet_libraries,
     recipe_from,
 )
@@ -129,7 +130,6 @@ def convert(
     SRC is a recipe (with --split), or data (with --reader, whose settings follow as --name value or --reader-setting).
     """
     from mmkit.data.convert import convert as convert_data
-    from mmkit.recipe import parse_overrides
 
     path = Path(source)
     writer = writer_of(format_, settings)
@@ -142,14 +142,16 @@ def convert(
     elif sample:
         raise click.UsageError("--sample goes with a recipe, not with --reader")
     else:
-        given = parse_overrides(context.args) | settings_given(reader_settings, "--reader-setting")
+        given = overrides_from(context) | settings_given(reader_settings, "--reader-setting")
         if context.get_parameter_source("split") is not ParameterSource.DEFAULT:
             given["split"] = split  # a setting of the reader; one that has no such setting says so
         with of_options() if reader_settings else nullcontext():
             reader = reader_of(reader_name, path, given)
     counts = convert_data(reader, destination, writer, note=lambda message: echo(message, err=True))
     (kind, records), *rest = counts.items()
-    within = ", ".join(f"{count} {what}" for what, count in rest if count)
+    within = ", ".join(
+        f"{count} {what.removesuffix('s') if count == 1 else what}" for what, count in rest if count
+    )
     written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]
     echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
     for reason, count in reader.repairs.items():
@@ -184,9 +186,7 @@ def import_checkpoint(
 
     The recipe can be overridden by dotted name: --backbones.text ./bert-base-uncased
     """
-    from mmkit.recipe import parse_overrides
-
-    overrides = parse_overrides(context.args)
+    overrides = overrides_from(context)
     quiet_libraries()
     from mmkit.runs.importing import import_checkpoint as import_file
 

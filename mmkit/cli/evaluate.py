@@ -13,6 +13,7 @@ from mmkit.cli.options import (
     device_option,
     network_option,
     opened,
+    overrides_from,
     print_figures,
     quiet_libraries,
 )
@@ -43,13 +44,12 @@ def evaluate(
     The run's recipe can be overridden by dotted name. Scores of other data need another --output:
     --data.test.file other.txt --output scores/other
     """
-    from mmkit.recipe import parse_overrides
     from mmkit.runs.folder import Run
     from mmkit.runs.opening import check_own_place
 
     check_own_place(run, output)
     folder = opened(run, context)
-    recipe = Run(folder).recipe().with_overrides(parse_overrides(context.args))
+    recipe = Run(folder).recipe().with_overrides(overrides_from(context))
     quiet_libraries()
     from mmkit.inference.evaluate import evaluate as evaluate_run
 

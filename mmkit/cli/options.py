@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +90,20 @@ runs_argument = click.argument("runs", metavar="RUN...", nargs=-1, required=True
 
 
 def overrides_from(context: click.Context) -> dict[str, Any]:
-    """The recipe's settings that a command line overrides, by dotted name."""
+    """The settings of a recipe or a part that a command line gives, by dotted name.
+
+    Raises `RecipeError` for other arguments; of an option of the command that is misspelt it says which is meant.
+    """
+    from mmkit.errors import RecipeError
     from mmkit.recipe import parse_overrides
 
-    return parse_overrides([*context.meta.get(_SETTINGS, ()), *context.args])
+    try:
+        return parse_overrides([*context.meta.get(_SETTINGS, ()), *context.args])
+    except RecipeError as error:
+        options = [option for parameter in context.command.params for option in parameter.opts]
+        if near := get_close_matches(error.what.partition(" ")[0], options, n=1):
+            raise error.at(error.where, f"did you mean {near[0]!r}? Or {error.hint}") from None
+        raise
 
 
 def recipe_from(source: str, context: click.Context, sample: bool = False, tiny: bool = False) -> Recipe:
@@ -101,11 +112,11 @@ def recipe_from(source: str, context: click.Context, sample: bool = False, tiny:
         raise click.UsageError(
             "--sample has tiny encoders anyway; --tiny is for your own data: give one of them"
         )
-    from mmkit.recipe import load_recipe, parse_overrides
+    from mmkit.recipe import load_recipe
     from mmkit.recipe_names import shadowed
     from mmkit.terminal import echo
 
-    recipe = load_recipe(source, {} if sample else parse_overrides(context.args))
+    recipe = load_recipe(source, {} if sample else overrides_from(context))
     if other := shadowed(source):
         echo(
             f"{recipe.path}: this file is used, not the recipe of this name that comes with mmkit ({other})",
@@ -120,7 +131,7 @@ def recipe_from(source: str, context: click.Context, sample: bool = False, tiny:
     from mmkit.loading.sample import sampled
 
     told = sampled(recipe, lambda message: echo(message, err=True))
-    return told.with_overrides(parse_overrides(context.args))
+    return told.with_overrides(overrides_from(context))
 
 
 def print_figures(figures: Mapping[str, Mapping[str, float]], title: str) -> None:
@@ -150,6 +161,11 @@ def quiet_libraries() -> None:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    quiet_hub()
+
+
+def quiet_hub() -> None:
+    """One line where the Hugging Face Hub does not answer."""
     logging.getLogger("huggingface_hub.utils._http").addFilter(_one_line_of_retries)
 
 

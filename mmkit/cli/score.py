@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmkit.cli.options import OVERRIDABLE, as_json, print_figures
+from mmkit.cli.options import OVERRIDABLE, as_json, overrides_from, print_figures
 from mmkit.terminal import echo
 
 
@@ -37,10 +37,9 @@ def score(
     from mmkit.inference.score import score_files
     from mmkit.metrics.base import is_share
     from mmkit.metrics.scoring import nothing_to_score
-    from mmkit.recipe import parse_overrides
     from mmkit.registry import build_part
 
-    metric = build_part("metrics", name, parse_overrides(context.args))
+    metric = build_part("metrics", name, overrides_from(context))
 
     def warn(message: str) -> None:
         echo(f"warning: {message}", err=True)

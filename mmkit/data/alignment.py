@@ -153,8 +153,8 @@ class Aligner:
             return None
         shown = f" ({text[span.start : span.end][:40]!r})" if code == "offsets.misaligned" else ""
         hint = _POLICIES if code == "offsets.misaligned" else 'misaligned = "drop" leaves such spans out'
-        if code == "offsets.misaligned" and places.exact(span._replace(end=span.end + 1)) is not None:
-            hint = f"if the ends in this file are those of the last character, add 1 to them; {hint}"
+        if counted := _other_count(span, places, code):
+            hint = f"if {counted}; {hint}"
         raise DataError(
             f"`{span.name}`, characters {span.start} to {span.end}{shown}, {wrong}",
             where=where,
@@ -198,6 +198,19 @@ _KIND = {
     "offsets.outside": "is outside the text",
     "offsets.misaligned": "begins or ends inside a token",
 }
+
+
+def _other_count(span: CharSpan, places: _Places, code: str) -> str:
+    """How a span would fit the tokens if its file counted characters in another usual way; empty if it would not."""
+    if code == "offsets.misaligned" and places.exact(span._replace(end=span.end + 1)) is not None:
+        return "the ends in this file are those of the last character, add 1 to them"
+    if code in ("offsets.misaligned", "offsets.outside") and span.start > 0:
+        first = span._replace(start=span.start - 1)
+        if places.exact(first._replace(end=span.end - 1)) is not None:
+            return "the offsets in this file count from 1, subtract 1 from starts and ends"
+        if places.exact(first) is not None:
+            return "the starts in this file count from 1, subtract 1 from them"
+    return ""
 
 
 def _fault(span: CharSpan, length: int) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image, Media
 from mmkit.data.writer import Writer
+from mmkit.errors import DataError
 
 M = TypeVar("M", Image, Media)
 X = TypeVar("X", bound=Example | Entity)
@@ -35,6 +36,7 @@ def convert(
     format has no place for. `note` is told of images without a file; their paths are written all the same. Raises
     `DataError` for data that cannot be read, and if the disk refuses.
     """
+    check_other(reader, Path(dst))
     counts: Counter[str] = Counter()
     missing: Counter[str] = Counter()
     folder = folder_of(dst)
@@ -62,6 +64,17 @@ def convert(
         )
         note(f"warning: images without a file: {told}")
     return dict(counts) or {"examples": 0}
+
+
+def check_other(reader: Reader, dst: Path) -> None:
+    """Raise `DataError` if what is to be written would replace a file that the reader reads."""
+    if dst.exists() and any(file.exists() and file.samefile(dst) for file in reader.files()):
+        raise DataError(
+            "this file is read, so it cannot be written at the same time",
+            where=dst,
+            hint="name another file",
+            code="file.same",
+        )
 
 
 def folder_of(dst: Path | str) -> str:

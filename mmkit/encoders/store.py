@@ -61,10 +61,9 @@ class Preparation:
         text = f"{self.items:,} distinct items, {self.computed:,} of them computed now"
         if self.missing or self.broken:
             files = [*self.missing, *self.broken]
-            text += (
-                f"\n  warning: {len(self.missing):,} missing and {len(self.broken):,} broken ones replaced by "
-                f"blanks: {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
-            )
+            kinds = {"missing": len(self.missing), "broken": len(self.broken)}
+            told = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+            text += f"\n  warning: blank ones replace {told}: {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}"
             if self.blank:
                 text += "\n  none of the images exist: is the folder of images right?"
         elif self.blank:

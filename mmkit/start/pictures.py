@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,10 +12,13 @@ from typing import Any, get_args
 
 from mmkit.config.parameters import parameters
 from mmkit.data.expected import records
+from mmkit.data.regular import open_regular
 from mmkit.errors import MMKitError
 from mmkit.start.folder import Folder
 from mmkit.start.layout import Part
 
+HEAD = 65_536
+"""Bytes of a file in which names of pictures are looked for."""
 TRIED = 200
 """Posts that are read for each folder."""
 
@@ -29,6 +33,8 @@ class Found:
     complete: int = 0
     missing: str = ""
     """The path of a picture that is not there."""
+    there: str = ""
+    """The path of one that is."""
 
 
 def find_pictures(part: Part, folder: Folder) -> Found:
@@ -82,7 +88,7 @@ def _takes_none(part: Part) -> bool:
 def _tried(part: Part, root: Path, settings: Mapping[str, Any], most: int | None) -> Found | None:
     """How many of the first posts find their pictures; None if they cannot be read so."""
     posts = complete = 0
-    missing = ""
+    missing = first = ""
     there: dict[str, bool] = {}
     try:
         reader = part.source.build(root, **{**part.settings, **settings})
@@ -95,9 +101,25 @@ def _tried(part: Part, root: Path, settings: Mapping[str, Any], most: int | None
             posts += bool(paths)
             complete += bool(paths) and not lost
             missing = missing or (lost[0] if lost else "")
+            first = first or next((path for path in paths if path not in lost), "")
     except MMKitError:
         return None
-    return Found(root, settings, posts, complete, missing)
+    return Found(root, settings, posts, complete, missing, first)
+
+
+def picture_named_in(source: Path, folder: Folder) -> str:
+    """The name of a picture of the folder that the beginning of a text file holds; empty if there is none."""
+    try:
+        with open_regular(source) as file:
+            words = set(re.split(r"[\s,;|\"']+", file.read(HEAD).decode("utf-8", "replace")))
+    except OSError:
+        return ""
+    beginnings = {word.replace("\\", "/").rpartition("/")[2]: word for word in words}
+    for pictures in folder.picture_folders:
+        for picture in sorted(pictures.iterdir()):
+            if picture.name in beginnings:
+                return beginnings[picture.name]
+    return ""
 
 
 def _is_file(path: str, known: dict[str, bool]) -> bool:
@@ -109,4 +131,6 @@ def _is_file(path: str, known: dict[str, bool]) -> bool:
 def joined(found: Sequence[Found]) -> Found:
     """The counts of several parts."""
     missing = next((f.missing for f in found if f.missing), "")
-    return Found(found[0].root, {}, sum(f.posts for f in found), sum(f.complete for f in found), missing)
+    there = next((f.there for f in found if f.there), "")
+    posts, complete = (sum(counts) for counts in zip(*((f.posts, f.complete) for f in found), strict=True))
+    return Found(found[0].root, {}, posts, complete, missing, there)

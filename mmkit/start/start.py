@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mmkit.start.choices import Ask, Choices
 from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of, with_cause
 from mmkit.start.folder import MOST, Folder, look_into
 from mmkit.start.layout import Layout, layout_of
-from mmkit.start.pictures import Found, find_pictures, joined
+from mmkit.start.pictures import Found, find_pictures, joined, picture_named_in
 from mmkit.start.shipped import Shipped
 from mmkit.start.sources import Source, sources_in
 from mmkit.start.template import choose_paper, sections_of
@@ -71,7 +71,8 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
         raise with_cause(error, contents) from error
     _say_splits(layout, contents, shares, task, choices)
     pictures = joined([found[s] for s in found if s not in layout.shared or s == layout.shared[0]])
-    blank = _pictures(pictures, folder, wishes, choices)
+    sources = list(dict.fromkeys(part.source.path for part in layout.parts.values()))
+    blank = _pictures(pictures, folder, wishes, choices, sources)
     recipe = choose_paper(task, wishes.paper, bool(pictures.complete), choices, folder.path)
     sections = sections_of(recipe.file)
     more = settings_for(layout, found, sections, folder, choices)
@@ -150,14 +151,14 @@ def _say_splits(
             )
 
 
-def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices) -> str:
+def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices, sources: Sequence[Path]) -> str:
     """Say which pictures were found. Returns why missing ones are blank, if some are missing.
 
     Raises `DataError` if there are none for a paper that the user named.
     """
     lost = found.posts - found.complete
     if not found.posts:
-        choices.say("no post names a picture")
+        choices.say(f"no post names a picture{_unused(folder, sources)}")
         return ""
     where = few([str(f) for f in folder.picture_folders])
     looked = (
@@ -166,6 +167,10 @@ def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices) ->
     if len(folder.pictures) > MOST:
         looked += (
             f" (these {MOST} folders have the most; the other {len(folder.pictures) - MOST:,} were not tried)"
+        )
+    if wishes.images is not None and found.there and not _is_below(found.there, wishes.images):
+        choices.say(
+            f"--images {wishes.images} is not used: posts find pictures without it, such as {found.there}"
         )
     if not lost:
         choices.say(f"pictures: found for all {found.posts:,} posts that name some")
@@ -180,6 +185,25 @@ def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices) ->
         )
     choices.say(f"{told}{looked}")
     return f"{lost:,} of {found.posts:,} posts lack pictures; `mmkit check` counts them"
+
+
+def _unused(folder: Folder, sources: Sequence[Path]) -> str:
+    """Where pictures are that no post names, and the name of one that a file holds where its reader does not look."""
+    if not folder.pictures:
+        return ""
+    count, where = folder.pictures.total(), few([str(f) for f in folder.picture_folders])
+    told = f", so the {counted(count, 'picture')} in {where} {'is' if count == 1 else 'are'} not used"
+    for source in sources:
+        if name := picture_named_in(source, folder):
+            what = "on a line `IMGID:NAME` before its sentence, or in the field that the reader reads"
+            return (
+                f"{told}; but {source.name} has {name!r}: a picture's name belongs {what} (docs/formats.md)"
+            )
+    return told
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    return Path(path).resolve().is_relative_to(folder.resolve())
 
 
 def _labels(task: str, contents: Contents, choices: Choices) -> dict[str, list[str]]:

@@ -45,6 +45,8 @@ class Updates:
         settings, model = session.settings, ready.model
         optimizer = make_optimizer(model, settings)
         progress = load_checkpoint(session.run.checkpoint, model, optimizer)
+        if progress.step:
+            session.note(f"the run goes on after update {progress.step:,}, in epoch {progress.epoch}")
         if session.run.weights_step() != progress.best_step:
             # killed between a new best and its checkpoint: the same best occurs again
             progress.best_score = None

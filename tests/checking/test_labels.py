@@ -111,3 +111,21 @@ def test_labels_that_nobody_shows_and_labels_with_spaces(tmp_path: Path) -> None
         :1
     ]
     assert "'works_for', which model.decoder.relations names" in warning
+
+
+@pytest.mark.parametrize(
+    ("label", "misspelt"),
+    [
+        ("PRE", True),
+        ("PEER", True),
+        ("PR", False),
+        ("PES", True),
+        ("per", False),
+        ("ORG", False),
+        ("REP", False),
+    ],
+)
+def test_a_label_that_is_hardly_there_and_nearly_another(tmp_path: Path, label: str, misspelt: bool) -> None:
+    posts = [post(i, spans=[{"start": 0, "end": 1, "label": "PER" if i else label}]) for i in range(21)]
+    told = [said for said in train_report(tmp_path, posts).warnings if "misspelt 'PER' (20)" in said]
+    assert len(told) == misspelt and all("train.jsonl:2 (post0)" in said for said in told)

@@ -344,4 +344,4 @@ def test_examples_without_words_are_no_sentences_of_train() -> None:
     bare, said = Example.from_tokens("a", [], entity="Q1"), Example.from_tokens("b", ["hi"])
     reports = {name: of(name, bare, said) for name in ("train", "dev")}
     _compare(reports)
-    assert reports["dev"].warnings == ["1 sentence stands in train too: b"]
+    assert reports["dev"].warnings == ["1 sentence is also in train: b"]

@@ -102,6 +102,17 @@ def test_a_relation_goes_with_a_span_that_is_left_out() -> None:
             "these words begin at character 9",
         ),
         (at(0, 5), "offsets.misaligned", "if the ends in this file are those of the last character, add 1"),
+        (
+            at(1, 7),
+            "offsets.misaligned",
+            "if the offsets in this file count from 1, subtract 1 from starts and ends",
+        ),
+        (
+            at(18, 26),
+            "offsets.outside",
+            "if the offsets in this file count from 1, subtract 1 from starts and ends",
+        ),
+        (at(1, 6), "offsets.misaligned", "if the starts in this file count from 1, subtract 1 from them"),
     ],
 )
 def test_a_wrong_span_is_one_message(span: dict[str, Any], code: str, message: str) -> None:

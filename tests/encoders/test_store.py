@@ -166,7 +166,7 @@ def test_blanks_stand_in_when_asked_to(more: list[Example]) -> None:
     examples = [*more, example("missing", "broken")]
     report = prepare(encoder, examples)
     assert set(report.missing) == {"missing"} and set(report.broken) == {"broken"}
-    assert "1 missing and 1 broken ones replaced by blanks: missing, broken" in str(report)
+    assert "blank ones replace 1 missing and 1 broken: missing, broken" in str(report)
     ours = features(encoder, examples)
     assert ours["mask"][-1].tolist() == [False, False] and not ours["fixed"][-1].any()
     again = Numbers()

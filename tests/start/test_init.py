@@ -105,6 +105,34 @@ def test_pictures_elsewhere(here: Path) -> None:
     assert read_split(recipe, "train").examples[0].images[0].path.endswith(".png")
 
 
+def test_pictures_that_are_not_taken_from_the_folder_that_is_named(here: Path) -> None:
+    jsonl(here / "mine" / "posts.jsonl", map(by_tokens, posts(pictures="pics")))
+    draw(here / "mine" / "pics")
+    draw(here / "other")
+    assert (
+        "--images other is not used: posts find pictures without it, such as mine/pics/"
+        in started("mine", "--images", "other")[1]
+    )
+    assert "not used" not in started("mine", "--images", "mine/pics")[1]
+
+
+def test_pictures_that_no_post_names(here: Path) -> None:
+    draw(here / "mine" / "pics")
+    name, *others = sorted(file.name for file in (here / "mine" / "pics").iterdir())
+    unused = f"no post names a picture, so the {len(others) + 1} pictures in mine/pics are not used"
+    comment = f"# image = pics/{name}\n"
+    for before, told in ((comment, f"pics/{name}"), ("", "")):
+        rows = (f"{before}Mara\tB-PER\nsings\tO\nsong\tO\n{i}\tO\n\n" for i in range(40))
+        (here / "mine" / "train.txt").write_text("".join(rows), encoding="utf-8")
+        said = " ".join(started("mine", "--force")[1].split())
+        assert unused in said
+        assert (
+            f"but train.txt has {told!r}: a picture's name belongs" in said
+            if told
+            else "but train.txt" not in said
+        )
+
+
 def test_a_relation_of_each_post(here: Path) -> None:
     lines = [
         {

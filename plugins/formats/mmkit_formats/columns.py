@@ -148,7 +148,10 @@ class Rows:
     def _span(self, span: Any, name: str, draft: Draft) -> CharSpan:
         if not isinstance(span, dict) or not isinstance(span.get("label"), str):
             raise wrong(
-                f"`{name}` is not a span with a label: {shown(span)}", draft.where, "", code="formats.columns"
+                f"`{name}` is not a span with a label: {shown(span)}",
+                draft.where,
+                'a span is {"start_char": 0, "end_char": 8, "label": "PER"}; a cell has a list of them, in CSV as JSON',
+                code="formats.columns",
             )
         tokens = None
         start, end = span.get("start_char"), span.get("end_char")
