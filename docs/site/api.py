@@ -181,6 +181,7 @@ PUBLIC_MODULES = (
     "mmkit.terminal.rendering",
     "mmkit.runs.folder",
     "mmkit.runs.importing",
+    "mmkit.runs.lineage",
     "mmkit.runs.opening",
     "mmkit.scorers.base",
     "mmkit.access.servers",
