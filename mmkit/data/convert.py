@@ -36,7 +36,7 @@ def convert(
     format has no place for. `note` is told of images without a file; their paths are written all the same. Raises
     `DataError` for data that cannot be read, and if the disk refuses.
     """
-    check_other(reader, Path(dst))
+    _refuse_own_file(reader, Path(dst))
     counts: Counter[str] = Counter()
     missing: Counter[str] = Counter()
     folder = folder_of(dst)
@@ -66,7 +66,7 @@ def convert(
     return dict(counts) or {"examples": 0}
 
 
-def check_other(reader: Reader, dst: Path) -> None:
+def _refuse_own_file(reader: Reader, dst: Path) -> None:
     """Raise `DataError` if what is to be written would replace a file that the reader reads."""
     if dst.exists() and any(file.exists() and file.samefile(dst) for file in reader.files()):
         raise DataError(

@@ -32,7 +32,7 @@ def trained_on(folder: Path | str) -> list[TrainedOn]:
         facts = Run(Path(folder)).facts_if_any()
     except MMKitError:  # said where the run is opened
         return []
-    own = TrainedOn(str(folder), _fingerprints(_entry(facts, "data", "train", "files")))
+    own = TrainedOn(str(folder), fingerprints_of(_entry(facts, "data", "train")))
     earlier = [
         TrainedOn(str(_entry(known, "run")), _texts(_list(_entry(known, "files"))))
         for known in _list(facts.get(KEY))
@@ -45,8 +45,9 @@ def made_of(folders: Iterable[Path | str]) -> list[dict[str, Any]]:
     return [asdict(known) for known in dict.fromkeys(x for folder in folders for x in trained_on(folder))]
 
 
-def _fingerprints(files: Any) -> tuple[str, ...]:
-    return _texts(_entry(file, "sha256") for file in _list(files))
+def fingerprints_of(split: Any) -> tuple[str, ...]:
+    """The SHA-256 fingerprints of a split's files, from what `run.json` says of it: `{"files": [{"sha256": ...}]}`."""
+    return _texts(_entry(file, "sha256") for file in _list(_entry(split, "files")))
 
 
 def _texts(values: Iterable[Any]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 from mmkit.config.parameters import parameters
 from mmkit.data.expected import records
-from mmkit.data.regular import open_regular
+from mmkit.data.regular import is_file, open_regular
 from mmkit.errors import MMKitError
-from mmkit.start.folder import Folder
+from mmkit.start.folder import PICTURES, Folder
 from mmkit.start.layout import Part
 
 HEAD = 65_536
@@ -111,14 +111,14 @@ def picture_named_in(source: Path, folder: Folder) -> str:
     """The name of a picture of the folder that the beginning of a text file holds; empty if there is none."""
     try:
         with open_regular(source) as file:
-            words = set(re.split(r"[\s,;|\"']+", file.read(HEAD).decode("utf-8", "replace")))
+            words = re.split(r"[\s,;|\"']+", file.read(HEAD).decode("utf-8", "replace"))
     except OSError:
         return ""
-    beginnings = {word.replace("\\", "/").rpartition("/")[2]: word for word in words}
-    for pictures in folder.picture_folders:
-        for picture in sorted(pictures.iterdir()):
-            if picture.name in beginnings:
-                return beginnings[picture.name]
+    for word in words:
+        name = word.replace("\\", "/").rpartition("/")[2]
+        is_picture = os.path.splitext(name)[1].lower() in PICTURES  # noqa: PTH122
+        if is_picture and any(is_file(pictures / name) for pictures in folder.picture_folders):
+            return word
     return ""
 
 

@@ -15,7 +15,7 @@ def regions_in(example: Example) -> Iterator[tuple[Image, Region | None]]:
     photos: dict[str | None, int] = {}
     for i, image in enumerate(example.images):
         if image.role == "photo":
-            photos.setdefault(image.path, i)  # a photo may be there twice: boxes of people are in the first
+            photos.setdefault(image.path, i)  # a photo may be there twice: gold boxes name the first
     for image in example.images:
         if image.role == "object" and image.path is not None:
             place = photos.get(image.path)

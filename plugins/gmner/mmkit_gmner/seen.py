@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.data.problems import Problem
-from mmkit.runs.lineage import TrainedOn, trained_on
+from mmkit.runs.lineage import TrainedOn, fingerprints_of, trained_on
 from mmkit_gmner.published import shared_posts, split_of
 
 
@@ -22,7 +22,7 @@ def seen_posts(data: Mapping[str, Any], runs: Sequence[Path]) -> dict[str, list[
     for name, about in data.items():
         if name == "train":
             continue
-        split = next((split for sha in _fingerprints(about) if (split := split_of(sha))), None)
+        split = next((split for sha in fingerprints_of(about) if (split := split_of(sha))), None)
         if split is not None:
             known = dict.fromkeys(about for run in runs for about in trained_on(run))
             problems = [problem for about in known for problem in _seen_by(about, split)]
@@ -42,10 +42,3 @@ def _seen_by(known: TrainedOn, split: str) -> Iterator[Problem]:
                 code="gmner.seen",
                 level="warning",
             )
-
-
-def _fingerprints(about: Any) -> list[str]:
-    files = about.get("files", []) if isinstance(about, dict) else []
-    return [
-        file["sha256"] for file in files if isinstance(file, dict) and isinstance(file.get("sha256"), str)
-    ]
