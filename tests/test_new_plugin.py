@@ -22,7 +22,7 @@ def installed(plugin: Path, target: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_a_package_with_all_parts_passes_its_own_tests(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["new-plugin", "my-gate", "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -151,6 +151,7 @@ def own_tests(documented: dict[str, str], folder: Path, chosen: str, path: list[
     return done.stdout
 
 
+@pytest.mark.matrix
 def test_the_documented_package_passes_its_own_tests(
     gate: Path, documented: dict[str, str], tmp_path: Path
 ) -> None:

@@ -285,10 +285,17 @@ def test_json_is_recognized_by_its_content_not_its_name(here: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "task", "said"),
     [
-        ("cp_mner", "entities", "pictures are missing for 4 of 1,188 posts"),
+        pytest.param(
+            "cp_mner", "entities", "pictures are missing for 4 of 1,188 posts", marks=pytest.mark.matrix
+        ),
         ("twitter2017", "entities", "task: entities; posts: train 3,373, dev 723, test 723"),
         ("mnre", "relations", "task: relations; posts: train 12,247, dev 1,624, test 1,614"),
-        ("mel/wikimel.json", "links", "task: links; posts: train 20,574, dev 2,634, test 2,638"),
+        pytest.param(
+            "mel/wikimel.json",
+            "links",
+            "task: links; posts: train 20,574, dev 2,634, test 2,638",
+            marks=pytest.mark.matrix,
+        ),
     ],
 )
 def test_published_data(here: Path, shared: Path, folder: str, task: str, said: str) -> None:

@@ -297,7 +297,7 @@ def test_a_signal_to_all_processes_does_not_break_the_loader(sample_recipe, whol
     assert_same(output, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_two_processes_make_the_updates_of_one(sample_recipe, tmp_path):
     # The loss does not depend on a key's bias: its gradient is rounding error, which Adam scales up to full steps.
     still = {"training.groups.still.pattern": r"key\.bias", "training.groups.still.learning_rate": 0.0}

@@ -24,7 +24,7 @@ def test_descriptions(tmp_path: Path) -> None:
     check_annotator("dim.entity_descriptions.v1", folder=tmp_path, records=without)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_the_recipe(tmp_path: Path) -> None:
     check_recipe("dim_wikimel", folder=tmp_path, at_least=0.95, beats_blank=0.25, resumes=False)
 

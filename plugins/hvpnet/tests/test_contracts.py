@@ -19,11 +19,8 @@ def test_the_taggers(name: str, scheme: str) -> None:
     check_decoder(name, {"scheme": scheme})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dataset", "figure"),
-    [("twitter15", "spans.f1"), pytest.param("mnre", "relations.f1", marks=pytest.mark.matrix)],
-)
+@pytest.mark.matrix
+@pytest.mark.parametrize(("dataset", "figure"), [("twitter15", "spans.f1"), ("mnre", "relations.f1")])
 def test_the_recipes_beat_text_alone_too(dataset: str, figure: str, tmp_path: Path) -> None:
     figures = check_recipe(
         f"hvpnet_{dataset}", folder=tmp_path, at_least=0.95, beats_blank=0.25, resumes=False
