@@ -13,6 +13,7 @@ import torch.distributed as dist
 from mmkit.batch import Batch
 from mmkit.data.types import CUT, GoldRank, Prediction
 from mmkit.inference.loader import Loader
+from mmkit.inference.stops import Stops
 from mmkit.inference.together import Answering
 from mmkit.inspection import Inspection
 from mmkit.metrics.base import Metric
@@ -48,6 +49,8 @@ class Inference:
     processes: int = 1
     threads: int = 0
     """Those that load images of the next batches if there are no workers."""
+    stop: Callable[[], bool] | None = None
+    """Whether this process is asked to stop, for `evaluate`: it is asked between two batches."""
 
     def predict(self, items: Sequence[Item], batch_size: int | None = None) -> list[Prediction]:
         """A prediction for each item, in order. Gold answers are not used. Every process predicts all items."""
@@ -71,19 +74,27 @@ class Inference:
         return [(prediction, tables) for _, prediction, tables in found]
 
     def evaluate(self, items: Sequence[Item], metrics: Mapping[str, Metric]) -> Evaluation:
-        """Predictions of the items, and their scores; metrics of ranks get the ranks of the gold entities."""
+        """Predictions of the items, and their scores; metrics of ranks get the ranks of the gold entities.
+
+        Raises `KeyboardInterrupt` if `stop` asks for it: if in one process, then in all of them.
+        """
         found = self.predict_and_rank(items)
         predictions, ranks = [prediction for prediction, _ in found], [rank for _, rank in found]
         return Evaluation(score(metrics, [item.example for item in items], predictions, ranks), predictions)
 
     def predict_and_rank(self, items: Sequence[Item]) -> list[tuple[Prediction, GoldRank | None]]:
-        """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order."""
+        """Each item's prediction, and the rank of its gold entity if the decoder gives it, in order.
+
+        Raises as `evaluate` does.
+        """
         every = plan_batches(items, self.batch_size)
         plan = every[self.rank :: self.processes]
         # blocks that are spread over processes must be run equally often by all of them
-        idle = has_shards(self.model) and len(plan) < -(-len(every) // self.processes)
+        in_step = has_shards(self.model)
+        idle = in_step and len(plan) < -(-len(every) // self.processes)
         answering = Answering(self.model, items, ranking=True, processes=self.processes)
-        own = list(self._over(items, plan, answering, answering.rest, every[:idle]))
+        stops = None if self.stop is None else Stops(self.stop, self.processes, in_step)
+        own = list(self._over(items, plan, answering, answering.rest, every[:idle], stops))
         found = sorted(self._of_all(own), key=_index)
         predictions = _told([answer.prediction for answer in found], [items[answer.at] for answer in found])
         return list(zip(predictions, (answer.rank for answer in found), strict=True))
@@ -95,11 +106,13 @@ class Inference:
         call: Callable[[Batch, Sequence[int]], list[T]],
         rest: Callable[[], list[T]] | None = None,
         unasked: Sequence[list[int]] = (),
+        stops: Stops | None = None,
     ) -> Iterator[T]:
         """The results of `call` for each planned batch, on the model's device, and the indices of its items.
 
         And those of `rest`, which is called at the end. What the model makes of the batches `unasked` is dropped.
         """
+        ends = stops.after_batch if stops is not None else _never
         loader = Loader(self.model, items, self.workers, targets=False, threads=self.threads)
         training, device = self.model.training, self.model.device
         self.model.eval()
@@ -108,9 +121,16 @@ class Inference:
                 with computing(device, self.precision), _uncompiled(self.model):
                     found = call(batch.to(device), chosen)
                 yield from found
+                if ends():
+                    unasked = ()
+                    break
             for batch in loader(unasked) if unasked else ():
                 with torch.inference_mode(), computing(device, self.precision):
                     self.model.states(batch.to(device))
+                if ends():
+                    break
+            if stops is not None:
+                stops.at_the_end()
             if rest is not None:
                 with computing(device, self.precision), _uncompiled(self.model):
                     found = rest()
@@ -147,6 +167,10 @@ def plan_batches(items: Sequence[Item], batch_size: int) -> list[list[int]]:
 def _uncompiled(model: Model) -> contextlib.AbstractContextManager[object]:
     """Run a compiled model without compilation, so that a loaded run gives bit-identical predictions."""
     return torch.compiler.set_stance("force_eager") if model.compiled else contextlib.nullcontext()
+
+
+def _never() -> bool:
+    return False
 
 
 def _index(found: tuple[int, *tuple[Any, ...]]) -> int:

@@ -39,6 +39,8 @@ class Progress:
     """The update after which `model.safetensors` was written; 0 before that."""
     stale: int = 0
     """Evaluations since the best."""
+    unscored: int = 0
+    """The epoch of the last update, if its evaluation is due and was stopped; else 0."""
     seconds: float = 0.0
     log_bytes: int = 0
     """Length of `metrics.jsonl` at this point; lines that a killed run wrote later are dropped when it is resumed."""
@@ -56,6 +58,7 @@ class Progress:
             self.best_epoch,
             self.best_step,
             self.stale,
+            self.unscored,
             self.log_bytes,
         )
         if not all(0 <= count < 1 << 62 for count in counts) or not 0 <= self.seconds < math.inf:
@@ -94,6 +97,7 @@ def save_checkpoint(
 ) -> None:
     """Write `folder/step-N` completely, then remove older ones: a kill at any moment leaves a complete one.
 
+    A later checkpoint after the same update, which an evaluation that was stopped has, is `step-N.001` and so on.
     If weights are spread over processes, all of them must call it, and one is to `write`. The files are the same
     as if nothing were spread.
     """
@@ -101,7 +105,7 @@ def save_checkpoint(
         gathered_whole(trained_state(model), keep=False)
         gathered_whole(_moments(model, optimizer), keep=False)
         return
-    final = folder / f"step-{progress.step:09d}"
+    final = folder / _unused(folder, f"step-{progress.step:09d}")
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
@@ -111,8 +115,6 @@ def save_checkpoint(
         progress.checks = {path.name: crc32_of(path) for path in sorted(temporary.glob("*.safetensors"))}
         write_json(temporary / PROGRESS, asdict(progress))
         with explained(folder):
-            if final.exists():
-                shutil.rmtree(final)
             sync_folder(temporary)
             temporary.rename(final)
             sync_folder(folder)
@@ -122,6 +124,15 @@ def save_checkpoint(
     for old in folder.iterdir():
         if old != final:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _unused(folder: Path, name: str) -> str:
+    """`name`, or the next after it: one that is replaced must not be removed before."""
+    taken = sorted(path.name for path in folder.glob(f"{name}*"))
+    if not taken:
+        return name
+    number = taken[-1].rpartition(".")[2]
+    return f"{name}.{int(number) + 1 if number.isdecimal() else 1:03d}"
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> Progress:

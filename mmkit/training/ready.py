@@ -54,7 +54,10 @@ class Ready:
     """Whether updates are captured in CUDA graphs."""
 
     def score(self, split: str) -> Evaluation:
-        """Scores and predictions of a split; processes share the work, and all of them get the result."""
+        """Scores and predictions of a split; processes share the work, and all of them get the result.
+
+        Raises `KeyboardInterrupt` in all processes if one was asked to stop.
+        """
         return self.inference.evaluate(self.items[split], self.metrics)
 
 
@@ -142,6 +145,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
         session.accelerator.process_index,
         processes,
         pick_threads(settings.workers, model),
+        session.stop.asked,
     )
     facts = {**facts, "features": features}
     return Ready(model, prepared.items, metrics, inference, facts, before, spread, captured)

@@ -16,13 +16,15 @@ class StopSignal:
     """While entered, either signal raises `KeyboardInterrupt`; while `deferred`, it is only noted in `received`.
 
     A second signal raises at once even then. A signal that was not handled raises when deferring ends. With
-    `announce`, the first one is answered on stderr at once: an update and a checkpoint can take long.
+    `announce`, the first one is answered on stderr at once while deferring: an update and a checkpoint can take long.
     """
 
     def __init__(self, *, announce: bool = False) -> None:
         self.received: signal.Signals | None = None
         self._announce = announce
-        self._deferring = False
+        self.insisted = False
+        """Whether there was a second signal."""
+        self._deferring = self._may_stop = False
         self._previous: dict[signal.Signals, Any] = {}
 
     @property
@@ -46,6 +48,24 @@ class StopSignal:
         if self.received is not None:
             raise KeyboardInterrupt
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A block within `deferred` that loses nothing if it is left anywhere: there, the first signal raises.
+
+        So does one that came before it. The caller then saves what there is.
+        """
+        self._may_stop = True
+        try:
+            if self.asked():
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._may_stop = False
+
+    def asked(self) -> bool:
+        """Whether there was a signal."""
+        return self.received is not None
+
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():  # handlers can only be set there
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -57,11 +77,15 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        again = self.received is not None
+        self.insisted = self.asked()
         self.received = signal.Signals(number)
-        if again or not self._deferring:
+        if self._deferring and not self.insisted and self._announce:
+            self._answer("saving" if self._may_stop else "saving after the next update")
+        if self._may_stop or self.insisted or not self._deferring:
             raise KeyboardInterrupt
-        if self._announce:  # past Python's buffers: the signal may have come in the middle of a print
-            told = f"\n{self.name}: saving after the next update; a second signal stops at once, without saving\n"
-            with contextlib.suppress(OSError, AttributeError):  # there may be no stderr
-                os.write(sys.stderr.fileno(), told.encode())
+
+    def _answer(self, what: str) -> None:
+        told = f"\n{self.name}: {what}; a second signal stops at once, without saving\n"
+        with contextlib.suppress(OSError, AttributeError):  # there may be no stderr
+            # past Python's buffers: the signal may have come in the middle of a print
+            os.write(sys.stderr.fileno(), told.encode())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from accelerate.utils import broadcast_object_list
 from torch.optim import Optimizer
 
 from mmkit.errors import RunError
+from mmkit.inference.inference import Evaluation
 from mmkit.inference.loader import Loader
 from mmkit.metrics.scoring import weighted_score
 from mmkit.training.alarms import Alarms
@@ -79,6 +81,13 @@ class Updates:
                 hint=AGAIN,
                 code="run.damaged",
             )
+        if progress.unscored and "dev" not in ready.items:
+            raise RunError(
+                "the checkpoint is damaged: it waits for scores of a split that the recipe does not have, dev",
+                where=session.run.checkpoint,
+                hint=AGAIN,
+                code="run.damaged",
+            )
         if progress.step and ready.epochs_before != settings.epochs:
             session.note(
                 said_of_epochs(session.recipe, ready.epochs_before, progress.step, loop.steps_per_epoch)
@@ -116,6 +125,8 @@ class Updates:
     def _make(self, watch: Watch) -> None:
         session, progress = self.session, self.progress
         with session.stop.deferred():
+            if progress.unscored:
+                self._settle(progress.unscored, watch, save=True)
             while progress.epoch <= session.settings.epochs and not self.stale:
                 session.tell("mmkit_epoch_start", epoch=progress.epoch, steps=self.loop.steps_left)
                 for update in self.loop.epoch():
@@ -138,13 +149,25 @@ class Updates:
             figures = {**watch.figures(), "learning_rate": self.loop.schedule.now[0]}
             session.tell("mmkit_logged", epoch=update.epoch, step=update.step, figures=figures)
             self.alarms.logged(update.epoch, figures["loss"])
-        reason = self._evaluate(update) if evaluate else ""
-        if update.last_of_epoch:
-            self.alarms.epoch_ended(update.epoch)
+        self.progress.unscored = update.epoch if evaluate else 0
+        self._settle(update.epoch, watch, save=save, stop=stop)
+
+    def _settle(self, epoch: int, watch: Watch, *, save: bool, stop: bool = False) -> None:
+        """Make the evaluation that is due, unless the run is to `stop`: then the resumed run makes it. And save."""
+        session, progress, reason = self.session, self.progress, ""
+        if progress.unscored and not stop:
+            evaluation = self._scored()
+            stop = evaluation is None
+            if evaluation is not None:
+                progress.unscored = 0
+                reason = self._evaluated(epoch, evaluation)
+        if not (progress.done or progress.unscored):  # the last update was the last of its epoch
+            self.alarms.epoch_ended(epoch)
         if save:
-            self._save(update.epoch, watch)
+            self._save(epoch, watch)
         if stop:
-            raise session.interrupted(f"everything is saved after update {update.step}")
+            later = "; it is scored when the run goes on" if progress.unscored else ""
+            raise session.interrupted(f"everything is saved after update {progress.step}{later}")
         if reason:
             raise session.stopped(reason)
 
@@ -166,16 +189,29 @@ class Updates:
             accelerator.set_trigger()
         return bool(accelerator.check_trigger())
 
-    def _evaluate(self, update: Update) -> str:
-        """Score the development split. Returns why hooks want to stop here; empty if none does."""
-        settings, (figures, predictions) = self.session.settings, self.ready.score("dev")
+    def _scored(self) -> Evaluation | None:
+        """The evaluation of the development split; None if it was stopped, which changes nothing."""
+        session = self.session
+        # a process that left it anywhere would let the others wait: several stop between two batches
+        alone = session.accelerator.num_processes == 1
+        try:
+            with session.stop.at_once() if alone else contextlib.nullcontext():
+                return self.ready.score("dev")
+        except KeyboardInterrupt:
+            if session.stop.insisted:
+                raise
+            return None
+
+    def _evaluated(self, epoch: int, evaluation: Evaluation) -> str:
+        """What follows an evaluation. Returns why hooks want to stop here; empty if none does."""
+        settings, (figures, predictions) = self.session.settings, evaluation
         score = weighted_score(figures, settings.score)
         better = self.progress.is_better(score, settings.ties)
-        place = {"split": "dev", "epoch": update.epoch, "step": update.step}
+        place = {"split": "dev", "epoch": epoch, "step": self.progress.step}
         reasons = self.session.tell("mmkit_evaluated", **place, figures=figures, best=better)
-        self.alarms.evaluated(update.epoch, score, predictions)
+        self.alarms.evaluated(epoch, score, predictions)
         if better:
-            self._keep_as_best(update.epoch)
+            self._keep_as_best(epoch)
         # hooks are called in the main process only, and all processes must stop
         return str(broadcast_object_list(["; ".join(r for r in reasons if isinstance(r, str))])[0])
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from mmkit.runs import weights
 from mmkit.runs.weights import load_tensors, load_weights, read_metadata, save_tensors
+from mmkit.training import checkpoint
 from mmkit.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from raising import raises
 
@@ -49,6 +50,17 @@ def test_only_the_newest_is_kept_and_leftovers_of_a_kill_are_removed(tmp_path):
     for step in (3, 4):
         save_checkpoint(tmp_path, network, optimizer, Progress(step=step))
     assert [p.name for p in tmp_path.iterdir()] == ["step-000000004"]
+
+
+def test_a_checkpoint_is_never_removed_before_the_one_that_replaces_it(tmp_path, monkeypatch):
+    network, optimizer = trained()
+    for stale in range(3):  # after the same update
+        save_checkpoint(tmp_path, network, optimizer, Progress(step=4, stale=stale))
+        assert [p.name for p in tmp_path.iterdir()] == [f"step-000000004{f'.{stale:03d}' if stale else ''}"]
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)  # killed before it is removed
+    save_checkpoint(tmp_path, network, optimizer, Progress(step=4, stale=3))
+    assert len(list(tmp_path.iterdir())) == 2
+    assert load_checkpoint(tmp_path, network, optimizer).stale == 3
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-TRAINING = {"epochs": 3, "eval_every": 15, "learning_rate": 3e-3}
+TRAINING = {"epochs": 3, "eval_every": 15, "learning_rate": 3e-3, "eval_batch_size": 16}
 STEPS = 60
 
 CHILD = """
@@ -28,11 +28,14 @@ sys.stderr = open(options["messages"], "a", buffering=1)
 
 from mmkit.errors import MMKitError
 from mmkit.hooks import hookimpl
+from mmkit.inference.together import Answering
 from mmkit.recipe import load_recipe
 from mmkit.training.train import train
 
 class Signal:
     '''Sends a signal to this process, or to its whole group, at a moment of the run.'''
+
+    made = answered = 0
 
     def at(self, moment):
         if moment == options["at"]:
@@ -44,7 +47,12 @@ class Signal:
 
     @hookimpl
     def mmkit_step(self, step):
+        self.made, self.answered = step, 0
         self.at(f"step {step}")
+
+    def batch(self):
+        self.answered += 1
+        self.at(f"batch {self.answered} after {self.made}")
 
     @hookimpl
     def mmkit_evaluated(self, split, step):
@@ -56,9 +64,17 @@ class Signal:
 
 if options["group"]:
     os.setsid()
+signal, answer = Signal(), Answering.__call__
+
+def answering(self, batch, chosen):
+    print("a batch is answered", file=sys.stderr)
+    signal.batch()
+    return answer(self, batch, chosen)
+
+Answering.__call__ = answering
 try:
     loaded = load_recipe(recipe, options["overrides"])
-    train(loaded, output, resume=options["resume"], device="cpu", hooks=[Signal()])
+    train(loaded, output, resume=options["resume"], device="cpu", hooks=[signal])
 except MMKitError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
@@ -286,6 +302,30 @@ def test_a_stopped_run_saves_says_how_to_go_on_and_does(sample_recipe, whole, tm
     assert_same(output, whole)
 
 
+def test_a_run_stopped_while_it_is_scored_stops_at_once_and_scores_when_it_goes_on(
+    sample_recipe, whole, tmp_path
+):
+    output = tmp_path / "run"
+    after_15 = "batch 2 after 15"
+    for number, at in (
+        (signal.SIGINT, after_15),
+        (signal.SIGTERM, "batch 3 after 0"),  # the same evaluation, begun again
+        (signal.SIGKILL, "batch 1 after 0"),
+        (signal.SIGINT, "batch 1 after 20"),  # the end of an epoch
+        (signal.SIGTERM, "batch 4 after 60"),  # the end
+    ):
+        stopped = run(sample_recipe, output, resume=at != after_15, number=number, at=at)
+        assert stopped.code == (-number if number == signal.SIGKILL else 128 + number), stopped.messages
+        answered = stopped.messages.rpartition("a batch is answered")
+        if number != signal.SIGKILL:
+            step = {"batch 1 after 20": 20, "batch 4 after 60": 60}.get(at, 15)
+            assert f"everything is saved after update {step}; it is scored when" in answered[2]
+        assert len(list((output / "checkpoint").iterdir())) == 1
+    resumed = run(sample_recipe, output, resume=True)
+    assert resumed.code == 0, resumed.messages
+    assert_same(output, whole)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_all_processes_does_not_break_the_loader(sample_recipe, whole, tmp_path, number):
     output = tmp_path / "run"
@@ -308,6 +348,11 @@ def test_two_processes_make_the_updates_of_one(sample_recipe, tmp_path):
     # stopped by a signal to one of them, after the next update at which they ask one another
     stopped = run(sample_recipe, two, processes=2, number=signal.SIGTERM, at="step 33", **same)
     assert stopped.code != 0 and "everything is saved after update 40" in stopped.messages
+    # and while they score, by a signal to the second: hooks, which count updates, are called in the first alone
+    again = {"resume": True, "number": signal.SIGTERM, "at": "batch 1 after 0"}
+    stopped = run(sample_recipe, two, processes=2, **again, **same)
+    assert stopped.code != 0 and "everything is saved after update 46; it is scored" in stopped.messages
+    assert stopped.messages.count("a batch is answered") == 3, "two of the first process, one of the second"
     resumed = run(sample_recipe, two, processes=2, resume=True, **same)
     assert resumed.code == 0, resumed.messages
     of_one, of_two = weights(one), weights(two)

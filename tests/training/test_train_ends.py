@@ -16,6 +16,7 @@ import mmkit.runs.weights
 from mmkit.hooks import hookimpl
 from mmkit.loading.splits import read_split
 from mmkit.model import Model
+from mmkit.recipe import load_recipe
 from mmkit.training.stopping import StopSignal
 from mmkit.training.train import train
 from raising import raises
@@ -92,16 +93,23 @@ def test_a_run_of_which_nothing_is_written_yet_can_be_resumed(recipe, tmp_path):
     assert train(recipe(), tmp_path / "run", device="cpu", resume=True)["status"] == "completed"
 
 
+@pytest.fixture(scope="module")
+def whole(sample_recipe, tmp_path_factory):
+    """A run of two epochs that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(load_recipe(sample_recipe, {"training.epochs": 2}), folder, device="cpu")
+    return folder
+
+
 @pytest.mark.parametrize("split", ["dev", "test"])
-def test_a_signal_while_scoring_loses_nothing(recipe, tmp_path, split):
+def test_a_signal_when_a_split_is_scored_loses_nothing(recipe, whole, tmp_path, split):
     ends = Ends()
-    train(recipe(epochs=2), tmp_path / "whole", device="cpu")
     with raises("training.interrupted", match="--resume"):
         train(recipe(epochs=2), tmp_path / "run", device="cpu", hooks=[Stopper(split), ends])
     assert ends.statuses == ["interrupted"]
     summary = train(recipe(epochs=2), tmp_path / "run", device="cpu", resume=True)
     assert summary["status"] == "completed"
-    assert equal(tmp_path / "run", tmp_path / "whole")
+    assert equal(tmp_path / "run", whole)
 
 
 class Stops:
@@ -152,6 +160,20 @@ def test_the_first_signal_is_answered_at_once(capfd):
     with StopSignal(announce=True) as stop, stop.deferred():
         signal.raise_signal(signal.SIGINT)
         assert "SIGINT: saving after the next update; a second signal stops at once" in capfd.readouterr().err
+        stop.received = None  # heeded
+
+
+def test_where_nothing_is_lost_the_first_signal_does_not_wait(capfd):
+    with StopSignal(announce=True) as stop, stop.deferred():
+        with pytest.raises(KeyboardInterrupt), stop.at_once():
+            signal.raise_signal(signal.SIGINT)
+        assert "SIGINT: saving; a second signal stops at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt), stop.at_once():
+            pytest.fail("it was asked to stop before")
+        assert not stop.insisted
+        with pytest.raises(KeyboardInterrupt):  # while it saves
+            signal.raise_signal(signal.SIGINT)
+        assert stop.insisted
         stop.received = None  # heeded
 
 

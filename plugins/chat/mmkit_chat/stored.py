@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from typing import Any, Protocol
 
 from filelock import FileLock
@@ -79,9 +79,16 @@ class StoredAnswers:
             self.model.prepare(device)
         keys, fresh = list(missing), {}
         self.asked += len(keys)
-        for place, answer in self.model.answers([prompts[number] for number in missing.values()]):
-            key = keys[place]
-            fresh[key] = answer
-            if isinstance(answer, Answer) and keep(missing[key], answer):
-                store.put({key: answer.to_json()})
+        answers = self.model.answers([prompts[number] for number in missing.values()])
+        with closing(_to_close(answers)) as answers:  # where this is interrupted, nothing more is asked
+            for place, answer in answers:
+                key = keys[place]
+                fresh[key] = answer
+                if isinstance(answer, Answer) and keep(missing[key], answer):
+                    store.put({key: answer.to_json()})
         return fresh
+
+
+def _to_close(answers: Iterator[tuple[int, Answer | Failed]]) -> Generator[tuple[int, Answer | Failed]]:
+    """The same, which can be closed whatever it is; a generator is closed with it."""
+    yield from answers
