@@ -15,6 +15,7 @@ from mmkit.pretrained.source import Pretrained
 from mmkit.pretrained.vocabulary import check_vocabulary
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat, Prompt
+from mmkit_chat.templates import templated
 
 
 def language_model(name: str, revision: str | None = None) -> Pretrained:
@@ -55,13 +56,16 @@ class LocalModel:
         if isinstance(self.tokenizer, PreTrainedTokenizerFast):
             check_vocabulary(self.tokenizer, model.config, name)
         self.model = model.to(device).eval()
-        self.chat_template_kwargs = chat_template_kwargs or {}
+        self.name, self.chat_template_kwargs = name, chat_template_kwargs or {}
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 
     @torch.inference_mode()
     def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer | Failed]:
-        """An answer of at most `max_tokens` tokens to each prompt; `Failed` if the prompt is too long for the model."""
+        """An answer of at most `max_tokens` tokens to each prompt; `Failed` if the prompt is too long for the model.
+
+        Raises `PartError` if the model's chat template fails.
+        """
         chats = [Chat.of(prompt) for prompt in prompts]
         long = [
             too_long(self.model, self._encoded([chat])["input_ids"].shape[1], max_tokens) for chat in chats
@@ -96,8 +100,10 @@ class LocalModel:
         if self.tokenizer.chat_template is None:
             prompts = ["\n".join(message.text for message in chat.messages) for chat in chats]
             return self.tokenizer(prompts, padding=True, return_tensors="pt", return_token_type_ids=False)
-        return self.tokenizer.apply_chat_template(
+        return templated(
+            self.tokenizer.apply_chat_template,
             [[{"role": m.role, "content": m.text} for m in chat.messages] for chat in chats],
+            self.name,
             add_generation_prompt=True,
             padding=True,
             return_tensors="pt",

@@ -18,6 +18,7 @@ from mmkit.errors import ImageError, PartError
 from mmkit_chat.answers import Answer
 from mmkit_chat.local_model import too_long
 from mmkit_chat.messages import Chat, Message, Prompt
+from mmkit_chat.templates import templated
 
 NAME = "a picture of a prompt"
 HINT = "give pictures as data:image/jpeg;base64,..."
@@ -50,18 +51,22 @@ class LocalVisionModel:
             )
         model: Any = pretrained.network(AutoModelForImageTextToText, dtype=dtype)
         self.model = model.to(device).eval()
-        self.chat_template_kwargs = chat_template_kwargs or {}
+        self.name, self.chat_template_kwargs = name, chat_template_kwargs or {}
 
     @torch.inference_mode()
     def ask(self, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer | Failed]:
-        """An answer of at most `max_tokens` tokens to each prompt; `Failed` if the prompt is too long for the model."""
+        """An answer of at most `max_tokens` tokens to each prompt; `Failed` if the prompt is too long for the model.
+
+        Raises `PartError` if the model's chat template fails.
+        """
         return [self._answer(Chat.of(prompt), max_tokens) for prompt in prompts]
 
     def _answer(self, chat: Chat, max_tokens: int) -> Answer | Failed:
-        inputs = self.processor.apply_chat_template(
-            [_told(message, getattr(self.processor, "image_token", None)) for message in chat.messages],
+        inputs = templated(
+            self.processor.apply_chat_template,
+            [[_told(message, getattr(self.processor, "image_token", None)) for message in chat.messages]],
+            self.name,
             add_generation_prompt=True,
-            tokenize=True,
             return_tensors="pt",
             return_dict=True,
             **self.chat_template_kwargs,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmkit.annotators.base import Failed
+from mmkit_chat import templates
 from mmkit_chat.answers import Answer
 from mmkit_chat.local_model import LocalModel
 from mmkit_chat.model import ChatModel
@@ -42,6 +44,34 @@ def test_a_prompt_that_is_too_long_is_a_failure_of_its_own(model: str) -> None:
     assert isinstance(short, Answer) and short == again
     assert isinstance(long, Failed)
     assert re.search(r"has [\d,]+ tokens: with max_tokens = 5, the model reads 1,024", long.reason)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% for m in messages %}{{ m.content }", "cannot be used: line 1: "),
+        ("{{ raise_exception('only\\nsystem') }}", "cannot be used: TemplateError: only system"),
+        ("{{ messages[0].content.missing.more }}", "cannot be used: UndefinedError"),
+        ("{{ 1 // 0 }}", "cannot be used: ZeroDivisionError"),
+        ("{{ ''.__class__.__mro__ }}", "cannot be used: SecurityError"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "cannot be used: RecursionError"),
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+            r"more than 0\.2 s",
+        ),
+        ("{{ 'x' * 20000001 }}", "20,000,001 characters"),
+        ({"other": "{{ messages }}"}, "cannot be used: ValueError"),
+        (3, "cannot be used"),
+    ],
+)
+def test_a_chat_template_that_fails_is_one_message(
+    model: str, monkeypatch: pytest.MonkeyPatch, template: Any, says: str
+) -> None:
+    machine = LocalModel(model)
+    machine.tokenizer.chat_template = template
+    monkeypatch.setattr(templates, "SECONDS", 0.2)
+    with raises("chat.template", match=says):
+        machine.ask(["Jordan"], 5)
 
 
 @pytest.mark.parametrize(

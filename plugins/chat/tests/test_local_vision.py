@@ -96,5 +96,16 @@ def test_a_model_without_a_template_is_refused(model: str, tmp_path: Path) -> No
         LocalVisionModel(str(tmp_path))
 
 
+def test_a_template_that_fails_or_does_not_show_the_pictures_is_one_message(model: str) -> None:
+    machine = LocalVisionModel(model)
+    for template, says in (
+        ("{{ raise_exception('no') }}", "TemplateError: no"),
+        ("{{ messages[0].role }}", "that the model's own processor cannot read"),
+    ):
+        machine.processor.chat_template = template
+        with raises("chat.template", match=says):
+            machine.ask([chat("Jordan", picture("red"))], 5)
+
+
 def test_no_code_of_a_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_refused(LocalVisionModel, tmp_path, monkeypatch)

@@ -16,12 +16,12 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from mmkit.files.time_limit import OutOfTime, can_limit, time_limit
 from mmkit_retrieval.corpora import corpus as corpus_module
 from mmkit_retrieval.corpora import mediawiki_xml, unclosed, wikipedia
 from mmkit_retrieval.corpora.corpus import Lines
 from mmkit_retrieval.corpora.formats import open_corpus
 from mmkit_retrieval.corpora.mediawiki_xml import Dump, Site
-from mmkit_retrieval.corpora.time_limit import OutOfTime, can_limit, time_limit
 from mmkit_retrieval.corpora.wikitext import read_wikitext
 from raising import raises
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mmkit.files.time_limit import OutOfTime, can_limit, time_limit
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
 from mmkit_retrieval.corpora.corpus import Corpus
 from mmkit_retrieval.corpora.media_files import find_file
 from mmkit_retrieval.corpora.mediawiki_xml import Dump, Page, Site
-from mmkit_retrieval.corpora.time_limit import OutOfTime, can_limit, time_limit
 from mmkit_retrieval.corpora.workers import in_order
 
 _BATCH = 250_000
