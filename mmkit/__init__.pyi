@@ -3,6 +3,7 @@
 from mmkit import testing as testing
 from mmkit.annotators.base import Annotator as Annotator
 from mmkit.annotators.base import Failed as Failed
+from mmkit.annotators.base import MadeBy as MadeBy
 from mmkit.batch import Batch as Batch
 from mmkit.batch import Features as Features
 from mmkit.batch import States as States

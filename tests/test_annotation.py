@@ -12,7 +12,7 @@ import catalogue
 import pytest
 
 from mmkit import registry
-from mmkit.annotators.base import Annotator
+from mmkit.annotators.base import Annotator, MadeBy
 from mmkit.annotators.pictures import PictureAnnotator
 from mmkit.data.types import Entity, Example, Image
 from mmkit.loading.annotation import Annotation
@@ -47,6 +47,9 @@ class Heavy(Annotator):
 
     def apply(self, x: Example, result: int) -> Example:
         return replace(x, notes={**x.notes, "entities": result})
+
+    def made_by(self, result: int) -> MadeBy:
+        return MadeBy("asked", "told", f"build of {result}", 20, 3)
 
     def finish(self) -> None:
         self.finished += 1
@@ -97,6 +100,13 @@ def test_each_annotator_is_built_once_and_loads_its_model_once(recipe):
     for name in ("train", "dev", "test"):
         assert {x.notes["entities"] for x in splits[name].examples} == {size}
     assert {entity.description for entity in splits["entities"].entities} == {"described"}
+    for name, annotator, size_seen in (("entities", "first", 0), ("dev", "second", size)):
+        count = len(splits[name])
+        maker = {"model": "asked", "told": "told", "build": f"build of {size_seen}"}
+        counts = {"results": count, "counted": count, "prompt_tokens": 20 * count, "answer_tokens": 3 * count}
+        assert splits[name].origin["made_by"] == {annotator: [{**maker, **counts}]}
+        said = f"data.{name}: {annotator}: {count} results of asked (told, build of {size_seen}); "
+        assert any(line.startswith(said) for line in splits[name].notes())
 
 
 def test_progress_says_what_is_annotated(recipe):

@@ -67,6 +67,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
             "Reader",
             "Annotator",
             "Failed",
+            "MadeBy",
             "Encoder",
             "ItemEncoder",
             "ItemSource",
@@ -89,6 +90,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 PUBLIC_MODULES = (
     "mmkit.annotators.base",
+    "mmkit.annotators.makers",
     "mmkit.annotators.pictures",
     "mmkit.annotators.pretrained",
     "mmkit.annotators.run",
@@ -190,6 +192,7 @@ PUBLIC_MODULES = (
     "mmkit.tasks.base",
     "mmkit.tasks.notebook",
     "mmkit.files.temporary",
+    "mmkit.files.time_limit",
     "mmkit.terminal",
     "mmkit.terminal.notes",
     "mmkit.testing",

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmkit.data.types import Entity, Example
+
+if TYPE_CHECKING:
+    from mmkit.annotators.makers import Maker
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,22 @@ class Failed:
     """Instead of a result that could not be computed, although others can: it is not stored, but listed."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """The model that made a result, as a run keeps it (`Annotator.made_by`)."""
+
+    model: str
+    """The name by which it was asked for: a server's name for it, a name on the Hub, or a folder."""
+    told: str = ""
+    """What the model that answered is called by its server, which may be another name; empty: it does not say."""
+    build: str = ""
+    """What is known of its version: a server's build, a revision on the Hub, or a hash of a folder's files."""
+    prompt_tokens: int | None = None
+    """Tokens that it read for this result; None: not known."""
+    answer_tokens: int | None = None
+    """Tokens that it wrote for it; None: not known."""
 
 
 class Annotator(ABC):
@@ -36,6 +55,8 @@ class Annotator(ABC):
     """The recipe's knowledge base, set before the first call (empty for annotators that work on it)."""
     failures: Mapping[str, str] = MappingProxyType({})
     """Record id → why it has no result; set again by each run."""
+    makers: Sequence[Maker] = ()
+    """The models that made the results, and how many; set again by each run."""
 
     @classmethod
     def sample(cls, folder: Path, seed: int, examples: Sequence[Example]) -> dict[str, Any]:
@@ -73,6 +94,13 @@ class Annotator(ABC):
     @abstractmethod
     def apply(self, x: Any, result: Any) -> Example | Entity:
         """`x` with its result (made with `dataclasses.replace`)."""
+
+    def made_by(self, result: Any) -> MadeBy | None:
+        """The model that made a result; None: no model did, or the recipe alone says all of it.
+
+        It is asked for each distinct result of a split, also for those of the store. They are counted in `run.json`.
+        """
+        return None
 
     def finish(self) -> None:  # noqa: B027 - a hook, not an abstract method
         """Called after the last `apply` of each split, to write files outside the store."""

@@ -27,6 +27,12 @@ def model_identity(model: str) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
+def model_version(model: str, revision: str | None) -> str:
+    """Which version of a model it is, as far as that is known: its revision, else the start of a folder's hash."""
+    identity = model_identity(model)
+    return revision or (identity[:16] if identity != model else "")
+
+
 def annotators_model(
     what: str,
     name: str,

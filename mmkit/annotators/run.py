@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from filelock import FileLock
 
 from mmkit.annotators.base import Annotator, Failed
+from mmkit.annotators.makers import makers_of
 from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError, PartError
@@ -38,6 +39,8 @@ def annotate(
     time wait for one another and share results. Models are loaded only when a result is missing. A record with an
     empty key needs no annotation and stays as it is. `compute` does the work elsewhere (`mmkit.inference.executor`).
 
+    The models that made the results are counted in `annotator.makers`, each distinct result once.
+
     Records whose result `Failed` also stay as they are, and are listed in `annotator.failures`; nothing is stored for
     them, so that the next run tries them again. Unless the annotator is to keep going, a `DataError` names them when
     all other results are stored. Also raises whatever the annotator raises (earlier results stay stored), and
@@ -55,6 +58,9 @@ def annotate(
         pass_over = not key or isinstance(result, Failed)
         annotated.append(record if pass_over else annotator.apply(record, result))
     annotator.failures = failures
+    annotator.makers = makers_of(
+        annotator.made_by(result) for result in results.values() if not isinstance(result, Failed)
+    )
     annotator.finish()
     if not annotator.keep_going:
         refuse(failures)

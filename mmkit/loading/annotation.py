@@ -61,8 +61,9 @@ class Annotation:
         Raises what `mmkit.annotators.run.annotate` raises.
         """
         split.examples = self.annotated(split.examples, entities, split.name)
-        for annotator in self.over("examples").values():
+        for name, annotator in self.over("examples").items():
             split.failures |= annotator.failures
+            split.annotated(name, annotator)
 
     def annotated(
         self, examples: Sequence[Example], entities: Sequence[Entity] = (), called: str = "examples"
@@ -75,11 +76,11 @@ class Annotation:
             done = annotate(annotator, done, self.device, reporter, self.compute)
         return done
 
-    def annotated_entities(self, entities: Iterable[Entity], failures: dict[str, str]) -> Iterator[Entity]:
-        """Entities with every annotation, chunk by chunk.
+    def annotated_entities(self, entities: Iterable[Entity], split: Split) -> Iterator[Entity]:
+        """Entities with every annotation, chunk by chunk; `split` is told which models made them.
 
-        Records that failed go to `failures`, by id, if that is not an error. Errors are raised at the end, when the
-        other results are stored.
+        Records that failed go to its `failures`, by id, if that is not an error. Errors are raised at the end, when
+        the other results are stored.
         """
         found = self.over("entities")
         strict = {name for name, annotator in found.items() if not annotator.keep_going}
@@ -93,7 +94,8 @@ class Annotation:
                     records = annotate(annotator, records, self.device, report, self.compute)
                 finally:
                     annotator.keep_going = forgiving
-                (unforgiven if name in strict else failures).update(annotator.failures)
+                (unforgiven if name in strict else split.failures).update(annotator.failures)
+                split.annotated(name, annotator)
             done += len(records)
             yield from records
         refuse(unforgiven)

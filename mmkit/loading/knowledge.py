@@ -54,7 +54,7 @@ def read_knowledge_base(
     folder = cache_dir("knowledge")
     try:
         if annotation is not None and annotation.over("entities"):
-            entities = annotation.annotated_entities(_read(reader), split.failures)
+            entities = annotation.annotated_entities(_read(reader), split)
             split.entities = base = _newly_built(folder, entities, reader)
         else:
             key = _key(config, split)

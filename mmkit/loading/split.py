@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmkit.annotators.base import Annotator
+from mmkit.annotators.makers import Maker, joined
+from mmkit.annotators.makers import told as by_models
 from mmkit.data.candidates import candidate_recall, recall_in_words
 from mmkit.data.fingerprints import file_sha256, known_variant
 from mmkit.data.problems import Place
@@ -39,6 +42,8 @@ class Split:
     files: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     """Record id → why an annotator could not annotate it, if that is not an error."""
+    made_by: dict[str, list[Maker]] = field(default_factory=dict)
+    """Annotator → the models that made its results."""
     places: dict[str, Place] = field(default_factory=dict)
     """Record id → where it stands, as far as the reader says it."""
     share_of: int = 0
@@ -50,11 +55,18 @@ class Split:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Counts, file fingerprints and repairs as JSON."""
-        return {"records": len(self), "files": self.files, "repairs": dict(self.repairs)}
+        """Counts, file fingerprints and repairs as JSON, and which models made what annotators added, if any did."""
+        made_by = {name: [maker.to_json() for maker in makers] for name, makers in self.made_by.items()}
+        known = {"made_by": made_by} if made_by else {}
+        return {"records": len(self), "files": self.files, "repairs": dict(self.repairs), **known}
+
+    def annotated(self, name: str, annotator: Annotator) -> None:
+        """Count which models made the results that an annotator has just given."""
+        if annotator.makers:
+            self.made_by[name] = joined([*self.made_by.get(name, ()), *annotator.makers])
 
     def notes(self) -> list[str]:
-        """Notes for the user: what was read and from where, what was skipped or corrected, and candidate recall."""
+        """Notes for the user: what was read and from where, what was skipped or corrected, models, candidate recall."""
         main = self.files[0]
         variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
         whole = f" of {self.share_of}" if self.share_of else ""
@@ -66,7 +78,10 @@ class Split:
         listed = any(x.candidates for x in self.examples)
         recall = candidate_recall(self.examples) if listed else {}
         told = [f"data.{self.name}: {recall_in_words(recall)}"] if recall else []
-        return [read, *counted, *failed, *told]
+        made = [
+            line for name, m in self.made_by.items() for line in by_models(f"data.{self.name}: {name}", m)
+        ]
+        return [read, *counted, *failed, *made, *told]
 
 
 def fingerprints(reader: Reader) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit import registry
-from mmkit.annotators.base import Annotator, Failed
+from mmkit.annotators.base import Annotator, Failed, MadeBy
 from mmkit.data.types import Entity, Example
 from mmkit.testing.checked import CheckedPart
 from mmkit.testing.stand_ins import stand_in_entities, stand_in_examples, written_images
@@ -31,6 +31,7 @@ def check_annotator(
       empty, and one record at least has a key that is not.
     - There is a result for each record, and the same for a record alone, but for `tolerance` in numbers: a model rounds
       otherwise in a batch. A result is JSON, or `Failed`.
+    - `made_by` takes a result that has been through JSON, and names a model or none.
     - `apply` takes a result that has been through JSON. It gives a record of the same kind and id, leaves the one that
       it is given as it is, and one record at least is changed.
 
@@ -105,6 +106,9 @@ def _apply(checked: CheckedPart[Annotator], annotator: Annotator, record: Any, r
     checked.must(
         read == result, "results", f"that of {record.id} differs after it was written as JSON and read again"
     )
+    made_by = annotator.made_by(read)
+    named = made_by is None or (isinstance(made_by, MadeBy) and made_by.model)
+    checked.must(named, "made_by", f"of {record.id} it is {made_by!r}, not a `MadeBy` with a name")
     applied = annotator.apply(record, read)
     same = type(applied) is type(record) and applied.id == record.id
     checked.must(

@@ -67,12 +67,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def say(self, content: Any, finish: str = "stop") -> None:
+    def say(self, content: Any, finish: str = "stop", **more: Any) -> None:
         message = {"role": "assistant", "content": content}
-        self.choices([{"index": 0, "message": message, "finish_reason": finish}])
+        self.choices([{"index": 0, "message": message, "finish_reason": finish}], **more)
 
-    def choices(self, choices: Any) -> None:
-        self.send(200, json.dumps({"id": "1", "object": "chat.completion", "created": 0, "choices": choices}))
+    def choices(self, choices: Any, **more: Any) -> None:
+        said = {"id": "1", "object": "chat.completion", "created": 0, "choices": choices, **more}
+        self.send(200, json.dumps(said))
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -134,6 +135,11 @@ UNSERVED: dict[str, Callable[[Handler], None]] = {
     "Away": lambda h: h.send(503, "{}", Retry_After="0.01"),
     "Cut": break_off,
 }
+TOLD = {
+    "model": "m-2026\n \x1b[2J",
+    "system_fingerprint": "build 7",
+    "usage": {"prompt_tokens": 30, "completion_tokens": 7, "total_tokens": 37},
+}
 TREATMENTS: dict[str, Treatment] = {
     **{name: first(treatment) for name, treatment in (MALFORMED | UNSERVED).items()},
     **{f"Ever{name}": always(treatment) for name, treatment in (MALFORMED | UNSERVED).items()},
@@ -146,5 +152,6 @@ TREATMENTS: dict[str, Treatment] = {
     "Poor": always(lambda h: h.send(429, json.dumps({"error": {"code": "insufficient_quota"}}))),
     "Echo": always(echo(400)),
     "Long": always(lambda h: h.say("It is old. It is big. It has", "length")),
+    "Told": always(lambda h: h.say("It is so.", **TOLD)),
     "Thinking": always(lambda h: h.say("<think>Hmm, what is", "length")),
 }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from mmkit.annotators.base import Annotator, Failed
+from mmkit.annotators.base import Annotator, Failed, MadeBy
 from mmkit.terminal import echo
 from mmkit_chat.answers import Answer
 from mmkit_chat.messages import Chat
@@ -53,14 +53,33 @@ class ChatAnnotator(Annotator):
         self.chat.prepare(device)
 
     def finish(self) -> None:
-        """Say once which model it is if a run does not keep its name, because another would give other answers."""
+        """Say once which model it is if the recipe does not name it, because another would give other answers."""
         if (name := self.chat.unkept_name) and not self._told:
             self._told = True
             echo(
-                f"note: the answers of {self.part} are those of {name!r}, which ${MODEL} names and a run does not "
-                "keep: set `model` in the recipe to keep it",
+                f"note: the answers of {self.part} are those of {name!r}, which ${MODEL} names and the recipe does "
+                "not: set `model` in the recipe, so that a later command asks the same one",
                 err=True,
             )
+
+    def made_by(self, result: Any) -> MadeBy | None:
+        known = result if isinstance(result, dict) else {}
+        return MadeBy(
+            self.chat.name,
+            known.get("model", ""),
+            known.get("build", "") or self.chat.version,
+            known.get("prompt_tokens"),
+            known.get("answer_tokens"),
+        )
+
+    def results(
+        self, prompts: Sequence[str], read: Callable[[int, Answer | Failed], str | Failed]
+    ) -> list[dict[str, Any] | Failed]:
+        """`texts`, each with what is known of the model that answered. `text_of` gives the text of a result."""
+        return [
+            text if isinstance(text, Failed) else {"text": text, **_about(answer)}
+            for answer, text in self._read(prompts, read)
+        ]
 
     def texts(
         self, prompts: Sequence[str], read: Callable[[int, Answer | Failed], str | Failed]
@@ -69,13 +88,31 @@ class ChatAnnotator(Annotator):
 
         Raises `MMKitError` for errors that every further prompt would have, too.
         """
+        return [text for _, text in self._read(prompts, read)]
+
+    def _read(
+        self, prompts: Sequence[str], read: Callable[[int, Answer | Failed], str | Failed]
+    ) -> list[tuple[Answer | Failed, str | Failed]]:
         # it need not wait for others: `annotate` has a lock
         stored = StoredAnswers(self.chat, {"annotator": self.fingerprint()}, wait=False)
         answers = stored.ask(
             [Chat.of(prompt) for prompt in prompts],
             keep=lambda number, answer: isinstance(read(number, answer), str),
         )
-        return [read(number, answer) for number, answer in enumerate(answers)]
+        return [(answer, read(number, answer)) for number, answer in enumerate(answers)]
+
+
+def text_of(result: Any) -> str:
+    """The text of a result; results of earlier versions are nothing but the text."""
+    text: str = result["text"] if isinstance(result, dict) else result
+    return text
+
+
+def _about(answer: Answer | Failed) -> dict[str, Any]:
+    """What is known of the model that gave an answer, as JSON."""
+    names = ("model", "build", "prompt_tokens", "answer_tokens")
+    told = {name: getattr(answer, name, None) for name in names}
+    return {name: value for name, value in told.items() if value not in (None, "")}
 
 
 def prompt_key(prompt: str) -> str:

@@ -22,22 +22,28 @@ _SENTENCE_END = re.compile(
 class Answer:
     """The answer of a model. It is `truncated` if it reached the limit on its length.
 
-    `prompt_tokens` and `answer_tokens` are what the model counts; None if a server does not say. They do not matter for
-    whether two answers are equal.
+    `prompt_tokens` and `answer_tokens` are what the model counts; None if a server does not say. `model` and `build`
+    are what a server says of the model that answered: its name, which need not be the one that was asked for, and the
+    version of what runs it; empty if it does not say. None of these matter for whether two answers are equal.
     """
 
     text: str
     truncated: bool = False
     prompt_tokens: int | None = field(default=None, compare=False)
     answer_tokens: int | None = field(default=None, compare=False)
+    model: str = field(default="", compare=False)
+    build: str = field(default="", compare=False)
 
     def to_json(self) -> list[Any]:
         """As JSON, to be stored."""
-        return [self.text, self.truncated, self.prompt_tokens, self.answer_tokens]
+        return [
+            *(self.text, self.truncated, self.prompt_tokens, self.answer_tokens),
+            *(self.model, self.build),
+        ]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> Answer:
-        """From what `to_json` gave."""
+        """From what `to_json` gave, also in earlier versions, which did not keep all of it."""
         return cls(*value)
 
     def without_thoughts(self) -> str:

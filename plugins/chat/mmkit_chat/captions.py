@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from PIL import Image as Pillow
 
+from mmkit.annotators.base import MadeBy
 from mmkit.annotators.pictures import PictureAnnotator, first_photo, picture_key
-from mmkit.annotators.pretrained import check_available, model_identity
+from mmkit.annotators.pretrained import check_available, model_identity, model_version
 from mmkit.data.types import Example
 
 
@@ -107,6 +108,13 @@ class Blip2Annotator(PictureAnnotator):
         results = {row: {"unreadable": reason} for row, reason in unreadable}
         results |= {row: {"caption": c} for (row, _), c in zip(opened, captions, strict=True)}
         return [results[row] for row in range(len(batch))]
+
+    def made_by(self, result: dict[str, str]) -> MadeBy | None:
+        return MadeBy(self.name, build=self._version) if "caption" in result else None
+
+    @cached_property
+    def _version(self) -> str:
+        return model_version(self.name, self.revision)
 
     def apply(self, x: Example, result: dict[str, str]) -> Example:
         """`x` with the caption as a note."""

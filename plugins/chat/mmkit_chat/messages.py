@@ -53,3 +53,8 @@ class Chat:
 
 Prompt = str | Chat
 """A question as one text, or as a chat."""
+
+
+def plain(text: str) -> str:
+    """`text` on one line, and as valid Unicode, for a prompt."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode()

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmkit.annotators.base import Failed
-from mmkit.annotators.pretrained import check_available, model_identity
+from mmkit.annotators.pretrained import check_available, model_identity, model_version
 from mmkit.errors import MMKitError, PartError
-from mmkit_chat.messages import Prompt
+from mmkit_chat.messages import Prompt, plain
 
 if TYPE_CHECKING:
     from mmkit_chat.answers import Answer
     from mmkit_chat.local_model import LocalModel
     from mmkit_chat.local_vision import LocalVisionModel
     from mmkit_chat.server import ChatServer
+
+__all__ = ["MODEL", "Backend", "ChatModel", "plain"]
 
 MODEL = "OPENAI_MODEL"
 """The environment variable with the name of the server's model, if a recipe names none."""
@@ -133,6 +136,11 @@ class ChatModel:
             )
         return name
 
+    @cached_property
+    def version(self) -> str:
+        """Which version of a local model it is, as far as that is known; a server may say it with each answer."""
+        return model_version(self.name, self.revision) if self.backend == "local" else ""
+
     @property
     def unkept_name(self) -> str:
         """The model's name if only the environment gives it, so that a recipe does not keep it; else empty."""
@@ -232,8 +240,3 @@ class ChatModel:
         extra = self.chat_template_kwargs and {"chat_template_kwargs": self.chat_template_kwargs}
         given = {name: value for name, value in settings.items() if value is not None}
         return {**given, **({"extra_body": extra} if extra else {})}
-
-
-def plain(text: str) -> str:
-    """`text` on one line, and as valid Unicode, for a prompt."""
-    return " ".join(text.split()).encode("utf-8", "replace").decode()

@@ -15,12 +15,12 @@ from anyio.from_thread import start_blocking_portal
 
 from mmkit.access.network import check_network
 from mmkit.annotators.base import Failed
-from mmkit.errors import MMKitError
+from mmkit.errors import MMKitError, printable
 from mmkit.terminal import echo
 from mmkit_chat.answers import Answer
 from mmkit_chat.client import BoundedClient, MalformedError, Pace
 from mmkit_chat.endpoint import KEY, URL, Endpoint
-from mmkit_chat.messages import Chat, Prompt
+from mmkit_chat.messages import Chat, Prompt, plain
 from mmkit_chat.retries import MOST_WAIT, asked_to_wait, is_quota, wait_before
 
 _HOPELESS = {
@@ -42,6 +42,9 @@ _NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ProxyError"}
 """Names of the HTTP client's exceptions for failed connections. The `openai` package can use several clients."""
 
 _REASON_LENGTH = 200
+
+_NAME_LENGTH = 200
+"""Characters of a model's name that are kept."""
 
 _KEY_LENGTH = 8
 """The shortest key that is looked for in answers. Shorter ones are no secrets, but placeholders such as `EMPTY`."""
@@ -217,7 +220,11 @@ class ChatServer:
             return MalformedError("the answer is not JSON")
         except Exception:  # the client does not check what it gets, so a stranger's answer can raise anything
             return MalformedError("the answer is not in the form of a chat answer")
-        return replace(answer, text=self.endpoint.redacted(answer.text, at_least=_KEY_LENGTH))
+        said = (
+            self.endpoint.redacted(s, at_least=_KEY_LENGTH) for s in (answer.text, answer.model, answer.build)
+        )
+        text, model, build = said
+        return replace(answer, text=text, model=model, build=build)
 
     def _tell_wait(self, seconds: float) -> None:
         if seconds > TOLD_WAIT and not self._told_wait:
@@ -280,7 +287,12 @@ def _answer(completion: Any) -> Answer:
     text = text.encode("utf-8", "replace").decode()  # half a character (a lone surrogate) cannot be stored
     usage = getattr(completion, "usage", None)
     answer = Answer(
-        text, ended == "length", _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        text,
+        ended == "length",
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
+        _name(completion, "model"),
+        _name(completion, "system_fingerprint"),
     )
     if not answer.without_thoughts() and not answer.truncated:
         raise MalformedError("the answer's text is empty")
@@ -291,6 +303,13 @@ def _count(usage: Any, name: str) -> int | None:
     """A number of tokens, if the server gives it and it can be one."""
     number = getattr(usage, name, None)
     return number if isinstance(number, int) and 0 <= number < MOST_TOKENS else None
+
+
+def _name(completion: Any, name: str) -> str:
+    """What the server says of itself, on one line; nothing if it is no text. What is too long for a name ends in …"""
+    said = getattr(completion, name, None)
+    words = printable(plain(said)) if isinstance(said, str) else ""
+    return words if len(words) <= _NAME_LENGTH else f"{words[: _NAME_LENGTH - 1]}…"
 
 
 def _said(error: openai.OpenAIError) -> str:

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 from mmkit.annotators.base import Failed
 from mmkit.data.types import Entity, Example
 from mmkit.errors import PartError
-from mmkit_chat.annotator import ChatAnnotator, prompt_key, said
-from mmkit_chat.model import Backend, ChatModel, plain
+from mmkit_chat.annotator import ChatAnnotator, prompt_key, said, text_of
+from mmkit_chat.messages import plain
+from mmkit_chat.model import Backend, ChatModel
 
 PROMPT = "Give a comprehensive introduction of {name}, in one paragraph of plain text."
 """The paper asks for "a comprehensive introduction of NAME". The rest asks for a form that suits CLIP."""
@@ -114,17 +115,17 @@ class EntityDescriptions(ChatAnnotator):
             return ""
         return prompt_key(self._asked(x))
 
-    def annotate(self, batch: Sequence[Entity]) -> list[str | Failed]:
-        """The description of each entity, or why there is none."""
+    def annotate(self, batch: Sequence[Entity]) -> list[dict[str, Any] | Failed]:
+        """The description of each entity and its model, or why there is none."""
         prompts = [self._asked(x) for x in batch]
-        texts = iter(
-            self.texts([prompt for prompt in prompts if prompt], lambda number, answer: said(answer))
+        results = iter(
+            self.results([prompt for prompt in prompts if prompt], lambda number, answer: said(answer))
         )
-        return [next(texts) if prompt else Failed("it has no name") for prompt in prompts]
+        return [next(results) if prompt else Failed("it has no name") for prompt in prompts]
 
-    def apply(self, x: Entity, result: str) -> Entity:
+    def apply(self, x: Entity, result: dict[str, Any] | str) -> Entity:
         """`x` with the answer as its description."""
-        return replace(x, description=result)
+        return replace(x, description=text_of(result))
 
     def _asked(self, x: Entity) -> str:
         """The prompt for an entity, with its name and description as plain text; "" if it has no name."""

@@ -6,7 +6,9 @@ import pytest
 
 from chat_server import Server
 from describing import described, describer, entities
+from mmkit.annotators.makers import Maker
 from mmkit.annotators.run import annotate
+from mmkit.annotators.store import ResultStore
 from mmkit.data.types import Entity
 from raising import raises
 
@@ -50,6 +52,21 @@ def test_one_question_is_asked_once(server: Server) -> None:
     annotate(describer(server, prompt="Describe {name}"), entities("Jordan"))
     annotate(describer(server, max_tokens=3), entities("Jordan"))
     assert len(server.names()) == 5
+
+
+def test_it_says_which_model_answered_also_from_the_store(server: Server) -> None:
+    annotator = describer(server)
+    annotate(annotator, entities("Told1", "Told2", "Paris", "Told1"))
+    told = Maker("m", "m-2026 ␛[2J", "build 7", 2, 2, 60, 14)
+    assert list(annotator.makers) == [told, Maker("m", results=1)]
+    again = describer(server)
+    annotate(again, entities("Told2", "Told1"))
+    assert list(again.makers) == [told]
+    with ResultStore.of(again.fingerprint()) as store:  # as earlier versions stored it
+        store.put({again.key(Entity("Q", "Rome")): "Rome is old."})
+    (old,) = annotate(again, entities("Rome"))
+    assert old.description == "Rome is old." and list(again.makers) == [Maker("m", results=1)]
+    assert len(server.names()) == 3
 
 
 # What servers do

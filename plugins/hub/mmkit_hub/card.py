@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from mmkit import Recipe
+from mmkit.annotators.makers import makers_in, told
 from mmkit.decoders.base import label_lists
 from mmkit.metrics.scoring import weights_of
 from mmkit_hub.parts_needed import annotators, has_knowledge_base, networks_left_out, required
@@ -251,6 +252,14 @@ def _data(facts: Mapping[str, Any], examples: str) -> Iterator[str]:
         records = origin.get("records", "") if isinstance(origin, dict) else ""
         for file, sha256, variant in _files(facts, split):
             yield f"| {split} | {records} | {_code(file)} | {variant} | `{sha256}` |"
+    made = [
+        f"- {_code(line)}"
+        for split, origin in data.items()
+        for name, makers in makers_in(origin).items()
+        for line in told(f"{split}, {name}", makers)
+    ]
+    if made:
+        yield from ("", "Annotators added to the data what models made:", "", *made)
 
 
 def _training(recipe: Recipe, facts: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmkit.annotators.base import Failed
+from mmkit.annotators.base import Failed, MadeBy
 from mmkit.annotators.pictures import first_photo
 from mmkit.data.fingerprints import file_sha256
 from mmkit.data.types import Example
@@ -96,6 +96,9 @@ class Captions(Blip2Annotator):
         if self.file is None:
             return super().annotate(batch)
         return [self._of_file(named_photo(x)) for x in batch]
+
+    def made_by(self, result: dict[str, str]) -> MadeBy | None:
+        return super().made_by(result) if self.file is None else None
 
     def _of_file(self, photo: str) -> dict[str, str] | Failed:
         if photo in self.published:

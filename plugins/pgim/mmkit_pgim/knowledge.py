@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mmkit.annotators.base import Failed
 from mmkit.data.types import Example
-from mmkit_chat.annotator import ChatAnnotator, prompt_key, said
-from mmkit_chat.model import Backend, ChatModel, plain
+from mmkit_chat.annotator import ChatAnnotator, prompt_key, said, text_of
+from mmkit_chat.messages import plain
+from mmkit_chat.model import Backend, ChatModel
 from mmkit_pgim.notes import CAPTION, EXAMPLES, KNOWLEDGE
 from mmkit_pgim.prompt import VERSION, prompt_hash, prompt_of
 
@@ -120,16 +121,16 @@ class Knowledge(ChatAnnotator):
         examples = [{k: plain(v) for k, v in post.items()} for post in x.notes.get(EXAMPLES, ())]
         return prompt_of(plain(x.text), plain(x.notes.get(CAPTION, "")), examples)
 
-    def annotate(self, batch: Sequence[Example]) -> list[str | Failed]:
-        """The answer about each post, with its line breaks, or why there is none."""
-        return self.texts(
+    def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any] | Failed]:
+        """The answer about each post, with its line breaks and its model, or why there is none."""
+        return self.results(
             [self.asked(x) for x in batch], lambda number, answer: answer_of(answer, batch[number])
         )
 
-    def apply(self, x: Example, result: str) -> Example:
+    def apply(self, x: Example, result: dict[str, Any] | str) -> Example:
         """`x` with the answer as a note, on one line."""
         joint = "" if self.glue else " "
-        text = joint.join(line.strip() for line in result.splitlines() if line.strip())
+        text = joint.join(line.strip() for line in text_of(result).splitlines() if line.strip())
         return replace(x, notes={**x.notes, KNOWLEDGE: text})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmkit.annotators.makers import makers_in, told
 from mmkit.data.lines import numbered_lines
 from mmkit.files import parsed_json
 from mmkit.metrics.base import is_share
@@ -32,6 +33,7 @@ def about(scored: Scored, note: Callable[[str], None]) -> dict[str, Any]:
         "facts": {
             "run": scored.name,
             **{name: facts[name] for name in FACTS if facts.get(name) is not None},
+            **_made_by(facts),
         },
         "versions": {str(k): str(v) for k, v in _mapping(facts.get("versions")).items()},
         "files": [
@@ -42,6 +44,15 @@ def about(scored: Scored, note: Callable[[str], None]) -> dict[str, Any]:
         "settings": flattened(scored.recipe.config),
         "alarms": [str(alarm) for alarm in facts.get("alarms") or ()],
         "curves": curves(scored.results.folder / "metrics.jsonl", note),
+    }
+
+
+def _made_by(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Which models made what annotators added, by split and annotator."""
+    return {
+        f"{split}: {name}": "; ".join(line for line in told(name, makers))
+        for split, origin in _mapping(facts.get("data")).items()
+        for name, makers in makers_in(origin).items()
     }
 
 

@@ -30,6 +30,7 @@ def account(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
 
     `tokens` and `cost` are those of the answers, whether they were asked for now or were stored. Equal questions are
     asked once, and so count once. The sums cover the questions for which the server counts tokens (`counted`).
+    `models` are the names by which models were asked, `told` what the servers call those that answered.
     """
     notes: list[Mapping[str, Any]] = [p.notes[NOTE] for p in predictions if NOTE in p.notes]
     if not notes:
@@ -43,6 +44,7 @@ def account(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
     return {
         "examples": len(notes),
         "models": _counts(notes, "model"),
+        "told": _counts(notes, "told"),
         "not_asked": _counts(notes, "not_asked"),
         "usable": sum(not (note.keys() & {"unusable", "no_answer"}) for note in asked),
         "unusable": _counts(notes, "unusable"),
@@ -58,8 +60,13 @@ def account(predictions: Sequence[Prediction]) -> dict[str, Any] | None:
 def told(split: str, found: Mapping[str, Any]) -> Iterator[str]:
     """The account for a person."""
     answers = found["examples"] - sum(found["not_asked"].values())
-    by = f" ({few(list(found['models']))})" if found["models"] else ""
-    yield f"{split}: {found['usable']} of {answers} answers can be used{by}"
+    asked, said = list(found["models"]), list(found["told"])
+    by = [few(asked)] if asked else []
+    if said and said != asked:
+        by.append(f"the server says {few(said)}")
+    yield f"{split}: {found['usable']} of {answers} answers can be used" + (
+        f" ({'; '.join(by)})" if by else ""
+    )
     for kind, words in KINDS.items():
         most = sorted(found[kind].items(), key=lambda each: -each[1])
         yield from capped([f"  {number} {words}{what}" for what, number in most], SHOWN)

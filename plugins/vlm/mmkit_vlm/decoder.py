@@ -22,8 +22,8 @@ from mmkit.errors import DataError, PartError, RunError
 from mmkit.terminal import echo
 from mmkit.terminal.notes import capped, few
 from mmkit_chat.answers import Answer
-from mmkit_chat.messages import Chat, Message
-from mmkit_chat.model import MODEL, plain
+from mmkit_chat.messages import Chat, Message, plain
+from mmkit_chat.model import MODEL
 from mmkit_chat.server import RefusedPrompt
 from mmkit_chat.stored import StoredAnswers
 from mmkit_vlm.account import NOTE
@@ -273,6 +273,8 @@ class ChatDecoder(Decoder):
         if isinstance(answer, Failed):
             found = self.nothing(example)
             return replace(found, notes={NOTE: {**note, "no_answer": answer.reason}})
+        if told := ", ".join(text for text in (answer.model, answer.build) if text):
+            note["told"] = told
         value = json_of(answer, self.schema(example)["properties"].keys())
         if isinstance(value, str):
             note["unusable"] = value

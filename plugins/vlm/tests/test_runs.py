@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,18 @@ def recipe(server: Any, **settings: Any) -> Recipe:
     return sampled(load_recipe("vlm_entities")).with_overrides(given)
 
 
-def name_first_word(handler: Any) -> None:
+def name_first_word(handler: Any, **more: Any) -> None:
     """Name the question's first word in capitals, with the first type."""
     content = handler.body["messages"][-1]["content"]
     text = content if isinstance(content, str) else content[-1]["text"]
     words = [word for word in text.split()[1:] if word[:1].isupper()]
     said = [{"text": words[0], "type": "LOC"}] if words else []
-    say(handler, json.dumps({"entities": said}), usage={"prompt_tokens": 10, "completion_tokens": 5})
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    say(handler, json.dumps({"entities": said}), usage=usage, **more)
 
 
 def test_a_run_asks_once_and_is_like_any_other(talking: Any, tmp_path: Path) -> None:
-    talking.answer = name_first_word
+    talking.answer = partial(name_first_word, model="m-2026", system_fingerprint="build 7")
     given = recipe(talking, **{"chat.prices": [1.0, 2.0]})
     figures = train(given, tmp_path / "run", device="cpu", quiet=True)["figures"]
     asked = len(talking.bodies)
@@ -73,7 +75,7 @@ def test_a_run_asks_once_and_is_like_any_other(talking: Any, tmp_path: Path) -> 
     sums = json.loads((tmp_path / "run/vlm/test.json").read_text(encoding="utf-8"))
     assert sums["examples"] == sums["usable"] >= sums["questions"] == sums["counted"] > 10
     assert sums["cost"] == pytest.approx(sums["questions"] * 20 / 1e6)
-    assert sums["models"] == {"m": sums["examples"]}
+    assert sums["models"] == {"m": sums["examples"]} and sums["told"] == {"m-2026, build 7": sums["examples"]}
 
     first = talking.bodies[0]
     assert [message["role"] for message in first["messages"]] == ["user", "assistant"] * 2 + ["user"]
@@ -83,6 +85,25 @@ def test_a_run_asks_once_and_is_like_any_other(talking: Any, tmp_path: Path) -> 
     schema = first["response_format"]["json_schema"]["schema"]
     types = schema["properties"]["entities"]["items"]["properties"]["type"]["enum"]
     assert types == ["LOC", "MISC", "ORG", "PER"]
+
+
+def test_one_signal_ends_scoring_and_no_question_is_asked_twice(talking: Any, tmp_path: Path) -> None:
+    given = recipe(talking, **{"chat.parallel": 2})
+
+    def interrupt_at_tenth(handler: Any) -> None:
+        if len(talking.bodies) == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        name_first_word(handler)
+
+    talking.answer = interrupt_at_tenth
+    with raises("training.interrupted", match="everything is saved after update 1; it is scored when"):
+        train(given, tmp_path / "run", device="cpu", quiet=True)
+    assert len(talking.bodies) <= 12, "those that were under way may end"
+    talking.answer = name_first_word
+    summary = train(given, tmp_path / "run", device="cpu", quiet=True, resume=True)
+    assert summary["status"] == "completed" and summary["figures"]["test"]["spans.f1"] > 0
+    questions = [json.dumps(body["messages"]) for body in talking.bodies]
+    assert len(questions) - len(set(questions)) <= 2, "only those that were under way"
 
 
 RUN = """
