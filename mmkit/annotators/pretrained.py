@@ -27,9 +27,11 @@ def model_identity(model: str) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
-def model_version(model: str, revision: str | None) -> str:
-    """Which version of a model it is, as far as that is known: its revision, else the start of a folder's hash."""
-    identity = model_identity(model)
+def model_version(model: str, revision: str | None, identity: str) -> str:
+    """Which version of a model it is, as far as that is known: its revision, else the start of a folder's hash.
+
+    `identity` is its `model_identity`, which may take long to compute.
+    """
     return revision or (identity[:16] if identity != model else "")
 
 

@@ -70,7 +70,7 @@ class Blip2Annotator(PictureAnnotator):
     def _fingerprint(self) -> str:
         settings = {
             "part": self.part,
-            "model": model_identity(self.name),
+            "model": self._identity,
             "revision": self.revision,
             "prompt": self.prompt,
             "max_new_tokens": self.max_new_tokens,
@@ -110,11 +110,13 @@ class Blip2Annotator(PictureAnnotator):
         return [results[row] for row in range(len(batch))]
 
     def made_by(self, result: dict[str, str]) -> MadeBy | None:
-        return MadeBy(self.name, build=self._version) if "caption" in result else None
+        if "caption" not in result:
+            return None
+        return MadeBy(self.name, build=model_version(self.name, self.revision, self._identity))
 
     @cached_property
-    def _version(self) -> str:
-        return model_version(self.name, self.revision)
+    def _identity(self) -> str:
+        return model_identity(self.name)  # once: it reads all weights of a folder
 
     def apply(self, x: Example, result: dict[str, str]) -> Example:
         """`x` with the caption as a note."""

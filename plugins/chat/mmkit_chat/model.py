@@ -139,7 +139,13 @@ class ChatModel:
     @cached_property
     def version(self) -> str:
         """Which version of a local model it is, as far as that is known; a server may say it with each answer."""
-        return model_version(self.name, self.revision) if self.backend == "local" else ""
+        if self.backend != "local":
+            return ""
+        return model_version(self.name, self.revision, self._local_identity)
+
+    @cached_property
+    def _local_identity(self) -> str:
+        return model_identity(self.name)  # once: it reads all weights of a folder
 
     @property
     def unkept_name(self) -> str:
@@ -162,7 +168,7 @@ class ChatModel:
         local = self.backend == "local"
         return {
             "backend": self.backend,
-            "model": model_identity(self.name) if local else self.name,
+            "model": self._local_identity if local else self.name,
             "revision": self.revision if local else None,
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,

@@ -99,8 +99,13 @@ def test_the_card_tells_scores_with_intervals_data_and_versions(tagger, packaged
 def test_scores_without_their_data_have_no_interval_and_say_so(tagger, tmp_path):
     run = shutil.copytree(tagger, tmp_path / "run")
     shutil.rmtree(run / "predictions")
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    model = {"model": "/home/me/lm", "build": "`[7](x)`", "results": 3}
+    facts["data"]["test"]["made_by"] = {"knowledge": [model]}
+    (run / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     made = make_package(run, tmp_path / "out")
     text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "- `test, knowledge: 3 results of lm ('[7](x)')`" in text
     assert "No intervals for test: the run keeps no predictions of this split." in text
     assert re.search(r"\| test \| spans\.f1 \| [\d.]+ \|  \|", text)
     assert any("no intervals for the scores of test" in note for note in made.notes)

@@ -284,7 +284,11 @@ def test_contexts_that_stood_in_the_data_are_shown(tmp_path):
     example = Example.from_tokens("1", ["Jordan"], notes=notes)
     data = write_data(tmp_path / "data", [example])
     runs = [write_run(tmp_path / "runs" / name, data, [Prediction("1")]) for name in ("a", "b")]
+    facts = json.loads((runs[0] / "run.json").read_text(encoding="utf-8"))
+    facts["data"]["train"] = {"files": [], "made_by": {"knowledge": [{"model": "m", "results": 3}]}}
+    (runs[0] / "run.json").write_text(json.dumps(facts), encoding="utf-8")
     found = document(runs, "test", Thumbnails(tmp_path / "images"))
+    assert found["runs"][0]["facts"]["train: knowledge"] == "knowledge: 3 results of m"
     (source,) = found["examples"][0]["sources"]
     assert source["title"] == "more.text_context" and source["text"].startswith("Jordan is a river.")
     assert len(source["text"]) == 600

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from mmkit.data.types import Example, Prediction, Span
 from mmkit.tasks import SpanTask, Task
-from mmkit_chat.model import plain
+from mmkit_chat.messages import plain
 from mmkit_vlm.alignment import Aligner, words_at
 from mmkit_vlm.decoder import ChatDecoder, list_of, object_of, one_of
 from mmkit_vlm.reading import items, label_of

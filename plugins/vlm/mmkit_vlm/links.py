@@ -13,7 +13,7 @@ from mmkit.data.types import Entity, Example, Prediction
 from mmkit.decoders.base import Labels
 from mmkit.errors import PartError
 from mmkit.tasks import LinkTask, Task
-from mmkit_chat.model import plain
+from mmkit_chat.messages import plain
 from mmkit_vlm.decoder import ChatDecoder, object_of, one_of
 from mmkit_vlm.reading import items, label_of
 from mmkit_vlm.settings import ChatSettings, ShotSettings

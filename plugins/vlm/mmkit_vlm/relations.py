@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mmkit.data.types import Example, Prediction
 from mmkit.tasks import PairTask, Task
-from mmkit_chat.model import plain
+from mmkit_chat.messages import plain
 from mmkit_vlm.alignment import words_at
 from mmkit_vlm.decoder import ChatDecoder, object_of, one_of
 from mmkit_vlm.reading import items, label_of
