@@ -16,7 +16,8 @@ from mmkit.cli import main
 from mmkit.data.shares import bounds_of, place_of
 from mmkit.data.types import Example
 from mmkit.errors import DataError, RecipeError
-from mmkit.loading.splits import read_split
+from mmkit.loading.split import notes_of
+from mmkit.loading.splits import read_split, read_splits
 from mmkit.recipe import load_recipe
 
 SHARES = {"train": 70, "dev": 10, "test": 20}
@@ -117,6 +118,30 @@ def test_a_broken_record_of_the_shared_file_is_told_once(tmp_path: Path) -> None
     assert [len(told[split]) for split in SHARES] == [2, 0, 0]
     for split in ("dev", "test"):
         assert "2 records of the same file cannot be read: see data.train" in reports[split].lines
+
+
+def test_what_is_corrected_in_the_shared_file_is_said_once(tmp_path: Path) -> None:
+    lines = [f'{{"text": "Kim visits town {i}"}}' for i in range(100)]
+    (tmp_path / "posts.jsonl").write_text("\n\n".join(lines) + "\n\n\n")
+    (tmp_path / "mine.cfg").write_text(load_recipe(recipe(tmp_path)).to_str())
+    splits = read_splits(load_recipe(tmp_path / "mine.cfg"), list(SHARES))
+    told = [note for note in notes_of(splits.values()) if "empty line" in note]
+    assert told == [f"data.shares: 101 × empty line skipped in the whole file, {tmp_path / 'posts.jsonl'}"]
+    assert [note for note in splits["dev"].notes() if "empty line" in note] == told
+    assert splits["dev"].origin["share_of"] == 100
+    for arguments in ["check"], ["convert", "--split", "dev"]:
+        given = [str(tmp_path / "mine.cfg"), *[str(tmp_path / "dev.jsonl")] * (arguments[0] == "convert")]
+        said = CliRunner().invoke(main, [*arguments, *given])
+        assert said.stdout.count("101 × empty line skipped in the whole file") == 1, said.output
+
+
+def test_what_is_corrected_in_a_file_of_its_own_is_said_for_it(tmp_path: Path) -> None:
+    write(tmp_path, [f"post number {i}" for i in range(100)])
+    (tmp_path / "other.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n')
+    test = {"@readers": "mmkit.jsonl.v1", "root": str(tmp_path), "file": "other.jsonl"}
+    split = read_split(load_recipe(recipe(tmp_path, test=test)), "test")
+    assert "data.test: 1 × empty line skipped" in split.notes()
+    assert "share_of" not in split.origin
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,9 @@ def check(
         console.print(f"{loaded.path}: the recipe is valid", markup=False)
         if loaded.config["recipe"]["tiny"]:
             console.print(f"warning: {TOLD}", markup=False)
+        said: set[str] = set()
         for name, report in reports.items():
-            _show(console, name, report)
+            _show(console, name, report, said)
         for table in _label_tables(reports):
             console.print()
             console.print(table)
@@ -138,7 +139,8 @@ def _label_tables(reports: Mapping[str, SplitReport]) -> Iterator[Table]:
         yield table
 
 
-def _show(console: Console, name: str, report: SplitReport) -> None:
+def _show(console: Console, name: str, report: SplitReport, said: set[str]) -> None:
+    """The report of a split. `said` is of whole files, of which several splits are shares: it is not said again."""
     split = report.split
     console.print(f"\n[bold]data.{name}[/bold]")
     if not split.files:  # it could not be read
@@ -158,8 +160,10 @@ def _show(console: Console, name: str, report: SplitReport) -> None:
     for line in report.lines:
         console.print(f"  {printable(line)}", markup=False)
     console.print(f"  images: {report.images.summary()}", markup=False)
-    for reason, count in split.repairs.items():
-        console.print(printable(f"  corrected: {count} × {reason}"), markup=False)
+    for line in split.repaired:
+        if line not in said:
+            console.print(printable(f"  corrected: {line}"), markup=False)
+    said.update(split.repaired if split.share_of else ())
     for warning in report.warnings:
         console.print("  [yellow]warning[/yellow] ", end="")
         console.print(_indented(warning), markup=False)

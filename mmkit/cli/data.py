@@ -71,6 +71,7 @@ def annotate(
     from mmkit.access.network import without_network
     from mmkit.inference.devices import pick_device
     from mmkit.loading.annotation import Annotation
+    from mmkit.loading.split import notes_of
     from mmkit.loading.splits import read_splits
     from mmkit.runs.folder import Run
 
@@ -90,9 +91,8 @@ def annotate(
         for setting in annotation.unwritten:
             display.mmkit_note(f"{setting}: warning: not written, for the recipe is that of a run")
         splits = read_splits(loaded, loaded.parts("data"), annotation=annotation)
-        for split in splits.values():
-            for note in split.notes():
-                display.mmkit_note(note)
+        for note in notes_of(splits.values()):
+            display.mmkit_note(note)
     records = sum(len(split) for split in splits.values())
     echo(f"{', '.join(names)}: {records} records of {', '.join(splits)} are annotated")
 
@@ -130,6 +130,7 @@ def convert(
     SRC is a recipe (with --split), or data (with --reader, whose settings follow as --name value or --reader-setting).
     """
     from mmkit.data.convert import convert as convert_data
+    from mmkit.data.shares import Share
 
     path = Path(source)
     writer = writer_of(format_, settings)
@@ -154,8 +155,9 @@ def convert(
     )
     written = kind if records != 1 else {"examples": "example", "entities": "entity"}[kind]
     echo(f"{records} {written} written to {destination}" + (f" ({within})" if within else ""))
+    whole = f" in the whole file, {reader.path}" if isinstance(reader, Share) else ""
     for reason, count in reader.repairs.items():
-        echo(f"corrected: {count} × {reason}")
+        echo(f"corrected: {count} × {reason}{whole}")
     say_losses(writer)
 
 

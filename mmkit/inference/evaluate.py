@@ -21,7 +21,7 @@ from mmkit.inference.loader import pick_threads, pick_workers
 from mmkit.inference.memory import memory_advice
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
-from mmkit.loading.split import ENTITIES
+from mmkit.loading.split import ENTITIES, notes_of
 from mmkit.loading.splits import check_split, read_splits_of_run
 from mmkit.loading.stand_ins import TOLD
 from mmkit.metrics.scoring import metrics_of, nothing_to_score
@@ -86,7 +86,7 @@ def evaluate(
         names = [split, ENTITIES] if ENTITIES in recipe.parts("data") else [split]
         annotation = Annotation.of(recipe, str(torch_device), progress, writing=False)
         splits = read_splits_of_run(recipe, names, annotation)
-        for message in (message for some in splits.values() for message in some.notes()):
+        for message in notes_of(splits.values()):
             note(message)
         data = splits[split]
         reports = examine(recipe, fitting_parts(recipe), splits, training=False, run=folder.folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mmkit.data.problems import Place
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example
 from mmkit.errors import DataError
+from mmkit.files import tidy
 from mmkit.terminal.notes import capped
 
 ENTITIES = "entities"
@@ -47,7 +48,8 @@ class Split:
     places: dict[str, Place] = field(default_factory=dict)
     """Record id → where it stands, as far as the reader says it."""
     share_of: int = 0
-    """The number of records in the file, if the split is its share of them (`[data.shares]`); else 0."""
+    """The number of records in the file, if the split is its share of them (`[data.shares]`); else 0. `repairs` then
+    count what was skipped or corrected in the whole file: a record that is skipped belongs to no share."""
 
     def __len__(self) -> int:
         """The number of records."""
@@ -55,15 +57,25 @@ class Split:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Counts, file fingerprints and repairs as JSON, and which models made what annotators added, if any did."""
+        """Counts, file fingerprints, repairs, and which models made what annotators added, if any did, as JSON.
+
+        `share_of` says of how many records the repairs are, if the split is a share of a file.
+        """
+        share = {"share_of": self.share_of} if self.share_of else {}
         made_by = {name: [maker.to_json() for maker in makers] for name, makers in self.made_by.items()}
         known = {"made_by": made_by} if made_by else {}
-        return {"records": len(self), "files": self.files, "repairs": dict(self.repairs), **known}
+        return {"records": len(self), **share, "files": self.files, "repairs": dict(self.repairs), **known}
 
     def annotated(self, name: str, annotator: Annotator) -> None:
         """Count which models made the results that an annotator has just given."""
         if annotator.makers:
             self.made_by[name] = joined([*self.made_by.get(name, ()), *annotator.makers])
+
+    @property
+    def repaired(self) -> list[str]:
+        """What was skipped or corrected, and how often; of a split that is a share of a file, in the whole file."""
+        whole = f" in the whole file, {tidy(self.files[0]['file'])}" if self.share_of else ""
+        return [f"{count} × {reason}{whole}" for reason, count in self.repairs.items()]
 
     def notes(self) -> list[str]:
         """Notes for the user: what was read and from where, what was skipped or corrected, models, candidate recall."""
@@ -71,7 +83,8 @@ class Split:
         variant = f"{main['variant'] or 'unknown variant'}, sha256 {main['sha256'][:12]}"
         whole = f" of {self.share_of}" if self.share_of else ""
         read = f"data.{self.name}: {len(self)}{whole} records from {main['file']} ({variant})"
-        counted = [f"data.{self.name}: {count} × {reason}" for reason, count in self.repairs.items()]
+        named = "data.shares" if self.share_of else f"data.{self.name}"
+        counted = [f"{named}: {line}" for line in self.repaired]
         failed = capped(
             f"data.{self.name}: {id} is not annotated: {why}" for id, why in self.failures.items()
         )
@@ -82,6 +95,11 @@ class Split:
             line for name, m in self.made_by.items() for line in by_models(f"data.{self.name}: {name}", m)
         ]
         return [read, *counted, *failed, *made, *told]
+
+
+def notes_of(splits: Iterable[Split]) -> list[str]:
+    """The notes of several splits. What is said of a whole file of which they are shares is said once."""
+    return list(dict.fromkeys(note for split in splits for note in split.notes()))
 
 
 def fingerprints(reader: Reader) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from mmkit.inference.inference import Evaluation, Inference
 from mmkit.inference.loader import pick_threads, pick_workers
 from mmkit.inference.prepare import prepare_model
 from mmkit.loading.annotation import Annotation
-from mmkit.loading.split import ENTITIES, Split
+from mmkit.loading.split import ENTITIES, Split, notes_of
 from mmkit.loading.splits import read_splits, split_names
 from mmkit.loading.stand_ins import TOLD
 from mmkit.metrics.base import Metric
@@ -89,7 +89,7 @@ def make_ready(session: Session, resume: bool) -> Ready:
             refuse(examine(recipe, parts, raw, annotated=False, pictures=False), recipe)
 
     splits = read_splits(recipe, recipe.parts("data"), annotation=annotation, look=look)
-    for message in (message for split in splits.values() for message in split.notes()):
+    for message in notes_of(splits.values()):
         session.note(message)
     reports = examine(recipe, parts, splits)
     for message in warnings_of(reports):
