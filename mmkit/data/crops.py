@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from mmkit.data.image_paths import meant
+from mmkit.data.inside import inside, leads_out
 from mmkit.data.json_text import read_json
 from mmkit.data.types import Entity, Example, Image
 from mmkit.errors import DataError
@@ -55,7 +56,8 @@ class CropTable:
     def load(cls, path: Path, folder: str = "", limit: int = 3) -> CropTable:
         """Read a table; only the first `limit` crops of a post are used.
 
-        A torch file is read without executing pickled code. Raises `DataError` for anything but such a table.
+        A torch file is read without executing pickled code. Raises `DataError` for anything but such a table, and for
+        files that lead out of `folder`, if it is given.
         """
         try:
             table = read_json(path) if path.suffix == ".json" else _load_torch(path)
@@ -71,7 +73,7 @@ class CropTable:
             raise DataError(
                 f"the crop table cannot be read: {error}", where=path, hint=_SHAPE, code="crops.unreadable"
             ) from error
-        _check(table, path)
+        _check(table, path, folder)
         return cls(table, folder, limit)
 
     @classmethod
@@ -144,7 +146,7 @@ def _load_torch(path: Path) -> Any:
         raise ValueError(f"it {error.what}") from error
 
 
-def _check(table: Any, path: Path) -> None:
+def _check(table: Any, path: Path, folder: str) -> None:
     if not isinstance(table, dict):
         raise DataError(
             f"the crop table is a {type(table).__name__}, not a dictionary",
@@ -161,3 +163,11 @@ def _check(table: Any, path: Path) -> None:
                 hint=_SHAPE,
                 code="crops.not-a-table",
             )
+        for name in names:
+            if folder and inside(folder, name) is None:
+                raise leads_out(
+                    f"the crop {name!r} of {key!r} leads out of the folder {folder}",
+                    path,
+                    "crop_images",
+                    code="data.leads-out",
+                )

@@ -6,11 +6,12 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mmkit.data.inside import inside, leads_out
 from mmkit.errors import DataError
 from mmkit.files import ADDRESS
 
@@ -32,6 +33,9 @@ ENDINGS = (
 
 NO_NAME = ("nan", "none", "null")
 """What programs write where a table has no name, in lower case."""
+
+_PLAIN = re.compile(r"[^/:.][^/:]*")
+"""A name that leads nowhere, for which paths need not be compared: thousands of times."""
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -81,8 +85,10 @@ def why_missing(path: str) -> str:
 class Photos:
     """The photos of a folder, found by the name in the dataset, with any ending.
 
-    `name` may have an ending or not, and folders before it. A name that fits several files is an error. A name
-    without a file stays a path with the ending `default`: a missing image.
+    `name` may have an ending or not, and folders before it. Of a name that leads out of the folder, such as a path of
+    the machine on which the dataset was made, only the last part is looked for; if the folder has no such file, but the
+    name leads to one elsewhere, that is an error. A name that fits several files is an error. A name without a file
+    stays a path with the ending `default`: a missing image.
     """
 
     def __init__(self, folder: str, repairs: Counter[str], default: str = ".jpg") -> None:
@@ -91,7 +97,7 @@ class Photos:
     def named(self, name: str, where: str = "") -> str | None:
         """The file of a photo; None where the name is empty, or says that there is none, which is counted.
 
-        Raises `DataError` if several files could be it.
+        Raises `DataError` if several files could be it, and for a file outside the folder.
         """
         bare = name.strip().lower()
         if bare and (bare not in NO_NAME or _exists(self.path(name, where))):
@@ -100,14 +106,17 @@ class Photos:
         return None
 
     def path(self, name: str, where: str = "") -> str:
-        """The file of a photo. Raises `DataError` if several files could be it."""
+        """The file of a photo. Raises `DataError` if several files could be it, and for a file outside the folder."""
+        slashed = name.replace("\\", "/")
+        stays = _PLAIN.fullmatch(slashed) is not None or inside(self.folder, slashed) is not None
         plain = os.path.join(self.folder, f"{name}{self.default}")  # noqa: PTH118 - pathlib would tidy the path
-        if _exists(plain):  # the common case first
+        if stays and _exists(plain):  # the common case first
             return plain
-        for candidate in self._whole(name):
+        candidates = self._whole(slashed)
+        for candidate in candidates:
             if _exists(candidate):
                 return candidate
-        found = self._by_stem(name)
+        found = self._by_stem(slashed)
         if len(found) > 1:
             raise DataError(
                 f"the photo {name!r} could be {' or '.join(sorted(found))}",
@@ -118,16 +127,26 @@ class Photos:
         if found:
             self.repairs["photo found by its name with another ending"] += 1
             return found[0]
-        return plain if not name.lower().endswith(ENDINGS) else self._whole(name)[0]
+        if not stays and (not candidates or any(map(_exists, self._paths([slashed])))):
+            raise leads_out(
+                f"the photo {name!r} leads out of the folder {self.folder}",
+                where,
+                "images",
+                code="data.leads-out",
+            )
+        return plain if stays and not name.lower().endswith(ENDINGS) else candidates[0]
 
     def _whole(self, name: str) -> list[str]:
-        """The paths that the unchanged name may mean: in the folder, or with the folder's name in it."""
-        name = name.replace("\\", "/")
+        """The paths in the folder that the unchanged name may mean, also with the folder's own name in it."""
         own = os.path.basename(os.path.normpath(self.folder))  # noqa: PTH119
-        inside = [name, name.rpartition("/")[2]] if "/" in name else [name]
+        parts = [name, name.rpartition("/")[2]] if "/" in name else [name]
         if name.startswith(f"{own}/"):
-            inside.insert(0, name.removeprefix(f"{own}/"))
-        paths = [os.path.join(self.folder, part) for part in inside]  # noqa: PTH118
+            parts.insert(0, name.removeprefix(f"{own}/"))
+        return self._paths(part for part in parts if inside(self.folder, part) is not None)
+
+    def _paths(self, names: Iterable[str]) -> list[str]:
+        """The paths of files with these names; without an ending, they get the default."""
+        paths = [os.path.join(self.folder, name) for name in names]  # noqa: PTH118
         return [
             p
             for path in paths
@@ -136,7 +155,7 @@ class Photos:
 
     def _by_stem(self, name: str) -> list[str]:
         """The files of the folder whose name without its ending is that of the photo."""
-        last = name.replace("\\", "/").rpartition("/")[2]
+        last = name.rpartition("/")[2]
         stem = last.rpartition(".")[0] if last.lower().endswith(ENDINGS) else last
         names = _stems(self.folder).get(_folded(stem), ())
         exact = [found for found in names if found.rpartition(".")[0] == stem]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,9 @@ from mmkit.errors import DataError
 
 GIVEN_UP = 20
 """Refused records, and no other, after which a file is not read on."""
+
+_OF_PICTURES = ("crop_images", "local_files", "pictures")
+"""Settings of readers that name a folder of images, beside `pictures_in`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,15 @@ class Reader(ABC):
     def files(self) -> list[Path]:
         """The files whose bytes decide what is read; they are fingerprinted (images are not among them)."""
         return [self.path]
+
+    def picture_folders(self) -> list[str]:
+        """The folders in which the images are, as far as the settings say it: `root`, and others that they name.
+
+        Where records give whole paths, they may name images elsewhere.
+        """
+        told = [getattr(self, setting, None) for setting in (self.pictures_in, *_OF_PICTURES) if setting]
+        names = [name for value in told for name in ([value] if isinstance(value, str) else value or ())]
+        return [self.root, *(os.path.join(self.root, name) for name in names)]  # noqa: PTH118
 
     @classmethod
     def recognize(cls, path: Path, head: bytes) -> Guess | None:

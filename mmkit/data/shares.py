@@ -88,6 +88,9 @@ class Share(Reader):
     def files(self) -> list[Path]:
         return self.reader.files()
 
+    def picture_folders(self) -> list[str]:
+        return self.reader.picture_folders()
+
     def sample(self, folder: Path, seed: int) -> dict[str, dict[str, Any]]:  # type: ignore[override]
         return self.reader.sample(folder, seed)
 

@@ -8,12 +8,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from mmkit.annotators.base import Annotator
 from mmkit.data.fingerprints import file_sha256
+from mmkit.data.inside import inside, leads_out
 from mmkit.data.json_text import read_json
+from mmkit.data.regular import is_file
 from mmkit.data.types import Example, Image
 from mmkit.errors import DataError
 from mmkit_dwe.faces import face_profile
@@ -77,7 +79,7 @@ class PublishedParts(Annotator):
 
     def key(self, x: Example) -> str:
         """A hash of everything that decides the result: part names, which images exist, and the face files."""
-        read = [[name, self._picture(name).is_file(), self._face_sha(name)] for _, name in self._named(x)]
+        read = [[name, is_file(self._picture(name)), self._face_sha(name)] for _, name in self._named(x)]
         return hashlib.sha256(json.dumps(read).encode()).hexdigest()
 
     def annotate(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
@@ -121,10 +123,11 @@ class PublishedParts(Annotator):
                     code="dwe.parts-map",
                 )
             for name in names:
-                if not _is_inside(name):
-                    raise DataError(
+                if "\0" in name or inside(self.parts, name) is None:
+                    raise leads_out(
                         f"the part {name!r} of {photo!r} leads out of its folder",
-                        where=path,
+                        path,
+                        "parts",
                         code="dwe.part-outside",
                     )
         return table
@@ -156,10 +159,10 @@ class PublishedParts(Annotator):
         return {"parts": parts, "profiles": profiles, "lost": lost}
 
     def _there(self, path: Path, lack: str) -> bool:
-        if not path.is_file() and self.missing == "error":
+        if not is_file(path) and self.missing == "error":
             hint = f'{SOURCE}; or set `missing = "none"` to use no parts for it'
             raise DataError(lack, where=path, hint=hint, code="dwe.no-attribute")
-        return path.is_file()
+        return is_file(path)
 
     def _picture(self, name: str) -> Path:
         return Path(self.root) / self.parts / f"{name}.jpg"
@@ -169,18 +172,7 @@ class PublishedParts(Annotator):
 
     def _face_sha(self, name: str) -> str | None:
         face = self._face(name)
-        return file_sha256(face) if face is not None and face.is_file() else None
-
-
-def _is_inside(name: str) -> bool:
-    """Whether a part's name is a path that stays below its folder."""
-    path = PurePosixPath(name)
-    return (
-        bool(path.parts)
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and not set(name) & {"\\", "\0"}
-    )
+        return file_sha256(face) if face is not None and is_file(face) else None
 
 
 def _profile(path: Path) -> str:

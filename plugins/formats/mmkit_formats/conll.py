@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from mmkit import Entity, Example, Image, Reader, Span
 from mmkit.data.conll import DOCSTART, POST
-from mmkit.data.crops import blanked, found
+from mmkit.data.crops import blanked, under
+from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Guess
 from mmkit.data.tags import Tag, TagTable, chunks, looks_like_iob1
@@ -19,7 +20,7 @@ from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
 from mmkit.files import atomic
 from mmkit_formats.drafts import count_rest, note_of
-from mmkit_formats.media import located, plain_photos
+from mmkit_formats.media import plain_photos
 from mmkit_formats.messages import not_this_format, shown, wrong
 
 NOTE = "formats.conll"
@@ -102,7 +103,7 @@ class ConllReader(Reader):
                     code="data.duplicate-id",
                 )
             seen.add(example.id)
-            yield blanked(example) if self.blank_images else found(example, self.repairs)
+            yield blanked(example) if self.blank_images else example
 
     def _scheme(self) -> Scheme:
         """The scheme of the file, by the tags of its first sentences."""
@@ -230,12 +231,11 @@ class ConllReader(Reader):
             elif line.startswith(POST):
                 id = line.removeprefix(POST).strip()
                 if self.images is not None:
-                    images.append(Image(self._photo(id)))
+                    images.append(Image(self._photo(id, f"{self.path}:{sentence.line}")))
         return Example.from_tokens(id, tokens, spans=tuple(spans), images=tuple(images), notes=notes)
 
-    def _photo(self, name: str) -> str:
-        whole = f"{name}.jpg" if "." not in name else name
-        return located(f"{self.images}/{whole}", self.root)
+    def _photo(self, name: str, where: str) -> str:
+        return Photos(under(self.root, self.images or ""), self.repairs).path(name, where)
 
 
 class ConllWriter(Writer):

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from mmkit import Image
 from mmkit.data.alignment import CharSpan, Misaligned, Units
 from mmkit.data.crops import under
+from mmkit.data.inside import inside, leads_out
 from mmkit.data.json_text import read_json
 from mmkit.data.node import Node
 from mmkit.data.reader import Guess
@@ -177,18 +178,39 @@ class LabelStudioReader(FormatReader):
                     "an image is a path or an address",
                     code="formats.no-picture",
                 )
-            yield (None if self.blank_images else kept.of_data_address(address, where)) or self._file(address)
+            yield (None if self.blank_images else kept.of_data_address(address, where)) or self._file(
+                address, where
+            )
 
-    def _file(self, address: str) -> str:
-        """The file that an address names, or the most probable place of a missing file."""
+    def _file(self, address: str, where: str) -> str:
+        """The file that an address names, or the most probable place of a missing file.
+
+        Raises `DataError` for a path that leads out of the folder `local_files`, which Label Studio would not serve.
+        """
         path = urlsplit(address).path if is_address(address) else address.partition("?")[0]
         if path.rstrip("/").endswith(LOCAL_FILES.rstrip("/")):
-            inside = parse_qs(urlsplit(address).query).get("d", [""])[0]
-            return located(under(self.local_files, inside), self.root)
+            name = parse_qs(urlsplit(address).query).get("d", [""])[0]
+            folder = under(self.root, self.local_files)
+            file = inside(folder, name)
+            if file is None:
+                raise leads_out(
+                    f"the local file {name!r} leads out of the folder {folder}",
+                    where,
+                    "local_files",
+                    code="data.leads-out",
+                )
+            return file
         if UPLOADS in path:
-            inside = unquote(path.partition(UPLOADS)[2])
-            folders = [*self.uploads, *(f"{f}/{inside.rpartition('/')[0]}" for f in self.uploads)]
-            return located(inside, self.root, folders)
+            name = unquote(path.partition(UPLOADS)[2])
+            if inside("", name) is None:
+                raise leads_out(
+                    f"the upload {name!r} leads out of the folders of uploads",
+                    where,
+                    "uploads",
+                    code="data.leads-out",
+                )
+            folders = [*self.uploads, *(f"{f}/{name.rpartition('/')[0]}" for f in self.uploads)]
+            return located(name, self.root, folders)
         return located(address, self.root, self.uploads if is_address(address) else ())
 
     def _read_results(self, results: Sequence[Node], draft: Draft) -> list[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmkit.data.crops import under
+from mmkit.data.image_paths import Photos
 from mmkit.data.json_text import read_json
 from mmkit.data.node import Node
 from mmkit.data.problems import Place
@@ -90,8 +91,8 @@ class EntityReader(Reader):
             return ()
         if self.blank_images:
             return tuple(Image(None) for _ in names)
-        folder = os.path.join(self.root, self.images)  # noqa: PTH118 - pathlib is slow, and this is called a lot
-        return tuple(Image(os.path.join(folder, name)) for name in names if name.strip())  # noqa: PTH118
+        photos = Photos(under(self.root, self.images), self.repairs, "")
+        return tuple(Image(photos.path(name, node.where)) for name in names if name.strip())
 
     @classmethod
     def recognize(cls, path: Path, head: bytes) -> Guess | None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmkit.data.inside import inside
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
-from mmkit_retrieval.corpora.corpus import inside
 from mmkit_retrieval.corpora.formats import open_corpus
 from mmkit_retrieval.corpora.jsonl_corpus import JsonlCorpus
 from mmkit_retrieval.corpora.wikipedia import WikipediaCorpus

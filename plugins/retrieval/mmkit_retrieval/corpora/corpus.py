@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from mmkit.data.crops import under
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article
@@ -135,9 +134,3 @@ def open_bytes(path: Path) -> Bytes:
         raise DataError(
             f"the corpus cannot be read: {error}", where=path, code="retrieval.corpus-unreadable"
         ) from error
-
-
-def inside(folder: str, path: str) -> str | None:
-    """`path` in `folder`, or None if it leads out of the folder. Symbolic links, which the user made, are followed."""
-    whole = os.path.normpath(under(folder, path))
-    return whole if whole.startswith(os.path.join(folder, "")) else None  # noqa: PTH118

@@ -6,12 +6,13 @@ import os.path
 import re
 from collections.abc import Iterator
 
+from mmkit.data.inside import inside, leads_out
 from mmkit.data.json_text import parse_line
 from mmkit.data.lines import numbered_lines
 from mmkit.data.node import Node
 from mmkit.errors import DataError
 from mmkit_retrieval.corpora.article import Article, CaptionedImage
-from mmkit_retrieval.corpora.corpus import Corpus, inside
+from mmkit_retrieval.corpora.corpus import Corpus
 
 _KEYS = ("id", "title", "text", "paragraphs", "links", "images")
 _EMPTY_LINES = re.compile(r"\n\s*\n")
@@ -63,11 +64,10 @@ class JsonlCorpus(Corpus):
         assert self.images is not None
         whole = inside(self.images, _filled(path))
         if whole is None:
-            hint = f"images are read only from {self.images}; give another folder with --images"
-            raise DataError(
-                f"`{path.name}` leads out of the folder of images: {path.value}",
-                where=image.where,
-                hint=hint,
+            raise leads_out(
+                f"the image {path.value!r} leads out of the folder of images, {self.images}",
+                image.where,
+                "--images",
                 code="retrieval.path-outside",
             )
         if not os.path.isfile(whole):  # noqa: PTH113 - false for impossible names, too
