@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -258,6 +259,67 @@ def test_text_may_go_to_a_file_and_a_split_is_what_training_scored(tagger, tmp_p
     for result, prediction in zip(found, scored, strict=True):
         spans = [{key: entity[key] for key in ("start", "end", "label")} for entity in result["entities"]]
         assert spans == prediction.get("spans", [])
+
+
+@pytest.mark.parametrize("content", ["<html>", "", "\x89PNG\r\n"])
+def test_a_broken_picture_is_told_with_what_to_do_without_it(tagger, tmp_path, content):
+    photo = tmp_path / "broken.jpg"
+    photo.write_text(content, encoding="latin-1")
+    done = mmkit_predict(tagger, "--text", "Jordan again", "--image", photo)
+    assert done.exit_code == 2 and f"input: {photo}: " in done.output
+    assert "use blank images instead: --missing-images blank" in done.output
+    (tmp_path / "in.jsonl").write_text(
+        json.dumps({"id": "7", "text": "Jordan", "images": [str(photo)]}) + "\n"
+    )
+    same = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl")
+    assert same.output == done.output.replace("input: ", "7: ")
+
+
+def test_a_web_address_is_told_with_its_example(tagger, tmp_path):
+    record = {"id": "7", "text": "Jordan", "images": ["https://example.org/a.jpg"]}
+    (tmp_path / "in.jsonl").write_text(json.dumps(record) + "\n")
+    done = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl")
+    assert "7: https://example.org/a.jpg: no such image" in done.output
+    assert "downloads nothing" in done.output and "--missing-images blank" in done.output
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "closed"])
+def test_a_picture_that_is_no_readable_file_is_one_message(tagger, tmp_path, kind):
+    photo = tmp_path / "photo.jpg"
+    if kind == "pipe":
+        os.mkfifo(photo)  # reading it would wait for ever
+    elif kind == "folder":
+        photo.mkdir()
+    else:
+        photo.write_bytes(b"x")
+        photo.chmod(0)
+    done = mmkit_predict(tagger, "--text", "Jordan again", "--image", photo)
+    assert done.exit_code == 2 and f"input: {photo}: " in done.output
+    assert "--missing-images blank" in done.output
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "notes.txt", "mine.jsonl"])
+@pytest.mark.parametrize("format_", [[], ["--format", "jsonl"]])
+def test_a_file_of_the_user_is_not_replaced_by_predictions(tagger, tmp_path, name, format_):
+    mine, record = tmp_path / name, {"id": "1", "text": "Jordan again", "tokens": ["Jordan", "again"]}
+    mine.write_text(json.dumps(record) + "\n")
+    source = tmp_path / "mine.jsonl"
+    source.write_text(json.dumps(record) + "\n")
+    before = mine.read_bytes()
+    done = mmkit_predict(tagger, "--input", source, "--output", mine, *format_)
+    if format_ and name == "notes.txt":  # a writer's own file may have any name
+        assert done.exit_code == 0, done.output
+        return
+    assert done.exit_code == 2 and str(mine) in done.output
+    assert mine.read_bytes() == before
+
+
+def test_predictions_are_replaced_by_predictions(tagger, classifier, tmp_path):
+    for run, more in (tagger, []), (classifier, ["--head", "Jordan", "--tail", "Paris"]):
+        for text in "Jordan meets Paris", "Paris meets Jordan":
+            done = mmkit_predict(run, "--text", text, *more, "--output", tmp_path / f"{run.name}.jsonl")
+            assert done.exit_code == 0, done.output
+        assert json.loads((tmp_path / f"{run.name}.jsonl").read_text())["text"] == text
 
 
 def test_blanked_pictures_are_told(tagger, tmp_path):

@@ -183,11 +183,26 @@ def test_what_differs_is_refused(run, tmp_path):
     said = refused("predict.changed", run, tmp_path / "in", out)
     assert f"{source} has changed" in said and "b.jsonl is new" in said
     assert len(answers(out / "a.jsonl")) == 3
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/a.jsonl").write_text("mine")
-    assert "a.jsonl" in refused("predict.exists", run, source, tmp_path / "other")
     assert refused("predict.same-folder", run, source, tmp_path / "in")
-    assert (tmp_path / "other/a.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "errors.jsonl", "photo.jpg", "posts/may.jsonl"])
+def test_a_folder_with_files_of_the_user_is_not_touched(run, tmp_path, name):
+    source = write_lines(tmp_path / "a.jsonl", posts(3))
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert name.partition("/")[0] in refused("predict.exists", run, source, tmp_path / "mine")
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_an_empty_folder_and_hidden_files_are_no_obstacle(run, tmp_path):
+    source = write_lines(tmp_path / "a.jsonl", posts(3))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.gitignore").write_text("*")
+    assert predict(run, source, tmp_path / "out").predictions == 3
+    assert (tmp_path / "out/.gitignore").read_text() == "*"
 
 
 def test_files_that_cannot_be_read_do_not_stop_the_others(run, tmp_path):

@@ -35,6 +35,7 @@ from mmkit.terminal import echo
 from mmkit.terminal.notes import capped
 
 if TYPE_CHECKING:
+    from mmkit.data.reader import Reader
     from mmkit.data.types import Entity, Example, Prediction
     from mmkit.data.writer import Writer
     from mmkit.encoders.items import MissingPolicy
@@ -186,12 +187,16 @@ def predict(
     output = None if output_ is None else Path(output_)
     import mmkit
     from mmkit.access.network import without_network
-    from mmkit.data.convert import folder_of, moved
+    from mmkit.cli.predict_output import check_output
+    from mmkit.data.convert import folder_of, moved, refuse_own_file
     from mmkit.data.expected import records
+    from mmkit.data.inside import copied_from_outside
     from mmkit.inference.lacks import Lacks
     from mmkit.loading.splits import check_split, read_split
 
     writer = writer_of(format_, settings) if format_ is not None else None
+    if output is not None:
+        check_output(output, format_)
     predictor = mmkit.load(
         run, device=device, entities=entities, search=searched, allow_network=allow_network
     )
@@ -205,18 +210,25 @@ def predict(
     elif split is not None:  # as in training and evaluation
         predictor.missing_images = predictor.recipe.config["data"]["missing_images"]
     examples: Iterator[Example]
+    source: Reader | None = None
     if text is not None:
         examples = iter([predictor.example(text, images, **given)])
     elif split is not None:
+        source = predictor.recipe.build(f"data.{split}")
         with without_network(run, allow=allow_network):
             examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
         with of_options():
             how = settings_given(reader_settings, "--reader-setting")
-            from_file = reader_of(reader or JSONLINES, input_, how)
-        examples = only_examples(records(from_file), input_)
+            source = reader_of(reader or JSONLINES, input_, how)
+        examples = only_examples(records(source), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
+    copied: dict[str | None, None] = {}
     if output is not None:  # with paths that are right from its folder
+        if source is not None:
+            refuse_own_file(source, output)
+        if writer is not None and writer.copies_images and source is not None:
+            found = noted(found, copied)
         folder = folder_of(output)
         found = ((moved(example, folder), prediction) for example, prediction in found)
     lacks = Lacks()
@@ -233,6 +245,8 @@ def predict(
         show(task, answers)
     for line in lacks.lines() if text is None else ():
         echo(line, err=True)
+    if source is not None and (said := copied_from_outside(copied, source.picture_folders(), str(output))):
+        echo(said, err=True)
     used = (f"a blank image was used instead of {path}: {why}" for path, why in predictor.replaced.items())
     for line in capped(used):
         echo(line, err=True)
@@ -243,6 +257,15 @@ def searched_by(value: str) -> Any:
     from mmkit.recipe import parse_overrides
 
     return parse_overrides([f"--search={value}"])["search"]
+
+
+def noted(
+    found: Iterable[tuple[Example, Prediction]], paths: dict[str | None, None]
+) -> Iterator[tuple[Example, Prediction]]:
+    """The pairs; the paths of the examples' images are put into `paths` as they are given."""
+    for example, prediction in found:
+        paths.update(dict.fromkeys(image.path for image in example.images))
+        yield example, prediction
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:

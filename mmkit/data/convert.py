@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from mmkit.data.expected import records
 from mmkit.data.image_paths import why_missing
+from mmkit.data.inside import copied_from_outside
 from mmkit.data.jsonl_writer import JsonlWriter
 from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image, Media
@@ -33,12 +34,14 @@ def convert(
     `writer` is that of the format; by default, `dst` is a file of canonical jsonlines. Images and other media below the
     destination's folder get paths relative to it (read the file with that folder as `root`), all others get absolute
     paths. Afterwards the reader's `repairs` counts what it skipped or corrected, and the writer's `losses` what the
-    format has no place for. `note` is told of images without a file; their paths are written all the same. Raises
-    `DataError` for data that cannot be read, and if the disk refuses.
+    format has no place for. `note` is told of images without a file, whose paths are written all the same, and of
+    images from outside the reader's folders, if the writer copies images. Raises `DataError` for data that cannot be
+    read, and if the disk refuses.
     """
-    _refuse_own_file(reader, Path(dst))
+    refuse_own_file(reader, Path(dst))
     counts: Counter[str] = Counter()
     missing: Counter[str] = Counter()
+    copies, copied = writer is not None and writer.copies_images, dict[str, None]()
     folder = folder_of(dst)
 
     def counted() -> Iterator[Example | Entity]:
@@ -48,6 +51,8 @@ def convert(
                 counts[kind] = 0  # first in the order, too
             counts[kind] += 1
             counts["images"] += len(x.images)
+            if copies:
+                copied.update(dict.fromkeys(image.path for image in x.images if image.path is not None))
             for image in x.images:
                 if image.path is not None and not os.path.exists(image.path):  # noqa: PTH110 - thousands of them
                     missing[image.path] += 1
@@ -55,7 +60,10 @@ def convert(
                 counts.update(tokens=len(x.tokens), spans=len(x.spans), relations=len(x.relations))
             yield moved(x, folder)
 
-    (writer or JsonlWriter()).write(Path(dst), counted())
+    used = writer or JsonlWriter()
+    used.write(Path(dst), counted())
+    if copied and (said := copied_from_outside(copied, reader.picture_folders(), str(dst))):
+        note(said)
     if missing:
         first = next(iter(missing))
         why = why_missing(first)
@@ -66,7 +74,7 @@ def convert(
     return dict(counts) or {"examples": 0}
 
 
-def _refuse_own_file(reader: Reader, dst: Path) -> None:
+def refuse_own_file(reader: Reader, dst: Path) -> None:
     """Raise `DataError` if what is to be written would replace a file that the reader reads."""
     if dst.exists() and any(file.exists() and file.samefile(dst) for file in reader.files()):
         raise DataError(

@@ -24,6 +24,9 @@ class Writer(ABC):
     ending: ClassVar[str] = ""
     """How the names of its files usually end, with the dot; empty if it writes a folder."""
 
+    copies_images: bool = False
+    """Whether it writes the content of images, in place of their paths."""
+
     def __init__(self) -> None:
         self.losses: Counter[str] = Counter()
 

@@ -16,6 +16,7 @@ from mmkit.decoders.engines import SETTING
 from mmkit.encoders.base import Encoder
 from mmkit.encoders.items import MissingPolicy
 from mmkit.errors import DataError, ImageError
+from mmkit.files import without_root
 from mmkit.inference.about import about
 from mmkit.inference.columns import Request, requests
 from mmkit.inference.devices import pick_device, pick_precision
@@ -304,15 +305,16 @@ class Predictor:
 
 
 def _of_example(error: ImageError, examples: Iterable[Example]) -> ImageError:
-    """The error with the example of the image, and a hint."""
-    owners = (x.id for x in examples if any(image.path == error.where for image in x.images))
-    owner = next(owners, None)
-    return error.at(
-        error.where if owner is None else f"{owner}: {error.where}",
-        error.hint
-        or "fix it, or use blank images instead: "
-        '--missing-images blank, or missing_images = "blank" in Python',
-    )
+    """The error with the example of the image, and how to do without the image."""
+    paths = ((x.id, image.path) for x in examples for image in x.images if image.path is not None)
+    owner = next((id for id, path in paths if error.where in (path, without_root(path))), None)
+    return error.at(error.where if owner is None else f"{owner}: {error.where}", or_blank(error.hint))
+
+
+def or_blank(hint: str) -> str:
+    """What to do about an image that cannot be read, beside `hint`: how to do without it."""
+    blank = 'use blank images instead: --missing-images blank, or missing_images = "blank" in Python'
+    return f"{hint}\n  → or {blank}" if hint else f"fix it, or {blank}"
 
 
 def describe(example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> dict[str, Any]:

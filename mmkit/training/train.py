@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list
 
-from mmkit.errors import Interrupted
+from mmkit.errors import ImageError, Interrupted
 from mmkit.hooks import registered
 from mmkit.inference.devices import check_precision, make_accelerator
 from mmkit.inference.memory import memory_advice, peak_memory
@@ -71,6 +71,10 @@ def train(
         resume = restarted or resume
         try:
             return Result(run.folder, _run_to_the_end(session, resume), recipe)
+        except ImageError as error:  # of an image that is opened only when its batch is made
+            advice = 'or set [data] missing_images = "blank": blank images then replace such images'
+            hint = "\n  → ".join([error.hint, advice] if error.hint else [advice.removeprefix("or ")])
+            raise error.at(error.where, hint) from error
         except KeyboardInterrupt:
             raise session.interrupted("saved files stay") from None
         finally:

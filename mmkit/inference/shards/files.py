@@ -22,7 +22,7 @@ from mmkit.inference.executor import Executor
 from mmkit.inference.lacks import Lacks
 from mmkit.inference.predictor import searching
 from mmkit.inference.shards.inputs import ERRORS, found_inputs
-from mmkit.inference.shards.plan import Job, Shard, done_file, errors_file, planned
+from mmkit.inference.shards.plan import Job, Shard, check_folder, done_file, errors_file, planned
 from mmkit.inference.shards.pool import Pool
 from mmkit.inference.shards.schedule import Schedule
 from mmkit.inference.shards.work import Work, total
@@ -87,9 +87,9 @@ def predict_files(
     "blank", goes to `errors.jsonl` in the folder, or ends everything with `strict`.
 
     A call that was killed or stopped is made again to go on: what is done is not done again, and the same files come
-    out. Raises `RunError` if the folder was begun with other files or settings, `DataError` at the end if there are
-    files that cannot be read (all others are written), and `Interrupted` on Ctrl-C. `hooks` are further hook
-    implementations; they get progress and notes, like those of installed plugins.
+    out. Raises `RunError` if the folder was begun with other files or settings, or holds files of another origin,
+    `DataError` at the end if there are files that cannot be read (all others are written), and `Interrupted` on Ctrl-C.
+    `hooks` are further hook implementations; they get progress and notes, like those of installed plugins.
     """
     if workers is not None and workers < 1:
         raise DataError(f"workers must be at least 1, not {workers}", where="workers", code="predict.workers")
@@ -119,6 +119,7 @@ def predict_files(
         for note in notes:
             plugins.hook.mmkit_note(message=note)
         with explained(job.work):
+            check_folder(job)
             job.work.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(job.work / "lock", timeout=0):

@@ -16,7 +16,7 @@ from mmkit.files import crc32_of, read_json, write_json
 from mmkit.inference.shards.inputs import JSONLINES, WORK, Input
 from mmkit.runs.folder import Run
 from mmkit.runs.integrity import run_files
-from mmkit.terminal.notes import capped
+from mmkit.terminal.notes import capped, few
 
 FORMAT = 1
 PART = 1 << 17
@@ -43,6 +43,11 @@ class Job:
     def work(self) -> Path:
         """The folder with what is needed to go on."""
         return Path(self.output) / WORK
+
+    @property
+    def manifest(self) -> Path:
+        """The file that says what the output folder was begun with."""
+        return self.work / "plan.json"
 
     def decides(self) -> dict[str, Any]:
         """What the predictions depend on, by the names that a message gives it."""
@@ -121,27 +126,40 @@ def errors_file(job: Job, shard: int) -> Path:
 def planned(job: Job, inputs: Sequence[Input]) -> list[Shard]:
     """The shards of a job: those of its manifest if there is one, else new ones, whose manifest is written.
 
-    Raises `RunError` if the manifest is of another job or of other files, and says what differs; and if a file that
-    would be written is there without a manifest. Raises `DataError` for a file that cannot be read.
+    Raises `RunError` if the manifest is of another job or of other files, and says what differs. Raises `DataError` for
+    a file that cannot be read.
     """
-    manifest = job.work / "plan.json"
     decides = job.decides()
-    if manifest.is_file():
-        shards = _resumed(job, manifest, decides, inputs)
+    if job.manifest.is_file():
+        shards = _resumed(job, job.manifest, decides, inputs)
     else:
-        there = [str(path) for one in inputs if (path := Path(job.output) / one.output).exists()]
-        if there:
-            raise RunError(
-                "the file exists already, and no earlier prediction of files has made it",
-                where=there[0],
-                hint="name a new --output folder",
-                code="predict.exists",
-            )
         shards = [_shard(number, one) for number, one in enumerate(inputs)]
     write_json(
-        manifest, {"format": FORMAT, "decides": decides, "shards": [asdict(shard) for shard in shards]}
+        job.manifest, {"format": FORMAT, "decides": decides, "shards": [asdict(shard) for shard in shards]}
     )
     return shards
+
+
+def check_folder(job: Job) -> None:
+    """Raise `RunError` if the output folder holds files, and no earlier prediction of files has begun it.
+
+    Hidden files do not count, nor does what the system keeps in the folder of a whole disk.
+    """
+    folder = Path(job.output)
+    if job.manifest.is_file():
+        return
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return
+    others = [name for name in names if not name.startswith(".") and name != "lost+found"]
+    if others:
+        raise RunError(
+            f"the folder holds other files, and no earlier prediction of files has begun it: {few(others)}",
+            where=folder,
+            hint="name a new or empty --output folder, so that predictions are not mixed with your files",
+            code="predict.exists",
+        )
 
 
 def _resumed(job: Job, manifest: Path, decides: Mapping[str, Any], inputs: Sequence[Input]) -> list[Shard]:

@@ -13,13 +13,17 @@ from typing import IO, Any
 
 from mmkit.data.answers import silver
 from mmkit.data.convert import folder_of, moved
+from mmkit.data.crops import under
+from mmkit.data.image_paths import why_missing
+from mmkit.data.inside import from_outside
 from mmkit.data.jsonlines import read_jsonl, write_jsonl
 from mmkit.data.types import Example, Prediction
 from mmkit.data.writer import Writer
 from mmkit.errors import DataError, ImageError, escaped
-from mmkit.files import atomic, read_json, write_json
+from mmkit.files import atomic, read_json, without_root, write_json
+from mmkit.files.ownership import cache_root
 from mmkit.inference.lacks import Lacks
-from mmkit.inference.predictor import CHUNK, Predictor, load
+from mmkit.inference.predictor import CHUNK, Predictor, load, or_blank
 from mmkit.inference.shards.plan import Job, Part, Shard, done_file, errors_file, failed_file, part_file
 from mmkit.inference.shards.records import Item, UnreadableError, items, reader_of
 from mmkit.registry import build_part
@@ -245,10 +249,8 @@ def _replaced(example: Example, replaced: Mapping[str, str]) -> str:
 
 
 def _missing(image: str, why: str, code: str) -> ImageError:
-    hint = (
-        'fix it, or use blank images instead: --missing-images blank, or missing_images = "blank" in Python'
-    )
-    return ImageError(why, where=image, hint=hint, code=code)
+    known = why_missing(image) if code == "image.missing" else ""
+    return ImageError(why, where=without_root(image), hint=or_blank(known), code=code)
 
 
 def earlier(job: Job, task: Task) -> Done | None:
@@ -268,6 +270,7 @@ def finish(job: Job, shard: Shard, parts: int) -> None:
     numbers = range(parts)
     target = Path(job.output) / shard.output
     losses: Counter[str] = Counter()
+    repairs: dict[str, int] = {}
     files = [part_file(job, shard.number, number, "jsonl") for number in numbers]
     if job.format is None:
         with atomic(target, "wb") as whole:
@@ -277,13 +280,24 @@ def finish(job: Job, shard: Shard, parts: int) -> None:
         examples = chain.from_iterable(read_jsonl(file, "examples") for file in files)
         writer.write(target, examples)  # type: ignore[arg-type]  # of this kind
         losses = writer.losses
+        if writer.copies_images:
+            repairs = _copied(job, shard, chain.from_iterable(read_jsonl(file, "examples") for file in files))
     counted = total(read_json(part_file(job, shard.number, number, "json")) for number in numbers)
+    counted["repairs"] = {**counted["repairs"], **repairs}
     if counted["errors"]:
         with atomic(errors_file(job, shard.number), "wb") as whole:
             _append([part_file(job, shard.number, number, "errors") for number in numbers], whole)
     failed_file(job, shard.number).unlink(missing_ok=True)
     write_json(done_file(job, shard.number), {**counted, "losses": dict(losses)})
     shutil.rmtree(part_file(job, shard.number, 0, "json").parent, ignore_errors=True)
+
+
+def _copied(job: Job, shard: Shard, examples: Iterable[Any]) -> dict[str, int]:
+    """How many of the images that a writer copied are from outside the folders of the data."""
+    folder = folder_of(Path(job.output) / shard.output)
+    paths = (under(folder, image.path) for x in examples for image in x.images if image.path is not None)
+    found = from_outside(paths, [*reader_of(shard).picture_folders(), cache_root()])
+    return {"image from outside the folders of the data, copied into the file": len(found)} if found else {}
 
 
 def total(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -218,6 +218,7 @@ class DatasetsWriter(Writer):
     def __init__(self, columns: dict[str, str] | None = None, embed: bool = True) -> None:
         super().__init__()
         self.columns, self.embed = named(columns), embed
+        self.copies_images = embed
 
     def write(self, path: Path, records: Iterable[Example | Entity]) -> None:
         self.losses.clear()

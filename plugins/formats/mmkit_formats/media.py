@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from mmkit import DataError, Example, Image, ImageError
 from mmkit.cache import cache_dir
 from mmkit.data.crops import under
+from mmkit.data.image_files import opened, unreadable
 from mmkit.data.regular import open_regular
 from mmkit.files import atomic
 from mmkit_formats.messages import wrong
@@ -53,7 +54,7 @@ def located(path: str, root: str, folders: Collection[str] = ()) -> str:
 
     Relative paths and `folders` are relative to `root`. A web address without a file stays as it is, and is missing.
     """
-    name = unquote(path.partition("?")[0].rpartition("/")[2]) if folders else ""
+    name = unquote(path.partition("?")[0]).rpartition("/")[2] if folders else ""
     for folder in folders:
         candidate = under(under(root, folder), name)
         if os.path.isfile(candidate):  # noqa: PTH113 - once an image
@@ -109,23 +110,20 @@ def ending_of(data: bytes) -> str:
 
 
 def content(image: Image, folder: str, where: str) -> bytes:
-    """The bytes of an image's file; a relative path is relative to `folder`. Raises `ImageError`."""
+    """The bytes of an image's file; a relative path is relative to `folder`.
+
+    Raises `ImageError` for a file that is missing, or whose header is not that of an image: data may be a stranger's,
+    and no other file of the user may get into what is written.
+    """
     path = under(folder, image.path or "")
     try:
-        with open_regular(path) as file:
+        with opened(path), open_regular(path) as file:
             return file.read()
-    except OSError as error:
-        what = (
-            "no such image"
-            if isinstance(error, FileNotFoundError)
-            else f"the image cannot be read: {error.strerror}"
-        )
-        raise ImageError(
-            what,
-            where=f"{where}: {path}",
-            hint="fetch the image, or remove it from the data",
-            code="image.missing",
-        ) from None
+    except ImageError as error:
+        hint = error.hint or "fetch the image, or remove it from the data"
+        raise error.at(f"{where}: {error.where}", hint) from None
+    except OSError as error:  # it was removed meanwhile
+        raise unreadable(path, error).at(f"{where}: {path}") from None
 
 
 def plain_photos(example: Example, losses: Counter[str]) -> list[str]:

@@ -197,6 +197,7 @@ class ProdigyWriter(Writer):
     def __init__(self, answer: str | None = None, embed: bool = False) -> None:
         super().__init__()
         self.answer, self.embed = answer, embed
+        self.copies_images = embed
 
     def write(self, path: Path, records: Iterable[Example | Entity]) -> None:
         self.losses.clear()

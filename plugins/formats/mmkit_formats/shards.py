@@ -202,6 +202,7 @@ class WebDatasetWriter(Writer):
     """
 
     ending = ".tar"
+    copies_images = True
 
     def __init__(self, samples: int | None = None) -> None:
         super().__init__()

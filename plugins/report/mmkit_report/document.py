@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmkit import Entity, Example, MMKitError
+from mmkit import Entity, Example, MMKitError, Reader
+from mmkit.data.inside import copied_from_outside
 from mmkit.inference.results import Known
 from mmkit.tasks.notebook import INK, colour
 from mmkit_report.about_run import about
@@ -60,6 +61,11 @@ def document(
         record["p"] = [_prediction(view, i, kinds) for view in views]
         if blank:
             record["change"] = round(max(view.changes[i] for view in views if view.changes is not None), 4)
+    entities = _entities([view.scored for view in views], images)
+    if said := copied_from_outside(
+        (record["name"] for record in images.records if "src" in record), _folders(runs), "the report"
+    ):
+        note(said)
     return {
         "format": FORMAT,
         "split": split,
@@ -76,9 +82,18 @@ def document(
             for view, about_run in zip(views, [*abouts, *abouts], strict=False)
         ],
         "examples": [records[i] for i in range(len(records))],
-        "entities": _entities([view.scored for view in views], images),
+        "entities": entities,
         "images": images.records,
     }
+
+
+def _folders(runs: Sequence[Scored]) -> set[str]:
+    """The folders in which the images of the data are, as the recipes say it."""
+    parts = [(run.recipe, f"data.{name}") for run in runs for name in (run.split, "entities")]
+    readers: list[Reader] = [
+        recipe.build(part) for recipe, part in parts if part.partition(".")[2] in recipe.parts("data")
+    ]
+    return {folder for reader in readers for folder in reader.picture_folders()}
 
 
 def _labels(views: Sequence[View]) -> list[str]:

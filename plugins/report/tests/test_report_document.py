@@ -197,6 +197,19 @@ def test_images_beyond_the_limit_are_beside_the_page(tmp_path):
     assert (beside / "mine.txt").read_text() == "kept"
 
 
+def test_an_image_from_outside_the_data_is_said(tmp_path):
+    inside, other = pictured(tmp_path, 2)
+    secret = tmp_path / "secret.png"
+    Pillow.new("RGB", (8, 8), "red").save(secret)
+    for said, images in enumerate((inside.images, (Image(str(secret)),))):
+        data = write_data(tmp_path / "data", [inside, replace(other, images=images)])
+        run = write_run(tmp_path / f"run{said}", data, [replace(TOLD[0], id=x.id) for x in (inside, other)])
+        notes: list[str] = []
+        write_report([run], "test", tmp_path / "out" / "report.html", note=notes.append)
+        told = [note for note in notes if "outside the folders of the data" in note]
+        assert len(told) == said and all(str(secret) in note for note in told)
+
+
 def test_an_image_that_cannot_be_read_is_said(tmp_path):
     images = Thumbnails(tmp_path)
     assert images.add(Image(None)) is None

@@ -176,11 +176,11 @@ def _add_links(app: FastAPI, run: ServedRun, answering: Answering, base: str, en
         entity = await answering.called(run, partial(run.entity, id))
         if entity is None:
             raise DataError("there is no such entity", where=id, code="serve.no-such-entity")
-        images = [image for image in entity.images if image.path]
-        if not images:
+        image = run.picture(entity)
+        if image is None:
             return Response(status_code=204)
         try:
-            content = await answering.uploads.in_thread(partial(thumbnail, images[0]))
+            content = await answering.uploads.in_thread(partial(thumbnail, image))
         except DataError:
             raise DataError(
                 "the entity's image cannot be read", where=id, code="serve.no-such-entity"

@@ -70,6 +70,13 @@ NO_KEY = "without a key, everybody who reaches this address can use the runs"
     type=click.Path(path_type=Path),
     help="A knowledge base in jsonlines, for the runs that link, instead of their own.",
 )
+@click.option(
+    "--images-from",
+    "pictures",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    help="A folder whose images of entities may be shown too; may be repeated. Default: those of the knowledge base.",
+)
 @click.option("--log-texts", is_flag=True, help="Let logs contain texts and messages that quote them.")
 @device_option
 @network_option
@@ -89,6 +96,7 @@ def serve(
     timeout: float,
     stop_timeout: int,
     entities: Path | None,
+    pictures: tuple[Path, ...],
     log_texts: bool,
     device: str,
     allow_network: bool,
@@ -133,7 +141,7 @@ def serve(
     from mmkit_serve.server import address, bind, server
 
     with bind(settings) as listening:
-        loaded = load_runs(runs, device, entities=entities, allow_network=allow_network)
+        loaded = load_runs(runs, device, entities=entities, pictures=pictures, allow_network=allow_network)
         app = make_app(loaded, settings)
         set_up(log_texts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import mmkit
+from mmkit.data.inside import from_outside
+from mmkit.data.reader import Reader
 from mmkit.data.types import Entity, Example, Image
 from mmkit.decoders.base import label_lists
 from mmkit.errors import MMKitError
@@ -18,6 +21,7 @@ from mmkit.runs.folder import Run
 from mmkit.runs.opening import address_of, open_run
 from mmkit.tasks import Answer, LinkAnswer, Task
 from mmkit_serve.errors import of_request
+from mmkit_serve.logs import log
 from mmkit_serve.requests import Question
 from mmkit_serve.uploads import Upload
 
@@ -49,6 +53,8 @@ class ServedRun:
     version: str
     """Of its files: equal versions predict the same."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    pictured_in: tuple[str, ...] = ()
+    """The folders whose images of entities may be shown: a knowledge base may be a stranger's, and name any file."""
 
     @property
     def task(self) -> Task:
@@ -116,6 +122,19 @@ class ServedRun:
         entity: Entity = entities[int(entities.rows([id])[0])]
         return entity
 
+    def picture(self, entity: Entity) -> Image | None:
+        """The image of an entity that is shown; None if it has none in the folders `pictured_in`, which is logged."""
+        images = [image for image in entity.images if image.path]
+        if outside := from_outside((image.path for image in images), self.pictured_in):
+            log(
+                "entity_image_outside",
+                level=logging.WARNING,
+                run=self.name,
+                entity=entity.id,
+                images=len(outside),
+            )
+        return next((image for image in images if image.path not in outside), None)
+
     def _example(self, ask: Ask) -> Example:
         paths = [upload.path for upload in ask.uploads]
         question = ask.question
@@ -148,12 +167,14 @@ def load_runs(
     device: str = "auto",
     *,
     entities: Path | None = None,
+    pictures: Sequence[Path] = (),
     allow_network: bool = False,
 ) -> dict[str, ServedRun]:
     """Load runs by their folders, or `NAME=FOLDER`.
 
-    Those that link do so to the entities in the jsonlines file `entities`, if it is given. Raises `MMKitError` for
-    names that clash or no address can have, and for `entities` if no run links.
+    Those that link do so to the entities in the jsonlines file `entities`, if it is given. Images of entities are shown
+    if they are in the folder of that file, in those that the run's recipe names, or in `pictures`. Raises
+    `MMKitError` for names that clash or no address can have, and for `entities` if no run links.
     """
     runs, linking = {}, 0
     for name, folder in dict(_names(wanted)).items():
@@ -165,7 +186,8 @@ def load_runs(
             folder, device, own, allow_network=allow_network
         )  # it checks the folder's files
         facts = run.facts_if_any()
-        runs[name] = ServedRun(name, predictor, version_of(folder, facts), facts)
+        shown = (*_pictured_in(predictor.recipe, own), *map(str, pictures)) if task.reads_entities else ()
+        runs[name] = ServedRun(name, predictor, version_of(folder, facts), facts, shown)
     if entities is not None and not linking:
         raise MMKitError(
             "none of these runs links, so entities mean nothing to them",
@@ -174,6 +196,16 @@ def load_runs(
             code="serve.no-linker",
         )
     return runs
+
+
+def _pictured_in(recipe: mmkit.Recipe, entities: Path | None) -> list[str]:
+    """The folders of a knowledge base and of its images, as the user or the recipe says them."""
+    if entities is not None:
+        return [str(entities.parent)]
+    if "entities" not in recipe.parts("data"):
+        return []
+    reader: Reader = recipe.build("data.entities")
+    return reader.picture_folders()
 
 
 def _names(wanted: Sequence[str]) -> Iterator[tuple[str, Path]]:

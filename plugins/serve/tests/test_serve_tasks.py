@@ -164,3 +164,24 @@ def test_a_knowledge_base_for_the_runs_that_link(serve, tagger, linker, tmp_path
     assert {link["entity"] for link in links} == {"Q1", "Q2"}
     with raises("serve.no-linker", match=re.escape(str(kb))):
         load_runs([str(tagger)], "cpu", entities=kb)
+
+
+def test_an_image_outside_the_folders_of_the_knowledge_base_is_not_shown(
+    serve, linker, photo, tmp_path, caplog
+):
+    (tmp_path / "kb").mkdir()
+    (tmp_path / "secret.jpg").write_bytes(photo)
+    (tmp_path / "kb" / "own.jpg").write_bytes(photo)
+    lines = [
+        {"id": id, "name": id, "description": "a man", "images": [image]}
+        for id, image in (("Q1", "own.jpg"), ("Q2", "../secret.jpg"), ("Q3", str(tmp_path / "secret.jpg")))
+    ]
+    kb = tmp_path / "kb" / "kb.jsonl"
+    kb.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for more, statuses in ([], [200, 204, 204]), ([tmp_path], [200, 200, 200]):
+        caplog.clear()
+        with serve(load_runs([f"run={linker}"], "cpu", entities=kb, pictures=more)) as client:
+            found = [client.get("/v1/runs/run/entity-image", params={"id": line["id"]}) for line in lines]
+        assert [one.status_code for one in found] == statuses
+        logged = [r for r in caplog.records if r.getMessage() == "entity_image_outside"]
+        assert len(logged) == statuses.count(204)
