@@ -203,6 +203,16 @@ def test_pictures_that_are_read_in_every_epoch_are_looked_at_first(recipe, tmp_p
     assert any("1 empty: " in note and "blank images replace them" in note for note in notes.said)
 
 
+def test_broken_pixels_that_a_batch_finds_are_told_with_what_to_do_without_them(recipe, tmp_path):
+    data = shutil.copytree(recipe().config["data"]["train"]["root"], tmp_path / "data")
+    root = {f"data.{split}.root": str(data) for split in ("train", "dev", "test")}
+    example = read_split(recipe(root), "train").examples[3]
+    photo = Path(next(i.path for i in example.images if i.role == "photo"))
+    photo.write_bytes(photo.read_bytes()[:-200])  # the header is sound
+    with raises("image.broken", match="missing_images = .blank."):
+        train(recipe(root | {"model.encoders.vision.frozen": False}), tmp_path / "run", device="cpu")
+
+
 def test_files_have_the_usual_permissions(recipe, tmp_path):
     before = os.umask(0o022)
     try:
