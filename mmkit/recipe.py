@@ -21,7 +21,7 @@ from mmkit.config.check import COLLECTIONS, FORMAT, FREE, check
 from mmkit.config.mapping import source_of
 from mmkit.config.packages import part_hint, setting_hint
 from mmkit.config.parameters import MISSING
-from mmkit.config.references import resolve
+from mmkit.config.references import node_of, origin, resolve
 from mmkit.config.settings import OPTIMIZERS, SCHEDULES, TrainingSettings
 from mmkit.config.text import Source, Tree, literal, parse_overrides, read, write
 from mmkit.config.upgrade import upgrade
@@ -182,13 +182,23 @@ class Recipe:
         return write(self.config)
 
     def _error(self, problems: list[Problem]) -> RecipeError:
-        in_order = sorted(dict.fromkeys(problems), key=lambda p: self._line(p.path))
+        in_order = sorted(self._once(problems), key=lambda p: self._line(p.path))
         lines = [f"{p.path}{self._place(p.path)}: {p}" for p in in_order]
         if len(lines) == 1:
             return RecipeError(lines[0], where=self.path, code="recipe.invalid")
         return RecipeError(
             f"{len(lines)} problems\n  " + "\n  ".join(lines), where=self.path, code="recipe.invalid"
         )
+
+    def _once(self, problems: list[Problem]) -> list[Problem]:
+        """The problems; one that others have only because they refer to its place is told at that place alone."""
+        told: dict[tuple[str, str], Problem] = {}
+        for problem in problems:
+            setting = problem.path.partition("[")[0]
+            written = origin(self._source.tree, setting)
+            if written == setting or (written, str(problem)) not in told:
+                told[written, str(problem)] = problem
+        return list(told.values())
 
     def _place(self, dotted: str) -> str:
         setting = dotted.partition("[")[0]
@@ -261,7 +271,8 @@ def _sample_problems(
 def _overridden(tree: Tree, overrides: Mapping[str, Any], problems: Problems) -> Tree:
     """A copy of the unresolved tree with overrides put in, so that references see them."""
     tree = copy.deepcopy(tree)
-    for dotted, given in overrides.items():
+    # a setting of a section that is a reference comes last: what it refers to is then complete
+    for dotted, given in sorted(overrides.items(), key=lambda item: _is_behind(tree, item[0])):
         value = plain(given)
         if value is MISSING:
             problems.add(dotted, f"cannot be {shown(given)}", "values of a recipe are JSON")
@@ -295,11 +306,28 @@ def _section(
                 problems.add(dotted, f"the recipe has no [{at}]", did_you_mean(name, node))
                 return None
             node[name] = {}
+        if isinstance(node[name], str) and (behind := origin(tree, at)) != at:
+            node[name] = _copied(tree, behind, node[name])
         if not isinstance(node[name], dict):
             problems.add(dotted, f"{at} is a setting, not a section")
             return None
         node = node[name]
     return node
+
+
+def _copied(tree: Tree, dotted: str, reference: str) -> Any:
+    """A copy of the section that a `reference` leads to, so that an override can change it there alone."""
+    try:
+        found = node_of(tree, dotted)
+    except KeyError:
+        return reference
+    return copy.deepcopy(found) if isinstance(found, dict) else reference
+
+
+def _is_behind(tree: Tree, dotted: str) -> bool:
+    """Whether a section that a setting stands in is a reference to another one."""
+    section = dotted.rpartition(".")[0]
+    return bool(section) and origin(tree, section) != section
 
 
 def _names_part(section: str, overrides: Mapping[str, Any]) -> bool:

@@ -47,6 +47,35 @@ def node_of(tree: Tree, dotted: str) -> Any:
     return node
 
 
+def origin(tree: Tree, dotted: str) -> str:
+    """Where a setting or a section is written: another name if it, or a section around it, is a reference.
+
+    It is `dotted` itself if a reference leads nowhere. References that go round are followed for a while only.
+    """
+    node: Any
+    node, at, left, needed = tree, "", dotted.split("."), 0
+    for _ in range(MOST_STEPS):
+        if not left:
+            break
+        name = left.pop(0)
+        at = f"{at}.{name}" if at else name
+        node = node.get(name) if isinstance(node, dict) else None
+        if node is None and needed > 0:
+            return dotted
+        needed -= 1
+        whole = REFERENCE.fullmatch(node) if isinstance(node, str) else None
+        if whole and whole["name"] is not None:
+            target = _dotted(whole["name"], at, tree).split(".")
+            node, at, left, needed = tree, "", [*target, *left], len(target) + max(needed, 0)
+    return at
+
+
+def _dotted(name: str, at: str, tree: Tree) -> str:
+    """The whole name of what a reference at `at` refers to: a name without a dot may be a neighbour."""
+    dotted = name.strip().replace(":", ".")
+    return dotted if "." in dotted or dotted in tree else f"{at.rpartition('.')[0]}.{dotted}"
+
+
 class _Resolver:
     def __init__(self, tree: Tree, problems: Problems) -> None:
         self.tree, self.problems = tree, problems
@@ -88,9 +117,7 @@ class _Resolver:
     def target(self, name: str, at: str, through: tuple[str, ...], depth: int) -> Any:
         if self.full:
             return UNRESOLVED
-        dotted = name.strip().replace(":", ".")
-        if "." not in dotted and dotted not in self.tree:
-            dotted = f"{at.rpartition('.')[0]}.{dotted}"  # a neighbour in the same section
+        dotted = _dotted(name, at, self.tree)
         try:
             found = node_of(self.tree, dotted)
         except KeyError:

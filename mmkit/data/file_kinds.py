@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import csv
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,8 @@ def looks_like(path: Path) -> Looks | None:
         return Looks("a tar file", "tar", reads("formats.webdataset.v1"))
     if head.startswith(b"x\x9c") and path.suffix == ".spacy":
         return Looks("spaCy's DocBin", "docbin", reads("formats.spacy.v1"))
+    if head.startswith(b"PK\x03\x04") and (b"xl/" in head or path.suffix.lower() in (".xlsx", ".xlsm")):
+        return Looks('an Excel workbook: save its sheet there as "CSV UTF-8"')
     for start, what in _BINARY:
         if head.startswith(start):
             return Looks(what)
@@ -47,6 +51,7 @@ def looks_like(path: Path) -> Looks | None:
         _markup(lines[0]),
         _conll(lines),
         _separated(lines),
+        _bare_labels(lines),
         _brat(lines),
         _table(lines),
     )
@@ -62,7 +67,7 @@ def looks_like(path: Path) -> Looks | None:
 
 _BINARY = (
     (b"\x1f\x8b", "a file packed with gzip: unpack it (gunzip)"),
-    (b"PK\x03\x04", "a ZIP archive or an Excel workbook: unpack it, or save the table as text"),
+    (b"PK\x03\x04", "a ZIP archive: unpack it"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file: save it as text"),
     (b"ARROW1", "an Arrow file: save its records as jsonlines"),
     *((b"\x80%c" % n, "a Python pickle, which could run code and is not read") for n in range(2, 6)),
@@ -106,12 +111,16 @@ def _markup(line: str) -> Looks | None:
     return Looks("an XML file") if start.startswith("<?xml") else None
 
 
-_TAG = re.compile(r"(O|[BIESLUMW]-\S+)")
+TAG = re.compile(r"(O|[BIESLUMW]-\S+)")
+"""What a tag looks like."""
 
 
 def _conll(lines: Sequence[str]) -> Looks | None:
     rows = [line.split() for line in lines[:60] if not line.startswith(("IMGID:", "-DOCSTART-"))]
-    tagged = sum(len(row) > 1 and any(_TAG.fullmatch(part) for part in row[1:]) for row in rows)
+    if rows and sum(_begins_with_tag(row) for row in rows) >= 0.8 * len(rows):
+        what = "CoNLL columns, a tag and its token a line"
+        return Looks(what, "conll-tag-first", reads("formats.conll.v1") + " --token_column 1 --tag_column 0")
+    tagged = sum(len(row) > 1 and any(TAG.fullmatch(part) for part in row[1:]) for row in rows)
     images = any(line.startswith("IMGID:") for line in lines[:60])
     if not rows or tagged < 0.8 * len(rows):
         return None
@@ -121,12 +130,36 @@ def _conll(lines: Sequence[str]) -> Looks | None:
     return Looks(what, "conll", reads("mmkit.conll_images.v1") + without + more)
 
 
+def _begins_with_tag(row: Sequence[str]) -> bool:
+    """Whether a row's first column is a tag, and no other one."""
+    return len(row) > 1 and bool(TAG.fullmatch(row[0])) and not any(map(TAG.fullmatch, row[1:]))
+
+
+def _bare_labels(lines: Sequence[str]) -> Looks | None:
+    """A token and its label without B- or I-: most are O, and the others are few."""
+    rows = [line.split() for line in lines if not line.startswith(("IMGID:", "-DOCSTART-"))]
+    labels = {row[-1] for row in rows if len(row) > 1} - {"O"}
+    outside = sum(len(row) > 1 and row[-1] == "O" for row in rows)
+    if (
+        any(len(row) < 2 for row in rows)
+        or not labels
+        or 3 * outside < len(rows)
+        or 5 * len(labels) > len(rows)
+    ):
+        return None
+    how = r"sed -E 's/([[:space:]])([^[:space:]]+)$/\1I-\2/; s/I-O$/O/'"
+    return Looks(
+        f"columns of a token and its label without B- or I-: write I- before each label ({how}), and read it with "
+        "formats.conll.v1; neighbours with one label are then one span"
+    )
+
+
 def _separated(lines: Sequence[str]) -> Looks | None:
     """A token, a comma or a semicolon, and its tag a line: no reader takes these."""
     rows = [line.strip() for line in lines[:60] if not line.startswith(("IMGID:", "-DOCSTART-"))]
     # lines with several separators: a token that is one (`,,O`) is rare, so most lines have further columns
     for separator, name in ((",", "commas"), (";", "semicolons")):
-        tagged = sum(bool(_TAG.fullmatch(row.rpartition(separator)[2])) and separator in row for row in rows)
+        tagged = sum(bool(TAG.fullmatch(row.rpartition(separator)[2])) and separator in row for row in rows)
         if rows and tagged >= 0.8 * len(rows):
             if sum(row.count(separator) > 1 for row in rows) > 0.5 * len(rows):
                 return Looks(
@@ -153,26 +186,37 @@ def _table(lines: Sequence[str]) -> Looks | None:
         written = [column.strip().strip('"') for column in lines[0].split(separator)]
         columns = [column.lower() for column in written]
         header = len(set(columns)) == len(columns) and all(
-            re.fullmatch(r"[a-z_#. ]{1,30}", c) for c in columns
+            re.fullmatch(r"(?:[^\W\d]|[#. ()/-]){1,30}", c) for c in columns
         )
         if not counts[0] or (separator != "\t" and not header) or (len(set(counts)) > 1 and not header):
             continue
         delimiter = "" if separator == "," else f", delimiter={json.dumps(separator)}"
         text = next((c for c in columns if c in ("text", "sentence", "tweet", "caption", "post")), None)
-        told = f"a table ({name}) with the columns {', '.join(columns)}" if header else f"a table ({name})"
-        if not header or text is None:
-            return Looks(
-                told, "table", _entity_table(delimiter) if not header and counts[0] in (1, 2) else ""
-            )
-        image = next(
-            (c for c in columns if c in ("image", "img", "photo", "picture", "image_path", "img_id")), None
-        )
+        told = f"a table ({name}) with the columns {', '.join(written)}" if header else f"a table ({name})"
+        if not header:
+            return Looks(told, "table", _entity_table(delimiter) if counts[0] in (1, 2) else "")
+        text = text or _longest(lines[1:20], separator, columns)
+        image = next((c for c in columns if c in _IMAGE_COLUMNS), None)
         called = {key: written[columns.index(c)] for key, c in (("text", text), ("images", image)) if c}
         usual = called.get("text") == "text" and called.get("images", "image") == "image"
         settings = "" if usual else f" --columns {shlex.quote(json.dumps(called, ensure_ascii=False))}"
         settings += "" if separator == "," else f" --delimiter {shlex.quote(separator)}"
         return Looks(told, "table", reads("formats.csv.v1") + settings)
     return None
+
+
+_IMAGE_COLUMNS = ("image", "img", "photo", "picture", "image_path", "img_id", "foto", "bild")
+
+
+def _longest(lines: Sequence[str], separator: str, columns: Sequence[str]) -> str:
+    """The column with the most words, which probably holds the sentences."""
+    words = Counter(columns[:1])
+    for line in lines:
+        for column, cell in zip(columns, next(csv.reader([line], delimiter=separator), []), strict=False):
+            words[column] += (
+                len(re.findall(r"[^\W\d_]{2,}", cell)) if cell.lstrip('" ')[:1] not in "[{" else 0
+            )
+    return words.most_common(1)[0][0]
 
 
 def _entity_table(delimiter: str) -> str:

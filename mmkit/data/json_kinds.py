@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from mmkit.data.looks import HEADER, OPEN, Looks, program, reads
+from mmkit.data.usual_names import NAMES
 
 
 def json_kind(text: str, lines: Sequence[str]) -> Looks | None:
@@ -90,6 +91,8 @@ def _of_list(item: Any) -> Looks:
         return Looks(f"a JSON list of values such as {json.dumps(item, ensure_ascii=False)[:40]}")
     record = record_kind(item)
     what = f"a JSON list of {record.what}"
+    if record.kind == "tagged":
+        return _tagged(item, what, f"json.load({OPEN})")
     if record.kind in ("posts", "unknown"):
         return replace(record, what=what, command=program(_LIST_OF_RECORDS) if record.kind == "posts" else "")
     return replace(record, what=what)
@@ -104,6 +107,8 @@ def _list_of_lines() -> str:
 def _of_lines(item: dict[str, Any]) -> Looks:
     record = record_kind(item)
     what = f"JSON lines of {record.what}"
+    if record.kind == "tagged":
+        return _tagged(item, what, f"map(json.loads, filter(str.strip, {OPEN}))")
     if record.kind == "posts":
         header = f"(echo '{HEADER}'; cat {{path}}) > {{made}}"
         return Looks(f"{what}, without the header of jsonlines", "posts-lines", header)
@@ -121,17 +126,32 @@ def _of_lines(item: dict[str, Any]) -> Looks:
     return Looks(what)
 
 
+def _tagged(item: dict[str, Any], what: str, records: str) -> Looks:
+    """Lists of tokens and tags, and the command that makes CoNLL columns of them, with `IMGID:` lines of pictures."""
+    tags = next(name for name in TAGS if name in item)
+    if not isinstance(item[tags], list) or not all(isinstance(tag, str) for tag in item[tags]):
+        return Looks(f"{what}, which are no texts: write the name of each tag, such as B-PER", "tagged")
+    picture = next((n for n in ("images", *NAMES["images"]) if isinstance(item.get(n), str)), "")
+    above = f""""IMGID:" + r["{picture}"] + chr(10) + """ if picture else ""
+    lines = f"""chr(10).join(t + chr(9) + g for t, g in zip(r["tokens"], r["{tags}"])) + chr(10)"""
+    made = f"print(*({above}{lines} for r in {records}), sep=chr(10))"
+    return Looks(what, "tagged", f"python -c 'import json, sys; {made}' {{path}} > {{made}}")
+
+
 def _of_line(item: dict[str, Any]) -> Looks:
     """A file that is one JSON object on one line, which may be one record or a map of them."""
     record = record_kind(item)
-    if record.kind not in ("unknown", "posts"):
+    if record.kind not in ("unknown", "posts", "tagged"):
         return replace(record, what=f"JSON lines of {record.what}")
-    if record.kind == "posts":
+    if record.kind in ("posts", "tagged"):
         return _of_lines(item)
     if _ID.search(next(iter(item), "")) is not None:
         return Looks(record.what)
     return _of_object(next(iter(item.items()), None)) or Looks("a JSON object")
 
+
+TAGS = ("ner_tags", "tags", "labels")
+"""What a list of one tag for each token is called."""
 
 _ID = re.compile(r"(?i)^((q|u|gu|wiki|wikidata|entity|page)?[_-]?id|key|index|title|name|label)$")
 """What the first field of a record may be called, where a map of texts has an entity's id."""
@@ -192,11 +212,21 @@ _RECORDS: tuple[tuple[frozenset[str], str, str, str], ...] = (
     ),
     (frozenset({"id", "name"}), "entities with `id` and `name`", "kb-json", "mmkit.kb_json.v1"),
     (frozenset({"data", "annotations"}), "tasks of Label Studio", "label-studio", "formats.label_studio.v1"),
+    (
+        frozenset({"annotation_id", "annotator"}),
+        "Label Studio's JSON-MIN, which is not read: export the project as JSON",
+        "label-studio-min",
+        "",
+    ),
     (frozenset({"text", "_input_hash"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
     (frozenset({"text", "spans", "answer"}), "tasks of Prodigy", "prodigy", "formats.prodigy.v1"),
     (frozenset({"text", "entities"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"text", "labels"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
     (frozenset({"text", "label"}), "texts that doccano labelled", "doccano", "formats.doccano.v1"),
+    *(
+        (frozenset({"tokens", tags}), f"posts with a tag for each token (`{tags}`)", "tagged", "")
+        for tags in TAGS
+    ),
     (frozenset({"tokens"}), "posts with `tokens`", "posts", ""),
     (frozenset({"text"}), "posts with `text`", "posts", ""),
 )

@@ -33,11 +33,18 @@ class Looks:
     kind: str = ""
     command: str = ""
 
+    @property
+    def reader(self) -> str:
+        """The reader that reads the file as it is, with the options it needs; empty if it must be converted."""
+        return self.command.partition("{made} --reader ")[2]
+
     def advice(self, path: Path) -> str:
         """What to do with the file; empty if nothing can be said."""
         if not self.command:
             return _CANONICAL.get(self.kind, "")
         made = path.with_suffix(".jsonl" if path.suffix != ".jsonl" else ".new.jsonl")
+        if self.kind == "tagged":
+            made = path.with_suffix(".conll")
         if self.kind in ONE_VALUE:
             made = path.with_suffix(".one.json")
         names = {"{path}": shlex.quote(str(path)), "{made}": shlex.quote(str(made))}
@@ -47,6 +54,10 @@ class Looks:
 
 def _reading(command: str, kind: str) -> str:
     """Which reader reads what a command makes."""
+    if kind == "tagged":
+        return (
+            f"  (and read that with {'mmkit.conll_images.v1' if 'IMGID' in command else 'formats.conll.v1'})"
+        )
     if kind in ONE_VALUE or kind == "headed":
         return ""
     of_entities = "entities" in command or "--reader mmkit.kb_" in command

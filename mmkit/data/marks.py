@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mmkit.data.alignment import Aligner, CharSpan, Offsets, Words
 from mmkit.data.node import Node
 from mmkit.data.types import Mention, Region, Relation, Span
+from mmkit.data.usual_names import MEANT_OF_RELATIONS, MEANT_OF_SPANS
 from mmkit.errors import DataError
 
 _BOUNDS = ("start", "end", "start_char", "end_char")
@@ -109,7 +110,7 @@ def align_marks(
     relations = []
     for relation in node.list("relations", lambda n: n):
         head, tail = next(placed), next(placed)
-        label = relation.fields(("head", "tail", "label")).optional("label", Node.text)
+        label = relation.optional("label", Node.text)
         if head is None or tail is None:
             aligner.repairs["relation left out with a span that is"] += 1
         else:
@@ -134,7 +135,7 @@ def _all(node: Node) -> Iterator[Node]:
     """Every span of a record: its spans, the heads and tails of its relations, its mention's."""
     yield from node.list("spans", lambda n: n)
     for relation in node.list("relations", lambda n: n):
-        relation.object()
+        relation.fields(("head", "tail", "label"), MEANT_OF_RELATIONS)
         yield from (relation["head"], relation["tail"])
     mention = node.value.get("mention")
     if isinstance(mention, dict) and mention.get("span") is not None:
@@ -143,7 +144,7 @@ def _all(node: Node) -> Iterator[Node]:
 
 def _told(node: Node, words: Words | None, text: str) -> CharSpan:
     """A span as the record gives it. Raises `DataError` for one that is not given by characters or tokens."""
-    node.fields(_FIELDS)
+    node.fields(_FIELDS, MEANT_OF_SPANS)
     label, regions = node["label"].text(), node.list("regions", Region.read)
     given = None
     if "start" in node.value or "end" in node.value:

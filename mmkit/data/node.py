@@ -39,8 +39,8 @@ class Node:
                 raise DataError(
                     f"unknown field `{self._inside(key)}`",
                     where=self.where,
-                    hint=f"did you mean {usual[key]!r}?"
-                    if usual and key in usual
+                    hint=f"did you mean {usual[key.lower()]!r}?"
+                    if usual and key.lower() in usual
                     else did_you_mean(key, known),
                     code="json.unknown-field",
                 )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mmkit.data.node import Json, Node, plain_notes, without_defaults
 from mmkit.data.tokenize import joined_bounds, token_bounds, tokenize
+from mmkit.data.usual_names import MEANT_OF_RELATIONS, MEANT_OF_SPANS
 from mmkit.errors import DataError
 
 Role = Literal["photo", "object"]
@@ -95,7 +96,7 @@ class Span:
     @classmethod
     def read(cls, node: Node) -> Span:
         """From JSON. Raises `DataError`."""
-        node.fields(("start", "end", "label", "regions"))
+        node.fields(("start", "end", "label", "regions"), MEANT_OF_SPANS)
         start, end = node["start"].count(), node["end"].count()
         if start >= end:
             node.fail("a span with start < end")
@@ -118,7 +119,7 @@ class Relation:
     @classmethod
     def read(cls, node: Node) -> Relation:
         """From JSON. Raises `DataError`."""
-        node.fields(("head", "tail", "label"))
+        node.fields(("head", "tail", "label"), MEANT_OF_RELATIONS)
         return cls(Span.read(node["head"]), Span.read(node["tail"]), node.optional("label", Node.text))
 
 

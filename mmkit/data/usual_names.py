@@ -16,8 +16,25 @@ NAMES = {
 """A field of jsonlines → what it may be called elsewhere, in lower case."""
 
 
+OF_SPANS = {
+    "label": ("type", "tag", "category", "class", "entity", "entity_type", "entity_group", "ner"),
+    "start_char": ("start_offset", "begin", "from", "startoffset", "offset", "char_start"),
+    "end_char": ("end_offset", "to", "stop", "endoffset", "char_end"),
+    "text": ("word", "words", "surface", "value", "name", "mention"),
+}
+"""A field of a span → what it may be called elsewhere, in lower case."""
+OF_RELATIONS = {
+    "head": ("subject", "from", "source", "arg1", "h"),
+    "tail": ("object", "to", "target", "arg2", "t"),
+    "label": ("type", "relation", "predicate", "name"),
+}
+"""A field of a relation → what it may be called elsewhere."""
+
+
 MEANT = {other: name for name, others in NAMES.items() for other in others}
 """What a field is called elsewhere → its name in jsonlines."""
+MEANT_OF_SPANS = {other: name for name, others in OF_SPANS.items() for other in others}
+MEANT_OF_RELATIONS = {other: name for name, others in OF_RELATIONS.items() for other in others}
 
 
 def fields_of(head: bytes) -> list[str]:

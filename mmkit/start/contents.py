@@ -14,6 +14,7 @@ from mmkit.data.reader import Reader
 from mmkit.data.shares import place_of
 from mmkit.data.types import Example
 from mmkit.errors import DataError, MMKitError
+from mmkit.start.given import with_option
 from mmkit.start.layout import Layout
 
 NONE_WORDS = frozenset({"none", "na", "n/a", "no_relation", "no relation", "norelation", "null", "other"})
@@ -120,7 +121,7 @@ def read(layout: Layout, roots: Mapping[str, Path], settings: Mapping[str, Mappi
                 mine[int(place_of(record) * len(mine)) if len(mine) > 1 else 0].add(record)
         mine[0].unread = len(reader.errors)
         if reader.errors:
-            found.first_errors[split] = reader.errors[0]
+            found.first_errors[split] = with_option(reader.errors[0], part.source.cls)
         if split in layout.shared:
             found.buckets = mine
         else:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from mmkit.config.parameters import parameters
 from mmkit.data.expected import records
+from mmkit.data.image_paths import Photos
 from mmkit.data.regular import is_file, open_regular
 from mmkit.errors import MMKitError
 from mmkit.start.folder import PICTURES, Folder
+from mmkit.start.given import OPTION
 from mmkit.start.layout import Part
+from mmkit.start.sources import Source
 
 HEAD = 65_536
 """Bytes of a file in which names of pictures are looked for."""
@@ -35,6 +42,8 @@ class Found:
     """The path of a picture that is not there."""
     there: str = ""
     """The path of one that is."""
+    id: str = ""
+    """The id of the first post, which may be its picture's name."""
 
 
 def find_pictures(part: Part, folder: Folder) -> Found:
@@ -51,7 +60,7 @@ def find_pictures(part: Part, folder: Folder) -> Found:
     if (
         best.complete == 0 and best.posts and _takes_none(part)
     ):  # text alone, rather than pictures that are not there
-        return Found(best.root, {part.source.cls.pictures_in: None}, best.posts, 0, best.missing)
+        return replace(best, settings={part.source.cls.pictures_in: None}, there="")
     return best
 
 
@@ -82,18 +91,21 @@ def _is_list(cls: type, setting: str) -> bool:
 def _takes_none(part: Part) -> bool:
     cls = part.source.cls
     setting = cls.pictures_in
+    if setting in part.source.settings:  # the user's, or what the file is
+        return False
     return bool(setting) and not _is_list(cls, setting) and "None" in str(parameters(cls)[setting].hint)
 
 
 def _tried(part: Part, root: Path, settings: Mapping[str, Any], most: int | None) -> Found | None:
     """How many of the first posts find their pictures; None if they cannot be read so."""
     posts = complete = 0
-    missing = first = ""
+    missing = first = id = ""
     there: dict[str, bool] = {}
     try:
         reader = part.source.build(root, **{**part.settings, **settings})
         reader.errors = []
         for record in islice(records(reader), most):
+            id = id or record.id
             paths = [
                 image.path for image in record.images if image.path is not None and image.role == "photo"
             ]
@@ -104,7 +116,49 @@ def _tried(part: Part, root: Path, settings: Mapping[str, Any], most: int | None
             first = first or next((path for path in paths if path not in lost), "")
     except MMKitError:
         return None
-    return Found(root, settings, posts, complete, missing, first)
+    return Found(root, settings, posts, complete, missing, first, id)
+
+
+def picture_like(name: str, folder: Folder) -> str:
+    """The path of the folder's picture that is called like a path's last part, with any ending; empty if none is."""
+    last = re.split(r"[\\/]", name.partition("?")[0])[-1]
+    for pictures in folder.picture_folders if last else ():
+        try:
+            path = Photos(str(pictures), Counter()).path(last)
+        except MMKitError:  # several
+            continue
+        if is_file(path):
+            return path
+    return ""
+
+
+def setting_for(word: str, source: Source) -> str:
+    """The option that reads pictures' names from the field of a file in which `word` stands; empty if there is none."""
+    known = parameters(source.cls)
+    name = _field_of(word, source)
+    if name and "columns" in known:
+        columns = {**source.settings.get("columns", {}), "images": name}
+        return f"{OPTION} {shlex.quote(f'columns={json.dumps(columns, ensure_ascii=False)}')}"
+    if name and "images" in known and _is_list(source.cls, "images") and source.cls.pictures_in != "images":
+        return f"{OPTION} {shlex.quote(f'images={json.dumps([name], ensure_ascii=False)}')}"
+    return ""
+
+
+def _field_of(word: str, source: Source) -> str:
+    """The field of JSON, or the column of a table, in which a word stands at the beginning of a file."""
+    with open_regular(source.path) as file:
+        text = file.read(HEAD).decode("utf-8-sig", "replace")
+    if found := re.search(rf'"([^"]+)"\s*:\s*\[?\s*"{re.escape(word)}"', text):
+        return found[1]
+    if "columns" not in parameters(source.cls):
+        return ""
+    usual = "\t" if source.path.suffix in (".tsv", ".tab") else ","
+    rows = csv.reader(text.splitlines(), delimiter=source.settings.get("delimiter") or usual)
+    try:
+        head = next(rows, [])
+        return next((name for row in rows for name, cell in zip(head, row, strict=False) if cell == word), "")
+    except csv.Error:
+        return ""
 
 
 def picture_named_in(source: Path, folder: Folder) -> str:
@@ -133,4 +187,4 @@ def joined(found: Sequence[Found]) -> Found:
     missing = next((f.missing for f in found if f.missing), "")
     there = next((f.there for f in found if f.there), "")
     posts, complete = (sum(counts) for counts in zip(*((f.posts, f.complete) for f in found), strict=True))
-    return Found(found[0].root, {}, posts, complete, missing, there)
+    return Found(found[0].root, {}, posts, complete, missing, there, found[0].id)

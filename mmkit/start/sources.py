@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from mmkit.data.file_kinds import looks_like
 from mmkit.data.reader import Guess, Reader
 from mmkit.data.types import Entity, Example
 from mmkit.data.usual_names import fields_of, renaming
-from mmkit.errors import DataError, MMKitError, listed
+from mmkit.errors import DataError, MMKitError, PartError, listed
 from mmkit.start.choices import Choices
 from mmkit.start.folder import Folder
+from mmkit.start.given import check_names, check_taken, taken, with_option
 from mmkit.start.tables import WHAT, setting_of
 from mmkit.terminal.notes import few
 
@@ -61,18 +63,23 @@ class Source:
         return made
 
 
-def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> list[Source]:
-    """The data in a folder. `only` names the one reader that may read it.
+def sources_in(
+    folder: Folder, choices: Choices, only: str | None = None, given: Mapping[str, Any] | None = None
+) -> list[Source]:
+    """The data in a folder. `only` names the one reader that may read it; `given` are settings for readers.
 
-    Raises `DataError` for data that look like a format but cannot be read, and if there are none.
+    Raises `DataError` for data that look like a format but cannot be read, and if there are none; `PartError` for
+    settings that no reader has, or that have another type.
     """
     readers, broken = _readers(only)
+    given = given or {}
+    check_names(given, readers)
     found: list[Source] = []
     errors: dict[Path, MMKitError] = {}
     unused: defaultdict[str, list[Path]] = defaultdict(list)
     for path, head in _candidates(folder, found, unused):
         try:
-            sources = _recognized(path, head, readers, folder, choices)
+            sources = _recognized(path, head, readers, given, folder, choices)
         except MMKitError as error:
             errors[path] = error
             continue
@@ -84,7 +91,8 @@ def sources_in(folder: Folder, choices: Choices, only: str | None = None) -> lis
         else:
             unused[UNKNOWN].append(path)
     if errors and not any(not source.entities for source in found):
-        raise next(iter(errors.values()))
+        wrong = [error for error in errors.values() if isinstance(error, PartError)]  # what was given, first
+        raise [*wrong, *errors.values()][0]
     for path, problem in errors.items():
         choices.say(f"not used: {path}, which cannot be read ({problem.what})")
     told = [
@@ -128,9 +136,12 @@ def _looks_of(paths: list[Path], folder: Folder) -> tuple[list[str], list[str]]:
         elif seen is not None and not seen.what.startswith("plain text"):
             looks.append(f"{path.relative_to(folder.path)} looks like {seen.what}")
             renamed = renaming(fields_of(head), Example.__dataclass_fields__)
-            if how := seen.advice(path):
+            if seen.reader:
+                place = shlex.quote(str(path if folder.single else folder.path))
+                advice.append(f"name its reader: mmkit init {place} --reader {seen.reader}")
+            elif how := seen.advice(path):
                 advice.append(how)
-            elif {"text", "tokens"} & {*fields_of(head), *renamed.values()}:
+            elif seen.kind in ("unknown", "") and {"text", "tokens"} & {*fields_of(head), *renamed.values()}:
                 names = ", ".join(f"`{old}` into `{new}`" for old, new in renamed.items())
                 said = f"rename its fields: {names}" if names else "leave out fields that mmkit does not know"
                 advice.append(f"{said}; write one record a line, and mmkit.jsonl.v1 reads it")
@@ -186,12 +197,19 @@ def _candidates(
 
 
 def _recognized(
-    path: Path, head: bytes, readers: Mapping[str, type[Reader]], folder: Folder, choices: Choices
+    path: Path,
+    head: bytes,
+    readers: Mapping[str, type[Reader]],
+    given: Mapping[str, Any],
+    folder: Folder,
+    choices: Choices,
 ) -> list[Source]:
     """How a path is read: at most one reader of examples and one of entities."""
     guesses = {name: guess for name, cls in readers.items() if (guess := cls.recognize(path, head))}
     if len(readers) == 1 and not guesses and head:
         guesses = {next(iter(readers)): Guess("what --reader says")}
+    if given and not guesses and head:
+        guesses = _guessed_by(given, path, readers)
     if any(guess.sure for guess in guesses.values()):
         guesses = {name: guess for name, guess in guesses.items() if guess.sure}
     classes = {name: readers[name] for name in guesses}
@@ -203,17 +221,33 @@ def _recognized(
     fitting: dict[bool, list[Source]] = {False: [], True: []}
     errors = []
     for name in own:
-        guess = guesses[name]
-        source = Source(path, name, guess.settings, guess.what, guess.splits)
+        guess, own_given = guesses[name], taken(given, classes[name])
+        splits = {} if any(set(own_given) & set(inner) for inner in guess.splits.values()) else guess.splits
+        source = Source(path, name, {**guess.settings, **own_given}, guess.what, splits)
         try:
+            source.build()  # with wrong settings, this is the error
             entities = isinstance(_first(source), Entity)
         except MMKitError as error:
-            errors.append(error)
+            errors.append(with_option(error, source.cls))
             continue
-        fitting[entities].append(Source(path, name, guess.settings, guess.what, guess.splits, entities))
+        fitting[entities].append(replace(source, entities=entities))
     if errors and not any(fitting.values()):
+        check_taken(given, own[0])
         raise errors[0]
     return [_one_of(path, some, folder, choices) for some in fitting.values() if some]
+
+
+def _guessed_by(
+    given: Mapping[str, Any], path: Path, readers: Mapping[str, type[Reader]]
+) -> dict[str, Guess]:
+    """Readers of a file's kind that have all of the `given` settings: such as the names of its columns."""
+    looks = looks_like(path)
+    if looks is None:
+        return {}
+    fitting = {
+        n: c for n, c in readers.items() if looks.kind in c.kinds and len(taken(given, c)) == len(given)
+    }
+    return {name: Guess(looks.what, sure=False) for name in fitting}
 
 
 def _first(source: Source) -> object:
@@ -222,10 +256,15 @@ def _first(source: Source) -> object:
     reader.errors = []
     for record in records(reader):
         return record
+    skipped = ", ".join(f"{count:,} × {reason}" for reason, count in reader.repairs.items())
     raise (
         reader.errors[0]
         if reader.errors
-        else DataError("this file has no records", where=source.path, code="data.no-records")
+        else DataError(
+            "this file has no records" + (f" that can be used: {skipped}" if skipped else ""),
+            where=source.path,
+            code="data.no-records",
+        )
     )
 
 

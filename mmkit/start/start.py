@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.image_paths import why_missing
 from mmkit.data.problems import counted
 from mmkit.errors import DataError, RecipeError, listed
 from mmkit.start.beside import settings_for
 from mmkit.start.choices import Ask, Choices
 from mmkit.start.contents import NONE_WORDS, Contents, Read, is_foreign, read, shares_for, task_of, with_cause
 from mmkit.start.folder import MOST, Folder, look_into
+from mmkit.start.given import check_taken, finding
 from mmkit.start.layout import Layout, layout_of
-from mmkit.start.pictures import Found, find_pictures, joined, picture_named_in
+from mmkit.start.pictures import (
+    Found,
+    find_pictures,
+    joined,
+    picture_like,
+    picture_named_in,
+    setting_for,
+)
 from mmkit.start.shipped import Shipped
 from mmkit.start.sources import Source, sources_in
 from mmkit.start.template import choose_paper, sections_of
-from mmkit.start.text import Data, recipe_text
+from mmkit.start.text import Data, recipe_text, value
 from mmkit.terminal.notes import few
 
 SHOWN = 8
@@ -29,13 +38,15 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said beforehand: paper, task, reader, knowledge base and folder of pictures."""
+    """What the user said beforehand: paper, task, reader and its settings, knowledge base and folder of pictures."""
 
     paper: str | None = None
     task: str | None = None
     reader: str | None = None
     entities: Path | None = None
     images: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the posts' reader."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,8 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
     """
     wishes, choices = wishes or Wishes(), Choices(ask)
     folder = look_into(path, wishes.images)
-    layout = layout_of(sources_in(folder, choices, wishes.reader), folder, choices)
+    layout = layout_of(sources_in(folder, choices, wishes.reader, wishes.settings), folder, choices)
+    _check_settings(wishes.settings, layout, choices)
     if wishes.entities is not None:
         layout.entities = _entities(wishes.entities, choices)
     found: dict[str, Found] = {}
@@ -68,10 +80,11 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
         _check_task(task, contents.all, folder.path)
         shares = shares_for(contents, layout.shared, task, folder.path) if layout.shared else {}
     except DataError as error:
-        raise with_cause(error, contents) from error
+        reader = next(iter(layout.parts.values())).source.reader
+        raise with_cause(finding(error, reader), contents) from error
     _say_splits(layout, contents, shares, task, choices)
     pictures = joined([found[s] for s in found if s not in layout.shared or s == layout.shared[0]])
-    sources = list(dict.fromkeys(part.source.path for part in layout.parts.values()))
+    sources = list({part.source.path: part.source for part in layout.parts.values()}.values())
     blank = _pictures(pictures, folder, wishes, choices, sources)
     recipe = choose_paper(task, wishes.paper, bool(pictures.complete), choices, folder.path)
     sections = sections_of(recipe.file)
@@ -96,6 +109,14 @@ def start(path: Path, wishes: Wishes | None = None, ask: Ask | None = None) -> S
     title = f"{recipe.paper} on the data in {path}, for {task}. Written by `mmkit init` from the recipe {recipe.name}."
     text = recipe_text(sections, data, title, [f"- {line}" for line in choices.said])
     return Started(text, tuple(choices.said), recipe.paper)
+
+
+def _check_settings(given: Mapping[str, Any], layout: Layout, choices: Choices) -> None:
+    """Refuse settings that the reader of the posts does not have, and say the others."""
+    for reader in dict.fromkeys(part.source.reader for part in layout.parts.values()):
+        check_taken(given, reader)
+    if given:
+        choices.say(f"as you gave it: {', '.join(f'{name} = {value(told)}' for name, told in given.items())}")
 
 
 def _entities(file: Path, choices: Choices) -> Source:
@@ -151,14 +172,16 @@ def _say_splits(
             )
 
 
-def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices, sources: Sequence[Path]) -> str:
+def _pictures(
+    found: Found, folder: Folder, wishes: Wishes, choices: Choices, sources: Sequence[Source]
+) -> str:
     """Say which pictures were found. Returns why missing ones are blank, if some are missing.
 
     Raises `DataError` if there are none for a paper that the user named.
     """
     lost = found.posts - found.complete
     if not found.posts:
-        choices.say(f"no post names a picture{_unused(folder, sources)}")
+        choices.say(f"no post names a picture{_unused(folder, sources, found.id)}")
         return ""
     where = few([str(f) for f in folder.picture_folders])
     looked = (
@@ -176,6 +199,11 @@ def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices, so
         choices.say(f"pictures: found for all {found.posts:,} posts that name some")
         return ""
     told = f"pictures are missing for {lost:,} of {found.posts:,} posts, for example {found.missing}"
+    if picture := picture_like(found.missing, folder):
+        place = os.path.relpath(picture, found.root)
+        told += f" ({picture} is there: write such paths relative to {found.root}, here {place!r})"
+    elif why := why_missing(found.missing):
+        told += f" ({why})"
     if not found.complete and wishes.paper not in (None, "text-only"):
         raise DataError(
             f"no pictures found: {told}{looked}",
@@ -187,18 +215,22 @@ def _pictures(found: Found, folder: Folder, wishes: Wishes, choices: Choices, so
     return f"{lost:,} of {found.posts:,} posts lack pictures; `mmkit check` counts them"
 
 
-def _unused(folder: Folder, sources: Sequence[Path]) -> str:
+def _unused(folder: Folder, sources: Sequence[Source], id: str) -> str:
     """Where pictures are that no post names, and the name of one that a file holds where its reader does not look."""
     if not folder.pictures:
         return ""
     count, where = folder.pictures.total(), few([str(f) for f in folder.picture_folders])
     told = f", so the {counted(count, 'picture')} in {where} {'is' if count == 1 else 'are'} not used"
     for source in sources:
-        if name := picture_named_in(source, folder):
+        if name := picture_named_in(source.path, folder):
+            if option := setting_for(name, source):
+                return (
+                    f"{told}; but {source.path.name} has {name!r}, which {option} reads as a picture's name"
+                )
             what = "on a line `IMGID:NAME` before its sentence, or in the field that the reader reads"
-            return (
-                f"{told}; but {source.name} has {name!r}: a picture's name belongs {what} (docs/formats.md)"
-            )
+            return f"{told}; but {source.path.name} has {name!r}: a picture's name belongs {what} (docs/formats.md)"
+    if picture := picture_like(id, folder):
+        return f"{told}; but {picture} is called like the post {id!r}: write its path into the post (docs/data.md)"
     return told
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from mmkit.data.crops import CropTable
+from mmkit.data.file_kinds import looks_like
 from mmkit.errors import DataError
 from mmkit.start.folder import PICTURES
 
@@ -29,6 +30,7 @@ def setting_of(path: Path, head: bytes) -> str:
         return "crops"
     text = head.decode("utf-8", "replace").removeprefix("\ufeff")
     first = _FIRST.search(text) if _LISTS.match(text) else None
-    if first is None:
+    looks = None if first is None else looks_like(path)  # a record may begin with a list too
+    if first is None or looks is None or looks.kind != "lists":
         return ""
     return "crops" if Path(first[1]).suffix.lower() in PICTURES else "candidates"

@@ -11,12 +11,14 @@ from typing import Any
 from mmkit import registry
 from mmkit.config.parameters import parameters
 from mmkit.config.text import literal
+from mmkit.start.given import PLACE
 from mmkit.start.template import Section
 
 LABELS = {"types": "spans", "relations": "relations", "labels": "relations"}
 """Settings of decoders that list labels → the kind of label."""
 FOREIGN = "bert-base-multilingual-cased"
 """The encoder of texts in other scripts, in place of an English BERT."""
+SAME = "  # the settings of [data.train], for they are parts of its file"
 WIDTH = 108
 
 
@@ -79,13 +81,26 @@ def value(given: Any) -> str:
 def _data_text(data: Data, paths: Sequence[str]) -> str:
     """`[paths]` and all of `[data]`."""
     text = "[paths]\n" + "\n".join(paths) + "\n\n"
-    if data.blank:
-        text += f'[data]\nmissing_images = "blank"  # {data.blank}\n\n'
+    same = [
+        split for split, given in data.splits.items() if split != "train" and given == data.splits["train"]
+    ]
+    lines = [f'missing_images = "blank"  # {data.blank}'] if data.blank else []
+    lines += [f"{split} = ${{data.train}}{SAME if split == same[0] else ''}" for split in same]
+    if lines:
+        text += "\n".join(["[data]", *lines]) + "\n\n"
     if data.shares:
         text += "[data.shares]  # a hash of its text decides which split a post belongs to; equal texts stay together\n"
         text += "\n".join(f"{split} = {share}" for split, share in data.shares.items()) + "\n\n"
     for split, (reader, settings) in data.splits.items():
-        lines = [f"{name} = {_referred(name, given, data.paths)}" for name, given in settings.items()]
+        if split in same:
+            continue
+        known = data.splits["train"][1] if split not in ("train", "entities") else {}
+        lines = [
+            f"{name} = ${{data.train.{name}}}"
+            if name not in PLACE and name in known and known[name] == given
+            else f"{name} = {_referred(name, given, data.paths)}"
+            for name, given in settings.items()
+        ]
         text += "\n".join([f"[data.{split}]", f'@readers = "{reader}"', *lines]) + "\n\n"
     return text
 

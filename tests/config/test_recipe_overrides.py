@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mmkit.recipe import load_recipe
+from mmkit.recipe import Recipe, load_recipe
 from raising import raises
-from recipe_parts import Make, refusal
+from recipe_parts import RECIPE, Make, refusal
 
 # -- overrides -----------------------------------------------------------------------------------------------
 
@@ -18,6 +18,31 @@ def test_overrides_are_seen_by_references(make: Make) -> None:
     recipe = make(paths__data="else/where", training__epochs=9)
     assert recipe.config["data"]["dev"]["root"] == "else/where"
     assert recipe.training.epochs == 9
+
+
+def shared(tmp_path: Path, **overrides: Any) -> Recipe:
+    """A recipe whose splits are one section."""
+    text = RECIPE[: RECIPE.index("[data.dev]")] + RECIPE[RECIPE.index("[model", RECIPE.index("[data.dev]")) :]
+    text = text.replace("[data.train]", "[data]\ndev = ${data.train}\ntest = ${data.dev}\n\n[data.train]")
+    (tmp_path / "shared.cfg").write_text(text)
+    return load_recipe(tmp_path / "shared.cfg", {name.replace("__", "."): v for name, v in overrides.items()})
+
+
+def test_a_setting_of_a_section_that_is_a_reference_can_be_overridden_there_alone(tmp_path: Path) -> None:
+    plain = shared(tmp_path).config["data"]
+    assert plain["train"] == plain["dev"] == plain["test"]
+    data = shared(tmp_path, data__test__file="other", data__train__root="r").config["data"]
+    assert data["train"] == data["dev"] == {**plain["train"], "root": "r"}
+    assert data["test"] == {**data["train"], "file": "other"}
+
+
+def test_a_problem_of_a_section_that_others_refer_to_is_said_once(tmp_path: Path) -> None:
+    with raises("recipe.invalid") as caught:
+        shared(tmp_path, data__train__file=3)
+    assert str(caught.value).count("must be str, not 3") == 1 and "data.train.file" in str(caught.value)
+    with raises("recipe.invalid") as caught:
+        shared(tmp_path, data__dev__file=3)
+    assert "data.dev.file" in str(caught.value) and "data.train.file" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [float("inf"), object(), {"a": [float("nan")]}, {1: 2}])

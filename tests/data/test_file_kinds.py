@@ -71,6 +71,24 @@ FILES = [
     ("PAR1", "a Parquet file", "formats.parquet.v1"),
     ("look at Mara in Lisbon\nand Kofi\n", "plain text, one sentence a line", "python -c"),
     (CONLL, "CoNLL columns, a token and its tag a line under IMGID lines", "--reader mmkit.conll_images.v1"),
+    ("B-PER Mara NNP\nO sings VB\n", "CoNLL columns, a tag and its token", "--token_column 1 --tag_column 0"),
+    ("we O\nsaw O\nMara PER\nin O\nRome PER\n", "columns of a token and its label without B- or I-", ""),
+    (
+        "Satz;Foto;Marken\nMara singt in Wien;1.jpg;PER\n",
+        "a table (CSV with semicolons) with the columns Satz, Foto, Marken",
+        """--columns '{"text": "Satz", "images": "Foto"}' --delimiter ';'""",
+    ),
+    (
+        json.dumps([{"text": "a", "annotation_id": 1, "annotator": 1}]),
+        "a JSON list of Label Studio's JSON-MIN",
+        "",
+    ),
+    (
+        lines({"tokens": ["a"], "tags": [0]}),
+        "JSON lines of posts with a tag for each token (`tags`), which",
+        "",
+    ),
+    ("PK\x03\x04 xl/workbook.xml", "an Excel workbook: save its sheet", ""),
     ("Mara NNP B-PER\nsings VB O\n", "CoNLL columns", "--images null --tag_column -1"),
     (f"{MNRE!r}\n", "lines of Python dictionaries: relation instances as MNRE has them", "mmkit.mnre.v1"),
     (lines(MNRE, MNRE), "JSON lines of relation instances as MNRE has them", "mmkit.mnre.v1"),
@@ -160,6 +178,16 @@ def test_commands_that_are_advised_work(tmp_path: Path) -> None:
         printed = run(looks.advice(path), path)
         header, *rest = map(json.loads, printed.splitlines())
         assert header["format"] == 2 and rest == expected
+
+
+def test_lists_of_tokens_and_tags_become_columns_with_their_pictures(tmp_path: Path) -> None:
+    record = {"tokens": ["look", "Mara"], "ner_tags": ["O", "B-PER"], "image": "a.jpg"}
+    for name, content in (("a.jsonl", lines(record, record)), ("a.json", json.dumps([record]))):
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        looks = looks_like(path)
+        assert looks is not None and "read that with mmkit.conll_images.v1" in looks.advice(path)
+        assert run(looks.advice(path), path).startswith("IMGID:a.jpg\nlook\tO\nMara\tB-PER\n\n")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "cp1252"])

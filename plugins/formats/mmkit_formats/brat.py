@@ -93,7 +93,8 @@ class BratReader(FormatReader):
         folder = self.path if self.path.is_dir() else self.path.parent
         draft = Draft(str(path), path.relative_to(folder).with_suffix("").as_posix(), text)
         for ending in ENDINGS:
-            if (photo := path.with_suffix(ending)).is_file():
+            photo = next((p for e in (ending, ending.upper()) if (p := path.with_suffix(e)).is_file()), None)
+            if photo is not None:
                 draft.images = (Image(str(photo)),)
                 break
         annotations = path.with_suffix(".ann")

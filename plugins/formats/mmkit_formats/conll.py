@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ _LETTERS = {  # beginning, inside, end and single of a span
     "BMES": "BMES",
 }
 _SNIFFED = 1000
+_TAG = re.compile(r"O|[BIESLUM]-\S+")
 
 
 @dataclass(slots=True)
@@ -46,6 +48,18 @@ class _Sentence:
     before: list[str] = field(default_factory=list)
     unended: str = ""
     """The cell with which the file ends, if no line end follows."""
+
+
+def _is_tag_first(head: bytes) -> bool:
+    """Whether the first column of the first lines holds tags, and the last one does not."""
+    rows = [line.split() for line in head.decode("utf-8", "replace").split("\n")[:60]]
+    ends = [(row[0], row[-1]) for row in rows if len(row) > 1 and row[0] not in (DOCSTART, "#")]
+    if not ends:
+        return False
+    firsts, lasts = (
+        [_TAG.fullmatch(cell) is not None for cell in cells] for cells in zip(*ends, strict=True)
+    )
+    return sum(firsts) >= 0.8 * len(ends) > sum(lasts)
 
 
 class ConllReader(Reader):
@@ -61,7 +75,7 @@ class ConllReader(Reader):
     """
 
     form = "columns: a token and its tag a line"
-    kinds = frozenset({"conll"})
+    kinds = frozenset({"conll", "conll-tag-first"})
     pictures_in = "images"
     symptoms = frozenset({"formats.other-format", "formats.columns"})
 
@@ -86,6 +100,8 @@ class ConllReader(Reader):
     def recognize(cls, path: Path, head: bytes) -> Guess | None:
         """Columns; those under `IMGID:` lines are Twitter-2015's, which the core reads."""
         guess = super().recognize(path, head)
+        if guess is not None and _is_tag_first(head):
+            guess = replace(guess, settings={"token_column": 1, "tag_column": 0})
         return guess if guess is not None and f"\n{POST}".encode() not in b"\n" + head else None
 
     def __iter__(self) -> Iterator[Example]:
@@ -116,9 +132,12 @@ class ConllReader(Reader):
         for sentence in itertools.islice(self._sentences(None), _SNIFFED):
             cells = [self._cell(row, self.tag_column, sentence, i) for i, row in enumerate(sentence.rows)]
             letters |= {cell[0] for cell in cells if cell[1:2] == "-"}
-            told.append(
-                [tags.parsed(c, f"{self.path}:{n}") for c, n in zip(cells, sentence.lines, strict=True)]
-            )
+            try:
+                told.append(
+                    [tags.parsed(c, f"{self.path}:{n}") for c, n in zip(cells, sentence.lines, strict=True)]
+                )
+            except DataError as error:
+                raise self._in_another_column(error, sentence) from error
         for scheme, own in (("BILOU", "LU"), ("BMES", "M"), ("BIOES", "ES")):
             if letters & set(own):
                 return scheme  # type: ignore[return-value]
@@ -126,6 +145,17 @@ class ConllReader(Reader):
             self.repairs["file read as IOB1, in which an I- tag begins a span"] += 1
             return "IOB1"
         return "BIO"
+
+    def _in_another_column(self, error: DataError, sentence: _Sentence) -> DataError:
+        """An error about a tag, with the column that holds tags in this sentence, if another one does."""
+        for column in range(min(map(len, sentence.rows))):
+            cells = [row[column] for row in sentence.rows]
+            if all(map(_TAG.fullmatch, cells)) and error.code == "conll.unknown-tag":
+                more = "" if column != self.token_column else f" and token_column = {int(column == 0)}"
+                return error.at(
+                    error.where, f"the tags are in another column: set tag_column = {column}{more}"
+                )
+        return error
 
     def _sentences(self, repairs: Any) -> Iterator[_Sentence]:
         sentence, before = _Sentence(1), list[str]()

@@ -27,7 +27,7 @@ from mmkit_formats.drafts import (
     note_of,
 )
 from mmkit_formats.media import located, plain_photos
-from mmkit_formats.messages import first_record, looks_like, not_this_format, wrong
+from mmkit_formats.messages import are_triples, first_record, looks_like, not_this_format, wrong
 
 NOTE = "formats.doccano"
 _LABELS = ("label", "labels")
@@ -87,13 +87,17 @@ class DoccanoReader(FormatReader):
                 paths = (value.text(),) if isinstance(value.value, str) else value.strings()
                 draft.images += tuple(Image(located(path, self.root)) for path in paths)
         form = next((name for name in _LABELS if name in record), "entities")
-        if form != "entities":
+        triples = are_triples(record.get("entities"))  # as spaCy's examples have them
+        if triples:
+            extra["form"] = "label"
+            self._read_labels(node, "entities", draft)
+        elif form != "entities":
             extra["form"] = form
             self._read_labels(node, form, draft)
         elif "entities" not in record and "relations" not in record:
             extra["form"] = "none"
         ids: dict[Any, int] = {}
-        for i, n in enumerate(node.list("entities", lambda n: n)):
+        for i, n in enumerate(() if triples else node.list("entities", lambda n: n)):
             more = {k: v for k, v in n.object().items() if k not in ("start_offset", "end_offset", "label")}
             if "start_offset" not in n.value:
                 not_this_format("an entity without `start_offset`", node.where, "see docs/formats.md", record)

@@ -75,6 +75,10 @@ def _spans_by(spans: Any, keys: Collection[str]) -> bool:
 def _spans_of_doccano(record: dict[str, Any]) -> bool:
     if _spans_by(record.get("entities"), {"start_offset", "end_offset"}):
         return True
-    labels = record.get("label", record.get("labels"))
+    return are_triples(record.get("label", record.get("labels"))) or are_triples(record.get("entities"))
+
+
+def are_triples(labels: Any) -> bool:
+    """Whether these are spans as `[start, end, label]`."""
     first = labels[0] if isinstance(labels, list) and labels else None
     return isinstance(first, list) and len(first) == 3

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
-from initialized import started
+from initialized import refused, started
 from mmkit.data.convert import convert
 from mmkit.data.jsonl import write_jsonl
 from mmkit.loading.splits import read_split
 from mmkit.registry import build_part
-from own_folders import draw, posts
+from own_folders import draw, jsonl, posts
 
 FILES = {
     "label_studio": "export.json",
@@ -114,6 +116,84 @@ def test_a_table_with_columns_of_other_names(here: Path) -> None:
     recipe, said = started("mine")
     assert recipe.config["data"]["train"]["columns"] == {"text": "tweet", "images": "photo"}
     assert recipe.config["data"]["train"]["delimiter"] == ";"
+    assert "found for all 60 posts" in said
+
+
+def test_a_table_whose_columns_no_reader_knows_names_the_options_that_read_it(here: Path) -> None:
+    rows = [
+        ";".join(
+            [
+                p.text,
+                f"fotos\\{i}.JPG",
+                f'"[{{""start"": 7, ""end"": {7 + len(p.tokens[2])}, ""label"": ""PER""}}]"',
+            ]
+        )
+        for i, p in enumerate(posts())
+    ]
+    (here / "mine").mkdir()
+    (here / "mine" / "daten.csv").write_text("\r\n".join(["Satz;Foto;Marken", *rows]), encoding="utf-8-sig")
+    draw(here / "mine" / "fotos")
+    for photo in (here / "mine" / "fotos").iterdir():
+        photo.rename(photo.with_suffix(".JPG"))
+    named = """mmkit init mine --reader formats.csv.v1 --columns '{"text": "Satz", "images": "Foto"}' --delimiter ';'"""
+    assert named in refused("mine")
+    assert "a setting of formats.csv.v1 may say where: columns" in refused(*shlex.split(named)[2:])
+    columns = {"text": "Satz", "spans": "Marken"}
+    _, said = started("mine", "--columns", json.dumps(columns), "--delimiter", ";")
+    columns["images"] = "Foto"
+    option = f"--reader-setting {shlex.quote('columns=' + json.dumps(columns))}"
+    assert option in said
+    recipe, said = started("mine", *shlex.split(option), "--delimiter", ";")
+    assert "found for all 60 posts" in said and recipe.config["data"]["test"]["delimiter"] == ";"
+
+
+def test_pictures_in_another_field_of_doccano_are_named_with_the_setting_that_reads_them(here: Path) -> None:
+    records = [
+        {"text": p.text, "label": [[7, 7 + len(p.tokens[2]), "PER"]], "filename": f"{i}.png"}
+        for i, p in enumerate(posts())
+    ]
+    jsonl(here / "mine" / "all.jsonl", records)
+    draw(here / "mine" / "photos")
+    _, said = started("mine")
+    option = """--reader-setting 'images=["filename"]'"""
+    assert option in said
+    assert "found for all 60 posts" in started("mine", *shlex.split(option))[1]
+
+
+def test_spans_as_spacy_writes_them_are_read_as_those_of_doccano(here: Path) -> None:
+    records = [{"text": p.text, "entities": [[7, 7 + len(p.tokens[2]), "PER"]]} for p in posts()]
+    jsonl(here / "mine" / "all.jsonl", records)
+    recipe, _ = started("mine")
+    assert recipe.part("data.train", "readers") == "formats.doccano.v1"
+    assert all(len(x.spans) == 1 for x in read_split(recipe, "train").examples)
+
+
+@pytest.mark.parametrize("order", ["tag first", "tag second"])
+def test_columns_with_the_tag_elsewhere(here: Path, order: str) -> None:
+    row = "{tag}\t{word}\tNN" if order == "tag first" else "{word}\t{tag}\tNN"
+    text = ""
+    for i in range(60):
+        words = [("O", "we"), ("O", f"saw{i}"), ("B-PER", "Mara")]
+        text += "".join(f"{row.format(tag=tag, word=word)}\n" for tag, word in words) + "\n"
+    (here / "mine").mkdir()
+    (here / "mine" / "train.txt").write_text(text)
+    given = []
+    if order == "tag second":
+        assert "--reader-setting tag_column=1" in refused("mine")
+        given = ["--tag_column", "1"]
+    recipe, _ = started("mine", *given)
+    examples = read_split(recipe, "train").examples
+    assert {(" ".join(x.tokens[s.start : s.end]), s.label) for x in examples for s in x.spans} == {
+        ("Mara", "PER")
+    }
+
+
+def test_photos_of_brat_may_have_an_ending_in_upper_case(here: Path) -> None:
+    write("brat", here / "mine" / "corpus")
+    draw(here / "drawn")
+    for text in (here / "mine" / "corpus").glob("*.txt"):
+        shutil.copy(here / "drawn" / "0.png", text.with_suffix(".PNG"))
+    _, said = started("mine")
     assert "found for all 60 posts" in said
 
 
