@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, ClassVar
 
 import catalogue
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 import mmkit
 from editing import edited
@@ -28,6 +27,7 @@ from mmkit.recipe import load_recipe
 from mmkit.runs.folder import Run
 from mmkit.tasks import PairAnswer
 from mmkit.training.train import train
+from predicting import mmkit_predict
 from raising import raises
 
 HEADER = '{"format": 1, "kind": "examples"}\n'
@@ -51,10 +51,6 @@ def _forget() -> Iterator[None]:
     yield
     catalogue.REGISTRY.clear()
     catalogue.REGISTRY.update(before)
-
-
-def mmkit_predict(run: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(main, ["predict", str(run), "--device", "cpu", *map(str, arguments)])
 
 
 def with_section(recipe: Path, section: str) -> Path:
@@ -194,21 +190,6 @@ def test_text_that_is_no_unicode_is_refused(tagger):
         mmkit.load(tagger, device="cpu").predict("caf\udce9 Paris")
 
 
-def test_one_path_is_no_list_of_pictures(tagger):
-    with raises("input.images") as caught:
-        mmkit.load(tagger, device="cpu").predict("Jordan again", images="a.jpg")
-    assert caught.value.hint == "images=['a.jpg']"
-
-
-def test_a_missing_picture_is_told_with_its_example(tagger, tmp_path):
-    record = {"id": "seventh", "text": "Jordan again", "images": [str(tmp_path / "none.jpg")]}
-    (tmp_path / "in.jsonl").write_text(HEADER + '{"text": "Paris"}\n' + json.dumps(record) + "\n")
-    done = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl")
-    assert done.exit_code == 2
-    assert f"seventh: {tmp_path / 'none.jpg'}: no such image" in done.output
-    assert "--missing-images blank" in done.output
-
-
 def test_pairs_from_a_file_need_no_label_and_may_have_an_unknown_one(classifier, tmp_path):
     span = {name: {"start": at, "end": at + 1, "label": "PER"} for name, at in (("a", 0), ("b", 2), ("c", 4))}
     records = [
@@ -261,43 +242,6 @@ def test_text_may_go_to_a_file_and_a_split_is_what_training_scored(tagger, tmp_p
         assert spans == prediction.get("spans", [])
 
 
-@pytest.mark.parametrize("content", ["<html>", "", "\x89PNG\r\n"])
-def test_a_broken_picture_is_told_with_what_to_do_without_it(tagger, tmp_path, content):
-    photo = tmp_path / "broken.jpg"
-    photo.write_text(content, encoding="latin-1")
-    done = mmkit_predict(tagger, "--text", "Jordan again", "--image", photo)
-    assert done.exit_code == 2 and f"input: {photo}: " in done.output
-    assert "use blank images instead: --missing-images blank" in done.output
-    (tmp_path / "in.jsonl").write_text(
-        json.dumps({"id": "7", "text": "Jordan", "images": [str(photo)]}) + "\n"
-    )
-    same = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl")
-    assert same.output == done.output.replace("input: ", "7: ")
-
-
-def test_a_web_address_is_told_with_its_example(tagger, tmp_path):
-    record = {"id": "7", "text": "Jordan", "images": ["https://example.org/a.jpg"]}
-    (tmp_path / "in.jsonl").write_text(json.dumps(record) + "\n")
-    done = mmkit_predict(tagger, "--input", tmp_path / "in.jsonl")
-    assert "7: https://example.org/a.jpg: no such image" in done.output
-    assert "downloads nothing" in done.output and "--missing-images blank" in done.output
-
-
-@pytest.mark.parametrize("kind", ["pipe", "folder", "closed"])
-def test_a_picture_that_is_no_readable_file_is_one_message(tagger, tmp_path, kind):
-    photo = tmp_path / "photo.jpg"
-    if kind == "pipe":
-        os.mkfifo(photo)  # reading it would wait for ever
-    elif kind == "folder":
-        photo.mkdir()
-    else:
-        photo.write_bytes(b"x")
-        photo.chmod(0)
-    done = mmkit_predict(tagger, "--text", "Jordan again", "--image", photo)
-    assert done.exit_code == 2 and f"input: {photo}: " in done.output
-    assert "--missing-images blank" in done.output
-
-
 @pytest.mark.parametrize("name", ["photo.jpg", "notes.txt", "mine.jsonl"])
 @pytest.mark.parametrize("format_", [[], ["--format", "jsonl"]])
 def test_a_file_of_the_user_is_not_replaced_by_predictions(tagger, tmp_path, name, format_):
@@ -320,16 +264,6 @@ def test_predictions_are_replaced_by_predictions(tagger, classifier, tmp_path):
             done = mmkit_predict(run, "--text", text, *more, "--output", tmp_path / f"{run.name}.jsonl")
             assert done.exit_code == 0, done.output
         assert json.loads((tmp_path / f"{run.name}.jsonl").read_text())["text"] == text
-
-
-def test_blanked_pictures_are_told(tagger, tmp_path):
-    (tmp_path / "empty.jpg").write_bytes(b"")
-    arguments = ["--text", "Jordan again", "--image", tmp_path / "empty.jpg"]
-    refused = mmkit_predict(tagger, *arguments)
-    assert refused.exit_code == 2 and "empty.jpg" in refused.output
-    done = mmkit_predict(tagger, *arguments, "--missing-images", "blank")
-    assert done.exit_code == 0, done.output
-    assert "a blank image was used instead of" in done.stderr and "empty.jpg" in done.stderr
 
 
 @pytest.mark.parametrize(

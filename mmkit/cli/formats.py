@@ -80,11 +80,19 @@ def of_options() -> Iterator[None]:
         raise error.at(_OPTIONS[error.where]) from error
 
 
-def reader_of(name: str, path: Path, settings: dict[str, object] | None = None) -> Reader:
-    """The reader of a data file. Raises `PartError` as `writer_of` does."""
-    from mmkit.loading.reading import read
+def reader_of(
+    name: str, path: Path, settings: dict[str, object] | None = None, images: Path | None = None
+) -> Reader:
+    """The reader of a data file, whose images are in the folder `images`, if it is given.
 
-    return read(path, name, **(settings or {}))
+    Raises `PartError` as `writer_of` does.
+    """
+    from mmkit import registry
+    from mmkit.loading.reading import read, with_images_of
+
+    full = registry.readers.full_name(name)
+    elsewhere = {} if images is None else with_images_of(registry.get("readers", full), path, images)
+    return read(path, full, **{**elsewhere, **(settings or {})})
 
 
 def say_losses(writer: Writer) -> None:

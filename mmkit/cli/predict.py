@@ -66,6 +66,12 @@ if TYPE_CHECKING:
 )
 @click.option("--reader", metavar="NAME", help="The reader of --input if it is not jsonlines, such as conll.")
 @reader_setting_option
+@click.option(
+    "--images",
+    "pictures",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder of the images that --input names, if they are elsewhere.",
+)
 @click.option("--split", help="Examples of a split of the run's own recipe, such as test.")
 @click.option(
     "--output",
@@ -107,6 +113,7 @@ def predict(
     input_: Path | None,
     reader: str | None,
     reader_settings: tuple[str, ...],
+    pictures: Path | None,
     split: str | None,
     output_: str | None,
     workers: int | None,
@@ -150,6 +157,8 @@ def predict(
         raise click.UsageError("--reader goes with --input")
     if reader_settings and input_ is None:
         raise click.UsageError("--reader-setting goes with --input")
+    if pictures is not None and input_ is None:
+        raise click.UsageError("--images goes with --input; an image of --text is given with --image")
     if text is None and (images or given):
         own = " and ".join(["--image", *(i.flag for i in task.inputs)])
         raise click.UsageError(f"{own} go with --text")
@@ -171,6 +180,7 @@ def predict(
             format=format_,
             settings=settings,
             reader_settings=reader_settings,
+            images=pictures,
             missing_images=missing_images,
             batch_size=batch_size,
             strict=strict,
@@ -220,9 +230,10 @@ def predict(
     elif input_ is not None:
         with of_options():
             how = settings_given(reader_settings, "--reader-setting")
-            source = reader_of(reader or JSONLINES, input_, how)
+            source = reader_of(reader or JSONLINES, input_, how, pictures)
         examples = only_examples(records(source), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
+    found = found if input_ is None else of_file(found)
     copied: dict[str | None, None] = {}
     if output is not None:  # with paths that are right from its folder
         if source is not None:
@@ -266,6 +277,19 @@ def noted(
     for example, prediction in found:
         paths.update(dict.fromkeys(image.path for image in example.images))
         yield example, prediction
+
+
+def of_file(found: Iterable[tuple[Example, Prediction]]) -> Iterator[tuple[Example, Prediction]]:
+    """The pairs. The error of a missing image says that its folder can be named."""
+    from mmkit.errors import ImageError
+    from mmkit.inference.predictor import or_elsewhere
+
+    try:
+        yield from found
+    except ImageError as error:
+        if error.code != "image.missing":
+            raise
+        raise error.at(error.where, or_elsewhere(error.hint)) from error
 
 
 def only_examples(records: Iterable[Example | Entity], source: Path) -> Iterator[Example]:

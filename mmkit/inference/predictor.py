@@ -317,6 +317,12 @@ def or_blank(hint: str) -> str:
     return f"{hint}\n  → or {blank}" if hint else f"fix it, or {blank}"
 
 
+def or_elsewhere(hint: str) -> str:
+    """A hint of `or_blank` about a missing image that a file names, whose folder may have to be given."""
+    about_its_place = hint == or_blank("") or hint.startswith("the folder ")
+    return f"{hint}\n  → or name the folder of the images: --images FOLDER" if about_its_place else hint
+
+
 def describe(example: Example, prediction: Prediction, entities: Sequence[Entity] = ()) -> dict[str, Any]:
     """A prediction as JSON, in the form that fits its content, if the model is not available.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from mmkit.config.parameters import parameters
 from mmkit.data.reader import Reader
 from mmkit.registry import build_part, readers
 
@@ -23,3 +25,19 @@ def read(path: str | Path, reader: str = "mmkit.jsonl.v1", **settings: Any) -> R
     arguments = {"root": str(file.parent), "file": file.name, **settings}
     built: Reader = build_part("readers", readers.full_name(reader), arguments)
     return built
+
+
+def with_images_of(reader: type[Reader], path: Path, images: Path) -> dict[str, Any]:
+    """Settings with which a reader of the file `path` looks for its images in the folder `images`."""
+    setting = reader.pictures_in
+    if not setting:
+        return {"root": str(images), "file": os.path.relpath(path, images)}
+    folder = os.path.relpath(images, path.parent)
+    return {setting: [folder] if takes_list(reader, setting) else folder}
+
+
+def takes_list(reader: type[Reader], setting: str) -> bool:
+    """Whether a setting of a reader is a list; false if it has no such setting."""
+    known = parameters(reader)
+    hint = known[setting].hint if setting in known else None
+    return "list" in str(hint) or list in get_args(hint)

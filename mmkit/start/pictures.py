@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from mmkit.config.parameters import parameters
 from mmkit.data.expected import records
 from mmkit.data.image_paths import Photos
 from mmkit.data.regular import is_file, open_regular
 from mmkit.errors import MMKitError
+from mmkit.loading.reading import takes_list
 from mmkit.start.folder import PICTURES, Folder
 from mmkit.start.given import OPTION
 from mmkit.start.layout import Part
@@ -72,7 +73,7 @@ def _ways(part: Part, folder: Folder) -> Iterator[tuple[Path, dict[str, Any]]]:
     yield home, {}
     if setting in part.settings or setting in part.source.settings:
         return
-    if setting and _is_list(cls, setting):
+    if takes_list(cls, setting):
         yield home, {setting: [*(os.path.relpath(f, home) for f in folders), "."]}
     elif setting:
         for pictures in folders:
@@ -83,17 +84,12 @@ def _ways(part: Part, folder: Folder) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield root, {}
 
 
-def _is_list(cls: type, setting: str) -> bool:
-    hint = parameters(cls)[setting].hint if setting in parameters(cls) else None
-    return "list" in str(hint) or list in get_args(hint)
-
-
 def _takes_none(part: Part) -> bool:
     cls = part.source.cls
     setting = cls.pictures_in
     if setting in part.source.settings:  # the user's, or what the file is
         return False
-    return bool(setting) and not _is_list(cls, setting) and "None" in str(parameters(cls)[setting].hint)
+    return bool(setting) and not takes_list(cls, setting) and "None" in str(parameters(cls)[setting].hint)
 
 
 def _tried(part: Part, root: Path, settings: Mapping[str, Any], most: int | None) -> Found | None:
@@ -139,7 +135,7 @@ def setting_for(word: str, source: Source) -> str:
     if name and "columns" in known:
         columns = {**source.settings.get("columns", {}), "images": name}
         return f"{OPTION} {shlex.quote(f'columns={json.dumps(columns, ensure_ascii=False)}')}"
-    if name and "images" in known and _is_list(source.cls, "images") and source.cls.pictures_in != "images":
+    if name and "images" in known and takes_list(source.cls, "images") and source.cls.pictures_in != "images":
         return f"{OPTION} {shlex.quote(f'images={json.dumps([name], ensure_ascii=False)}')}"
     return ""
 

@@ -211,7 +211,10 @@ def _pictures(
             hint="name their folder: --images FOLDER; or start without pictures: --paper text-only",
             code="init.no-pictures",
         )
-    choices.say(f"{told}{looked}")
+    where_else = (
+        "" if found.complete or wishes.images is not None else " (--images FOLDER names another folder)"
+    )
+    choices.say(f"{told}{looked}{where_else}")
     return f"{lost:,} of {found.posts:,} posts lack pictures; `mmkit check` counts them"
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
+
+from mmkit.cli import main
 from mmkit.hooks import hookimpl
 from mmkit.loading.stand_ins import tiny
 from mmkit.training.train import train
@@ -19,6 +22,11 @@ def text_tagger(folder: Path) -> Path:
     settings = {"training.epochs": 8, "training.eval_batch_size": 4}
     train(tiny(recipe_of(folder, posts, posts)).with_overrides(settings), folder / "run", device="cpu")
     return folder / "run"
+
+
+def mmkit_predict(run: Path, *arguments: object) -> Result:
+    """`mmkit predict` as a user types it."""
+    return CliRunner().invoke(main, ["predict", str(run), "--device", "cpu", *map(str, arguments)])
 
 
 def posts(number: int, of: str = "p") -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ def predict_files(
     workers: int | None = None,
     reader: str | None = None,
     reader_settings: Mapping[str, Any] | None = None,
+    images: str | Path | None = None,
     format: str | None = None,
     settings: Mapping[str, Any] | None = None,
     missing_images: MissingPolicy = "error",
@@ -80,11 +81,12 @@ def predict_files(
 
     `run` is a folder, or an address that a plugin opens, as for `mmkit.load`. `inputs` are files, folders, and
     patterns such as `posts/*.jsonl`. Each is read by `reader`, or by the one that knows its format, with
-    `reader_settings`. The outputs hold an answer a line, or what the writer `format` with its `settings` makes of
-    them, in the order of the input, under the input's name and folder. `workers` processes share the work; with one
-    (the default), it is done here. An `executor`, which a plugin brings, does it on other machines. `entities` and
-    `search` are those of `mmkit.load`. A record that is broken, or whose image is missing unless `missing_images` is
-    "blank", goes to `errors.jsonl` in the folder, or ends everything with `strict`.
+    `reader_settings`; `images` is the folder of their images, if it is another one. The outputs hold an answer a line,
+    or what the writer `format` with its `settings` makes of them, in the order of the input, under the input's name and
+    folder. `workers` processes share the work; with one (the default), it is done here. An `executor`, which a plugin
+    brings, does it on other machines. `entities` and `search` are those of `mmkit.load`. A record that is broken, or
+    whose image is missing unless `missing_images` is "blank", goes to `errors.jsonl` in the folder, or ends everything
+    with `strict`.
 
     A call that was killed or stopped is made again to go on: what is done is not done again, and the same files come
     out. Raises `RunError` if the folder was begun with other files or settings, or holds files of another origin,
@@ -99,7 +101,8 @@ def predict_files(
     own = Run(run_folder).recipe()  # a folder that is no run is refused before anything is written
     if search is not None:
         searching(own, search)  # and so is a search that the run's decoder does not take
-    found, notes = found_inputs(inputs, folder, ending, reader, reader_settings)
+    pictures = None if images is None else Path(os.path.abspath(images))  # noqa: PTH100 - as above
+    found, notes = found_inputs(inputs, folder, ending, reader, reader_settings, pictures)
     job = Job(
         run=os.path.abspath(run_folder),  # noqa: PTH100 - as above
         output=str(folder),

@@ -15,6 +15,7 @@ from mmkit.data.image_paths import ENDINGS as OF_IMAGES
 from mmkit.data.reader import Reader
 from mmkit.data.regular import open_regular
 from mmkit.errors import DataError, MMKitError
+from mmkit.loading.reading import with_images_of
 from mmkit.terminal.notes import few
 
 JSONLINES = "mmkit.jsonl.v1"
@@ -49,12 +50,14 @@ def found_inputs(
     ending: str,
     reader: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    images: Path | None = None,
 ) -> tuple[list[Input], list[str]]:
     """The inputs in the order of their names, and notes about files that are left out.
 
     `given` are files, folders and patterns such as `posts/*.jsonl`. Hidden files, images and the output folder are left
-    out of folders. Without a `reader`, each file is looked at. Readers get `settings`. Raises `DataError` if a name
-    fits no file, and for files of no known format, and `PartError` for settings that a reader does not take.
+    out of folders. Without a `reader`, each file is looked at. Readers get `settings`, and look for images in the
+    folder `images`, if it is given. Raises `DataError` if a name fits no file, and for files of no known format, and
+    `PartError` for settings that a reader does not take.
     """
     names = [given] if isinstance(given, str | Path) else list(given)
     named: dict[Path, None] = {}
@@ -75,7 +78,7 @@ def found_inputs(
         )
     outputs = _outputs([path.relative_to(root) for path in paths], ending)
     inputs = [
-        Input(path, out, found[0], {**found[1], **(settings or {})})
+        Input(path, out, found[0], {**found[1], **_of_images(found[0], path, images), **(settings or {})})
         for path, out, found in zip(paths, outputs, readers, strict=True)
         if found is not None
     ]
@@ -90,6 +93,10 @@ def found_inputs(
                 code="predict.same-folder",
             )
     return inputs, notes
+
+
+def _of_images(reader: str, path: Path, images: Path | None) -> dict[str, Any]:
+    return {} if images is None else with_images_of(registry.get("readers", reader), path, images)
 
 
 def _files(given: Path, output: Path, pictures: list[str]) -> Iterable[Path]:

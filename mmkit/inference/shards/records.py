@@ -121,10 +121,10 @@ def _header(line: bytes) -> str | None:
 def reader_of(shard: Shard, part: Part | None = None) -> Reader:
     """The reader of a shard, or of a part of it."""
     path = Path(shard.path)
-    root, file = str(path.parent), path.name
+    settings = {"root": str(path.parent), "file": path.name, **shard.settings}
     if part is not None:
-        return PartReader(root, file, **shard.settings).of(part)
-    reader: Reader = build_part("readers", shard.reader, {"root": root, "file": file, **shard.settings})
+        return PartReader(**settings).of(part)
+    reader: Reader = build_part("readers", shard.reader, settings)
     return reader
 
 

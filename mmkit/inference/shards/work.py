@@ -23,7 +23,7 @@ from mmkit.errors import DataError, ImageError, escaped
 from mmkit.files import atomic, read_json, without_root, write_json
 from mmkit.files.ownership import cache_root
 from mmkit.inference.lacks import Lacks
-from mmkit.inference.predictor import CHUNK, Predictor, load, or_blank
+from mmkit.inference.predictor import CHUNK, Predictor, load, or_blank, or_elsewhere
 from mmkit.inference.shards.plan import Job, Part, Shard, done_file, errors_file, failed_file, part_file
 from mmkit.inference.shards.records import Item, UnreadableError, items, reader_of
 from mmkit.registry import build_part
@@ -249,8 +249,8 @@ def _replaced(example: Example, replaced: Mapping[str, str]) -> str:
 
 
 def _missing(image: str, why: str, code: str) -> ImageError:
-    known = why_missing(image) if code == "image.missing" else ""
-    return ImageError(why, where=without_root(image), hint=or_blank(known), code=code)
+    hint = or_elsewhere(or_blank(why_missing(image))) if code == "image.missing" else or_blank("")
+    return ImageError(why, where=without_root(image), hint=hint, code=code)
 
 
 def earlier(job: Job, task: Task) -> Done | None:
