@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from mmkit.errors import DataError, did_you_mean
+from mmkit.terminal.notes import NAMED, few
 
 Json: TypeAlias = dict[str, Any]
 T = TypeVar("T")
@@ -34,16 +35,14 @@ class Node:
 
     def fields(self, known: tuple[str, ...], usual: Mapping[str, str] | None = None) -> Node:
         """Itself, after a check that it is an object with only `known` fields; `usual` are other names of these."""
-        for key in self.object():
-            if key not in known:
-                raise DataError(
-                    f"unknown field `{self._inside(key)}`",
-                    where=self.where,
-                    hint=f"did you mean {usual[key.lower()]!r}?"
-                    if usual and key.lower() in usual
-                    else did_you_mean(key, known),
-                    code="json.unknown-field",
-                )
+        if unknown := [key for key in self.object() if key not in known]:
+            named = few([f"`{self._inside(key)}`" for key in unknown])
+            raise DataError(
+                f"unknown field{'' if len(unknown) == 1 else 's'} {named}",
+                where=self.where,
+                hint="\n  → ".join(_meant(unknown, known, usual or {})),
+                code="json.unknown-field",
+            )
         return self
 
     def __getitem__(self, key: str) -> Node:
@@ -106,6 +105,18 @@ class Node:
 
     def _inside(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key
+
+
+def _meant(unknown: Sequence[str], known: Sequence[str], usual: Mapping[str, str]) -> Iterator[str]:
+    """Hints about fields that are not `known`: those that are probably meant, or all that there are."""
+    for key in unknown[:NAMED]:
+        near = f"did you mean {usual[key.lower()]!r}?" if key.lower() in usual else did_you_mean(key, known)
+        if len(unknown) == 1:
+            yield near
+        elif near.startswith("did you mean"):
+            yield f"`{key}`: {near}"
+    if len(unknown) > 1:
+        yield f"known: {', '.join(sorted(known))}"
 
 
 def plain_notes(notes: Mapping[str, Any], id: str) -> Json:

@@ -385,3 +385,12 @@ def test_the_usual_names_of_fields_elsewhere_are_known() -> None:
     with raises("json.unknown-field", match="did you mean 'images'") as refused:
         example_from_json({"text": "Ada", "photo": "1.jpg"}, "posts.jsonl:4", id="1")
     assert "unknown field `photo`" in str(refused.value)
+
+
+def test_all_unknown_fields_of_a_record_are_said_at_once() -> None:
+    with raises("json.unknown-field") as refused:
+        example_from_json({"sentence": "Ada", "image": "1.jpg", "x": 1}, "posts.jsonl:4", id="1")
+    said = str(refused.value).splitlines()
+    assert said[0] == "posts.jsonl:4: unknown fields `sentence`, `image`, `x`"
+    assert said[1:3] == ["  → `sentence`: did you mean 'text'?", "  → `image`: did you mean 'images'?"]
+    assert said[3].startswith("  → known: candidates, ")
