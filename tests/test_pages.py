@@ -62,7 +62,7 @@ def test_every_block_works_as_it_stands(page: Path, reader: Reader) -> None:
     paste_all(blocks_of(page), reader)
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_the_readme_works_as_it_stands(reader: Reader) -> None:
     said = paste_all(blocks_of(ROOT / "README.md"), reader)
     assert re.search(r"PER Jordan.*ORG Jordan", said, re.DOTALL)

@@ -265,6 +265,7 @@ main()
 """
 
 
+@pytest.mark.matrix
 def test_a_worker_that_ends_is_replaced(run, tmp_path, monkeypatch):
     write_lines(tmp_path / "in/a.jsonl", posts(20))
     write_lines(tmp_path / "in/b.jsonl", posts(20))

@@ -226,7 +226,7 @@ def train(output: Path, *overrides: str, path: list[Path]) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-@pytest.mark.slow
+@pytest.mark.matrix
 def test_third_party_trains(gate: Path, broken: Path, tmp_path: Path) -> None:
     """A third party's reader, fuser, metric and hook, beside a broken package."""
     rows = train(tmp_path / "run", path=[gate, broken])

@@ -156,6 +156,7 @@ def test_sigterm_answers_what_is_in_flight_and_logs_say_no_texts(tagger: Path) -
     assert secret not in logged and "secretly" not in logged and key not in logged
 
 
+@pytest.mark.matrix
 def test_after_kill_9_a_server_starts_again_and_cleans_up(tagger: Path, photo: bytes, tmp_path: Path) -> None:
     here = {"TMPDIR": str(tmp_path)}
     with process(tagger, "--log-texts", **here) as (server, url):
