@@ -10,7 +10,6 @@ import pytest
 from PIL import Image as Pillow
 
 import mmkit
-from mmkit.registry import readers
 from predicting import answers, mmkit_predict, write_lines
 from raising import raises
 
@@ -99,7 +98,7 @@ def apart(tmp_path: Path) -> Path:
 def test_images_in_another_folder_are_named_once(tagger, apart, file, reader):
     if reader == "csv":
         pytest.importorskip("mmkit_formats")
-    given = ["--input", apart / "posts" / file, "--reader", readers.full_name(reader)]
+    given = ["--input", apart / "posts" / file, "--reader", reader]
     lost = mmkit_predict(tagger, *given)
     assert lost.exit_code == 2 and "no such image" in lost.output
     assert "name the folder of the images: --images FOLDER" in lost.output

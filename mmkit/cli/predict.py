@@ -224,8 +224,8 @@ def predict(
     if text is not None:
         examples = iter([predictor.example(text, images, **given)])
     elif split is not None:
-        source = predictor.recipe.build(f"data.{split}")
         with without_network(run, allow=allow_network):
+            source = predictor.recipe.build(f"data.{split}")
             examples = iter(read_split(predictor.recipe, split).examples)
     elif input_ is not None:
         with of_options():
@@ -233,7 +233,7 @@ def predict(
             source = reader_of(reader or JSONLINES, input_, how, pictures)
         examples = only_examples(records(source), input_)
     found = predictor.stream(itertools.islice(examples, limit), batch_size)
-    found = found if input_ is None else of_file(found)
+    found = found if input_ is None else with_folder_named(found)
     copied: dict[str | None, None] = {}
     if output is not None:  # with paths that are right from its folder
         if source is not None:
@@ -279,7 +279,7 @@ def noted(
         yield example, prediction
 
 
-def of_file(found: Iterable[tuple[Example, Prediction]]) -> Iterator[tuple[Example, Prediction]]:
+def with_folder_named(found: Iterable[tuple[Example, Prediction]]) -> Iterator[tuple[Example, Prediction]]:
     """The pairs. The error of a missing image says that its folder can be named."""
     from mmkit.errors import ImageError
     from mmkit.inference.predictor import or_elsewhere

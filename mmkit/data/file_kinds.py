@@ -15,6 +15,7 @@ from pathlib import Path
 from mmkit.data.json_kinds import json_kind, record_kind
 from mmkit.data.looks import OPEN, Looks, program, reads
 from mmkit.data.regular import open_regular
+from mmkit.data.tags import TAG, begin_with_tags
 
 READ = 1 << 18
 """How many bytes are looked at."""
@@ -111,13 +112,9 @@ def _markup(line: str) -> Looks | None:
     return Looks("an XML file") if start.startswith("<?xml") else None
 
 
-TAG = re.compile(r"(O|[BIESLUMW]-\S+)")
-"""What a tag looks like."""
-
-
 def _conll(lines: Sequence[str]) -> Looks | None:
     rows = [line.split() for line in lines[:60] if not line.startswith(("IMGID:", "-DOCSTART-"))]
-    if rows and sum(_begins_with_tag(row) for row in rows) >= 0.8 * len(rows):
+    if begin_with_tags(rows):
         what = "CoNLL columns, a tag and its token a line"
         return Looks(what, "conll-tag-first", reads("formats.conll.v1") + " --token_column 1 --tag_column 0")
     tagged = sum(len(row) > 1 and any(TAG.fullmatch(part) for part in row[1:]) for row in rows)
@@ -128,11 +125,6 @@ def _conll(lines: Sequence[str]) -> Looks | None:
     more = " --tag_column -1" if any(len(row) > 2 for row in rows) else ""
     what = "CoNLL columns, a token and its tag a line" + (" under IMGID lines" if images else "")
     return Looks(what, "conll", reads("mmkit.conll_images.v1") + without + more)
-
-
-def _begins_with_tag(row: Sequence[str]) -> bool:
-    """Whether a row's first column is a tag, and no other one."""
-    return len(row) > 1 and bool(TAG.fullmatch(row[0])) and not any(map(TAG.fullmatch, row[1:]))
 
 
 def _bare_labels(lines: Sequence[str]) -> Looks | None:

@@ -16,6 +16,16 @@ OUTSIDE: Tag = ("O", "")
 PREFIXES = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "W": "S", "M": "I"}
 """The prefix of a tag in any scheme → the same in BIOES: `L` and `U` are BILOU's, `M` is BMES's."""
 
+TAG = re.compile(rf"O|[{''.join(PREFIXES)}]-\S+")
+"""What a tag looks like."""
+
+
+def begin_with_tags(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first column of most rows is a tag, and no other column is."""
+    tagged = (row for row in rows if len(row) > 1 and TAG.fullmatch(row[0]))
+    found = sum(not any(map(TAG.fullmatch, row[1:])) for row in tagged)
+    return bool(rows) and found >= 0.8 * len(rows)
+
 
 def chunks(tags: Sequence[Tag]) -> tuple[list[Span], list[Span]]:
     """Spans as conlleval reads them, and those of them that an `I-` or `E-` opened.

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmkit.annotators.base import Failed
 from mmkit.annotators.pretrained import check_available, model_identity, model_version
 from mmkit.errors import MMKitError, PartError
-from mmkit_chat.messages import Prompt, plain
+from mmkit_chat.messages import Prompt
 
 if TYPE_CHECKING:
     from mmkit_chat.answers import Answer
     from mmkit_chat.local_model import LocalModel
     from mmkit_chat.local_vision import LocalVisionModel
     from mmkit_chat.server import ChatServer
-
-__all__ = ["MODEL", "Backend", "ChatModel", "plain"]
 
 MODEL = "OPENAI_MODEL"
 """The environment variable with the name of the server's model, if a recipe names none."""

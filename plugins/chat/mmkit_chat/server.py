@@ -220,10 +220,9 @@ class ChatServer:
             return MalformedError("the answer is not JSON")
         except Exception:  # the client does not check what it gets, so a stranger's answer can raise anything
             return MalformedError("the answer is not in the form of a chat answer")
-        said = (
+        text, model, build = (
             self.endpoint.redacted(s, at_least=_KEY_LENGTH) for s in (answer.text, answer.model, answer.build)
         )
-        text, model, build = said
         return replace(answer, text=text, model=model, build=build)
 
     def _tell_wait(self, seconds: float) -> None:

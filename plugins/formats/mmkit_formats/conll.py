@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from mmkit.data.crops import blanked, under
 from mmkit.data.image_paths import Photos
 from mmkit.data.lines import numbered_lines
 from mmkit.data.reader import Guess
-from mmkit.data.tags import Tag, TagTable, chunks, looks_like_iob1
+from mmkit.data.tags import TAG, Tag, TagTable, begin_with_tags, chunks, looks_like_iob1
 from mmkit.data.types import ORPHANS
 from mmkit.data.writer import Writer, only_examples
 from mmkit.errors import DataError
@@ -36,7 +35,6 @@ _LETTERS = {  # beginning, inside, end and single of a span
     "BMES": "BMES",
 }
 _SNIFFED = 1000
-_TAG = re.compile(r"O|[BIESLUM]-\S+")
 
 
 @dataclass(slots=True)
@@ -51,15 +49,9 @@ class _Sentence:
 
 
 def _is_tag_first(head: bytes) -> bool:
-    """Whether the first column of the first lines holds tags, and the last one does not."""
+    """Whether the first column of the first lines holds the tags."""
     rows = [line.split() for line in head.decode("utf-8", "replace").split("\n")[:60]]
-    ends = [(row[0], row[-1]) for row in rows if len(row) > 1 and row[0] not in (DOCSTART, "#")]
-    if not ends:
-        return False
-    firsts, lasts = (
-        [_TAG.fullmatch(cell) is not None for cell in cells] for cells in zip(*ends, strict=True)
-    )
-    return sum(firsts) >= 0.8 * len(ends) > sum(lasts)
+    return begin_with_tags([row for row in rows if row and row[0] not in (DOCSTART, "#")])
 
 
 class ConllReader(Reader):
@@ -150,7 +142,7 @@ class ConllReader(Reader):
         """An error about a tag, with the column that holds tags in this sentence, if another one does."""
         for column in range(min(map(len, sentence.rows))):
             cells = [row[column] for row in sentence.rows]
-            if all(map(_TAG.fullmatch, cells)) and error.code == "conll.unknown-tag":
+            if all(map(TAG.fullmatch, cells)) and error.code == "conll.unknown-tag":
                 more = "" if column != self.token_column else f" and token_column = {int(column == 0)}"
                 return error.at(
                     error.where, f"the tags are in another column: set tag_column = {column}{more}"
